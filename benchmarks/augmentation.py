@@ -3,7 +3,7 @@
     python benchmarks/augmentation.py [--count 40] [--epochs 100] [--seeds 3] [--recipe NAME]
                                       [--names none pictures ...]
 
-Five classes of colored, noisy shapes of 64 x 48 pixels (`tests/helpers/drawn_shapes.py`), so many of
+Five classes of colored, noisy shapes of 64 x 48 pixels (`tests/helpers/drawn_shapes.py`), some of
 each to train on, and 200 of each, drawn with another seed, to test on. The rest is as the recipe
 has it, but that no images are held out to validate and a step takes 16. A seed is one drawing of
 the training images and one training.

@@ -1,7 +1,8 @@
 """Each function of lenet5c.kernels against PyTorch and NumPy, on LeNet-5's shapes and common ones.
 
     python benchmarks/kernels.py [--tables shapes small slices] [--kernels conv2d …]
-        [--shapes conv1 …] [--batches 1 …] [--dtypes float32 …] [--threads 2] [--repeats 5]
+        [--shapes conv1 …] [--batches 1 …] [--dtypes float32 …] [--data-format NHWC]
+        [--threads 2] [--repeats 5]
     python benchmarks/kernels.py --memory [...]
 
 Three tables: the shapes at each batch, in float32 and float64; calls on (1, 1, 8, 8) with one
@@ -14,6 +15,9 @@ indices that the forward pass has returned, NumPy's the result of it; in max_poo
 lenet5c finds the maxima again. max_pool2d_both is forward, with what backward needs, and backward.
 NumPy's functions are in benchmarks/numpy_kernels.py; its im2col is a view where windows are
 one pixel. Before anything is timed, all results are compared.
+
+With --data-format NHWC: the shapes with the channels last, without NumPy, of the kernels in
+benchmarks/channels_last.py; PyTorch's tensors are of its memory format channels_last.
 
 A dash: left out, because the column matrix of the batch would be larger than --limit.
 
@@ -29,6 +33,7 @@ from contextlib import nullcontext, redirect_stdout, suppress
 from functools import partial
 from multiprocessing import get_context
 
+import channels_last
 import numpy as np
 from common import (
     NUMPY,
@@ -115,6 +120,12 @@ def main():
         help="(default: %(default)s)",
     )
     add(
+        "--data-format",
+        choices=("NCHW", "NHWC"),
+        default="NCHW",
+        help="of the shapes (default: %(default)s)",
+    )
+    add(
         "--limit",
         type=int,
         default=256,
@@ -127,6 +138,9 @@ def main():
         help="instead of times; of conv2d and conv2d_backward if no kernels are named",
     )
     options = parser.parse_args()
+    is_last = options.data_format == "NHWC"
+    if is_last and options.memory:
+        parser.error("--memory has no --data-format NHWC")
 
     peers = load_peers("PyTorch")
     set_threads(options.threads, peers)
@@ -144,12 +158,17 @@ def main():
         f"{Comparison.NOTE}",
         f"Checked before: all results agree within {TOLERANCES['float32']:.0e} (float64: "
         f"{TOLERANCES['float64']:.0e}) of the largest value.",
+        *(["Channels last: arrays NHWC, PyTorch's memory format channels_last."] * is_last),
     )
     torch = peers.get("PyTorch")
     with torch.no_grad() if torch else nullcontext():
-        cases = chosen_cases(options.kernels or list(KERNELS), options)
+        of_format = channels_last.CASES if is_last else KERNELS
+        chosen = [each for each in options.kernels or KERNELS if each in of_format]
+        cases = chosen_cases(chosen, options)
         if "shapes" in options.tables and cases:
             compare_times(cases, options, torch)
+        if is_last:
+            return
         if "small" in options.tables:
             compare_small_calls(options, torch)
         if "slices" in options.tables:
@@ -170,8 +189,9 @@ def chosen_cases(chosen, options):
 
 def compare_times(cases, options, torch):
     limit = options.limit * 2**20
-    peak = Peak(options.threads)
-    names = [OURS, *(["PyTorch"] if torch else []), NUMPY]
+    peak, is_last = Peak(options.threads), options.data_format == "NHWC"
+    of_format = channels_last.CASES if is_last else KERNELS
+    names = [OURS, *(["PyTorch"] if torch else []), *([] if is_last else [NUMPY])]
     keys = {"kernel": 25, "shape": 11, "batch": 5, "dtype": 7}
     table = Comparison(keys, names, left=2)
     for kernel, name, batch in cases:
@@ -180,10 +200,12 @@ def compare_times(cases, options, torch):
             if is_left_out(kernel, OURS, shape, batch, limit, dtype):
                 table.row(row, {})
                 continue
-            runs = KERNELS[kernel](shape, batch, torch, dtype)
+            runs = of_format[kernel](shape, batch, torch, dtype)
             if is_left_out(kernel, NUMPY, shape, batch, limit, dtype):
-                del runs[NUMPY]
+                runs.pop(NUMPY, None)
             results = {contender: arrays(run()) for contender, run in runs.items()}
+            if is_last:
+                results[OURS] = channels_last.channels_first(kernel, results[OURS])
             check_agreement(" ".join(map(str, row)), results, TOLERANCES[dtype])
             del results
             times = interleaved(runs | {"peak": peak}, options.repeats, options.seconds)

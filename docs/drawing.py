@@ -74,6 +74,8 @@ def color_bar(figure, ax, location="right", label=None):
     drawn = [image for each in np.ravel(ax) for image in each.images]
     first = next((image for image in drawn if image.cmap.name == DIVERGING), drawn[0])
     bar = figure.colorbar(first, ax=ax, location=location, shrink=0.9, aspect=18, pad=0.02)
+    bar.locator = plt.MaxNLocator(2)
+    bar.update_ticks()
     bar.outline.set_edgecolor(GREY)
     bar.ax.tick_params(labelsize=7, length=2, color=GREY)
     if label is not None:

@@ -21,7 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
-import bits_of_residuals  # noqa: F401, its topics
+import bits_of_channels_last  # noqa: F401, its topics
+import bits_of_residuals  # noqa: F401
 from bits import (
     FEW,
     MANY,
@@ -459,7 +460,7 @@ def augmentation():
 @topic
 def training_on_mixed_pictures():
     for batch in (FEW, 5):
-        model = nn.LeNet5(input_size=20, in_channels=3)
+        model = nn.LeNet5(input_size=20, in_channels=3, pooling="max")
         yield from trained(
             model,
             (3, 20, 20),

@@ -20,6 +20,7 @@ PEERS = {
     "ONNX Runtime": ["onnxruntime", "onnx"],
     "threadpoolctl": ["threadpoolctl"],
 }
+TYPES = "float32", "float64"
 QUICK = {
     "train_epoch": ["--batch-size", 32, 50, "--images", 100, "--numpy-steps", 2, "--repeats", 1],
     "own_nets": ["--batch-size", 8, "--steps", 2, "--repeats", 1],
@@ -251,6 +252,40 @@ def test_a_column_matrix_above_the_limit_is_left_out(nothing_installed):
     )
     assert "im2col conv2 1 float32 - - - -" in lines
     assert any(re.fullmatch(r"conv2d conv2 1 float32 .*s - - \d+ %", line) for line in lines), lines
+
+
+def test_kernels_with_the_channels_last():
+    lines = run(
+        "kernels",
+        "--data-format",
+        "NHWC",
+        "--shapes",
+        "conv2",
+        "depthwise",
+        "pool1",
+        "--batches",
+        2,
+        "--seconds",
+        0.001,
+        "--repeats",
+        1,
+    )
+    assert "Channels last: arrays NHWC, PyTorch's memory format channels_last." in lines
+    rows = [f"{kernel} conv2 2 {t}" for kernel in ("conv2d", "conv2d_backward") for t in TYPES]
+    pools = ("max_pool2d", "max_pool2d_backward", "max_pool2d_backward_of_x")
+    pools += ("avg_pool2d", "avg_pool2d_backward")
+    rows += [f"{kernel} pool1 2 {dtype}" for kernel in pools for dtype in TYPES]
+    for row in rows:
+        assert any(line.startswith(f"{row} ") for line in lines), row
+    assert not any(line.startswith("im2col") for line in lines)
+
+
+def test_recall_of_a_rare_digit():
+    sizes = ("--rare", 4, "--others", 8, "--seeds", 1)
+    lines = run("rare_class", "--digits", 8, *sizes, "--settings", 0, 2)
+    assert lines[0] == "rare digit settings recall lowest × equal accuracy"
+    assert re.fullmatch(r"8 equal( \d+\.\d){2} (1\.00|-) \d+\.\d\d", lines[1])
+    assert re.fullmatch(r"8 --class-weight balanced( \d+\.\d){2} \S+ \d+\.\d\d", lines[2])
 
 
 def test_wrong_results_are_not_timed():

@@ -206,6 +206,7 @@ def test_mistakes_have_the_names_of_their_files(run, tmp_path, digits, other):
     code, text, _ = run(other, "--data", digits, "--json", "--worst", 1000)
     record = json.loads(text)
     assert record["count"] == 500 and any("not divided" in note for note in record["notes"])
+    assert record["part"] is None and "digits: 500 images, 10 classes" in said
     for mistake in record["worst"]:
         path = digits / mistake["id"]
         assert mistake["file"] == str(path) and path.parent.name == str(mistake["label"])
@@ -226,6 +227,7 @@ def test_mistakes_have_the_names_of_their_files(run, tmp_path, digits, other):
     for name, file in copies.items():
         assert (errors / name).read_bytes() == Path(file).read_bytes()
     page = (out / "evaluation.html").read_text(encoding="utf-8")
+    assert " on 500 images of " in page and "test accuracy" not in page
     assert page.count('<a href="file:///') == min(40, len(copies))
     assert "digits/" in page and "no%20" in page
     # The folder has files now.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from train_command import assert_bad_use, train
 
+from lenet5c.datasets import mnist
 from lenet5c.training import open_model
 
 FEW = ("--from", "best", "--train-size", 60, "--epochs", 1, "--epoch-images", 0, "--no-report")
@@ -29,10 +30,10 @@ def test_frozen_layers_keep_their_weights(tmp_path):
 @pytest.mark.parametrize(
     "options, words",
     [
-        (("--freeze", "conv9"), ("freeze", "conv9")),
+        (("--freeze", "conv9"), ("--freeze must name layers", "conv9")),
         (("--rehearse", "nowhere"), ("--rehearse", "nowhere")),
         (("--from", "nowhere"), ("nowhere",)),
-        (("--activation", "tanh"), ("activation",)),
+        (("--activation", "tanh"), ("--activation must be 'relu'",)),
     ],
 )
 def test_what_does_not_fit_the_start_is_refused(tmp_path, options, words):
@@ -43,3 +44,17 @@ def test_what_does_not_fit_the_start_is_refused(tmp_path, options, words):
 def test_data_to_rehearse_needs_a_start(tmp_path):
     result = train("--rehearse", "mnist", "--out", tmp_path / "run", cwd=tmp_path)
     assert_bad_use(result, "rehearse", "without a model to start from")
+
+
+def test_a_model_that_is_turned_is_told(tmp_path):
+    """Once, where the training begins."""
+    train_set = mnist()[0].take(np.arange(120))
+    np.savez(tmp_path / "mirrored.npz", x=train_set.images[:, 0, :, ::-1], y=train_set.labels)
+    options = ("--from", "best", "--data", "mirrored.npz", "--rehearse", "none", "--epochs", 1)
+    options = (*options, "--epoch-images", 0, "--no-report", "--out", "run")
+    result = train(*options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    words = "The images seem to be mirrored, as the model sees them: its filters are turned"
+    assert words in result.stdout
+    again = train("--resume", "--epochs", 2, "--no-report", "--out", "run", cwd=tmp_path)
+    assert again.returncode == 0 and words not in again.stdout

@@ -64,7 +64,7 @@ def test_few_images_and_weights_are_said(tmp_path, mnist_slice):
         "These losses are cross-entropy with label smoothing 0.05 (at least 0.282); on the test "
         f"images, cross-entropy alone is {loss:.4f}."
     )
-    (hint,) = (line for line in lines if "--class-weight balanced" in line)
+    (hint,) = (line for line in lines if "--class-weight balanced --distortion modern" in line)
     assert hint.startswith("The class 4 has ")
     for words, stored in ((["balanced"], "balanced"), (["4=20", "7=0.5"], {"4": 20.0, "7": 0.5})):
         out = tmp_path / words[0]
@@ -77,7 +77,7 @@ def test_few_images_and_weights_are_said(tmp_path, mnist_slice):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["cat=2"], "class_weight must name classes of the data, got 'cat'; it has 0, 1, 2"),
+        (["cat=2"], "--class-weight must name classes of the data, got 'cat'; it has 0, 1, 2"),
         (["3=0"], "--class-weight must be balanced, or class names with weights from 1e-06"),
         (["equal"], "--class-weight must be balanced, or class names with weights from 1e-06"),
         (["balanced", "3=2"], "--class-weight must be balanced alone, or NAME=VALUE pairs"),
@@ -362,6 +362,20 @@ def test_a_part_of_the_training_images(tmp_path, quick):
         "train_size must be at most the 2000 training images, got 2001",
         "leave it out",
     )
+
+
+def test_an_augmentation_by_its_settings(tmp_path, quick):
+    settings = {"flip_vertical": 0.5, "mixup": 0.4}
+    result = quick("--epochs", 1, "--train-size", 300, "--distortion", json.dumps(settings))
+    assert result.returncode == 0
+    assert json.loads((tmp_path / "run/config.json").read_text())["distortion"] == settings
+    for wrong, text in (
+        ('{"tint": 1}', "distortion: values must have no keys but"),
+        ('{"hue": 181}', "distortion: hue must be from 0 to 180, got 181.0"),
+        ("{'hue': 1}", "--distortion must be a name, or settings in JSON"),
+        ("pictuers", "did you mean pictures?"),
+    ):
+        assert_bad_use(quick("--distortion", wrong, out="wrong"), text)
 
 
 def test_few_images_are_told_what_makes_more_of_them(quick):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data_files import make_digits
 
-from lenet5c.datasets import DatasetError, open_source
+from lenet5c.datasets import DatasetError, ReadOptions, open_source
 from lenet5c.datasets.mapped import MappedImages
 from lenet5c.datasets.parts import part_of, split_name
 from lenet5c.datasets.source import find
@@ -245,3 +245,82 @@ def test_words_in_names():
     for name in ("latest", "contest.csv", "training_x.csv", "training.csv", "t10k_x", "valid-1"):
         part = {"l": None, "c": None, "t": "train", "v": "validation"}[name[0]]
         assert part_of(name) == ("test" if name == "t10k_x" else part)
+
+
+def spread_targets(labels, classes=4):
+    """Return soft targets whose likeliest class is the label."""
+    others = 0.3 / (classes - 1)
+    return np.where(np.eye(classes, dtype=bool)[labels], 0.7, others).astype(np.float32)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_soft_targets_in_place_of_labels_or_beside_them(folder, tmp_path):
+    soft, test_soft = spread_targets(LABELS), spread_targets(TEST_LABELS)
+    for number, arrays in enumerate(
+        (
+            {"x_train": IMAGES, "y_train": soft, "x_test": TEST, "y_test": TEST_LABELS},
+            {
+                "x_train": IMAGES,
+                "targets_train": soft,
+                "y_train": LABELS,
+                "x_test": TEST,
+                "y_test": TEST_LABELS,
+                "targets_test": test_soft,
+            },
+        )
+    ):
+        path = tmp_path / f"{number}"
+        if folder:
+            path.mkdir()
+            for name, array in arrays.items():
+                np.save(path / f"{name}.npy", array)
+        else:
+            path = path.with_suffix(".npz")
+            np.savez(path, **arrays)
+        source = open_source(str(path))
+        assert np.array_equal(source.train.targets, soft)
+        assert np.array_equal(source.train.labels, LABELS)
+        assert source.train.class_names == ("0", "1", "2", "3")
+        assert (source.test.targets is None) == (number == 0)
+    # Labels need not be the likeliest classes, and other arrays are not asked what they are.
+    others = np.random.default_rng(0).standard_normal((40, 4))
+    path = tmp_path / "beside.npz"
+    np.savez(path, x=IMAGES, y=(LABELS + 1) % 4, probabilities=soft, target=others)
+    train = open_source(str(path)).train
+    assert np.array_equal(train.targets.argmax(axis=1), (train.labels - 1) % 4)
+
+
+def test_soft_targets_that_do_not_fit(tmp_path):
+    path = tmp_path / "a.npz"
+    for arrays, words in (
+        ({"x": IMAGES, "y": spread_targets(LABELS) * 2}, "a.npz: y must be .* add up to 1"),
+        (
+            {
+                "x_train": IMAGES,
+                "y_train": spread_targets(LABELS),
+                "x_test": TEST,
+                "y_test": spread_targets(TEST_LABELS, 5),
+            },
+            "soft targets of the same classes in all parts, got 4 and 5 columns",
+        ),
+        (
+            {"x": IMAGES, "y": spread_targets(LABELS), "class_names": np.array(list("abcde"))},
+            "a column of soft targets for each of its 5 classes, got 4",
+        ),
+    ):
+        np.savez(path, **arrays)
+        with pytest.raises(DatasetError, match=words):
+            open_source(str(path))
+
+
+def test_levels_are_those_of_the_training_images(tmp_path):
+    values = (IMAGES / 100.0 - 0.4).astype(np.float32)
+    np.savez(tmp_path / "train.npz", x=values, y=LABELS)
+    np.savez(tmp_path / "few.npz", x=values[:, :, :4][3:4] / 2, y=LABELS[3:4])
+    source = open_source(str(tmp_path / "train.npz"))
+    assert source.white == pytest.approx({"black": -0.4, "float": 2.15}, abs=0.01)
+    path, known = str(tmp_path / "few.npz"), ReadOptions(image_shape="8x4", levels=source.white)
+    expected = np.rint((values[3, :, :4] / 2 + 0.4) * 255 / (values.max() + 0.4))
+    assert np.array_equal(find(path, known).parts["all"].images[0, 0], expected)
+    alone = find(path, ReadOptions(image_shape="8x4")).parts["all"].images[0, 0]
+    assert not np.array_equal(alone, expected)

@@ -85,7 +85,7 @@ def test_values_of_other_types(tmp_path):
     stored = MappedImages(tmp_path / "values", 0, 40, (6, 5), ">f4")
     assert stored.dtype == ">f4"
     np.testing.assert_array_equal(stored[3:9], values[3:9])
-    found, _ = convert_images({"images": stored})
+    found, *_ = convert_images({"images": stored})
     assert isinstance(found["images"], MappedImages) and found["images"].dtype == np.uint8
     np.testing.assert_array_equal(found["images"][:], IMAGES[:40])
 
@@ -95,8 +95,11 @@ def test_arrangement_is_that_of_an_array(tmp_path, shape):
     # Smooth along the pixels, so that the order of the values of a row shows.
     values = np.cumsum(np.full(shape, 3), axis=1, dtype=np.uint8)
     (tmp_path / "values").write_bytes(values.tobytes())
-    found, notes = convert_images({"x": MappedImages(tmp_path / "values", 0, 40, shape[1:])})
-    expected, expected_notes = convert_images({"x": values})
+    found, notes, levels = convert_images(
+        {"x": MappedImages(tmp_path / "values", 0, 40, shape[1:])}
+    )
+    expected, expected_notes, expected_levels = convert_images({"x": values})
+    assert levels == expected_levels
     np.testing.assert_array_equal(found["x"][:], expected["x"])
     assert notes == expected_notes
 
@@ -230,3 +233,21 @@ def test_images_that_cannot_be_padded_are_refused_unread(images):
 
 def test_pixel_statistics(images):
     assert pixel_statistics(images) == pixel_statistics(IMAGES)
+
+
+def test_others_in_memory_follow_those_in_the_file(images):
+    others = IMAGES[5:8] // 2
+    joined = images.join(others)
+    expected = np.concatenate([images[:], others])
+    assert isinstance(joined, MappedImages) and joined.shape == expected.shape
+    np.testing.assert_array_equal(joined[:], expected)
+    np.testing.assert_array_equal(np.asarray(joined), expected)
+    index = np.array([0, len(images) + 2, 3, len(images), 3])
+    np.testing.assert_array_equal(joined[index], expected[index])
+    np.testing.assert_array_equal(joined.take(index)[:], expected[index])
+    np.testing.assert_array_equal(joined.take(index).join(others)[-4:], expected[[3, -3, -2, -1]])
+    np.testing.assert_array_equal(joined.apply(lambda batch: 255 - batch)[:], 255 - expected)
+    joined.expect(index)
+    np.testing.assert_array_equal(joined[index[:2]], expected[index[:2]])
+    np.testing.assert_array_equal(joined[index[2:]], expected[index[2:]])
+    np.testing.assert_array_equal(images.take([2, 1]).join(others)[:2], expected[[2, 1]])

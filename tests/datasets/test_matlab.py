@@ -50,6 +50,28 @@ def test_other_arrangements(tmp_path):
         assert np.array_equal(records.labels, LABELS)
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_structures_as_those_of_emnist(compress, tmp_path):
+    rows = IMAGES.transpose(0, 2, 1).reshape(40, -1)  # stored sideways
+    part = {"images": rows, "labels": LABELS[:, None].astype(float), "writers": LABELS[:, None]}
+    mapping = np.stack([np.arange(4), 48 + np.arange(4)], axis=1)
+    dataset = {"train": part, "test": part, "mapping": mapping, "about": "a text", "none": {}}
+    path = save(tmp_path / "emnist-digits.mat", compress, dataset=dataset, more=np.array([["x"]]))
+    found = find(str(path))
+    assert list(found.parts) == ["train", "test"]
+    for records in found.parts.values():
+        assert np.array_equal(records.images[:, 0], IMAGES)
+        assert np.array_equal(records.labels, LABELS)
+    arrays = _list_variables(path)
+    assert list(arrays)[:3] == [f"dataset train {name}" for name in part]
+    assert np.array_equal(arrays["dataset mapping"].load(), mapping)
+    content = path.read_bytes()
+    for end in range(200, len(content) - 1, len(content) // 7):
+        path.write_bytes(content[:end])
+        with pytest.raises(DatasetError, match="damaged"):
+            find(str(path))
+
+
 def test_labels_that_count_from_one_stay(tmp_path):
     """As of USPS, whose digit 0 has the label 1."""
     labels = np.arange(40) % 10 + 1

@@ -157,3 +157,16 @@ def test_damaged_files(tmp_path, monkeypatch):
     monkeypatch.setattr("lenet5c.datasets.parquet.MOST_GROUP", 100)
     with pytest.raises(DatasetError, match="row groups of at most 100 bytes"):
         find(str(path))
+
+
+@pytest.mark.parametrize("labeled", [False, True])
+@pytest.mark.parametrize("form", ["pictures", "list"])
+def test_soft_targets(form, labeled, tmp_path):
+    soft = np.where(np.eye(4, dtype=bool)[LABELS], 0.7, 0.1).astype(np.float32)
+    images = wrap(make_pictures()) if form == "pictures" else ROWS.tolist()
+    columns = {"targets" if labeled else "label": soft.tolist(), "image": images}
+    columns |= {"label": LABELS} if labeled else {}
+    path = write_parquet(tmp_path / "train.parquet", columns)
+    (records,) = check(path).parts.values()
+    assert np.array_equal(records.targets, soft)
+    assert open_source(str(path)).train.targets.shape[1] == 4

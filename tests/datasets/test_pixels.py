@@ -7,6 +7,7 @@ from lenet5c.datasets import DatasetError
 from lenet5c.datasets.pixels import (
     convert_images,
     convert_labels,
+    convert_targets,
     guess_reading,
     is_square,
     shape_of,
@@ -16,9 +17,9 @@ BYTES = np.random.default_rng(0).integers(0, 256, (20, 5, 6), dtype=np.uint8)
 BYTES[0, 0, :2] = 0, 255
 
 
-def convert(*arrays, image_shape=None):
+def convert(*arrays, image_shape=None, **options):
     named = {str(i): array for i, array in enumerate(arrays)}
-    images, notes = convert_images(named, image_shape)
+    images, notes, _ = convert_images(named, image_shape, **options)
     return list(images.values()), notes
 
 
@@ -41,6 +42,18 @@ def convert(*arrays, image_shape=None):
 def test_bytes_in_other_types(values):
     (images,), _ = convert(values)
     assert images.dtype == np.uint8 and np.array_equal(images, BYTES[:, None])
+
+
+def test_four_channels_are_noted():
+    colors = np.random.default_rng(0).integers(0, 256, (3, 8, 9, 4), np.uint8)
+    for images in (colors, np.moveaxis(colors, 3, 1)):
+        (found,), notes = convert(images)
+        assert found.shape == (3, 4, 8, 9)
+        assert notes == [
+            "0: 4 channels are taken as they are; if the fourth is opacity (RGBA), leave it out, "
+            "as images[..., :3] does"
+        ]
+    assert convert(colors[..., :3])[1] == []
 
 
 def test_ranges():
@@ -183,3 +196,49 @@ def test_readings():
         *("ink", "ink", "whole")
     ]
     assert guess_reading([np.repeat(digits, 3, axis=1)]) == "whole"
+
+
+def test_levels_of_the_training_images_hold_for_others():
+    """Of few images, or dark ones, the range may not show."""
+    standard = (BYTES / 100.0 - 1.3).astype(np.float32)
+    tones = BYTES.astype(np.int16) * 16
+    for values, levels in (
+        (standard, {"float": standard.max().item(), "black": standard.min().item()}),
+        (tones, {"int": 4095.0}),
+        (BYTES / 255, {}),
+        (BYTES, {}),
+    ):
+        images, _, found = convert_images({"x": values})
+        assert found == pytest.approx(levels)
+        few = images["x"].reshape(len(BYTES), -1).max(axis=1).argmin()
+        (alone,), _ = convert(values[[few]])
+        (same,), notes = convert(values[[few]], known=found)
+        assert np.array_equal(same[0], images["x"][few])
+        assert all(note.endswith("as in training") for note in notes)
+        assert np.array_equal(same, alone) or levels
+
+
+@pytest.mark.parametrize(
+    ("values", "known"),
+    [
+        (BYTES, {"int": 4095}),  # bytes
+        (BYTES.astype(np.int32), {"int": 16}),  # larger values
+        (BYTES / 255, {"int": 4095}),  # floats
+        (BYTES.astype(np.int32), {"int": 40, "black": -3}),  # nothing negative
+        (BYTES.astype(np.int32) - 100, {"int": 4095}),  # something negative
+    ],
+)
+def test_levels_of_images_of_another_kind_do_not(values, known):
+    for one, other in zip(convert(values), convert(values, known=known), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_soft_targets():
+    rows = np.array([[0.25, 0.75], [1, 0], [0.5, 0.495]])
+    found = convert_targets(rows, "y")
+    assert found.dtype == np.float32 and np.array_equal(found, rows.astype(np.float32))
+    for labels in (np.eye(3), np.eye(3, dtype=int), np.arange(4.0), np.ones((4, 1))):
+        assert convert_targets(labels, "y") is None
+    for wrong in ([0.5, 0.6], [1.5, -0.5], [np.nan, 1], [np.inf, 0.0]):
+        with pytest.raises(DatasetError, match="^y must be .* add up to 1 .* for image 1, counted"):
+            convert_targets(np.array([[0.5, 0.5], wrong]), "y")

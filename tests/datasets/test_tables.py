@@ -129,7 +129,8 @@ def test_floats_and_other_depths(tmp_path):
 
 
 def test_blocks_of_a_large_table(tmp_path, monkeypatch):
-    monkeypatch.setattr("lenet5c.datasets.tables._BLOCK", 700)
+    monkeypatch.setattr("lenet5c.datasets.text_lines.BLOCK", 700)
+    monkeypatch.setattr("lenet5c.datasets.tables.BLOCK", 700)
     monkeypatch.setattr("lenet5c.datasets.tables._SAMPLE", 5)
     check(write(tmp_path / "a.csv", NAMED))
     # Blocks of bytes beside blocks of other numbers.
@@ -267,3 +268,99 @@ def test_columns_of_numbers_that_may_be_labels():
     for values, numbers in ((photos, np.zeros(500, int)), (blank, labels)):
         rows = [line.split(",") for line in make_table(values, numbers).splitlines()]
         assert find_columns("a", None, rows, ReadOptions()).label == 0
+
+
+def test_carriage_returns_alone_end_lines(tmp_path):
+    check(write(tmp_path / "mac.csv", NAMED.replace("\n", "\r")))
+    check(write(tmp_path / "no-end.csv", NAMED.replace("\n", "\r").rstrip()))
+
+
+PIXELS = [" ".join(map(str, image.ravel().tolist())) for image in IMAGES]
+
+
+@pytest.mark.parametrize("form", ["plain", "quoted", "list", "spaced", "tabs", "no names"])
+def test_pixels_in_one_column(form, tmp_path):
+    """As of FER2013."""
+    texts = {
+        "quoted": [f'"{each}"' for each in PIXELS],
+        "list": [f'"[{each.replace(" ", ", ")}]"' for each in PIXELS],
+        "spaced": [f"{each.replace(' ', '  ')} " for each in PIXELS],
+    }.get(form, PIXELS)
+    lines = [] if form == "no names" else ["emotion,pixels"]
+    lines += [f"{label},{text}" for label, text in zip(LABELS, texts, strict=True)]
+    content = "\n".join(lines)
+    check(write(tmp_path / "a.csv", content.replace(",", "\t") if form == "tabs" else content))
+
+
+def test_a_column_divides_the_data(tmp_path):
+    words = ["Training"] * 20 + ["PublicTest"] * 12 + ["PrivateTest"] * 8
+    rows = zip(LABELS, PIXELS, words, strict=True)
+    content = "\n".join(["emotion,pixels,Usage", *(f"{a},{b},{c}" for a, b, c in rows)])
+    names = [*name_pixels(COUNT), "split"]
+    rows = zip(NAMED.split("\n")[1:], words, strict=False)
+    plain = "\n".join([",".join(names), *(f"{row},{word}" for row, word in rows)])
+    for each in (content, plain):
+        path = write(tmp_path / "fer.csv", each)
+        found = find(str(path))
+        sizes = {part: len(records) for part, records in found.parts.items()}
+        assert sizes == {"train": 20, "validation": 12, "test": 8} and not found.notes
+        for start, part in ((0, "train"), (20, "validation"), (32, "test")):
+            records = found.parts[part]
+            end = start + len(records)
+            assert np.array_equal(records.images[:, 0], IMAGES[start:end])
+            assert np.array_equal(records.labels, LABELS[start:end])
+    assert len(open_source(str(path)).validation) == 12
+    lines = content.split("\n")
+    for line, words in (
+        ("2,1 2 3,Training", "must have 64 values in each row, got 3 in line 1,902"),
+        (f"2,{PIXELS[0]}", "must have 3 values in each row, got 2 in line 1,902"),
+        (f"2,{PIXELS[0]},Holdout", "must have words for train, validation or test"),
+    ):
+        # The sample by which columns are found is over.
+        path = write(tmp_path / "fer.csv", "\n".join([lines[0], *(lines[1:] * 48)[:1900], line]))
+        with pytest.raises(DatasetError, match=words):
+            find(str(path))
+
+
+@pytest.mark.parametrize("form", ["last", "first", "names", "classes", "floats", "ids"])
+def test_one_hot_columns(form, tmp_path):
+    names = [f"label_{i}" for i in range(4)] if form != "classes" else ["cat", "dog", "fox", "owl"]
+    header = form in ("names", "classes", "floats", "ids")
+    lines = [",".join([*(["id"] * (form == "ids")), *name_pixels(COUNT, ()), *names])] * header
+    for i, (row, label) in enumerate(zip(rows_of(IMAGES), LABELS, strict=True)):
+        hot = ",".join("01"[int(j == label)] + ".0" * (form == "floats") for j in range(4))
+        fields = [hot, row] if form == "first" else [row, hot]
+        lines.append(",".join([*([str(i)] * (form == "ids")), *fields]))
+    images, labels, ids, _ = read(write(tmp_path / "a.csv", "\n".join(lines)))
+    assert np.array_equal(images, IMAGES) and (ids is None) == (form != "ids")
+    assert labels == ([names[i] for i in LABELS] if form == "classes" else LABELS.tolist())
+    lines[-1] = lines[-1].replace("1", "0") if form != "floats" else lines[-1]
+    if form in ("names", "ids"):
+        path = write(tmp_path / "b.csv", "\n".join([lines[0], *(lines[1:-1] * 60), lines[-1]]))
+        with pytest.raises(DatasetError, match="must have a single 1 among the 4 columns of"):
+            find(str(path))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("x_train.csv", "y_train.csv"),
+        ("csvTrainImages 40x64.csv", "csvTrainLabel 40x1.csv"),
+        ("images.csv", "labels.csv"),
+    ],
+)
+@pytest.mark.parametrize("form", ["plain", "name", "ids", "one-hot"])
+def test_images_and_labels_in_files_of_their_own(images, labels, form, tmp_path):
+    write(tmp_path / images, make_table(IMAGES))
+    lines = {
+        "plain": map(str, LABELS),
+        "name": ["label", *map(str, LABELS)],
+        "ids": ["id,label", *(f"{i},{label}" for i, label in enumerate(LABELS))],
+        "one-hot": (",".join("01"[int(i == label)] for i in range(4)) for label in LABELS),
+    }[form]
+    lines = list(lines)
+    path = write(tmp_path / labels, "\n".join(lines))
+    check(tmp_path)
+    path.write_text("\n".join(lines[:-2]))
+    with pytest.raises(DatasetError, match="must have a row for each of the 40 images, got"):
+        find(str(tmp_path))

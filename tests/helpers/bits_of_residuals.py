@@ -50,3 +50,21 @@ def training_a_residual_net():
             *(model, (2, 9, 11), lambda model: optim.SGD(model, 2.0**-6, 0.9)),
             *(batch, nn.CrossEntropyLoss()),
         )
+
+
+@topic
+def training_a_normalized_residual_net():
+    for batch in (MANY, 17):
+        block = nn.Residual(
+            *(nn.Conv2d(6, 10, 3, stride=2, padding=1), nn.BatchNorm2d(10), nn.ReLU()),
+            *(nn.Conv2d(10, 10, 3, padding=1), nn.BatchNorm2d(10)),
+            shortcut=nn.Sequential(nn.Conv2d(6, 10, 1, stride=2), nn.BatchNorm2d(10)),
+        )
+        model = nn.Sequential(
+            *(nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), block, nn.ReLU()),
+            *(nn.GlobalAvgPool2d(), nn.Flatten(), nn.Linear(10, 10)),
+        )
+        yield from trained(
+            *(model, (2, 9, 11), lambda model: optim.SGD(model, 2.0**-6, 0.9)),
+            *(batch, nn.CrossEntropyLoss()),
+        )

@@ -44,7 +44,7 @@ def shaken(model, seed=0):
 
 def trained(model, image_shape=None, **preparation):
     size = model.input_shape[1:]
-    names = tuple(str(i) for i in range(model.config["num_classes"]))
+    names = tuple(map(str, range(model.settings()["num_classes"])))
     return TrainedModel(
         model,
         Preparation(**{"size": size, "mean": 0.13, "std": 0.31} | preparation),

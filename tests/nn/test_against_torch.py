@@ -45,7 +45,7 @@ def pair(activation="relu", pooling="max"):
     pool = {"max": torch.nn.MaxPool2d, "avg": torch.nn.AvgPool2d}[pooling]
     theirs = torch.nn.Sequential()
     for name, layer in {
-        "conv1": torch.nn.Conv2d(1, 6, 5, padding=(2, 0)),
+        "conv1": torch.nn.Conv2d(1, 6, 5, padding=2),
         "act1": act(),
         "pool1": pool(2),
         "conv2": torch.nn.Conv2d(6, 16, 5),

@@ -75,7 +75,7 @@ def test_lenet5(options, num_params, input_shape):
     assert (nn.LeNet5(**options, rng=1).vector != model.vector).any()
 
 
-def test_lenet5_is_described_by_what_is_not_usual():
+def test_lenet5_is_described_by_all_its_options_in_one_form():
     usual = {
         "channels": (6, 16),
         "units": [120, 84],
@@ -85,11 +85,12 @@ def test_lenet5_is_described_by_what_is_not_usual():
         "dropout": 0,
         "batch_norm": False,
     }
-    data = {"num_classes": 10, "in_channels": 1, "input_size": 32}
-    assert nn.LeNet5(**usual).config == nn.LeNet5(input_size=(32, 32)).config == data
+    default = nn.LeNet5().config
+    assert nn.LeNet5(**usual).config == nn.LeNet5(input_size=(32, 32)).config == default
+    assert default.keys() == nn.LeNet5.options.keys() - {"init", "conv_init"}
     model = nn.LeNet5(3, c5="conv", kernel_size=[3, 5], channels=np.array([4, 8]).tolist(), rng=5)
     own = {"c5": "conv", "kernel_size": [3, 5], "channels": [4, 8]}
-    assert model.settings() == model.config == data | own | {"num_classes": 3}
+    assert model.settings() == model.config == default | own | {"num_classes": 3}
     assert json.loads(json.dumps(model.config)) == model.config
 
 

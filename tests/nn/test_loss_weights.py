@@ -428,3 +428,21 @@ def test_targets_that_are_no_numbers_are_refused(kind):
     outputs = normal(3, 4)
     with pytest.raises(ValueError, match="target must be of the shape"):
         nn.MSELoss()(outputs, np.zeros((3, 4)).astype(kind))
+
+
+def test_a_weight_is_that_of_all_places_of_a_sample():
+    rng = np.random.default_rng(0)
+    outputs = rng.standard_normal((3, 4, 2, 5)).astype(np.float32)
+    labels, weight = rng.integers(0, 4, (3, 2, 5)), np.array([1, 0, 2.5])
+    places = np.broadcast_to(weight[:, None, None], labels.shape)
+    for loss in (nn.CrossEntropyLoss(), nn.CrossEntropyLoss(reduction="none")):
+        for one, other in zip(
+            loss(outputs, labels, weight), loss(outputs, labels, places), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_true_is_no_label_smoothing():
+    for value in (True, False):
+        with pytest.raises(ValueError, match="^label_smoothing must be"):
+            nn.CrossEntropyLoss(label_smoothing=value)

@@ -226,6 +226,87 @@ def test_the_first_layer_of_a_model():
     assert_array_equal(dx, backward_by_hand(twin, nn.CrossEntropyLoss()(y, labels)[1]))
 
 
+def normalized():
+    """Make a block as of He et al. (2016): all its convolutions are normalized, the shortcut, too."""
+    return nn.Residual(
+        conv(5, 8, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        conv(8, 8, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        shortcut=nn.Sequential(conv(5, 8, 1, stride=2, bias=False), nn.BatchNorm2d(8)),
+    )
+
+
+def normalized_first():
+    """Make a block with what comes before its convolutions, and dropout between them."""
+    return nn.Residual(
+        nn.BatchNorm2d(5),
+        nn.ReLU(),
+        conv(5, 5, padding=1),
+        nn.BatchNorm2d(5),
+        nn.ReLU(),
+        nn.Dropout(0.25, rng=3),
+        nn.Residual(conv(5, 5, padding=1), nn.BatchNorm2d(5)),
+    )
+
+
+each_normalized = pytest.mark.parametrize(
+    "make", [normalized, normalized_first], ids=lambda make: make.__name__
+)
+
+
+@each_normalized
+@pytest.mark.parametrize("batch", [2, 16, 41])
+def test_batch_normalization_within(make, batch):
+    """The statistics of the batch are taken between the ops of a residual, forward and backward."""
+    block, twin, x = make(), make(), normal(batch, *shape_for(make))
+    assert block.compiled
+    dropped = make is normalized_first
+    if dropped:  # drawn as the first of its program, not of one of its own
+        block.layers.layers["5"].p = twin.layers.layers["5"].p = 0.0
+    y = block.forward(x, training=True)
+    assert_close(y, forward_by_hand(twin, x))
+    dy = normal(*y.shape, seed=1)
+    assert_close(block.backward(dy), backward_by_hand(twin, dy), 64)
+    for mine, (_, layer) in zip(block.named_layers(), twin.named_layers(), strict=True):
+        for name, grad in layer.grads.items():
+            scale = np.linalg.norm(block.grad_vector)
+            assert np.linalg.norm(mine[1].grads[name] - grad) <= 1e-5 * scale
+        for name, buffer in layer.buffers.items():
+            assert_allclose(mine[1].buffers[name], buffer, rtol=1e-5, atol=1e-6)
+    assert_close(block.forward(x), forward_in_inference(twin, x))
+
+
+def forward_in_inference(layer, x):
+    if isinstance(layer, nn.Sequential):
+        for each in layer.layers.values():
+            x = forward_in_inference(each, x)
+        return x
+    if isinstance(layer, nn.Residual):
+        added = x if layer.shortcut is None else forward_in_inference(layer.shortcut, x)
+        return forward_in_inference(layer.layers, x) + added
+    return layer.forward(x)
+
+
+@each_normalized
+def test_training_with_batch_normalization_has_the_same_bits_at_any_thread_count(make):
+    x, labels = normal(290, 2, 7, 9), labels_for(290)
+    results = []
+    for threads in (1, 2, 3, 8):
+        set_num_threads(threads)
+        model = net(make)
+        assert len(model.segments) == 1
+        optimizer = optim.Adam(model, 0.01)
+        losses, taken, _ = model.train_steps(
+            x, labels, nn.CrossEntropyLoss(), optimizer, [0.01] * 3, batch_size=100
+        )
+        assert taken == 3
+        buffers = [array.tobytes() for array in model.buffers.values()]
+        results.append((losses.tobytes(), model.vector.tobytes(), *buffers))
+    assert all(result == results[0] for result in results)
+
+
 def test_matches_reference():
     block, x, dy = with_convolution(), normal(17, 5, 7, 9), normal(17, 8, 4, 5, seed=1)
     w0, b0, w2, w, b = (array.astype(np.float64) for array in block.params.values())

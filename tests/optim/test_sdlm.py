@@ -278,3 +278,10 @@ def test_training_lowers_the_loss():
         optimizer.estimate(x, labels, loss)
         net.train_steps(x, labels, loss, optimizer, [0.02] * 64, batch_size=1)
     assert loss(net.forward(x), labels)[0] < before / 3
+
+
+@pytest.mark.parametrize("settings", [{"samples": True}, {"mu": True}, {"samples": 0}, {"mu": "1"}])
+def test_true_is_no_number(settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        optim.SDLM(nn.LeNet5_1998(input_size=20), 0.1, **settings)

@@ -20,6 +20,8 @@ from lenet5c.recipes import RECIPES, RunConfig, recipe
         ["--reading", "whole", "--skip-bad"],
         ["--seed", "7", "--epochs", "3", "--lr", "0.01", "--watch-test", "--validation", "0.25"],
         ["--recipe", "best", "--distortion", "none", "--average", "0.999", "--train-size", "1000"],
+        ["--distortion", "pictures-mixup"],
+        ["--distortion", '{"flip": 0.5, "outside": "edge", "crop_padding": 2}'],
         [
             "--distortion",
             "modern",
@@ -82,6 +84,8 @@ def test_a_configuration_in_python(tmp_path):
     assert (config.get("pooling"), config.get("c5"), config.get("seed")) == ("max", "linear", 3)
     assert config.differing({"seed": 3, "c5": "linear", "distortion": "none"}) is None
     assert config.differing({"seed": 3, "epochs": 6}) == ("epochs", 5, 6)
+    wrong = {"distortion": {"tint": 1}}
+    assert config.differing(wrong) == ("distortion", "none", {"tint": 1})
 
 
 @pytest.mark.parametrize(

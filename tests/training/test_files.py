@@ -392,3 +392,13 @@ def test_an_error_at_the_end_of_a_read_has_the_name(tmp_path, monkeypatch, read)
     with pytest.raises(OSError) as raised:
         read(tmp_path / "file")
     assert raised.value.filename == str(tmp_path / "file")
+
+
+def test_levels_of_black_and_white_are_kept(tmp_path):
+    path = tmp_path / "model.safetensors"
+    levels = {"int": 4095.0, "float": 2.8, "black": -0.4}
+    save_model(path, replace(trained(), white=levels))
+    assert open_model(path).white == levels
+    for wrong in ({"float": 0}, {"float": -2.0, "black": -1}, {"black": np.inf}, {"white": 2}):
+        with pytest.raises(ValueError, match="its white must be numbers for int and float, more"):
+            save_model(path, replace(trained(), white=wrong))

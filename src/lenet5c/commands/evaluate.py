@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 import json
 import textwrap
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def run(options: Namespace) -> None:
         if part is None:
             raise RunError(f"--part must be test or train for {data}, got {options.part}")
     else:
-        note = source_notes.append
+        note, how = source_notes.append, replace(how, levels=trained.white)
         part_name, part = open_part(data, options.part, how, tell=tell, note=note)
     mapping = dict(options.map)
     framed, notes = frame(part, trained)

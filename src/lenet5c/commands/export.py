@@ -149,7 +149,7 @@ def make_untrained(settings: dict[str, Any], mean: float | None, std: float | No
         )
     except (TypeError, ValueError) as error:
         raise ExportError(f"--net: {str(error).replace('LeNet5.__init__() ', '')}") from None
-    names = tuple(map(str, range(model.config["num_classes"])))
+    names = tuple(map(str, range(model.settings()["num_classes"])))
     if min(size) >= 28 and max(size) <= 32:
         height, width = 28, 28
     return TrainedModel(model, preparation, names, (channels, height, width))

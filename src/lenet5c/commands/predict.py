@@ -10,6 +10,7 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,9 @@ def predict_data(options: Namespace) -> int:
         out = None
     suffix = check_out(out, data, options.like)
     trained = open_model(options.model)
+    how = replace(read_options(options), levels=trained.white)
     records = open_records(
-        data, read_options(options), tell=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
+        data, how, tell=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
     )
     if text := compare_colors(trained, records.images):
         warn(options.prog, text)

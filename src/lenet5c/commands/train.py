@@ -5,7 +5,8 @@ Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was 
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -14,7 +15,18 @@ from typing import Any
 
 from lenet5c import recipes
 from lenet5c.commands import signals
-from lenet5c.commands.cli import FAILED, add_threads, directory, fail, file, note, number, say, warn
+from lenet5c.commands.cli import (
+    FAILED,
+    add_threads,
+    directory,
+    fail,
+    file,
+    name_or_settings,
+    note,
+    number,
+    say,
+    warn,
+)
 from lenet5c.commands.cli import setting as pair
 from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
 from lenet5c.datasets import Source
@@ -96,7 +108,7 @@ def add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     usual = RunConfig()
     for name, setting in option_settings().items():
         # Options have no default, so that a resumed run can tell which were really given.
-        arguments = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
+        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
         groups[setting.group].add_argument(
             option(name, setting), dest=name, **arguments, **option_arguments(setting.kind)
         )
@@ -109,7 +121,8 @@ def option_arguments(kind: Kind) -> dict[str, Any]:
     if not kind.metavar:
         return {"action": argparse.BooleanOptionalAction}
     if kind.choices:
-        return {"choices": kind.choices, "metavar": kind.metavar}
+        form: Callable[[str], Any] = name_or_settings if kind.accepts({}) else str
+        return {"choices": kind.choices, "metavar": kind.metavar, "type": form}
     if kind.several:
         return {"action": ReadWords, "kind": kind, "nargs": "*", "metavar": kind.metavar}
     if kind.many:
@@ -147,6 +160,23 @@ def option_type(kind: Kind) -> Callable[[str], Any]:
     return read
 
 
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Let errors about a setting name its option: '--class-weight must', not 'class_weight must'.
+
+    Many are found with the data or the net only, by functions that know nothing of options.
+    """
+    try:
+        yield
+    except RunError as error:
+        name, must, rest = str(error).partition(" must ")
+        setting = option_settings().get(name)
+        if not (setting and must):
+            raise
+        raise RunError(f"{option(name, setting)}{must}{rest}") from None
+
+
+@naming_options()
 def run(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
     config = configure(options)

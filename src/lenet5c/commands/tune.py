@@ -11,7 +11,7 @@ from typing import Any
 from lenet5c._text import command_line, table
 from lenet5c.commands import signals
 from lenet5c.commands.cli import directory, note, say, whole
-from lenet5c.commands.train import add_settings, make_config, read_settings
+from lenet5c.commands.train import add_settings, make_config, naming_options, read_settings
 from lenet5c.recipes.search_space import USUAL, read_space
 from lenet5c.recipes.tune import BEST, TABLE, Tuning, tune
 from lenet5c.training import Trainer
@@ -46,6 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--quiet", action="store_true", help="print the last lines only")
 
 
+@naming_options()
 def run(options: Namespace) -> int:
     """Search, and print the best settings; return the exit code."""
     config = make_config(read_settings(options), options.out)

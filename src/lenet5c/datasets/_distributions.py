@@ -18,17 +18,18 @@ def gaussian_weights(sigma: float) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=16)
 def beta_quantiles(alpha: float) -> NDArray[np.float64]:
-    """Return the quantiles of Beta(alpha, alpha) at 0, 1 / 1024, ... 1, in steps of 2**-20.
+    """Return the upper quantiles of Beta(alpha, alpha), from 1/2 to 1, rounded to 2**-20.
 
-    Below 1 alpha has an infinite density at 0. With x = s^(1 / alpha) it is finite in s.
+    They are those of the larger of a share and the rest, at 0, 1 / 1024, ... 1. An alpha below 1
+    has an infinite density at 0; with x = s^(1 / alpha), it is finite in s.
     """
     power = min(alpha, 1.0)
     s = np.linspace(0, 0.5**power, 2**16 + 1)
     x = s ** (1 / power)
     density = (1 - x) ** (alpha - 1) * (x ** (alpha - 1) if alpha > 1 else 1)
     area = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
-    levels = np.linspace(0, area[-1], QUANTILES // 2 + 1)
+    levels = np.linspace(area[-1], 0, QUANTILES + 1)
     lower = np.rint(np.interp(levels, area, s) ** (1 / power) * 2**20) / 2**20
-    quantiles = np.concatenate([lower, 1 - lower[-2::-1]])
+    quantiles: NDArray[np.float64] = 1 - lower
     quantiles.flags.writeable = False
     return quantiles

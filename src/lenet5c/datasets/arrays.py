@@ -24,7 +24,7 @@ from lenet5c.datasets.archives import check_unpacked
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.mapped import MAPPED, MappedImages
 from lenet5c.datasets.parts import split_name, stem_of
-from lenet5c.datasets.pixels import convert_images, convert_labels, guess_reading
+from lenet5c.datasets.pixels import convert_images, convert_labels, convert_targets, guess_reading
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
 #: Arrays of an archive.
@@ -54,7 +54,8 @@ def read_arrays(arrays: Mapping[str, Stored], name: str, options: ReadOptions, p
 
     The names may be those of Keras (x_train, y_train, x_test, y_test), scikit-learn (data or
     images, target), MedMNIST (train_images, train_labels, val_images, ...), and the like; arrays
-    without such names are paired by their shapes, images before labels and train before test.
+    without such names are paired by their shapes, images before labels and train before test. Rows
+    of probabilities in place of labels, or beside them, are soft targets.
 
     Raises
     ------
@@ -62,6 +63,7 @@ def read_arrays(arrays: Mapping[str, Stored], name: str, options: ReadOptions, p
         There are no images among them, or labels that do not fit them.
     """
     chosen = _choose_arrays(arrays, path)
+    soft = _find_soft(arrays, chosen, path)
     titles = {part: f"{path}: {printable(pair[0])}" for part, pair in chosen.items()}
     for images, labels in chosen.values():
         if labels is not None and not _fits(arrays[images], arrays[labels]):
@@ -75,16 +77,27 @@ def read_arrays(arrays: Mapping[str, Stored], name: str, options: ReadOptions, p
     for part, (_, labels) in chosen.items():
         if labels is None:
             continue
-        values = np.asarray(arrays[labels].load())
-        targets[part] = convert_labels(values, f"{path}: {printable(labels)}")
+        if part in soft and labels == soft[part].name:
+            targets[part] = soft[part].rows.argmax(axis=1).astype(np.int64)
+        else:
+            values = np.asarray(arrays[labels].load())
+            targets[part] = convert_labels(values, f"{path}: {printable(labels)}")
         if len(targets[part]) != len(loaded[part]):  # images are last, as MATLAB has them
             loaded[part] = np.moveaxis(np.asarray(loaded[part]), -1, 0)
-    converted, notes = convert_images(
-        {titles[part]: loaded.pop(part) for part in chosen}, options.shape
+    converted, notes, white = convert_images(
+        {titles[part]: loaded.pop(part) for part in chosen}, options.shape, options.levels
     )
-    parts = {part: Records(converted[titles[part]], targets[part]) for part in chosen}
+    parts = {
+        part: Records(
+            converted[titles[part]],
+            targets[part],
+            targets=soft[part].rows if part in soft else None,
+        )
+        for part in chosen
+    }
     names = _find_names(arrays, targets.values())
-    return Found(parts, name, guess_reading(converted.values()), tuple(notes), names)
+    reading = guess_reading(converted.values())
+    return Found(parts, name, reading, tuple(notes), names, white=white)
 
 
 def _choose_arrays(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[str, str | None]]:
@@ -109,11 +122,50 @@ def _choose_arrays(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[
     found = {}
     for part, name in images.items():
         fitting = [each for each in targets.get(part, ()) if _fits(arrays[name], arrays[each])]
+        fitting.sort(key=lambda each: _is_of_rows(arrays[each]))  # labels before soft targets
         found[part] = (name, (*fitting, *targets.get(part, ()), None)[0])
     if list(found) == ["train"] and not targets.get("train") and targets.get(ALL):
         found["train"] = (found["train"][0], targets[ALL][0])
     order = [part for part in ("train", "validation", "test", ALL) if part in found]
     return {part: found[part] for part in order}
+
+
+class _Soft(NamedTuple):
+    """Soft targets, by the name of their array."""
+
+    name: str
+    rows: NDArray[np.float32]
+
+
+def _find_soft(
+    arrays: Mapping[str, Stored], chosen: Mapping[str, tuple[str, str | None]], path: Path
+) -> dict[str, _Soft]:
+    """Return the soft targets of each part: in place of its labels, or named so beside them."""
+    found = {}
+    for part, (images, labels) in chosen.items():
+        count = arrays[images].shape[0]
+        named = [labels] if labels is not None else []
+        named += [
+            name
+            for name in arrays
+            if name not in (images, labels)
+            and split_name(name) in ((part, "labels"), (None, "labels"))
+            and (len(chosen) == 1 or split_name(name)[0] == part)
+        ]
+        for name in named:
+            stored = arrays[name]
+            if stored.dtype.kind != "f" or not _is_of_rows(stored) or stored.shape[0] != count:
+                continue
+            try:
+                rows = convert_targets(np.asarray(stored.load()), f"{path}: {printable(name)}")
+            except DatasetError:
+                if name == labels:
+                    raise
+                continue  # of another array it is none of ours what it is
+            if rows is not None:
+                found[part] = _Soft(name, rows)
+                break
+    return found
 
 
 def _pair_by_shape(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[str, str | None]]:
@@ -154,6 +206,10 @@ def _fits(images: Stored, labels: Stored) -> bool:
     counts = (images.shape[0], images.shape[-1])
     row = len(labels.shape) == 2 and labels.shape[0] == 1
     return bool(labels.shape) and labels.shape[row] in counts
+
+
+def _is_of_rows(stored: Stored) -> bool:
+    return len(stored.shape) == 2 and 1 not in stored.shape
 
 
 def _describe(stored: Stored) -> str:

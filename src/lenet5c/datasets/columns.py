@@ -2,9 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import isfinite, nan, prod
 
@@ -21,6 +21,9 @@ LABEL_NAMES = (
 ID_NAMES = ("id", "ids", "imageid", "image_id", "index", "idx", "row_id", "sample_id")
 #: Names of an index that pandas has written as a column.
 _INDEX_NAMES = ("", "unnamed: 0", "__index_level_0__")
+#: Columns of one-hot labels without names, at most.
+MOST_ONE_HOT = 1000
+_CLASS = re.compile(r"(labels?|class(?:es)?|targets?|y|digits?|letters?)[ _.=-]?[^ _.=-].*")
 # Different labels among the first rows, of which some hundred are looked at.
 _MOST_LABELS = 100
 # pixel0, px_1, 28x28, p1.2 and the like, or a number alone.
@@ -29,12 +32,16 @@ _PIXEL = re.compile(r"[a-z]*[ _.-]?\d+([ _x.-]\d+)?", re.ASCII)
 
 @dataclass(frozen=True)
 class Columns:
-    """Positions of the columns; `ignored` are those with other names."""
+    """Positions of the columns; `ignored` are those with other names.
+
+    In place of a column of labels there may be one for each class, `one_hot`, by their names.
+    """
 
     label: int | None
     id: int | None
     pixels: list[int]
     ignored: list[int]
+    one_hot: dict[int, str] = field(default_factory=dict)
 
 
 def find_columns(
@@ -84,20 +91,71 @@ def find_columns(
     label = take(find_label(name, names or (), options.label_column, len(rest)))
     found = find_id(names or ())
     number = take(found if found != label else None)
+    one_hot: dict[int, str] = {}
+    if not fits(len(rest)) and label is None:
+        one_hot = _find_one_hot(names, rows, rest, fits)
+        rest = [place for place in rest if place not in one_hot]
     if not fits(len(rest)) and names:
         pixels = [place for place in rest if _PIXEL.fullmatch(plain[place])]
         if fits(len(pixels)):
             ignored = sorted(set(rest) - set(pixels))
             rest = pixels
-            if label is None and ignored:
+            if label is None and not one_hot and ignored:
                 label = ignored.pop(0)  # the first column that has a name of its own
-    if not fits(len(rest)) and number is None and fits(len(rest) - 1 - (label is None)):
+    unlabeled = label is None and not one_hot
+    if not fits(len(rest)) and number is None and fits(len(rest) - 1 - unlabeled):
         number = take(next((place for place in rest if _counts(rows, place)), None))
-    if not fits(len(rest)) and label is None and fits(len(rest) - 1):
+    if not fits(len(rest)) and unlabeled and fits(len(rest) - 1):
         label = take(rest[0] if _is_first_label(rows, rest[0], rest[-1]) else rest[-1])
     if not fits(len(rest)):
         raise DatasetError(_describe_misfit(name, names, rows, rest, image_shape))
-    return Columns(label, number, rest, ignored)
+    return Columns(label, number, rest, ignored, one_hot)
+
+
+def _find_one_hot(
+    names: Sequence[str] | None,
+    rows: Sequence[Sequence[str]],
+    rest: Sequence[int],
+    fits: Callable[[int], bool],
+) -> dict[int, str]:
+    """Return the columns that have a 1 for the class of each row, with the names of the classes.
+
+    They are named label_0, label_1, ... or by the classes, or, without names, are the last or the
+    first ones. None are taken unless the others are the pixels of images.
+    """
+    plain = [text.strip() for text in names or ()]
+    groups: dict[str, list[int]] = {}
+    for place in rest if names else ():
+        if match := _CLASS.fullmatch(plain[place].casefold()):
+            groups.setdefault(match[1], []).append(place)
+    candidates = [
+        ({place: plain[place][len(prefix) :].strip(" _.-=") for place in places})
+        for prefix, places in groups.items()
+    ]
+    if names:
+        others = [place for place in rest if not _PIXEL.fullmatch(plain[place].casefold())]
+        candidates.append({place: plain[place] for place in others})
+    else:
+        for number in range(2, min(MOST_ONE_HOT, len(rest) - MIN_SIDE**2) + 1):
+            if fits(len(rest) - number):
+                for places in (rest[-number:], rest[:number]):
+                    candidates.append({place: str(i) for i, place in enumerate(places)})
+    for classes in candidates:
+        left = len(rest) - len(classes)
+        if len(classes) > 1 and (fits(left) or fits(left - 1)) and _is_one_hot(rows, classes):
+            return classes
+    return {}
+
+
+def _is_one_hot(rows: Sequence[Sequence[str]], places: Iterable[int]) -> bool:
+    """Return whether each row has a single 1 in some columns, and zeros; not all in the same."""
+    found = set()
+    for row in rows:
+        values = [_to_number(row[place]) for place in places]
+        if sorted(values)[-2:] != [0, 1] or min(values) != 0:
+            return False
+        found.add(values.index(1))
+    return len(found) > 1
 
 
 def find_label(
@@ -183,10 +241,10 @@ def is_header(fields: Sequence[str]) -> bool:
     >>> is_header(["label", *map(str, range(64))]), is_header(["5"] + ["0"] * 64)
     (True, False)
     """
-    fields = [field.strip() for field in fields]
+    fields = [text.strip() for text in fields]
     if 2 * sum(map(is_number, fields)) < len(fields):
         return True
-    whole = [int(field) if re.fullmatch(r"\d{1,9}", field, re.ASCII) else -1 for field in fields]
+    whole = [int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else -1 for text in fields]
     steps = sum(b - a == 1 for a, b in pairwise(whole) if a >= 0)
     return steps > 0.9 * (len(fields) - 3) or _is_numbered_by_pandas(fields)
 
@@ -194,8 +252,8 @@ def is_header(fields: Sequence[str]) -> bool:
 def _is_numbered_by_pandas(fields: Sequence[str]) -> bool:
     """Return whether repeated names are numbered 0, 0.1, 0.2: a row of pixels taken for names."""
     seen: Counter[str] = Counter()
-    for field in fields:
-        base, _, repeat = field.partition(".")
+    for text in fields:
+        base, _, repeat = text.partition(".")
         if repeat != (str(seen[base]) if seen[base] else ""):
             return False
         seen[base] += 1
@@ -212,7 +270,7 @@ def _describe_misfit(
     shown = f" ({list_some((printable(text)[:20] for text in names), 4)})" if names else ""
     pictures = re.compile(r".*\.(png|jpe?g|bmp|tiff?|gif|webp)", re.IGNORECASE | re.DOTALL)
     if len(rows[0]) < MIN_SIDE**2:
-        files = any(pictures.fullmatch(field.strip()) for field in rows[0])
+        files = any(pictures.fullmatch(text.strip()) for text in rows[0])
         remedy = "sort the files it names into a folder for each class" if files else "give another"
         return (
             f"{name} must be a table of images, with a column for each pixel, got "

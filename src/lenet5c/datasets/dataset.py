@@ -273,7 +273,8 @@ class Source:
     notes : tuple of str
         Remarks for the user, such as which files were left out.
     white : dict of str to float
-        The gray level of white in pictures of more than eight bits, as `read_picture` has it.
+        The gray level of white in pictures of more than eight bits, as `read_picture` has it, or in
+        arrays of other values than bytes, with that of 'black' if it is not 0.
     """
 
     train: Dataset

@@ -146,9 +146,10 @@ class Distortion:
         Its largest share of the image's area, the least is 0.02 if that is less. One side is 0.3
         to 1 times the other one, before it is rounded and cut to the image's.
     mixup : float
-        The alpha of the mixtures of Zhang et al. (2018), 0 for none: an image is multiplied by a
-        share from the distribution Beta(alpha, alpha), and the next image of the batch by the
-        rest, after the last image the first one. The targets of a training are mixed likewise.
+        The alpha of the mixtures of Zhang et al. (2018), 0 for none: of a share from the
+        distribution Beta(alpha, alpha) and the rest, an image has the larger one, and the next
+        image of the batch the other; after the last comes the first. The targets of a training are
+        mixed likewise.
     probability : float
         Share of presentations that are distorted in any way; the others are the original image.
         0.9 is one original to nine generated images, as in the paper's 60,000 and 540,000.

@@ -15,7 +15,7 @@ from lenet5c._text import list_some, printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.idx_folder import name_classes
 from lenet5c.datasets.orientation import set_upright
-from lenet5c.datasets.parts import part_of
+from lenet5c.datasets.parts import part_of, split_name, stem_of
 from lenet5c.datasets.pictures import SUFFIXES
 from lenet5c.datasets.records import ALL, Found, ReadOptions
 
@@ -87,14 +87,15 @@ def _read(kind: str, parts: Paths, name: str, options: ReadOptions, place: Path)
         return read_array_files(
             [path for paths in parts.values() for path in paths], name, options, place
         )
-    single = {part: path for part, (path,) in parts.items()}
+    single = {part: paths[0] for part, paths in parts.items()}
     if kind == "matlab":
         from lenet5c.datasets.matlab import read_matlab
 
         return read_matlab(single, name, options)
     from lenet5c.datasets.tables import read_tables
 
-    return read_tables(single, name, options)
+    labels = {part: paths[1] for part, paths in parts.items() if len(paths) > 1}
+    return read_tables(single, name, options, labels)
 
 
 def kind_of(path: Path) -> str | None:
@@ -165,8 +166,16 @@ def _choose_files(folder: Path, notes: list[str]) -> tuple[str | None, Paths]:
 
 
 def _check_single(folder: Path, kind: str, parts: Paths) -> Paths:
-    """Refuse several files of a part, but for Parquet, whose sets are divided into files."""
+    """Refuse several files of a part, but for Parquet, whose sets are divided into files.
+
+    Tables of images and of labels are a pair, the images first.
+    """
     for part, paths in parts.items():
+        if kind == "table" and len(paths) == 2:
+            roles = [split_name(stem_of(path))[1] for path in paths]
+            if sorted(filter(None, roles)) == ["images", "labels"]:
+                parts[part] = paths if roles[0] == "images" else paths[::-1]
+                continue
         if len(paths) > 1 and kind not in ("parquet", "arrays"):
             shown = list_some(printable(path.name) for path in paths)
             what = "one such file" if part == ALL else f"one such file for {part}"

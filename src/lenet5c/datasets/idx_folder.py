@@ -244,7 +244,7 @@ def _read_parts(
         part: None if path is None else _read_labels(path, images, len(stored[str(images)]))
         for part, (images, path) in files.items()
     }
-    images, notes = convert_images(stored, options.shape)
+    images, notes, white = convert_images(stored, options.shape, options.levels)
     known = _read_name(Path(first))
     set_name = known.set if known else ""
     class_names, first_label = name_classes(set_name, labels.values())
@@ -254,7 +254,7 @@ def _read_parts(
         part: Records(images[str(files[part][0])], None if values is None else values - first_label)
         for part, values in labels.items()
     }
-    found = Found(parts, source.resolve().name, "ink", tuple(notes), class_names)
+    found = Found(parts, source.resolve().name, "ink", tuple(notes), class_names, white=white)
     return set_upright(found, options.transpose, EMNIST in set_name)
 
 

@@ -40,7 +40,7 @@ def make_dataset(
     <Dataset 'data': 4 images of shape (1, 28, 28), 2 classes>
     """
     pixels, targets = unmasked("images", images), unmasked("labels", labels)
-    converted, _ = convert_images({"images": pixels})
+    converted, *_ = convert_images({"images": pixels})
     found = convert_labels(targets, "labels")
     if len(found) != len(pixels):
         raise DatasetError(

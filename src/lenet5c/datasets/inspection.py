@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -37,6 +39,7 @@ SMALL = 100
 EXAMPLE = 56
 _PIXELS, _ROWS = 1024, 256  # that are added up at once
 _BLOCK = 1000  # images
+_OF_PART = 1 << 32  # numbers of classes
 
 T = TypeVar("T")
 
@@ -101,7 +104,8 @@ class Inspection:
         shown = list_some(f"{self.class_names[i]} ({train[i]:,})" for i in rare)
         return [
             f"classes with at most a fifth of the training images of {largest} ({most:,}): "
-            f"{shown}; lenet5c train --class-weight balanced makes up for it"
+            f"{shown}; lenet5c train --class-weight balanced --distortion modern makes up for most "
+            "of it"
         ]
 
     def _warn_of_small_parts(self) -> list[str]:
@@ -163,7 +167,7 @@ def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
         for paths in classes
         for path in spread(paths, examples)
     }
-    facts = _Facts(files.class_names)
+    facts = _Facts(files.class_names, lambda place: _show_path(files, entries[place][2]))
     unreadable = [
         (_show_path(files, path), f"cannot be opened ({why})") for path, why in files.locked
     ]
@@ -173,12 +177,11 @@ def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
 
     paths = [path for *_, path in entries]
     found = read_pictures(paths, look, files.open, measure_whites(paths, files.open))
-    for (part, label, path), seen in zip(entries, found, strict=True):
-        name = _show_path(files, path)
+    for place, ((part, label, path), seen) in enumerate(zip(entries, found, strict=True)):
         if isinstance(seen, Exception):
-            unreadable.append((name, printable(describe_fault(seen, path))))
+            unreadable.append((_show_path(files, path), printable(describe_fault(seen, path))))
             continue
-        facts.add(part, label, name, seen[0], read_header(path, files.open))
+        facts.add(part, label, place, seen[0], read_header(path, files.open))
         if path in chosen:
             facts.examples[part, label].append(seen[1])
     if "test" not in files.parts and not (files.errors or files.faults):
@@ -224,17 +227,24 @@ def _inspect_datasets(
     data: str, parts: dict[str, Dataset], faults: list[str], notes: list[str], examples: int
 ) -> Inspection:
     first = next(iter(parts.values()))
-    facts = _Facts(first.class_names)
-    for part, dataset in parts.items():
+    before = np.cumsum([0, *map(len, parts.values())]).tolist()
+
+    def describe(place: int) -> str:
+        at = bisect(before, place) - 1
+        part, dataset = list(parts.items())[at]
+        name = dataset.describe(place - before[at])
+        return printable(name if dataset.root else f"{part}{name}")
+
+    facts = _Facts(first.class_names, describe)
+    for (part, dataset), begin in zip(parts.items(), before, strict=False):
         kind = "gray" if dataset.images.shape[1] == 1 else "color"
         for start in range(0, len(dataset), _BLOCK):
             for i, image in enumerate(dataset.images[start : start + _BLOCK], start):
-                name = dataset.describe(i) if dataset.root else f"{part}{dataset.describe(i)}"
                 look = Look.at(image.transpose(1, 2, 0))
-                facts.add(part, int(dataset.labels[i]), printable(name), look, kind)
-        for label in range(dataset.num_classes):
-            members = spread(np.flatnonzero(dataset.labels == label).tolist(), examples)
-            facts.examples[part, label] = [_show_image(dataset.images[i]) for i in members]
+                facts.add(part, int(dataset.labels[i]), begin + i, look, kind)
+        for label in range(dataset.num_classes if examples else 0):
+            members = spread(cast(Any, np.flatnonzero(dataset.labels == label)), examples)
+            facts.examples[part, label] = [_show_image(dataset.images[int(i)]) for i in members]
     facts.keep_size = True
     inspection = facts.summarize(data, list(parts), [], notes)
     inspection.faults += faults
@@ -294,28 +304,40 @@ def _sum_up(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 class _Facts:
-    """Adds up the looks at one image after the other."""
+    """Adds up the looks at one image after the other, of which it keeps 32 bytes each.
 
-    def __init__(self, class_names: tuple[str, ...]) -> None:
-        self.class_names = class_names
+    `describe` gives the name of an image by its place, a number; it is asked for those alone that
+    are reported.
+    """
+
+    def __init__(self, class_names: tuple[str, ...], describe: Callable[[int], str]) -> None:
+        self.class_names, self.describe = class_names, describe
         self.counts: dict[str, Counter] = defaultdict(Counter)
+        self.parts: dict[str, int] = {}
         self.sizes: Counter = Counter()
         self.kinds: Counter = Counter()
-        self.groups: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
-        self.blank: list[str] = []
+        # Of each image, in a row of each: half of its digest in two numbers, its place, its part
+        # and class as one number.
+        self.keys, self.more = array("Q"), array("Q")
+        self.places, self.groups = array("q"), array("q")
+        self.blank = array("q")
         self.channels = 1
         self.pixels: int = 0
         self.sums = self.squares = np.zeros(1, np.int64)
         self.examples: dict[tuple[str, int], list] = defaultdict(list)
         self.keep_size = False
 
-    def add(self, part: str, label: int, name: str, look: Look, kind: str) -> None:
+    def add(self, part: str, label: int, place: int, look: Look, kind: str) -> None:
         self.counts[part][label] += 1
         self.sizes[look.size] += 1
         self.kinds[kind] += 1
-        self.groups[look.key].append((part, label, name))
+        self.keys.append(int(look.key[:16], 16))
+        self.more.append(int(look.key[16:32], 16))
+        self.places.append(place)
+        number = self.parts.setdefault(part, len(self.parts))
+        self.groups.append(number * _OF_PART + label)
         if look.blank:
-            self.blank.append(name)
+            self.blank.append(place)
         if part in ("train", ALL):
             self.pixels += look.size[0] * look.size[1]
             # The sum over gray images counts for each channel.
@@ -329,17 +351,17 @@ class _Facts:
         mean = np.broadcast_to(self.sums / max(1, self.pixels), self.channels)
         std = np.sqrt(np.maximum(self.squares / max(1, self.pixels) - mean**2, 0))
         conflicts, leaks, duplicates = [], [], []
-        for group in self.groups.values():
-            if len(group) == 1:
-                continue
-            names = [name for _, _, name in group]
-            if len({label for _, label, _ in group}) > 1:
+        names_of_parts = list(self.parts)
+        for members in self._find_equal():
+            names = [self.describe(self.places[i]) for i in members]
+            group = [divmod(self.groups[i], _OF_PART) for i in members]
+            if len({label for _, label in group}) > 1:
                 conflicts.append(names)
-            if len({part for part, _, _ in group}) > 1:
+            if len({part for part, _ in group}) > 1:
                 leaks.append(names)
             together = defaultdict(list)
-            for part, label, member in group:
-                together[part, label].append(member)
+            for (part, label), member in zip(group, names, strict=True):
+                together[names_of_parts[part], label].append(member)
             duplicates += [together[key] for key in sorted(together) if len(together[key]) > 1]
         kept = len(self.sizes) == 1 and self.keep_size
         size = next(iter(self.sizes), SIZE) if kept else common_size(self.sizes)
@@ -358,13 +380,24 @@ class _Facts:
             duplicates,
             leaks,
             conflicts,
-            self.blank,
+            [self.describe(place) for place in self.blank],
             unreadable,
             [],
             [],
             notes,
             self.examples,
         )
+
+    def _find_equal(self) -> list[list[int]]:
+        """Return the images with the same pixels, in groups of at least two, as they came."""
+        keys = np.asarray(self.keys)
+        order = np.argsort(keys, kind="stable")
+        alike = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
+        some = np.unique(np.concatenate([order[alike], order[alike + 1]]))
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i in some.tolist():
+            groups[self.keys[i], self.more[i]].append(i)
+        return [group for group in groups.values() if len(group) > 1]
 
 
 def spread(members: Sequence[T], number: int) -> Sequence[T]:

@@ -121,8 +121,8 @@ class MappedImages:
     """Images in a file, read when they are indexed.
 
     Stands for an array of uint8 (N, C, H, W): it has `shape`, `dtype`, `ndim`, `size` and a
-    length, and an index, a slice, a mask or an array of indices gives an array. `take` and `apply`
-    read nothing. What is read depends on the index alone, so threads may share it.
+    length, and an index, a slice, a mask or an array of indices gives an array. `take`, `apply` and
+    `join` read nothing. What is read depends on the index alone, so threads may share it.
 
     Parameters
     ----------
@@ -144,6 +144,9 @@ class MappedImages:
     stored_dtype: Any = np.uint8
     index: NDArray[np.integer] | None = None  #: the images taken; None for all, in order
     steps: tuple[Callable[[Batch], Batch], ...] = ()  #: functions of a batch (M, *stored)
+    others: Batch | None = (
+        None  #: images in memory, converted already, that follow those in the file
+    )
     file: _File = None  # type: ignore[assignment]  # that of the path
     shape: tuple[Any, ...] = field(init=False)  #: (N, C, H, W)
     dtype: np.dtype[Any] = field(init=False)
@@ -176,17 +179,30 @@ class MappedImages:
         return prod(self.stored) * np.dtype(self.stored_dtype).itemsize
 
     def __len__(self) -> int:
-        return self.count if self.index is None else len(self.index)
+        return self._all if self.index is None else len(self.index)
+
+    @property
+    def _all(self) -> int:
+        """Number of images that there are to take from."""
+        return self.count + (0 if self.others is None else len(self.others))
 
     def take(self, index: slice | ArrayLike) -> MappedImages:
         """Return the images at these places, unread; an index takes 4 bytes an image."""
         places = self._places(index)
-        small = np.int32 if self.count < 2**31 else np.int64
+        small = np.int32 if self._all < 2**31 else np.int64
         return replace(self, index=places.astype(small))
 
     def apply(self, function: Callable[[Batch], Batch]) -> MappedImages:
         """Return images that `function`, of a batch of any length, converts once they are read."""
-        return replace(self, steps=(*self.steps, function))
+        others = None if self.others is None else function(self.others)
+        return replace(self, steps=(*self.steps, function), others=others)
+
+    def join(self, others: Batch) -> MappedImages:
+        """Return these images, which stay in the file, and others in memory after them."""
+        added = np.arange(self._all, self._all + len(others))
+        whole = others if self.others is None else np.concatenate([self.others, others])
+        joined = replace(self, index=None, others=whole)
+        return joined if self.index is None else joined.take(np.concatenate([self.index, added]))
 
     def expect(self, order: NDArray[np.integer]) -> None:
         """Begin to read images in this order, some megabytes ahead in a thread.
@@ -203,7 +219,14 @@ class MappedImages:
             images = self.queue[0].get(index)
             if images is not None:
                 return images
-        return self._convert(self._read(self._places(index)))
+        places = self._places(index)
+        if self.others is None:
+            return self._convert(self._read(places))
+        images = np.empty((len(places), *self.shape[1:]), self.dtype)
+        of_file = places < self.count
+        images[of_file] = self._convert(self._read(places[of_file]))
+        images[~of_file] = self.others[places[~of_file] - self.count]
+        return images
 
     def __iter__(self) -> Iterator[Batch]:
         return (image for block in blocks(self) for image in block)
@@ -300,6 +323,16 @@ def apply(images: AnyImages, function: Callable[[Batch], Batch]) -> AnyImages:
     if isinstance(images, MappedImages):
         return cast(AnyImages, images.apply(function))
     return cast(AnyImages, function(cast(Batch, images)))
+
+
+def join(images: Images, others: Images) -> Images:
+    """Return images and others after them; the first ones stay in their file, if they are in one.
+
+    Others in a file are read: they should be few.
+    """
+    if isinstance(images, MappedImages):
+        return images.join(np.asarray(others))
+    return np.concatenate([images, np.asarray(others)])
 
 
 def expect(images: Images, order: NDArray[np.integer]) -> None:

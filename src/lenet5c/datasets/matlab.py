@@ -36,14 +36,16 @@ _TYPES = dict(
         strict=True,
     )
 )
-#: Classes of numeric arrays, and a flag.
-_NUMERIC, _COMPLEX = range(6, 16), 0x800
+#: Classes of structures and of numeric arrays, and a flag.
+_STRUCTURE, _NUMERIC, _COMPLEX = 2, range(6, 16), 0x800
+_DEEPEST = 4  # structures in structures
 
 
 def read_matlab(files: dict[str, Path], name: str, options: ReadOptions) -> Found:
     """Read MATLAB files, one for each part of a data set.
 
-    Each has an array of images, such as X of shape (H, W, C, N), and one of labels, such as y. Of
+    Each has an array of images, such as X of shape (H, W, C, N), and one of labels, such as y; they
+    may be fields of structures, as dataset.train.images of EMNIST. Of
     labels from 1 to 10 that are named y the last stands for the digit 0, as in SVHN; those with
     other names, as of USPS, may count the digits from 1.
 
@@ -83,21 +85,20 @@ def _is_one_to_ten(labels: Any) -> bool:
 
 
 def _list_variables(path: Path) -> dict[str, Stored]:
-    """Return the numeric arrays of a file."""
+    """Return the numeric arrays of a file; of fields the name has those of their structures."""
     arrays: dict[str, Stored] = {}
     with _open_matlab(path) as file:
         order, size = _read_order(file, path), os.fstat(file.fileno()).st_size
         place = _HEADER
         while tag := file.read(8):
-            kind, length = _unpack(order, tag)
-            if place + 8 + length > size or len(arrays) >= MOST_ARRAYS:
+            _, length = _unpack(order, tag)
+            if place + 8 + length > size:
                 raise ValueError("it ends early")
-            matrix = _read_matrix(
-                _Inflater(file, length) if kind == _COMPRESSED else file, order, tag
-            )
-            if matrix is not None:
-                load = partial(_load, path, place, order)
+            for matrix in _list_matrices(_Stream(file, order, tag)):
+                load = partial(_load, path, place, order, matrix.name)
                 arrays[matrix.name] = Stored(matrix.shape, matrix.dtype, load)
+                if len(arrays) > MOST_ARRAYS:
+                    raise ValueError("it has too many arrays")
             place += 8 + length
             file.seek(place)
         sizes = [prod(each.shape) * each.dtype.itemsize for each in arrays.values()]
@@ -105,14 +106,15 @@ def _list_variables(path: Path) -> dict[str, Stored]:
     return arrays
 
 
-def _load(path: Path, place: int, order: str) -> NDArray[Any]:
-    """Return the array at a place in a file."""
+def _load(path: Path, place: int, order: str, name: str) -> NDArray[Any]:
+    """Return the array of this name at a place in a file."""
     with _open_matlab(path) as file:
         file.seek(place)
-        tag = file.read(8)
-        kind, length = _unpack(order, tag)
-        stream: Any = _Inflater(file, length) if kind == _COMPRESSED else file
-        matrix = cast(_Matrix, _read_matrix(stream, order, tag))
+        stream = _Stream(file, order, file.read(8))
+        # The stream stands at its elements, until the next one is asked for.
+        matrix = next((each for each in _list_matrices(stream) if each.name == name), None)
+        if matrix is None:
+            raise ValueError("it has changed")
         values = np.empty(matrix.shape[::-1], matrix.dtype)
         raw, filled = cast(Any, values.reshape(-1).view(np.uint8)).data, 0
         raw[: len(matrix.begin)] = matrix.begin
@@ -133,48 +135,79 @@ class _Matrix(NamedTuple):
     begin: bytes  # the elements, if they are so few that they are in their tag
 
 
-def _read_matrix(stream: Any, order: str, tag: bytes) -> _Matrix | None:
-    """Read all of an array but its elements; None if it is not of real numbers.
+class _Stream:
+    """The content of an element of a file, inflated; `tag` is that of the element."""
 
-    `tag` is that of the element in the file, `stream` what follows it.
-    """
-    kind, _ = _unpack(order, tag)
-    if kind == _COMPRESSED:
-        kind, _ = _unpack(order, stream.read(8))
-    if kind != _MATRIX:
-        return None
-    flags = _unpack(order, _read_element(stream, order))[0]
-    sides = _read_element(stream, order)
+    def __init__(self, file: BinaryIO, order: str, tag: bytes) -> None:
+        self.order, self.place = order, 0
+        self.kind, length = _unpack(order, tag)
+        self.source: Any = file
+        if self.kind == _COMPRESSED:
+            self.source = _Inflater(file, length)
+            self.kind, _ = _unpack(order, self.source.read(8))
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, fewer at the end."""
+        content: bytes = self.source.read(size)
+        self.place += len(content)
+        return content
+
+    def skip_to(self, place: int) -> None:
+        """Go on to a place, counted from the tag on."""
+        while self.place < place:
+            if not self.read(min(_CHUNK, place - self.place)):
+                raise ValueError("it ends early")
+
+    def read_tag(self) -> tuple[int, int, bytes]:
+        """Return type and length of an element, and its bytes if they are in the tag."""
+        tag = self.read(8)
+        kind, length = _unpack(self.order, tag)
+        if (small := kind >> 16) == 0:
+            return kind, length, b""
+        if small > 4:
+            raise ValueError("a tag is damaged")
+        return kind & 0xFFFF, small, tag[4 : 4 + small]
+
+    def read_element(self) -> bytes:
+        """Return the bytes of a small element."""
+        _, length, begin = self.read_tag()
+        if begin or not length:
+            return begin
+        if length > _MOST_ELEMENT:
+            raise ValueError("a name is too long")
+        return self.read(length + -length % 8)[:length]
+
+
+def _list_matrices(stream: _Stream, outer: str = "", depth: int = 0) -> Iterator[_Matrix]:
+    """Yield the arrays of real numbers in an element, when the stream is at their elements."""
+    if stream.kind != _MATRIX:
+        return
+    order = stream.order
+    flags = _unpack(order, stream.read_element())[0]
+    sides = stream.read_element()
     shape = struct.unpack(f"{order}{len(sides) // 4}i", sides)
-    name = _read_element(stream, order).decode("latin1")
+    name = f"{outer} {stream.read_element().decode('latin1')}".strip()
+    if flags & 255 == _STRUCTURE and prod(shape) == 1 and depth < _DEEPEST:
+        (width,) = struct.unpack(f"{order}i", stream.read_element())
+        names = stream.read_element()
+        if names and not 0 < width <= len(names):
+            raise ValueError("names of fields are damaged")
+        for start in range(0, len(names), max(width, 1)):
+            field = names[start : start + width].partition(b"\0")[0].decode("latin1")
+            kind, length, _ = stream.read_tag()
+            end = stream.place + length
+            if kind != _MATRIX:
+                raise ValueError("a field is no array")
+            if length:
+                yield from _list_matrices(stream, f"{name} {field}", depth + 1)
+            stream.skip_to(end)
     if flags & 255 not in _NUMERIC or flags & _COMPLEX:
-        return None
-    kind, length, begin = _read_tag(stream, order)
+        return
+    kind, length, begin = stream.read_tag()
     dtype = np.dtype(order + _TYPES[kind])
     if not 2 <= len(shape) <= 32 or min(shape) < 0 or length != prod(shape) * dtype.itemsize:
         raise ValueError("an array has another size than it says")
-    return _Matrix(name, shape, dtype, begin)
-
-
-def _read_element(stream: Any, order: str) -> bytes:
-    """Return the bytes of a small element."""
-    _, length, begin = _read_tag(stream, order)
-    if begin or not length:
-        return begin
-    if length > _MOST_ELEMENT:
-        raise ValueError("a name is too long")
-    return stream.read(length + -length % 8)[:length]
-
-
-def _read_tag(stream: Any, order: str) -> tuple[int, int, bytes]:
-    """Return type and length of an element, and its bytes if they are in the tag."""
-    tag = stream.read(8)
-    kind, length = _unpack(order, tag)
-    if (small := kind >> 16) == 0:
-        return kind, length, b""
-    if small > 4:
-        raise ValueError("a tag is damaged")
-    return kind & 0xFFFF, small, tag[4 : 4 + small]
+    yield _Matrix(name, shape, dtype, begin)
 
 
 def _unpack(order: str, content: bytes) -> tuple[int, int]:

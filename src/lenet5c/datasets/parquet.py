@@ -21,11 +21,19 @@ from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.image_folder import MEMORY, ImageStack, common_size
 from lenet5c.datasets.parts import IMAGES
 from lenet5c.datasets.pictures import describe_fault, measure_sizes, measure_whites, read_pictures
-from lenet5c.datasets.pixels import MIN_SIDE, convert_images, convert_labels, guess_reading
+from lenet5c.datasets.pixels import (
+    MIN_SIDE,
+    convert_images,
+    convert_labels,
+    convert_targets,
+    guess_reading,
+)
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
 #: Bytes of a group of rows.
 MOST_GROUP = 4 << 30
+#: Names of a column of soft targets, in small letters.
+TARGETS = ("targets", "probabilities", "soft_targets", "soft_labels", "target", "labels")
 _ROWS = 1024  # at a time
 _METADATA = b"huggingface"  # the key under which the names of classes are kept
 
@@ -35,7 +43,8 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
 
     Each row has an image and perhaps a label. The image is a picture file (a column of bytes, or of
     structures with `bytes`), a list of pixels, nested or not, or one column for each pixel. Names
-    of classes are taken from the metadata.
+    of classes are taken from the metadata. A list of probabilities is a soft target: as the label,
+    or in a column of its own, such as targets.
 
     Raises
     ------
@@ -69,13 +78,14 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
         f"{paths[0]}": np.concatenate([_read_pixels(table) for table in tables[part]])
         for part, paths in files.items()
     }
-    images, notes = convert_images(arrays, options.shape)
+    images, notes, white = convert_images(arrays, options.shape, options.levels)
     parts = {}
     for part, paths in files.items():
         pixels = images[str(paths[0])]
-        parts[part] = Records(pixels, *_read_others(tables[part], len(pixels)))
+        labels, ids, targets = _read_others(tables[part], len(pixels))
+        parts[part] = Records(pixels, labels, ids, targets=targets)
     reading = guess_reading(images.values())
-    return Found(parts, name, reading, tuple(notes), _find_names(first, parts))
+    return Found(parts, name, reading, tuple(notes), _find_names(first, parts), white=white)
 
 
 @dataclass(frozen=True)
@@ -88,11 +98,12 @@ class _Table:
     label: str | None
     id: str | None
     names: tuple[str, ...]  # of classes
+    targets: str | None = None
 
     @property
-    def roles(self) -> tuple[str | None, str | None]:
-        """The columns of labels and ids."""
-        return self.label, self.id
+    def roles(self) -> tuple[str | None, str | None, str | None]:
+        """The columns of labels, ids and soft targets."""
+        return self.label, self.id, self.targets
 
     def batches(self, columns: list[str]) -> Iterator[Any]:
         """Yield some rows after the others."""
@@ -138,7 +149,13 @@ def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
             )
         kinds = {name: _kind_of(schema.field(name).type, types) for name in names}
         found = [name for name in names if kinds[name] in ("pictures", "list")]
-        found.sort(key=lambda name: (kinds[name] != "pictures", name.casefold() not in IMAGES))
+        found.sort(
+            key=lambda name: (
+                kinds[name] != "pictures",
+                name.casefold() not in IMAGES,
+                name.casefold() in TARGETS,
+            )
+        )
         if found:
             # The pixels are in one column: only label and id are looked for among the others.
             others = [name for name in names if kinds[name] == "scalar"]
@@ -146,9 +163,10 @@ def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
             if optional and wanted is not None and wanted not in names:
                 wanted = None
             label, number = _find_others(path, names, others, wanted)
-            return _Table(
-                path, kinds[found[0]], found[:1], label, number, _read_names(schema, label)
-            )
+            soft = [name for name in found[1:] if kinds[name] == "list" and name != label]
+            targets = next((name for name in soft if name.casefold() in TARGETS), None)
+            classes = _read_names(schema, label)
+            return _Table(path, kinds[found[0]], found[:1], label, number, classes, targets)
         if list(kinds.values()).count("scalar") < MIN_SIDE**2:
             raise DatasetError(
                 f"{path} must have a column of images, as picture files or lists of pixels, or one "
@@ -219,18 +237,24 @@ def _find_names(first: _Table, parts: dict[str, Records]) -> tuple[str, ...] | N
     return first.names or None
 
 
-def _read_others(tables: list[_Table], rows: int) -> tuple[Any, list[str] | None]:
-    """Return the labels and the ids of so many rows."""
+def _read_others(
+    tables: list[_Table], rows: int
+) -> tuple[Any, list[str] | None, NDArray[np.float32] | None]:
+    """Return the labels, the ids and the soft targets of so many rows."""
     labels: list[Any] = []
     ids: list[str] = []
+    soft: list[NDArray[Any]] = []
     for table in tables:
-        columns = [name for name in (table.label, table.id) if name is not None]
+        columns = [name for name in table.roles if name is not None]
         for batch in table.batches(columns) if columns else ():
             if table.label is not None:
                 labels += batch.column(batch.schema.get_field_index(table.label)).to_pylist()
             if table.id is not None:
                 values = batch.column(batch.schema.get_field_index(table.id)).to_pylist()
                 ids += [printable(value) for value in values]
+            if table.targets is not None:
+                column = batch.column(batch.schema.get_field_index(table.targets))
+                soft.append(_flatten(column, f"{table.path}: {printable(table.targets)}"))
     first = tables[0]
     title = f"{first.path}: {printable(first.label)}"
     for name, values in ((first.label, labels), (first.id, ids)):
@@ -244,11 +268,22 @@ def _read_others(tables: list[_Table], rows: int) -> tuple[Any, list[str] | None
             f"{title} must have a label in each row, got none in row {labels.index(None)}, counted "
             "from 0; add it, or remove the row"
         )
+    targets = None
+    if soft:
+        if len({each.shape[1:] for each in soft}) > 1:
+            raise DatasetError(f"{first.path}: {printable(first.targets)} must have one length")
+        targets = convert_targets(np.concatenate(soft), f"{first.path}: {printable(first.targets)}")
     if first.label is None:
-        return None, ids or None
+        return None if targets is None else targets.argmax(axis=1), ids or None, targets
     text = any(isinstance(label, str) for label in labels)
-    values = list(map(str, labels)) if text else np.array(labels)
-    return convert_labels(values, title), ids or None
+    try:
+        values = list(map(str, labels)) if text else np.array(labels)
+    except ValueError:
+        raise DatasetError(f"{title} must have lists of one length") from None
+    of_label = None if isinstance(values, list) else convert_targets(values, title)
+    if of_label is not None:
+        return of_label.argmax(axis=1), ids or None, of_label
+    return convert_labels(values, title), ids or None, targets
 
 
 def _read_pixels(table: _Table) -> NDArray[Any]:
@@ -330,7 +365,8 @@ def _read_pictures(
     parts = {}
     for part, those in tables.items():
         kept = np.array(good[part])
-        labels, ids = _read_others(those, len(kept))
+        labels, ids, targets = _read_others(those, len(kept))
+        targets = targets if targets is None else targets[kept]
         if isinstance(labels, np.ndarray):
             labels = labels[kept]
         elif labels is not None:
@@ -338,7 +374,7 @@ def _read_pictures(
         if ids is not None:
             ids = [each for each, keep in zip(ids, kept, strict=True) if keep]
         end = start + int(kept.sum())
-        parts[part] = Records(stacked[start:end], labels, ids)
+        parts[part] = Records(stacked[start:end], labels, ids, targets=targets)
         start = end
     return parts
 

@@ -14,7 +14,9 @@ PART_WORDS = {
 IMAGES = frozenset(
     {"x", "images", "image", "imgs", "img", "data", "features", "pixels", "inputs", "digits"}
 )
-LABELS = frozenset({"y", "labels", "label", "lbls", "targets", "target", "classes", "class"})
+LABELS = frozenset(
+    {"y", "labels", "label", "lbls", "targets", "target", "classes", "class", "probabilities"}
+)
 #: Words that tell nothing about an array.
 _FILLERS = frozenset({"set", "orig", "all", "array"})
 _WORD = re.compile("|".join(sorted(PART_WORDS, key=len, reverse=True)))
@@ -37,6 +39,7 @@ def split_name(name: str) -> tuple[str | None, str | None]:
     """
     name = name.casefold()
     part = part_of(name)
+    name = re.sub(r"\d+ ?x ?\d+", " ", name)  # sizes, whose x is no word
     words = re.findall("[a-z]+", _WORD.sub(" ", name, count=1) if part else name)
     words = [word for word in words if word not in _FILLERS]
     if "names" in words:
@@ -59,13 +62,13 @@ def part_of(name: str) -> str | None:
     >>> part_of("sign_mnist_train.csv"), part_of("Xtest"), part_of("latest.csv")
     ('train', 'test', None)
     """
-    name = name.casefold()
+    name = name.casefold().removeprefix("csv")  # as in csvTrainImages
     found = None
     for match in _WORD.finditer(name):
         before, after = name[: match.start()], name[match.end() :]
         # A word of its own, or one beside the single letter of an array.
         if re.search("(^|[^a-z]|(^|[^a-z])[xy])$", before) and re.match(
-            "($|[^a-z]|[xy]($|[^a-z])|(images|labels|data|set)($|[^a-z]))", after
+            "($|[^a-z]|[xy]($|[^a-z])|(images?|labels?|data|set)($|[^a-z]))", after
         ):
             found = PART_WORDS[match[0]]
     return found

@@ -24,12 +24,15 @@ MAX_SIDE, MIN_SIDE = 1024, 4
 #: of 8 by 8 pixels that scikit-learn has; the others are bit depths.
 WHITES = (1, 16, 255, 1023, 4095, 16383, 65535)
 _AT_ONCE = 1 << 20  # values
+_UNSURE = 0.01  # by which probabilities may miss a sum of 1, as those of three digits do
 _FRACTION = re.compile(r"-?[0-9]*\.[0-9]*[1-9][0-9]*(e[-+]?[0-9]+)?", re.IGNORECASE)
 
 
 def convert_images(
-    arrays: Mapping[str, NDArray[Any] | MappedImages], image_shape: tuple[int, ...] | None = None
-) -> tuple[dict[str, Images], list[str]]:
+    arrays: Mapping[str, NDArray[Any] | MappedImages],
+    image_shape: tuple[int, ...] | None = None,
+    known: Mapping[str, float] = {},
+) -> tuple[dict[str, Images], list[str], dict[str, float]]:
     """Convert the arrays of all parts of a data set to images of 8-bit pixels.
 
     Parameters
@@ -39,11 +42,18 @@ def convert_images(
         or, channels first or last, (N, C, H, W). May be `MappedImages`, which stay in their file.
     image_shape : tuple of int, optional
         See `shape_of`.
+    known : dict of str to float, optional
+        The levels that were returned for the images that a model was trained on. They hold for
+        these, too, where they may be of the same kind: integers or floats, negative values or none,
+        and none beyond white if none is negative.
 
     Returns
     -------
     images : dict of str to ndarray of uint8 or MappedImages, shape (N, C, H, W)
     notes : list of str
+    levels : dict of str to float
+        The value of white, under 'int' or 'float', and of 'black' if that is not 0; empty if white
+        is 1 or 255.
 
     Raises
     ------
@@ -54,7 +64,7 @@ def convert_images(
     --------
     >>> import numpy as np
     >>> from lenet5c.datasets.pixels import convert_images
-    >>> images, notes = convert_images({"x_train": np.array([[[0, 0.2], [0.6, 1]]])})
+    >>> images, notes, levels = convert_images({"x_train": np.array([[[0, 0.2], [0.6, 1]]])})
     >>> images["x_train"]
     array([[[[  0,  51],
              [153, 255]]]], dtype=uint8)
@@ -72,9 +82,17 @@ def convert_images(
             f"{listing(with_alpha)}: 4 channels are taken as they are; if the fourth is opacity "
             "(RGBA), leave it out, as images[..., :3] does"
         )
-    black, white = find_range(arrays)
+    kind = "float" if any(array.dtype.kind == "f" for array in arrays.values()) else "int"
+    least, most = find_extremes(arrays)
+    black, white = find_range(least, most)
+    levels: dict[str, float] = {}
+    in_training = ""
+    if kind in known and _may_be_of(known, kind, arrays, least, most):
+        black, white = known.get("black", 0.0), known[kind]
+        in_training = ", as in training"
     if (black, white) not in ((0, 1), (0, 255)):
-        notes.append(f"pixel values from {black:g} to {white:g} become black to white")
+        notes.append(f"pixel values from {black:g} to {white:g} become black to white{in_training}")
+        levels = {kind: white} | ({"black": black} if black else {})
     images: dict[str, Images] = {}
     for name, array in arrays.items():
         to_images = partial(arrange, shape=shapes[name])
@@ -90,15 +108,28 @@ def convert_images(
         images[name] = converted = np.empty((len(array), *to_images(array[:0]).shape[1:]), np.uint8)
         for rows, part in _walk(array):
             converted[rows] = scale(to_images(part), black, white)
-    return images, notes
+    return images, notes, levels
 
 
-def find_range(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[float, float]:
-    """Return the values that become black and white, for all of some arrays together.
+def _may_be_of(
+    known: Mapping[str, float],
+    kind: str,
+    arrays: Mapping[str, NDArray[Any] | MappedImages],
+    least: float,
+    most: float,
+) -> bool:
+    """Return whether values seem to be of the kind that levels are known of."""
+    if "black" in known:
+        return least < 0
+    if known[kind] > 255 and all(array.dtype == np.uint8 for array in arrays.values()):
+        return False
+    return least >= 0 and most <= known[kind]
 
-    Without negative values it is 0 and one of `WHITES`; from -1 to 1 these two; otherwise, as of
-    standardized images, the least and the largest value. A DatasetError names an image with a value
-    that is no finite number.
+
+def find_extremes(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[float, float]:
+    """Return the least and the largest value of all arrays; of bytes of many levels 0 and 255.
+
+    A DatasetError names an image with a value that is no finite number.
     """
     least, most = np.inf, -np.inf
     for name, array in arrays.items():
@@ -112,7 +143,17 @@ def find_range(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[float
                 )
             least, most = min(least, low), max(most, high)
             if array.dtype == np.uint8 and most > WHITES[1]:
+                least, most = min(least, 0.0), max(most, 255.0)
                 break  # the range of bytes is known
+    return least, most
+
+
+def find_range(least: float, most: float) -> tuple[float, float]:
+    """Return the values that become black and white, by the least and the largest.
+
+    Without negative values these are 0 and one of `WHITES`; from -1 to 1 these two; otherwise, as
+    of standardized images, the least and the largest value.
+    """
     if least >= 0 and most <= WHITES[-1]:
         return 0.0, float(next(white for white in WHITES if most <= white))
     if least >= -1 and most <= 1:
@@ -244,7 +285,8 @@ def convert_labels(
         if not binary or (np.count_nonzero(values, axis=1) != 1).any():
             raise DatasetError(
                 f"{name} must be labels, one an image, or one-hot rows, got rows of "
-                f"{values.shape[1]} values that are not one-hot; give their argmax"
+                f"{values.shape[1]} values that are not one-hot; give their argmax, or "
+                "probabilities as floats"
             )
         return values.argmax(axis=1).astype(np.int64)
     if values.ndim != 1 or values.dtype.kind not in "buifUS":
@@ -270,6 +312,50 @@ def convert_labels(
             "give other labels"
         )
     return values.astype(np.int64)
+
+
+def convert_targets(values: NDArray[Any], name: str) -> NDArray[np.float32] | None:
+    """Convert soft targets: a row of probabilities of the classes for each image.
+
+    Parameters
+    ----------
+    values : ndarray, shape (N, K)
+    name : str
+        Its name in errors.
+
+    Returns
+    -------
+    ndarray of float32 (N, K), or None
+        None where the array is of labels, one-hot rows too.
+
+    Raises
+    ------
+    DatasetError
+        Rows of floats are no probabilities that add up to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.datasets.pixels import convert_targets
+    >>> convert_targets(np.array([[0.75, 0.25], [0.5, 0.5]]), "targets")
+    array([[0.75, 0.25],
+           [0.5 , 0.5 ]], dtype=float32)
+    """
+    if values.ndim != 2 or 1 in values.shape or values.dtype.kind != "f" or not values.size:
+        return None
+    if ((values == 0) | (values == 1)).all():
+        return None
+    with np.errstate(all="ignore"):
+        sums = values.sum(axis=1, dtype=np.float64)
+        bad = ~((values >= 0).all(axis=1) & (np.abs(sums - 1) < _UNSURE))
+    if bad.any():
+        row = int(bad.argmax())
+        raise DatasetError(
+            f"{name} must be labels, or probabilities that add up to 1 for each image, got "
+            f"{values[row].min():.4g} to {values[row].max():.4g} with a sum of {sums[row]:.4g} for "
+            f"image {row}, counted from 0; divide each row by its sum"
+        )
+    return np.ascontiguousarray(values, np.float32)
 
 
 def guess_reading(parts: Iterable[Images]) -> str:

@@ -45,6 +45,9 @@ class ReadOptions:
         are named as EMNIST's.
     follow_links : bool
         Follow links in a folder of images, to files and folders anywhere.
+    levels : dict of str to float
+        The values of black and white in arrays that a model was trained on, for others like them:
+        the `white` of its data.
     """
 
     skip_bad: bool = False
@@ -52,6 +55,7 @@ class ReadOptions:
     image_shape: str | None = None
     transpose: bool | None = None
     follow_links: bool = False
+    levels: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -85,12 +89,15 @@ class Records:
         The file of each image, relative to `root`, or its id in a table.
     root : Path or None
         The folder of the files.
+    targets : ndarray of float32, shape (N, K), or None
+        Soft targets; labels are integers then.
     """
 
     images: Images
     labels: NDArray[np.integer] | Sequence[str] | None = None
     ids: Sequence[str] | None = None
     root: Path | None = None
+    targets: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -114,7 +121,8 @@ class Found:
     faults : tuple of str
         Why no net can be trained on the data, although it can be read.
     white : dict of str to float
-        The gray level of white in its pictures, as `lenet5c.datasets.read_picture` has it.
+        The gray level of white in its pictures, as `lenet5c.datasets.read_picture` has it, or in
+        its arrays, with that of 'black' if it is not 0.
     """
 
     parts: dict[str, Records]
@@ -131,7 +139,8 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
 
     The classes are those of the training images, or of all parts if not `training`. Labels that
     are integers from 0 on without a gap stay as they are; others are numbered in their order. An
-    integer of another part between those trained on is a class, too.
+    integer of another part between those trained on is a class, too. Of soft targets each column is
+    a class.
 
     Raises
     ------
@@ -151,7 +160,7 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
         raise DatasetError(
             f"{found.name} must have images of one shape (C, H, W) in all parts, got {shown}"
         )
-    names = found.class_names
+    names = _name_classes(found)
     if names is not None:
         values: list[Any] = list(range(len(names)))
     else:
@@ -179,6 +188,7 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
             names,
             None if records.ids is None else tuple(records.ids),
             records.root,
+            targets=records.targets,
         )
         for part, records in found.parts.items()
     }
@@ -289,6 +299,25 @@ def choose_part(found: Found, part: str) -> Found:
         have = " and ".join(found.parts) if ALL not in found.parts else "images in one part only"
         raise DatasetError(f"{found.name} has no images for {part}, but {have}")
     return replace(found, parts={name: found.parts[name]})
+
+
+def _name_classes(found: Found) -> tuple[str, ...] | None:
+    """Return names of classes: the data's, the numbers of columns of soft targets, or None."""
+    widths = {
+        records.targets.shape[1] for records in found.parts.values() if records.targets is not None
+    }
+    if len(widths) > 1:
+        raise DatasetError(
+            f"{found.name} must have soft targets of the same classes in all parts, got "
+            f"{' and '.join(map(str, sorted(widths)))} columns"
+        )
+    names = found.class_names
+    if widths and names and {len(names)} != widths:
+        raise DatasetError(
+            f"{found.name} must have a column of soft targets for each of its {len(names)} "
+            f"classes, got {widths.pop()}"
+        )
+    return names or (tuple(map(str, range(widths.pop()))) if widths else None)
 
 
 def _key(name: str, seed: int) -> str:

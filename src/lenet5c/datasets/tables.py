@@ -1,43 +1,50 @@
 """Tables of text with an image a row, as digit competitions have them: CSV and its like."""
 
 import csv
-import gzip
 import io
 import re
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._files import name_errors, open_regular
 from lenet5c._text import count, list_some, printable
-from lenet5c.datasets.archives import check_unpacked
-from lenet5c.datasets.columns import Columns, find_columns, is_header
+from lenet5c.datasets.columns import Columns, find_columns, find_id, find_label, is_header
 from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.pixels import convert_images, convert_labels, guess_reading
+from lenet5c.datasets.label_tables import (
+    find_part_column,
+    find_pixel_text,
+    read_label_table,
+    read_parts,
+    tidy_pixels,
+)
+from lenet5c.datasets.mapped import take
+from lenet5c.datasets.pixels import MIN_SIDE, convert_images, convert_labels, guess_reading
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
+from lenet5c.datasets.text_lines import BLOCK, open_text, read_blocks
 
-#: Bytes of the pixels of a table, and of a line.
-MOST_PIXELS, MOST_LINE = 2 << 30, 16 << 20
+#: Bytes of the pixels of a table.
+MOST_PIXELS = 2 << 30
 #: Between columns; a space only where there is none of the others.
 SEPARATORS = "\t;|, "
 #: A row has more values than this: otherwise it is none of pixels.
 _FEW = 16
-_BLOCK = 1 << 18  # bytes
 _SAMPLE = 1000  # rows
 _COMMA, _SEMICOLON, _NEWLINE, _ZERO = 44, 59, 10, 48
 
 
-def read_tables(files: dict[str, Path], name: str, options: ReadOptions) -> Found:
+def read_tables(
+    files: dict[str, Path], name: str, options: ReadOptions, labels: Mapping[str, Path] = {}
+) -> Found:
     """Read tables, one for each part of a data set.
 
     Each has a row of pixels for each image, perhaps a label and an id. Columns are named in the
-    first line or not; they are separated by commas, semicolons, tabs, bars or spaces. The files may
+    first line or not; they are separated by commas, semicolons, tabs, bars or spaces. All pixels
+    may be in one column, apart by spaces, and the label in one column for each class. A column such
+    as Usage divides a single table into parts. `labels` are tables of labels alone. The files may
     be gzipped.
 
     Raises
@@ -46,19 +53,24 @@ def read_tables(files: dict[str, Path], name: str, options: ReadOptions) -> Foun
     DatasetError
         A file is no such table, or damaged; the message names the line.
     """
-    shape = options.shape
     tables = {part: _read_table(path, part, options) for part, path in files.items()}
     arrays = {part: table.stack() for part, table in tables.items()}
     names = {str(path): arrays[part] for part, path in files.items()}
-    images, notes = convert_images(names, shape)
+    images, notes, white = convert_images(names, options.shape, options.levels)
     parts = {}
     for part, path in files.items():
         table, pixels = tables[part], images[str(path)]
-        labels = None if table.columns.label is None else table.read_labels()
+        of_rows = table.read_labels() if table.is_labeled else None
+        if part in labels:
+            of_rows = read_label_table(labels[part], len(pixels))
         ids = None if table.columns.id is None else table.ids
-        parts[part] = Records(pixels, labels, ids)
+        parts[part] = Records(pixels, of_rows, ids)
         notes += table.describe_ignored()
-    return Found(parts, name, guess_reading(images.values()), tuple(dict.fromkeys(notes)))
+    if list(files) == [ALL] and tables[ALL].part_column is not None:
+        rows_of_parts = read_parts(tables[ALL].words, files[ALL])
+        parts = {part: _pick(parts[ALL], rows) for part, rows in rows_of_parts.items()}
+    reading = guess_reading(images.values())
+    return Found(parts, name, reading, tuple(dict.fromkeys(notes)), white=white)
 
 
 @dataclass(eq=False)
@@ -74,12 +86,21 @@ class _Table:
     labels: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     size: int = 0  # bytes of the pixels
+    pixel_text: "_Table | None" = None  # that of the pixels, where one column has all of them
+    pixel_column: int = 0
+    part_column: int | None = None
+    words: list[str] = field(default_factory=list)  # of the parts
+
+    @property
+    def is_labeled(self) -> bool:
+        """True if the table has labels."""
+        return self.columns.label is not None or bool(self.columns.one_hot)
 
     def stack(self) -> NDArray[Any]:
         """Return the pixels of all rows."""
         kind = np.result_type(*{block.dtype for block in self.pixels})
         count = sum(map(len, self.pixels))
-        stacked = np.empty((count, len(self.columns.pixels)), kind)
+        stacked = np.empty((count, self.pixels[0].shape[1]), kind)
         while self.pixels:  # popped, else all would be in memory twice
             block = self.pixels.pop()
             count -= len(block)
@@ -102,18 +123,19 @@ class _Table:
         """Return a note on columns that are not read."""
         if not self.columns.ignored or self.names is None:
             return []
-        shown = list_some(printable(self.names[place])[:40] for place in self.columns.ignored)
-        return [f"{count(len(self.columns.ignored), 'column')} not read: {shown}"]
+        unread = [place for place in self.columns.ignored if place != self.part_column]
+        shown = list_some(printable(self.names[place])[:40] for place in unread)
+        return [f"{count(len(unread), 'column')} not read: {shown}"] if unread else []
 
 
 def _read_table(path: Path, part: str, options: ReadOptions) -> _Table:
-    with _open_text(path) as stream:
+    with open_text(path) as stream:
         head, table, number = b"", None, 1
-        for block in _read_blocks(stream, path, path.stat().st_size):
+        for block in read_blocks(stream, path, path.stat().st_size):
             if table is None:
                 # A sample for the roles of the columns, of several blocks if need be.
                 head += block
-                if head.count(b"\n") <= _SAMPLE and len(head) < 4 * _BLOCK:
+                if head.count(b"\n") <= _SAMPLE and len(head) < 4 * BLOCK:
                     continue
                 table, block, number = _begin(path, part, head, options)
             number = _add(table, block, number)
@@ -123,52 +145,6 @@ def _read_table(path: Path, part: str, options: ReadOptions) -> _Table:
     if not table.pixels:
         raise DatasetError(f"{path} must have a row for each image, got names of columns alone")
     return table
-
-
-@contextmanager
-def _open_text(path: Path) -> Iterator[Any]:
-    """Open a file, which may be gzipped; its faults are DatasetErrors."""
-    with name_errors(path), open_regular(path) as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        stream: Any = gzip.GzipFile(fileobj=file) if zipped else file
-        try:
-            yield stream
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise DatasetError(
-                f"{path}: the gzip data is damaged ({error}); download it again"
-            ) from None
-
-
-def _read_blocks(stream: BinaryIO, path: Path, size: int) -> Iterator[bytes]:
-    """Yield the text of a file of `size` bytes as blocks of whole lines, each with a line feed."""
-    rest, total = b"", 0
-    while block := stream.read(_BLOCK):
-        if total == 0:
-            _check_text(block, path)
-            block = block.removeprefix(b"\xef\xbb\xbf")  # Excel's mark of UTF-8
-        total += len(block)
-        check_unpacked(path, total, size)
-        end = block.rfind(b"\n") + 1
-        if end:
-            yield (rest + block[:end]).replace(b"\r\n", b"\n")
-            rest = block[end:]
-        else:
-            rest += block
-        if len(rest) > MOST_LINE:
-            raise DatasetError(
-                f"{path} must have lines of at most {MOST_LINE:,} bytes, got a longer one; "
-                "it is no table of images"
-            )
-    if rest.strip():
-        yield rest.replace(b"\r", b"") + b"\n"
-
-
-def _check_text(block: bytes, path: Path) -> None:
-    if block[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DatasetError(f"{path} must be text in UTF-8, got UTF-16; save it as CSV UTF-8")
-    if b"\0" in block:
-        raise DatasetError(f"{path} must be a table of text, got binary data; give another file")
 
 
 def _begin(path: Path, part: str, head: bytes, options: ReadOptions) -> tuple[_Table, bytes, int]:
@@ -183,19 +159,51 @@ def _begin(path: Path, part: str, head: bytes, options: ReadOptions) -> tuple[_T
         rows = list(_split(sample, separator))
     except csv.Error as error:
         raise DatasetError(f"{path} is no table of text ({error}); give another file") from None
-    names = rows.pop(0) if is_header(rows[0]) else None
-    width = len(names or rows[0])
+    width = len(rows[0])
+    least = MIN_SIDE**2  # pixels of one column, where there are fewer columns
+    begins = width < least and find_pixel_text(rows[:1], least) is not None
+    names = rows.pop(0) if is_header(rows[0]) and not begins else None
     full = [row for row in rows if len(row) == width] or [[""] * width]
-    columns = find_columns(str(path), names, full, options, part not in ("train", ALL))
+    part_column = find_part_column(names, full)
+    pixels = find_pixel_text(full, least) if width < least else None
+    if pixels is None:
+        columns = find_columns(str(path), names, full, options, part not in ("train", ALL))
+        table = _Table(path, separator, names, columns, width)
+    else:
+        columns = _find_beside(path, names, width, (pixels, part_column), options)
+        table = _Table(path, separator, names, columns, width, pixel_column=pixels)
+        numbers = len(tidy_pixels(full[0][pixels]).split(" "))
+        inner = Columns(None, None, list(range(numbers)), [])
+        table.pixel_text = _Table(path, " ", None, inner, numbers, table.pixels)
+    table.part_column = part_column
     if names is not None:
         number += 1
     rest = head.split(b"\n", number)[-1]
-    return _Table(path, separator, names, columns, width), rest, number + 1
+    return table, rest, number + 1
+
+
+def _find_beside(
+    path: Path,
+    names: list[str] | None,
+    width: int,
+    taken: tuple[int | None, ...],
+    options: ReadOptions,
+) -> Columns:
+    """Return the columns beside one that has all pixels; of two, one is of labels."""
+    label = find_label(str(path), names or (), options.label_column, width)
+    number = find_id(names or ())
+    left = [place for place in range(width) if place not in (*taken, label, number)]
+    if label is None and len(left) == 1:
+        label = left.pop()
+    return Columns(label, number, [], left)
 
 
 def _find_separator(line: str) -> str:
     few = min(_FEW, max(map(line.count, SEPARATORS)))
-    return next(each for each in SEPARATORS if line.count(each) >= few)
+    found = next(each for each in SEPARATORS if line.count(each) >= few)
+    # Spaces may be between the pixels of one column.
+    others = (each for each in SEPARATORS if found == " " and 0 < line.count(each) < few)
+    return next(others, found)
 
 
 def _split(lines: list[str], separator: str) -> Iterator[list[str]]:
@@ -207,6 +215,9 @@ def _split(lines: list[str], separator: str) -> Iterator[list[str]]:
 def _add(table: _Table, block: bytes, number: int) -> int:
     """Read the rows of a block, whose first line has that number; return that of the next block."""
     after = number + block.count(b"\n")
+    if table.pixel_text is not None:
+        _add_texts(table, table.pixel_text, block, number)
+        return after
     text = _tidy(block, table.separator)
     if not text:
         return after
@@ -224,7 +235,10 @@ def _add(table: _Table, block: bytes, number: int) -> int:
     pixels: NDArray[Any] | None = _parse_bytes(data, ends[:, chosen], lengths[:, chosen])
     if pixels is None:
         pixels = _parse_numbers(table, text, block, number)
-    for place, texts in ((columns.label, table.labels), (columns.id, table.ids)):
+    if columns.one_hot:
+        table.labels += _read_one_hot(table, text, block, number)
+    others = (columns.label, table.labels), (columns.id, table.ids)
+    for place, texts in (*others, (table.part_column, table.words)):
         if place is not None:
             stops = ends[:, place].tolist()
             starts = (ends[:, place] - lengths[:, place]).tolist()
@@ -238,6 +252,50 @@ def _add(table: _Table, block: bytes, number: int) -> int:
             "or save the images as .npy files, which need no memory"
         )
     return after
+
+
+def _add_texts(table: _Table, inner: _Table, block: bytes, number: int) -> None:
+    """Read the rows of a block that have all pixels in one column; `inner` is their table."""
+    lines = block.decode("utf-8", "replace").split("\n")
+    fields = []
+    for i, row in enumerate(_split(lines[:-1], table.separator)):
+        if not row:
+            continue
+        if len(row) != table.width:
+            raise DatasetError(
+                f"{table.path} must have {count(table.width, 'value')} in each row, got "
+                f"{len(row):,} in line {number + i:,}; repair or remove it"
+            )
+        fields.append(tidy_pixels(row[table.pixel_column]))
+        columns = table.columns
+        others = (columns.label, table.labels), (columns.id, table.ids)
+        for place, texts in (*others, (table.part_column, table.words)):
+            if place is not None:
+                texts.append(row[place].strip())
+    _add(inner, "".join(f"{field}\n" for field in fields).encode(), number)
+
+
+def _read_one_hot(table: _Table, text: bytes, block: bytes, number: int) -> list[str]:
+    """Return the labels of a block's rows by the columns that have a 1."""
+    values = _parse_numbers(table, text, block, number, list(table.columns.one_hot))
+    if not (((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all()):
+        raise DatasetError(
+            f"{table.path} must have a single 1 among the {values.shape[1]} columns of classes in "
+            f"each row, got others between line {number:,} and {number + block.count(10):,}"
+        )
+    names = list(table.columns.one_hot.values())
+    return [names[place] for place in values.argmax(axis=1).tolist()]
+
+
+def _pick(records: Records, rows: NDArray[np.intp]) -> Records:
+    """Return some rows of a table."""
+    labels, ids = (
+        each if each is None or isinstance(each, np.ndarray) else [each[i] for i in rows.tolist()]
+        for each in (records.labels, records.ids)
+    )
+    if isinstance(labels, np.ndarray):
+        labels = labels[rows]
+    return Records(take(records.images, rows), labels, ids)  # type: ignore[arg-type]
 
 
 def _tidy(block: bytes, separator: str) -> bytes:
@@ -278,8 +336,10 @@ def _parse_bytes(
     return values.reshape(ends.shape)
 
 
-def _parse_numbers(table: _Table, text: bytes, block: bytes, number: int) -> NDArray[np.float32]:
-    """Return numbers of any kind."""
+def _parse_numbers(
+    table: _Table, text: bytes, block: bytes, number: int, places: list[int] | None = None
+) -> NDArray[np.float32]:
+    """Return numbers of any kind, those of the pixels unless other columns are named."""
     if table.separator == ";":
         text = text.replace(b",", b".")  # a decimal comma
     try:
@@ -288,7 +348,7 @@ def _parse_numbers(table: _Table, text: bytes, block: bytes, number: int) -> NDA
             np.float32,
             comments=None,
             delimiter=table.separator,
-            usecols=table.columns.pixels,
+            usecols=table.columns.pixels if places is None else places,
             ndmin=2,
             encoding="utf-8",
         )

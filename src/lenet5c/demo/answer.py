@@ -161,8 +161,12 @@ class Reader:
         return Answer(picture, seen, softmax(maps[-1][None])[0], maps)
 
     def _maps(self, fitted: Image) -> list[Map]:
-        """Return the values at the end of each stage, with the very bits of the whole model."""
+        """Return the values at the end of each stage; of the last one, the whole model's logits.
+
+        Layers that run as one program may round otherwise than one by one.
+        """
         x = self.trained.preparation(fitted)
+        outputs = self.trained.model.forward(x)
         maps: list[Map] = []
         for name, layer in self.trained.model.flat_items():
             x = np.asarray(layer.forward(x), np.float32)
@@ -170,7 +174,7 @@ class Reader:
                 maps.append(x[0])
             elif maps and not isinstance(layer, Flatten):
                 maps[-1] = x[0]
-        maps[-1] = self.trained.model.logits(x)[0]
+        maps[-1] = self.trained.model.logits(outputs)[0]
         return maps
 
 

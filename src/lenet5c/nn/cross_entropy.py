@@ -107,7 +107,8 @@ class CrossEntropyLoss(ClassLoss):
 
     The outputs are logits (N, K), or (N, K, d1, ...) with labels (N, d1, ...). In place of labels,
     the target may be probabilities, a floating-point array of the shape of the outputs: at least 0,
-    and not required to add up to 1, as in PyTorch. Weights of samples are (N,), or (N, d1, ...).
+    and not required to add up to 1, as in PyTorch. Weights of samples are (N, d1, ...), one for
+    each place of the outputs, or (N,): then each place of a sample has its weight.
 
     Parameters
     ----------
@@ -162,7 +163,8 @@ class CrossEntropyLoss(ClassLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        if not isinstance(label_smoothing, Real) or not 0 <= label_smoothing < 1:
+        is_number = isinstance(label_smoothing, Real) and not isinstance(label_smoothing, bool)
+        if not is_number or not 0 <= label_smoothing < 1:
             raise ValueError(
                 f"label_smoothing must be at least 0 and less than 1, got {label_smoothing!r}"
             )
@@ -209,7 +211,7 @@ class NLLLoss(ClassLoss, named=False):
     """The negative log-probability of the true class.
 
     The outputs are logarithms of probabilities (N, K), as `kernels.log_softmax` returns them, or
-    (N, K, d1, ...) with labels (N, d1, ...). Weights of samples are (N,), or (N, d1, ...).
+    (N, K, d1, ...) with labels (N, d1, ...). Weights of samples are as in `CrossEntropyLoss`.
 
     Parameters
     ----------

@@ -61,8 +61,7 @@ class LeNet5(Sequential):
     Attributes
     ----------
     config : dict of str to object
-        Arguments of the same net, ``LeNet5(**model.config)``: those that follow from the data, and
-        others that are not default.
+        Arguments of the same net, ``LeNet5(**model.config)``, but for those of its weights.
 
     Notes
     -----

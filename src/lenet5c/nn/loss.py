@@ -62,7 +62,8 @@ class Loss:
         sample_weight : ndarray (N,), optional
             Weights of at least 0; 1 by default. The mean divides by their sum: a sample of weight 2
             counts as two samples, and one of weight 0 as none, whatever its outputs are. If all
-            are 0, the mean is not-a-number and the gradient 0, as in PyTorch.
+            are 0, the mean is not-a-number and the gradient 0, as in PyTorch. Of outputs (N, K, d1,
+            ...) a weight is that of all places of a sample, or there is one for each, (N, d1, ...).
 
         Returns
         -------

@@ -38,8 +38,8 @@ def with_options(net: Net) -> Net:
     """Give a net its `options`, as its constructor declares them; a decorator of classes.
 
     The constructor is then called with checked values in their normal form: lists for tuples,
-    numbers of Python for those of NumPy. `config` of a net is what makes the same one again: the
-    options of the data, and others that are not default.
+    numbers of Python for those of NumPy. `config` of a net is what makes the same one again: all
+    options but those that say how its weights begin.
     """
     init = net.__init__  # type: ignore[misc]
     declared = signature(init)
@@ -87,12 +87,11 @@ def check_options(options: Mapping[str, Option], values: Mapping[str, Any]) -> d
 
 
 def describe(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that tell a net from the usual one, and always those of its data."""
-    return {
-        name: values[name]
-        for name, option in options.items()
-        if option.of_data or (not option.drawn and values[name] != option.default)
-    }
+    """Return the values of a net's options, but for those of its beginning.
+
+    Those that are default are there, too: a file that has them stays right if a default changes.
+    """
+    return {name: values[name] for name, option in options.items() if not option.drawn}
 
 
 def _without_options(declared: Signature) -> Signature:

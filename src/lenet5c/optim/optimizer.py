@@ -262,7 +262,7 @@ def _covers(key: str, name: str) -> bool:
 
 def is_real(value: Any) -> bool:
     """Return whether `value` is a number, as Python's and NumPy's floats and integers are."""
-    return isinstance(value, Real)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_not_negative(name: str, value: Any) -> float:

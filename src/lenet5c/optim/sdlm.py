@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.nn import Layer, Loss, Samples
-from lenet5c.optim.optimizer import Optimizer, check_shape, find_fault, register
+from lenet5c.nn.layer import positive
+from lenet5c.optim.optimizer import Optimizer, check_shape, find_fault, is_real, register
 
 __all__ = ["SDLM"]
 
@@ -60,13 +61,11 @@ class SDLM(Optimizer):
     inverse: NDArray[np.float32]
 
     def __init__(self, model: Layer, lr: float, mu: float = 0.02, samples: int = 500) -> None:
-        if not 1e-30 <= mu <= 1e30:  # 1 / mu is a float32, too
+        if not is_real(mu) or not 1e-30 <= mu <= 1e30:  # 1 / mu is a float32, too
             raise ValueError(f"mu must be a number of 1e-30 to 1e30, got {mu!r}")
-        if not (isinstance(samples, int) and samples >= 1):
-            raise ValueError(f"samples must be an integer of at least 1, got {samples!r}")
         super().__init__(model, lr, 0.0)
         self.mu = float(mu)
-        self.samples = samples
+        self.samples = positive("samples", samples)
         self.set_curvature(self.curvature)
 
     def estimate(

@@ -107,7 +107,8 @@ def build(
             )
         # Not layers that are frozen, nor the weights of an estimator that fits once more.
         can_turn = not freeze and start.reading == "ink"
-        if can_turn and (number := starting.find_turn(start, rest)):
+        number = starting.find_turn(start, rest) if can_turn else 0
+        if number:
             starting.turn_net(model, number)
         if rehearsed is not None:
             rehearsed = starting.choose_rehearsed(start, rehearsed, rest, seed)
@@ -140,6 +141,11 @@ def build(
         class_weight=recipe.class_weight,
     )
     trainer.mixture = mixture
+    if start is not None and number:
+        trainer.remark = (
+            f"The images seem to be {starting.POSITIONS[number]}, as the model sees them: its "
+            "filters are turned the same way before the training."
+        )
     names, reading = train_set.class_names, source.reading
     if start is None:
         shape = train_set.images.shape[1:]

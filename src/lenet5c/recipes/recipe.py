@@ -93,7 +93,7 @@ class Recipe:
         choice(("none", *Distortion.NAMES), optional=True, dicts=True),
         "augmentation of the training images, drawn anew in each epoch",
     )
-    net: str | dict[str, Any] = declare(
+    net: Any = declare(
         "lenet5",
         NET_KIND,
         f"the net: {', '.join(NETS)}, or a file with a description of its layers, such as "

@@ -255,7 +255,8 @@ class RunConfig:
     @property
     def read_options(self) -> ReadOptions:
         """Settings of the reader of the data."""
-        return ReadOptions(**{each.name: getattr(self, each.name) for each in fields(ReadOptions)})
+        own = (each.name for each in fields(ReadOptions) if hasattr(self, each.name))
+        return ReadOptions(**{name: getattr(self, name) for name in own})
 
     def open(self, tell: Callable[[str], object] | None = None) -> Source:
         """Return the data.

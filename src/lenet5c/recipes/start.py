@@ -5,7 +5,7 @@ The command, `lenet5c.trainer`, the estimator's `warm_start` and the demo's fine
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lenet5c._text import count, listing
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.conversion import to_gray
-from lenet5c.datasets.mapped import apply
+from lenet5c.datasets.mapped import apply, join
 from lenet5c.nn import NETS, Conv2d, Flatten, Linear, Sequential
 from lenet5c.nn.batch_norm import BatchNorm
 from lenet5c.recipes.net_settings import net_options
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 OF_START = ("net", "model", "input_size", "fit", "preparation")
 #: Images of the start model's data in each epoch.
 REHEARSED = 12_000
+#: The positions of `turn`, in words.
+POSITIONS = (
+    *("upright", "on their left side", "upside down", "on their right side"),
+    *("mirrored", "mirrored and on their left side", "mirrored and upside down"),
+    "mirrored and on their right side",
+)
 #: Samples that are looked at turned, and the share of them that must be better known so.
 MOST_TURNED, TURNED = 1000, 0.2
 
@@ -334,7 +340,7 @@ def mix(samples: Dataset, repeats: int, rehearsed: Dataset | None, fit: Any) -> 
         targets = np.concatenate([targets, certain])
     return replace(
         samples,
-        images=np.concatenate([fit(samples.images), fit(rehearsed.images)]),
+        images=cast(Any, join(fit(samples.images), fit(rehearsed.images))),
         labels=np.concatenate([samples.labels, rehearsed.labels]),
         ids=None,
         root=None,

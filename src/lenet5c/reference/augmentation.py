@@ -97,9 +97,10 @@ def erase(image: ArrayLike, draws: Mapping[str, float], noise: ArrayLike) -> Arr
 
 
 def mix_share(level: float, alpha: float) -> float:
-    """Return the share of an image in its mixture: a quantile of Beta(alpha, alpha).
+    """Return the share of an image in its mixture: a quantile of Beta(alpha, alpha) above its median.
 
-    Between the quantiles at multiples of 1/1024 it is interpolated.
+    Half of the shares would be less than 1/2, and an image in some epochs nearly absent; the image
+    has the larger part instead. Between the quantiles at multiples of 1/2048 it is interpolated.
 
     Parameters
     ----------
@@ -111,7 +112,8 @@ def mix_share(level: float, alpha: float) -> float:
     if alpha == 0:
         return 1.0
     i = int(level * STEPS)
-    low, high = (_beta_quantile(step / STEPS, alpha) for step in (i, min(i + 1, STEPS)))
+    levels = (0.5 + step / STEPS / 2 for step in (i, min(i + 1, STEPS)))
+    low, high = (_beta_quantile(each, alpha) for each in levels)
     return low + (level * STEPS - i) * (high - low)
 
 

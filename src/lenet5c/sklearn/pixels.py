@@ -27,7 +27,8 @@ def image_shape_of(
     """
     if asked is not None:
         shape = tuple(asked) if isinstance(asked, (tuple, list)) else ()
-        if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and n >= 1 for n in shape):
+        whole = all(isinstance(n, Integral) and type(n) is not bool and n >= 1 for n in shape)
+        if len(shape) not in (2, 3) or not whole:
             raise ValueError(f"image_shape must be (H, W) or (C, H, W), got {asked!r}")
         if prod(shape) != features:
             raise ValueError(

@@ -54,7 +54,8 @@ class TrainedModel:
         The form to which ink is brought: that of the digits it was trained on, by default MNIST's.
         None if those were no digits on a plain ground.
     white : dict of str to float
-        The gray level of white in pictures of more than eight bits, as `read_picture` has it.
+        The gray level of white in pictures of more than eight bits, as `read_picture` has it, or in
+        arrays of other values than bytes, with that of 'black' if it is not 0.
     path : Path or None
         The file it was read from.
 
@@ -335,8 +336,8 @@ def check_parts(trained: TrainedModel) -> None:
     The image shape is that of images that the preparation makes the net's input of, where it pads
     not larger than that; the net has an output for each class name. Class names are all different,
     of 1 to 255 characters, without control characters and line breaks; colors of the framing are of
-    one channel, or of the images'; levels of white are of 'int' and 'float' at most, positive and
-    finite.
+    one channel, or of the images'; levels of white are of 'int' and 'float' at most, finite, and
+    larger than that of 'black', 0 by default.
     """
     model, preparation, image_shape = trained.model, trained.preparation, trained.image_shape
     takes, image = model.input_shape, preparation.mean_image
@@ -370,10 +371,14 @@ def check_parts(trained: TrainedModel) -> None:
         raise ValueError(
             f"its framing must have colors of {image_shape[0]} channels, got {len(framing.paper)}"
         )
-    if not white.keys() <= {"int", "float"} or not all(
-        type(level) in (int, float) and 0 < level < np.inf for level in white.values()
+    black = white.get("black", 0)
+    if not white.keys() <= {"int", "float", "black"} or not all(
+        type(level) in (int, float) and (name == "black" or black < level) and abs(level) < np.inf
+        for name, level in white.items()
     ):
-        raise ValueError(f"its white must be positive numbers for int and float, got {white!r}")
+        raise ValueError(
+            f"its white must be numbers for int and float, more than that of black, got {white!r}"
+        )
 
 
 def check_class_names(names: Sequence[str], count: int) -> None:

@@ -88,8 +88,8 @@ class Trainer:
         The position: finished epochs, and finished steps of the current one.
     trained : TrainedModel or None
         The model with its preparation and class names, of a trainer that a recipe has made.
-    mixture : str
-        What `train_set` is made of, where a recipe repeats images or mixes others in.
+    mixture, remark : str
+        What a recipe mixes into `train_set`, and what it has done to the model beforehand.
     stretch_seconds : float
         Steps run in stretches of about so long, without coming back to Python; 0 makes each step a
         stretch.
@@ -105,7 +105,7 @@ class Trainer:
 
     stretch_seconds = 0.1
     trained: TrainedModel | None = None
-    mixture = ""
+    mixture = remark = ""
     _repr_html_ = show_trainer
 
     def __init__(

@@ -108,7 +108,7 @@ def _fuse(ops: list[Op]) -> None:
             continue
         if isinstance(op, Activation) and op.kind == "relu":
             before.relu = before.mask = True
-        elif isinstance(op, MaxPool2d) and not isinstance(before, Linear) and op.halves:
+        elif isinstance(op, MaxPool2d) and isinstance(before, (BatchNorm, Conv2d)) and op.halves:
             before.pool, before.out_shape = True, op.out_shape
         else:
             if isinstance(op, Pool2d) and not isinstance(before, BatchNorm):
@@ -136,6 +136,9 @@ def _place(ops: list[Op], end: int) -> int:
             continue
         spare = before and not isinstance(before, Branch)
         spare = spare and not before.reads_output and not op.reads_input
+        # The gradient of a sum with x itself is needed by the fork, so nobody may write there.
+        if isinstance(op, Add) and not op.turn and isinstance(before, Dropout):
+            spare = spare and before.x != before.y
         if not (isinstance(op, (Activation, Add, Dropout)) and spare):
             op.y = end
             end += check_elements("an activation", (*op.out_shape, LANES))

@@ -19,15 +19,18 @@ cdef enum:
 
 
 cdef double take(dict settings, str name, double most) except *:
-    """Take a setting out, 0 if there is none."""
-    cdef double value = settings.pop(name, 0)
+    """Take a setting out."""
+    cdef double value
+    if name not in settings:
+        raise ValueError(f"settings should have {name}")
+    value = settings.pop(name)
     if not 0 <= value <= most:  # nor is it not-a-number
         raise ValueError(f"{name} should be from 0 to {most:g}, is {value}")
     return value
 
 
 cdef class Warp:
-    """Limits of random distortions, by name: pixels, radians, shares; those left out are 0.
+    """Limits of random distortions, by name: pixels, radians, shares.
 
     `outside` is 0 for black, 1 for the nearest pixel, 2 for a mirror image. The Gaussian has 2 r +
     1 weights, and the quantiles of the shares of mixtures are in equal steps from 0 to 1.

@@ -20,24 +20,43 @@ cdef inline Py_ssize_t gather_floats(const Op* op) noexcept nogil:
     return 0 if scatters(op) else MOST_INPUTS * (op.O // op.groups) * op.KH * op.KW
 
 
-cdef inline bint parts_ways(const Op* op, Py_ssize_t iw, Py_ssize_t columns) noexcept nogil:
-    """True if a tap of the columns from iw on, SW apart, lies in dy for some of them only."""
-    cdef Py_ssize_t kw, ow
-    for kw in range(op.KW):
-        ow = iw - kw * op.DW
-        if ow % op.SW != 0:
-            continue
-        ow = ow // op.SW
-        if (ow < 0 and ow + columns > 0) or (ow < op.OW and ow + columns > op.OW):
+# Taps along one axis that an element of dx takes: every `step`-th from `first` on, of elements of dy
+# from `place` on backwards, every `place_step`-th. All multiples of the stride on have these taps.
+cdef struct Taps:
+    Py_ssize_t first, step, place, place_step
+
+
+cdef Taps taps_of(Py_ssize_t at, Py_ssize_t size, Py_ssize_t stride,
+                  Py_ssize_t dilation) noexcept nogil:
+    """Return the taps, of filters of this size, for the element `at`."""
+    cdef Taps taps
+    cdef Py_ssize_t a = stride, b = dilation
+    while b > 0:
+        a, b = b, a % b
+    taps.step, taps.place_step, taps.first = stride // a, dilation // a, 0
+    while taps.first < size and (at - taps.first * dilation) % stride != 0:
+        taps.first += 1
+    taps.place = (at - taps.first * dilation) // stride
+    return taps
+
+
+cdef inline bint parts_ways(const Op* op, const Taps* columns, Py_ssize_t next,
+                            Py_ssize_t count) noexcept nogil:
+    """True if a tap of `count` columns lies in dy for some of them only, `next` from the first."""
+    cdef Py_ssize_t kw = columns.first, ow = columns.place + next
+    while kw < op.KW:
+        if (ow < 0 and ow + count > 0) or (ow < op.OW and ow + count > op.OW):
             return True
+        kw += columns.step
+        ow -= columns.place_step
     return False
 
 
 cdef inline void gather_block(
     const Op* op, const float* filters, const float* dy, float* dx, Py_ssize_t outputs,
-    Py_ssize_t ih, Py_ssize_t iw, int TC, int TW,
+    const Taps* rows, const Taps* columns, Py_ssize_t next, int TC, int TW,
 ) noexcept nogil:
-    """TC input channels x TW columns from iw on, SW apart, of row ih; dx is the first channel's."""
+    """TC input channels x TW columns, SW apart, `next` times that from the first; dx is there."""
     cdef nv acc[32]
     cdef nv column[8]
     cdef nv w
@@ -49,29 +68,30 @@ cdef inline void gather_block(
     for part in range(V16_PARTS):
         for i in range(TC * TW):
             acc[i] = nv_set1(0)
-        for kh in range(op.KH):
-            oh = ih - kh * op.DH
-            if oh < 0 or oh % op.SH != 0 or oh // op.SH >= op.OH:
-                continue
-            for kw in range(op.KW):
-                ow = iw - kw * op.DW
-                if ow < 0 or ow % op.SW != 0 or ow // op.SW >= op.OW:
-                    continue
-                g = dy + (oh // op.SH * op.OW + ow // op.SW) * LANES + part * NV_LANES
-                wk = filters + (kh * op.KW + kw) * outputs * TC
-                for o in range(outputs):
-                    for j in range(TW):
-                        column[j] = nv_load(g + j * LANES)
-                        nv_keep(column[j])
-                    for i in range(TC):
-                        w = nv_set1(wk[i])
+        kh, oh = rows.first, rows.place
+        while kh < op.KH:
+            kw, ow = columns.first, columns.place + next
+            while kw < op.KW:
+                if 0 <= oh < op.OH and 0 <= ow < op.OW:
+                    g = dy + (oh * op.OW + ow) * LANES + part * NV_LANES
+                    wk = filters + (kh * op.KW + kw) * outputs * TC
+                    for o in range(outputs):
                         for j in range(TW):
-                            acc[i * TW + j] = nv_fma(column[j], w, acc[i * TW + j])
-                    g += plane
-                    wk += TC
+                            column[j] = nv_load(g + j * LANES)
+                            nv_keep(column[j])
+                        for i in range(TC):
+                            w = nv_set1(wk[i])
+                            for j in range(TW):
+                                acc[i * TW + j] = nv_fma(column[j], w, acc[i * TW + j])
+                        g += plane
+                        wk += TC
+                kw += columns.step
+                ow -= columns.place_step
+            kh += rows.step
+            oh -= rows.place_step
         for i in range(TC):
             for j in range(TW):
-                nv_store(dx + ((i * op.H + ih) * op.W + iw + j * op.SW) * LANES + part * NV_LANES,
+                nv_store(dx + (i * op.H * op.W + j * op.SW) * LANES + part * NV_LANES,
                          acc[i * TW + j])
 
 
@@ -82,22 +102,28 @@ cdef inline void gather_channels(
     """All elements of TC input channels; weight and dx point at the first."""
     cdef Py_ssize_t taps = op.KH * op.KW
     cdef Py_ssize_t filter_size = (op.C // op.groups) * taps
-    cdef Py_ssize_t ih, iw, phase, tap, o
+    cdef Py_ssize_t ih, phase, count, n, tap, o
     cdef int i
+    cdef Taps rows, columns
+    cdef float* to
     for tap in range(taps):
         for o in range(outputs):
             for i in range(TC):
                 filters[(tap * outputs + o) * TC + i] = weight[o * filter_size + i * taps + tap]
-    for ih in range(op.H):
-        for phase in range(min(op.SW, op.W)):
-            iw = phase
-            while iw < op.W:
-                if iw + (TW - 1) * op.SW < op.W and not parts_ways(op, iw, TW):
-                    gather_block(op, filters, dy, dx, outputs, ih, iw, TC, TW)
-                    iw += TW * op.SW
+    for phase in range(min(op.SW, op.W)):
+        columns = taps_of(phase, op.KW, op.SW, op.DW)
+        count = (op.W - phase + op.SW - 1) // op.SW
+        for ih in range(op.H):
+            rows = taps_of(ih, op.KH, op.SH, op.DH)
+            n = 0
+            while n < count:
+                to = dx + (ih * op.W + phase + n * op.SW) * LANES
+                if n + TW <= count and not parts_ways(op, &columns, n, TW):
+                    gather_block(op, filters, dy, to, outputs, &rows, &columns, n, TC, TW)
+                    n += TW
                 else:
-                    gather_block(op, filters, dy, dx, outputs, ih, iw, TC, 1)
-                    iw += op.SW
+                    gather_block(op, filters, dy, to, outputs, &rows, &columns, n, TC, 1)
+                    n += 1
 
 
 cdef inline void conv2d_dx_gather(

@@ -1,0 +1,91 @@
+"""Recall of a digit that is rare in the training images, by the settings that should help.
+
+    python benchmarks/rare_class.py [--digits 0 1 …] [--rare 25] [--others 500] [--seeds 3]
+
+The training images are the first ones of MNIST of each digit, so many of the rare one; all 10,000
+test images are classified. "equal" has as many of it as of the others. × equal: recall of the rare
+digit, divided by that with "equal" and without options; means over the seeds, and the lowest.
+
+The settings are options of `lenet5c train`; docs/howto/few-images.md quotes this table. A digit and
+seed take some 20 seconds of two cores.
+"""
+
+import argparse
+import statistics
+
+import numpy as np
+from common import Table, positive
+
+from lenet5c import recipes
+from lenet5c.datasets import Source, mnist
+from lenet5c.recipes import RunConfig
+
+# Options, and whether the digit is rare.
+SETTINGS = {
+    "equal": (False, {}),
+    "rare": (True, {}),
+    "--class-weight balanced": (True, {"class_weight": "balanced"}),
+    "--class-weight balanced --distortion modern": (
+        True,
+        {"class_weight": "balanced", "distortion": "modern"},
+    ),
+    "--class-weight balanced --distortion modern --epochs 30": (
+        True,
+        {"class_weight": "balanced", "distortion": "modern", "epochs": 30},
+    ),
+    "equal, --distortion modern --epochs 30": (False, {"distortion": "modern", "epochs": 30}),
+}
+
+
+def choose(labels, digit, rare, others):
+    """Return the places of the first images of each digit."""
+    counts = [rare if each == digit else others for each in range(10)]
+    places = [np.flatnonzero(labels == each)[:count] for each, count in enumerate(counts)]
+    return np.sort(np.concatenate(places))
+
+
+def measure(train, test, seed, digit, counts, changes, known):
+    """Return recall of a digit and accuracy, after a training or as known from one."""
+    key = seed, tuple(changes), None if counts[0] == counts[1] else digit
+    if key not in known:
+        some = train.take(choose(train.labels, digit, *counts))
+        known[key] = recipes.train(
+            RunConfig.named(seed=seed, **changes), Source(some, test)
+        ).evaluation
+    return float(known[key].scores.recall[digit]), known[key].accuracy
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--digits", nargs="+", type=int, default=list(range(10)), metavar="D")
+    add("--rare", type=positive, default=25, metavar="N", help="images of the rare digit")
+    add("--others", type=positive, default=500, metavar="N", help="images of each other digit")
+    add("--seeds", type=positive, default=3, metavar="N")
+    add("--settings", nargs="+", type=int, default=range(len(SETTINGS)), metavar="I")
+    options = parser.parse_args()
+    chosen = {name: SETTINGS[name] for i, name in enumerate(SETTINGS) if i in options.settings}
+    known = {}
+    train, test = mnist()
+    columns = {"rare digit": 0, "settings": max(map(len, SETTINGS))}
+    table = Table({**columns, "recall": 6, "lowest": 6, "× equal": 0, "accuracy": 0}, left=2)
+    for digit in options.digits:
+        equal = 0.0
+        for name, (is_rare, changes) in chosen.items():
+            counts = (options.rare if is_rare else options.others), options.others
+            found = [
+                measure(train, test, seed, digit, counts, changes, known)
+                for seed in range(options.seeds)
+            ]
+            recalls, accuracies = zip(*found, strict=True)
+            recall = statistics.mean(recalls)
+            equal = recall if name == "equal" else equal
+            cells = [f"{100 * value:.1f}" for value in (recall, min(recalls))]
+            share = f"{recall / equal:.2f}" if equal else "-"
+            table.row(digit, name, *cells, share, f"{100 * statistics.mean(accuracies):.2f}")
+
+
+if __name__ == "__main__":
+    main()
