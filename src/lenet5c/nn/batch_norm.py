@@ -1,6 +1,7 @@
 """Batch normalization (Ioffe and Szegedy, 2015)."""
 
 from collections.abc import Callable, Hashable
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -73,6 +74,9 @@ class BatchNorm(TileLayer):
                 f"{type(self).__name__}, got {tuple(input_shape)}"
             )
         return tuple(input_shape)
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return prod(self.output_shape(input_shape))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_features})"

@@ -188,6 +188,10 @@ class Conv2d(TileLayer):
     def connections(self, input_shape: Shape) -> int:
         return self.num_params * prod(self.output_shape(input_shape)[1:])
 
+    def multiply_adds(self, input_shape: Shape) -> int:
+        weights = self.num_params - (self.params["bias"].size if "bias" in self.params else 0)
+        return weights * prod(self.output_shape(input_shape)[1:])
+
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return d2x = sum of w^2 d2y, with d2w = sum of x^2 d2y (eq. 25 and 27)."""
         return self.chain.backward_squared(d2y)

@@ -85,6 +85,9 @@ class Linear(TileLayer):
     def connections(self, input_shape: Shape) -> int:
         return self.num_params
 
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return int(self.params["weight"].size)
+
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return d2x = sum of w^2 d2y, with d2w = sum of x^2 d2y (eq. 25 and 27)."""
         return self.chain.backward_squared(d2y)

@@ -254,6 +254,9 @@ class Subsample2d(TileLayer):
     def connections(self, input_shape: Shape) -> int:
         return (prod(self.kernel_size) + 1) * prod(self.output_shape(input_shape))
 
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return prod(self.output_shape(input_shape))
+
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Take the sum of a window as one input, as in the authors' code.
 

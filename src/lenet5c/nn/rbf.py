@@ -131,6 +131,9 @@ class RBF(TileLayer):
         self.output_shape(input_shape)
         return prod(self.buffers["codes"].shape)
 
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return self.connections(input_shape)
+
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return d2x = sum of 4 (x - code)^2 d2y + 2 dy, the exact diagonal of this layer.
 
