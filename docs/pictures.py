@@ -30,7 +30,7 @@ from lenet5c.training import open_model
 from lenet5c.training.plot_style import DIVERGING
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
-from drawn_shapes import draw_folder  # noqa: E402
+from drawn_shapes import draw_folder
 
 INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
 IMAGES = Path(__file__).parent / "images"
