@@ -304,7 +304,7 @@ class Scale(nn.Layer):
         (
             [nn.Sequential(nn.Conv2d(1, 2, 3, rng=0), nn.ReLU()), nn.Conv2d(3, 2, 3, rng=0)],
             (3, 1, 6, 6),
-            r"3 channels .*; make it with in_channels=2; it is the input of layer '1', in Sequential",
+            "make it with in_channels=2; it is the input of layer '1', in Sequential",
         ),
         ([Scale(), nn.Linear(4, 2, rng=0)], (3, 13), "^thirteen$"),
     ],
