@@ -112,6 +112,22 @@ def conv2d_with_relu():
             yield from both_ways(model, numbers((FEW, *image), seed), 200 + seed)
 
 
+# By squares of 2 x 2 outputs: odd images, channels around every register block, groups; pooled.
+SQUARES = [
+    ((8, 7, 10), 9, {"padding": 1}),
+    ((17, 6, 6), 35, {}),
+    ((66, 4, 8), 20, {"padding": 1, "groups": 2}),
+]
+
+
+@topic
+def conv2d_by_squares():
+    for seed, (image, filters, options) in enumerate(SQUARES):
+        for behind in ([], [nn.ReLU(), nn.MaxPool2d(2)]):
+            model = nn.Sequential(nn.Conv2d(image[0], filters, 3, **options), *behind)
+            yield from both_ways(model, numbers((FEW, *image), 240 + seed), 250 + seed)
+
+
 @topic
 def linear():
     for seed, (inputs, outputs) in enumerate(
@@ -368,7 +384,8 @@ def batch_norm():
 @topic
 def batch_norm_with_relu_and_pooling():
     for seed, image in enumerate([(3, 8, 6), (17, 4, 10)]):
-        for after in ([nn.ReLU()], [nn.MaxPool2d(2)], [nn.ReLU(), nn.MaxPool2d(2)]):
+        pools = [], [nn.MaxPool2d(2)], [nn.AvgPool2d(2)]
+        for after in (*pools, *([nn.ReLU(), *pool] for pool in pools)):
             model = nn.Sequential(nn.BatchNorm2d(image[0]), *after)
             model.vector[:] = numbers(model.num_params, 990 + seed)
             for draw in (numbers, steps):

@@ -367,6 +367,18 @@ EXACT = {
     ),
 }
 
+# 3 x 3 filters over enough channels go by winograd3x3.pxi, which is exact for small integers.
+EXACT |= {
+    "squares, odd": Model((8, 7, 10), [conv(9, 3, padding=1), RELU, conv(17, 3, bias=False), RELU]),
+    "squares, pooled": Model(
+        (9, 8, 12), [conv(35, 3, padding=1), RELU, pool("max"), conv(8, 3), pool("max")]
+    ),
+    "squares, groups": Model(
+        (16, 6, 5), [conv(34, 3, padding=1, groups=2), conv(9, 3, padding=(1, 0)), pool("max", 3)]
+    ),
+    "squares of a table": Model((8, 4, 6), [connected(some(8, 10), 3, padding=1), pool("max")]),
+}
+
 # Rows of five taps over enough channels go by winograd.pxi, which is not exact.
 SMOOTH = {
     "lenet5": Model(
@@ -392,6 +404,11 @@ SMOOTH = {
             conv(5, (7, 5), padding=(0, 2), dilation=(1, 1), bias=False),
         ],
     ),
+    "squares": Model((8, 11, 9), [conv(20, 3, padding=1), TANH, conv(8, 3), SIGMOID, conv(16, 3)]),
+    "squares of many channels": Model(
+        (33, 7, 8), [conv(70, 3, padding=1), TANH, pool("avg"), conv(67, 3), FLATTEN, linear(10)]
+    ),
+    "squares, pooled": Model((8, 4, 6), [conv(10, 3, padding=1), RELU, pool("max"), conv(9, 2)]),
     "five taps, dilated rows, pooled": Model(
         (5, 13, 8),
         [conv(7, (2, 5), dilation=(3, 1)), pool("max"), TANH, conv(9, (1, 5), padding=(0, 2))],

@@ -34,6 +34,10 @@ nets = [
     ((8, 9, 12), nn.Sequential(
         nn.Conv2d(8, 14, (3, 5), groups=2), nn.ReLU(), nn.Conv2d(14, 9, (2, 5), padding=(1, 2)),
         nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(9 * 4 * 4, 10)), nn.CrossEntropyLoss()),
+    ((3, 12, 12), nn.Sequential(
+        nn.Conv2d(3, 10, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(10, 34, 3, padding=1),
+        nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(34, 16, 3, padding=1, groups=2), nn.Tanh(),
+        nn.Flatten(), nn.Linear(16 * 3 * 3, 10)), nn.CrossEntropyLoss()),
     ((33, 7, 7), nn.Sequential(
         nn.Conv2d(33, 17, 3), nn.MaxPool2d((5, 5)), nn.Flatten(), nn.Linear(17, 10, bias=False)),
      nn.CrossEntropyLoss()),
@@ -112,7 +116,7 @@ def run(folder, code):
 def test_no_op_writes_behind_its_memory(debug_build):
     done = run(debug_build, NETS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "ran 8\n"
+    assert done.stdout == "ran 9\n"
 
 
 @pytest.mark.slow

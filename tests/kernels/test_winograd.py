@@ -1,4 +1,4 @@
-"""Gradients of filter rows that go by Winograd's algorithm and have few terms, or small ones."""
+"""Convolutions that go by Winograd's algorithm; gradients of few terms, or small ones."""
 
 import numpy as np
 import pytest
@@ -14,6 +14,8 @@ CONVOLUTIONS = [
     ((6, 14, 14), 16, {"kernel_size": (5, 5)}),
     ((8, 9, 12), 10, {"kernel_size": (3, 5), "groups": 2, "dilation": (2, 1)}),
     ((4, 6, 10), 5, {"kernel_size": (6, 5)}),
+    ((9, 7, 10), 11, {"kernel_size": (3, 3)}),
+    ((32, 8, 9), 18, {"kernel_size": (3, 3), "groups": 2}),
 ]
 BATCH = 37  # two tiles and a short one
 

@@ -36,3 +36,16 @@ def test_convolution_and_its_gradients(rng, taps, outputs, rows):
     dx, dweight = reference.winograd_conv2d_backward(dy, x, weight, outputs)
     assert_allclose(dx, expected_dx, rtol=1e-12, atol=1e-12)
     assert_allclose(dweight, expected_dweight, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("outputs, points", [(2, (0, 1, -1)), (4, (0, 1, -1, 2, -2)), (1, (0, 1))])
+@pytest.mark.parametrize("image", [(3, 3), (6, 9), (8, 8)])
+def test_squares_and_their_gradients(rng, outputs, points, image):
+    x, weight = rng.standard_normal((2, 3, *image)), rng.standard_normal((4, 3, 3, 3))
+    y = reference.winograd_square_conv2d(x, weight, outputs, points)
+    assert_allclose(y, reference.conv2d(x, weight), rtol=1e-12, atol=1e-12)
+    dy = rng.standard_normal(y.shape)
+    expected_dx, expected_dweight, _ = reference.conv2d_backward(dy, x, weight)
+    results = reference.winograd_square_conv2d_backward(dy, x, weight, outputs, points)
+    assert_allclose(results[0], expected_dx, rtol=1e-11, atol=1e-11)
+    assert_allclose(results[1], expected_dweight, rtol=1e-11, atol=1e-11)

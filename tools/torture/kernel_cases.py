@@ -10,7 +10,7 @@ import numpy as np
 from lenet5c import kernels, reference
 from lenet5c.kernels import cykernels
 from torture.guarded import GuardedMemory
-from torture.rounding import AMPLIFICATION, check, sum_error
+from torture.rounding import AMPLIFICATION, amplification, check, sum_error
 
 # A case takes a generator and memory, and returns its results, whose bits are the same for any
 # number of threads, and with AVX2 as with AVX-512 where it has the mark `SAME`.
@@ -79,21 +79,23 @@ class Convolution:
     def __init__(self, rng: np.random.Generator, dtype: Any) -> None:
         w = self.window = Window(rng, pooling=False)
         self.groups = int(rng.choice([1, 1, 1, 2, 3]))
-        if rng.random() < 0.1:  # rows of five taps, as Winograd's transforms take them
-            w.kernel, w.stride, w.dilation, w.padding = (5, 5), (1, 1), (1, 1), (2, 2)
-            w.options = {"stride": 1, "padding": 2, "dilation": 1}
-            w.out, w.taps = w.image, 25
+        if rng.random() < 0.2:  # as Winograd's transforms take them
+            taps = int(rng.choice([3, 5]))
+            w.kernel, w.padding = (taps, taps), (taps // 2, taps // 2)
+            w.stride, w.dilation = (1, 1), (1, 1)
+            w.options = {"stride": 1, "padding": taps // 2, "dilation": 1}
+            w.out, w.taps = w.image, taps * taps
         C, O = (self.groups * rng.integers(1, 6, size=2)).tolist()
         if rng.random() < 0.2:
             C, O = (self.groups * rng.integers(1, 40, size=2)).tolist()
             w.batch = min(w.batch, 3)
         self.C, self.O, self.dtype = C, O, dtype
         per_group, outputs = C // self.groups, O // self.groups
-        self.winograd = dtype == np.float32 and (
-            w.kernel[1] == 5 and w.stride == (1, 1) and w.dilation[1] == 1
-            and per_group >= 4 and outputs >= 4
-        )  # fmt: skip
-        self.exact = bool(rng.random() < 0.3) and not self.winograd
+        self.amplification = 0.0
+        if dtype == np.float32:
+            self.amplification = amplification(w.kernel, w.stride, w.dilation, per_group, outputs)
+        five_taps = self.amplification == AMPLIFICATION[5]
+        self.exact = bool(rng.random() < 0.3) and not five_taps
         self.x = draw(rng, (w.batch, C, *w.image), dtype, self.exact)
         self.weight = draw(rng, (O, per_group, *w.kernel), dtype, self.exact)
         self.bias = draw(rng, (O,), dtype, self.exact) if rng.random() < 0.7 else None
@@ -108,8 +110,8 @@ class Convolution:
         """Return the error of the result, dx, dweight or dbias; Winograd's mix neighbors."""
         if self.exact or not sizes.size:
             return np.zeros(sizes.shape)
-        if self.winograd:
-            sizes = np.full(sizes.shape, AMPLIFICATION * sizes.max())
+        if self.amplification:
+            sizes = np.full(sizes.shape, self.amplification * sizes.max())
         return sum_error(self.terms[part], self.dtype) * sizes
 
     def check_forward(self, y: np.ndarray) -> None:

@@ -9,7 +9,7 @@ values of its arguments.
 
 Winograd's transforms are sums, too: a product of them stands for one of an input and a tap, and
 mixes neighbors, with factors of `AMPLIFICATION` in all. So B is the largest of all elements there,
-times that.
+times that. With small integers 3 x 3 filters are exact: their transforms have no thirds.
 """
 
 from math import sqrt
@@ -50,9 +50,9 @@ def check(
         )
 
 
-def _amplification() -> float:
+def _amplification(*points: float) -> float:
     """Return the most that a sum of Winograd's amplifies: of the result or of a gradient."""
-    T, G, S = (abs(matrix) for matrix in reference.winograd_matrices())
+    T, G, S = (abs(matrix) for matrix in reference.winograd_matrices(2, points))
     T, G, S = T.T, G.T, S  # each (its index, product)
     return max(
         float(np.einsum("ij,kj,j->ik", out, summed, largest.sum(axis=0)).max())
@@ -60,4 +60,24 @@ def _amplification() -> float:
     )
 
 
-AMPLIFICATION = _amplification()
+# Of filter rows of five taps, and of 3 x 3 filters, whose transforms go along both axes.
+AMPLIFICATION = {5: _amplification(0, 1, -1, 2, -2), 3: _amplification(0, 1, -1) ** 2}
+
+
+def amplification(
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    channels: int,
+    outputs: int,
+) -> float:
+    """Return that of a convolution in float32, of so many channels a group; 0 by the definition.
+
+    It may not go by Winograd's algorithm all the same.
+    """
+    least = min(channels, outputs)
+    if kernel == (3, 3) and stride == dilation == (1, 1) and least >= 8:
+        return AMPLIFICATION[3]
+    if kernel[1] == 5 and stride == (1, 1) and dilation[1] == 1 and least >= 4:
+        return AMPLIFICATION[5]
+    return 0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lenet5c import nn, reference
-from torture.rounding import AMPLIFICATION, sum_error
+from torture.rounding import amplification, sum_error
 
 ACTIVATIONS = tuple(nn.ACTIVATIONS.values())
 MOST = 2.0**23  # integers beyond which float32 is not exact
@@ -149,14 +149,13 @@ class Twin:
         return options | {"groups": layer.groups}
 
     @property
-    def winograd(self) -> bool:
-        """True if rows of five taps may go by Winograd's transforms."""
+    def amplification(self) -> float:
+        """The most that Winograd's transforms amplify, if they may be used."""
         layer: Any = self.layer
-        return (
-            isinstance(layer, nn.Conv2d) and layer.kernel_size[1] == 5
-            and layer.stride == (1, 1) and layer.dilation[1] == 1
-            and min(layer.in_channels, layer.out_channels) // layer.groups >= 4
-        )  # fmt: skip
+        if not isinstance(layer, nn.Conv2d):
+            return 0
+        channels = layer.in_channels // layer.groups, layer.out_channels // layer.groups
+        return amplification(layer.kernel_size, layer.stride, layer.dilation, *channels)
 
     @property
     def terms(self) -> tuple[int, ...]:
@@ -176,8 +175,8 @@ class Twin:
         """Return the error of a sum by itself; Winograd's transforms mix neighbors."""
         if self.exact or not sizes.size:
             return np.zeros(sizes.shape)
-        if self.winograd:
-            sizes = np.full(sizes.shape, AMPLIFICATION * sizes.max())
+        if self.amplification:
+            sizes = np.full(sizes.shape, self.amplification * sizes.max())
         return sum_error(terms) * sizes
 
 

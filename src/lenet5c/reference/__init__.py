@@ -155,7 +155,13 @@ from lenet5c.reference.subsampling import (
 )
 from lenet5c.reference.transposed import conv_transpose2d, conv_transpose2d_backward
 from lenet5c.reference.windows import border, output_shape, pair
-from lenet5c.reference.winograd import winograd_conv2d, winograd_conv2d_backward, winograd_matrices
+from lenet5c.reference.winograd import (
+    winograd_conv2d,
+    winograd_conv2d_backward,
+    winograd_matrices,
+    winograd_square_conv2d,
+    winograd_square_conv2d_backward,
+)
 
 __all__ = [
     "adagrad_step",
@@ -277,4 +283,6 @@ __all__ = [
     "winograd_conv2d",
     "winograd_conv2d_backward",
     "winograd_matrices",
+    "winograd_square_conv2d",
+    "winograd_square_conv2d_backward",
 ]

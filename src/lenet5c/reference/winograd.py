@@ -21,7 +21,16 @@ other points l::
 lenet5c's kernels take pairs of outputs for filter rows of five taps: M = 2, R = 5, points 0, 1, -1,
 2, -2 and infinity, so six products replace ten. U is made once for all images, V once for all
 filters, and the sum over channels and filter rows is taken before S.
+
+Applied to rows and then to columns, the transforms give a square of M x M outputs::
+
+    V = T d T^T,  U = G g G^T,  y = S (V * U) S^T
+
+For 3 x 3 filters the kernels take squares of 2 x 2 outputs: M = 2, R = 3, points 0, 1, -1 and
+infinity, so 16 products replace 36.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,6 +38,7 @@ from numpy.typing import ArrayLike
 from lenet5c.reference._arrays import Array, float64
 
 POINTS = (0, 1, -1, 2, -2)  # and infinity
+SQUARE_POINTS = (0, 1, -1)
 
 
 def winograd_matrices(
@@ -159,3 +169,107 @@ def winograd_conv2d_backward(
         dU += np.einsum("kno,knih->koih", E, V)
         dx[at] += np.einsum("kw,koih,kno->nihw", T, U, E)
     return dx, np.einsum("kr,koih->oihr", G, dU)
+
+
+def winograd_square_conv2d(
+    x: ArrayLike, weight: ArrayLike, outputs: int = 2, points: tuple[float, ...] = SQUARE_POINTS
+) -> Array:
+    """`conv2d` without bias, square by square through Winograd's transforms.
+
+    Equal to the definition up to rounding. Squares at the lower and right edge read zeros beyond
+    the image, and what they put out there is left out.
+
+    Parameters
+    ----------
+    x : array_like (N, C, H, W)
+    weight : array_like (O, C, R, R)
+    outputs : int
+        M, rows and columns of a square.
+    points : tuple of float
+        The finite points, M + R - 2 of them.
+
+    Returns
+    -------
+    ndarray of float64 (N, O, H - R + 1, W - R + 1)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import reference
+    >>> rng = np.random.default_rng(0)
+    >>> x, weight = rng.standard_normal((1, 3, 7, 10)), rng.standard_normal((4, 3, 3, 3))
+    >>> y = reference.winograd_square_conv2d(x, weight)
+    >>> bool(np.allclose(y, reference.conv2d(x, weight), rtol=1e-12))
+    True
+    """
+    x, weight = float64(x, weight)
+    T, G, S = winograd_matrices(outputs, points)
+    x, whole, (OH, OW) = _whole_squares(x, weight, outputs)
+    U = np.einsum("kr,ls,oirs->klio", G, G, weight)
+    y = np.zeros((len(x), len(weight), *whole))
+    for patch, square in _squares(whole, outputs, len(T)):
+        V = np.einsum("kh,lw,nihw->klni", T, T, x[patch])
+        y[square] = np.einsum("ak,bl,klno->noab", S, S, V @ U)
+    return y[:, :, :OH, :OW]
+
+
+def winograd_square_conv2d_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    weight: ArrayLike,
+    outputs: int = 2,
+    points: tuple[float, ...] = SQUARE_POINTS,
+) -> tuple[Array, Array]:
+    """Gradients of `winograd_square_conv2d`, by the transposed transforms.
+
+    ::
+
+        E = S^T dy S,  dg = G^T (sum of E * V) G,  dd = T^T (sum of E * U) T
+
+    Parameters
+    ----------
+    dy : array_like (N, O, OH, OW)
+    x, weight, outputs, points
+        As given to `winograd_square_conv2d`.
+
+    Returns
+    -------
+    dx : ndarray of float64 (N, C, H, W)
+    dweight : ndarray of float64 (O, C, R, R)
+    """
+    dy, x, weight = float64(dy, x, weight)
+    T, G, S = winograd_matrices(outputs, points)
+    H, W = x.shape[2:]
+    x, whole, (OH, OW) = _whole_squares(x, weight, outputs)
+    dy = np.pad(dy, ((0, 0), (0, 0), (0, whole[0] - OH), (0, whole[1] - OW)))
+    U = np.einsum("kr,ls,oirs->klio", G, G, weight)
+    dx, dU = np.zeros_like(x), np.zeros_like(U)
+    for patch, square in _squares(whole, outputs, len(T)):
+        V = np.einsum("kh,lw,nihw->klni", T, T, x[patch])
+        E = np.einsum("ak,bl,noab->klno", S, S, dy[square])
+        dU += np.einsum("klni,klno->klio", V, E)
+        dx[patch] += np.einsum("kh,lw,klio,klno->nihw", T, T, U, E)
+    return dx[:, :, :H, :W], np.einsum("kr,ls,klio->oirs", G, G, dU)
+
+
+def _whole_squares(
+    x: Array, weight: Array, outputs: int
+) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:
+    """Return x with zeros for whole squares, the output's size then, and its size without."""
+    taps = weight.shape[2]
+    size = tuple(length - taps + 1 for length in x.shape[2:])
+    whole = tuple(-(-length // outputs) * outputs for length in size)
+    after = [(0, more - length) for more, length in zip(whole, size, strict=True)]
+    return np.pad(x, ((0, 0), (0, 0), *after)), whole, size
+
+
+def _squares(
+    whole: tuple[int, ...], outputs: int, patch: int
+) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """Yield the place of each square's patch of x, and its place in y."""
+    for h, w in np.ndindex(*(length // outputs for length in whole)):
+        top, left = h * outputs, w * outputs
+        yield (
+            np.s_[:, :, top : top + patch, left : left + patch],
+            np.s_[:, :, top : top + outputs, left : left + outputs],
+        )

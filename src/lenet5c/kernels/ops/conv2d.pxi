@@ -16,9 +16,10 @@
 # the block: any block gives the same bits.
 #
 # This file has the op, which takes the way that suits it, and the result by the definition; the
-# gradients by the definition are in conv2d_gradients.pxi, as all would make 550 lines, and
-# winograd.pxi has both with fewer multiplications. A connection table is a matter of zeros among
-# the filters: the sums of a record are those of all filters.
+# gradients by the definition are in conv2d_gradients.pxi, as all would make 550 lines.
+# winograd.pxi has both with fewer multiplications for rows of five taps, winograd3x3.pxi for 3 x 3
+# filters. A connection table is a matter of zeros among the filters: the sums of a record are those
+# of all filters.
 
 cdef enum:
     NO_ARGMAX = 4
@@ -39,11 +40,14 @@ cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
     """Forward and backward: the spread-out filters of a connection table, then what the way takes.
 
     Forward by the definition, filters and two rows of a block; backward the gradient before the
-    pooling, then the filters of a block that gathers. The pooled Winograd's forward is never longer than its backward.
+    pooling, then the filters of a block that gathers. The pooled Winograd's forward is never longer
+    than its backward.
     """
     cdef Py_ssize_t spread = op.O * op.C * op.KH * op.KW if op.connections is not NULL else 0
     cdef Py_ssize_t unpooled = op.O * op.OH * op.OW * LANES if op.pool else 0
     cdef Py_ssize_t block = conv2d_filter_floats(op)
+    if suits_squares(op):
+        return spread + squares_scratch(op)
     if suits_winograd(op):
         return spread + unpooled + winograd_scratch(op)
     if op.pool:
@@ -57,7 +61,7 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena,
     cdef Py_ssize_t outputs = op.O // op.groups
     cdef Py_ssize_t plane = pooled_plane(op)
     cdef Py_ssize_t group
-    cdef bint winograd = suits_winograd(op)
+    cdef bint squares = suits_squares(op), winograd = suits_winograd(op)
     cdef const float* x
     cdef const float* weight
     cdef const float* bias
@@ -74,7 +78,9 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena,
         bias = params + (op.bias + group * outputs if op.has_bias else 0)
         y = arena + op.y + group * outputs * plane
         argmax = arena + op.argmax + group * outputs * plane
-        if winograd:
+        if squares:
+            squares_forward(op, x, weight, bias, y, argmax, scratch)
+        elif winograd:
             winograd_forward(op, x, weight, bias, y, argmax, scratch)
         elif suits_points(op):
             points_forward(op, x, weight, bias, y, scratch)
@@ -82,13 +88,13 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena,
             conv2d_group(op, x, weight, bias, y, argmax, scratch)
 
 
-cdef void conv2d_unpool(const Op* op, const float* argmax, const float* dy,
-                        float* dx) noexcept nogil:
-    """Hand each window's gradient to its maximum: (O, OH / 2, OW / 2) to (O, OH, OW)."""
+cdef void conv2d_unpool(const Op* op, const float* argmax, const float* dy, float* dx,
+                        Py_ssize_t rows) noexcept nogil:
+    """Hand each window's gradient to its maximum: (rows, OW / 2) to (2 rows, OW)."""
     cdef Py_ssize_t row, ow, width = op.OW * LANES
     cdef float* to
     cdef v16 g, which
-    for row in range(op.O * (op.OH // 2)):
+    for row in range(rows):
         for ow in range(op.OW // 2):
             g = v16_load(dy)
             which = v16_load(argmax)
@@ -108,33 +114,48 @@ cdef void conv2d_backward(
 ) noexcept nogil:
     cdef Py_ssize_t channels = op.C // op.groups
     cdef Py_ssize_t outputs = op.O // op.groups
-    cdef Py_ssize_t group, weight, x_start, y_start
-    cdef bint winograd = suits_winograd(op)
+    cdef Py_ssize_t group, weight, x_start, y_start, plane = op.OH * op.OW * LANES
+    cdef bint squares = suits_squares(op), winograd = suits_winograd(op)
+    cdef bint pooled = op.pool and (squares or not (winograd or need_dx or outputs == 1))
     cdef const float* dy = gradients + op.y
+    cdef const float* argmax = arena + op.argmax if pooled else NULL
     cdef const float* filters = params + op.weight
     if op.connections is not NULL:
         spread_filters(op, filters, scratch)
         filters = scratch
         scratch += op.O * op.C * op.KH * op.KW
-    if op.pool:
-        conv2d_unpool(op, arena + op.argmax, gradients + op.y, scratch)
+    if pooled:
+        plane = pooled_plane(op)
+    elif op.pool:
+        conv2d_unpool(op, arena + op.argmax, gradients + op.y, scratch, op.O * (op.OH // 2))
         dy = scratch
         scratch += op.O * op.OH * op.OW * LANES
     elif op.mask:
         mask_gradient(op, arena + op.y, gradients + op.y)
-    if winograd and op.has_bias and sums is not NULL:
-        conv2d_dbias(op, dy, sums + op.dbias)
+    if op.has_bias and sums is not NULL:
+        if squares and op.pool:
+            pooled_dbias(op, dy, argmax, sums + op.dbias)
+        elif squares or winograd:
+            conv2d_dbias(op, dy, sums + op.dbias)
     for group in range(op.groups):
         weight = group * outputs * channels * op.KH * op.KW
         x_start = op.x + group * channels * op.H * op.W * LANES
-        y_start = group * outputs * op.OH * op.OW * LANES
+        y_start = group * outputs * plane
+        if squares:
+            squares_backward(op, filters + weight, arena + x_start, dy + y_start,
+                             argmax + y_start if pooled else NULL,
+                             gradients + x_start if need_dx else NULL,
+                             sums + op.dweight + weight if sums is not NULL else NULL, scratch)
+            continue
         if winograd:
             winograd_backward(op, filters + weight, arena + x_start, dy + y_start,
                               gradients + x_start if need_dx else NULL,
                               sums + op.dweight + weight if sums is not NULL else NULL, scratch)
             continue
         if sums is not NULL:
-            conv2d_dparams(op, arena + x_start, dy + y_start, sums + op.dweight + weight,
+            conv2d_dparams(op, arena + x_start, dy + y_start,
+                           argmax + y_start if pooled else NULL, scratch,
+                           sums + op.dweight + weight,
                            sums + (op.dbias + group * outputs if op.has_bias else 0))
         if need_dx:
             conv2d_dx(op, filters + weight, dy + y_start, gradients + x_start, scratch)
@@ -202,22 +223,29 @@ cdef inline void conv2d_single(
                      y_plane, NV_LANES, NV_LANES, TO, V16_PARTS if V16_PARTS <= 4 else 1)
 
 
+cdef inline void pool_window(const v16* x, bint mask, float* y, float* argmax) noexcept nogil:
+    """Maximum of a 2 x 2 window: the first of equals, not-a-number before all."""
+    cdef v16 best = x[0], which = v16_zero()
+    cdef int k
+    for k in range(1, 4):
+        which = v16_where_le(best, best, v16_where_le(x[k], best, which, v16_set1(k)), which)
+        best = larger(best, x[k])
+    if mask:
+        which = v16_where_lt(v16_zero(), best, which, v16_set1(NO_ARGMAX))
+    v16_store(y, best)
+    v16_store(argmax, which)
+
+
 cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float* y,
                            float* argmax) noexcept nogil:
-    """Maxima of a row of 2 x 2 windows: the first of equals, not-a-number before all."""
-    cdef Py_ssize_t i, k
-    cdef v16 a, best, which
+    """Maxima of a row of 2 x 2 windows."""
+    cdef v16 window[4]
+    cdef Py_ssize_t i
+    cdef int k
     for i in range(windows):
-        best = v16_load(x + i * 2 * LANES)
-        which = v16_zero()
-        for k in range(1, 4):
-            a = v16_load(x + (k // 2 * windows * 2 + i * 2 + k % 2) * LANES)
-            which = v16_where_le(best, best, v16_where_le(a, best, which, v16_set1(k)), which)
-            best = larger(best, a)
-        if mask:
-            which = v16_where_lt(v16_zero(), best, which, v16_set1(NO_ARGMAX))
-        v16_store(y + i * LANES, best)
-        v16_store(argmax + i * LANES, which)
+        for k in range(4):
+            window[k] = v16_load(x + (k // 2 * windows * 2 + i * 2 + k % 2) * LANES)
+        pool_window(window, mask, y + i * LANES, argmax + i * LANES)
 
 
 cdef inline void conv2d_outputs(

@@ -14,6 +14,8 @@ cdef enum:
     DY_COLUMNS = 10   # the scatter's run of dy columns; the same for every instruction set, as sums
                       # depend on it
     FILTER_ROWS = 8   # filter rows whose gradients are summed side by side
+    CHANNEL_RUN = 4   # input channels likewise
+    DWEIGHT_BLOCK = 20   # output channels times taps of a block, at most
 
 
 cdef inline void conv2d_dx_scatter_block(
@@ -122,18 +124,14 @@ cdef inline void conv2d_dx(const Op* op, const float* weight, const float* dy, f
 
 
 cdef inline void conv2d_dweight_block(
-    const Op* op, const float* x, const float* dy, float* sums, float* bias_sums, Py_ssize_t rows,
-    int TO, int TK,
+    const Op* op, const float* x, const float* dy, Py_ssize_t dy_plane, float* sums,
+    Py_ssize_t rows, int TO, int TK,
 ) noexcept nogil:
-    """Add some rows of dy to the sums (TO, TK, 16) of TO output channels x TK taps of one filter
-    row.
-
-    bias_sums (TO, 16), unless it is NULL, takes the sums of dy alone.
-    """
+    """Add some rows of dy, its channels dy_plane apart, to the sums (TO, TK, 16) of TO output
+    channels x TK taps of one filter row. The fewer of both stay in registers."""
     cdef nv acc[32]
     cdef nv g[8]
-    cdef nv bias[8]
-    cdef nv tap
+    cdef nv taps[8]
     cdef int i, k
     cdef Py_ssize_t oh, ow, part
     cdef const float* xr
@@ -141,86 +139,109 @@ cdef inline void conv2d_dweight_block(
     for part in range(V16_PARTS):
         for i in range(TO * TK):
             acc[i] = nv_load(sums + i * LANES + part * NV_LANES)
-        if bias_sums is not NULL:
-            for i in range(TO):
-                bias[i] = nv_load(bias_sums + i * LANES + part * NV_LANES)
         for oh in range(rows):
             xr = x + oh * op.SH * op.W * LANES + part * NV_LANES
             dyr = dy + oh * op.OW * LANES + part * NV_LANES
             for ow in range(op.OW):
-                for i in range(TO):
-                    g[i] = nv_load(dyr + i * op.OH * op.OW * LANES)
-                    if bias_sums is not NULL:
-                        bias[i] = nv_add(bias[i], g[i])
-                for k in range(TK):
-                    tap = nv_load(xr + k * op.DW * LANES)
-                    nv_keep(tap)
+                if TO > TK:
+                    for k in range(TK):
+                        taps[k] = nv_load(xr + k * op.DW * LANES)
+                        nv_keep(taps[k])
                     for i in range(TO):
-                        acc[i * TK + k] = nv_fma(tap, g[i], acc[i * TK + k])
+                        g[0] = nv_load(dyr + i * dy_plane)
+                        nv_keep(g[0])
+                        for k in range(TK):
+                            acc[i * TK + k] = nv_fma(taps[k], g[0], acc[i * TK + k])
+                else:
+                    for i in range(TO):
+                        g[i] = nv_load(dyr + i * dy_plane)
+                    for k in range(TK):
+                        taps[0] = nv_load(xr + k * op.DW * LANES)
+                        nv_keep(taps[0])
+                        for i in range(TO):
+                            acc[i * TK + k] = nv_fma(taps[0], g[i], acc[i * TK + k])
                 xr += op.SW * LANES
                 dyr += LANES
         for i in range(TO * TK):
             nv_store(sums + i * LANES + part * NV_LANES, acc[i])
-        if bias_sums is not NULL:
-            for i in range(TO):
-                nv_store(bias_sums + i * LANES + part * NV_LANES, bias[i])
 
 
 cdef inline void conv2d_dweight_rows(
-    const Op* op, const float* x, const float* dy, float* dweight, float* dbias, Py_ssize_t KH,
-    int TO, int TK,
+    const Op* op, const float* x, const float* dy, const float* argmax, float* unpooled,
+    float* dweight, float* dbias, Py_ssize_t channels, Py_ssize_t KH, int TO, int TK,
 ) noexcept nogil:
-    """TO output channels x KH filter rows (at most FILTER_ROWS) x TK taps of one input channel;
-    dbias may be NULL.
+    """TO output channels x KH filter rows (at most FILTER_ROWS) x TK taps of some input channels
+    (at most CHANNEL_RUN); dbias may be NULL.
 
-    dy is taken in strips of rows that stay in the first-level cache while each filter row passes
-    over them; with strides, its rows of x are many more, and have to stay there, too.
+    dy is taken in strips of rows that stay in the first-level cache while each filter row of each
+    channel passes over them. With argmax, unless that is NULL, dy is the gradient after a pooling,
+    and the strip before it is written to `unpooled`. With strides, the rows of x are many more, and
+    have to stay in the cache, too.
     """
-    cdef float sums[FILTER_ROWS * 32 * LANES]
-    cdef float bias_sums[8 * LANES]
+    cdef float sums[CHANNEL_RUN * FILTER_ROWS * DWEIGHT_BLOCK * LANES]
+    cdef v16 bias[8]
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t near = TO * op.OW + (op.SH * op.W if op.SH > 1 or op.SW > 1 else 0)
-    cdef Py_ssize_t strip = max(<Py_ssize_t>1, 400 // near)
-    cdef Py_ssize_t oh, kh, i, k, at
-    memset(sums, 0, KH * TO * TK * LANES * sizeof(float))
-    memset(bias_sums, 0, TO * LANES * sizeof(float))
+    cdef Py_ssize_t strip = max(<Py_ssize_t>1, 256 // near)
+    cdef Py_ssize_t dy_plane = op.OH * op.OW * LANES, pooled_row = op.OW // 2 * LANES
+    cdef Py_ssize_t oh, rows, c, kh, i, k, at
+    cdef const float* g
+    cdef const float* xc
+    memset(sums, 0, channels * KH * TO * TK * LANES * sizeof(float))
+    for i in range(TO):
+        bias[i] = v16_zero()
+    if argmax is not NULL:
+        strip = min(op.OH, (strip + 1) // 2 * 2)
+        dy_plane = strip * op.OW * LANES
     oh = 0
     while oh < op.OH:
-        for kh in range(KH):
-            if kh == 0 and dbias is not NULL:
-                conv2d_dweight_block(op, x + oh * op.SH * op.W * LANES, dy + oh * op.OW * LANES,
-                                     sums, bias_sums, min(strip, op.OH - oh), TO, TK)
-            else:
-                conv2d_dweight_block(op, x + (oh * op.SH + kh * op.DH) * op.W * LANES,
-                                     dy + oh * op.OW * LANES, sums + kh * TO * TK * LANES, NULL,
-                                     min(strip, op.OH - oh), TO, TK)
+        rows = min(strip, op.OH - oh)
+        g = dy + oh * op.OW * LANES
+        if argmax is not NULL:
+            g = unpooled
+            for i in range(TO):
+                at = (i * (op.OH // 2) + oh // 2) * pooled_row
+                conv2d_unpool(op, argmax + at, dy + at, unpooled + i * dy_plane, rows // 2)
+        for c in range(channels):
+            xc = x + (c * op.H + oh * op.SH) * op.W * LANES
+            for kh in range(KH):
+                conv2d_dweight_block(op, xc + kh * op.DH * op.W * LANES, g, dy_plane,
+                                     sums + (c * KH + kh) * TO * TK * LANES, rows, TO, TK)
+        if dbias is not NULL:
+            for i in range(TO):
+                bias[i] = add_vectors(bias[i], g + i * dy_plane, rows * op.OW)
         oh += strip
     if dbias is not NULL:
         for i in range(TO):
-            dbias[i] += v16_reduce(v16_load(bias_sums + i * LANES))
-    for kh in range(KH):
-        for i in range(TO):
-            for k in range(TK):
-                at = ((kh * TO + i) * TK + k) * LANES
-                dweight[i * filter_size + kh * op.KW + k] += v16_reduce(v16_load(sums + at))
+            dbias[i] += v16_reduce(bias[i])
+    for c in range(channels):
+        for kh in range(KH):
+            for i in range(TO):
+                for k in range(TK):
+                    at = (((c * KH + kh) * TO + i) * TK + k) * LANES
+                    dweight[i * filter_size + (c * op.KH + kh) * op.KW + k] += v16_reduce(
+                        v16_load(sums + at))
 
 
 cdef inline void conv2d_dweight_taps(
-    const Op* op, const float* x, const float* dy, float* dweight, float* dbias,
-    Py_ssize_t first_tap, int TK,
+    const Op* op, const float* x, const float* dy, const float* argmax, float* unpooled,
+    float* dweight, float* dbias, Py_ssize_t first_tap, int TK,
 ) noexcept nogil:
     """One group, taps first_tap .. + TK; output channels in nearly equal blocks."""
     cdef Py_ssize_t channels = op.C // op.groups
     cdef Py_ssize_t outputs = op.O // op.groups
     cdef Py_ssize_t filter_size = channels * op.KH * op.KW
-    cdef Py_ssize_t most = 2 if NV_REGISTERS == 16 else 4
+    cdef Py_ssize_t most = 2 if NV_REGISTERS == 16 and TK > 3 else 4
     cdef Py_ssize_t blocks = (outputs + most - 1) // most
-    cdef Py_ssize_t b, o, size, c, kh, KH
+    cdef Py_ssize_t plane = pooled_plane(op) if argmax is not NULL else op.OH * op.OW * LANES
+    cdef Py_ssize_t b, o, size, c = 0, run, kh, KH
     cdef const float* xk
     cdef const float* g
+    cdef const float* a
     cdef float* to
     cdef float* bias
-    for c in range(channels):
+    while c < channels:
+        run = min(<Py_ssize_t>CHANNEL_RUN, channels - c)
         kh = 0
         while kh < op.KH:
             KH = min(<Py_ssize_t>FILTER_ROWS, op.KH - kh)
@@ -228,43 +249,51 @@ cdef inline void conv2d_dweight_taps(
             o = 0
             for b in range(blocks):
                 size = outputs // blocks + (b < outputs % blocks)
-                g = dy + o * op.OH * op.OW * LANES
+                g = dy + o * plane
+                a = argmax + o * plane if argmax is not NULL else NULL
                 to = dweight + o * filter_size + (c * op.KH + kh) * op.KW + first_tap
                 bias = dbias + o if c == 0 and kh == 0 and first_tap == 0 and op.has_bias else NULL
-                if NV_REGISTERS == 32 and size == 4:
-                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 4, TK)
-                elif NV_REGISTERS == 32 and size == 3:
-                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 3, TK)
+                if (NV_REGISTERS == 32 or TK <= 3) and size == 4:
+                    conv2d_dweight_rows(op, xk, g, a, unpooled, to, bias, run, KH, 4, TK)
+                elif (NV_REGISTERS == 32 or TK <= 3) and size == 3:
+                    conv2d_dweight_rows(op, xk, g, a, unpooled, to, bias, run, KH, 3, TK)
                 elif size == 2:
-                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 2, TK)
+                    conv2d_dweight_rows(op, xk, g, a, unpooled, to, bias, run, KH, 2, TK)
                 else:
-                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 1, TK)
+                    conv2d_dweight_rows(op, xk, g, a, unpooled, to, bias, run, KH, 1, TK)
                 o += size
             kh += KH
+        c += run
 
 
 cdef inline void conv2d_dweight(
-    const Op* op, const float* x, const float* dy, float* dweight, float* dbias,
+    const Op* op, const float* x, const float* dy, const float* argmax, float* unpooled,
+    float* dweight, float* dbias,
 ) noexcept nogil:
-    """One group; filter rows are cut into runs of 5, 3 and 1 taps."""
+    """One group; filter rows are cut into runs of 5, 3 and 1 taps. With argmax, unless that is
+    NULL, dy is the gradient after the pooling; unpooled has room for its channels before it."""
     cdef Py_ssize_t tap = 0
     while tap < op.KW:
         if op.KW - tap >= 5:
-            conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 5)
+            conv2d_dweight_taps(op, x, dy, argmax, unpooled, dweight, dbias, tap, 5)
             tap += 5
         elif op.KW - tap >= 3:
-            conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 3)
+            conv2d_dweight_taps(op, x, dy, argmax, unpooled, dweight, dbias, tap, 3)
             tap += 3
         else:
-            conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 1)
+            conv2d_dweight_taps(op, x, dy, argmax, unpooled, dweight, dbias, tap, 1)
             tap += 1
 
 
+cdef inline v16 add_vectors(v16 total, const float* x, Py_ssize_t count) noexcept nogil:
+    """total + x[0] + x[1] + ..., one after the other."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        total = v16_add(total, v16_load(x + i * LANES))
+    return total
+
+
 cdef inline void conv2d_dbias(const Op* op, const float* dy, float* dbias) noexcept nogil:
-    cdef Py_ssize_t o, i
-    cdef v16 total
+    cdef Py_ssize_t o, plane = op.OH * op.OW
     for o in range(op.O):
-        total = v16_zero()
-        for i in range(op.OH * op.OW):
-            total = v16_add(total, v16_load(dy + (o * op.OH * op.OW + i) * LANES))
-        dbias[o] += v16_reduce(total)
+        dbias[o] += v16_reduce(add_vectors(v16_zero(), dy + o * plane * LANES, plane))

@@ -89,15 +89,17 @@ cdef inline void conv2d_dweight_lone(
 
 
 cdef inline void conv2d_dparams(
-    const Op* op, const float* x, const float* dy, float* dweight, float* dbias,
+    const Op* op, const float* x, const float* dy, const float* argmax, float* unpooled,
+    float* dweight, float* dbias,
 ) noexcept nogil:
-    """The gradients of weight and bias of one group, the way that suits it."""
+    """The gradients of weight and bias of one group, the way that suits it; argmax and unpooled, as
+    conv2d_dweight takes them, for more than one output channel."""
     cdef Op row
     if op.KH == 1 and op.KW == 1 and op.C > op.groups:
         row = op[0]
         row.C, row.KW, row.DW = op.groups, op.C // op.groups, op.H * op.W
-        conv2d_dweight(&row, x, dy, dweight, dbias)
+        conv2d_dweight(&row, x, dy, argmax, unpooled, dweight, dbias)
     elif op.O == op.groups:
         conv2d_dweight_lone(op, x, dy, dweight, dbias)
     else:
-        conv2d_dweight(op, x, dy, dweight, dbias)
+        conv2d_dweight(op, x, dy, argmax, unpooled, dweight, dbias)

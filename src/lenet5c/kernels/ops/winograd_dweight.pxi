@@ -138,6 +138,7 @@ cdef void add_filter_gradients(
                         dweight[k] += dg[k * LANES + row % LANES]
                 else:
                     conv2d_dweight_rows(op, x + (c * op.H + kh * op.DH) * op.W * LANES,
-                                        dy + o * op.OH * op.OW * LANES, dweight, NULL, 1, 1, TAPS)
+                                        dy + o * op.OH * op.OW * LANES, NULL, NULL, dweight, NULL,
+                                        1, 1, 1, TAPS)
                 dweight += TAPS
                 row += 1
