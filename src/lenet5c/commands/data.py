@@ -196,7 +196,7 @@ def write_augmented(
     from lenet5c import recipes
     from lenet5c.datasets.augmentation_sheet import write_augmentation_sheet
 
-    chosen = {each: value for each, value in asdict(how).items() if value is not None}
+    chosen = {each: value for each, value in asdict(how).items() if value not in (None, {})}
     trainer = recipes.trainer(data=name, **chosen | {"skip_bad": True})
     write_augmentation_sheet(sheet, trainer.train_set, distortion, trainer.seed, title)
 
