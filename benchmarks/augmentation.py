@@ -1,12 +1,12 @@
 """Held-out accuracy of drawn shapes, trained with and without augmentation.
 
-    python benchmarks/augmentation.py [--count 40] [--epochs 100] [--seeds 3] [--recipe NAME]
+    python benchmarks/augmentation.py [--count 40] [--epochs 200] [--seeds 3]
                                       [--names none pictures ...]
 
 Five classes of colored, noisy shapes of 64 x 48 pixels (`tests/helpers/drawn_shapes.py`), some of
-each to train on, and 200 of each, drawn with another seed, to test on. The rest is as the recipe
-has it, but that no images are held out to validate and a step takes 16. A seed is one drawing of
-the training images and one training.
+each to train on, and 200 of each, drawn with another seed, to test on. The net has four
+convolutions of 3 x 3 with batch normalization, at 32 x 32; all images are trained on, the last
+weights tested. A seed is one drawing of the training images and one training.
 """
 
 import argparse
@@ -22,10 +22,19 @@ from lenet5c.datasets import Dataset, Source
 from lenet5c.training import evaluate
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
-from drawn_shapes import SHAPES, draw  # noqa: E402
+from drawn_shapes import SHAPES, draw
 
 TESTED = 200
-NAMES = ("none", "modern", "pictures", "pictures-noflip", "pictures-mixup")
+NET = {
+    "channels": (16, 32, 32, 64),
+    "units": (),
+    "kernel_size": 3,
+    "padding": 1,
+    "pooling": "max",
+    "global_pooling": "avg",
+    "batch_norm": True,
+}
+NAMES = ("none", "pictures", "pictures-noflip", "pictures-mixup")
 
 
 def draw_set(count, seed):
@@ -39,13 +48,14 @@ def draw_set(count, seed):
 def train(source, name, seed, options):
     """Return accuracy on the test images in percent, and the seconds that the training took."""
     trainer = lenet5c.trainer(
-        options.recipe,
+        "default",
         data=source,
         seed=seed,
         distortion=name,
         epochs=options.epochs,
         validation=0,
-        batch_size=16,
+        batch_size=32,
+        **NET,
     )
     began = time.perf_counter()
     trainer.fit(progress=False)
@@ -57,9 +67,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--count", type=positive, default=40, help="of each shape (default: %(default)s)")
-    add("--epochs", type=positive, default=100, help="(default: %(default)s)")
+    add("--epochs", type=positive, default=200, help="(default: %(default)s)")
     add("--seeds", type=positive, default=3, help="(default: %(default)s)")
-    add("--recipe", help="(default: that of such images)")
     add("--names", nargs="+", default=NAMES, help="augmentations (default: all of them)")
     add("--threads", type=positive, default=lenet5c.get_num_threads())
     options = parser.parse_args()

@@ -66,7 +66,7 @@ def pytorch_net(torch, model):
         elif isinstance(layer, nn.Dropout):
             made = kind(layer.p)
         else:
-            made = kind(2) if isinstance(layer, nn.MaxPool2d) else kind()
+            made = kind(2) if isinstance(layer, (nn.AvgPool2d, nn.MaxPool2d)) else kind()
         layers.append(made)
     made = torch.nn.Sequential(*layers)
     values = (torch.from_numpy(array) for array in model.state_dict().values())

@@ -30,7 +30,7 @@ from lenet5c.training import open_model
 from lenet5c.training.plot_style import DIVERGING
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
-from drawn_shapes import draw_folder  # noqa: E402
+from drawn_shapes import draw_folder
 
 INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
 IMAGES = Path(__file__).parent / "images"
@@ -122,19 +122,20 @@ def draw_training(run):
 
     ax = right.subplots(gridspec_kw={"left": 0.17, "right": 0.95, "top": 0.86, "bottom": 0.16})
     epochs = [row["epoch"] for row in rows]
-    for key, color, label in (
-        ("train_accuracy", GREY, "train"),
-        ("validation_accuracy", ACCENT, "validation"),
+    for key, color, label, down in (
+        ("train_accuracy", GREY, "train", -12),
+        ("validation_accuracy", ACCENT, "validation", -14),
     ):
         values = 100 * np.array([row[key] for row in rows])
         ax.plot(epochs, values, color=color, marker="o", markersize=3)
         ax.annotate(
             label,
-            (epochs[1], values[1]),
-            (4, -12),
+            (epochs[-1], values[-1]),
+            (2, down),
             textcoords="offset points",
             color=color,
             fontsize=8,
+            ha="right",
         )
     ax.set_ylim(94, 100.2)
     ax.set_xlabel("epoch", color=INK, fontsize=8)

@@ -384,7 +384,8 @@ def batch_norm():
 @topic
 def batch_norm_with_relu_and_pooling():
     for seed, image in enumerate([(3, 8, 6), (17, 4, 10)]):
-        for after in ([nn.ReLU()], [nn.MaxPool2d(2)], [nn.ReLU(), nn.MaxPool2d(2)]):
+        pools = [], [nn.MaxPool2d(2)], [nn.AvgPool2d(2)]
+        for after in (*pools, *([nn.ReLU(), *pool] for pool in pools)):
             model = nn.Sequential(nn.BatchNorm2d(image[0]), *after)
             model.vector[:] = numbers(model.num_params, 990 + seed)
             for draw in (numbers, steps):

@@ -56,6 +56,7 @@ QUICK = {
     "c_surface": ["--batches", 1, 17, "--seconds", 0.001, "--repeats", 1],
     "from_scratch_layers": ["--batch-size", 5, "--seconds", 0.001, "--repeats", 1],
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1, "--channels", 3],
+    "augmentation": ["--count", 4, "--epochs", 1, "--seeds", 1, "--names", "none", "pictures"],
     "softmax": ["--seconds", 0.001, "--repeats", 1],
     "blocks": ["--batch-size", 20, "--nets", "separable", "residual net", "--repeats", 1],
 }
@@ -98,6 +99,7 @@ ROWS = {
     ],
     "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"]
     + ["flips and crops", "colors", "erasing", "mixup", "pictures", "pictures-mixup"],
+    "augmentation": ["augmentation mean", "none", "pictures"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
     "softmax": ["function shape axis dtype lenet5c"]
     + [

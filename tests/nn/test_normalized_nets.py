@@ -32,7 +32,7 @@ def shaken(model):
 
 def lenet():
     return (1, 14, 14), nn.LeNet5(
-        input_size=14, kernel_size=3, batch_norm=True, dropout=0.3, rng=np.random.default_rng(1)
+        input_size=14, kernel_size=3, pooling="max", batch_norm=True, dropout=0.3, rng=1
     )
 
 
@@ -64,6 +64,23 @@ def pooled_without_relu():
         nn.MaxPool2d(2, 1),
         nn.Flatten(),
         nn.Linear(6, 10, rng=2),
+    )
+
+
+def pooled_by_means():
+    """Make a net whose means of 2 x 2 windows are part of the normalization, and one that is not."""
+    return (2, 12, 8), nn.Sequential(
+        nn.BatchNorm2d(2),
+        nn.AvgPool2d(2),
+        nn.Conv2d(2, 17, 3, padding=1, rng=0),
+        nn.BatchNorm2d(17),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.BatchNorm2d(17),
+        nn.ReLU(),
+        nn.AvgPool2d(2, 1),
+        nn.Flatten(),
+        nn.Linear(17 * 2, 10, rng=1),
     )
 
 
@@ -108,7 +125,7 @@ def dropout_alone():
 
 
 NETS = [
-    lenet, unfused, pooled_without_relu, first_and_last, rows, all_frozen, dropout_alone
+    lenet, unfused, pooled_without_relu, pooled_by_means, first_and_last, rows, all_frozen, dropout_alone
 ]  # fmt: skip
 each_net = pytest.mark.parametrize("make", NETS, ids=lambda make: make.__name__)
 
@@ -117,8 +134,8 @@ def forward(layer, x, passes):
     """Return the output of a layer's twin in training, and its pass back: dy to dx, gradients."""
     weight, bias = layer.params.get("weight"), layer.params.get("bias")
     if isinstance(layer, nn.Conv2d):
-        y = reference.conv2d(x, weight, bias)
-        return y, lambda dy: reference.conv2d_backward(dy, x, weight)
+        y = reference.conv2d(x, weight, bias, padding=layer.padding)
+        return y, lambda dy: reference.conv2d_backward(dy, x, weight, padding=layer.padding)
     if isinstance(layer, nn.Linear):
         return reference.linear(x, weight, bias), lambda dy: reference.linear_backward(
             dy, x, weight
@@ -136,8 +153,9 @@ def forward(layer, x, passes):
         y = reference.max_pool2d(x, *window)
         return y, lambda dy: [reference.max_pool2d_backward(dy, x, *window)]
     if isinstance(layer, nn.AvgPool2d):
-        return reference.avg_pool2d(x, 2), lambda dy: [
-            reference.avg_pool2d_backward(dy, x.shape, 2)
+        window = layer.kernel_size, layer.stride
+        return reference.avg_pool2d(x, *window), lambda dy: [
+            reference.avg_pool2d_backward(dy, x.shape, *window)
         ]
     if isinstance(layer, nn.Flatten):
         return x.reshape(len(x), -1), lambda dy: [dy.reshape(x.shape)]

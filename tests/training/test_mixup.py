@@ -73,7 +73,7 @@ class TestShares:
         # a small alpha, shares near 1 are rounded to it.
         inside = shares < 1 - 1e-5
         assert abs(2 * beta.cdf(shares) - 1 - levels)[inside].max() < 1.95 / np.sqrt(20_000)
-        assert 0.5 <= shares.min() and shares.max() <= 1
+        assert shares.min() >= 0.5 and shares.max() <= 1
 
     def test_are_1_where_nothing_is_mixed(self):
         assert_array_equal(Distortion(flip=1).of_epoch(0).mix_shares(np.arange(9)), 1)

@@ -7,7 +7,7 @@ on the data that is inspected.
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +196,8 @@ def write_augmented(
     from lenet5c import recipes
     from lenet5c.datasets.augmentation_sheet import write_augmentation_sheet
 
-    chosen = {each: value for each, value in asdict(how).items() if value not in (None, {})}
+    known = {each.name for each in fields(recipes.RunConfig)}
+    chosen = {each: value for each, value in asdict(how).items() if each in known}
     trainer = recipes.trainer(data=name, **chosen | {"skip_bad": True})
     write_augmentation_sheet(sheet, trainer.train_set, distortion, trainer.seed, title)
 

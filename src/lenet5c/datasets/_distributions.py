@@ -20,8 +20,8 @@ def gaussian_weights(sigma: float) -> NDArray[np.float32]:
 def beta_quantiles(alpha: float) -> NDArray[np.float64]:
     """Return the upper quantiles of Beta(alpha, alpha), from 1/2 to 1, rounded to 2**-20.
 
-    They are those of the larger of a share and the rest, at 0, 1 / 1024, ... 1. An alpha below 1 has
-    an infinite density at 0; with x = s^(1 / alpha), it is finite in s.
+    They are those of the larger of a share and the rest, at 0, 1 / 1024, ... 1. An alpha below 1
+    has an infinite density at 0; with x = s^(1 / alpha), it is finite in s.
     """
     power = min(alpha, 1.0)
     s = np.linspace(0, 0.5**power, 2**16 + 1)

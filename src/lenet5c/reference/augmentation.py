@@ -97,7 +97,7 @@ def erase(image: ArrayLike, draws: Mapping[str, float], noise: ArrayLike) -> Arr
 
 
 def mix_share(level: float, alpha: float) -> float:
-    """Return the share of an image in its mixture: a quantile of Beta(alpha, alpha) above its median.
+    """Return the share of an image in its mixture: an upper quantile of Beta(alpha, alpha).
 
     Half of the shares would be less than 1/2, and an image in some epochs nearly absent; the image
     has the larger part instead. Between the quantiles at multiples of 1/2048 it is interpolated.

@@ -96,7 +96,7 @@ cdef class Program:
         job.output_size = plan.output_size
         job.output = plan.output
         job.first_gradient = plan.first_trainable
-        job.penalties = plan.penalties
+        job.penalties, job.branches = plan.penalties, plan.branches
         self.slice_count = len(plan.slices)
         self.ops = <Op*>calloc(max(job.op_count, 1), sizeof(Op))
         self.slices = <Slice*>calloc(max(self.slice_count, 1), sizeof(Slice))

@@ -45,6 +45,7 @@ cdef struct Job:
     const int64_t* draws              # the number of each dropout's masks in the first step, or NULL
     const Py_ssize_t* cuts            # ops that need all tiles of the batch before they go on
     Py_ssize_t cut_count
+    bint branches                     # ops branch, so gradients of several may cross a cut
     float* params                     # written to by an update only
     float* out                        # (batch, output_size), or NULL
     # the gradient comes from dy (batch, output_size) or from the loss
@@ -202,9 +203,9 @@ cdef inline void forward_op(const Job* job, const Op* op, float* arena,
         check_canary(scratch_end(op, scratch), op.kernels.name, b"scratch")
 
 
-cdef inline void backward_op(const Job* job, const Op* op, float* arena, bint need_dx, float* sums,
-                             float* saved, float* scratch) noexcept nogil:
-    cdef float* gradients = arena + job.arena_half
+cdef inline void backward_op(const Job* job, const Op* op, float* arena, float* gradients,
+                             bint need_dx, float* sums, float* saved,
+                             float* scratch) noexcept nogil:
     cdef float* saved_end = saved + job.saved_stride - CANARY_FLOATS
     cdef const char* name = op.kernels.name
     if CANARY_FLOATS > 0:
@@ -339,6 +340,7 @@ cdef inline void run_shard(
                        &record.loss[tile - first], &record.correct[tile - first])
         for i in range(job.op_count - 1, job.first_gradient - 1, -1):
             sleep_at(b"backward")
-            backward_op(job, job.ops + i, arena, i > job.first_gradient or job.dx is not NULL,
-                        record.sums, record.saved + (tile - first) * job.saved_stride, scratch)
+            backward_op(job, job.ops + i, arena, gradients,
+                        i > job.first_gradient or job.dx is not NULL, record.sums,
+                        record.saved + (tile - first) * job.saved_stride, scratch)
         store_dx(job, tile, gradients)

@@ -11,6 +11,7 @@ from lenet5c.kernels.engine._program import TILE_LANES as LANES
 from lenet5c.kernels.engine.branches import Add, Branch, Turn, lower_chain
 from lenet5c.kernels.engine.ops import (
     Activation,
+    AvgPool2d,
     Conv2d,
     Linear,
     MaxPool2d,
@@ -55,6 +56,11 @@ class Plan:
     def work(self) -> int:
         """About how many elementary operations a sample takes, input and output included."""
         return self.input_size + self.output_size + sum(op.work for op in self.ops)
+
+    @property
+    def branches(self) -> bool:
+        """True if a value goes through several chains of ops."""
+        return any(isinstance(op, Branch) for op in self.ops)
 
     @property
     def input_size(self) -> int:
@@ -110,6 +116,8 @@ def _fuse(ops: list[Op]) -> None:
             before.relu = before.mask = True
         elif isinstance(op, MaxPool2d) and isinstance(before, (BatchNorm, Conv2d)) and op.halves:
             before.pool, before.out_shape = True, op.out_shape
+        elif isinstance(op, AvgPool2d) and isinstance(before, BatchNorm) and op.halves:
+            before.pool, before.average, before.out_shape = True, True, op.out_shape
         else:
             if isinstance(op, Pool2d) and not isinstance(before, BatchNorm):
                 op.mask, before.mask = before.mask, False
@@ -148,7 +156,9 @@ def _place(ops: list[Op], end: int) -> int:
                 op.fork.other = op.y
         if isinstance(op, (Conv2d, BatchNorm)) and op.pool:
             op.argmax = end
-            end += prod(op.out_shape) * LANES
+            end += (
+                prod(op.out_shape) * LANES * (2 if isinstance(op, BatchNorm) and op.average else 1)
+            )
         if isinstance(op, (BatchNorm, Dropout)):
             op.given = end
             end += op.given_floats

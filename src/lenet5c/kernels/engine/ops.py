@@ -127,6 +127,13 @@ class Pool2d(Op):
     ceil_mode: bool = field(default=False, kw_only=True)
     mask: bool = field(init=False, default=False)
 
+    @property
+    def halves(self) -> bool:
+        """True for LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
+        halved = tuple(2 * extent for extent in self.out_shape[1:]) == self.in_shape[1:]
+        plain = self.padding == (0, 0) and self.dilation == (1, 1)
+        return self.kernel_size == self.stride == (2, 2) and plain and halved
+
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
         window, size = window_and_size(
             *(shape[1:], self.kernel_size, self.stride, self.padding, self.dilation),
@@ -147,13 +154,6 @@ class MaxPool2d(Pool2d):
     """The largest value of each window."""
 
     kind = "max_pool2d"
-
-    @property
-    def halves(self) -> bool:
-        """True for LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
-        halved = tuple(2 * extent for extent in self.out_shape[1:]) == self.in_shape[1:]
-        plain = self.padding == (0, 0) and self.dilation == (1, 1)
-        return self.kernel_size == self.stride == (2, 2) and plain and halved
 
 
 @dataclass(eq=False, repr=False, match_args=False)

@@ -170,7 +170,7 @@ cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t ste
     A pass for a gradient from dy is the second one of its batch.
     """
     cdef Stages run
-    cdef Py_ssize_t i, channels = 0, most = 0, partials_floats, units
+    cdef Py_ssize_t i, channels = 0, most = 0, crossing = 0, partials_floats, units
     cdef Py_ssize_t tiles = (min(batch_size, job.batch) + LANES - 1) // LANES
     cdef Py_ssize_t shards = min(tiles, <Py_ssize_t>SHARDS)
     cdef int threads = self.thread_count(min(batch_size, job.batch), num_threads, shards)
@@ -179,12 +179,17 @@ cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t ste
     for i in range(job.cut_count):
         channels += cut_of(job, i).C
         most = max(most, cut_of(job, i).C)
-    run.tile_stride = 2 * job.arena_half + job.saved_stride if backward else job.arena_half
+        crossing = max(crossing, output_floats(cut_of(job, i)))
+    run.tile_stride = job.arena_half
+    run.scratch_stride = round_up(job.scratch_floats)
+    if backward:
+        run.saved = job.arena_half + (job.arena_half if job.branches else crossing)
+        run.tile_stride = run.saved + job.saved_stride
+        run.scratch_stride += 0 if job.branches else job.arena_half
     if <double>tiles * run.tile_stride > most_elements():
         raise ValueError(
             f"the activations of a batch of {min(batch_size, job.batch)} samples would have more "
             f"than {most_elements()} elements; train on smaller batches")
-    run.scratch_stride = round_up(job.scratch_floats)
     run.sums_stride = round_up(job.sums_size + CANARY_FLOATS)
     run.partials_stride = round_up(2 * most)
     partials_floats = shards * run.partials_stride * (sizeof(double) // sizeof(float))

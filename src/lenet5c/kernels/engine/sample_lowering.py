@@ -9,6 +9,7 @@ from lenet5c.kernels.engine._program import TILE_LANES as LANES
 from lenet5c.kernels.engine.branches import Add, Branch, Fork, Turn
 from lenet5c.kernels.engine.ops import (
     Activation,
+    AvgPool2d,
     Conv2d,
     Linear,
     MaxPool2d,
@@ -94,7 +95,10 @@ class SampleLowering:
                 self.shape = op.in_shape  # that of samples (C, L) is not known before
                 self.arrange(blocked=True)
             self.step("channels", op, op.inner_shape, self.blocked)
+            if op.relu:  # before a mean
+                self.activate(Activation("relu"))
             self.pool(op)
+            return
         elif isinstance(op, (Linear, Rbf)):
             self.arrange(blocked=False)
             self.step("linear" if isinstance(op, Linear) else "sample", op, op.out_shape)
@@ -134,7 +138,9 @@ class SampleLowering:
     def pool(self, op: Op) -> None:
         """Add the pooling that is part of an op."""
         if op.pool:
-            self.tile(MaxPool2d((2, 2), (2, 2)).shaped(op.inner_shape, op.out_shape))
+            kind = AvgPool2d if getattr(op, "average", False) else MaxPool2d
+            (pool,), _ = kind((2, 2), (2, 2)).lower(op.inner_shape)
+            self.tile(pool)
 
     def branch(self, op: Branch) -> None:
         """Begin a residual, or its second chain where the first one began."""

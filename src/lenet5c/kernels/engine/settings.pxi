@@ -61,7 +61,7 @@ cdef set_batch_norm(Op* op, o, list held):
             f"running mean and variance have {mean.shape[0]} and {var.shape[0]} values for {op.C} "
             "channels")
     op.running_mean, op.running_var, op.tracked = &mean[0], &var[0], &tracked[0]
-    op.of_batch, op.eps, op.momentum = o.of_batch, o.eps, o.momentum
+    op.of_batch, op.eps, op.momentum, op.average = o.of_batch, o.eps, o.momentum, o.average
     held += [mean, var, tracked]
 
 

@@ -9,9 +9,13 @@
 #   2 K + 1         slices of the parameters: their gradient, and the update
 #
 # Stage K does both: the last ops forward, the loss, and back. So each tile of a batch has an arena of
-# its own, from its first stage to the last. What a shard, a run of neighboring tiles, adds to moments
-# and sums lies apart for each shard; whoever ends a stage adds them up, shard by shard in order. The
-# arithmetic is cut by the batch alone, so who does what changes no bit.
+# its own, from its first stage to the last. Gradients lie in that of a thread, which stays in its
+# cache: of those only the one that comes to the cut goes into the next stage, by a copy in the
+# tile's arena. Where ops branch, several may, and a tile has an arena of gradients, too.
+#
+# What a shard, a run of neighboring tiles, adds to moments and sums lies apart for each shard; whoever
+# ends a stage adds them up, shard by shard in order. The arithmetic is cut by the batch alone, so who
+# does what changes no bit.
 #
 # Nobody meets a barrier, but everybody waits for the last one of a stage: an arena that others go on
 # with cannot be computed by a latecomer as well. Each unit of a stage, a shard or a slice, is claimed;
@@ -30,9 +34,9 @@ cdef struct Stages:
     Py_ssize_t batch_size, of_step
     bint backward                # gradients are wanted
     bint tracks                  # running statistics take in those of each batch
-    float* tiles                 # of each tile: activations, gradients, saved values
-    Py_ssize_t tile_stride
-    float* scratch               # of each thread
+    float* tiles                 # of each tile: activations, gradients or that of a cut, saved values
+    Py_ssize_t tile_stride, saved
+    float* scratch               # of each thread: gradients, scratch
     Py_ssize_t scratch_stride
     float* sums                  # of each shard
     Py_ssize_t sums_stride
@@ -139,55 +143,70 @@ cdef void stage_forward(Stages* run, const Stage* stage, Py_ssize_t shard, Py_ss
         store_outputs(job, tile, arena)
 
 
+cdef inline Py_ssize_t output_floats(const Op* op) noexcept nogil:
+    """Of the output of an op at a cut."""
+    return op.O * op.OH * op.OW // (4 if op.pool else 1) * LANES
+
+
 cdef void stage_backward(Stages* run, const Stage* stage, Py_ssize_t shard, Py_ssize_t tile,
-                         float* arena, float* scratch) noexcept nogil:
+                         float* arena, float* gradients, float* scratch) noexcept nogil:
     """A tile from one cut, or from the end, to the cut before, or to the input."""
     cdef const Job* job = &stage.job
     cdef Py_ssize_t i, part = 2 * job.cut_count - stage.of_step
     cdef Py_ssize_t last = job.op_count - 1, stop = job.first_gradient
-    cdef float* gradients = arena + job.arena_half
+    cdef float* crossing = arena + job.arena_half
     cdef float* sums = run.sums + shard * run.sums_stride
     cdef const Op* op
     if part < job.cut_count:
         give_statistics(run, job, part, arena)
         last = job.cuts[part]
+        op = job.ops + last
+        if not job.branches:
+            memcpy(gradients + op.y, crossing, output_floats(op) * sizeof(float))
     if part > 0:
         stop = job.cuts[part - 1] + 1
     for i in range(last, stop - 1, -1):
         sleep_at(b"stage backward")
-        backward_op(job, job.ops + i, arena, i > job.first_gradient or job.dx is not NULL, sums,
-                    gradients + job.arena_half, scratch)
+        backward_op(job, job.ops + i, arena, gradients,
+                    i > job.first_gradient or job.dx is not NULL, sums, arena + run.saved, scratch)
     if part > 0:
         op = cut_of(job, part - 1)
         op.kernels.add_shares(op, job.params, arena, gradients, sums,
                               run.partials + shard * run.partials_stride)
+        if not job.branches:
+            memcpy(crossing, gradients + op.y, output_floats(op) * sizeof(float))
     else:
         store_dx(job, tile, gradients)
 
 
 cdef void run_stage_of_shard(Stages* run, const Stage* stage, Py_ssize_t shard,
-                             float* scratch) noexcept nogil:
+                             float* space) noexcept nogil:
+    """A shard, with the space of a thread."""
     cdef const Job* job = &stage.job
     cdef Py_ssize_t tile, right, cuts = job.cut_count
     cdef bint turns = run.backward and stage.of_step == cuts
     cdef float* arena
-    cdef float* gradients
+    cdef float* gradients = space
+    cdef float* scratch = space
     cdef double loss
+    if run.backward and not job.branches:
+        scratch += job.arena_half
     memset(run.partials + shard * run.partials_stride, 0, run.partials_stride * sizeof(double))
     if turns:
         memset(run.sums + shard * run.sums_stride, 0, job.sums_size * sizeof(float))
         run.shard_loss[shard], run.shard_correct[shard] = 0, 0
     for tile in range(first_tile(stage, shard), first_tile(stage, shard + 1)):
         arena = run.tiles + tile * run.tile_stride
+        if job.branches:
+            gradients = arena + job.arena_half
         if stage.of_step <= cuts:
             stage_forward(run, stage, shard, tile, arena, scratch)
         if turns:
-            gradients = arena + job.arena_half
             start_gradient(job, tile, arena + job.output, gradients + job.output, &loss, &right)
             run.shard_loss[shard] += loss
             run.shard_correct[shard] += right
         if run.backward and stage.of_step >= cuts:
-            stage_backward(run, stage, shard, tile, arena, scratch)
+            stage_backward(run, stage, shard, tile, arena, gradients, scratch)
 
 
 cdef void set_moments(Stages* run, const Stage* stage) noexcept nogil:
@@ -239,7 +258,7 @@ cdef void finish_slice(Stages* run, const Stage* stage, const Slice* part) noexc
     cdef const float* rows[SHARDS * SHARD_TILES]
     cdef const Job* job = &stage.job
     cdef const TileKernels* kernels = job.kernels
-    cdef Py_ssize_t i, first, count, saved = 2 * job.arena_half
+    cdef Py_ssize_t i, first, count
     if part.size == 0:
         return
     if part.linear is NULL:
@@ -250,7 +269,7 @@ cdef void finish_slice(Stages* run, const Stage* stage, const Slice* part) noexc
     while part.linear is not NULL and first < stage.tiles:
         count = min(<Py_ssize_t>(SHARDS * SHARD_TILES), stage.tiles - first)
         for i in range(count):
-            rows[i] = run.tiles + (first + i) * run.tile_stride + saved
+            rows[i] = run.tiles + (first + i) * run.tile_stride + run.saved
         kernels.linear_dparams(part.linear, rows, count, part.start, part.size, first > 0,
                                run.grads)
         first += count
@@ -288,7 +307,7 @@ cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
     cdef Stage stage
     cdef Py_ssize_t n, i, units, waited
     cdef int64_t number
-    cdef float* scratch = run.scratch + thread * run.scratch_stride
+    cdef float* space = run.scratch + thread * run.scratch_stride
     while True:
         number = atomic_get(stage_of(run))
         if number >= atomic_get(end_of(run)):
@@ -306,7 +325,7 @@ cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
             if stage.of_step > 2 * stage.job.cut_count:
                 finish_slice(run, &stage, run.slices + i)
             else:
-                run_stage_of_shard(run, &stage, i, scratch)
+                run_stage_of_shard(run, &stage, i, space)
             sleep_at(b"after a unit")
             if atomic_add(units_done_of(run), 1) == units:
                 finish_stage(run, &stage)

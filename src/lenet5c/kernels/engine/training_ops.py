@@ -19,9 +19,9 @@ class BatchNorm(Summed):
 
     The running ones, and the number of batches tracked in them, are arrays that keep their places;
     a training pass by the statistics of the batch changes them. Lowering takes a rectifier (`relu`,
-    and `mask` as of `Linear`) and a pooling (`pool`) of 2 x 2 windows into the op, whose chosen
-    inputs then lie at `argmax`;
-    `given` is the place of the statistics of the batch.
+    and `mask` as of `Linear`) and a pooling (`pool`, with `average` of means) of 2 x 2 windows into
+    the op, what it saves of whose windows lies at `argmax`; `given` is the place of the statistics
+    of the batch.
     """
 
     kind = "batch_norm"
@@ -34,6 +34,7 @@ class BatchNorm(Summed):
     relu: bool = field(init=False, default=False)
     mask: bool = field(init=False, default=False)
     pool: bool = field(init=False, default=False)
+    average: bool = field(init=False, default=False)
     argmax: int = field(init=False, default=0)
     given: int = field(init=False, default=0)
     filter_size: ClassVar[int] = 1

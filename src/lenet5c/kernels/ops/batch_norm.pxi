@@ -6,10 +6,12 @@
 #   dx = scale * weight * dy, and by the statistics of the batch, which depend on x,
 #      = scale * weight * (dy - mean of dy - normal * mean of dy * normal)
 #
-# With `relu` y is rectified, with `pool` then the largest of each 2 x 2 window is taken. y grows or
-# falls with x, so the place of that is the place of the largest or the smallest x, which is saved at
-# `argmax`; of equals the first is meant, and of a channel whose weight is 0 the first of the window.
-# Which y were positive is computed anew from x.
+# With `relu` y is rectified, with `pool` then the largest of each 2 x 2 window is taken, or with
+# `average` the mean. y grows or falls with x, so the place of the largest is that of the largest or
+# the smallest x, which is saved at `argmax`; of equals the first is meant, and of a channel whose
+# weight is 0 the first of the window. Of a mean, what is saved there is the sum of x - mean over the
+# x whose y is positive (all, without `relu`), and after all of those the number of these x: so the
+# sums over a batch read no x. Which y were positive is computed anew from x.
 
 cdef enum:
     SUMMED = 256  # places of a plane that are summed in float32
@@ -44,6 +46,10 @@ cdef inline v16 normalized(const Channel* channel, v16 x) noexcept nogil:
     return v16_fma(v16_sub(x, channel.mean), channel.factor, channel.bias)
 
 
+cdef inline Py_ssize_t pooled_floats(const Op* op) noexcept nogil:
+    return op.C * (op.H // 2) * (op.W // 2) * LANES
+
+
 cdef inline v16 smaller(v16 best, v16 a) noexcept nogil:
     """The smaller of both, the first of equals, and not-a-number if either is."""
     return v16_where_le(best, best, v16_where_le(best, a, best, a), best)
@@ -54,9 +60,25 @@ cdef inline v16 extreme(float factor, v16 best, v16 x) noexcept nogil:
     return larger(best, x) if factor > 0 else smaller(best, x) if factor < 0 else best
 
 
+cdef inline void average_window(const Op* op, const Channel* channel, const float* x, float* y,
+                                float* chosen, float* count) noexcept nogil:
+    """Sum and number of the x - mean of a window, and the mean of its y."""
+    cdef v16 total = v16_zero(), number = v16_zero(), quarter = v16_set1(0.25), d, value, mean
+    cdef int k
+    for k in range(4):
+        d = v16_sub(v16_load(x + ((k >> 1) * op.W + (k & 1)) * LANES), channel.mean)
+        value = v16_fma(d, channel.factor, channel.bias) if op.relu else v16_set1(1)
+        total = v16_add(total, where_positive(value, d))
+        number = v16_add(number, where_positive(value, v16_set1(1)))
+    v16_store(chosen, total)
+    v16_store(count, number)
+    mean = v16_mul(v16_fma(total, channel.factor, v16_mul(number, channel.bias)), quarter)
+    v16_store(y, v16_max(v16_zero(), mean) if op.relu else mean)
+
+
 cdef void batch_norm_forward(const Op* op, const float* params, float* arena,
                              float* scratch) noexcept nogil:
-    cdef Py_ssize_t c, i, ow, width = op.W * LANES
+    cdef Py_ssize_t c, i, ow, width = op.W * LANES, pooled = pooled_floats(op)
     cdef const float* x = arena + op.x
     cdef float* y = arena + op.y
     cdef float* chosen = arena + op.argmax
@@ -76,6 +98,10 @@ cdef void batch_norm_forward(const Op* op, const float* params, float* arena,
         factor = channel_scale(op, arena, c) * params[op.weight + c]
         for i in range(op.H // 2):
             for ow in range(op.W // 2):
+                if op.average:
+                    average_window(op, &channel, x, y, chosen, chosen + pooled)
+                    x, y, chosen = x + 2 * LANES, y + LANES, chosen + LANES
+                    continue
                 best = extreme(factor, v16_load(x), v16_load(x + LANES))
                 best = extreme(factor, best, v16_load(x + width))
                 best = extreme(factor, best, v16_load(x + width + LANES))
@@ -134,6 +160,7 @@ cdef void batch_norm_add_shares(
     cdef const float* x = arena + (op.argmax if op.pool else op.x)
     cdef const float* dy = gradients + op.y
     cdef Py_ssize_t c, i, start, size = op.H * op.W // (4 if op.pool else 1)
+    cdef Py_ssize_t pooled = pooled_floats(op)
     cdef double total, share
     cdef Channel channel
     cdef v16 g, d, totals, products
@@ -146,6 +173,11 @@ cdef void batch_norm_add_shares(
             totals = products = v16_zero()
             for i in range(start, min(start + SUMMED, size)):
                 g = v16_load(dy + i * LANES)
+                if op.average:
+                    g = v16_mul(g, v16_set1(0.25))
+                    totals = v16_fma(g, v16_load(x + pooled + i * LANES), totals)
+                    products = v16_fma(g, v16_load(x + i * LANES), products)
+                    continue
                 d = v16_sub(v16_load(x + i * LANES), channel.mean)
                 if relu:
                     g = where_positive(v16_fma(d, channel.factor, channel.bias), g)
@@ -183,7 +215,7 @@ cdef void batch_norm_backward(
     cdef float* dx = gradients + op.x
     cdef float factor
     cdef Channel channel
-    cdef v16 live, g, d, best, constant = v16_zero(), slope = v16_zero()
+    cdef v16 live, g, d, best, own, constant = v16_zero(), slope = v16_zero()
     cdef bint relu = op.relu
     if not op.of_batch and sums is not NULL:
         batch_norm_add_shares(op, params, arena, gradients, sums, NULL)
@@ -211,12 +243,20 @@ cdef void batch_norm_backward(
         for i in range(op.H // 2):
             for ow in range(op.W // 2):
                 g, best = v16_load(dy), v16_load(chosen)
-                if relu:
+                if op.average:
+                    g = v16_mul(g, v16_set1(0.25))
+                elif relu:
                     g = where_positive(normalized(&channel, best), g)
                 for k in range(4):
                     at = (k >> 1) * width + (k & 1) * LANES
                     d = v16_load(x + at)
-                    v16_store(dx + at, v16_fma(handed(&g, best, d), channel.factor,
+                    if not op.average:
+                        own = handed(&g, best, d)
+                    elif relu:
+                        own = where_positive(normalized(&channel, d), g)
+                    else:
+                        own = g
+                    v16_store(dx + at, v16_fma(own, channel.factor,
                                                v16_fma(v16_sub(d, channel.mean), slope, constant)))
                 x, dx = x + 2 * LANES, dx + 2 * LANES
                 dy, chosen = dy + LANES, chosen + LANES

@@ -73,6 +73,7 @@ cdef struct Op:
                         # the input of AVG_POOL2D is positive; global poolings likewise
     bint pool           # BATCH_NORM, CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2
                         # window
+    bint average        # BATCH_NORM with pool: the mean of each window
     bint definition     # CONV2D: sums of terms that are not negative must not be either
     bint count_pad      # AVG_POOL2D: padding counts in the divisor
     bint branches       # ADD: a chain of ops ends at other, so its gradient is wanted
@@ -88,7 +89,7 @@ cdef struct Op:
     Py_ssize_t x, y
     Py_ssize_t other            # FORK, TURN, ADD: a second place, see branch.pxi
     Py_ssize_t argmax           # CONV2D with pool: which element of each window, as large as y;
-                                # BATCH_NORM: its x
+                                # BATCH_NORM: its x, or with average sums and numbers of x
     Py_ssize_t given            # where the arena has what the engine tells the op of a tile: DROPOUT
                                 # its keys, BATCH_NORM of a batch its statistics
     Py_ssize_t weight, bias
