@@ -41,9 +41,11 @@ class BatchNorm(TileLayer):
         return self._op(offset, of_batch=not self.frozen)
 
     def _op(self, offset: Offset, of_batch: bool) -> training_ops.BatchNorm:
-        statistics = (self.buffers[name] for name in self.buffers)
+        mean, var, count = (
+            self.buffers[name] for name in ("running_mean", "running_var", "num_batches_tracked")
+        )
         places = offset("weight"), offset("bias")
-        return training_ops.BatchNorm(*places, *statistics, self.eps, self.momentum, of_batch)
+        return training_ops.BatchNorm(*places, mean, var, count, self.eps, self.momentum, of_batch)
 
     @property
     def training_settings(self) -> Hashable:
