@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import pair, window_and_size
 from lenet5c.nn.initialize import Init, draw
+from lenet5c.nn.inputs import suggest_channels
 from lenet5c.nn.layer import (
     Floats,
     Padding,
@@ -165,6 +166,7 @@ class Conv2d(TileLayer):
             raise ValueError(
                 f"samples must have {self.in_channels} channels (C, H, W) for Conv2d, "
                 f"got {input_shape}"
+                f"{suggest_channels('in_channels', self.in_channels, input_shape)}"
             )
         _, size = window_and_size(
             input_shape[1:], self.kernel_size, self.stride, self.padding, self.dilation

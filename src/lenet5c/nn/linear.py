@@ -65,10 +65,12 @@ class Linear(TileLayer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if tuple(input_shape) != (self.in_features,):
-            hint, size = "; put a Flatten before it", prod(input_shape)
+            size, hints = prod(input_shape), []
+            if len(input_shape) > 1:
+                hints.append("put a Flatten before it")
             if size != self.in_features:
-                hint += f", and make it with in_features={size}"
-            hint = hint if len(input_shape) > 1 else ""
+                hints.append(f"make it with in_features={size}")
+            hint = f"; {', and '.join(hints)}"
             raise ValueError(
                 f"samples must be of the shape ({self.in_features},) for Linear, "
                 f"got {tuple(input_shape)}{hint}"

@@ -117,9 +117,11 @@ class RBF(TileLayer):
     def output_shape(self, input_shape: Shape) -> Shape:
         classes, features = self.buffers["codes"].shape
         if tuple(input_shape) != (features,):
+            remedy = f"give it codes of {prod(input_shape)} features"
+            if len(input_shape) > 1:
+                remedy = "put a Flatten before it"
             raise ValueError(
-                f"samples must have {features} features for RBF, got {tuple(input_shape)}; put a "
-                "Flatten before it"
+                f"samples must have {features} features for RBF, got {tuple(input_shape)}; {remedy}"
             )
         return (classes,)
 
