@@ -97,8 +97,10 @@ ROWS = {
     "scaling": [
         f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)
     ],
-    "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"]
-    + ["flips and crops", "colors", "erasing", "mixup", "pictures", "pictures-mixup"],
+    "distortion": [
+        *["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
+        *["flips and crops", "colors", "erasing", "mixup", "pictures", "pictures-mixup"],
+    ],
     "augmentation": ["augmentation mean", "none", "pictures"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
     "softmax": ["function shape axis dtype lenet5c"]

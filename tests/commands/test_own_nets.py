@@ -126,7 +126,7 @@ def test_training_from_it_on(tmp_path, mnist_slice, classes):
 @pytest.mark.parametrize(
     ("net", "words"),
     [
-        ("nothing.json", "--net must be one of lenet5, lenet5_1998, or a file"),
+        ("nothing.json", "or a file with the description of a net as JSON, got nothing.json"),
         ("{", "--net must be the description of a net as JSON"),
         ("[" * 1000, "File name too long"),
         ('{"type":' * 1000, "--net must be the description of a net as JSON"),

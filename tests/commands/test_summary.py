@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lenet5c import nn
@@ -20,23 +21,28 @@ def shown(capsys, *arguments):
 def test_the_net_of_the_default_recipe(capsys):
     text = shown(capsys)
     assert text.rstrip("\n") == nn.LeNet5(**RECIPES["default"].model).summary()
-    assert text.split()[-3:] == ["8,094", "61,706", "429,342"]
+    assert text.split()[-4:] == ["8,094", "61,706", "429,342", "416,520"]
 
 
 def test_the_net_of_1998_has_the_papers_numbers(capsys):
-    assert shown(capsys, "--recipe", "paper1998").split()[-2:] == ["60,000", "340,908"]
+    assert shown(capsys, "--recipe", "paper1998").split()[-3:] == ["60,000", "340,908", "328,096"]
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_json_adds_up(name, capsys):
     found = json.loads(shown(capsys, "--recipe", name, "--json"))
-    assert found["layers"][0]["output"] == [1, *RECIPES[name].input_size]
+    channels = 3 if name == "small-color" else 1
+    assert found["layers"][0]["output"] == [channels, *RECIPES[name].usual_size]
     for key, total in found["total"].items():
         assert total == sum(row[key] for row in found["layers"][1:])
 
 
 def test_a_net_of_other_images(capsys):
-    found = json.loads(shown(capsys, "--input", "3x48x64", "--classes", "5", "--json"))
+    found = json.loads(
+        shown(
+            capsys, "--in-channels", "3", "--input-size", "48", "64", "--num-classes", "5", "--json"
+        )
+    )
     assert found["layers"][0]["output"] == [3, 48, 64] and found["layers"][-1]["output"] == [5]
     assert found["total"]["parameters"] == nn.LeNet5(5, 3, (48, 64)).num_params
 
@@ -69,8 +75,8 @@ def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
     [
         (["nothing-here"], "got nothing-here, which does not exist"),
         (["."], "a folder without model.safetensors"),
-        (["best", "--classes", "3"], "--classes must be left out for a trained model"),
-        (["--input", "1x8x8"], "at least 16 pixels"),
+        (["best", "--num-classes", "3"], "--num-classes must be left out for a trained model"),
+        (["--input-size", "8"], "at least 16 pixels"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
@@ -80,8 +86,26 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys
     assert message in errors and errors.count("\n") == 1
 
 
-@pytest.mark.parametrize("text", ["", "3", "0x4x4", "1x2x3x4", "axb", "9999x9999"])
-def test_an_input_that_is_none(text, capsys):
+@pytest.mark.parametrize("text", ["", "0", "axb", "1 2 3"])
+def test_an_input_size_that_is_none(text, capsys):
     with pytest.raises(SystemExit):
-        main(["summary", "--input", text])
-    assert "--input" in capsys.readouterr().err
+        main(["summary", "--input-size", *text.split(" ")])
+    assert "--input-size" in capsys.readouterr().err
+
+
+def test_a_net_by_its_name_and_options(tmp_path, capsys):
+    found = json.loads(shown(capsys, "--net", "small_color", "--input-size", "48", "64", "--json"))
+    assert found["layers"][0]["output"] == [3, 48, 64]
+    assert found["total"]["parameters"] == nn.SmallColor().num_params
+    rows = {row["layer"]: row for row in found["layers"]}
+    assert rows["conv2"]["multiply-adds"] == 9 * np.prod([*rows["pool1"]["output"][:1]]) * np.prod(
+        rows["conv2"]["output"]
+    )
+    options = ["--channels", "4", "8", "16", "--units", "--kernel-size", "3", "--padding", "1"]
+    found = json.loads(shown(capsys, *options, "--json"))
+    model = nn.LeNet5(channels=(4, 8, 16), units=(), kernel_size=3, padding=1)
+    assert found["total"]["parameters"] == model.num_params
+    assert found["total"]["multiply-adds"] == model.multiply_adds((1, 32, 32))
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(nn.describe(model)))
+    assert json.loads(shown(capsys, "--net", str(path), "--json")) == found

@@ -215,7 +215,8 @@ def calls():
     yield Call("kernels_read", _program.kernels_read, [TILES, "conv2d"], [(), ["none"]])
     yield Call(
         "Warp", _distort.Warp, [WARP, np.ones(3, np.float32), np.linspace(0, 1, 3)],
-        [[*(WARP | {"hue": x} for x in (*NUMBER[2:], -1, np.nan, 1e300)), WARP | {"outside": 3}, WARP | {"wave": 1}],
+        [[*(WARP | {"hue": x} for x in (*NUMBER[2:], -1, np.nan, 1e300)),
+          WARP | {"outside": 3}, WARP | {"wave": 1}],
          [*ARRAY[1:5], zeros(2)], [*ARRAY[1:4], np.zeros(1), zeros(3)]],
     )  # fmt: skip
     yield Call(

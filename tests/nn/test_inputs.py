@@ -304,7 +304,7 @@ class Scale(nn.Layer):
         (
             [nn.Sequential(nn.Conv2d(1, 2, 3, rng=0), nn.ReLU()), nn.Conv2d(3, 2, 3, rng=0)],
             (3, 1, 6, 6),
-            r"3 channels .* got \(2, 4, 4\); it is the input of layer '1', in Sequential",
+            "make it with in_channels=2; it is the input of layer '1', in Sequential",
         ),
         ([Scale(), nn.Linear(4, 2, rng=0)], (3, 13), "^thirteen$"),
     ],
@@ -312,6 +312,27 @@ class Scale(nn.Layer):
 def test_sizes_with_layers_of_ones_own(layers, shape, message):
     with pytest.raises(ValueError, match=message):
         nn.Sequential(*layers).forward(zeros(*shape))
+
+
+@pytest.mark.parametrize(
+    "layer, shape, message",
+    [
+        (nn.Linear(4, 2), (3, 5), r"\(4,\) for Linear, got \(5,\); make it with in_features=5$"),
+        (nn.Linear(4, 2), (3, 1, 2, 2), "; put a Flatten before it$"),
+        (nn.Linear(4, 2), (3, 1, 2, 3), "put a Flatten before it, and make it with in_features=6$"),
+        (nn.Conv2d(3, 2, 3), (3, 1, 9, 9), "3 channels .*; make it with in_channels=1$"),
+        (nn.Conv2d(3, 2, 3), (3, 9, 9, 3), r"channels first, as x.transpose\(0, 3, 1, 2\) does$"),
+        (nn.Conv2d(3, 2, 3), (3, 3, 2, 9), "has 2 pixels of height, .*; use a smaller kernel_size"),
+        (nn.MaxPool2d(2), (3, 3, 4, 1), "has 1 pixels of width, .*; use a smaller kernel_size"),
+        (nn.BatchNorm2d(3), (2, 4, 5, 5), "of 3 channels .*; make it with num_features=4$"),
+        (nn.Subsample2d(3), (2, 4, 5, 5), "3 channels .*; make it with channels=4$"),
+        (nn.RBF(), (2, 5), "84 features .*; give it codes of 5 features$"),
+        (nn.RBF(), (2, 4, 21), "; put a Flatten before it$"),
+    ],
+)
+def test_a_layer_says_what_it_takes_and_the_remedy(layer, shape, message):
+    with pytest.raises(ValueError, match=message):
+        layer.forward(zeros(*shape))
 
 
 def test_layers_of_ones_own_have_a_text():

@@ -68,7 +68,7 @@ def pooled_without_relu():
 
 
 def pooled_by_means():
-    """Make a net whose means of 2 x 2 windows are part of the normalization, and one that is not."""
+    """Make a net of means that are part of the normalization, and of one that is not."""
     return (2, 12, 8), nn.Sequential(
         nn.BatchNorm2d(2),
         nn.AvgPool2d(2),
@@ -125,7 +125,8 @@ def dropout_alone():
 
 
 NETS = [
-    lenet, unfused, pooled_without_relu, pooled_by_means, first_and_last, rows, all_frozen, dropout_alone
+    lenet, unfused, pooled_without_relu, pooled_by_means, first_and_last, rows, all_frozen,
+    dropout_alone,
 ]  # fmt: skip
 each_net = pytest.mark.parametrize("make", NETS, ids=lambda make: make.__name__)
 

@@ -227,7 +227,7 @@ def test_the_first_layer_of_a_model():
 
 
 def normalized():
-    """Make a block as of He et al. (2016): all convolutions are normalized, the shortcut, too."""
+    """Make a block as of He et al. (2016), with all convolutions normalized."""
     return nn.Residual(
         conv(5, 8, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(8),

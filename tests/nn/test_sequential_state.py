@@ -308,6 +308,7 @@ class TestSummary:
             "neurons",
             "parameters",
             "connections",
+            "multiply-adds",
         ]
         assert cells["input"] == ["input", "1", "x", "32", "x", "32", "1,024"]
         assert cells["conv1"] == [
@@ -321,13 +322,14 @@ class TestSummary:
             "4,704",
             "156",
             "122,304",
+            "117,600",
         ]
-        assert cells["pool1"][-3:] == ["1,176", "-", "4,704"]
-        assert cells["conv2"][-3:] == ["1,600", "2,416", "241,600"]
-        assert cells["act1"][-3:] == ["-", "-", "-"]
-        assert cells["fc1"][-3:] == ["120", "48,120", "48,120"]
-        assert cells["fc3"] == ["fc3", "Linear", "10", "10", "850", "850"]
-        assert cells["total"][-2] == "61,706"
+        assert cells["pool1"][-4:] == ["1,176", "-", "4,704", "-"]
+        assert cells["conv2"][-4:] == ["1,600", "2,416", "241,600", "240,000"]
+        assert cells["act1"][-4:] == ["-", "-", "-", "-"]
+        assert cells["fc1"][-4:] == ["120", "48,120", "48,120", "48,000"]
+        assert cells["fc3"] == ["fc3", "Linear", "10", "10", "850", "850", "840"]
+        assert cells["total"][-3] == "61,706"
 
     def test_totals(self):
         model = nn.LeNet5()
@@ -339,6 +341,7 @@ class TestSummary:
             f"{neurons:,}",
             "61,706",
             f"{connections:,}",
+            "416,520",
         ]
 
     @each_model

@@ -71,7 +71,9 @@ def test_the_command_gives_the_same_configuration(options):
 
 def test_folders_are_quoted():
     config = RunConfig(data="/my data/it's")
-    assert config.command() == "lenet5c train --seed 0 --data '/my data/it'\"'\"'s'"
+    assert (
+        config.command() == "lenet5c train --recipe default --seed 0 --data '/my data/it'\"'\"'s'"
+    )
 
 
 def test_a_configuration_in_python(tmp_path):

@@ -11,7 +11,6 @@ from lenet5c import kernels, recipes
 from lenet5c._text import command_line
 from lenet5c.commands.cli import note, say, warn
 from lenet5c.datasets.records import IMBALANCE
-from lenet5c.nn import NETS
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.run_config import NOTHING
 from lenet5c.training import Trainer
@@ -19,6 +18,8 @@ from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.progress import Progress
 from lenet5c.training.statistics import describe_accuracy
 
+#: Nets in words, by their classes.
+KINDS = {"LeNet5": "LeNet-5", "LeNet5_1998": "LeNet-5", "SmallColor": "The net small_color"}
 #: Exit code below the target accuracy.
 TARGET_MISSED = 3
 # Of training images; and what makes more of them.
@@ -42,7 +43,7 @@ class Display:
         model, trained = trainer.model, trainer.trained
         assert trained is not None  # of a recipe
         shape = " x ".join(map(str, trained.input_shape))
-        kind = "LeNet-5" if type(model) in NETS.values() else "A net of one's own"
+        kind = KINDS.get(type(model).__name__, "A net of one's own")
         count, validation = len(trainer.train_set), len(trainer.validation_set or ())
         if config.start:
             frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""

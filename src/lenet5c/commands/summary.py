@@ -9,34 +9,57 @@ from typing import Any
 
 from lenet5c import nn
 from lenet5c._text import printable, table
-from lenet5c.commands.cli import MODEL_HELP, say, shape, whole
+from lenet5c.commands.cli import MODEL_HELP, say
+from lenet5c.commands.train import option_arguments
 from lenet5c.datasets.framing import Framing
 from lenet5c.errors import UserError
 from lenet5c.nn import NETS, Sequential
 from lenet5c.nn.registry import TYPES
-from lenet5c.nn.summary import layer_rows
-from lenet5c.recipes import RECIPES
+from lenet5c.nn.summary import COUNTS, layer_rows
+from lenet5c.recipes import RECIPES, Recipe
+from lenet5c.recipes.net_settings import NET_SETTINGS
+from lenet5c.recipes.setting import NET, Setting, option
 from lenet5c.training import TrainedModel, open_model
+from lenet5c.training.model_file import build_net
 
-DESCRIPTION = "Show a model layer by layer: shapes, neurons, parameters, connections."
+DESCRIPTION = (
+    "Show a model layer by layer: shapes, neurons, parameters, connections, multiply-adds."
+)
 EXAMPLES = """examples:
   lenet5c summary                         the net of lenet5c train
   lenet5c summary best                    the trained model in the package
   lenet5c summary runs/first              the model of a run
   lenet5c summary --recipe paper1998      the net of 1998
-  lenet5c summary --recipe average-pool --input 3x48x64 --classes 5"""
+  lenet5c summary --net small_color --input-size 48 64 --num-classes 5
+  lenet5c summary --channels 12 32 --kernel-size 3 --units 84"""
+#: Options of a net that follow from the data, where there is some.
+DATA_OPTIONS = ("num_classes", "in_channels", "input_size")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help=MODEL_HELP)
-    text = f"the untrained net of a recipe: {', '.join(RECIPES)} (default: default)"
-    add("--recipe", choices=RECIPES, metavar="R", help=text)
-    text = "of the untrained net: channels, height, width (default: gray, the recipe's size)"
-    add("--input", type=shape, metavar="CxHxW", help=text)
-    add("--classes", type=whole(1, 10**6), metavar="N", help="of the untrained net (default: 10)")
     add("--json", action="store_true", help="as JSON")
+    group = parser.add_argument_group("the untrained net, in place of MODEL")
+    text = f"that of a recipe: {', '.join(RECIPES)} (default: default)"
+    group.add_argument("--recipe", choices=RECIPES, metavar="R", help=text)
+    for name, setting in net_settings().items():
+        group.add_argument(
+            option(name, setting),
+            help=setting.describe(None).replace("%", "%%"),
+            **option_arguments(setting.kind),
+        )
+
+
+def net_settings() -> dict[str, Setting]:
+    """Return the settings of an untrained net by name: the net itself and its options."""
+    of_data = {
+        name: Setting(each.kind, each.help, NET, "the net's own" if name != "num_classes" else "10")
+        for name, each in NETS["lenet5"].options.items()
+        if each.of_data
+    }
+    return {"net": Recipe.settings()["net"]} | of_data | NET_SETTINGS
 
 
 def run(options: Namespace) -> None:
@@ -46,16 +69,17 @@ def run(options: Namespace) -> None:
         model: Any = make_untrained(options)
         input_shape = model.input_shape
     else:
-        for name in ("recipe", "input", "classes"):
+        for name in ("recipe", *net_settings()):
             if getattr(options, name) is not None:
+                shown = name.replace("_", "-")
                 raise UserError(
-                    f"--{name} must be left out for a trained model, got it with {options.model}"
+                    f"--{shown} must be left out for a trained model, got it with {options.model}"
                 )
         trained = open_model(options.model)
         model, facts, input_shape = trained.model, list_facts(trained), trained.input_shape
     if options.json:
         rows = layer_rows(model, input_shape)
-        keys = ("neurons", "parameters", "connections")
+        keys = COUNTS
         total = {key: sum(row[key] for row in rows[1:]) for key in keys}
         say(json.dumps({**facts, "layers": rows, "total": total}, indent=2))
         return
@@ -65,16 +89,24 @@ def run(options: Namespace) -> None:
 
 
 def make_untrained(options: Namespace) -> Sequential:
-    """Return the net of a recipe; its weights are not looked at."""
-    recipe = RECIPES[options.recipe or "default"]
-    channels, *size = options.input or (1, *recipe.input_size)
+    """Return the net of a recipe, or one of its own; its weights are not looked at."""
+    given = {
+        name: value for name in net_settings() if (value := getattr(options, name)) is not None
+    }
+    of_data = {name: given.pop(name) for name in DATA_OPTIONS if name in given}
     try:
-        return NETS[recipe.net](
-            num_classes=10 if options.classes is None else options.classes,
-            in_channels=channels,
-            input_size=size,
-            **recipe.model,
-        )
+        recipe = RECIPES[options.recipe or "default"].change(**given)
+        if isinstance(recipe.net, dict):
+            model = build_net(recipe.net)
+            if of_data or model.input_shape is None:
+                raise ValueError(
+                    "--net must be a description with an input_shape, and without options beside "
+                    f"it, got {', '.join(of_data) or 'none'}"
+                )
+            return model
+        kind = NETS[recipe.net]
+        sized = {"input_size": recipe.usual_size} if "net" not in given else {}
+        return kind(**sized | of_data | recipe.model)
     except (ValueError, TypeError) as error:
         raise UserError(error) from None
 
@@ -101,8 +133,8 @@ def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the facts in words."""
     net = dict(facts["net"]["settings"])
     options = getattr(TYPES[facts["net"]["type"]], "options", {})
-    for name, option in options.items():
-        if name in net and not option.of_data and net[name] == option.default:
+    for name, each in options.items():
+        if name in net and not each.of_data and net[name] == each.default:
             del net[name]  # as usual
     if isinstance(layers := net.get("layers"), list):  # which the table has
         net["layers"] = len(layers)

@@ -50,12 +50,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Search, and print the best settings; return the exit code."""
     config = make_config(read_settings(options), options.out)
-    space = read_space(config.settings, options.search)
     display, stop = Display(options), StopRequest()
+    read_space(config.settings, options.search)  # what is wrong is said before the data is read
+    source = config.open(display.line)
+    config = config.choose_recipe(source.train, display.line)
     try:
         result = tune(
             config,
-            space,
+            read_space(config.settings, options.search),
+            source,
             trials=options.trials,
             tell=display.line,
             on_trial=display.trial,

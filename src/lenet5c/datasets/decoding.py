@@ -121,6 +121,13 @@ def decode(image: Any, name: str, white: Whites = NO_WHITES) -> NDArray[np.uint8
         return _convert_mode(image, orientation, white)
 
 
+def measure_size(image: Any, name: str) -> tuple[int, int]:
+    """Return height and width of a picture that Pillow has opened, upright, without its pixels."""
+    with _name_faults(image, name):
+        sideways = _read_orientation(image, name) >= 5
+    return (image.width, image.height) if sideways else (image.height, image.width)
+
+
 def measure_white(image: Any, name: str) -> dict[str, float]:
     """Return the level of white of a picture that Pillow has opened, by its kind.
 

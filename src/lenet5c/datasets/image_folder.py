@@ -1,6 +1,8 @@
 """A folder or archive of images with one folder for each class, as a data set."""
 
 import os
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,16 @@ from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import DatasetError, Source
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
 from lenet5c.datasets.orientation import set_upright
-from lenet5c.datasets.pictures import describe_fault, measure_whites, read_pictures
+from lenet5c.datasets.pictures import describe_fault, measure_sizes, measure_whites, read_pictures
 from lenet5c.datasets.records import ALL, TEST_SHARE, Found, ReadOptions, Records, divide
-from lenet5c.datasets.resampling import letterbox
+from lenet5c.datasets.resampling import fit_size, letterbox
 
-#: Height and width of images that differ in size, or are larger than `KEPT`: the net's input.
+#: Height and width of small images that differ in size: the input of LeNet-5.
 SIZE = (32, 32)
-#: The largest side of images that keep their size, if it is the same for all.
-KEPT = 128
+#: The largest side of images that are small.
+SMALL = 48
+#: The largest side of images in memory; a smaller one where so many would take too much.
+SIDES = (128, 96, 64, 48, 32)
 #: The largest side that images are resized to.
 MAX_SIDE = 1024
 #: Bytes of all images together.
@@ -53,8 +57,7 @@ def image_folder(
     channels : {1, 3}, optional
         Default: 1 if no image has colors, otherwise 3.
     size : tuple of int, optional
-        Height and width that images are resized to. By default images keep their size if all
-        have the same, and no side is over 128 pixels; otherwise they become 32 by 32. Proportions
+        Height and width that images are resized to; by default those of `common_size`. Proportions
         are kept, with bars of the color of the image's border.
     test_share : float, optional
         Share of the images of each class for the test, where there is no folder for it.
@@ -117,17 +120,18 @@ def read_image_folder(
         if files.errors:
             raise DatasetError(files.errors[0])
         entries = files.entries()
-        images = ImageStack(channels, size, memory, len(entries), root)
         used = []
         bad = [(path, f"cannot be opened ({why})") for path, why in files.locked]
         paths = [file for *_, file in entries]
         white = measure_whites(paths, files.open)
+        size = size or common_size(Counter(measure_sizes(paths, files.open)), memory)
+        images = ImageStack(channels, size, memory, len(entries), root)
         pictures = read_pictures(paths, images.prepare, files.open, white)
         for entry, picture in zip(entries, pictures, strict=True):
             if isinstance(picture, Exception):
                 bad.append((entry[2], describe_fault(picture, entry[2])))
             else:
-                images.add(*picture)
+                images.add(picture)
                 used.append(entry)
     notes = [*files.warnings, *files.notes]
     if bad:
@@ -157,60 +161,81 @@ def read_image_folder(
     return set_upright(found, options.transpose, False)
 
 
+def common_size(sizes: Mapping[tuple[int, int], int], memory: int = MEMORY) -> tuple[int, int]:
+    """Return the height and width to which images of several sizes are brought.
+
+    Images of one size keep it. Small ones of several sizes, of at most 48 pixels a side, become 32
+    by 32, others of the mean height and width. Where a side is over 128 pixels it is made 128 in
+    the same proportions; less where so many images in color would take more than half the memory.
+
+    Parameters
+    ----------
+    sizes : mapping of (int, int) to int
+        How many images there are of each height and width.
+    memory : int, optional
+        Bytes that the images may take all together.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets.image_folder import common_size
+    >>> common_size({(48, 64): 200}), common_size({(20, 30): 5, (28, 28): 5})
+    ((48, 64), (32, 32))
+    >>> common_size({(3000, 4000): 100, (4000, 3000): 20})
+    (101, 123)
+    """
+    number = sum(sizes.values())
+    if number == 0 or (len(sizes) > 1 and max(map(max, sizes)) <= SMALL):
+        return SIZE
+    fitting = (side for side in SIDES if 2 * 3 * side * side * number <= memory)
+    most = next(fitting, SIDES[-1])
+    bounded = [
+        (size if max(size) <= most else fit_size(size, (most, most)), count)
+        for size, count in sizes.items()
+    ]
+    height, width = (
+        max(1 if len(sizes) == 1 else SIZE[axis], round(total / number))
+        for axis in (0, 1)
+        for total in [sum(size[axis] * count for size, count in bounded)]
+    )
+    return height, width
+
+
 class ImageStack:
     """Takes pictures one by one, and keeps no more of each than will be needed."""
 
     def __init__(
-        self,
-        channels: int | None,
-        size: tuple[int, int] | None,
-        memory: int,
-        expected: int,
-        root: Path,
+        self, channels: int | None, size: tuple[int, int], memory: int, expected: int, root: Path
     ) -> None:
-        self.channels, self.asked, self.memory = channels, size, memory
+        self.channels, self.size, self.memory = channels, size, memory
         self.expected, self.root = expected, root
-        self.size = size
         self.kept: list[NDArray[np.uint8]] = []
-        self.shape: tuple[int, int] | None = None  # of all so far, while they keep it
         self.colored = channels == 3
 
-    def prepare(
-        self, picture: NDArray[np.uint8], _: object = None
-    ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """Return (image, size of the picture): all that takes time, for any thread."""
-        height, width = picture.shape[:2]
+    def prepare(self, picture: NDArray[np.uint8], _: object = None) -> NDArray[np.uint8]:
+        """Return the image of a picture: all that takes time, for any thread."""
         if self.channels is None and is_gray(picture):
             planes = to_channels(picture if picture.ndim == 2 else picture[..., 0], 1)
         else:
             planes = to_channels(picture, self.channels or 3)
-        size = self.asked or (SIZE if max(height, width) > KEPT else (height, width))
         # A copy: an image that is a part of a large picture would hold on to it.
-        return np.array(letterbox(planes, size)), (height, width)
+        return np.array(letterbox(planes, self.size))
 
-    def add(self, image: NDArray[np.uint8], size: tuple[int, int]) -> None:
-        """Take an image made of a picture of that size."""
+    def add(self, image: NDArray[np.uint8]) -> None:
+        """Take an image made of a picture."""
         self.colored |= len(image) == 3
-        if self.size is None:
-            if max(size) <= KEPT and size == (self.shape or size):
-                self.shape = size
-            else:
-                self.size = SIZE
-                self.kept = [letterbox(kept, SIZE) for kept in self.kept]
-        self.kept.append(letterbox(image, self.size or size))
+        self.kept.append(image)
         self._check_memory()
 
     def stack(self) -> NDArray[np.uint8]:
         """Return all images, gray ones with as many channels as others need."""
-        size = self.size or self.shape or SIZE
-        stacked = np.empty((len(self.kept), 3 if self.colored else 1, *size), np.uint8)
+        stacked = np.empty((len(self.kept), 3 if self.colored else 1, *self.size), np.uint8)
         for i in reversed(range(len(stacked))):
             # One channel goes into all three. Popped, else all would be in memory twice.
             stacked[i] = self.kept.pop()
         return stacked
 
     def _check_memory(self) -> None:
-        height, width = self.size or self.shape or SIZE
+        height, width = self.size
         needed = self.expected * (3 if self.colored else 1) * height * width
         if needed > self.memory:
             raise DatasetError(

@@ -19,7 +19,7 @@ from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.conversion import is_gray, make_thumbnail
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
-from lenet5c.datasets.image_folder import KEPT, SIZE, read_image_folder
+from lenet5c.datasets.image_folder import SIZE, common_size, read_image_folder
 from lenet5c.datasets.pictures import describe_fault, measure_whites, read_header, read_pictures
 from lenet5c.datasets.records import (
     ALL,
@@ -363,8 +363,8 @@ class _Facts:
             for (part, label), member in zip(group, names, strict=True):
                 together[names_of_parts[part], label].append(member)
             duplicates += [together[key] for key in sorted(together) if len(together[key]) > 1]
-        size = next(iter(self.sizes), SIZE)
-        kept = len(self.sizes) == 1 and (self.keep_size or max(size) <= KEPT)
+        kept = len(self.sizes) == 1 and self.keep_size
+        size = next(iter(self.sizes), SIZE) if kept else common_size(self.sizes)
         return Inspection(
             name,
             self.class_names,
@@ -374,7 +374,7 @@ class _Facts:
             },
             {f"{h} x {w}": number for (h, w), number in self.sizes.most_common()},
             dict(self.kinds.most_common()),
-            (self.channels, *(size if kept else SIZE)),
+            (self.channels, *size),
             [round(float(value) / 255, 4) for value in mean],
             [round(float(value) / 255, 4) for value in std],
             duplicates,

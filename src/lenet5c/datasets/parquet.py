@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from lenet5c._optional import require
 from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.columns import find_columns, find_id, find_label
 from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.image_folder import MEMORY, ImageStack
+from lenet5c.datasets.image_folder import MEMORY, ImageStack, common_size
 from lenet5c.datasets.parts import IMAGES
-from lenet5c.datasets.pictures import describe_fault, measure_whites, read_pictures
+from lenet5c.datasets.pictures import describe_fault, measure_sizes, measure_whites, read_pictures
 from lenet5c.datasets.pixels import (
     MIN_SIDE,
     convert_images,
@@ -338,7 +339,8 @@ def _read_pictures(
     for _, table in flat:
         with _open_parquet(table.path) as file:
             expected += file.metadata.num_rows
-    images = ImageStack(None, None, MEMORY, expected, root)
+    sizes = Counter(chain.from_iterable(measure_sizes(_stream_pictures(each)) for _, each in flat))
+    images = ImageStack(None, common_size(sizes), MEMORY, expected, root)
     good: dict[str, list[bool]] = {part: [] for part in tables}
     bad = []
     for part, table in flat:
@@ -349,7 +351,7 @@ def _read_pictures(
                 why = describe_fault(picture, Path("standard input"))
                 bad.append(f"{'' if len(flat) == 1 else f'{table.path.name} '}row {i} {why}")
             else:
-                images.add(*picture)
+                images.add(picture)
     if bad:
         shown = list_some(bad, 3, "; ")
         rows = f"{count(len(bad), 'image')} that cannot be read"

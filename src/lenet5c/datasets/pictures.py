@@ -25,6 +25,7 @@ from lenet5c.datasets.decoding import (
     MEMORY,
     check_size,
     decode,
+    measure_size,
     measure_white,
     open_image,
 )
@@ -154,6 +155,17 @@ def measure_whites(sources: Iterable[Any], open_file: OpenFile | None = None) ->
         results = _decode_all(chain(first, files), measure_white, None, open_file)
         found += [each for each in results if not isinstance(each, Exception)]
     return merge_white(found)
+
+
+def measure_sizes(
+    paths: Iterable[Path | BinaryIO], open_file: OpenFile | None = None
+) -> Iterator[tuple[int, int]]:
+    """Return height and width of each picture file that can be opened, by its header.
+
+    Arguments are those of `read_pictures`.
+    """
+    results = _decode_all(paths, measure_size, None, open_file)
+    return (size for size in results if not isinstance(size, Exception))
 
 
 def _may_be_deep(source: Path | BinaryIO, open_file: OpenFile) -> bool:

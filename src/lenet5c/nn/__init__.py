@@ -28,6 +28,7 @@ from lenet5c.nn import (
     registry,
     residual,
     sequential,
+    small_color,
 )
 from lenet5c.nn.activation import *
 from lenet5c.nn.batch_norm import *
@@ -47,6 +48,7 @@ from lenet5c.nn.rbf import *
 from lenet5c.nn.registry import *
 from lenet5c.nn.residual import *
 from lenet5c.nn.sequential import *
+from lenet5c.nn.small_color import *
 
 __all__ = [
     *activation.__all__,
@@ -67,6 +69,7 @@ __all__ = [
     *registry.__all__,
     *residual.__all__,
     *sequential.__all__,
+    *small_color.__all__,
 ]
 
 for _name in __all__:

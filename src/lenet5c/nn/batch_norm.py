@@ -1,11 +1,13 @@
 """Batch normalization (Ioffe and Szegedy, 2015)."""
 
 from collections.abc import Callable, Hashable
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lenet5c.kernels.engine import training_ops
+from lenet5c.nn.inputs import suggest_channels
 from lenet5c.nn.layer import Floats, Shape, check_gradient, check_number, positive
 from lenet5c.nn.limits import reserve
 from lenet5c.nn.tile_layer import Offset, TileLayer
@@ -39,9 +41,11 @@ class BatchNorm(TileLayer):
         return self._op(offset, of_batch=not self.frozen)
 
     def _op(self, offset: Offset, of_batch: bool) -> training_ops.BatchNorm:
-        statistics = (self.buffers[name] for name in self.buffers)
+        mean, var, count = (
+            self.buffers[name] for name in ("running_mean", "running_var", "num_batches_tracked")
+        )
         places = offset("weight"), offset("bias")
-        return training_ops.BatchNorm(*places, *statistics, self.eps, self.momentum, of_batch)
+        return training_ops.BatchNorm(*places, mean, var, count, self.eps, self.momentum, of_batch)
 
     @property
     def training_settings(self) -> Hashable:
@@ -68,11 +72,15 @@ class BatchNorm(TileLayer):
     def output_shape(self, input_shape: Shape) -> Shape:
         forms = " or ".join(self.forms.values())
         if len(input_shape) not in self.forms or input_shape[0] != self.num_features:
+            remedy = suggest_channels("num_features", self.num_features, input_shape)
             raise ValueError(
                 f"samples must be {forms} of {self.num_features} channels for "
-                f"{type(self).__name__}, got {tuple(input_shape)}"
+                f"{type(self).__name__}, got {tuple(input_shape)}{remedy}"
             )
         return tuple(input_shape)
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return prod(self.output_shape(input_shape))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_features})"

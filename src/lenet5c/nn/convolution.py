@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import pair, window_and_size
 from lenet5c.nn.initialize import Init, draw
+from lenet5c.nn.inputs import suggest_channels
 from lenet5c.nn.layer import (
     Floats,
     Padding,
@@ -165,6 +166,7 @@ class Conv2d(TileLayer):
             raise ValueError(
                 f"samples must have {self.in_channels} channels (C, H, W) for Conv2d, "
                 f"got {input_shape}"
+                f"{suggest_channels('in_channels', self.in_channels, input_shape)}"
             )
         _, size = window_and_size(
             input_shape[1:], self.kernel_size, self.stride, self.padding, self.dilation
@@ -187,6 +189,10 @@ class Conv2d(TileLayer):
 
     def connections(self, input_shape: Shape) -> int:
         return self.num_params * prod(self.output_shape(input_shape)[1:])
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        weights = self.num_params - (self.params["bias"].size if "bias" in self.params else 0)
+        return weights * prod(self.output_shape(input_shape)[1:])
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return d2x = sum of w^2 d2y, with d2w = sum of x^2 d2y (eq. 25 and 27)."""

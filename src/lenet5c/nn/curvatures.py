@@ -49,6 +49,6 @@ def measure_curvatures(
     finally:
         model.buffers.update(buffers)
         for name, state in states.items():
-            random[name].rng_state = state
+            random[name].rng_state = state  # type: ignore[assignment]  # of layers that have one
     model.curvature_vector[:] = total / (whole if loss.reduction == "mean" else 1)
     return model.curvature_vector

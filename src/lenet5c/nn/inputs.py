@@ -87,6 +87,13 @@ def check_shape(shape: Any) -> Shape:
     return tuple(positive("input_shape", length) for length in shape)
 
 
+def suggest_channels(argument: str, channels: int, shape: Shape) -> str:
+    """Return what to do with images of this shape, which have not as many channels first."""
+    if len(shape) == 3 and shape[2] == channels:
+        return "; put the channels first, as x.transpose(0, 3, 1, 2) does"
+    return f"; make it with {argument}={shape[0]}" if len(shape) == 3 else ""
+
+
 def check_finite(name: str, array: Any) -> None:
     """Refuse an array (N, ...) with a NaN or an infinity; the message has its place."""
     array = np.asarray(array)

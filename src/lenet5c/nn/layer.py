@@ -221,6 +221,10 @@ class Layer:
         """True if the layer may be part of a compiled program."""
         return False
 
+    def multiply_adds(self, input_shape: Shape) -> int:
+        """Return the number of products of a weight and a value that a sample takes."""
+        return 0
+
     @property
     def num_params(self) -> int:
         """Number of trained values."""

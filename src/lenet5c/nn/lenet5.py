@@ -15,6 +15,7 @@ from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.net_options import (
     C5,
     C5_FORMS,
+    GLOBAL_POOLINGS,
     NETS,
     POOLINGS,
     Activation,
@@ -32,7 +33,6 @@ from lenet5c.nn.net_options import (
     Units,
     Weights,
     WithoutActivation,
-    last_maps,
     weight_shapes,
     windows,
 )
@@ -159,8 +159,7 @@ class LeNet5(Sequential):
             if number <= len(blocks):
                 layers[f"pool{number}"] = pool(2)
                 if number == len(blocks) and global_pooling != "none":
-                    maps = last_maps(pair(input_size, "input_size", 1), blocks)
-                    layers["global_pool"] = POOLINGS[global_pooling](maps)
+                    layers["global_pool"] = GLOBAL_POOLINGS[global_pooling]()
                 continue
             if isinstance(layer, Conv2d):
                 layers["flatten"] = Flatten()

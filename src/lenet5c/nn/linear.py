@@ -65,10 +65,12 @@ class Linear(TileLayer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if tuple(input_shape) != (self.in_features,):
-            hint, size = "; put a Flatten before it", prod(input_shape)
+            size, hints = prod(input_shape), []
+            if len(input_shape) > 1:
+                hints.append("put a Flatten before it")
             if size != self.in_features:
-                hint += f", and make it with in_features={size}"
-            hint = hint if len(input_shape) > 1 else ""
+                hints.append(f"make it with in_features={size}")
+            hint = f"; {', and '.join(hints)}"
             raise ValueError(
                 f"samples must be of the shape ({self.in_features},) for Linear, "
                 f"got {tuple(input_shape)}{hint}"
@@ -84,6 +86,9 @@ class Linear(TileLayer):
 
     def connections(self, input_shape: Shape) -> int:
         return self.num_params
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return int(self.params["weight"].size)
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return d2x = sum of w^2 d2y, with d2w = sum of x^2 d2y (eq. 25 and 27)."""

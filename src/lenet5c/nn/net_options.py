@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeAlias
 
 from lenet5c.kernels.shapes import pair
 from lenet5c.nn.activation import ACTIVATIONS
+from lenet5c.nn.global_pooling import GlobalAvgPool2d, GlobalMaxPool2d
 from lenet5c.nn.initialize import NAMED as INITS
 from lenet5c.nn.initialize import Init
 from lenet5c.nn.kind import FLAG, NAMES, Kind, choice, number, one_or_each, whole, wholes
@@ -16,6 +17,7 @@ from lenet5c.nn.pooling import AvgPool2d, MaxPool2d
 #: Classes of nets by the name that recipes use.
 NETS: dict[str, type[Any]] = {}
 POOLINGS = {"max": MaxPool2d, "avg": AvgPool2d}
+GLOBAL_POOLINGS = {"max": GlobalMaxPool2d, "avg": GlobalAvgPool2d}
 C5_FORMS = ("linear", "conv")
 INITIALIZER = Kind("a name, a dict or a function", lambda value: True, normal=lambda value: value)
 
@@ -50,7 +52,7 @@ PaddingOption: TypeAlias = Annotated[
 ]
 Pooling: TypeAlias = Annotated[str, Option(choice(POOLINGS), "pooling")]
 GlobalPooling: TypeAlias = Annotated[
-    str, Option(choice(("none", *POOLINGS)), "pooling of each of the last maps to one value")
+    str, Option(choice(("none", *GLOBAL_POOLINGS)), "pooling of each of the last maps to one value")
 ]
 Activation: TypeAlias = Annotated[str, Option(choice(ACTIVATIONS), "activation")]
 DropoutOption: TypeAlias = Annotated[

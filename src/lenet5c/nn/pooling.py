@@ -8,6 +8,7 @@ import numpy as np
 from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import paddings, pair, pool2d_output_size, window_and_size
 from lenet5c.nn.initialize import Init, draw
+from lenet5c.nn.inputs import suggest_channels
 from lenet5c.nn.layer import (
     Floats,
     Padding,
@@ -245,6 +246,7 @@ class Subsample2d(TileLayer):
             raise ValueError(
                 f"samples must have {self.channels} channels (C, H, W) for Subsample2d, "
                 f"got {tuple(input_shape)}"
+                f"{suggest_channels('channels', self.channels, input_shape)}"
             )
         return (self.channels, *pool2d_output_size(input_shape[1:], self.kernel_size))
 
@@ -253,6 +255,9 @@ class Subsample2d(TileLayer):
 
     def connections(self, input_shape: Shape) -> int:
         return (prod(self.kernel_size) + 1) * prod(self.output_shape(input_shape))
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return prod(self.output_shape(input_shape))
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Take the sum of a window as one input, as in the authors' code.

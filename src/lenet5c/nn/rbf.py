@@ -117,9 +117,11 @@ class RBF(TileLayer):
     def output_shape(self, input_shape: Shape) -> Shape:
         classes, features = self.buffers["codes"].shape
         if tuple(input_shape) != (features,):
+            remedy = f"give it codes of {prod(input_shape)} features"
+            if len(input_shape) > 1:
+                remedy = "put a Flatten before it"
             raise ValueError(
-                f"samples must have {features} features for RBF, got {tuple(input_shape)}; put a "
-                "Flatten before it"
+                f"samples must have {features} features for RBF, got {tuple(input_shape)}; {remedy}"
             )
         return (classes,)
 
@@ -130,6 +132,9 @@ class RBF(TileLayer):
     def connections(self, input_shape: Shape) -> int:
         self.output_shape(input_shape)
         return prod(self.buffers["codes"].shape)
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return self.connections(input_shape)
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return d2x = sum of 4 (x - code)^2 d2y + 2 dy, the exact diagonal of this layer.

@@ -169,6 +169,9 @@ class Residual(Composite, TileLayer):
         within = sum(branch.connections(input_shape) for branch in self.branches())
         return within + 2 * prod(self.output_shape(input_shape))
 
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return sum(branch.multiply_adds(input_shape) for branch in self.branches())
+
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         yield from self.layers.named_layers(f"{prefix}layers.")
         if self.shortcut is not None:

@@ -329,6 +329,13 @@ class Sequential(Composite):
             input_shape = layer.output_shape(input_shape)
         return total
 
+    def multiply_adds(self, input_shape: Shape) -> int:
+        total = 0
+        for layer in self.layers.values():
+            total += layer.multiply_adds(input_shape)
+            input_shape = layer.output_shape(input_shape)
+        return total
+
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         for name, layer in self.layers.items():
             yield from layer.named_layers(f"{prefix}{name}.")

@@ -11,7 +11,7 @@ from lenet5c.nn.layer import Shape
 if TYPE_CHECKING:
     from lenet5c.nn.sequential import Sequential
 
-COUNTS = ("neurons", "parameters", "connections")
+COUNTS = ("neurons", "parameters", "connections", "multiply-adds")
 
 
 class Summary(str):
@@ -37,9 +37,9 @@ def summary(model: Sequential, input_shape: Shape) -> Summary:
         counts = (f"{row[name]:,}" if row[name] else "-" for name in COUNTS)
         rows.append((row["layer"], row["kind"], " x ".join(map(str, row["output"])), *counts))
     # The input is no neuron and has nothing to learn: its numbers stay out of the sums.
-    rows[1] = (*rows[1][:4], "", "")
+    rows[1] = (*rows[1][:4], "", "", "")
     rows.append(("total", "", "", *(f"{sum(row[name] for row in each[1:]):,}" for name in COUNTS)))
-    heading, *lines, total = table(rows, "lllrrr").splitlines()
+    heading, *lines, total = table(rows, "lllrrrr").splitlines()
     rule = "-" * max(map(len, (heading, *lines, total)))
     made = Summary("\n".join([heading, rule, *lines, rule, total]))
     made.cells = rows
@@ -65,18 +65,18 @@ def to_notebook(model: Sequential) -> str:
 def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:
     """Return a mapping for the input and for each layer, those within a Sequential one by one.
 
-    It has layer, kind, output (the shape), neurons, parameters and connections.
+    It has layer, kind, output (the shape), neurons, parameters, connections and multiply-adds.
     """
     shape = tuple(input_shape)
-    rows = [_row("input", "", shape, prod(shape), 0, 0)]
+    rows = [_row("input", "", shape, prod(shape), 0, 0, 0)]
     for name, layer in model.flat_items():
-        connections = layer.connections(shape)
+        connections, work = layer.connections(shape), layer.multiply_adds(shape)
         shape = layer.output_shape(shape)
         # Units that read something are neurons; an activation or a flattening only passes their
         # values on.
         neurons = prod(shape) if connections else 0
         kind = type(layer).__name__
-        rows.append(_row(name, kind, shape, neurons, layer.num_params, connections))
+        rows.append(_row(name, kind, shape, neurons, layer.num_params, connections, work))
     return rows
 
 

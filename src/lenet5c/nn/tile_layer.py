@@ -247,7 +247,8 @@ class TileChain:
         ).counters
         changing = [array for layer in self.changing for array in layer.buffers.values()]
         before = [array.copy() for array in (*counters, *changing)]
-        for counter, number in zip(counters, self.saved_draws if counters else (), strict=True):
+        draws: Any = self.saved_draws if counters else ()
+        for counter, number in zip(counters, draws, strict=True):
             counter[0] = number
         try:
             yield

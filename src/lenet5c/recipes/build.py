@@ -11,12 +11,13 @@ from lenet5c.datasets import Dataset, Distortion, Preparation, Source
 from lenet5c.datasets.framing import measure_framing
 from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.nn import LOSSES, NETS, BatchNorm1d, Sequential
-from lenet5c.nn.work import check_work
 from lenet5c.nn.kind import Kind
 from lenet5c.nn.limits import LimitError, limit_values
+from lenet5c.nn.work import check_work
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import own_net
 from lenet5c.recipes import start as starting
+from lenet5c.recipes.by_images import choose_size
 from lenet5c.recipes.kind import arguments, further_settings
 from lenet5c.recipes.own_net import MOST_PARAMETERS
 from lenet5c.training import TrainedModel, Trainer
@@ -24,9 +25,6 @@ from lenet5c.training import TrainedModel, Trainer
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
-SIZE = 32
-#: Share of the input that images have at least, each side, which are padded to it: 20 of 32.
-LEAST_PADDED = 20 / 32
 #: A smaller share of few images may be none of them, which is an error.
 LEAST_SHARE = 0.01
 #: Of a class in a part drawn by chance. The count of fewer would deviate by more than a tenth of
@@ -241,15 +239,11 @@ def prepare(recipe: "Recipe", train_set: Dataset) -> Preparation:
     """Return the preparation of the images, measured on those to train on."""
     if recipe.preparation != "auto":
         return Preparation.named(recipe.preparation, train_set.images)
-    side, size = train_set.images.shape[2:], recipe.input_size
-    fit = recipe.fit
-    if fit == "auto":
-        near = all(
-            LEAST_PADDED * end <= length <= end for length, end in zip(side, size, strict=True)
-        )
-        fit = "pad" if near else "resize"
+    size, fit = choose_size(recipe.size_asked, train_set.images.shape[2:])
     mean, std = pixel_statistics(train_set.images)
-    return Preparation(size=size, fit=fit, mean=mean, std=std)
+    return Preparation(
+        size=size, fit=fit if recipe.fit == "auto" else recipe.fit, mean=mean, std=std
+    )
 
 
 def make_loss(recipe: "Recipe") -> Any:

@@ -150,6 +150,7 @@ def cross_validate(
         source = config.open_whole(options.get("tell"))
     elif isinstance(source, Dataset):
         source = Source(source, source)
+    config = config.choose_recipe(source.train, options.get("tell"))
     if config.folder is not None:
         config = record_data(config, source)
     result = CrossValidation(config, source.train, [])

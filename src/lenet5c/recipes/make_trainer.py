@@ -27,7 +27,8 @@ def trainer(
     Parameters
     ----------
     name : str, optional
-        Of a recipe. By default 'finetune' with a model to start from, else 'default'.
+        Of a recipe. By default 'finetune' with a model to start from, else that of the images:
+        'small-color' where they are in color or of more than 48 pixels a side, or 'default'.
     data : str, Path, Source, Dataset or tuple of array_like
         As option --data of ``lenet5c train`` has it, or images in memory: a tuple of images,
         labels and perhaps weights is what `lenet5c.datasets.make_dataset` takes.
@@ -90,6 +91,7 @@ def trainer(
     if isinstance(start, TrainedModel):
         take_net(config.settings, start, settings_of_start(changes))  # raises unless they fit
     source = config.open() if isinstance(data, (str, PathLike)) else data
+    config = config.choose_recipe(source.train if isinstance(source, Source) else source)
     model = start if isinstance(start, TrainedModel) else config.open_start()
     mixed = rehearse if isinstance(rehearse, (Source, Dataset)) else config.open_rehearsed(source)
     if isinstance(mixed, Source):

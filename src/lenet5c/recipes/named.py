@@ -93,6 +93,19 @@ RECIPES = {
         validation=0,
         distortion=NAMED["modern"],
     ),
+    "small-color": Recipe(
+        summary="a small net for images in color, or of 32 to 96 pixels",
+        net="small_color",
+        input_size="images",
+        epochs=12,
+        epoch_images=6000,
+        batch_size=32,
+        lr=5e-3,
+        distortion=NAMED["pictures-noflip"]
+        | {"crop": 0.0, "erasing": 0.0, "rotation": 20.0, "hue": 180.0, "probability": 0.85},
+        optimizer_settings={"betas": [0.9, 0.99]},
+        schedule_settings={"warm_up": 0.15},
+    ),
     "finetune": Recipe(
         summary="from a trained model on, for few images",
         epochs=12,

@@ -8,11 +8,13 @@ import numpy as np
 
 from lenet5c.datasets import Distortion, Preparation
 from lenet5c.datasets.distortion import NAMED
+from lenet5c.kernels.shapes import pair
 from lenet5c.nn import LOSSES, NETS
 from lenet5c.nn.kind import DICT, choice, number, plain, whole
 from lenet5c.nn.options import check_options
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building
+from lenet5c.recipes import by_images
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
 from lenet5c.recipes.kind import CLASS_WEIGHT, arguments, check_further, offer
 from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
@@ -33,10 +35,12 @@ class Recipe:
 
     The split 'stratified' holds out the same share of each class, and so does 'auto', unless each
     class has at least 100 images held out by chance alone: that is the split 'random'. A smaller
-    `train_size` is taken in the same way. The fit 'auto' pads images of 20 to 32 pixels a
-    side and resizes others; the preparation 'auto' gives the training images mean 0 and standard
-    deviation 1, others are those of `Preparation.named`. A distortion is a name, or settings of
-    `lenet5c.datasets.Distortion`. Momentum is Nesterov's, unless the setting 'nesterov' is false.
+    `train_size` is taken in the same way. The fit 'auto' pads images of at least 20 pixels a side
+    where they fit into the input and resizes others; with the input size 'images' their proportions
+    are kept, and images of 32 to 96 pixels stay as they are. The preparation 'auto' gives the
+    training images mean 0 and standard deviation 1, others are those of `Preparation.named`. A
+    distortion is a name, or settings of `lenet5c.datasets.Distortion`. Momentum is Nesterov's,
+    unless the setting 'nesterov' is false.
     The schedule 'step' divides the rate by ten after each third of the run, 'reduce-on-plateau'
     when the validation loss has not fallen for more than two epochs, unless their settings say
     otherwise; 'piecewise' is lr times each of its 'factors' in turn, changing after 'epochs'.
@@ -72,7 +76,15 @@ class Recipe:
         f"repeat fewer images, up to {building.MOST_REPEATS} times, until an epoch has about N",
         usual="0, never",
     )
-    fit: str = data("auto", choice(("auto", "pad", "resize"), "HOW"), "fit of images to 32 by 32")
+    input_size: int | list[int] | str = data(
+        32,
+        by_images.SIZE,
+        "height and width of the net's input; images for their own size, from 32 to 96 pixels",
+        usual=f"32, {by_images.OWN} of small-color",
+    )
+    fit: str = data(
+        "auto", choice(("auto", "pad", "resize"), "HOW"), "fit of images to the net's input"
+    )
     preparation: str = data(
         "auto", choice(("auto", *Preparation.NAMES)), "preparation of the pixels, instead of fit"
     )
@@ -147,9 +159,7 @@ class Recipe:
             weights = {str(name): weight for name, weight in self.class_weight.items()}
             object.__setattr__(self, "class_weight", weights)
         for name, setting in settings(self).items():
-            value = setting.kind.check(name, getattr(self, name))
-            if name == "net":
-                object.__setattr__(self, name, value)
+            object.__setattr__(self, name, setting.kind.check(name, getattr(self, name)))
         named = self.distortion if isinstance(self.distortion, str) else None
         if named or not self.distortion:
             object.__setattr__(self, "distortion", NAMED.get(named or "none"))
@@ -181,14 +191,18 @@ class Recipe:
     def _check_together(self) -> None:
         """Raise a ValueError for settings that do not go together."""
         of_1998, net = has_penalties(self.net), name_net(self.net)
+        usual_size = Recipe.input_size
         decays = "weight_decay" in arguments(OPTIMIZERS[self.optimizer].cls)
         unseen, plateau = self.validation == 0, self.schedule == "reduce-on-plateau"
+        prepared = self.preparation != "auto"
         own_fit = f"auto with the preparation {self.preparation}, which has its own"
+        own_size = f"{usual_size} with the preparation {self.preparation}, which has its own"
         losses = "mle or map" if of_1998 else "cross_entropy or mse"
         smoothed = self.label_smoothing > 0 and self.loss != "cross_entropy"
         none_held_out = "where validation is 0"
         for broken, name, rule in (
-            (self.fit != "auto" and self.preparation != "auto", "fit", own_fit),
+            (self.fit != "auto" and prepared, "fit", own_fit),
+            (self.input_size != usual_size and prepared, "input_size", own_size),
             (smoothed, "label_smoothing", f"0 with the loss {self.loss}"),
             (of_1998 != (self.loss in ("mle", "map")), "loss", f"{losses} for the net {net}"),
             (self.weight_decay > 0 and not decays, "weight_decay", f"0 with {self.optimizer}"),
@@ -281,11 +295,19 @@ class Recipe:
         return replace(self, **along | changes)
 
     @property
-    def input_size(self) -> tuple[int, int]:
-        """(height, width) of the net's input."""
+    def size_asked(self) -> Any:
+        """`input_size`, or the one that a description of a net has."""
+        shape = check_net(self.net).input_shape if isinstance(self.net, dict) else None
+        return [shape[1], shape[2]] if shape else self.input_size
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """(height, width) of the net's input, for images of the size that the net is for."""
         if self.preparation == "auto":
-            shape = check_net(self.net).input_shape if isinstance(self.net, dict) else None
-            return (shape[1], shape[2]) if shape else (building.SIZE, building.SIZE)
+            size = self.size_asked
+            if size == by_images.OWN:
+                size = NETS[self.net].options["input_size"].default
+            return pair(size, "input_size", 1)
         no_image = np.zeros((1, 1, 1, 1), np.uint8)  # for those that have a mean image
         return Preparation.named(self.preparation, no_image).size
 

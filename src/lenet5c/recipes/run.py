@@ -226,6 +226,7 @@ def _open(
             warning = warn_of_sideways(open_model(), source.train)
             if warning:
                 tell(f"{config.data}: warning: {warning}")
+    config = config.choose_recipe(source.train, tell)
     start = start or config.open_start()
     rehearsed = config.open_rehearsed(source, tell)
     folder = None if config.folder is None else RunFolder(config.folder)

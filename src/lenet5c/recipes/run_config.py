@@ -1,9 +1,7 @@
 """A run as one thing: recipe, data, seed, threads, folder."""
 
-import json
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self
@@ -12,20 +10,21 @@ import numpy as np
 
 import lenet5c
 from lenet5c import _files
-from lenet5c.datasets import Dataset, Distortion, Source
+from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.datasets.records import ReadOptions, is_shape
-from lenet5c.datasets.source import open_source, open_whole, source_name
+from lenet5c.datasets.source import NAMES, open_source, open_whole, source_name
 from lenet5c.errors import RunError
 from lenet5c.nn import Sequential
-from lenet5c.nn.kind import ANY, FLAG, NAMES, TEXT, Kind, choice, plain, whole
+from lenet5c.nn import kind as kinds
+from lenet5c.nn.kind import ANY, FLAG, TEXT, Kind, choice, plain, whole
+from lenet5c.recipes import by_images
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
-from lenet5c.recipes.own_net import NET_KIND
+from lenet5c.recipes.option_words import distortion_name, option_words
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.setting import DATA, RUN, Setting, declare, document, run, settings
-from lenet5c.recipes.setting import option as option_of
 from lenet5c.recipes.start import OF_START, take_net
 from lenet5c.training import TrainedModel, Trainer, open_model
 from lenet5c.training.model_file import BEST
@@ -44,7 +43,13 @@ class RunConfig:
     model to start from, once they are open. config.json holds all but folder and threads.
     """
 
-    recipe: str = run("default", choice(RECIPES, "R"), "a configuration of lenet5c recipes")
+    recipe: str = run(
+        "default",
+        choice(RECIPES, "R"),
+        "a configuration of lenet5c recipes",
+        usual="default; small-color for images in color or of more than 48 pixels a side; finetune "
+        "with --from",
+    )
     seed: int = run(0, whole(0), "random seed of weights, split, order and augmentation")
     folder: Path | None = declare(None, ANY, "folder of the results; nothing is written if None")
     threads: int | None = declare(
@@ -113,7 +118,7 @@ class RunConfig:
     )
     freeze: list[str] = run(
         [],
-        replace(NAMES, metavar="LAYERS"),
+        replace(kinds.NAMES, metavar="LAYERS"),
         "layers whose weights stay as they are, such as conv1,conv2",
     )
     rehearse: str | None = declare(
@@ -127,6 +132,8 @@ class RunConfig:
     lenet5c: str = lenet5c.__version__
     data_digest: str | None = None
     start_digest: str | None = None
+    #: Changes of a recipe that the images will choose, None where it is chosen.
+    asked: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, setting in settings(self).items():
@@ -149,8 +156,8 @@ class RunConfig:
         Parameters
         ----------
         name : str, optional
-            One of `lenet5c.recipes.RECIPES`; by default 'finetune' with a model to start from,
-            else 'default'.
+            One of `lenet5c.recipes.RECIPES`; by default 'finetune' with a model to start from, else
+            that of the images, as `choose_recipe` says.
         **changes
             Fields of a `RunConfig`, or changes of the recipe, as `Recipe.change` takes them.
 
@@ -169,12 +176,14 @@ class RunConfig:
         >>> config.command()
         'lenet5c train --recipe fast --seed 3 --epochs 1 --pooling max'
         """
-        own = {each.name for each in fields(cls)}
+        own = {each.name for each in fields(cls)} - {"asked"}
         of_run = {key: value for key, value in changes.items() if key in own}
         if "data" in of_run:
             of_run["data"] = source_name(fspath(of_run["data"]), "data")
         of_recipe = {key: value for key, value in changes.items() if key not in own}
         model = of_run.get("start")
+        if name is None and model is None and not {"net", "preparation"} & of_recipe.keys():
+            of_run["asked"] = of_recipe
         name = name or ("default" if model is None else "finetune")
         settings = recipe(name, **of_recipe)
         if of_run.get("rehearse") not in (None, NOTHING):
@@ -183,6 +192,21 @@ class RunConfig:
             of_run["start"] = start_name(model)
             settings = take_net(settings, open_model(model), settings_of_start(of_recipe))
         return cls(name, settings=settings, **of_run)
+
+    def choose_recipe(self, dataset: Dataset, tell: Callable[[str], object] | None = None) -> Self:
+        """Return the run with the recipe for the images, where none was asked for.
+
+        Images in color, or of more than 48 pixels a side, have the recipe 'small-color', unless a
+        net or a preparation was asked for. Others have 'default'.
+        """
+        if self.asked is None or (name := by_images.choose_recipe(dataset.images)) == "default":
+            return replace(self, asked=None)
+        if tell:
+            tell(f"{self.data}: {by_images.describe_choice(dataset)}")
+        try:
+            return replace(self, recipe=name, settings=recipe(name, **self.asked), asked=None)
+        except ValueError as error:
+            raise RunError(f"{error}; or give --recipe default") from None
 
     @classmethod
     def read(cls, folder: RunFolder) -> Self:
@@ -221,7 +245,7 @@ class RunConfig:
 
     @classmethod
     def _stored(cls) -> list[str]:
-        left_out = ("folder", "threads", "settings")
+        left_out = ("folder", "threads", "settings", "asked")
         return [each.name for each in fields(cls) if each.name not in left_out]
 
     def to_dict(self) -> dict[str, Any]:
@@ -351,7 +375,9 @@ class RunConfig:
             value = self.get(name)
             before = (of_net if name in NET_SETTINGS else usual).get(name)
             changed = value != before and (value is not None or name == "distortion")
-            if name == "seed" or (name == "recipe" and value != "default") or changed:
+            # Data of any kind might have another recipe where none is given.
+            chosen = name == "recipe" and (value != "default" or self.data not in NAMES)
+            if name == "seed" or (chosen and self.asked is None) or changed:
                 value = distortion_name(value) if name == "distortion" else value
                 found[setting.named or name] = value
         return found
@@ -361,7 +387,7 @@ class RunConfig:
         changes, words = self.changes(), []
         for name, setting in option_settings().items():
             if (key := setting.named or name) in changes:
-                words += _words(name, setting, changes[key])
+                words += option_words(name, setting, changes[key])
         return words
 
     def command(self) -> str:
@@ -401,30 +427,3 @@ def digest_of(trained: TrainedModel) -> str:
     """Return the digest of the file that a model was read from."""
     assert trained.path is not None
     return _files.read_digest(trained.path, "model")
-
-
-def distortion_name(value: object) -> object:
-    """Return the name of a distortion's settings; 'none' for none, other settings as they are."""
-    if isinstance(value, dict) and value:
-        with suppress(TypeError, ValueError):  # of settings that are not checked yet
-            made = Distortion.from_dict(value)
-            return next((n for n in Distortion.NAMES if Distortion.named(n) == made), value)
-    return value or "none"
-
-
-def _words(name: str, setting: Setting, value: Any) -> list[str]:
-    option = option_of(name, setting)
-    if isinstance(value, bool):
-        return [option if value else f"--no-{option[2:]}"]
-    if setting.kind.several:
-        return [option, *map(str, value if isinstance(value, list) else [value])]
-    if setting.kind is NET_KIND and isinstance(value, dict):
-        return [option, json.dumps(value, separators=(",", ":"))]
-    if isinstance(value, list):
-        return [option, ",".join(value)]
-    if setting.kind.many:
-        parts = (f"{key}={json.dumps(each, separators=(',', ':'))}" for key, each in value.items())
-        return [option, *parts]
-    if isinstance(value, dict):
-        return [option, json.dumps(value, separators=(",", ":"))]
-    return [option, str(value)]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
 #: Settings that the model to start from has already.
-OF_START = ("net", "model", "fit", "preparation")
+OF_START = ("net", "model", "input_size", "fit", "preparation")
 #: Images of the start model's data in each epoch.
 REHEARSED = 12_000
 #: The positions of `turn`, in words.
@@ -64,20 +64,22 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
         has = (
             net if name == "net" else config.get(name, known[name].default if name in known else "")
         )
-        if name in ("fit", "preparation"):
+        if name in ("input_size", "fit", "preparation"):
             raise ValueError(
                 f"{name} must be left out with a model to start from, which brings its "
                 f"preparation, got {value!r}"
             )
         if name != "dropout" and value != has:
+            shown = name_net(has) if name == "net" else has
             raise ValueError(
-                f"{name} must be {has if name != 'net' else name_net(has)!r}, as in the model to start from, got {value!r}; leave it "
+                f"{name} must be {shown!r}, as in the model to start from, got {value!r}; leave it "
                 "out, or train without that model"
             )
     model = {name: value for name, value in config.items() if name in known}
     if "dropout" in recipe.model and "dropout" in known:
         model["dropout"] = recipe.model["dropout"]
-    changes: dict[str, Any] = {"net": net, "model": model, "fit": "auto", "preparation": "auto"}
+    changes: dict[str, Any] = {"net": net, "model": model}
+    changes |= {"input_size": 32, "fit": "auto", "preparation": "auto"}  # the model's, in truth
     if has_penalties(net) and recipe.loss not in ("mle", "map"):
         changes |= {"loss": "mle", "loss_settings": {}, "label_smoothing": 0.0}
     return replace(recipe, **changes)

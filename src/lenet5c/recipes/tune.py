@@ -100,6 +100,7 @@ def tune(
     """
     optuna = require("optuna", "tune", "searching settings")
     source = source or config.open(tell)
+    config = config.choose_recipe(source.train, tell)
     space = usual_space(config.settings) if space is None else space
     if config.settings.validation == 0 and source.validation is None:
         raise RunError("validation must be above 0 to compare trials, got 0; give --validation 0.1")

@@ -43,15 +43,15 @@ def change_colors(image: ArrayLike, draws: Mapping[str, float]) -> Array:
     >>> reference.change_colors(red, still | {"gray": True}).ravel().round(6)
     array([29.9, 29.9, 29.9])
     """
-    image = np.array(image, np.float64)
-    gray = image.mean(axis=0)
-    if len(image) == 3:
-        gray = np.tensordot(GRAY, image, 1)
-        image = np.tensordot(_rotation(draws["hue"]), image, 1)
-        image += gray - np.tensordot(GRAY, image, 1)
-        image = gray + (0 if draws["gray"] else draws["saturation"]) * (image - gray)
-    image = gray.mean() + draws["contrast"] * (image - gray.mean())
-    return np.clip(draws["brightness"] * image, 0, 255)
+    x = np.array(image, np.float64)
+    gray = x.mean(axis=0)
+    if len(x) == 3:
+        gray = np.tensordot(GRAY, x, 1)
+        x = np.tensordot(_rotation(draws["hue"]), x, 1)
+        x += gray - np.tensordot(GRAY, x, 1)
+        x = gray + (0 if draws["gray"] else draws["saturation"]) * (x - gray)
+    x = gray.mean() + draws["contrast"] * (x - gray.mean())
+    return np.clip(draws["brightness"] * x, 0, 255)
 
 
 def _rotation(degrees: float) -> Array:
@@ -88,12 +88,12 @@ def erase(image: ArrayLike, draws: Mapping[str, float], noise: ArrayLike) -> Arr
     ----------
     Zhong, Zheng, Kang, Li and Yang (2020), Random erasing data augmentation.
     """
-    image = np.array(image, np.float64)
+    erased = np.array(image, np.float64)
     if draws["erased"]:
-        top, left, height, width = erased_rectangle(draws, *image.shape[1:])
+        top, left, height, width = erased_rectangle(draws, *erased.shape[1:])
         place = np.s_[:, top : top + height, left : left + width]
-        image[place] = np.asarray(noise)[place]
-    return image
+        erased[place] = np.asarray(noise)[place]
+    return erased
 
 
 def mix_share(level: float, alpha: float) -> float:

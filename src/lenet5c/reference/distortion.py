@@ -18,7 +18,7 @@ what `lenet5c.datasets.Distortion.to_dict` returns.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -226,7 +226,7 @@ def _warp(image: Array, key: int, draws: Mapping[str, float], settings: Mapping[
     shift = np.array([draws["right"], draws["down"]])
     side = draws["side"]
     corner = (1 - side) * np.array([W * draws["crop_right"], H * draws["crop_down"]])
-    mode = "constant" if settings["outside"] == "black" else "edge"
+    mode: Literal["constant", "edge"] = "constant" if settings["outside"] == "black" else "edge"
     framed = np.pad(image, ((0, 0), (1, 2), (1, 2)), mode)
     out = np.empty_like(image)
     for y, x in np.ndindex(H, W):

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lenet5c._optional import require
 from lenet5c.datasets import resize
+from lenet5c.report.matrix import rgb
 from lenet5c.training.plot_style import DIVERGING, GREY, INK, PALE, PURPOSE, new_figure
 
 if TYPE_CHECKING:
@@ -111,13 +112,22 @@ def color_bar(ax: Any, left: float, top: float, values: Floats, limit: float) ->
     Numbers are beside the bar, in a room of `BAR_ROOM` pixels.
     """
     low = -1.0 if (values < 0).any() else 0.0
-    bar = to_diverging(np.linspace(low, 1, 64)[None], 1)
     wide, tall = BAR_SIZE
     middle, start = top + tall / 2, left + BAR_ROOM
-    ax.imshow(bar, extent=(start, start + wide, top + tall, top), aspect="auto")
-    edge = {"fill": False, "edgecolor": GREY, "linewidth": 0.5}
-    patches = require("matplotlib.patches", "plots", PURPOSE)
-    ax.add_patch(patches.Rectangle((start, top), wide, tall, **edge))
+    # Boxes of two pixels, and a frame: an image would take much longer.
+    edges, count = np.linspace(start, start + wide, wide // 2 + 1), wide // 2
+    sides = np.stack([[*edges[:-1], start], [*edges[1:], start + wide]], 1)
+    corners = [
+        np.stack([sides[:, x], np.full(count + 1, y)], 1)
+        for x, y in ((0, top), (1, top), (1, top + tall), (0, top + tall))
+    ]
+    colors = np.ones((count + 1, 4))
+    colors[:-1, :3] = to_diverging(np.linspace(low, 1, count), 1)
+    colors[-1, 3] = 0
+    lines = np.where(np.arange(count + 1)[:, None] < count, colors, (*rgb(GREY), 1))
+    collections = require("matplotlib.collections", "plots", PURPOSE)
+    style = {"facecolors": colors, "edgecolors": lines, "linewidths": 0.5}
+    ax.add_collection(collections.PolyCollection(np.stack(corners, 1), **style), autolim=False)
     for number, x, side in ((low * limit, start - 5, "right"), (limit, start + wide + 5, "left")):
         write(ax, short(number), x, middle, ha=side, va="center", fontsize=7, color=INK)
 

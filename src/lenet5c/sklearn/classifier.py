@@ -15,6 +15,7 @@ from lenet5c.datasets import Dataset, Source
 from lenet5c.nn.kind import number, plain, whole
 from lenet5c.recipes import Recipe, RunConfig, recipe, train
 from lenet5c.recipes.build import make_loss
+from lenet5c.recipes.by_images import choose_recipe
 from lenet5c.recipes.kind import CLASS_WEIGHT
 from lenet5c.recipes.net_settings import NET_SETTINGS
 from lenet5c.recipes.start import take_net
@@ -50,8 +51,9 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    recipe : str
-        A configuration of `lenet5c.recipes`, and the default of all that is None below.
+    recipe : str, optional
+        A configuration of `lenet5c.recipes`, which has the default of all that is None below. By
+        default 'small-color' for images in color or of more than 48 pixels a side, else 'default'.
     epochs : int, optional
         Epochs of training.
     batch_size : int, optional
@@ -131,7 +133,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        recipe: str = "default",
+        recipe: str | None = None,
         *,
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -177,10 +179,12 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         if before is None:
             self._begin(rows, shape, classes)
         source = self._make_source(rows, labels, shape, weight)
-        settings = self._make_recipe(len(source.train))
+        settings = self._make_recipe(source.train)
         if before is not None:
             settings = take_net(settings, before, self._of_net())
-        config = RunConfig(self.recipe, settings=settings, seed=self._draw_seed())
+        config = RunConfig(
+            self._name_recipe(source.train), settings=settings, seed=self._draw_seed()
+        )
         report = self._report if self.verbose else None
         run = train(config, source, start=before, on_epoch=report)
         self.trained_, self.optimizer_, self.seed_ = run.trained, run.trainer.optimizer, config.seed
@@ -228,11 +232,11 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
                 f"classes must be as in the first call, {self.classes_!r}, got {classes!r}"
             )
         source = self._make_source(rows, labels, shape, weight)
-        settings = self._make_recipe(len(source.train), partial=True)
+        settings = self._make_recipe(source.train, partial=True)
         if settings.optimizer == "sdlm":
             raise ValueError(
-                f"recipe must have an optimizer that needs no whole data set, got {self.recipe!r}; "
-                f"use fit"
+                "recipe must have an optimizer that needs no whole data set, got "
+                f"{self._name_recipe(source.train)!r}; use fit"
             )
         if first:
             self.seed_, self.n_iter_, self.recipe_ = self._draw_seed(), 0, settings.to_dict()
@@ -318,7 +322,10 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
     def _draw_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
-    def _make_recipe(self, count: int, partial: bool = False) -> Recipe:
+    def _name_recipe(self, samples: Dataset) -> str:
+        return choose_recipe(samples.images) if self.recipe is None else self.recipe
+
+    def _make_recipe(self, samples: Dataset, partial: bool = False) -> Recipe:
         """Return the recipe with the changes of the parameters, for so many samples."""
         kinds = {name: setting.kind for name, setting in (Recipe.settings() | NET_SETTINGS).items()}
         changes = {}
@@ -345,9 +352,10 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         if partial:
             changes |= {"validation": 0.0, "patience": 0, "keep": "last", "distortion": None}
             changes |= {"average": 0.0}
-        chosen = recipe(self.recipe, **changes)
+        chosen = recipe(self._name_recipe(samples), **changes)
         if chosen.model.get("batch_norm"):
             # It cannot have a last batch of one.
+            count = len(samples)
             left = count - round(chosen.validation * count)
             sizes = range(chosen.batch_size, chosen.batch_size + left + 2)
             size = next((size for size in sizes if left % size != 1), chosen.batch_size)

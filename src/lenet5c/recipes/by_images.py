@@ -1,0 +1,65 @@
+"""Settings that follow from the images: the recipe, and the size of the net's input."""
+
+from typing import Any
+
+from lenet5c.datasets import Dataset
+from lenet5c.datasets.resampling import fit_size
+from lenet5c.kernels.shapes import pair
+from lenet5c.nn.kind import Kind, one_or_each
+
+#: The value of `input_size` for the images' own size.
+OWN = "images"
+#: Sides of an input that has the images' size: the least, and the largest.
+LEAST, MOST = 32, 96
+#: The least of the shorter side where the longer one is of at least `LEAST`.
+SHORT = 16
+#: The least side of images that are padded; smaller ones are enlarged.
+PADDED = 20
+#: The largest side of gray images that the recipe 'default' is for.
+LARGE = 48
+
+_SIDES = one_or_each(1, 1024, "height and for width", count=2)
+SIZE = Kind(
+    f"{_SIDES.form}, or {OWN}",
+    lambda value: value == OWN or _SIDES.accepts(value),
+    lambda text: text if text == OWN else _SIDES.parse(text),
+    "N",
+    several=True,
+    normal=_SIDES.normal,
+)
+
+
+def choose_recipe(images: Any) -> str:
+    """Return the name of the recipe for images (N, C, H, W) where none is asked for."""
+    channels, *size = images.shape[1:]
+    return "small-color" if channels > 1 or max(size) > LARGE else "default"
+
+
+def describe_choice(dataset: Dataset) -> str:
+    """Return in words why images have the recipe small-color."""
+    channels, height, width = dataset.images.shape[1:]
+    color = "in color" if channels > 1 else "gray"
+    return (
+        f"its images are {color}, of {height} x {width} pixels: the recipe is small-color; with "
+        "--recipe default they are resized for LeNet-5"
+    )
+
+
+def choose_size(asked: Any, size: tuple[int, int]) -> tuple[tuple[int, int], str]:
+    """Return (height, width) of the input, and how images of `size` are fitted to it.
+
+    They are padded where they fit in and have at least 20 pixels a side, else resized. Where the
+    images' own size is asked for, proportions are kept: those of at most 96 pixels are not resized
+    unless they are very small, larger ones until the longer side is 96.
+    """
+    if asked != OWN:
+        height, width = pair(asked, "input_size", 1)
+        fits = size[0] <= height and size[1] <= width
+        return (height, width), "pad" if fits and min(size) >= PADDED else "resize"
+    longer = max(size)
+    if longer > MOST or longer < PADDED:
+        side = MOST if longer > MOST else LEAST
+        size = fit_size(size, (side, side))
+        return (max(size[0], SHORT), max(size[1], SHORT)), "resize"
+    least = LEAST if min(size) >= PADDED else SHORT
+    return (max(size[0], least), max(size[1], least)), "pad"

@@ -1,0 +1,40 @@
+"""Settings as the words of a command line."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from lenet5c.datasets import Distortion
+from lenet5c.recipes.own_net import NET_KIND
+from lenet5c.recipes.setting import Setting
+from lenet5c.recipes.setting import option as option_of
+
+
+def distortion_name(value: object) -> object:
+    """Return the name of a distortion's settings; 'none' for none, other settings as they are."""
+    if isinstance(value, dict) and value:
+        with suppress(TypeError, ValueError):  # of settings that are not checked yet
+            made = Distortion.from_dict(value)
+            return next(
+                (name for name in Distortion.NAMES if Distortion.named(name) == made), value
+            )
+    return value or "none"
+
+
+def option_words(name: str, setting: Setting, value: Any) -> list[str]:
+    """Return the words of a command line that give a setting this value."""
+    option = option_of(name, setting)
+    if isinstance(value, bool):
+        return [option if value else f"--no-{option[2:]}"]
+    if setting.kind.several:
+        return [option, *map(str, value if isinstance(value, list) else [value])]
+    if setting.kind is NET_KIND and isinstance(value, dict):
+        return [option, json.dumps(value, separators=(",", ":"))]
+    if isinstance(value, list):
+        return [option, ",".join(value)]
+    if setting.kind.many:
+        parts = (f"{key}={json.dumps(each, separators=(',', ':'))}" for key, each in value.items())
+        return [option, *parts]
+    if isinstance(value, dict):
+        return [option, json.dumps(value, separators=(",", ":"))]
+    return [option, str(value)]
