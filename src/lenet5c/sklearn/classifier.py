@@ -51,9 +51,9 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    recipe : str, optional
-        A configuration of `lenet5c.recipes`, which has the default of all that is None below. By
-        default 'small-color' for images in color or of more than 48 pixels a side, else 'default'.
+    recipe : str or None
+        A configuration of `lenet5c.recipes`, which has the default of all that is None below. None
+        for 'small-color' with images in color or of more than 48 pixels a side, else 'default'.
     epochs : int, optional
         Epochs of training.
     batch_size : int, optional
@@ -133,7 +133,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        recipe: str | None = None,
+        recipe: str | None = "default",
         *,
         epochs: int | None = None,
         batch_size: int | None = None,
