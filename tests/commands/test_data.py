@@ -349,7 +349,7 @@ def test_train_on_images_of_other_sizes(size, channels, options, command, tmp_pa
     assert "no test set: 3 of 24 images" in done.out
     trained = open_model(out / "model.safetensors")
     assert trained.class_names == ("dog cat", "ä", "猫") and trained.reading == "whole"
-    assert trained.image_shape == (channels, *(size if max(size) <= 128 else (32, 32)))
+    assert trained.image_shape == (channels, *(size if max(size) <= 128 else (128, 85)))
 
 
 def test_train_on_three_images_a_class_and_on_rare_classes(command, tmp_path):

@@ -70,7 +70,7 @@ def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
     assert quick(*GENERAL, "--epochs", 4, out="whole").returncode == 0
     whole = tmp_path / "whole"
     config = json.loads((whole / "config.json").read_text())
-    assert config["model"] == {"pooling": "avg", "dropout": 0.2, "batch_norm": True}
+    assert config["model"] == {"dropout": 0.2, "batch_norm": True}
     assert config["optimizer_settings"] == {"alpha": 0.9, "momentum": 0.5}
     assert (config["average"], config["keep"], config["patience"]) == (0.9, "best", 8)
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]

@@ -202,8 +202,8 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--epochs", "-3"], ["--epochs"]),
         (["--epochs", "two"], ["--epochs", "two"]),
         (["--batch-size", "0"], ["--batch-size"]),
-        (["--batch-size", "1801"], ["batch_size must be at most the 1800 images", "got 1801"]),
-        (["--batch-size", "99999999999999"], ["batch_size must be at most the 1800 images"]),
+        (["--batch-size", "1801"], ["--batch-size must be at most the 1800 images", "got 1801"]),
+        (["--batch-size", "99999999999999"], ["--batch-size must be at most the 1800 images"]),
         (["--lr", "0"], ["--lr"]),
         (["--lr", "nan"], ["--lr", "nan"]),
         (["--lr", "inf"], ["--lr"]),
@@ -235,7 +235,7 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--optimizer-settings", "betas=3"], ["betas must be", "got 3"]),
         (["--optimizer-settings", 'eps="x"'], ["eps"]),
         (["--schedule", "step", "--schedule-settings", "every=0"], ["every must be", "got 0"]),
-        (["--loss", "mse", "--label-smoothing", "0.1"], ["label_smoothing", "mse"]),
+        (["--loss", "mse", "--label-smoothing", "0.1"], ["--label-smoothing", "mse"]),
     ],
 )
 def test_bad_options(tmp_path, quick, arguments, words):
@@ -359,7 +359,7 @@ def test_a_part_of_the_training_images(tmp_path, quick):
     assert json.loads((tmp_path / "run/config.json").read_text())["train_size"] == 300
     assert_bad_use(
         quick("--train-size", 2001, out="b"),
-        "train_size must be at most the 2000 training images, got 2001",
+        "--train-size must be at most the 2000 training images, got 2001",
         "leave it out",
     )
 

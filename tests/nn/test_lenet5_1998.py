@@ -322,7 +322,11 @@ class TestErrors:
             (nn.Subsample2d(3), (2, 4, 4), r"3 channels .*Subsample2d, got \(2, 4, 4\)"),
             (nn.Subsample2d(3), (12,), r"Subsample2d, got \(12,\)"),
             (nn.Subsample2d(3, 5), (3, 4, 8), "kernel_size"),
-            (nn.RBF(), (83,), r"samples must have 84 features for RBF, got \(83,\).*Flatten"),
+            (
+                nn.RBF(),
+                (83,),
+                r"samples must have 84 features for RBF, got \(83,\); give it codes of 83",
+            ),
             (nn.RBF(), (84, 1, 1), "RBF, got .*Flatten"),
             (nn.Conv2d(2, 2, 3, connection_table=np.eye(2)), (3, 8, 8), "2 channels.*Conv2d"),
         ],

@@ -134,7 +134,7 @@ def test_other_records_are_refused_with_what_they_are(tmp_path, content, words):
 
 def forge(path, text, tensors=None):
     """Write a model file with this text of metadata, and a right digest."""
-    beginning = f'{{"format": "lenet5c model 2", "digest": "{"0" * 64}", '
+    beginning = f'{{"format": "lenet5c model 3", "digest": "{"0" * 64}", '
     path.write_bytes(_files.seal(save(tensors or {}, {"lenet5c": beginning + text}))[0])
 
 

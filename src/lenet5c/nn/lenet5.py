@@ -84,7 +84,7 @@ class LeNet5(Sequential):
     >>> list(nn.LeNet5(c5="conv", without_activation=["conv2"], dropout=0.5).layers)[3:]
     ['conv2', 'pool2', 'conv3', 'act3', 'flatten', 'dropout3', 'fc2', 'act4', 'dropout4', 'fc3']
     >>> nn.LeNet5(5, 3, (48, 64), channels=(16, 32, 64), units=(), kernel_size=(5, 3, 3)).num_params
-    31781
+    32037
     """
 
     options: ClassVar[dict[str, Option]]  # those of the constructor, by name

@@ -51,8 +51,8 @@ def draw_dropout_mask(shape: tuple[int, ...], p: float, seed: int, passes: int =
     --------
     >>> from lenet5c import reference
     >>> reference.draw_dropout_mask((2, 4), p=0.5, seed=0)
-    array([[0., 2., 2., 2.],
-           [0., 2., 2., 0.]])
+    array([[0., 0., 0., 0.],
+           [2., 0., 2., 0.]])
     """
     samples = np.arange(shape[0], dtype=np.uint64)
     elements = np.arange(prod(shape[1:]), dtype=np.uint32)

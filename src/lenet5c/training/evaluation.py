@@ -120,7 +120,7 @@ def evaluate(
     >>> print(result)
     99.65% (9965/10000)
     >>> result.worst(3)
-    array([3422, 9729, 2654])
+    array([9729, 3422, 5654])
     """
     if isinstance(model, TrainedModel):
         preparation = model.preparation
