@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lenet5c.datasets import Preparation, mnist
+from lenet5c.datasets import Preparation, mnist, resize
 from lenet5c.errors import UserError
 from lenet5c.nn import LeNet5
 from lenet5c.recognition import Reader, predict
@@ -83,6 +83,23 @@ def test_a_small_digit_in_a_large_picture(test_set, reader):
     assert reading.label == "2"
     top, left, bottom, right = reading.box
     assert 1500 <= top < bottom <= 1584 and 200 <= left < right <= 284
+
+
+@pytest.mark.parametrize(
+    ("page", "height"), [((1000, 1000), 60), ((3508, 2480), 100), ((3000, 4000), 80)], ids=str
+)
+def test_a_digit_anywhere_on_a_clean_page(test_set, reader, page, height):
+    """What a coarse look makes of the edge of a stroke is no ink of its own."""
+    rng = np.random.default_rng(height)
+    for k in range(6):
+        digit = test_set.images[k, 0]
+        rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
+        digit = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        width = max(1, round(digit.shape[1] * height / digit.shape[0]))
+        top, left = rng.integers(page[0] - height), rng.integers(page[1] - width)
+        picture = np.full(page, 255, np.uint8)
+        picture[top : top + height, left : left + width] -= resize(digit, (height, width))
+        assert reader(picture).label == str(test_set.labels[k])
 
 
 def test_probabilities_have_the_class_names(test_set, reader):

@@ -102,7 +102,7 @@ RECIPES = {
         batch_size=32,
         lr=5e-3,
         distortion=NAMED["pictures-noflip"]
-        | {"crop": 0.0, "erasing": 0.0, "rotation": 20.0, "hue": 180.0, "probability": 0.85},
+        | {"crop": 0.0, "erasing": 0.0, "rotation": 20.0, "hue": 180.0, "probability": 0.5},
         optimizer_settings={"betas": [0.9, 0.99]},
         schedule_settings={"warm_up": 0.15},
     ),
