@@ -8,6 +8,7 @@ from idx_files import write_idx_files
 
 from lenet5c.commands.cli import wait_briefly
 from lenet5c.datasets import mnist
+from lenet5c.nn.registry import TYPES
 
 pytest.register_assert_rewrite("functional_cases", "programs", "tile_layers")
 # Signals that are ignored, as under nohup or in the background of a shell without job control,
@@ -17,6 +18,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda number, frame: None)
 wait_briefly()  # tests share their machine with others; OpenMP is not loaded yet
+
+
+@pytest.fixture(autouse=True)
+def keep_registered_layers():
+    """Forget the classes of layers that a test registers, as those of examples do."""
+    before = dict(TYPES)
+    yield
+    TYPES.clear()
+    TYPES.update(before)
 
 
 @pytest.fixture

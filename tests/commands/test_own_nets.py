@@ -42,6 +42,10 @@ def file(tmp_path):
 OPTIONS = ["--recipe", "fast", "--train-size", "600", "--epochs", "2", "--no-report", "--quiet"]
 
 
+def layer(kind, **settings):
+    return {"type": kind, "settings": settings}
+
+
 def run(*words):
     return main([str(word) for word in words])
 
@@ -170,3 +174,33 @@ def test_a_tampered_configuration_is_an_error_of_one_line(tmp_path, file, idx_fi
     assert run("train", "--resume", "--out", folder) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "config.json must be the configuration of a run" in line
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        (
+            {"layers": [layer("Linear", in_features=9, out_features=2)], "input_shape": [1, 4, 4]},
+            "its net must take samples of (1, 4, 4)",
+        ),
+        ({"layers": [layer("Flatten")], "input_shape": [784]}, "(channels, height, width)"),
+        ({"layers": [layer("Flatten")], "input_shape": [1, 2, 2, 2]}, "(channels, height, width)"),
+        (
+            {"layers": [layer("Flatten") | {"name": "a\x1b[31m"}], "input_shape": [1, 4, 4]},
+            "can be shown",
+        ),
+    ],
+    ids=["layers that do not fit", "rows", "four axes", "a name that is an escape"],
+)
+def test_a_summary_of_a_net_that_does_not_fit_is_one_line(net, words, tmp_path, capsys):
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps({"type": "Sequential", "settings": net}))
+    assert run("summary", "--net", path) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("units", [("1000000", "1000000"), ("20000", "20000")])
+def test_a_summary_makes_no_net_that_could_not_be_trained(units, capsys):
+    assert run("summary", "--units", *units) == 2
+    assert "model must have at most 8,388,608 parameters" in capsys.readouterr().err

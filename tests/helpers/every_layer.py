@@ -71,6 +71,9 @@ LAYERS = {
         (nn.LeNet5(), (1, 32, 32)),
         (nn.LeNet5(3, 3, (18, 20), activation="tanh", dropout=0.5, batch_norm=True), (3, 18, 20)),
     ],
-    "SmallColor": [(nn.SmallColor(), (3, 64, 64)), (nn.SmallColor(4, 1, (32, 48)), (1, 32, 48))],
+    "SmallColor": [
+        (nn.SmallColor(input_size=32), (3, 32, 32)),
+        (nn.SmallColor(4, 1, (32, 48)), (1, 32, 48)),
+    ],
     "LeNet5_1998": [(nn.LeNet5_1998(), (1, 32, 32)), (nn.LeNet5_1998(4, 2, 16), (2, 16, 16))],
 }

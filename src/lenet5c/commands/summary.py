@@ -16,7 +16,9 @@ from lenet5c.errors import UserError
 from lenet5c.nn import NETS, Sequential
 from lenet5c.nn.registry import TYPES
 from lenet5c.nn.summary import COUNTS, layer_rows
+from lenet5c.nn.work import check_work
 from lenet5c.recipes import RECIPES, Recipe
+from lenet5c.recipes.build import make_net
 from lenet5c.recipes.net_settings import NET_SETTINGS
 from lenet5c.recipes.setting import NET, Setting, option
 from lenet5c.training import TrainedModel, open_model
@@ -103,10 +105,10 @@ def make_untrained(options: Namespace) -> Sequential:
                     "--net must be a description with an input_shape, and without options beside "
                     f"it, got {', '.join(of_data) or 'none'}"
                 )
+            check_work(model, model.input_shape)
             return model
-        kind = NETS[recipe.net]
         sized = {"input_size": recipe.usual_size} if "net" not in given else {}
-        return kind(**sized | of_data | recipe.model)
+        return make_net(recipe.net, sized | of_data | recipe.model)
     except (ValueError, TypeError) as error:
         raise UserError(error) from None
 

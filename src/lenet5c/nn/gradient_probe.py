@@ -19,8 +19,8 @@ Doubles = NDArray[np.float64]
 INPUT = "input"
 #: Standard deviations of rounding within which two numbers count as equal.
 SPREAD = 6
-#: A step at which differences are rounding alone, and how often it is taken to measure that.
-TINY, TRIES = 1e-6, 3
+#: Steps at which differences are rounding alone: of float32, too, if few are as small as the last.
+TINY = (1e-6, 1e-6, 1e-7, 1e-7)
 #: Bounds of the rounding of a loss, relative to its terms.
 LEAST, MOST = 1e-16, 1e-4
 #: Part of their size by which numbers may be off in float32, and the number of points so far off.
@@ -141,12 +141,12 @@ class Probe:
         """
         before = {name: array.copy() for name, array in self.arrays.items()}
         found = []
-        for _ in range(TRIES):
+        for tiny in TINY:
             ways = {name: self._direction(array) for name, array in before.items()}
             losses = []
             for k in range(7):
                 for name, array in self.arrays.items():
-                    array[...] = before[name] + k * TINY * ways[name]
+                    array[...] = before[name] + k * tiny * ways[name]
                 losses.append(self._loss())
             found.append(float(np.sqrt(np.mean(np.diff(losses, 4) ** 2) / 70)))
         for name, array in self.arrays.items():

@@ -46,9 +46,11 @@ def _name(layers: Sequence[Any]) -> dict[str, Layer]:
         raise ValueError("layers must be at least one, got none")
     names: set[str] = set()
     for name, _ in pairs:
-        if not isinstance(name, str) or not name or "." in name or name in names:
+        shown = isinstance(name, str) and name.isprintable()
+        if not shown or not name or "." in name or name in names:
             raise ValueError(
-                f"layer names must be different, not empty, and without a dot, got {name!r}"
+                "layer names must be different, of characters that can be shown, and without a "
+                f"dot, got {name!r}"
             )
         names.add(name)
     return dict(pairs)

@@ -99,6 +99,11 @@ def check_net(description: Any) -> Facts:
 @lru_cache(maxsize=8)
 def _check_net(text: str) -> Facts:
     model = _build(json.loads(text))
+    if model.input_shape is not None and len(model.input_shape) != 3:
+        raise ValueError(
+            f"net: input_shape must be (channels, height, width), that of an image, got "
+            f"{model.input_shape}; begin with a Flatten where the layers take rows"
+        )
     last = [layer for layer in model.flat_layers() if layer.params or layer.buffers][-1:]
     return Facts(model.input_shape, bool(last) and isinstance(last[0], RBF))
 
