@@ -1,4 +1,4 @@
-"""What `inspect` finds of equal images, against a search one by one, and what it keeps of each."""
+"""Equal images that `inspect` finds, against a search one by one, and what it keeps of each."""
 
 from itertools import combinations
 

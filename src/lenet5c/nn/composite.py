@@ -1,8 +1,9 @@
 """A layer that is made of others."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from lenet5c.nn.layer import Layer, ParameterStore
+from lenet5c.nn.layer import Layer, ParameterStore, Shape
 
 
 class Composite(Layer):
@@ -32,3 +33,23 @@ class Composite(Layer):
                 "layer"
             )
         return self._store
+
+
+class InOrder(Layer):
+    """A layer of named `layers` that feed one another."""
+
+    layers: dict[str, Layer]
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        for layer in self.layers.values():
+            input_shape = layer.output_shape(input_shape)
+        return input_shape
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        for name, layer in self.layers.items():
+            yield from layer.named_layers(f"{prefix}{name}.")
+
+    def all_layers(self) -> Iterator[Layer]:
+        yield self
+        for layer in self.layers.values():
+            yield from layer.all_layers()

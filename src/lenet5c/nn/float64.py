@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lenet5c import kernels, reference
 from lenet5c.nn.activation import GELU, Activation, LeakyReLU
 from lenet5c.nn.batch_norm import BatchNorm
+from lenet5c.nn.composite import InOrder
 from lenet5c.nn.convolution import Conv2d
 from lenet5c.nn.dropout import Dropout
 from lenet5c.nn.global_pooling import GlobalAvgPool2d, GlobalMaxPool2d
@@ -86,7 +87,7 @@ class Twin(Layer):
         return f"{self.layer!r} in float64"
 
 
-class Chain(Layer):
+class Chain(InOrder):
     """Layers in float64 that feed one another: a `Sequential`."""
 
     def __init__(self, layers: dict[str, Layer]) -> None:
@@ -118,20 +119,6 @@ class Chain(Layer):
                 )
             dy = np.asarray(dx)
         return dy
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        for layer in self.layers.values():
-            input_shape = layer.output_shape(input_shape)
-        return input_shape
-
-    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        for name, layer in self.layers.items():
-            yield from layer.named_layers(f"{prefix}{name}.")
-
-    def all_layers(self) -> Iterator[Layer]:
-        yield self
-        for layer in self.layers.values():
-            yield from layer.all_layers()
 
 
 class Branches(Layer):

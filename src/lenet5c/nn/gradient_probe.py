@@ -194,7 +194,7 @@ class Probe:
 
 
 class State:
-    """What a layer has beside parameters and other layers, to run it again as the first time.
+    """State of a layer beside parameters and other layers, to run it again as the first time.
 
     That is numbers and texts, such as counters, buffers, and generators of random numbers.
     """

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.arrays import unmasked
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.composite import Composite
+from lenet5c.nn.composite import Composite, InOrder
 from lenet5c.nn.curvatures import measure_curvatures
 from lenet5c.nn.inputs import check_finite, check_shape, check_sizes, explain_error, take_samples
 from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, as_floats
@@ -30,7 +30,7 @@ Labels = NDArray[np.integer[Any]] | Floats
 CHUNK = 256
 
 
-class Sequential(Composite):
+class Sequential(InOrder, Composite):
     """Layers that feed one another.
 
     All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`).
@@ -317,11 +317,6 @@ class Sequential(Composite):
         last = [layer for layer in self.flat_layers() if not isinstance(layer, Flatten)][-1:]
         return -outputs if last and isinstance(last[0], RBF) else outputs
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        for layer in self.layers.values():
-            input_shape = layer.output_shape(input_shape)
-        return input_shape
-
     def connections(self, input_shape: Shape) -> int:
         total = 0
         for layer in self.layers.values():
@@ -335,15 +330,6 @@ class Sequential(Composite):
             total += layer.multiply_adds(input_shape)
             input_shape = layer.output_shape(input_shape)
         return total
-
-    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        for name, layer in self.layers.items():
-            yield from layer.named_layers(f"{prefix}{name}.")
-
-    def all_layers(self) -> Iterator[Layer]:
-        yield self
-        for layer in self.layers.values():
-            yield from layer.all_layers()
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters and buffers by name, such as 'conv1.weight'."""
