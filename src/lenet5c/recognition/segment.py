@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.recognition.components import find_components, find_runs
+from lenet5c.recognition.components import find_components
 from lenet5c.recognition.digit import Box
 from lenet5c.recognition.filters import bound, grow
 
@@ -53,9 +53,9 @@ class Piece:
 def find_pieces(strength: NDArray[np.uint8]) -> list[Piece]:
     """Find the pieces of ink, of the strength (h, w), that may be digits each.
 
-    Components that belong together are joined; specks and the rules of the paper are left out.
+    Components that belong together are joined; specks are left out.
     """
-    parts = find_components(remove_rules(strength >= FIRM))
+    parts = find_components(strength >= FIRM)
     usual = _find_usual_height(parts.boxes, parts.area)
     if usual == 0:
         return []
@@ -142,36 +142,6 @@ def split_piece(
         if ways:
             best[end] = max(ways, key=lambda way: way[0])
     return best[last][1] if last in best else [piece]
-
-
-def remove_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Remove the lines of ruled or squared paper: thin, straight, and from side to side.
-
-    Where a stroke crosses a rule it stays, as it is thicker there than the rule.
-    """
-    for _ in range(2):
-        boxes = find_components(mask).boxes
-        for axis in (1, 0):
-            length = (boxes[:, 2 + axis] - boxes[:, axis]).max(initial=0)
-            if length > 0.7 * mask.shape[axis] and max(mask.shape) >= 100:
-                mask = _remove_horizontal(mask) if axis else _remove_horizontal(mask.T).T
-    return mask
-
-
-def _remove_horizontal(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    height, width = mask.shape
-    thin = max(2, round(max(mask.shape) / 120))
-    row, start, end = find_runs(mask)
-    long = end - start >= max(12, width // 16)
-    marks = np.zeros((height, width + 1), np.int32)
-    np.add.at(marks, (row[long], start[long]), 1)
-    np.add.at(marks, (row[long], end[long]), -1)
-    in_long = np.cumsum(marks[:, :-1], axis=1) > 0
-    # Of each pixel, the ink over and under it without a gap.
-    _, top, bottom = find_runs(mask.T)
-    thickness = np.zeros((width, height), np.int32)
-    thickness[mask.T] = np.repeat(bottom - top, bottom - top)
-    return mask & ~(in_long & (thin >= thickness.T))
 
 
 def _find_usual_height(boxes: NDArray[np.int64], area: NDArray[np.int64]) -> float:
