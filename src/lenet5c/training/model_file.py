@@ -116,7 +116,7 @@ class TrainedModel:
         RunError
             An output is not a finite number.
         """
-        outputs = compute_outputs(self.model, self.preparation, self._take(images))
+        outputs = compute_outputs(self.model, self.preparation, self.as_images(images))
         check_outputs(outputs)
         return self.model.logits(outputs)
 
@@ -133,7 +133,7 @@ class TrainedModel:
         """
         return self.logits(images).argmax(axis=1)
 
-    def _take(self, images: Any) -> NDArray[np.uint8]:
+    def as_images(self, images: Any) -> NDArray[np.uint8]:
         """Return images as uint8 (N, C, H, W), or raise an error with the shape that fits."""
         array = to_pixels(images)
         channels, height, width = self.image_shape
