@@ -12,7 +12,6 @@ from lenet5c.datasets.conversion import to_channels, to_image
 from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.datasets.resampling import fit_size
 from lenet5c.errors import UserError
-from lenet5c.nn import softmax
 from lenet5c.recognition.digit import WORKING_SIDE, BlankImageError, Box, Digit, prepare_digit
 from lenet5c.recognition.filters import reduce, reduce_to_gray
 from lenet5c.recognition.judge import measure, reject_answer, reject_ink
@@ -86,7 +85,7 @@ def read_digit(
         return Reading(rejected=str(error), steps={"picture": picture})
     image = framing.color(digit.image, channels)
     logits = trained.logits(image[np.newaxis])[0]
-    probabilities = softmax(logits.astype(np.float64))
+    probabilities = trained.softmax(logits.astype(np.float64))
     measured = measure(digit)
     rejected = (
         reject_ink(measured)
@@ -102,7 +101,7 @@ def read_digit(
 def read_whole(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
     """Read the class of a picture, resized: for models of other images than digits."""
     image = to_image(picture, trained.image_shape)
-    probabilities = softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
+    probabilities = trained.softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
     steps = {"picture": picture, "image": to_picture(image)}
     return replace(decide(probabilities, trained, (0, 0, *picture.shape[:2])), steps=steps)
 

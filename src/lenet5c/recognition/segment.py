@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from lenet5c.recognition.components import find_components, find_runs
 from lenet5c.recognition.filters import bound, grow, reduce
 from lenet5c.recognition.lattice import Lattice, Run
-from lenet5c.recognition.text_lines import group_lines, measure_slope
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, Ruler, find_pieces, measure_writing
+from lenet5c.recognition.text_lines import group_lines, measure_slope
 
 __all__ = ["Cell", "Piece", "Scorer", "find_pieces", "read_lines", "remove_rules"]
 

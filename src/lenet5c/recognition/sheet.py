@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from lenet5c.datasets.framing import MNIST
 from lenet5c.recognition.digit import BlankImageError, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
-from lenet5c.recognition.text_lines import find_spaces
 from lenet5c.recognition.pieces import LEAST
 from lenet5c.recognition.reading import Reading, decide, get_framing
 from lenet5c.recognition.segment import Cell, Piece, Scorer, read_lines
+from lenet5c.recognition.text_lines import find_spaces
 from lenet5c.training import TrainedModel
 
 #: Pixels on the longer side of a sheet of several digits; larger ones are reduced.
