@@ -20,7 +20,6 @@ from lenet5c.nn import (
     Linear,
     MaxPool2d,
     Subsample2d,
-    softmax,
 )
 from lenet5c.nn.activation import Activation
 from lenet5c.nn.batch_norm import BatchNorm
@@ -158,7 +157,7 @@ class Reader:
         fitted = self.trained.preparation.fit_images(np.ascontiguousarray(picture[None]))[0]
         seen = np.ascontiguousarray(transform.apply(fitted))
         maps = self._maps(seen[None])
-        return Answer(picture, seen, softmax(maps[-1][None])[0], maps)
+        return Answer(picture, seen, self.trained.softmax(maps[-1][None])[0], maps)
 
     def _maps(self, fitted: Image) -> list[Map]:
         """Return the values at the end of each stage; of the last one, the whole model's logits.
