@@ -83,7 +83,7 @@ def describe_page(
         "scale": float(scale),
         "offset": {"arrays": {"values": weights.add(offset)}},
         "negated": net.negated,
-        "temperature": 1.0,
+        "temperature": trained.temperature,
         "steps": [_describe_step(step, weights) for step in net.steps],
         "stages": _describe_stages(net),
         "examples": _describe_examples(trained, examples),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.centering import bound as bound
 from lenet5c.datasets.conversion import to_gray
 
 #: Factor by which ink must stand out more in a color than in brightness, for the color to be taken.
@@ -87,11 +88,3 @@ def estimate_noise(plane: NDArray[Any]) -> float:
         return 0.0
     mixed = plane[1:, 1:] + plane[:-1, :-1] - plane[1:, :-1] - plane[:-1, 1:]
     return float(np.median(np.abs(mixed))) / (2 * 0.6745)
-
-
-def bound(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """Return (top, left, bottom, right) of a mask, bottom and right one past it; None if empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return None
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -14,7 +14,6 @@ from lenet5c.datasets.conversion import to_channels, to_image
 from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.datasets.resampling import fit_size
 from lenet5c.errors import UserError
-from lenet5c.nn import softmax
 from lenet5c.recognition.digit import (
     WORKING_SIDE,
     BlankImageError,
@@ -99,7 +98,7 @@ def read_digit(
         return Reading(rejected=str(error), steps={"picture": picture})
     image = framing.color(digit.image, channels)
     logits = trained.logits(image[np.newaxis])[0]
-    probabilities = softmax(logits.astype(np.float64))
+    probabilities = trained.softmax(logits.astype(np.float64))
     measured = measure(digit)
     rejected = (
         reject_ink(measured)
@@ -124,7 +123,7 @@ def read_sheet(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
     def predict(pieces: list[Piece]) -> NDArray[np.floating]:
         formed = [form(piece.strength, framing, (height, width)) for piece in pieces]
         images = np.stack([framing.color(image, channels) for image in formed])
-        return softmax(trained.logits(images).astype(np.float64))
+        return trained.softmax(trained.logits(images).astype(np.float64))
 
     pieces = [part for piece in find_pieces(ink.strength) for part in split_piece(piece, predict)]
     lines = group_lines(pieces)
@@ -145,7 +144,7 @@ def read_sheet(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
 def read_whole(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
     """Read the class of a picture, resized: for models of other images than digits."""
     image = to_image(picture, trained.image_shape)
-    probabilities = softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
+    probabilities = trained.softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
     steps = {"picture": picture, "image": to_picture(image)}
     return replace(_decide(probabilities, trained, (0, 0, *picture.shape[:2])), steps=steps)
 

@@ -140,6 +140,15 @@ def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
         text = f"in the epoch of the weights; {interval}"
         cards.append(("accuracy on validation images", f"{100 * share:.2f} %", text))
     held_out = run.trainer.validation_set
+    if "calibration_count" in summary:
+        fitted = (
+            f"of the probabilities, fitted on the {summary['calibration_count']:,} validation "
+            f"images: NLL {summary['nll_after']:.4f}, {summary['nll_before']:.4f} at temperature 1"
+        )
+    else:
+        given = config.settings.temperature is not None
+        fitted = "of the probabilities, as set" if given else "not fitted: no images were held out"
+    cards.append(("temperature", f"{summary['temperature']:.4g}", fitted))
     cards += [
         (
             "training images",

@@ -1,6 +1,7 @@
 """The training loop, evaluation, model files, checkpoints, run folders and statistics."""
 
 from lenet5c.errors import NonFiniteError, RunError
+from lenet5c.training.calibration import calibrate
 from lenet5c.training.confusion import ClassScores, class_scores, confused_pairs, confusion_matrix
 from lenet5c.training.evaluation import Evaluation, evaluate
 from lenet5c.training.history import History
@@ -13,9 +14,11 @@ from lenet5c.training.statistics import (
     mean_interval,
     wilson_interval,
 )
+from lenet5c.training.temperature import Calibration, fit_temperature
 from lenet5c.training.trainer import Trainer
 
 __all__ = [
+    "Calibration",
     "ClassScores",
     "Evaluation",
     "History",
@@ -25,10 +28,12 @@ __all__ = [
     "RunError",
     "TrainedModel",
     "Trainer",
+    "calibrate",
     "class_scores",
     "confused_pairs",
     "confusion_matrix",
     "evaluate",
+    "fit_temperature",
     "match_dataset",
     "mcnemar",
     "mean_interval",

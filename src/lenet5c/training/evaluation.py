@@ -11,7 +11,7 @@ from lenet5c.datasets import Dataset, Preparation
 from lenet5c.datasets.mapped import take
 from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
-from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs
+from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs, scale_logits
 from lenet5c.training.notebook import show_evaluation
 
 #: Images whose loss is computed at a time.
@@ -27,9 +27,9 @@ class Evaluation:
     labels, predictions : ndarray of int, shape (N,)
         True and predicted class of each image.
     probabilities : ndarray of float32, shape (N, K)
-        The probability that the model gives to each class.
+        The probability that the model gives to each class, at its temperature.
     loss : float
-        Mean loss.
+        Mean loss, of the outputs as they are: the temperature has no effect on it.
     class_names : tuple of str
         Those of the data set.
     """
@@ -122,8 +122,9 @@ def evaluate(
     >>> result.worst(3)
     array([9729, 3422, 5654])
     """
+    temperature = 1.0
     if isinstance(model, TrainedModel):
-        preparation = model.preparation
+        preparation, temperature = model.preparation, model.temperature
         model = model.model
     if preparation is None:
         raise TypeError("preparation must be a Preparation for a model without one, got None")
@@ -144,7 +145,7 @@ def evaluate(
         if start == 0:
             probabilities = np.empty((count, logits.shape[1]), np.float32)
         predictions[block] = logits.argmax(axis=1)
-        softmax(logits, out=probabilities[block])
+        softmax(scale_logits(logits, temperature), out=probabilities[block])
         values = outputs if given else logits
         part = target[block], None if weight is None else weight[block]
         losses.append(loss.value(values, *part))
