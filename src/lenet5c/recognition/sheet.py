@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from lenet5c.datasets.framing import MNIST
 from lenet5c.recognition.digit import BlankImageError, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
+from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.pieces import LEAST
 from lenet5c.recognition.reading import Reading, decide, get_framing
 from lenet5c.recognition.segment import Cell, Piece, Scorer, read_lines
+from lenet5c.recognition.signs import open_signs, reads_digits
 from lenet5c.recognition.text_lines import find_spaces
 from lenet5c.training import TrainedModel
 
@@ -25,11 +27,11 @@ LEAST_DIGITS = 0.2
 
 
 def read_sheet(
-    picture: NDArray[np.uint8], trained: TrainedModel, signs: TrainedModel | None = None
+    picture: NDArray[np.uint8], trained: TrainedModel, reject: float = REJECT
 ) -> Reading:
     """Read all digits in a picture, line by line: a `Reading` with `digits` and `text`.
 
-    `signs` is the model of signs and of what is no character, for models of digits.
+    For models of digits, `open_signs` finds signs and what is no character.
     """
     factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
     try:
@@ -37,6 +39,7 @@ def read_sheet(
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
     steps = {"picture": picture, "ink": ink.strength}
+    signs = open_signs() if reads_digits(trained) else None
     lines = read_lines(ink.strength, make_scorer(trained, signs))
     count = len(trained.class_names)
     digits = tuple(
@@ -45,6 +48,7 @@ def read_sheet(
                 cell.probabilities[:count],
                 trained,
                 tuple(factor * n for n in cell.piece.box),
+                reject,
                 _reject(cell, line, count),
             )
             for cell in line
