@@ -1,4 +1,4 @@
-"""The model of parts of touching digits: whether a part is one digit, seen with the ink around it."""
+"""The model of parts of touching digits: is a part one digit, seen with the ink around it?"""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ SIDE, FILLED = 28, 5 / 7
 AROUND = 0.4
 #: Column of what is not one digit: half of one, or several.
 NOT_ONE = 10
+#: A part that is one digit with less than this probability is looked at no further.
+HOPELESS = 0.02
+#: Share of this model, beside the other one, in which digit a part is; and the exponent of the
+#: other's probability that it is one.
+SHARE, OTHERS = 0.5, 0.25
 
 
 @lru_cache(maxsize=1)
@@ -27,10 +32,27 @@ def open_parts() -> TrainedModel:
     return open_model(PARTS)
 
 
-def judge_parts(parts: Sequence[Piece], whole: Piece) -> NDArray[np.floating]:
-    """Return the probabilities that parts of a piece are each digit, and none, (n, 11)."""
-    images = np.stack([frame_part(part, whole) for part in parts])
+def judge_parts(parts: Sequence[tuple[Piece, Piece]]) -> NDArray[np.floating]:
+    """Return the probabilities of parts, each with the piece it is of: (n, 11).
+
+    Those of each digit, and last that of half a digit or several.
+    """
+    images = np.stack([frame_part(part, whole) for part, whole in parts])
     return open_parts().probabilities(images[:, np.newaxis])
+
+
+def mix(
+    score: NDArray[np.floating], judged: NDArray[np.floating], digits: Sequence[int]
+) -> NDArray[np.floating]:
+    """Return the score of a part, (K,), with what the model of parts says of it, (11,).
+
+    The first classes of the score are `digits`.
+    """
+    own, seen = score[: len(digits)], judged[list(digits)]
+    share = max(float(own.sum()), 1e-6)
+    both = np.maximum(own / share, 1e-6) ** (1 - SHARE) * np.maximum(seen, 1e-6) ** SHARE
+    one = (1 - float(judged[NOT_ONE])) * share**OTHERS
+    return np.append(both / both.sum() * one, score[len(digits) :])
 
 
 def frame_part(part: Piece, whole: Piece) -> NDArray[np.uint8]:
