@@ -1,6 +1,6 @@
 """Train the model of parts of touching digits, lenet5c/training/pretrained_data/parts.safetensors.
 
-    python tools/train_parts.py OUT.safetensors [--strings 8000] [--epochs 8] [--seed 0]
+    python tools/train_parts.py OUT.safetensors [--strings 1600] [--epochs 6] [--seed 0]
 
 Strings of one to four of MNIST's training digits are drawn that touch, overlap or are joined by a
 stroke. Each is cut as `predict --digits many` cuts it. A part whose ink is that of a digit, but for
@@ -34,7 +34,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", metavar="OUT", help="the model file that is written")
-    for name, value in (("strings", 8000), ("epochs", 8), ("seed", 0), ("workers", 2)):
+    for name, value in (("strings", 1600), ("epochs", 6), ("seed", 0), ("workers", 2)):
         parser.add_argument(f"--{name}", type=int, default=value, metavar="N")
     options = parser.parse_args()
     count = -(-options.strings // TASK)
