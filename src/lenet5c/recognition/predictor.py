@@ -8,7 +8,8 @@ from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.pictures import is_nested, measure_whites, read_picture
 from lenet5c.errors import UserError
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.reading import Reading, get_framing, read_digit, read_sheet, read_whole
+from lenet5c.recognition.reading import Reading, get_framing, read_digit, read_whole
+from lenet5c.recognition.sheet import read_sheet
 from lenet5c.training import TrainedModel, open_model
 
 DIGITS = ("one", "many")
