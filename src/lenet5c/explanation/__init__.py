@@ -6,6 +6,7 @@ them for users. This room stands below `report`, which draws them, and `recognit
 
 from lenet5c.explanation.cam import grad_cam
 from lenet5c.explanation.change import Change, smallest_change
+from lenet5c.explanation.explain import Explanation, explain
 from lenet5c.explanation.neighbors import Nearest, Neighbors, nearest
 from lenet5c.explanation.occlusion import occlusion
 from lenet5c.explanation.saliency import saliency
@@ -13,9 +14,11 @@ from lenet5c.explanation.slide import Slide, slide
 
 __all__ = [
     "Change",
+    "Explanation",
     "Nearest",
     "Neighbors",
     "Slide",
+    "explain",
     "grad_cam",
     "nearest",
     "occlusion",

@@ -80,7 +80,7 @@ def slide(trained: TrainedModel, image: ArrayLike, stride: int | None = None) ->
         raise ValueError(f"stride must be an int of at least 1, got {stride!r}")
     starts = np.arange(0, framed.shape[2] - window[2] + 1, stride)
     shared, rest = items[:count], items[count:]
-    shape = window
+    shape: Shape = window
     for _, layer in shared:
         shape = tuple(layer.output_shape(shape))
     preparation, scores = trained.preparation, None

@@ -6,9 +6,11 @@ All take a `TrainedModel` of any `Sequential`, with layers of one's own, and an 
 
 from lenet5c.explanation import (
     Change,
+    Explanation,
     Nearest,
     Neighbors,
     Slide,
+    explain,
     grad_cam,
     nearest,
     occlusion,
@@ -19,9 +21,11 @@ from lenet5c.explanation import (
 
 __all__ = [
     "Change",
+    "Explanation",
     "Nearest",
     "Neighbors",
     "Slide",
+    "explain",
     "grad_cam",
     "nearest",
     "occlusion",
