@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from lenet5c.recognition.digit import BlankImageError, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.pieces import LEAST
-from lenet5c.recognition.reading import Reading, decide, get_framing
+from lenet5c.recognition.reading import Reading, decide, get_framing, to_picture
 from lenet5c.recognition.segment import Cell, Piece, Scorer, read_lines
 from lenet5c.recognition.signs import open_signs, reads_digits
 from lenet5c.recognition.text_lines import find_spaces
@@ -44,12 +45,15 @@ def read_sheet(
     count = len(trained.class_names)
     digits = tuple(
         tuple(
-            decide(
-                cell.probabilities[:count],
-                trained,
-                tuple(factor * n for n in cell.piece.box),
-                reject,
-                _reject(cell, line, count),
+            replace(
+                decide(
+                    cell.probabilities[:count],
+                    trained,
+                    tuple(factor * n for n in cell.piece.box),
+                    reject,
+                    _reject(cell, line, count),
+                ),
+                steps={"image": _show(cell.piece, trained)},
             )
             for cell in line
         )
@@ -85,6 +89,12 @@ def make_scorer(trained: TrainedModel, signs: TrainedModel | None = None) -> Sco
         return np.column_stack([classes * digit[:, np.newaxis], sign])
 
     return score
+
+
+def _show(piece: Piece, trained: TrainedModel) -> NDArray[np.uint8]:
+    """Return what the net sees of a piece as a picture."""
+    framing, (channels, height, width) = get_framing(trained), trained.image_shape
+    return to_picture(framing.color(form(piece.strength, framing, (height, width)), channels))
 
 
 def _reject(cell: Cell, line: Sequence[Cell], count: int) -> str | None:
