@@ -4,7 +4,7 @@ All take a `TrainedModel` of any `Sequential`, with layers of one's own, and an 
 `TrainedModel.logits` takes it, and return NumPy arrays. `lenet5c.report.pictures.why` draws them.
 """
 
-from lenet5c.explanation import (
+from lenet5c.training.explanation import (
     Change,
     Explanation,
     Nearest,

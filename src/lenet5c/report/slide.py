@@ -7,11 +7,11 @@ from numpy.typing import ArrayLike
 
 from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.resampling import resize
-from lenet5c.explanation import Slide
 from lenet5c.report.matrix import rgb
 from lenet5c.report.mosaic import DPI, Floats, canvas, place, to_colors, write
 from lenet5c.report.names import drawable, text_width
 from lenet5c.training import TrainedModel
+from lenet5c.training.explanation import Slide
 from lenet5c.training.plot_style import BLUE, GREY, INK, PALE, styled
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from lenet5c._text import shorten
 from lenet5c.datasets import Dataset, resize
-from lenet5c.explanation import Explanation, Neighbors, explain
 from lenet5c.report.matrix import rgb
 from lenet5c.report.mosaic import (
     Floats,
@@ -22,6 +21,7 @@ from lenet5c.report.mosaic import (
 )
 from lenet5c.report.names import drawable
 from lenet5c.training import Evaluation, TrainedModel
+from lenet5c.training.explanation import Explanation, Neighbors, explain
 from lenet5c.training.plot_style import GREY, INK, ORANGE, PALE, styled
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lenet5c.explanation.cam import grad_cam, has_cam
-from lenet5c.explanation.change import STEPS, Change, smallest_change
-from lenet5c.explanation.neighbors import Nearest, Neighbors
-from lenet5c.explanation.occlusion import occlusion
-from lenet5c.explanation.pixels import Label, find_label, take_image
-from lenet5c.explanation.saliency import saliency
-from lenet5c.training import TrainedModel
+from lenet5c.training.explanation.cam import grad_cam, has_cam
+from lenet5c.training.explanation.change import STEPS, Change, smallest_change
+from lenet5c.training.explanation.neighbors import Nearest, Neighbors
+from lenet5c.training.explanation.occlusion import occlusion
+from lenet5c.training.explanation.pixels import Label, find_label, take_image
+from lenet5c.training.explanation.saliency import saliency
+from lenet5c.training.model_file import TrainedModel
 
 #: Noisy images whose gradients are averaged.
 SMOOTH = 32

@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lenet5c.explanation.layers import (
+from lenet5c.nn import Conv2d, Residual
+from lenet5c.nn.layer import Layer, Shape
+from lenet5c.training.explanation.layers import (
     Items,
     Place,
     find_places,
@@ -11,10 +13,8 @@ from lenet5c.explanation.layers import (
     list_layers,
     open_layer,
 )
-from lenet5c.explanation.pixels import Label, find_label, one_hot, take_image
-from lenet5c.nn import Conv2d, Residual
-from lenet5c.nn.layer import Layer, Shape
-from lenet5c.training import TrainedModel
+from lenet5c.training.explanation.pixels import Label, find_label, one_hot, take_image
+from lenet5c.training.model_file import TrainedModel
 
 
 def grad_cam(

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets.preparation import Preparation
 from lenet5c.datasets.resampling import resize_matrix
-from lenet5c.training import TrainedModel
+from lenet5c.training.model_file import TrainedModel
 
 Floats = NDArray[np.floating]
 Label = int | str | None
