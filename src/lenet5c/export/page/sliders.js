@@ -1,9 +1,10 @@
 // The sliders, and their sweep.
 
-import { find, make } from "/dom.js";
+import { find, make } from "./dom.js";
+import { RANGES } from "./transform.js";
 
 const signed = (value) => `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value)}`;
-const percent = (value) => `${Math.round(100 * value)} %`;
+const share = (value) => `${Math.round(100 * value)} %`;
 
 // Title, step and text of each slider.
 const ROWS = {
@@ -11,8 +12,8 @@ const ROWS = {
   shift_x: ["Shift right", 0.5, (value) => `${signed(value)} px`],
   shift_y: ["Shift down", 0.5, (value) => `${signed(value)} px`],
   rotation: ["Rotation", 1, (value) => `${signed(value)}°`],
-  scale: ["Size", 0.01, percent],
-  noise: ["Noise", 0.01, percent],
+  scale: ["Size", 0.01, share],
+  noise: ["Noise", 0.01, share],
 };
 // The sweep: how far to either side, and how many seconds a turn takes.
 const SWEEP = { shift_x: [4, 5.3], shift_y: [3, 7.1], rotation: [25, 11], scale: [0.22, 8.3] };
@@ -21,11 +22,10 @@ export class Sliders {
   #inputs = {};
   #frame = null;
 
-  // `ranges` has the lowest, the highest and the default value of each.
-  constructor(ranges, changed) {
+  constructor(changed) {
     Object.assign(this, { changed });
-    this.defaults = Object.fromEntries(Object.entries(ranges).map(([name, range]) => [name, range[2]]));
-    for (const name of Object.keys(ROWS)) this.#addRow(name, ...ranges[name]);
+    this.defaults = Object.fromEntries(Object.entries(RANGES).map(([name, range]) => [name, range[2]]));
+    for (const name of Object.keys(ROWS)) this.#addRow(name, ...RANGES[name]);
     find("#animate").addEventListener("click", () => this.toggleSweep());
     find("#reset").addEventListener("click", () => this.reset());
   }

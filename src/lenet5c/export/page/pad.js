@@ -1,5 +1,8 @@
 // The drawing area: strokes as vectors, by pointer or by keys.
 
+import { make } from "./dom.js";
+import { USUAL_WIDTH } from "./drawing.js";
+
 const STEP = 1 / 28, SMALL_STEP = 1 / 112, LEAST = 1 / 250;
 const ARROWS = {
   ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
@@ -12,7 +15,7 @@ export class Pad {
   strokes = []; // a list for each: x, y and thickness, again and again
   fresh = false; // the next stroke begins a new drawing
   #picture = null;
-  #width = 2.4;
+  #width = USUAL_WIDTH;
   #pointer = null;
   #cursor = { x: 0.5, y: 0.25, down: false, shown: false, held: new Set() };
 
@@ -49,7 +52,7 @@ export class Pad {
     this.changed(time);
   }
 
-  // Shows an image of the data instead of strokes: {bytes, channels, height, width}.
+  // Shows an image of the data instead of strokes: {image, shape, form}.
   show(picture) {
     this.#replace([], picture);
   }
@@ -134,15 +137,17 @@ export class Pad {
   }
 
   #paintPicture() {
-    const { bytes, channels, height, width } = this.#picture, plane = height * width;
-    const image = new ImageData(width, height), ink = this.ink.match(/[\d.]+/g).slice(0, 3);
+    const { image, shape: [channels, height, width], form } = this.#picture, plane = height * width;
+    const pixels = new ImageData(width, height), ink = this.ink.match(/[\d.]+/g).slice(0, 3);
+    const [paper, full] = [form.paper[0], form.ink[0]];
     for (let i = 0; i < plane; i++) {
       // Gray is ink on the paper; colors are as they are.
-      const color = channels === 3 ? [bytes[i], bytes[plane + i], bytes[2 * plane + i], 255] : [...ink, bytes[i]];
-      image.data.set(color, 4 * i);
+      const color = channels === 3 ? [image[i], image[plane + i], image[2 * plane + i], 255]
+        : [...ink, (255 * (image[i] - paper)) / (full - paper)];
+      pixels.data.set(color, 4 * i);
     }
-    const small = new OffscreenCanvas(width, height);
-    small.getContext("2d").putImageData(image, 0, 0);
+    const small = make("canvas", { width, height });
+    small.getContext("2d").putImageData(pixels, 0, 0);
     this.context.imageSmoothingEnabled = false;
     this.context.drawImage(small, 0, 0, this.canvas.width, this.canvas.height);
   }

@@ -1,0 +1,58 @@
+// From a drawing to an answer: the image of the data, the net's input, probabilities, and the values of every layer.
+
+import { GRID, render, SIDE, USUAL_WIDTH } from "./drawing.js";
+import { color, frame, MNIST } from "./ink.js";
+import { measure, rejectAnswer, rejectInk } from "./judge.js";
+import { resize } from "./resampling.js";
+import { applyTransform, thicken } from "./transform.js";
+
+const DOT = 1.5; // a drawing no longer than so many widths of the pen is a dot, and no digit
+
+export class Reader {
+  constructor(net) {
+    this.net = net;
+    this.inverted = false; // dark ink on light paper, where the data does not say which
+  }
+
+  // The form of the images, with the levels of paper and ink.
+  get form() {
+    const form = this.net.model.framing ?? MNIST;
+    return this.inverted ? { ...form, paper: form.ink, ink: form.paper } : form;
+  }
+
+  // Levels of the paper, one for each channel.
+  get paper() {
+    const { paper } = this.form, [channels] = this.net.model.image;
+    return Array.from({ length: channels }, (_, c) => paper[paper.length === channels ? c : 0]);
+  }
+
+  // Returns strokes as an image (C, h, w) of the model's data, where it lies on the drawing, and why it is rejected as a
+  // digit, if it is: {image, scale, corner, rejected}; null for no digit.
+  prepare(strokes, width = USUAL_WIDTH) {
+    const ink = render(strokes, width), [channels, ...size] = this.net.model.image;
+    if (!ink.values.some((value) => value > 0)) return null;
+    if (this.net.model.reading === "whole") {
+      const scale = size.map((length) => SIDE / length);
+      return { image: color(resize(ink, ...size), this.form, channels), scale, corner: [0, 0], rejected: null };
+    }
+    // A width that was chosen is left as it is.
+    const framed = frame(ink, this.form, size, { normal: width === USUAL_WIDTH, least: ((DOT * width) / GRID) * SIDE });
+    return framed && { ...framed, image: color(framed.image, this.form, channels), rejected: rejectInk(measure(ink)) };
+  }
+
+  // Returns an image of the data as if written with another pen, where that has a meaning.
+  rewrite(image, width) {
+    if (this.net.model.reading === "whole") return image;
+    const invert = (values) => values.map((value) => 255 - value), dark = this.form.ink[0] < this.form.paper[0];
+    const written = thicken(dark ? invert(image) : image, this.net.model.image, width);
+    return dark ? invert(written) : written;
+  }
+
+  // Returns the answer to an image of the data that is seen through a transform.
+  answer(image, transform) {
+    const { net } = this, fitted = net.fit(applyTransform(image, net.model.image, transform, this.paper));
+    const logits = net.forward(fitted), probabilities = net.probabilities(logits);
+    const best = probabilities.indexOf(Math.max(...probabilities));
+    return { image, fitted, logits, probabilities, best, maps: net.maps(), rejected: rejectAnswer(probabilities[best]) };
+  }
+}

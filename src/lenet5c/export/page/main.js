@@ -1,0 +1,5 @@
+// A page alone, without a server.
+
+import { Page } from "./page.js";
+
+window.lenet5c = new Page();
