@@ -53,10 +53,11 @@ const WORK = {
   transform: ({ image, shape, transform, paper, width }) => ({
     image: textOf(width ? thicken(bytesOf(image), shape, width) : applyTransform(bytesOf(image), shape, transform, paper)),
   }),
-  why({ model, image, label, paper }) {
-    const net = new Net(model), fitted = net.fit(bytesOf(image)), logits = net.forward(fitted);
-    const gradient = saliency(net, label), steps = occlusion(net, fitted, label, paper, () => false);
-    return { logits: [...logits], gradient: [...gradient], occlusion: [...steps.next().value] };
+  why({ model, image, label }) {
+    const reader = new Reader(new Net(model)), { net } = reader, own = bytesOf(image);
+    net.logits(own);
+    const gradient = saliency(net, label), steps = occlusion(net, own, label, reader.groundOf(own), () => false);
+    return { gradient: [...gradient], occlusion: [...steps.next().value] };
   },
   // The slope of a logit along a direction, by the gradient and by differences: in float64, for which the arrays of the layers
   // are made anew.

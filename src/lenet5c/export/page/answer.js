@@ -3,7 +3,7 @@
 import { GRID, render, SIDE, USUAL_WIDTH } from "./drawing.js";
 import { color, frame, MNIST } from "./ink.js";
 import { measure, rejectAnswer, rejectInk } from "./judge.js";
-import { resize } from "./resampling.js";
+import { resize, roundEven } from "./resampling.js";
 import { applyTransform, thicken } from "./transform.js";
 
 const DOT = 1.5; // a drawing no longer than so many widths of the pen is a dot, and no digit
@@ -24,6 +24,16 @@ export class Reader {
   get paper() {
     const { paper } = this.form, [channels] = this.net.model.image;
     return Array.from({ length: channels }, (_, c) => paper[paper.length === channels ? c : 0]);
+  }
+
+  // Levels of what is no ink in an image, one for each channel: the paper, or the mean where there is none.
+  groundOf(image) {
+    const { framing, reading, image: [channels, h, w] } = this.net.model;
+    if (framing && reading === "ink") return this.paper;
+    return Array.from({ length: channels }, (_, c) => {
+      const part = image.subarray(c * h * w, (c + 1) * h * w);
+      return roundEven(part.reduce((sum, value) => sum + value, 0) / part.length);
+    });
   }
 
   // Returns strokes as an image (C, h, w) of the model's data, where it lies on the drawing, and why it is rejected as a
@@ -50,9 +60,9 @@ export class Reader {
 
   // Returns the answer to an image of the data that is seen through a transform.
   answer(image, transform) {
-    const { net } = this, fitted = net.fit(applyTransform(image, net.model.image, transform, this.paper));
+    const { net } = this, seen = applyTransform(image, net.model.image, transform, this.paper), fitted = net.fit(seen);
     const logits = net.forward(fitted), probabilities = net.probabilities(logits);
     const best = probabilities.indexOf(Math.max(...probabilities));
-    return { image, fitted, logits, probabilities, best, maps: net.maps(), rejected: rejectAnswer(probabilities[best]) };
+    return { seen, fitted, logits, probabilities, best, maps: net.maps(), rejected: rejectAnswer(probabilities[best]) };
   }
 }

@@ -34,7 +34,7 @@ export class Page {
     this.#setTheme(recall("theme"));
     find("#model").textContent = `${model.name}: ${model.parameters.toLocaleString("en")} parameters`;
     this.view = new View(model);
-    this.why = new WhyView(this.net, () => this.ask());
+    this.why = new WhyView(this.reader, () => this.ask());
     this.pad = new Pad(find("#pad"), (time) => this.#drawn(time), (text) => this.say(text));
     this.sliders = new Sliders((time) => {
       this.pad.setWidth(this.sliders.values.width);
@@ -94,7 +94,7 @@ export class Page {
       answer.rejected = placed.rejected ?? answer.rejected;
       if (this.#image) this.pad.show({ image: placed.image, shape: this.net.model.image, form: this.reader.form });
       this.view.paint(answer, this.#image?.label);
-      this.why.update(answer, this.#image ? null : placed, transform, this.reader.paper);
+      this.why.update(answer, this.#image ? null : placed, transform);
     }
     this.answers++;
     // Of the messages after a frame, the first comes when it has been painted.
