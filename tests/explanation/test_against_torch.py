@@ -1,4 +1,4 @@
-"""Saliency, Grad-CAM and the boundary of smallest changes by PyTorch's autograd on exported nets."""
+"""Saliency and Grad-CAM are what PyTorch's autograd gives on exported nets."""
 
 import importlib.util
 from functools import partial
@@ -16,7 +16,7 @@ VARIANTS = variants()
 
 @pytest.fixture
 def in_torch(tmp_path, torch):
-    """Returns the exported net of a model, and its preparation for levels that are no integers."""
+    """Return a function that loads the exported net of a model, with its preparation."""
 
     def load(trained):
         (tmp_path / "net.safetensors").write_bytes(to_torch(trained))

@@ -26,7 +26,7 @@ def test_as_brute_force(mnist_slice):
     assert neighbors.features.shape == (2000, 84)
     for image in test.images[:5]:
         found = neighbors.find(image, 7)
-        query = Neighbors(trained, Dataset(image[None], [0], 2)).features[0]
+        query = Neighbors(trained, Dataset(image[None], np.zeros(1, int), 2)).features[0]
         order, distances = brute(neighbors, query, 7)
         np.testing.assert_array_equal(found.indices, order)
         np.testing.assert_allclose(found.distances, distances, rtol=1e-12)

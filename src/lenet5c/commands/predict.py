@@ -8,8 +8,8 @@ import glob
 import json
 import os
 import sys
-from argparse import ArgumentParser, Namespace
-from contextlib import nullcontext
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from lenet5c.datasets.pictures import PictureError, find_pictures, measure_white
 from lenet5c.datasets.source import open_records, source_name
 from lenet5c.errors import UserError
 from lenet5c.recognition.explain import draw_reading, save_picture
+from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.predictor import DIGITS, Reader
 from lenet5c.recognition.reading import Reading
 from lenet5c.report.predictions import WRITERS, choose_form, read_form, write_predictions
@@ -87,6 +88,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="ink: find the strokes and bring them to the form of the training images; whole: take "
         "the picture as it is (default: as the model was trained)",
     )
+    text = (
+        "reject what is a digit, and the predicted one, with a probability below F: 0 nothing, "
+        f"0.9 all but clear digits (default: {REJECT:g})"
+    )
+    add("--reject", type=share, default=REJECT, metavar="F", help=text)
     text = "show the N most probable classes (default: 3)"
     add("--top", type=whole(1), default=3, metavar="N", help=text)
     add("--json", action="store_true", help="print one JSON object a line for each picture")
@@ -106,6 +112,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--probabilities", action="store_true", help=text)
     add_read_options(group)
     add_threads(group)
+
+
+def share(text: str) -> float:
+    """Return an argument from 0 to less than 1."""
+    with suppress(ValueError):
+        if 0 <= (value := float(text)) < 1:
+            return value
+    raise ArgumentTypeError(f"must be at least 0 and less than 1, got {text}")
 
 
 def run(options: Namespace) -> int:
@@ -212,7 +226,9 @@ def predict_pictures(options: Namespace) -> int:
             f"--explain must be a folder or a name that ends in .png, got {explain}, which is a "
             "file; name another one"
         )
-    reader = Reader(options.model, digits=options.digits, reading=options.reading)
+    reader = Reader(
+        options.model, digits=options.digits, reading=options.reading, reject=options.reject
+    )
     reader.white = measure_whites(name for name in names if name != STREAM) | reader.white
     width = min(40, max(len(printable(name)) for name in names))
     taken: set[str] = set()
@@ -326,6 +342,7 @@ def list_facts(reading: Reading) -> dict[str, Any]:
     return {
         "label": reading.label,
         "probability": reading.probability,
+        "confidence": reading.confidence,
         "probabilities": reading.probabilities,
         "rejected": reading.rejected is not None,
         "reason": reading.rejected,

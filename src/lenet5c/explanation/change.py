@@ -16,8 +16,11 @@ MOST_TARGETS = 9
 FACTORS = np.concatenate([np.linspace(0.9, 1.5, 61), np.geomspace(1.55, 6, 24)])
 # Of the walk, as its paper has them: overshoot, most weight of the image, step back.
 OVERSHOOT, MOST_PULL, BACK = 1.05, 0.1, 0.9
+#: Steps without the class after which the walk is drawn to the image no more.
+PATIENCE = 4
+#: Gray levels by which the walk aims beyond the boundary, so that rounding does not undo it.
+BEYOND = 0.5
 WHITE = 255.0
-TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +95,8 @@ def smallest_change(
     Each step takes the difference of two logits as linear, as DeepFool does (Moosavi-Dezfooli et
     al., 2016), with the nearest point of the box of gray levels on the plane where it is 0; the
     walk along the boundary, towards the image, is that of Croce and Hein (2020), Minimally
-    distorted adversarial examples with a fast adaptive boundary attack. All classes walk as one
-    batch.
+    distorted adversarial examples with a fast adaptive boundary attack, which here begins once the
+    class was reached. All classes walk as one batch.
 
     Reference: `lenet5c.reference.boundary_step`.
 
@@ -154,7 +157,7 @@ class _Walk:
         """Return the nearest point found of each class, of those that were reached."""
         count = len(self.targets)
         x = np.repeat(start[np.newaxis], count, axis=0)
-        best, least = x.copy(), np.full(count, np.inf)
+        best, least, since = x.copy(), np.full(count, np.inf), np.zeros(count)
         for _ in range(steps):
             margin, slope = self.measure(x)
             turned = margin > 0
@@ -165,12 +168,17 @@ class _Walk:
             back = np.where(turned, BACK, 1.0)[:, np.newaxis]
             moved = start + back * (x - start)
             margin = margin + ((moved - x) * slope).sum(axis=1)
+            margin -= BEYOND * np.sqrt(np.square(slope).sum(axis=1))
             x = moved
             to_plane = boundary_step(slope, margin, x)
             origin = margin + ((start - x) * slope).sum(axis=1)
             from_start = boundary_step(slope, origin, np.broadcast_to(start, x.shape))
             near, far = (np.sqrt(np.square(d).sum(axis=1)) for d in (to_plane, from_start))
-            pull = np.minimum(near / np.maximum(near + far, 1e-12), MOST_PULL)[:, np.newaxis]
+            # Towards the image only where the class was reached lately: many are not by a straight
+            # line, and some have other classes all around.
+            since = np.where(turned, 0, since + 1)
+            pull = np.minimum(near / np.maximum(near + far, 1e-12), MOST_PULL)
+            pull = np.where(np.isfinite(least) & (since < PATIENCE), pull, 0)[:, np.newaxis]
             x = (1 - pull) * (x + OVERSHOOT * to_plane) + pull * (start + OVERSHOOT * from_start)
             x = np.clip(x, 0, WHITE)
         return list(best[np.isfinite(least)])
@@ -228,7 +236,7 @@ def boundary_step(
         given = t * rate + np.where(moving, 0, most).sum(axis=1)
         lack, before = wanted - given, t
         stuck |= (rate <= 0) & (lack > 0)
-        t = t + np.where(rate > 0, lack / np.maximum(rate, TINY), 0)
+        t = t + np.divide(lack, rate, out=np.zeros(len(x)), where=rate > 0)
         if (t <= before * (1 + 1e-12)).all():
             break
     step = np.minimum(size * t[:, np.newaxis], room)

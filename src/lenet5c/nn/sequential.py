@@ -130,13 +130,12 @@ class Sequential(InOrder, Composite):
     def input_gradient(self, x: Floats, dy: Floats) -> Floats:
         if type(self).forward is not Sequential.forward:
             return super().input_gradient(x, dy)
-        x, inputs = as_floats(x, type(self).__name__), []
-        for segment in self.segments:
-            inputs.append(x)
-            chain = isinstance(segment, TileChain)
+        inputs = [as_floats(x, type(self).__name__)]
+        for segment in self.segments[:-1]:
+            x, chain = inputs[-1], isinstance(segment, TileChain)
             y = segment.run(rows(x), x.shape[1:]) if chain else segment.forward(x)
-            x = np.asarray(y, np.float32)
-        for segment, x in zip(reversed(self.segments), reversed(inputs), strict=True):
+            inputs.append(np.asarray(y, np.float32))
+        for segment, x in zip(reversed(self.segments), reversed(inputs), strict=False):
             dy = segment.input_gradient(x, dy)
         return dy
 

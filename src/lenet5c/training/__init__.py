@@ -7,9 +7,13 @@ from lenet5c.training.evaluation import Evaluation, evaluate
 from lenet5c.training.history import History
 from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import TrainedModel, open_model, save_model
+from lenet5c.training.ranking import Rejections, Roc, reject_by_confidence, roc_areas, roc_curve
+from lenet5c.training.reliability import Reliability, measure_reliability
+from lenet5c.training.robustness import Corrupted, Robustness, measure_robustness
 from lenet5c.training.statistics import (
     McNemar,
     MeanInterval,
+    holm,
     mcnemar,
     mean_interval,
     wilson_interval,
@@ -20,11 +24,16 @@ from lenet5c.training.trainer import Trainer
 __all__ = [
     "Calibration",
     "ClassScores",
+    "Corrupted",
     "Evaluation",
     "History",
     "McNemar",
     "MeanInterval",
     "NonFiniteError",
+    "Rejections",
+    "Reliability",
+    "Robustness",
+    "Roc",
     "RunError",
     "TrainedModel",
     "Trainer",
@@ -34,10 +43,16 @@ __all__ = [
     "confusion_matrix",
     "evaluate",
     "fit_temperature",
+    "holm",
     "match_dataset",
     "mcnemar",
     "mean_interval",
+    "measure_reliability",
+    "measure_robustness",
     "open_model",
+    "reject_by_confidence",
+    "roc_areas",
+    "roc_curve",
     "save_model",
     "wilson_interval",
 ]

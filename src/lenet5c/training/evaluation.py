@@ -13,6 +13,14 @@ from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
 from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs, scale_logits
 from lenet5c.training.notebook import show_evaluation
+from lenet5c.training.ranking import Rejections, reject_by_confidence, roc_areas
+from lenet5c.training.reliability import (
+    BINS,
+    Reliability,
+    brier_score,
+    measure_reliability,
+    negative_log_likelihood,
+)
 
 #: Images whose loss is computed at a time.
 BLOCK = 1 << 16
@@ -59,6 +67,41 @@ class Evaluation:
     def confidences(self) -> NDArray[np.float32]:
         """Probability of each prediction, shape (N,)."""
         return self.probabilities[np.arange(self.count), self.predictions]
+
+    @cached_property
+    def nll(self) -> float:
+        """Mean negative log-likelihood of the true labels, by `probabilities`."""
+        return negative_log_likelihood(self.probabilities, self.labels)
+
+    @cached_property
+    def brier(self) -> float:
+        """Brier score, summed over the classes: 0 to 2."""
+        return brier_score(self.probabilities, self.labels)
+
+    def reliability(self, bins: int = BINS, equal: str = "width") -> Reliability:
+        """Return confidence and accuracy in bins, as `measure_reliability` does."""
+        return measure_reliability(self.confidences, self.labels == self.predictions, bins, equal)
+
+    @cached_property
+    def ece(self) -> float:
+        """Expected calibration error, in 15 bins of equal width."""
+        return self.reliability().ece
+
+    @cached_property
+    def rejections(self) -> Rejections:
+        """Errors against rejections, by `confidences`."""
+        return reject_by_confidence(self.confidences, self.labels == self.predictions)
+
+    @cached_property
+    def areas(self) -> NDArray[np.float64]:
+        """Area under the ROC curve of each class against the others (K,), NaN if undefined."""
+        return roc_areas(self.probabilities, self.labels)
+
+    @property
+    def auc(self) -> float:
+        """Mean of `areas` over the classes for which it is defined; NaN if there is none."""
+        defined = self.areas[~np.isnan(self.areas)]
+        return float(defined.mean()) if len(defined) else float("nan")
 
     @cached_property
     def matrix(self) -> NDArray[np.int64]:

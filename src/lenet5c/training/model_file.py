@@ -29,8 +29,10 @@ from lenet5c.training.temperature import check_temperature
 
 MEAN_IMAGE = "preparation.mean_image"
 LONGEST_NAME = 255  # characters of the name of a class
-BEST = "best"
+BEST, SIGNS = "best", "signs"
 BEST_FOLDER = Path(__file__).parent / "pretrained_data"
+#: The models that come with the package, by name.
+SHIPPED = {BEST: BEST_FOLDER / MODEL_NAME, SIGNS: BEST_FOLDER / "signs.safetensors"}
 
 
 @dataclass(eq=False)
@@ -199,7 +201,8 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
         A model file, or the folder of a finished run, whose summary must be of the model there;
         ``'best'``, or nothing, is the model of MNIST's digits that comes with the package (`./best`
         a file or folder of that name): that of ``lenet5c train --recipe best --seed 0``, 99.65 % of
-        the test images.
+        the test images. ``'signs'`` is its model of digits, signs of written sums and other ink,
+        that of ``lenet5c train --recipe signs --data signs --seed 0``.
 
     Returns
     -------
@@ -219,19 +222,19 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
     (array([7, 2, 1]), array([7, 2, 1], dtype=int32))
     >>> open_model("runs/none")
     Traceback (most recent call last):
-    lenet5c.errors.RunError: model must be a model file, the folder of a finished run or 'best', \
-got runs/none, which does not exist
+    lenet5c.errors.RunError: model must be a model file, the folder of a finished run, 'best' or \
+'signs', got runs/none, which does not exist
     """
-    if name is None or name == BEST:
+    if name is None or name in SHIPPED:
         try:
-            return _read(BEST_FOLDER / MODEL_NAME)
+            return _read(SHIPPED[BEST if name is None else str(name)])
         except (RunError, FileNotFoundError) as error:
             raise RunError(
                 f"{error}; this model is part of the package, install it again: "
                 "python -m pip install --force-reinstall --no-deps lenet5c"
             ) from None
     path = folder = Path(name)
-    wanted = "model must be a model file, the folder of a finished run or 'best', got"
+    wanted = "model must be a model file, the folder of a finished run, 'best' or 'signs', got"
     if path.is_dir():
         path /= MODEL_NAME
         if not path.is_file():
