@@ -12,6 +12,7 @@ from page_models import MODELS, of
 from lenet5c.datasets import mnist, resize
 from lenet5c.datasets.framing import Framing
 from lenet5c.nn import LeNet5
+from lenet5c.recognition import predict
 from lenet5c.recognition.digit import BlankImageError, Digit, Ink, center, find_box, form
 from lenet5c.recognition.judge import measure, reject_ink
 from lenet5c.training import open_model
@@ -89,6 +90,19 @@ def test_ink_is_judged_as_in_python(tmp_path):
         assert result["rejected"] == reject_ink(measured)
         reasons.add(result["rejected"])
     assert len(reasons) >= 3
+
+
+def test_what_is_no_digit_is_rejected_as_predict_does(tmp_path):
+    cross = [[0.2, 0.2, 1, 0.8, 0.8, 1], [0.8, 0.2, 1, 0.2, 0.8, 1]]
+    plus = [[0.2, 0.5, 1, 0.8, 0.5, 1], [0.5, 0.2, 1, 0.5, 0.8, 1]]
+    minus = [[0.2, 0.5, 1, 0.8, 0.5, 1]]
+    letter = [[0.3, 0.8, 1, 0.3, 0.2, 1, 0.7, 0.8, 1, 0.7, 0.2, 1]]
+    drawings = [cross, plus, minus, letter, *map(strokes_of, DIGITS)]
+    job = {"work": "reject", "model": page_of(open_model()), "drawings": drawings}
+    (found,) = run_jobs(tmp_path, [job])
+    expected = [predict(np.pad(draw(strokes), 20)).rejected for strokes in drawings]
+    assert found == expected
+    assert all(found[:3]) and not any(found[4:])
 
 
 @pytest.mark.parametrize("width", [0.6, 2.4, 6])

@@ -44,6 +44,13 @@ const WORK = {
     const placed = new Reader(new Net(model)).prepare(strokes, width);
     return placed && { ...placed, image: textOf(placed.image) };
   },
+  reject({ model, drawings }) {
+    const reader = new Reader(new Net(model));
+    return drawings.map((strokes) => {
+      const placed = reader.prepare(strokes);
+      return placed && reader.reject(placed, reader.answer(placed.image, { shift_x: 0, shift_y: 0, rotation: 0, scale: 1, noise: 0 }));
+    });
+  },
   frame({ planes, form, size, normal }) {
     return planes.map(({ shape, values }) => {
       const ink = new Plane(...shape, bytesOf(values)), placed = frame(ink, form ?? MNIST, size, { normal });

@@ -84,14 +84,14 @@ export class Page {
     const time = this.#asked, transform = this.sliders.values;
     this.#asked = null;
     const placed = this.#image
-      ? { image: this.reader.rewrite(this.#image.image, transform.width), rejected: null }
+      ? { image: this.reader.rewrite(this.#image.image, transform.width), rejected: null, seen: null }
       : this.reader.prepare(this.pad.strokes, transform.width);
     if (placed === null) {
       this.view.blank();
       this.why.clear();
     } else {
       const answer = this.reader.answer(placed.image, transform);
-      answer.rejected = placed.rejected ?? answer.rejected;
+      answer.rejected = this.reader.reject(placed, answer);
       if (this.#image) this.pad.show({ image: placed.image, shape: this.net.model.image, form: this.reader.form });
       this.view.paint(answer, this.#image?.label);
       this.why.update(answer, this.#image ? null : placed, transform);
