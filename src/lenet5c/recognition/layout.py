@@ -367,8 +367,6 @@ def _best(place: Place) -> str:
     return max(place.choices, key=lambda choice: choice.score).sign if place.choices else "none"
 
 
-def to_array(
-    probabilities: Sequence[dict[str, float]], names: Sequence[str]
-) -> NDArray[np.float64]:
+def to_array(probabilities: Sequence[dict[str, float]], names: Sequence[str]) -> NDArray[np.float64]:
     """Return probabilities by name as an array (N, K)."""
     return np.array([[row.get(name, 0.0) for name in names] for row in probabilities])
