@@ -122,6 +122,7 @@ def list_facts(trained: TrainedModel) -> dict[str, Any]:
         "reading": trained.reading,
         "framing": trained.framing and trained.framing.to_dict(),
         "preparation": trained.preparation.to_dict(),
+        "temperature": trained.temperature,
         "classes": list(trained.class_names),
     }
 
@@ -166,5 +167,6 @@ def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
             f"{fitted} to {' x '.join(map(str, preparation['size']))}, {less}mean "
             f"{preparation['mean']:.4g}, standard deviation {preparation['std']:.4g} (1 is white)",
         ),
+        ("temperature", f"{facts['temperature']:g}, of its probabilities"),
         ("classes", f"{len(facts['classes'])}: {', '.join(map(printable, facts['classes']))}"),
     ]

@@ -350,6 +350,12 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
             for name in ("start_rehearsed_accuracy", "rehearsed_accuracy")
         )
         tell(f"Test images of {result.rehearsed.test.name}: {before} before, {after} after")
+    if "calibration_count" in summary:
+        tell(
+            f"Temperature of its probabilities: {summary['temperature']:.4g}, fitted on the "
+            f"{summary['calibration_count']:,} validation images (NLL {summary['nll_after']:.4f}, "
+            f"{summary['nll_before']:.4f} at temperature 1)"
+        )
     missed = False
     if target is not None and (missed := correct / count < target):
         note(f"The test accuracy is below the target of {100 * target:g}%.")

@@ -8,7 +8,8 @@ import numpy as np
 
 from lenet5c.kernels.engine import branches, ops
 from lenet5c.nn.composite import Composite
-from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, as_batch, check_gradient
+from lenet5c.nn.layer import Floats, Layer, Shape, as_batch, check_gradient
+from lenet5c.nn.parameter_store import ParameterStore
 from lenet5c.nn.registry import describe
 from lenet5c.nn.sequential import Sequential
 from lenet5c.nn.tile_layer import Places, TileChain, TileLayer
@@ -124,6 +125,12 @@ class Residual(Composite, TileLayer):
             return super().backward(dy)
         dx = self.layers.backward(dy)
         return dx + (dy if self.shortcut is None else self.shortcut.backward(dy))
+
+    def input_gradient(self, x: Floats, dy: Floats) -> Floats:
+        if self.compiled:
+            return super().input_gradient(x, dy)
+        dx = self.layers.input_gradient(x, dy)
+        return dx + (dy if self.shortcut is None else self.shortcut.input_gradient(x, dy))
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return the sum of the second derivatives of both branches.

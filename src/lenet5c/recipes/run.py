@@ -397,6 +397,7 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
         "test_count": result.count,
         "test_interval": list(wilson_interval(result.correct, result.count)),
         "test_loss": result.loss,
+        "temperature": run.trained.temperature,
         "seconds": round(seconds, 3),
         "parameters": trainer.model.num_params,
         "epochs": trainer.epoch,
@@ -420,6 +421,9 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
     if row and "validation_accuracy" in row:
         summary["validation_accuracy"] = row["validation_accuracy"]
         summary["validation_count"] = len(trainer.validation_set or ())
+    if fitted := trainer.calibration:
+        summary["calibration_count"] = fitted.count
+        summary["nll_before"], summary["nll_after"] = fitted.nll_before, fitted.nll_after
     if row and trainer.keep == "best":
         summary["kept_epoch"] = row["epoch"]
     return summary

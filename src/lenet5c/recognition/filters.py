@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.centering import bound as bound
 from lenet5c.datasets.conversion import to_gray
 
 #: Factor by which ink must stand out more in a color than in brightness, for the color to be taken.
@@ -117,11 +118,3 @@ def find_threshold(values: NDArray[Any]) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (weighted / below - (weighted[-1] - weighted) / above) ** 2
     return float(edges[1:][np.nanargmax(np.where((below > 0) & (above > 0), between, 0))])
-
-
-def bound(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """Return (top, left, bottom, right) of a mask, bottom and right one past it; None if empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return None
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -10,9 +10,12 @@ from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.digit import Digit, crop_ink, find_box, normalize_stroke
 from lenet5c.recognition.filters import measure_stroke
+from lenet5c.recognition.signs import describe, digit_share
 
 #: Pixels of the longer side at which strokes are measured.
 SIDE = 80
+#: The least confidence of an answer that is not rejected, by default.
+REJECT = 0.5
 
 
 @dataclass(frozen=True)
@@ -96,43 +99,31 @@ def _is_clear(measured: Measures) -> bool:
 
 def reject_answer(
     probabilities: NDArray[np.floating],
-    logits: NDArray[np.floating] | None = None,
-    measured: Measures | None = None,
+    seen: NDArray[np.floating] | None = None,
+    reject: float = REJECT,
 ) -> str | None:
     """Return why the net's answer is rejected, or None.
 
-    `logits`, with `measured`, are of the model in the package alone: its range is known.
+    Parameters
+    ----------
+    probabilities : ndarray, shape (classes,)
+    seen : ndarray, shape (19,), optional
+        Of a net that reads digits, the probabilities that `lenet5c.recognition.signs` has for the
+        same ink.
+    reject : float, optional
+        The least `measure_confidence`.
     """
-    best = float(probabilities.max())
-    if best < 0.5:
-        return f"the net is not sure: {best:.0%} at best"
-    if logits is None or measured is None:
+    if measure_confidence(probabilities, seen) >= reject:
         return None
-    if float(logits.max()) < _least_logit(measured, best):
-        return "it resembles no digit"
-    return None
+    best = float(probabilities.max())
+    if seen is not None and float(digit_share(seen)) < best:
+        return describe(seen)
+    return f"the net is not sure: {best:.0%} at best"
 
 
-def _least_logit(measured: Measures, best: float) -> float:
-    """Return the least that the highest logit must reach, by how odd the ink is.
-
-    Whatever the softmax makes of it, this logit is low for what resembles no class. It is over 1.7
-    for 19 in 20 hard pictures of digits, and over 2 for 1 in 30 of the other things that come so
-    far.
-    """
-    oddities = (
-        (measured.edge > 0.015)
-        + (measured.parts > 2)
-        + (measured.length > 3.2)
-        + (measured.gray > 0.75)
-        + (not 3 <= measured.slenderness <= 22)
-        + (best < 0.9)
-    )
-    least = (-3.2, -3.2, 0.5, 2.5)[min(oddities, 3)]
-    if measured.edge > 0.015:
-        least = max(least, 1.0 if _is_clear(measured) else 3.0)
-    if measured.parts >= 2 and measured.cover > 0.3:
-        least = max(least, 2.0)
-    if measured.contrast < 9:
-        least = max(least, 1.5)
-    return least
+def measure_confidence(
+    probabilities: NDArray[np.floating], seen: NDArray[np.floating] | None = None
+) -> float:
+    """Return the probability that ink is a digit, and the predicted one; arguments as above."""
+    share = 1.0 if seen is None else float(digit_share(seen))
+    return float(probabilities.max()) * share

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._text import shorten
-from lenet5c.nn import Conv2d, Dropout, Flatten, Sequential, softmax
+from lenet5c.nn import Conv2d, Dropout, Flatten, Sequential
 from lenet5c.report.matrix import rgb
 from lenet5c.report.mosaic import (
     BAR_ROOM,
@@ -189,7 +189,7 @@ def activations(
         shape = " × ".join(map(str, x.shape[1:]))
         words = f"{shorten(name, 28)}\n{shorten(f'{type(layer).__name__}, {shape}', 28)}"
         lines.append((words, x[0], sheet, unit, frame))
-    probabilities = softmax(trained.model.logits(x))[0]
+    probabilities = trained.softmax(trained.model.logits(x))[0]
     picture = to_colors(fitted, inverted)[0]
     factor = max(1, round(150 / max(picture.shape)))
     order = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES]
