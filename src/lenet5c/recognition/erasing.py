@@ -77,9 +77,14 @@ def _keep_strokes(
     deep = len(kept)
     reach = deep + 1
     through_above, through_below = set(), set()
+    begin = 0
     for one in above:
-        for other in below:
-            if other[0] <= one[1] + reach and one[0] <= other[1] + reach:
+        while begin < len(below) and below[begin][1] + reach < one[0]:
+            begin += 1
+        for other in below[begin:]:
+            if other[0] > one[1] + reach:
+                break
+            if one[0] <= other[1] + reach:
                 a, b = _narrow(one, other, reach), _narrow(other, one, reach)
                 share = np.linspace(0, 1, deep)
                 firsts = np.floor(a[0] + (b[0] - a[0]) * share).astype(int)

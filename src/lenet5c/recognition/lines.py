@@ -8,6 +8,7 @@ across ink, or across a small gap, are joined.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class Line:
         """Columns from end to end."""
         return len(self.middle)
 
-    @property
+    @cached_property
     def thickness(self) -> float:
         """The usual number of rows."""
         return float(np.median(self.width))
@@ -65,7 +66,14 @@ class Line:
 
     def at(self, column: float) -> float:
         """Return the row of the center in a column, beyond the ends that of the nearest one."""
-        return float(self.middle[int(np.clip(round(column) - self.start, 0, self.length - 1))])
+        return float(self.middle[min(max(round(column) - self.start, 0), self.length - 1)])
+
+    @cached_property
+    def straight(self) -> tuple[float, float]:
+        """The row at column 0, and the slope, of a straight line in its place."""
+        columns = np.arange(self.start, self.end) - (self.start + self.end - 1) / 2
+        slope = float(columns @ self.middle / max(float(columns @ columns), 1.0))
+        return float(self.middle.mean()) - slope * (self.start + self.end - 1) / 2, slope
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -171,38 +179,22 @@ def _fit(sums: Floats, begin: Ints, end: Ints) -> tuple[Floats, tuple[Floats, Fl
 def _chain(pieces: _Pieces, mask: NDArray[np.bool_]) -> list[list[int]]:
     """Return the pieces of each line, from left to right."""
     count = len(pieces)
-    following, cost = np.full(count, -1), np.full(count, np.inf)
-    preceding = np.full(count, -1)
+    following, preceding = np.full(count, -1), np.full(count, -1)
+    cost = np.full(count, np.inf)
     length = pieces.last - pieces.first + 1
-    for i in range(count):
-        start = int(np.searchsorted(pieces.first, pieces.last[i]))
-        # How far a line may be hidden grows with what is seen of it.
-        stop = int(np.searchsorted(pieces.first, pieces.last[i] + 3 * length[i] + 60))
-        if start == stop:
+    tried: Ints = np.zeros(count, np.intp)
+    for i, j, off in _pair(pieces, length):
+        if following[i] >= 0 or tried[i] >= 3:
             continue
-        others = slice(start, stop)
-        gap = pieces.first[others] - pieces.last[i] - 1.0
-        half = (gap + 1) / 2
-        row, slope = pieces.tails[i]
-        off = np.abs(row + slope * half - pieces.heads[others, 0] + pieces.heads[others, 1] * half)
-        thin = np.minimum(pieces.width[others], pieces.width[i])
-        thick = np.maximum(pieces.width[others], pieces.width[i])
-        # The direction of a short piece is uncertain.
-        short = np.minimum(np.minimum(length[others], length[i]), END)
-        fits = (
-            (off <= 0.8 + 0.3 * thin + (0.02 + 0.5 / short) * np.maximum(gap, 0))
-            & (thick <= 2 * thin + 1.5)
-            & (gap <= 1.2 * (length[others] + length[i]))
-        )
-        for j in (start + np.flatnonzero(fits))[np.argsort(gap[fits] + 4 * off[fits])][:3]:
-            space = pieces.first[j] - pieces.last[i] - 1
-            if space <= max(4.0, 0.35 * min(length[i], length[j])) or _is_inked(mask, pieces, i, j):
-                value = space + 4 * off[j - start]
-                if preceding[j] < 0 or value < cost[preceding[j]]:
-                    if preceding[j] >= 0:
-                        following[preceding[j]] = -1
-                    following[i], preceding[j], cost[i] = j, i, value
-                break
+        tried[i] += 1
+        space = pieces.first[j] - pieces.last[i] - 1
+        if space <= max(4.0, 0.35 * min(length[i], length[j])) or _is_inked(mask, pieces, i, j):
+            value = space + 4 * off
+            tried[i] = 3
+            if value < cost[j]:
+                if preceding[j] >= 0:
+                    following[preceding[j]] = -1
+                following[i], preceding[j], cost[j] = j, i, value
     chains = []
     for i in np.flatnonzero(preceding < 0).tolist():
         chain = [i]
@@ -210,6 +202,33 @@ def _chain(pieces: _Pieces, mask: NDArray[np.bool_]) -> list[list[int]]:
             chain.append(int(following[chain[-1]]))
         chains.append(chain)
     return chains
+
+
+def _pair(pieces: _Pieces, length: Ints) -> list[tuple[int, int, float]]:
+    """Return pairs of pieces, of which one may continue the other, and the rows they are off.
+
+    Pairs are in order of the first piece; the most likely ones of each come first.
+    """
+    start = np.searchsorted(pieces.first, pieces.last)
+    # How far a line may be hidden grows with what is seen of it.
+    counts = np.searchsorted(pieces.first, pieces.last + 3 * length + 60) - start
+    one = np.repeat(np.arange(len(pieces)), counts)
+    other = np.arange(counts.sum()) + np.repeat(start - np.cumsum(counts) + counts, counts)
+    gap = pieces.first[other] - pieces.last[one] - 1.0
+    half = (gap + 1) / 2
+    ends = pieces.tails[one, 0] + pieces.tails[one, 1] * half
+    off = np.abs(ends - pieces.heads[other, 0] + pieces.heads[other, 1] * half)
+    thin = np.minimum(pieces.width[other], pieces.width[one])
+    thick = np.maximum(pieces.width[other], pieces.width[one])
+    # The direction of a short piece is uncertain.
+    short = np.minimum(np.minimum(length[other], length[one]), END)
+    fits = np.flatnonzero(
+        (off <= 0.8 + 0.3 * thin + (0.02 + 0.5 / short) * np.maximum(gap, 0))
+        & (thick <= 2 * thin + 1.5)
+        & (gap <= 1.2 * (length[other] + length[one]))
+    )
+    fits = fits[np.lexsort(((gap + 4 * off)[fits], one[fits]))]
+    return list(zip(one[fits].tolist(), other[fits].tolist(), off[fits].tolist(), strict=True))
 
 
 def _is_inked(mask: NDArray[np.bool_], pieces: _Pieces, i: int, j: int) -> bool:

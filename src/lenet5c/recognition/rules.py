@@ -82,19 +82,65 @@ def _find_paper(lines: list[Line], shape: tuple[int, ...]) -> dict[Line, str]:
         ]
         over = [line for line in along if line.length >= PAPER * side]
         if len(over) >= FAMILY:
-            thickest = 1.5 * float(np.median([line.thickness for line in over])) + 1
-            # Some are seen in part, from the edge on.
+            alike = _describe_family(over)
+            # Some are seen in part: from the edge on, or at the distance of the others.
             found |= {
                 line: "paper"
                 for line in along
                 if line in over
                 or (
-                    line.length >= PAPER / 2 * side
-                    and line.thickness <= thickest
-                    and (line.start <= 0.02 * side or line.end >= 0.98 * side)
+                    alike.has(line)
+                    and (
+                        (
+                            line.length >= PAPER / 2 * side
+                            and (line.start <= 0.02 * side or line.end >= 0.98 * side)
+                        )
+                        or alike.fits(line)
+                    )
                 )
             }
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """Measures of lines that are alike and at equal distances."""
+
+    thickness: float
+    level: float
+    slope: float
+    rows: NDArray[np.float64]  # of the lines at column 0, in order
+    distance: float
+
+    def has(self, line: Line) -> bool:
+        """Return whether a line is as thick and as strong as these."""
+        return (
+            line.thickness <= 1.5 * self.thickness + 1
+            and abs(line.level - self.level) <= 0.25 * self.level + 15
+        )
+
+    def fits(self, line: Line) -> bool:
+        """Return whether a line, longer than the distance, is where these have one."""
+        if line.length < self.distance:
+            return False
+        row = float(line.middle.mean()) - self.slope * (line.start + line.end) / 2
+        off = row - self.rows[np.abs(self.rows - row).argmin()]
+        count = round(off / self.distance)
+        near = abs(off - count * self.distance) <= 0.08 * self.distance + 1
+        return abs(count) <= 2 and near
+
+
+def _describe_family(lines: list[Line]) -> _Family:
+    slope = float(np.median([line.straight[1] for line in lines]))
+    rows = np.sort(
+        [float(line.middle.mean()) - slope * (line.start + line.end) / 2 for line in lines]
+    )
+    steps = np.diff(rows)
+    distance = float(np.median(steps[steps > 2])) if (steps > 2).any() else np.inf
+    thickness = float(np.median([line.thickness for line in lines]))
+    return _Family(
+        thickness, float(np.median([line.level for line in lines])), slope, rows, distance
+    )
 
 
 def _find_frames(lines: list[Line], chosen: dict[Line, str]) -> dict[Line, str]:
@@ -103,15 +149,14 @@ def _find_frames(lines: list[Line], chosen: dict[Line, str]) -> dict[Line, str]:
     upright = [line for line in lines if line.upright and _is_slender(line)]
     if len(flat) < 2 or len(upright) < 2:
         return {}
-    meets = np.array([[_meet(one, other) for other in upright] for one in flat])
+    meets, crossing = _meet(flat, upright)
     common = meets.astype(int).T @ meets.astype(int)
     found: dict[Line, str] = {}
     for i, j in np.argwhere(np.triu(common >= 2, 1)):
         shared = np.flatnonzero(meets[:, i] & meets[:, j])
-        column = (upright[i].middle.mean() + upright[j].middle.mean()) / 2
-        rows = [flat[k].at(column) for k in shared]
+        rows = crossing[shared, i]
         # Two lines through two strokes are no box.
-        if max(rows) - min(rows) >= 0.6 * min(upright[i].length, upright[j].length):
+        if rows.max() - rows.min() >= 0.6 * min(upright[i].length, upright[j].length):
             sides = [flat[k] for k in shared] + [upright[i], upright[j]]
             found |= {line: "frame" for line in sides if line not in chosen}
     return found
@@ -121,17 +166,19 @@ def _is_slender(line: Line) -> bool:
     return line.length >= SLENDER * line.thickness
 
 
-def _meet(flat: Line, upright: Line) -> bool:
-    """Return whether a horizontal line and an upright one meet, or nearly."""
-    near = 2 * (flat.thickness + upright.thickness) + 2
-    row = float(flat.middle.mean())
-    column = upright.at(row)
-    row = flat.at(column)
-    column = upright.at(row)
-    return (
-        flat.start - near <= column <= flat.end + near
-        and upright.start - near <= row <= upright.end + near
-    )
+def _meet(flat: list[Line], upright: list[Line]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return which lines meet, or nearly, and the row where they would: (horizontal, upright)."""
+    row, slope, first, end, thick = np.array(
+        [(*line.straight, line.start, line.end, line.thickness) for line in flat]
+    ).T[:, :, np.newaxis]
+    column, lean, top, bottom, wide = np.array(
+        [(*line.straight, line.start, line.end, line.thickness) for line in upright]
+    ).T[:, np.newaxis]
+    y = (row + slope * column) / (1 - slope * lean)
+    x = column + lean * y
+    near = 2 * (thick + wide) + 2
+    across = (x >= first - near) & (x <= end + near)
+    return across & (y >= top - near) & (y <= bottom + near), y
 
 
 def _find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
