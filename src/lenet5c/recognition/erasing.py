@@ -53,8 +53,7 @@ def _erase(plane: NDArray[np.uint8], line: Line) -> None:
     kept[places == bottom] = True
     if upper.any() or lower.any():
         _keep_strokes(kept, _intervals(upper), _intervals(lower), plane, top, bottom, start)
-    if line.level < 160:
-        kept |= band > 1.35 * line.level + 35
+    kept |= band > 1.2 * line.level + 25.0
     gone = inside & ~kept
     plane[places[gone], np.broadcast_to(columns, band.shape)[gone]] = 0
 

@@ -41,7 +41,7 @@ class Line:
     middle: Floats  #: (n,), row of the center in each column
     width: Floats  #: (n,), rows of ink in each column, the usual number where it is interrupted
     known: NDArray[np.bool_]  #: (n,), columns in which the line is seen by itself
-    level: float  #: the usual strength of its centers
+    level: float  #: the strength that few of its centers exceed
     upright: bool = False
 
     @property
@@ -257,6 +257,7 @@ def _make_line(
     known &= width <= 1.5 * usual + 1
     middle = np.interp(columns, columns[known], middle[known])
     width[~known] = usual
-    rows = np.clip(np.rint(middle[known]).astype(np.intp), 0, len(strength) - 1)
-    level = float(np.median(strength[rows, columns[known]]))
+    rows = np.rint(middle[known]).astype(np.intp) + np.array([[-1], [0], [1]])
+    peaks = strength[np.clip(rows, 0, len(strength) - 1), columns[known]].max(axis=0)
+    level = float(np.quantile(peaks, 0.9))
     return Line(start, middle, width, known, level, upright)
