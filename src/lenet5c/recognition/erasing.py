@@ -33,7 +33,10 @@ def erase_lines(strength: NDArray[np.uint8], lines: list[Line]) -> NDArray[np.ui
 def _erase(plane: NDArray[np.uint8], line: Line) -> None:
     height, width = plane.shape
     beyond = BEYOND + round(line.thickness)
-    start, end = max(0, line.start - beyond), min(width, line.end + beyond)
+    start, end = line.start - beyond, line.end + beyond
+    # What ends near the edge went on to it.
+    near = 8 * beyond
+    start, end = 0 if start < near else start, width if end > width - near else end
     pad = (line.start - start, end - line.end)
     middle, rows = (np.pad(each, pad, mode="edge") for each in (line.middle, line.width))
     columns = np.arange(start, end)

@@ -65,8 +65,10 @@ def remove_rules(strength: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[R
     chosen |= _find_frames(lines, chosen)
     rest = erase_lines(strength, list(chosen))
     marks = _find_marks(rest, [line for line in lines if line not in chosen])
-    rest = erase_lines(rest, list(marks))
     found = chosen | marks
+    pieces = _find_rests(lines, found)
+    rest = erase_lines(rest, list(marks | pieces))
+    found |= pieces
     return rest, [Rule(line.box, line.thickness, kind) for line, kind in found.items()]
 
 
@@ -254,6 +256,38 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     if gap >= 1.5 * line.thickness and min(over_left, over_right) >= -0.1 * usual:
         return "underline"
     return None
+
+
+def _find_rests(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
+    """Return lines that continue rules at the other side of digits."""
+    others = [line for line in lines if line not in found]
+    if not others or not found:
+        return {}
+    rests = {}
+    for line, kind in found.items():
+        if line.length < 2 * SLENDER * line.thickness:
+            continue
+        row, slope = line.straight
+        for other in others:
+            if other.upright != line.upright or other in rests:
+                continue
+            gap = max(other.start - line.end, line.start - other.end)
+            alike = (
+                0.6 * line.thickness - 1 <= other.thickness <= 1.3 * line.thickness + 0.5
+                and abs(other.level - line.level) <= 0.3 * line.level
+            )
+            if not alike or gap < 0 or gap > line.length + other.length:
+                continue
+            middle = (other.start + other.end - 1) / 2
+            # What bends is known by its nearer end.
+            near = line.end - 1 if middle > line.end else line.start
+            expected = line.at(near) + slope * (middle - near)
+            off = min(
+                abs(other.at(middle) - expected), abs(other.at(middle) - row - slope * middle)
+            )
+            if off <= 1 + 0.3 * line.thickness + 0.01 * gap:
+                rests[other] = kind
+    return rests
 
 
 def _find_ticks(base: Line, upright: list[Line], usual: float) -> list[Line]:
