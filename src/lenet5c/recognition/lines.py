@@ -41,7 +41,7 @@ class Line:
     middle: Floats  #: (n,), row of the center in each column
     width: Floats  #: (n,), rows of ink in each column, the usual number where it is interrupted
     known: NDArray[np.bool_]  #: (n,), columns in which the line is seen by itself
-    level: float  #: the strength that few of its centers exceed
+    level: float  #: the strength that a quarter of its centers exceed
     upright: bool = False
 
     @property
@@ -259,5 +259,5 @@ def _make_line(
     width[~known] = usual
     rows = np.rint(middle[known]).astype(np.intp) + np.array([[-1], [0], [1]])
     peaks = strength[np.clip(rows, 0, len(strength) - 1), columns[known]].max(axis=0)
-    level = float(np.quantile(peaks, 0.9))
+    level = float(np.quantile(peaks, 0.75))
     return Line(start, middle, width, known, level, upright)
