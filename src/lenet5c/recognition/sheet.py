@@ -13,7 +13,7 @@ from lenet5c.recognition.digit import BlankImageError, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.pieces import LEAST
-from lenet5c.recognition.reading import Reading, get_framing
+from lenet5c.recognition.reading import Reading, get_framing, to_picture
 from lenet5c.recognition.segment import Cell, Piece, Scorer, read_lines
 from lenet5c.recognition.signs import DIGITS, P_NONE, digit_share, open_signs, reads_digits
 from lenet5c.recognition.text_lines import find_spaces
@@ -78,6 +78,12 @@ def _find_digits(trained: TrainedModel) -> list[int] | None:
     return [int(name) for name in trained.class_names] if reads_digits(trained) else None
 
 
+def _show(piece: Piece, trained: TrainedModel) -> NDArray[np.uint8]:
+    """Return what the net sees of a piece as a picture."""
+    framing, (channels, height, width) = get_framing(trained), trained.image_shape
+    return to_picture(framing.color(form(piece.strength, framing, (height, width)), channels))
+
+
 def _decide(
     cell: Cell, line: Sequence[Cell], trained: TrainedModel, factor: int, reject: float
 ) -> Reading:
@@ -92,6 +98,7 @@ def _decide(
         {name: own / share for name, own in zip(trained.class_names, classes, strict=True)},
         confidence=confidence,
         box=tuple(factor * n for n in cell.piece.box),
+        steps={"image": _show(cell.piece, trained)},
     )
     usual = float(np.median([other.piece.height for other in line]))
     rejected = None
