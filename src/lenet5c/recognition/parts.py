@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.pieces import Piece
 from lenet5c.training import TrainedModel, open_model
-from lenet5c.training.model_file import PARTS
+from lenet5c.training.model_file import BEST_FOLDER
 
+#: The model, made by tools/train_parts.py.
+FILE = "parts.safetensors"
 #: Rows and columns of its images, and the share of them that a part fills.
 SIDE, FILLED = 28, 5 / 7
 #: Strength of the ink around a part, of its own.
@@ -29,7 +31,7 @@ SHARE, OWN, OTHERS = 0.7, 0.5, 0.25
 @lru_cache(maxsize=1)
 def open_parts() -> TrainedModel:
     """Open the model of parts in the package; once, then it is the same one."""
-    return open_model(PARTS)
+    return open_model(BEST_FOLDER / FILE)
 
 
 def judge_parts(parts: Sequence[tuple[Piece, Piece]]) -> NDArray[np.floating]:
