@@ -31,6 +31,7 @@ from lenet5c.commands.cli import (
     whole,
 )
 from lenet5c.commands.why import Reasons
+from lenet5c.commands.written_sums import show_sums, sums_as_json
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.file_tree import is_archive
 from lenet5c.datasets.files import ENDINGS
@@ -63,6 +64,7 @@ EXAMPLES = """examples:
   lenet5c predict seven.jpg
   lenet5c predict scans/ --json > readings.jsonl
   lenet5c predict sheet.png --digits many --explain steps/
+  lenet5c predict homework.jpg --digits sum
   lenet5c predict seven.jpg --why why.png
   lenet5c predict photos/*.png --model runs/first
   cat drawing.png | lenet5c predict -
@@ -83,7 +85,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("images", nargs="*", metavar="IMAGE", help=text)
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
-    text = "content of a picture: one digit, or several: a number, a sheet (default: one)"
+    text = (
+        "content of a picture: one digit; many: a number, a sheet; sum: written sums, worked out "
+        "(default: one)"
+    )
     add("--digits", choices=DIGITS, default="one", help=text)
     add(
         "--reading",
@@ -331,6 +336,8 @@ def choose_file(path: Path, name: str, taken: set[str], kind: str) -> Path:
 
 def as_text(reading: Reading, top: int) -> str:
     """Return a reading for the terminal, on one line or, of a sheet, on several."""
+    if reading.sums:
+        return show_sums(reading, emphasize)
     if reading.digits:
         rows = [emphasize(row, GREEN) for row in (reading.text or "").splitlines()]
         digits = [digit for line in reading.digits for digit in line]
@@ -352,7 +359,9 @@ def emphasize(text: str, color: int) -> str:
 
 
 def as_json(name: str, reading: Reading) -> dict[str, Any]:
-    """Return a reading for JSON; sheets have their digits in `lines`."""
+    """Return a reading for JSON; sheets have their digits in `lines`, sums their signs."""
+    if reading.sums:
+        return {"file": name, **sums_as_json(reading, list_facts)}
     if not reading.digits:
         return {"file": name, **list_facts(reading)}
     return {
