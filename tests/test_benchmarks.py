@@ -205,8 +205,22 @@ def test_import_times():
 
 def test_rates_of_reading_pictures():
     pytest.importorskip("PIL")
-    lines = run("pictures", "--count", 3)
-    starts = ("MNIST's images 3 ", "all 3 ", "edges ", "speck ", "plain ", "boxes touch ")
+    pytest.importorskip("matplotlib")
+    parts = [
+        "clean",
+        "hard",
+        "thin",
+        "cropped",
+        "pieces",
+        "marked",
+        "numbers",
+        "touching",
+        "sheets",
+    ]
+    lines = run("pictures", "--count", 1, "--parts", *parts, "nothing", "clutter", "sums")
+    starts = ("MNIST's images 1 ", "all 1 ", "edges ", "speck ", "plain ", "boxes touch ")
+    starts += ("touches a corner 1 ", "in a box 1 ", "in a comb 1 ", "ink overlaps 1 ", "words 1 ")
+    starts += ("pen, 2 numbers 1 ", "type, fractions 1 ")
     assert all(any(line.startswith(start) for line in lines) for start in starts), lines
 
 

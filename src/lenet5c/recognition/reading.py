@@ -45,7 +45,17 @@ class Reading:
     digits : tuple of tuple of Reading
         Of several digits, by line.
     text : str or None
-        The lines of several digits, with ``?`` for a rejected one.
+        The lines of several digits, with ``?`` for a rejected one; of sums, the lines as written.
+    expression : str or None
+        Of sums, in ASCII, a line each: ``12*3-4=32``.
+    value : str or None
+        Of sums, what the left side comes to, exactly: ``19``, ``2.5``, ``1/3``; a line each.
+    correct : bool or None
+        Of sums, whether all sides are equal, in all lines; None if one has no answer.
+    remark : str or None
+        Of sums, the reason why there is no value, or a word on the answer.
+    sums : tuple of Reading
+        Of sums, a reading for each line.
     steps : dict of ndarray
         Pictures of the steps to the net's input.
     """
@@ -58,6 +68,11 @@ class Reading:
     box: Box | None = None
     digits: tuple[tuple[Reading, ...], ...] = ()
     text: str | None = None
+    expression: str | None = None
+    value: str | None = None
+    correct: bool | None = None
+    remark: str | None = None
+    sums: tuple[Reading, ...] = ()
     steps: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
     def top(self, count: int = 3) -> list[tuple[str, float]]:

@@ -7,7 +7,7 @@ found by dynamic programming.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lenet5c.recognition.components import find_components, find_runs
 from lenet5c.recognition.filters import bound, grow, reduce
 from lenet5c.recognition.lattice import Lattice, Run
+from lenet5c.recognition.parts import HOPELESS, NOT_ONE, judge_parts, mix
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, Ruler, find_pieces, measure_writing
 from lenet5c.recognition.text_lines import group_lines, measure_slope
 
@@ -40,7 +41,11 @@ class Cell:
 
 
 def read_lines(
-    strength: NDArray[np.uint8], scorer: Scorer, *, signs: bool = False
+    strength: NDArray[np.uint8],
+    scorer: Scorer,
+    *,
+    signs: bool = False,
+    digits: Sequence[int] | None = tuple(range(10)),
 ) -> list[list[Cell]]:
     """Divide ink into lines of characters, each from left to right.
 
@@ -52,7 +57,10 @@ def read_lines(
         Takes N pieces to probabilities, (N, K); see `Scorer`.
     signs : bool, optional
         Whether small and flat pieces may be characters of their own, as points and bars are. Else
-        parts above each other are one character, and small marks are joined to no digit far away.
+        parts above each other are one character.
+    digits : sequence of int, optional
+        The digits that the first columns of the scores are of. None if they are other classes:
+        touching ones are then told apart by the scorer alone.
 
     Returns
     -------
@@ -73,10 +81,14 @@ def read_lines(
         Lattice(line, ruler.pen, _measure_height(line), signs)
         for line in _line_up(pieces, ruler, signs)
     ]
-    _score((run for line in lines for run in line.whole), scorer)
+    _score([run for line in lines for run in line.whole], scorer)
     unsure = sum(not line.is_sure(c) for line in lines for c in range(len(line.pieces)))
     if unsure <= MOST_UNSURE:
-        _score((run for line in lines for run in line.divide()), scorer)
+        runs = [run for line in lines for run in line.divide()]
+        if digits is None:
+            _score(runs, scorer)
+        else:
+            _score_parts(runs, scorer, list(digits))
     return [[_to_cell(run, strength, factor) for run in line.best()] for line in lines]
 
 
@@ -112,12 +124,28 @@ def _measure_height(line: list[Piece]) -> float:
     return float(np.median(heights[heights >= LEAST * heights.max()]))
 
 
-def _score(runs: Iterable[Run], scorer: Scorer) -> None:
+def _score(runs: Sequence[Run], scorer: Scorer) -> None:
     """Set the probabilities of runs, all in one batch."""
-    runs = list(runs)
     if runs:
         for run, row in zip(runs, scorer([run.piece for run in runs]), strict=True):
             run.probabilities = row
+
+
+def _score_parts(runs: Sequence[Run], scorer: Scorer, digits: Sequence[int]) -> None:
+    """Set the probabilities of runs, those of parts of pieces with the model of parts."""
+    parts = [(run, run.whole) for run in runs if run.whole is not None]
+    if not parts:
+        return _score(runs, scorer)
+    judged = judge_parts([(run.piece, whole) for run, whole in parts])
+    hopeful = judged[:, NOT_ONE] <= 1 - HOPELESS
+    likely = [run for (run, _), kept in zip(parts, hopeful, strict=True) if kept]
+    joined = [run for run in runs if run.whole is None]
+    _score([run for run in likely + joined if run.probabilities is None], scorer)
+    for run, _ in parts:
+        if run.probabilities is None:
+            run.probabilities = np.zeros(1)
+    for run, row in zip(likely, judged[hopeful], strict=True):
+        run.probabilities = mix(run.probabilities, row, digits)
 
 
 def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:

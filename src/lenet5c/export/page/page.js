@@ -34,7 +34,7 @@ export class Page {
     this.#setTheme(recall("theme"));
     find("#model").textContent = `${model.name}: ${model.parameters.toLocaleString("en")} parameters`;
     this.view = new View(model);
-    this.why = new WhyView(this.net, () => this.ask());
+    this.why = new WhyView(this.reader, () => this.ask());
     this.pad = new Pad(find("#pad"), (time) => this.#drawn(time), (text) => this.say(text));
     this.sliders = new Sliders((time) => {
       this.pad.setWidth(this.sliders.values.width);
@@ -84,17 +84,17 @@ export class Page {
     const time = this.#asked, transform = this.sliders.values;
     this.#asked = null;
     const placed = this.#image
-      ? { image: this.reader.rewrite(this.#image.image, transform.width), rejected: null }
+      ? { image: this.reader.rewrite(this.#image.image, transform.width), rejected: null, seen: null }
       : this.reader.prepare(this.pad.strokes, transform.width);
     if (placed === null) {
       this.view.blank();
       this.why.clear();
     } else {
       const answer = this.reader.answer(placed.image, transform);
-      answer.rejected = placed.rejected ?? answer.rejected;
+      answer.rejected = this.reader.reject(placed, answer);
       if (this.#image) this.pad.show({ image: placed.image, shape: this.net.model.image, form: this.reader.form });
       this.view.paint(answer, this.#image?.label);
-      this.why.update(answer, this.#image ? null : placed, transform, this.reader.paper);
+      this.why.update(answer, this.#image ? null : placed, transform);
     }
     this.answers++;
     // Of the messages after a frame, the first comes when it has been painted.

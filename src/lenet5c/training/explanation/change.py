@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lenet5c.explanation.pixels import Label, LevelPass, find_label, take_image
-from lenet5c.training import TrainedModel
+from lenet5c.training.explanation.pixels import Label, LevelPass, find_label, take_image
+from lenet5c.training.model_file import TrainedModel
 
 Doubles = NDArray[np.float64]
 STEPS = 40
