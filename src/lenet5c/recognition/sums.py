@@ -15,7 +15,7 @@ from lenet5c.recognition.digit import BlankImageError, Box, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.grammar import MOST_SIGNS, show_value, work_out
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.layout import Mark, lay_out
+from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out
 from lenet5c.recognition.pieces import Piece, join_pieces
 from lenet5c.recognition.reading import Reading, get_framing
 from lenet5c.recognition.segment import read_lines
@@ -107,10 +107,14 @@ _Scored = list[tuple[Piece, NDArray[np.floating]]]
 def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
     """Join pieces that are no sign by themselves to those beside them if they are one together."""
     scored = list(scored)
-    weak = [k for k, (_, row) in enumerate(scored) if row.max() < WEAK]
+    usual = float(np.median([piece.height for piece, row in scored if row.max() >= WEAK] or [0]))
+    weak = [
+        k
+        for k, (piece, row) in enumerate(scored)
+        if row.max() < WEAK and not (is_dot(piece, usual) or is_bar(piece, usual))
+    ]
     if not weak or len(weak) > MOST_WEAK:
         return scored
-    usual = float(np.median([piece.height for piece, row in scored if row.max() >= WEAK] or [0]))
     pairs = [
         (k, j)
         for k in weak
