@@ -45,7 +45,7 @@ def read_lines(
     scorer: Scorer,
     *,
     signs: bool = False,
-    digits: Sequence[int] | None = None,
+    digits: Sequence[int] | None = tuple(range(10)),
 ) -> list[list[Cell]]:
     """Divide ink into lines of characters, each from left to right.
 

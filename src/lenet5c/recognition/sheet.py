@@ -39,7 +39,7 @@ def read_sheet(
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
     steps = {"picture": picture, "ink": ink.strength}
-    lines = read_lines(ink.strength, make_scorer(trained), digits=None)
+    lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
     digits = tuple(
         tuple(_decide(cell, line, trained, factor, reject) for cell in line) for line in lines
     )
