@@ -1,6 +1,6 @@
 """Train the model of parts of touching digits, lenet5c/training/pretrained_data/parts.safetensors.
 
-    python tools/train_parts.py OUT.safetensors [--strings 1600] [--epochs 6] [--seed 0]
+    python tools/train_parts.py OUT.safetensors [--strings 1800] [--epochs 8] [--seed 0]
 
 Strings of one to four of MNIST's training digits are drawn that touch, overlap or are joined by a
 stroke. Each is cut as `predict --digits many` cuts it. A part whose ink is that of a digit, but for
@@ -27,6 +27,9 @@ TASK = 50
 #: Shared ink of a part and a digit, over that of both: of an example of the digit, at least; of
 #: that of the part which is most like it; and of an example of none, at most.
 ALIKE, MOST_ALIKE, UNLIKE = 0.78, 0.62, 0.6
+#: Share of another digit that is in a part: of an example of a digit, at most; and of none, at
+#: least, however like a digit it is.
+LITTLE, MUCH = 0.35, 0.6
 
 
 def main():
@@ -34,7 +37,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", metavar="OUT", help="the model file that is written")
-    for name, value in (("strings", 1600), ("epochs", 6), ("seed", 0), ("workers", 2)):
+    for name, value in (("strings", 1800), ("epochs", 8), ("seed", 0), ("workers", 2)):
         parser.add_argument(f"--{name}", type=int, default=value, metavar="N")
     options = parser.parse_args()
     count = -(-options.strings // TASK)
@@ -61,6 +64,7 @@ def main():
         batch_size=64,
         epochs=options.epochs,
         seed=options.seed,
+        distortion=datasets.Distortion.named("paper1998"),
     )
     trainer.run(
         on_epoch=lambda _, row: print(
@@ -102,12 +106,19 @@ def cut_string(inks, labels, rng):
         usual = min(piece.height, ruler.height) * rng.uniform(0.9, 1.05)
         lattice = Lattice([piece], ruler.pen, usual, signs=False)
         parts = [run.piece for run in lattice.whole + lattice.cut(0)]
-        alike = np.stack([compare(part, inks[: len(labels)], mass) for part in parts])
+        shared = np.stack([share(part, inks[: len(labels)]) for part in parts])
+        size = np.array([part.strength.sum(dtype=np.int64) for part in parts])
+        alike = shared / (mass + size[:, np.newaxis] - shared + 1)
         best = alike.max(axis=1)
-        chosen = set(np.flatnonzero(best >= ALIKE).tolist())
+        # The most of any other digit that is in a part: a thin one is little ink.
+        inside = shared / (mass + 1)
+        inside[np.arange(len(parts)), alike.argmax(axis=1)] = 0
+        other = inside.max(axis=1)
+        chosen = set(np.flatnonzero((best >= ALIKE) & (other <= LITTLE)).tolist())
         most = alike.argmax(axis=0).tolist()
-        chosen |= {i for k, i in enumerate(most) if alike[i, k] >= MOST_ALIKE}
-        none = [i for i in np.flatnonzero(best < UNLIKE).tolist() if i not in chosen]
+        chosen |= {i for k, i in enumerate(most) if alike[i, k] >= MOST_ALIKE and other[i] <= MUCH}
+        far = (best < UNLIKE) | (other >= MUCH)
+        none = [i for i in np.flatnonzero(far).tolist() if i not in chosen]
         few = rng.permutation(none)[: 2 * len(chosen) + 2].tolist()
         for i in sorted(chosen):
             yield frame_part(parts[i], piece), labels[int(alike[i].argmax())]
@@ -115,12 +126,11 @@ def cut_string(inks, labels, rng):
             yield frame_part(parts[i], piece), NOT_ONE
 
 
-def compare(part, inks, mass):
-    """Return the shared ink of a part and each digit, over that of both."""
+def share(part, inks):
+    """Return the ink that a part has in common with each digit."""
     top, left, bottom, right = part.box
-    shared = np.minimum(inks[:, top:bottom, left:right], part.strength)
-    shared = shared.sum(axis=(1, 2), dtype=np.int64)
-    return shared / (mass + part.strength.sum(dtype=np.int64) - shared + 1)
+    common = np.minimum(inks[:, top:bottom, left:right], part.strength)
+    return common.sum(axis=(1, 2), dtype=np.int64)
 
 
 def draw_string(digits, rng):

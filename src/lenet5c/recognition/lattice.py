@@ -17,9 +17,9 @@ WIDEST, GAP = 1.5, 0.3
 #: Parts in a run at most.
 MOST = 5
 #: What an unknown character is worth, and a small mark: probabilities.
-UNKNOWN, MARK = 0.02, 0.3
+UNKNOWN, MARK = 0.005, 0.3
 #: What counts against a run: a stroke cut, a width beyond a digit's, a gap; in log probability.
-A_CUT, PER_CUT, PER_WIDTH, PER_GAP = 0.3, 0.25, 4.0, 2.0
+PER_CUT, PER_WIDTH, PER_GAP = 0.25, 8.0, 1.0
 #: Rows that ink at a cut is given to both sides, in widths of the pen.
 BOTH = 0.5
 
@@ -68,6 +68,16 @@ class Lattice:
             return False
         return best_of(run) >= SURE and run.piece.width <= WIDE * run.piece.height
 
+    def find_unsure(self, wide: bool) -> list[int]:
+        """Return the pieces that are no character for sure, wider than high or not; no marks."""
+        return [
+            c
+            for c, piece in enumerate(self.pieces)
+            if (piece.width > piece.height) == wide
+            and not self._is_mark(piece)
+            and not self.is_sure(c)
+        ]
+
     def divide(self) -> list[Run]:
         """Return the runs of parts of pieces, with those that are cut, and of several pieces."""
         sure = [self.is_sure(c) for c in range(len(self.pieces))]
@@ -111,7 +121,7 @@ class Lattice:
         worth = float(np.log(MARK if self._is_mark(piece) else max(best_of(run), UNKNOWN)))
         wide = max(0.0, piece.width / self.usual - 1.2)
         cost = PER_WIDTH * wide + PER_CUT * run.cut + PER_GAP * run.gap
-        return worth - cost - A_CUT * (run.cut > 0)
+        return worth - cost
 
     def _is_mark(self, piece: Piece) -> bool:
         """Return whether a piece is too small for a digit, where it must be one."""

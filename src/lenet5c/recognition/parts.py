@@ -1,4 +1,4 @@
-"""The model of parts of touching digits: is a part one digit, seen with the ink around it?"""
+"""The model of parts of touching digits: it sees a part with the ink around it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.pieces import Piece
 from lenet5c.training import TrainedModel, open_model
-from lenet5c.training.model_file import PARTS
+from lenet5c.training.model_file import BEST_FOLDER
 
+#: The model, made by tools/train_parts.py.
+FILE = "parts.safetensors"
 #: Rows and columns of its images, and the share of them that a part fills.
 SIDE, FILLED = 28, 5 / 7
 #: Strength of the ink around a part, of its own.
@@ -21,15 +23,15 @@ AROUND = 0.4
 NOT_ONE = 10
 #: A part that is one digit with less than this probability is looked at no further.
 HOPELESS = 0.02
-#: Share of this model, beside the other one, in which digit a part is; and the exponent of the
-#: other's probability that it is one.
-SHARE, OTHERS = 0.5, 0.25
+#: Share of this model, beside the other one, in which digit a part is; and the exponents of its
+#: and the other's probability that it is one.
+SHARE, OWN, OTHERS = 0.7, 0.5, 0.25
 
 
 @lru_cache(maxsize=1)
 def open_parts() -> TrainedModel:
     """Open the model of parts in the package; once, then it is the same one."""
-    return open_model(PARTS)
+    return open_model(BEST_FOLDER / FILE)
 
 
 def judge_parts(parts: Sequence[tuple[Piece, Piece]]) -> NDArray[np.floating]:
@@ -51,7 +53,7 @@ def mix(
     own, seen = score[: len(digits)], judged[list(digits)]
     share = max(float(own.sum()), 1e-6)
     both = np.maximum(own / share, 1e-6) ** (1 - SHARE) * np.maximum(seen, 1e-6) ** SHARE
-    one = (1 - float(judged[NOT_ONE])) * share**OTHERS
+    one = (1 - float(judged[NOT_ONE])) ** OWN * share**OTHERS
     return np.append(both / both.sum() * one, score[len(digits) :])
 
 

@@ -26,6 +26,8 @@ __all__ = ["Cell", "Piece", "Scorer", "find_pieces", "read_lines"]
 ROWS, PEN = 44, 2.5
 #: Pieces of a sheet at most, and those at most that are cut or joined: there are no more digits.
 MOST_PIECES, MOST_UNSURE = 2000, 400
+#: Pieces that may be letters, at least, of a sheet on which they are.
+LETTERS = 3
 
 #: Takes N pieces to the probabilities (N, K) of the classes they may be. A row sums to at most 1:
 #: the rest is the probability that the piece is no character, half of one, or several.
@@ -45,7 +47,7 @@ def read_lines(
     scorer: Scorer,
     *,
     signs: bool = False,
-    digits: Sequence[int] | None = None,
+    digits: Sequence[int] | None = tuple(range(10)),
 ) -> list[list[Cell]]:
     """Divide ink into lines of characters, each from left to right.
 
@@ -82,8 +84,7 @@ def read_lines(
         for line in _line_up(pieces, ruler, signs)
     ]
     _score([run for line in lines for run in line.whole], scorer)
-    unsure = sum(not line.is_sure(c) for line in lines for c in range(len(line.pieces)))
-    if unsure <= MOST_UNSURE:
+    if _may_be_cut(lines):
         runs = [run for line in lines for run in line.divide()]
         if digits is None:
             _score(runs, scorer)
@@ -122,6 +123,18 @@ def _measure_height(line: list[Piece]) -> float:
     """Return the height of the usual digit of a line."""
     heights = np.array([piece.height for piece in line])
     return float(np.median(heights[heights >= LEAST * heights.max()]))
+
+
+def _may_be_cut(lines: list[Lattice]) -> bool:
+    """Return whether pieces that are no characters for the net may be several, or parts.
+
+    Those as narrow as one are letters, once there are more of them than of others: digits that
+    touch are wide. Cut in parts, letters are ones and sevens.
+    """
+    wide, narrow = (sum(len(line.find_unsure(wide)) for line in lines) for wide in (True, False))
+    sure = sum(len(line.pieces) for line in lines) - wide - narrow
+    few = narrow < LETTERS or narrow <= 0.5 * (sure + 3 * wide)
+    return few and narrow + wide <= MOST_UNSURE
 
 
 def _score(runs: Sequence[Run], scorer: Scorer) -> None:

@@ -22,7 +22,7 @@ from lenet5c.training import TrainedModel
 #: Pixels on the longer side of a sheet of several digits; larger ones are reduced.
 SHEET_SIDE = 1600
 #: The least share of a sheet's characters that are digits.
-LEAST_DIGITS = 0.2
+LEAST_DIGITS = 0.25
 
 
 def read_sheet(
@@ -39,7 +39,7 @@ def read_sheet(
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
     steps = {"picture": picture, "ink": ink.strength}
-    lines = read_lines(ink.strength, make_scorer(trained), digits=None)
+    lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
     digits = tuple(
         tuple(_decide(cell, line, trained, factor, reject) for cell in line) for line in lines
     )

@@ -13,8 +13,9 @@ from lenet5c.recognition.pieces import FAINT, FIRM, Piece
 SMALL, BAR = 0.42, 0.35
 #: Width over height of a bar, at least.
 FLAT = 2.0
-#: Distance below which a small part belongs to a digit beside it, as the flag of a five does.
-NEAR = 0.1
+#: Distance below which a small part belongs to a digit: beside its top, as the flag of a five does,
+#: and below it.
+NEAR, FOOT = 0.15, 0.07
 #: Share of a stroke's width below which ink is a speck: points are lighter than strokes.
 SPECK = 0.4
 
@@ -27,9 +28,7 @@ def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[
     strength : ndarray of uint8, shape (h, w)
         0 is paper, 255 full ink.
     """
-    mask = strength >= FIRM
-    strength = strength * grow(mask)
-    parts = find_components(mask)
+    parts = find_components(strength >= FIRM)
     usual = _measure_height(parts)
     if usual == 0:
         return [], strength
@@ -40,7 +39,8 @@ def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[
     mean = parts.sum(strength) / parts.area
     faint = mean < FAINT * np.median(mean[large])
     # What is thinner than the pen is a speck, or the rest of a rule.
-    thin = np.minimum(height, width) < SPECK * measure_stroke(parts.mask(large))
+    pen = measure_stroke(parts.mask(large))
+    thin = np.minimum(height, width) < np.where(bar, 0.5, 1.0) * SPECK * pen
     chosen = np.zeros(len(parts), bool)
     for i in np.flatnonzero(bar | small).tolist():
         kept = not (faint[i] or thin[i])
@@ -73,7 +73,9 @@ def _belongs(box: NDArray[np.int64], large: NDArray[np.int64], usual: float, bar
     center = (box[:2] + box[2:]) / 2
     place = (center[0] - large[:, 0]) / (large[:, 2] - large[:, 0])
     shared = np.minimum(large[:, 3], box[3]) - np.maximum(large[:, 1], box[1])
-    inside = (shared >= 0.6 * (box[3] - box[1])) & (place > 0.05) & (place < 0.95)
+    inside = (shared >= 0.6 * (box[3] - box[1])) & (place > 0.05) & (place < 0.75)
     near = np.hypot(down, aside) <= NEAR * usual
     top = place <= (0.3 if bar else 0.4)
-    return bool(np.any(near & (inside | top)))
+    # The foot of a two is nearer than a fraction bar.
+    foot = bar & (shared >= 0.5 * (box[3] - box[1])) & (down <= FOOT * usual)
+    return bool(np.any(near & (inside | top | foot)))

@@ -1,6 +1,7 @@
 """Robustness on corrupted images, for JSON, as text, as a picture and as a part of a page."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from lenet5c._text import count, shorten, table
 from lenet5c.datasets.corruptions import corrupt
 from lenet5c.report import page
 from lenet5c.report.mosaic import canvas, place, shrink, tile, to_colors, write
-from lenet5c.report.tables import NAME
+from lenet5c.report.tables import NAME, WIDEST
 from lenet5c.training import Corrupted, Robustness
 from lenet5c.training.plot_style import styled
 from lenet5c.training.robustness import CLEAN
@@ -79,7 +80,7 @@ def robustness_text(record: Record, name: str) -> str:
     if other := record.get("compare"):
         parts.append(
             f"Compared with {other['model']} on the same corrupted images:\n"
-            f"{table(*_tests(record, name))}\n{interpret_tests(record, name)}"
+            f"{table(*_tests(record, name))}\n{fill(interpret_tests(record, name), WIDEST)}"
         )
     return "\n".join(parts)
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.resampling import resize
 from lenet5c.report.matrix import rgb
-from lenet5c.report.mosaic import DPI, Floats, canvas, place, to_colors, write
+from lenet5c.report.mosaic import DPI, Floats, canvas, place, to_bytes, to_colors, write
 from lenet5c.report.names import drawable, text_width
 from lenet5c.training import TrainedModel
 from lenet5c.training.explanation import Slide
@@ -81,22 +81,24 @@ def slide(
     if scale < 1:
         shown = resize((shown.transpose(2, 0, 1) * 255).astype(np.uint8), (tall, wide))
         shown = shown.transpose(1, 2, 0) / 255
-    sheet = np.ones((below + tall + MARGIN, left + wide + MARGIN, 3))
+    sheet = np.full((below + tall + MARGIN, left + wide + MARGIN, 3), 255, np.uint8)
     rows_of, columns_of = (
         np.arange(n) * own // n for n, own in zip((tall, wide), shown.shape, strict=False)
     )
-    sheet[below - 1 : below + tall + 1, left - 1 : left + wide + 1] = rgb(PALE)
-    sheet[below : below + tall, left : left + wide] = shown[rows_of[:, np.newaxis], columns_of]
+    sheet[below - 1 : below + tall + 1, left - 1 : left + wide + 1] = to_bytes(rgb(PALE))
+    sheet[below : below + tall, left : left + wide] = to_bytes(shown)[
+        rows_of[:, np.newaxis], columns_of
+    ]
     middles = (found.positions + found.width / 2) * scale
     step = float(np.diff(middles).min()) if len(middles) > 1 else float(found.width * scale)
-    sheet[top - 1 : top + rows + 1, left - 1 : left + wide + 1] = rgb(PALE)
-    sheet[top : top + rows, left : left + wide] = 1
+    sheet[top - 1 : top + rows + 1, left - 1 : left + wide + 1] = to_bytes(rgb(PALE))
+    sheet[top : top + rows, left : left + wide] = 255
     for column, middle in enumerate(middles):
         ends = (max(0, round(middle - step / 2)), min(wide, round(middle + step / 2)))
         # White to black by the probability, evenly for the eye.
         tones = 1 - probabilities[column, classes, np.newaxis, np.newaxis]
         block = np.repeat(tones, CELL, axis=0)
-        sheet[top : top + rows, left + ends[0] : left + ends[1]] = block
+        sheet[top : top + rows, left + ends[0] : left + ends[1]] = to_bytes(block)
     place(ax, sheet, 0, 0, 1)
     write(ax, "probability of each class by the place of the window", left, MARGIN - 4, fontsize=8)
     for number, name in enumerate(names):

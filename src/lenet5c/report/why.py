@@ -15,6 +15,7 @@ from lenet5c.report.mosaic import (
     limit_of,
     place,
     short,
+    to_bytes,
     to_colors,
     to_diverging,
     write,
@@ -34,8 +35,8 @@ BAR = (64, 8)  # of a color bar
 WIDEST = 16  # columns of the name of a class
 #: Share of black that full ink has under the colors of a map.
 SHADE = 0.3
-#: Rows for mistakes; multiply-adds that all of them may take, and as many for nearest images.
-MOST_ROWS, WORK = 6, 5_000_000_000
+#: Rows for mistakes; multiply-adds that all of them may take, and those for nearest images.
+MOST_ROWS, WORK, NEAR_WORK = 4, 5_000_000_000, 2_000_000_000
 #: Of the search for the smallest change; and passes of the net for it and the gradients, about.
 FEW_STEPS, PASSES = 20, 800
 TITLES = ("gradient", "Grad-CAM", "occlusion", "smallest change", "its difference")
@@ -122,7 +123,7 @@ def why(
 def why_wrong(
     trained: TrainedModel, dataset: Dataset, result: Evaluation, train_set: Dataset | None = None
 ) -> "Figure":
-    """Draw the reasons for the most confident of the misclassified images, at most six.
+    """Draw the reasons for the most confident of the misclassified images, at most four.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ def why_wrong(
         chosen = np.argsort(result.confidences, kind="stable")[:rows]
     neighbors = None
     if train_set is not None and len(train_set):
-        count = int(np.clip(WORK // work, 1, len(train_set)))
+        count = int(np.clip(NEAR_WORK // work, 1, len(train_set)))
         some = np.arange(count) * len(train_set) // count
         neighbors = Neighbors(trained, train_set.take(some))
     names = drawable(trained.class_names, WIDEST)
@@ -239,7 +240,7 @@ class _Sheet:
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.figure, self.ax = canvas(*size)
-        self.pixels = np.ones((size[1], size[0], 3))
+        self.pixels = np.full((size[1], size[0], 3), 255, np.uint8)
 
     def picture(self, colors: Floats, left: int, top: int, side: int = SIDE) -> None:
         """Put colors (h, w, 3) into a square of `side`, in whole multiples where they fit."""
@@ -249,8 +250,8 @@ class _Sheet:
         tall, wide = (max(1, round(factor * n)) for n in (height, width))
         rows, columns = (np.arange(n) * own // n for n, own in ((tall, height), (wide, width)))
         y, x = top + (side - tall) // 2, left + (side - wide) // 2
-        self.pixels[y - 1 : y + tall + 1, x - 1 : x + wide + 1] = rgb(PALE)
-        self.pixels[y : y + tall, x : x + wide] = colors[rows[:, np.newaxis], columns]
+        self.pixels[y - 1 : y + tall + 1, x - 1 : x + wide + 1] = to_bytes(rgb(PALE))
+        self.pixels[y : y + tall, x : x + wide] = to_bytes(colors)[rows[:, np.newaxis], columns]
 
     def map(self, values: Any, shown: Floats, left: int, top: int) -> None:
         """Put a map over the image that it is of, with its color bar below."""
@@ -260,8 +261,8 @@ class _Sheet:
         low = -1.0 if (values < 0).any() else 0.0
         bar = to_diverging(np.linspace(low, 1, BAR[0])[np.newaxis], 1)
         x, y = left + (SIDE - BAR[0]) // 2, top + SIDE + 9
-        self.pixels[y - 1 : y + BAR[1] + 1, x - 1 : x + BAR[0] + 1] = rgb(GREY)
-        self.pixels[y : y + BAR[1], x : x + BAR[0]] = bar
+        self.pixels[y - 1 : y + BAR[1] + 1, x - 1 : x + BAR[0] + 1] = to_bytes(rgb(GREY))
+        self.pixels[y : y + BAR[1], x : x + BAR[0]] = to_bytes(bar)
         middle = y + BAR[1] / 2
         for number, at, side in ((low * limit, x - 5, "right"), (limit, x + BAR[0] + 5, "left")):
             text = short(float(f"{number:.2g}"))
