@@ -185,13 +185,19 @@ def _meet(flat: list[Line], upright: list[Line]) -> tuple[NDArray[np.bool_], NDA
 
 def _find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
     """Return lines below, through and above digits, and long upright ones beside them."""
-    flat = [line for line in lines if not line.upright]
+    # Most are strokes of digits: those that are short beside the ink need no closer look.
+    _, high = _find_bodies(rest)
+    flat = [
+        line
+        for line in lines
+        if not line.upright and line.length >= max(6 * line.thickness, 0.25 * high)
+    ]
     bodies, usual = _find_bodies(erase_lines(rest, flat))
     if usual == 0:
         return {}
     found = {}
     for line in flat:
-        if line.length >= 6 * line.thickness and (kind := _judge(line, bodies, usual)):
+        if line.length >= 0.5 * usual and (kind := _judge(line, bodies, usual)):
             found[line] = kind
     upright = [line for line in lines if line.upright]
     for line in upright:
@@ -218,7 +224,8 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     """Return the kind of a horizontal line as a rule, None if it is none."""
     start, end = line.start, line.end
     tops, lefts, bottoms, rights = bodies.T
-    row = np.array([line.at(x) for x in (lefts + rights) / 2])
+    columns = np.clip((lefts + rights) // 2 - start, 0, line.length - 1)
+    row = line.middle[columns]
     over = (np.minimum(rights, end) - np.maximum(lefts, start)) > 0.3 * np.minimum(
         rights - lefts, line.length
     )
@@ -268,30 +275,36 @@ def _find_rests(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
     others = [line for line in lines if line not in found]
     if not others or not found:
         return {}
-    rests = {}
+    starts, ends, middles, thick, levels, upright = np.array(
+        [
+            (each.start, each.end, each.at((each.start + each.end - 1) / 2))
+            + (each.thickness, each.level, each.upright)
+            for each in others
+        ]
+    ).T
+    rests: dict[Line, str] = {}
     for line, kind in found.items():
         if line.length < 2 * SLENDER * line.thickness:
             continue
         row, slope = line.straight
-        for other in others:
-            if other.upright != line.upright or other in rests:
-                continue
-            gap = max(other.start - line.end, line.start - other.end)
-            alike = (
-                0.6 * line.thickness - 1 <= other.thickness <= 1.3 * line.thickness + 0.5
-                and abs(other.level - line.level) <= 0.3 * line.level
-            )
-            if not alike or gap < 0 or gap > line.length + other.length:
-                continue
-            middle = (other.start + other.end - 1) / 2
-            # What bends is known by its nearer end.
-            near = line.end - 1 if middle > line.end else line.start
-            expected = line.at(near) + slope * (middle - near)
-            off = min(
-                abs(other.at(middle) - expected), abs(other.at(middle) - row - slope * middle)
-            )
-            if off <= 1 + 0.3 * line.thickness + 0.01 * gap:
-                rests[other] = kind
+        gap = np.maximum(starts - line.end, line.start - ends)
+        middle = (starts + ends - 1) / 2
+        # What bends is known by its nearer end.
+        beyond = middle > line.end
+        near = np.where(beyond, line.end - 1, line.start)
+        expected = np.where(beyond, line.middle[-1], line.middle[0]) + slope * (middle - near)
+        off = np.minimum(np.abs(middles - expected), np.abs(middles - row - slope * middle))
+        same = (
+            (upright == line.upright)
+            & (thick >= 0.6 * line.thickness - 1)
+            & (thick <= 1.3 * line.thickness + 0.5)
+            & (np.abs(levels - line.level) <= 0.3 * line.level)
+            & (gap >= 0)
+            & (gap <= line.length + ends - starts)
+            & (off <= 1 + 0.3 * line.thickness + 0.01 * gap)
+        )
+        for k in np.flatnonzero(same):
+            rests.setdefault(others[k], kind)
     return rests
 
 
