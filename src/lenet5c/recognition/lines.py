@@ -22,6 +22,8 @@ Ints = NDArray[np.intp]
 
 #: Strength from which a pixel may belong to a line.
 FAINT = 40
+#: Strength that a line has where it lies between two rows, and where it is interrupted.
+TRACE = 12
 #: The steepest line that counts as horizontal, in rows per column.
 SLOPE = 0.3
 #: Columns at either end of a piece that tell its direction.
@@ -99,7 +101,9 @@ def _find_horizontal(
     strength: NDArray[np.uint8], mask: NDArray[np.bool_], thickest: float, upright: bool
 ) -> list[Line]:
     pieces = _find_pieces(mask, thickest)
-    lines = [_make_line(strength, pieces, chain, upright) for chain in _chain(pieces, mask)]
+    lines = [
+        _make_line(strength, pieces, chain, upright) for chain in _chain(pieces, strength >= TRACE)
+    ]
     return sorted(lines, key=lambda line: -line.length)
 
 
@@ -187,7 +191,7 @@ def _fit(sums: Floats, begin: Ints, end: Ints) -> tuple[Floats, tuple[Floats, Fl
     return slope, (x, y), np.sqrt(np.maximum(yy / count - y * y - slope * both, 0.0))
 
 
-def _chain(pieces: _Pieces, mask: NDArray[np.bool_]) -> list[list[int]]:
+def _chain(pieces: _Pieces, trace: NDArray[np.bool_]) -> list[list[int]]:
     """Return the pieces of each line, from left to right."""
     count = len(pieces)
     following, preceding = np.full(count, -1), np.full(count, -1)
@@ -199,7 +203,7 @@ def _chain(pieces: _Pieces, mask: NDArray[np.bool_]) -> list[list[int]]:
             continue
         tried[i] += 1
         space = pieces.first[j] - pieces.last[i] - 1
-        if space <= max(4.0, 0.35 * min(length[i], length[j])) or _is_inked(mask, pieces, i, j):
+        if space <= max(4.0, 0.35 * min(length[i], length[j])) or _is_inked(trace, pieces, i, j):
             tried[i] = 3
             if value < cost[j]:
                 if preceding[j] >= 0:
@@ -243,14 +247,14 @@ def _pair(pieces: _Pieces, length: Ints) -> list[tuple[int, int, float]]:
     return list(zip(one[fits].tolist(), other[fits].tolist(), cost[fits].tolist(), strict=True))
 
 
-def _is_inked(mask: NDArray[np.bool_], pieces: _Pieces, i: int, j: int) -> bool:
+def _is_inked(trace: NDArray[np.bool_], pieces: _Pieces, i: int, j: int) -> bool:
     """Return whether there is ink all the way from one piece to the next."""
     columns = np.arange(pieces.last[i] + 1, pieces.first[j])
     rows = np.interp(
         columns, [pieces.last[i], pieces.first[j]], [pieces.tails[i, 0], pieces.heads[j, 0]]
     )
-    rows = np.clip(np.rint(rows).astype(np.intp), 1, len(mask) - 2)
-    inked: Any = mask[rows - 1, columns] | mask[rows, columns] | mask[rows + 1, columns]
+    rows = np.clip(np.rint(rows).astype(np.intp), 1, len(trace) - 2)
+    inked: Any = trace[rows - 1, columns] | trace[rows, columns] | trace[rows + 1, columns]
     return bool(inked.mean() >= 0.8)
 
 

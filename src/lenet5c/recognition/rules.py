@@ -190,7 +190,7 @@ def _find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
     flat = [
         line
         for line in lines
-        if not line.upright and line.length >= max(6 * line.thickness, 0.25 * high)
+        if not line.upright and line.length >= max(6 * line.thickness, 0.4 * high)
     ]
     bodies, usual = _find_bodies(erase_lines(rest, flat))
     if usual == 0:
