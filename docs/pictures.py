@@ -7,7 +7,8 @@ activations.png comes from the report of the same run.
     python docs/pictures.py runs/picture
 
 Without a run, docs/images/distortions.png: what the named distortions make of digits; and
-augmented.png: what `lenet5c data inspect --augment` shows of drawn shapes.
+augmented.png: what `lenet5c data inspect --augment` shows of drawn shapes; why.png and slide.png:
+reasons for the answers of the model in the package, and that of signs slid over a number.
 
     python docs/pictures.py
 """
@@ -26,8 +27,11 @@ import numpy as np
 
 from lenet5c.__main__ import main
 from lenet5c.datasets import Distortion, Preparation, mnist
+from lenet5c.recognition import why as reasons
+from lenet5c.recognition.signs import open_signs
+from lenet5c.report import pictures
 from lenet5c.training import open_model
-from lenet5c.training.plot_style import DIVERGING
+from lenet5c.training.plot_style import DIVERGING, png
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 from drawn_shapes import draw_folder
@@ -72,6 +76,20 @@ def draw_augmented():
         draw_folder(Path(folder), 10)
         sheet = ["--contact-sheet", IMAGES / "augmented.png"]
         main(["data", "inspect", folder, "--augment", "pictures-mixup", *sheet])
+
+
+def draw_reasons():
+    """Draw why a digit is read as it is, and a net slid over a number."""
+    train, test = mnist()
+    trained = open_model()
+    neighbors = reasons.Neighbors(trained, train)
+    chosen = [reasons.explain(trained, test.images[i], neighbors=neighbors) for i in (18, 8)]
+    (IMAGES / "why.png").write_bytes(png(pictures.why(trained, chosen, neighbors=neighbors)))
+    row = np.concatenate([np.pad(each, ((0, 0), (0, 4))) for each in test.images[5:11, 0]], axis=1)
+    row = np.pad(row, ((0, 0), (16, 12)))
+    signs = open_signs()
+    found = reasons.slide(signs, row, 2)
+    (IMAGES / "slide.png").write_bytes(png(pictures.slide(signs, row, found)))
 
 
 def draw_training(run):
@@ -154,3 +172,4 @@ if __name__ == "__main__":
     else:
         draw_distortions()
         draw_augmented()
+        draw_reasons()

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.recognition.components import find_components, find_runs
+from lenet5c.recognition.components import find_components
 from lenet5c.recognition.filters import bound, grow, reduce
 from lenet5c.recognition.lattice import Lattice, Run
 from lenet5c.recognition.parts import HOPELESS, NOT_ONE, judge_parts, mix
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, Ruler, find_pieces, measure_writing
 from lenet5c.recognition.text_lines import group_lines, measure_slope
 
-__all__ = ["Cell", "Piece", "Scorer", "find_pieces", "read_lines", "remove_rules"]
+__all__ = ["Cell", "Piece", "Scorer", "find_pieces", "read_lines"]
 
 #: Rows of the usual digit, and pixels of a stroke, at least, when a sheet is reduced.
 ROWS, PEN = 44, 2.5
@@ -69,7 +69,7 @@ def read_lines(
     list of list of Cell
         From top to bottom; empty if there is no ink, or more than a sheet can hold.
     """
-    mask = remove_rules(strength >= FIRM)
+    mask = strength >= FIRM
     ruler = measure_writing(find_components(mask))
     if ruler is None:
         return []
@@ -172,33 +172,3 @@ def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:
     top, left, bottom, right = bound(full >= FIRM) or (0, 0, *full.shape)
     box = (y + top, x + left, y + bottom, x + right)
     return Cell(Piece(box, full[top:bottom, left:right]), run.probabilities)
-
-
-def remove_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Remove the lines of ruled or squared paper: thin, straight, and from side to side.
-
-    Where a stroke crosses a rule it stays, as it is thicker there than the rule.
-    """
-    for _ in range(2):
-        boxes = find_components(mask).boxes
-        for axis in (1, 0):
-            length = (boxes[:, 2 + axis] - boxes[:, axis]).max(initial=0)
-            if length > 0.7 * mask.shape[axis] and max(mask.shape) >= 100:
-                mask = _remove_horizontal(mask) if axis else _remove_horizontal(mask.T).T
-    return mask
-
-
-def _remove_horizontal(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    height, width = mask.shape
-    thin = max(2, round(max(mask.shape) / 120))
-    row, start, end = find_runs(mask)
-    long = end - start >= max(12, width // 16)
-    marks = np.zeros((height, width + 1), np.int32)
-    np.add.at(marks, (row[long], start[long]), 1)
-    np.add.at(marks, (row[long], end[long]), -1)
-    in_long = np.cumsum(marks[:, :-1], axis=1) > 0
-    # Of each pixel, the ink over and under it without a gap.
-    _, top, bottom = find_runs(mask.T)
-    thickness = np.zeros((width, height), np.int32)
-    thickness[mask.T] = np.repeat(bottom - top, bottom - top)
-    return mask & ~(in_long & (thin >= thickness.T))
