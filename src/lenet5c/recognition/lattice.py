@@ -78,11 +78,11 @@ class Lattice:
             and not self.is_sure(c)
         ]
 
-    def divide(self) -> list[Run]:
+    def divide(self, cut: bool = True) -> list[Run]:
         """Return the runs of parts of pieces, with those that are cut, and of several pieces."""
         sure = [self.is_sure(c) for c in range(len(self.pieces))]
         for c, piece in enumerate(self.pieces):
-            if not sure[c] and not self._is_mark(piece):
+            if cut and not sure[c] and not self._is_mark(piece):
                 parts = self.cut(c)
                 self.divided += parts
                 self.whole[c].whole = piece if parts else None
