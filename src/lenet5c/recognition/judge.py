@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.digit import Digit, crop_ink, find_box, measure_stroke
-from lenet5c.recognition.signs import describe, digit_share
+from lenet5c.recognition.signs import ALONE, describe, digit_share
 
 #: Pixels of the longer side at which strokes are measured.
 SIDE = 80
@@ -97,7 +97,7 @@ def reject_answer(
     if measure_confidence(probabilities, seen) >= reject:
         return None
     best = float(probabilities.max())
-    if seen is not None and float(digit_share(seen)) < best:
+    if seen is not None and float(digit_share(seen, ALONE)) < best:
         return describe(seen)
     return f"the net is not sure: {best:.0%} at best"
 
@@ -106,5 +106,5 @@ def measure_confidence(
     probabilities: NDArray[np.floating], seen: NDArray[np.floating] | None = None
 ) -> float:
     """Return the probability that ink is a digit, and the predicted one; arguments as above."""
-    share = 1.0 if seen is None else float(digit_share(seen))
+    share = 1.0 if seen is None else float(digit_share(seen, ALONE))
     return float(probabilities.max()) * share
