@@ -127,7 +127,7 @@ def rejections_table(record: Record) -> str:
 
 
 def _rows(record: Record) -> list[Sequence[str]]:
-    rows = []
+    rows: list[Sequence[str]] = []
     for row in record["rejections"]["table"]:
         if row["rejected"] is None:
             rows.append((_percent(row["error_rate"]), "cannot", "", "", "", ""))
