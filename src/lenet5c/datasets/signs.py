@@ -103,7 +103,7 @@ def draw_parts(
     ]
     yield from ((NONE, each) for each in letters)
     cut = np.concatenate(letters)
-    yield NONE, draw_parts_of(cut, np.full(len(cut), -1), rng, count(300))
+    yield NONE, draw_parts_of(cut, np.full(len(cut), -1), rng, count(150))
     for texts in MARKS.values():
         yield NONE, draw_texts(texts, count(60), hands, rng, aspect=(0.7, 1.4), turn=0.15)
     for _ in range(count(60)):
@@ -111,9 +111,9 @@ def draw_parts(
     for draw in (draw_scribbles, draw_zigzags, draw_blots):
         yield NONE, draw(count(600), hands, rng)
     images, labels = digits.images[:, 0], digits.labels
-    yield NONE, draw_several(images, rng, count(4000))
-    yield NONE, draw_parts_of(images, labels, rng, count(3000))
-    yield NONE, draw_neighbors(images, rng, count(2500))
+    yield NONE, draw_several(images, rng, count(3000))
+    yield NONE, draw_parts_of(images, labels, rng, count(1000))
+    yield NONE, draw_neighbors(images, rng, count(1000))
     some = images[(len(images) * rng.random(count(500))).astype(int)]
     yield NONE, cross_out(some, draw_zigzags(len(some), hands, rng))
 

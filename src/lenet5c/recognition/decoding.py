@@ -25,12 +25,12 @@ from lenet5c.recognition.grammar import (
 #: Hypotheses of a state, and readings of a fraction's sides.
 KEPT = 6
 #: How much likelier a picture is a sum, before it is looked at, than signs at random.
-PRIOR = 30.0
+PRIOR = 100.0
 #: Probability, beside that of the usual, of what is seldom written.
 SELDOM = {
     "minus after a sign": 0.02,  # 3×−4 without brackets
     "no sign before a bracket": 0.1,
-    "no sign after a bracket": 0.005,
+    "no sign after a bracket": 0.03,
     "leading zero": 0.02,
     "leading mark": 0.02,
     "second equals sign": 0.1,

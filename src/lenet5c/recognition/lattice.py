@@ -68,6 +68,16 @@ class Lattice:
             return False
         return best_of(run) >= SURE and run.piece.width <= WIDE * run.piece.height
 
+    def find_unsure(self, wide: bool) -> list[int]:
+        """Return the pieces that are no character for sure, wider than high or not; no marks."""
+        return [
+            c
+            for c, piece in enumerate(self.pieces)
+            if (piece.width > piece.height) == wide
+            and not self._is_mark(piece)
+            and not self.is_sure(c)
+        ]
+
     def divide(self) -> list[Run]:
         """Return the runs of parts of pieces, with those that are cut, and of several pieces."""
         sure = [self.is_sure(c) for c in range(len(self.pieces))]

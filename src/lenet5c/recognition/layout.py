@@ -15,6 +15,7 @@ import numpy as np
 
 from lenet5c.recognition.decoding import Choice, Place, make_fraction
 from lenet5c.recognition.digit import Box
+from lenet5c.recognition.pieces import Piece
 
 #: Sizes and distances are shares of the usual digit's height.
 DOT = 0.3  #: longer side of a dot at most
@@ -98,15 +99,25 @@ def _is_digit(mark: Mark) -> bool:
     return sum(mark.probabilities.get(name, 0.0) for name in "023456789") >= 0.8
 
 
-def _is_dot(mark: Mark, usual: float) -> bool:
+def is_dot(mark: Mark | Piece, usual: float) -> bool:
+    """Return whether ink is small enough for a point, and as wide as high, or nearly."""
     longer, shorter = max(mark.height, mark.width), max(1, min(mark.height, mark.width))
-    return mark.place is None and longer <= DOT * usual and longer < 2.2 * shorter
+    return longer <= DOT * usual and longer < 2.2 * shorter
+
+
+def is_bar(mark: Mark | Piece, usual: float) -> bool:
+    """Return whether ink is flat, as a minus is."""
+    flat = mark.width >= FLAT * mark.height and mark.height <= THICK * usual
+    return flat and mark.width > 0.2 * usual
+
+
+def _is_dot(mark: Mark, usual: float) -> bool:
+    return mark.place is None and is_dot(mark, usual)
 
 
 def _is_bar(mark: Mark, usual: float) -> bool:
-    flat = mark.width >= FLAT * mark.height and mark.height <= THICK * usual
     slanted = mark.probabilities.get("-", 0.0) >= 0.5 and mark.height <= 0.6 * mark.width
-    return mark.place is None and (flat or slanted) and mark.width > 0.2 * usual
+    return mark.place is None and (is_bar(mark, usual) or (slanted and mark.width > 0.2 * usual))
 
 
 def _unite(*boxes: Box) -> Box:

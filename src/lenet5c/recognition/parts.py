@@ -1,4 +1,4 @@
-"""The model of parts of touching digits: is a part one digit, seen with the ink around it?"""
+"""The model of parts of touching digits: it sees a part with the ink around it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from lenet5c.recognition.digit import WORKING_SIDE, BlankImageError, Box, Digit,
 from lenet5c.recognition.filters import reduce, reduce_to_gray
 from lenet5c.recognition.judge import REJECT, measure, measure_confidence, reject_answer, reject_ink
 from lenet5c.recognition.pieces import find_pieces
-from lenet5c.recognition.signs import open_signs, reads_digits
+from lenet5c.recognition.signs import is_sign, open_signs, reads_digits
 from lenet5c.training import TrainedModel
 
 #: A digit of fewer working pixels in a large picture is looked at again, closely.
@@ -110,7 +110,9 @@ def read_digit(
         # Signs are known in MNIST's form alone.
         ink = digit.image if framing == MNIST else form(digit.ink.strength)
         seen = open_signs().probabilities(ink[np.newaxis])[0].astype(np.float64)
-    rejected = reject_ink(measure(digit)) or _reject_several(digit, probabilities.max())
+    rejected = reject_ink(measure(digit))
+    if not rejected and not (seen is not None and is_sign(seen)):
+        rejected = _reject_several(digit, probabilities.max())
     steps = {"picture": picture, **digit.steps}
     if framing != MNIST:
         steps["placed"], steps["image"] = steps.pop("centered"), to_picture(image)

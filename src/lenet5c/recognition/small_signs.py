@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.recognition.components import Components, find_components
-from lenet5c.recognition.digit import measure_stroke
-from lenet5c.recognition.filters import grow
+from lenet5c.recognition.filters import grow, measure_stroke
 from lenet5c.recognition.pieces import FAINT, FIRM, Piece
 
 #: Shares of the usual digit's height: longer side of a small sign, and height of a bar, at most.
 SMALL, BAR = 0.42, 0.35
 #: Width over height of a bar, at least.
 FLAT = 2.0
-#: Distance below which a small part belongs to a digit beside it, as the flag of a five does.
-NEAR = 0.15
+#: Distance below which a small part belongs to a digit: beside its top, as the flag of a five does,
+#: and below it.
+NEAR, FOOT = 0.15, 0.07
 #: Share of a stroke's width below which ink is a speck: points are lighter than strokes.
 SPECK = 0.4
 
@@ -76,4 +76,6 @@ def _belongs(box: NDArray[np.int64], large: NDArray[np.int64], usual: float, bar
     inside = (shared >= 0.6 * (box[3] - box[1])) & (place > 0.05) & (place < 0.75)
     near = np.hypot(down, aside) <= NEAR * usual
     top = place <= (0.3 if bar else 0.4)
-    return bool(np.any(near & (inside | top)))
+    # The foot of a two is nearer than a fraction bar.
+    foot = bar & (shared >= 0.5 * (box[3] - box[1])) & (down <= FOOT * usual)
+    return bool(np.any(near & (inside | top | foot)))

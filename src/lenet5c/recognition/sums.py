@@ -15,13 +15,19 @@ from lenet5c.recognition.digit import BlankImageError, Box, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.grammar import MOST_SIGNS, show_value, work_out
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.layout import Mark, lay_out
+from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out
+from lenet5c.recognition.pieces import Piece, join_pieces
 from lenet5c.recognition.reading import Reading, get_framing
-from lenet5c.recognition.segment import Piece, read_lines
+from lenet5c.recognition.segment import read_lines
 from lenet5c.recognition.sheet import SHEET_SIDE
 from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
 from lenet5c.recognition.small_signs import part_small_signs
 from lenet5c.training import TrainedModel, open_model
+
+#: Probability below which a piece is no sign by itself; more of them are not looked at again.
+WEAK, MOST_WEAK = 0.5, 40
+#: Distance of two parts of one sign, in heights of a digit.
+BESIDE = 0.2
 
 
 def read_sum(
@@ -85,14 +91,57 @@ def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> li
     """Return the signs on a sheet, and the shapes that they may be."""
     small, rest = part_small_signs(strength)
     cells = [cell for line in read_lines(rest, scorer) for cell in line] if rest.any() else []
-    pieces = [(cell.piece, cell.probabilities) for cell in cells]
+    scored = [(cell.piece, cell.probabilities) for cell in cells]
     if small:
-        pieces += zip(small, scorer(small), strict=True)
+        scored += zip(small, scorer(small), strict=True)
     names = open_signs().class_names[:P_NONE]
     return [
         Mark(_scale(piece.box, factor), dict(zip(names, map(float, row), strict=True)))
-        for piece, row in pieces
+        for piece, row in _join_broken(scored, scorer)
     ]
+
+
+_Scored = list[tuple[Piece, NDArray[np.floating]]]
+
+
+def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
+    """Join pieces that are no sign by themselves to those beside them if they are one together."""
+    scored = list(scored)
+    usual = float(np.median([piece.height for piece, row in scored if row.max() >= WEAK] or [0]))
+    weak = [
+        k
+        for k, (piece, row) in enumerate(scored)
+        if row.max() < WEAK and not (is_dot(piece, usual) or is_bar(piece, usual))
+    ]
+    if not weak or len(weak) > MOST_WEAK:
+        return scored
+    pairs = [
+        (k, j)
+        for k in weak
+        for j, (other, _) in enumerate(scored)
+        if j != k and _may_belong(scored[k][0].box, other.box, usual)
+    ]
+    if not pairs:
+        return scored
+    joined = [join_pieces([scored[k][0], scored[j][0]]) for k, j in pairs]
+    ways = sorted(
+        zip(pairs, joined, scorer(joined), strict=True), key=lambda way: -float(way[2].max())
+    )
+    gone: set[int] = set()
+    for (k, j), piece, row in ways:
+        apart = float(scored[k][1].max() * scored[j][1].max())
+        if row.max() > max(WEAK, apart) and not {k, j} & gone:
+            gone |= {k, j}
+            scored.append((piece, row))
+    return [each for k, each in enumerate(scored) if k not in gone]
+
+
+def _may_belong(one: Box, other: Box, usual: float) -> bool:
+    """Return whether two boxes are near each other, and one is in part above the other."""
+    down, aside = (max(one[k] - other[k + 2], other[k] - one[k + 2], 0) for k in (0, 1))
+    shared = min(one[3], other[3]) - max(one[1], other[1])
+    narrow = min(one[3] - one[1], other[3] - other[1])
+    return bool(np.hypot(down, aside) <= BESIDE * usual) and shared >= 0.25 * narrow
 
 
 class _Scorer:
