@@ -202,6 +202,10 @@ class Residual(Composite, TileLayer):
             if tuple(-(-a // s) for a, s in zip(x[1:], stride, strict=True)) == y[1:]:
                 stride_text = stride[0] if stride[0] == stride[1] else stride
                 remedy = f"; use shortcut=nn.Conv2d({x[0]}, {y[0]}, 1, stride={stride_text})"
+            elif all(a > b for a, b in zip(x[1:], y[1:], strict=True)):
+                remedy = "; pad the convolutions among the layers, as with padding='same'"
+                if x[0] != y[0]:
+                    remedy += f", and use shortcut=nn.Conv2d({x[0]}, {y[0]}, 1)"
         elif self.shortcut is None and len(x) == len(y) == 1:
             remedy = f"; use shortcut=nn.Linear({x[0]}, {y[0]})"
         raise ValueError(

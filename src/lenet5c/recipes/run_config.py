@@ -119,7 +119,7 @@ class RunConfig:
     freeze: list[str] = run(
         [],
         replace(kinds.NAMES, metavar="LAYERS"),
-        "layers whose weights stay as they are, such as conv1,conv2",
+        "layers whose weights stay as they are, such as conv1 conv2 or conv1,conv2",
     )
     rehearse: str | None = declare(
         None,
