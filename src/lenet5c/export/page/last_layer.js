@@ -5,7 +5,7 @@ import { softmax } from "./net.js";
 const MOST_STEPS = 300, SMALL = 1e-3; // of the gradient, beside its first length if that is over 1
 // Weights of half the mean squared change of the outputs that are rehearsed, and of the weights themselves, beside 1 for the mean
 // cross-entropy of the samples.
-const HOLD = 0.2, LEAST = 1e-3;
+const HOLD = 0.2, SHRINK = 1e-3;
 
 // Whether the net ends in a linear layer, which alone can be fine-tuned here.
 export const canTune = (net) => net.layers.at(-1).kind === "Linear" && !net.model.negated;
@@ -66,7 +66,7 @@ export function tuneLastLayer(net, start, samples, rehearsed) {
 
 // Returns the rows of a symmetric matrix, the penalty of a change of one output's weights.
 function penalty(rehearsed, row) {
-  const matrix = Array.from({ length: row }, (_, i) => new Float64Array(row).fill(LEAST, i, i + 1));
+  const matrix = Array.from({ length: row }, (_, i) => new Float64Array(row).fill(SHRINK, i, i + 1));
   for (const x of rehearsed) {
     for (let i = 0; i < row; i++) {
       const factor = (HOLD * x[i]) / rehearsed.length;
