@@ -260,7 +260,7 @@ def test_of_very_many_maps_the_first_are_shown():
     trained = untrained(synthetic(10), nn.LeNet5, channels=(300, 140))
     words = "\n".join(texts(filters(trained.model)))
     assert "300 filters of 5 × 5\n" in words  # all
-    assert re.search(r"300 input maps .* to 140 .*; shown: the first 128 to the first \d+", words)
+    assert re.search(r"128 of 300 input maps \(rows\) to \d+ of 140 output maps", words)
     figure = activations(trained, synthetic(10).images[0])
     assert_all_inside(figure)
     told = {text.split("\n")[0]: text.split("\n")[2:] for text in texts(figure) if "\n" in text}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, MARGIN, LABELS, BAR = 1180, 16, 242, 300  # pixels
-HEAD, LINE = 30, 66  # pixels of a title, and the least of a layer
+HEAD, LINE, WORDS = 30, 66, 24  # pixels of a title, the least of a layer, and of a line of words
 TOP_CLASSES = 5
 LARGEST = 16  # pixels that a weight or a unit may take
 WIDEST, WIDEST_UNIT = 40, 16  # columns of a name, and of one at its unit
@@ -78,13 +78,14 @@ def filters(model: Sequential) -> "Figure":
         table = layer.connection_table
         count = outputs * inputs if table is None else int(table.sum())
         title = f"{name}: {count:,} filters of {h} × {w}"
+        rows, columns = (
+            str(of) if shown == of else f"{shown} of {of}"
+            for shown, of in zip(sheet.shown[::-1], (inputs, outputs), strict=True)
+        )
         if inputs > 1:
-            title += f", {inputs} input maps (rows) to {outputs} output maps (columns)"
-        if sheet.shown != (outputs, inputs):
-            title += "; shown: the first " + (
-                "" if inputs == 1 else f"{sheet.shown[1]} to the first "
-            )
-            title += str(sheet.shown[0])
+            title += f", {rows} input maps (rows) to {columns} output maps (columns)"
+        elif sheet.shown[0] < outputs:
+            title += f", the first {sheet.shown[0]} of them"
         write(ax, title, MARGIN, y, fontsize=9)
         bar = WIDTH - MARGIN - 2 * BAR_ROOM - BAR_SIZE[0]
         weight = layer.params["weight"]
@@ -210,7 +211,11 @@ def activations(
     parts = [title.replace("$", r"\$"), "" if label is None else f"true label {names[label]}"]
     title = ", ".join(filter(None, parts))
 
-    heights = [max(len(sheet) * unit[0], LINE) + 14 for *_, sheet, unit, _ in lines]
+    more = [WORDS * (words.count("\n") - 1) for words, *_ in lines]  # than two lines of words
+    heights = [
+        max(len(sheet) * unit[0], LINE + below) + 14
+        for (*_, sheet, unit, _), below in zip(lines, more, strict=True)
+    ]
     units = None
     if lines[-1][1].shape == (len(names),) and len(names) <= MOST_NAMED:
         units = _plan_units(short_names)
@@ -227,9 +232,11 @@ def activations(
     left = LABELS + picture.shape[1] * factor + 60
     _draw_bars(ax, [names[i] for i in order], probabilities[order], left, y + 4)
     y += head
-    for (words, values, sheet, unit, frame), height in zip(lines, heights, strict=True):
+    for (words, values, sheet, unit, frame), height, below in zip(
+        lines, heights, more, strict=True
+    ):
         write(ax, words, MARGIN, y + 2, fontsize=8, linespacing=1.4)
-        color_bar(ax, MARGIN, y + 50, values, limit_of(values))
+        color_bar(ax, MARGIN, y + 50 + below, values, limit_of(values))
         if units and values is lines[-1][1]:
             _draw_units(ax, units, values, y + 4, int(order[0]))
             break
