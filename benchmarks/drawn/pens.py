@@ -91,6 +91,13 @@ def trace(content):
     return [stroke - least for stroke in strokes]
 
 
+@lru_cache(maxsize=20_000)
+def has_specks(content):
+    """Return whether there is a dot beside a digit of MNIST, which may be taken for a point."""
+    area = find_components(_enlarge_mask(content)).area
+    return bool(area.min() < 0.06 * area.sum())
+
+
 def _enlarge_mask(content):
     part = np.pad(crop(np.frombuffer(content, np.uint8).reshape(28, 28)), 2)
     large = Image.fromarray(part).resize(
@@ -154,7 +161,7 @@ def follow(thin, spur):
             left.discard(step[0])
         lines.append([*line, line[0]])
     ends = {point for point in nodes if len(near(point)) <= 1}
-    kept = [line for line in lines if len(line) > spur or (line[0] in ends) == (line[-1] in ends)]
+    kept = [line for line in lines if len(line) > spur or not {line[0], line[-1]} & ends]
     return [np.array(line, float) for line in kept or lines or [[(0, 0), (0, 1)]]]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from drawn.clutter import smooth
 from drawn.papers import Page, wobble
-from drawn.pens import crop, draw, enlarge, has_loops, trace
+from drawn.pens import crop, draw, enlarge, has_loops, has_specks, trace
 from PIL import Image, ImageDraw, ImageFont
 
 FONTS = (
@@ -91,12 +91,14 @@ class Pen:
         rng = self.rng
         if sign.isdigit():
             alike = np.flatnonzero(self.test.labels == int(sign))
-            image = self.test.images[rng.choice(alike), 0]
-            while self.traced and not has_loops(image.tobytes(), sign):
+            while True:
                 image = self.test.images[rng.choice(alike), 0]
+                content = image.tobytes()
+                if not has_specks(content) and (not self.traced or has_loops(content, sign)):
+                    break
             pixels = self.size * rng.uniform(0.88, 1.1)
             if self.traced:
-                strokes = trace(image.tobytes())
+                strokes = trace(content)
                 extent = np.concatenate(strokes).max()
                 scaled = [stroke * ((pixels - self.width) / extent) for stroke in strokes]
                 ink = draw(scaled, self.width, 0.25, rng)

@@ -87,7 +87,8 @@ def test_mnist_is_classified_as_in_python(tmp_path):
 
 
 COLORS = """text page, text card, quiet page, quiet card, quiet paper, accent card,
-             above card, below card, accent accent-soft, on-accent accent, good accent-soft, bad accent-soft"""
+             above card, below card, accent accent-soft, on-accent accent, good accent-soft,
+             bad accent-soft"""
 
 
 def luminance(color):

@@ -44,6 +44,13 @@ const WORK = {
     const placed = new Reader(new Net(model)).prepare(strokes, width);
     return placed && { ...placed, image: textOf(placed.image) };
   },
+  reject({ model, drawings }) {
+    const reader = new Reader(new Net(model));
+    return drawings.map((strokes) => {
+      const placed = reader.prepare(strokes);
+      return placed && reader.reject(placed, reader.answer(placed.image, { shift_x: 0, shift_y: 0, rotation: 0, scale: 1, noise: 0 }));
+    });
+  },
   frame({ planes, form, size, normal }) {
     return planes.map(({ shape, values }) => {
       const ink = new Plane(...shape, bytesOf(values)), placed = frame(ink, form ?? MNIST, size, { normal });
@@ -53,10 +60,11 @@ const WORK = {
   transform: ({ image, shape, transform, paper, width }) => ({
     image: textOf(width ? thicken(bytesOf(image), shape, width) : applyTransform(bytesOf(image), shape, transform, paper)),
   }),
-  why({ model, image, label, paper }) {
-    const net = new Net(model), fitted = net.fit(bytesOf(image)), logits = net.forward(fitted);
-    const gradient = saliency(net, label), steps = occlusion(net, fitted, label, paper, () => false);
-    return { logits: [...logits], gradient: [...gradient], occlusion: [...steps.next().value] };
+  why({ model, image, label }) {
+    const reader = new Reader(new Net(model)), { net } = reader, own = bytesOf(image);
+    net.logits(own);
+    const gradient = saliency(net, label), steps = occlusion(net, own, label, reader.groundOf(own), () => false);
+    return { gradient: [...gradient], occlusion: [...steps.next().value] };
   },
   // The slope of a logit along a direction, by the gradient and by differences: in float64, for which the arrays of the layers
   // are made anew.

@@ -10,7 +10,7 @@ from drawn.sheets import sheet
 from lenet5c.datasets import mnist
 from lenet5c.recognition import Reader
 from lenet5c.recognition.pieces import find_pieces
-from lenet5c.recognition.segment import read_lines, remove_rules
+from lenet5c.recognition.segment import read_lines
 
 
 @pytest.fixture(scope="module")
@@ -115,17 +115,6 @@ def test_a_flag_belongs_to_its_five():
     assert [[cell.piece.box for cell in line] for line in lines] == [
         [(20, 20, 80, 52), (20, 110, 80, 116)]
     ]
-
-
-def test_rules_go_and_strokes_stay():
-    mask = np.zeros((300, 400), bool)
-    stroke = np.zeros_like(mask)
-    stroke[110:190, 200:206] = True
-    mask[150:152] = mask[50:52] = True
-    cleared = remove_rules(mask | stroke)
-    assert not cleared[50].any() and not cleared[150, :190].any()
-    assert cleared[stroke].all()
-    np.testing.assert_array_equal(remove_rules(stroke), stroke)
 
 
 @pytest.mark.parametrize("picture", [np.full((50, 50), 200, np.uint8), np.zeros((1, 1), np.uint8)])

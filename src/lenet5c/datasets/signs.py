@@ -94,7 +94,8 @@ def draw_parts(
         return max(4, round(number * share))
 
     for name in (*SIGNS, ")", "."):
-        yield name, draw_sign(name, count(1500), hands, rng)
+        # A slash may well be a one.
+        yield name, draw_sign(name, count(900 if name == "/" else 1500), hands, rng)
     for name, texts in DIGITS.items():
         yield name, draw_texts(texts, count(300), hands, rng, aspect=(0.75, 1.15))
     letters = [
@@ -102,7 +103,7 @@ def draw_parts(
     ]
     yield from ((NONE, each) for each in letters)
     cut = np.concatenate(letters)
-    yield NONE, draw_parts_of(cut, np.full(len(cut), -1), rng, count(500))
+    yield NONE, draw_parts_of(cut, np.full(len(cut), -1), rng, count(150))
     for texts in MARKS.values():
         yield NONE, draw_texts(texts, count(60), hands, rng, aspect=(0.7, 1.4), turn=0.15)
     for _ in range(count(60)):
@@ -110,9 +111,9 @@ def draw_parts(
     for draw in (draw_scribbles, draw_zigzags, draw_blots):
         yield NONE, draw(count(600), hands, rng)
     images, labels = digits.images[:, 0], digits.labels
-    yield NONE, draw_several(images, rng, count(4500))
-    yield NONE, draw_parts_of(images, labels, rng, count(4500))
-    yield NONE, draw_neighbors(images, rng, count(3500))
+    yield NONE, draw_several(images, rng, count(3000))
+    yield NONE, draw_parts_of(images, labels, rng, count(1000))
+    yield NONE, draw_neighbors(images, rng, count(1000))
     some = images[(len(images) * rng.random(count(500))).astype(int)]
     yield NONE, cross_out(some, draw_zigzags(len(some), hands, rng))
 

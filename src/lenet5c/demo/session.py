@@ -119,7 +119,8 @@ class Session:
         """Return what is read in a picture file, with boxes in its pixels."""
         if digits not in DIGITS:
             raise RequestError(f"digits must be one of {', '.join(DIGITS)}, got {digits!r:.40}")
-        return describe_reading(Reader(self.trained, digits=digits)(content))
+        kind: Any = digits
+        return describe_reading(Reader(self.trained, digits=kind)(content))
 
     def save_sample(self, request: Request) -> dict[str, Any]:
         """Save an image of the model's data as a sample of its true label."""

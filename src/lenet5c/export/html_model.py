@@ -1,6 +1,6 @@
 """A model as the data of its page: settings and steps as JSON, all arrays as base64."""
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -12,7 +12,9 @@ from lenet5c.datasets import Dataset
 from lenet5c.export.activations import ACTIVATIONS
 from lenet5c.export.errors import ExportError
 from lenet5c.export.network import Network, Step, to_network
-from lenet5c.training import TrainedModel
+from lenet5c.export.quantization import quantize
+from lenet5c.training import TrainedModel, open_model
+from lenet5c.training.model_file import SIGNS
 
 WINDOWS = ("Conv2d", "MaxPool2d", "AvgPool2d", "Subsample2d")
 #: Settings that the page needs beside those of windows.
@@ -45,13 +47,32 @@ class Weights:
     def add(self, array: Any) -> list[Any]:
         """Add an array; return its place, its size and its shape."""
         values = np.asarray(array, np.float32)
-        self.parts.append(values.ravel())
+        self.parts.append(values)
         self.size += values.size
         return [self.size - values.size, values.size, list(values.shape)]
 
     def pack(self) -> bytes:
         """Return all numbers as little-endian bytes."""
-        return np.concatenate(self.parts).astype("<f4").tobytes()
+        return np.concatenate([part.ravel() for part in self.parts]).astype("<f4").tobytes()
+
+    def quantize(self) -> dict[str, Any]:
+        """Return all numbers with those of weights (O, ...) as int8, and a scale for each output.
+
+        In the layout an array has its size and the number of its scales, 0 if it is of floats.
+        """
+        layout, small, floats = [], [], []
+        for part in self.parts:
+            outputs = len(part) if part.ndim >= 2 else 0
+            layout.append([part.size, outputs])
+            if outputs:
+                values, scale = quantize(part)
+                small.append(values.ravel())
+                floats.append(scale)
+            else:
+                floats.append(part.ravel())
+        parts = (np.concatenate(small), np.concatenate(floats).astype("<f4"))
+        texts = (b64encode(part.tobytes()).decode("ascii") for part in parts)
+        return {"layout": layout, **dict(zip(("bytes", "floats"), texts, strict=True))}
 
 
 def describe_page(
@@ -59,19 +80,35 @@ def describe_page(
 ) -> dict[str, Any]:
     """Return the data of a model's page.
 
+    With a model that reads digits goes that of digits and signs, in int8, which tells what is none.
+
     Raises
     ------
     ExportError
         If a layer is not one of `network.LAYERS`, or `examples` are no images of the model.
     """
+    described, weights = _describe_net(trained)
+    signs = None
+    if set(trained.class_names) <= set(DIGITS) and trained.reading == "ink":
+        signs, rounded = _describe_net(open_model(SIGNS))
+        signs["quantized"] = rounded.quantize()
+    return described | {
+        "name": name,
+        "signs": signs,
+        "examples": _describe_examples(trained, examples),
+        "weights": b64encode(weights.pack()).decode("ascii"),
+    }
+
+
+def _describe_net(trained: TrainedModel) -> tuple[dict[str, Any], Weights]:
+    """Return what the page needs to compute a model's answers, and its weights."""
     net = to_network(trained)
     if not net.steps:
         raise ExportError("model must have a layer with an effect, got none; add one")
     weights = Weights()
     scale, offset = net.scale_and_offset
     framing = trained.framing
-    return {
-        "name": name,
+    described = {
         "parameters": trained.model.num_params,
         "subject": "a digit" if trained.class_names == DIGITS else "something",
         "classes": trained.class_names,
@@ -86,14 +123,13 @@ def describe_page(
         "temperature": trained.temperature,
         "steps": [_describe_step(step, weights) for step in net.steps],
         "stages": _describe_stages(net),
-        "examples": _describe_examples(trained, examples),
-        "weights": b64encode(weights.pack()).decode("ascii"),
     }
+    return described, weights
 
 
 def pack_weights(trained: TrainedModel) -> bytes:
     """Return the weights of a model as its page has them: little-endian float32."""
-    return b64decode(describe_page(trained, "")["weights"])
+    return _describe_net(trained)[1].pack()
 
 
 def choose_examples(dataset: Dataset, count: int = EXAMPLES) -> Dataset:

@@ -107,4 +107,4 @@ def keep_state(layer: Layer) -> Iterator[None]:
     finally:
         layer.buffers.update(buffers)
         for name, state in states.items():
-            random[name].rng_state = state
+            random[name].rng_state = state  # type: ignore[assignment]  # of layers that have one

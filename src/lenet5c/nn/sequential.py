@@ -132,9 +132,11 @@ class Sequential(InOrder, Composite):
             return super().input_gradient(x, dy)
         inputs = [as_floats(x, type(self).__name__)]
         for segment in self.segments[:-1]:
-            x, chain = inputs[-1], isinstance(segment, TileChain)
-            y = segment.run(rows(x), x.shape[1:]) if chain else segment.forward(x)
-            inputs.append(np.asarray(y, np.float32))
+            x = inputs[-1]
+            if isinstance(segment, TileChain):
+                inputs.append(segment.run(rows(x), x.shape[1:]))
+            else:
+                inputs.append(np.asarray(segment.forward(x), np.float32))
         for segment, x in zip(reversed(self.segments), reversed(inputs), strict=False):
             dy = segment.input_gradient(x, dy)
         return dy

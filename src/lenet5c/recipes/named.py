@@ -96,11 +96,11 @@ RECIPES = {
     "signs": replace(
         DEFAULT,
         summary="the default net on distorted digits and signs, with --data signs",
-        epochs=30,
+        epochs=20,
         lr=3e-3,
         schedule_settings={"warm_up": 0.1},
         label_smoothing=0.0,
-        validation=0,
+        validation=4000,
         distortion=NAMED["modern"],
     ),
     "small-color": Recipe(

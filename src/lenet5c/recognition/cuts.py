@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lenet5c.recognition.filters import reduce
 
 #: Slants of cuts that are tried, columns to the right for each row up.
-SLANTS = (-0.3, 0.0, 0.3)
+SLANTS = (0.0, -0.3, 0.3)
 #: Rows at which paths are looked for; higher ink is reduced.
 ROWS = 40
 #: Columns by which a path may leave its slanted line, as a share of the height.
@@ -48,8 +48,8 @@ def find_cuts(
     pen = max(1.0, pen / factor)
     ink = np.minimum(small.astype(np.float32) / 160.0, 1.0)
     found = [_trace(ink, slant) for slant in SLANTS]
-    paths = np.concatenate([paths for paths, _ in found])
-    cost = np.concatenate([cost for _, cost in found]) / pen
+    paths, cost, order = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    cost /= pen
     # The ink on the left of each path, by row.
     before = np.pad(np.cumsum(ink, axis=1), ((0, 0), (1, 0)))
     left = before[np.arange(rows), np.clip(paths, 0, columns)]
@@ -58,9 +58,11 @@ def find_cuts(
     total = float(before[:, -1].sum()) / unit
     cost[(mass < LEAST_SIDE) | (mass > total - LEAST_SIDE)] = np.inf
     kept: list[int] = []
-    for i in np.argsort(cost, kind="stable"):
-        if cost[i] > DEAREST or len(kept) == most:
+    for i in np.argsort(order, kind="stable"):
+        if len(kept) == most:
             break
+        if cost[i] > DEAREST:
+            continue
         if kept and np.abs(left[kept] - left[i]).sum(axis=1).min() < APART * unit:
             continue
         kept.append(int(i))
@@ -71,8 +73,13 @@ def find_cuts(
     return fine, cost[chosen]
 
 
-def _trace(ink: NDArray[np.float32], slant: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the path of least ink beside each line of a slant, (n, rows), and its ink, (n,)."""
+def _trace(
+    ink: NDArray[np.float32], slant: float
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the path of least ink beside each line of a slant, (n, rows), and its ink, (n,).
+
+    Last of each, its ink and how crooked it is, (n,): what it should be chosen by.
+    """
     rows, columns = ink.shape
     reach = max(2, round(REACH * rows))
     shift = np.rint(slant * ((rows - 1) / 2 - np.arange(rows))).astype(np.intp)
@@ -95,10 +102,11 @@ def _trace(ink: NDArray[np.float32], slant: float) -> tuple[NDArray[np.intp], ND
         total = np.take_along_axis(ways, best[np.newaxis], axis=0)[0]
         total += cost[y][across + shift[y]] + aside
     at = total.argmin(axis=1)
+    order = total.min(axis=1).astype(np.float64)
     number = np.arange(len(anchors))
     paths = np.empty((len(anchors), rows), np.intp)
     for y in range(rows - 1, -1, -1):
         paths[:, y] = anchors + at - reach + shift[y]
         at = at + back[y][number, at]
     crossed = cost[np.arange(rows), paths + margin].sum(axis=1, dtype=np.float64)
-    return paths, crossed
+    return paths, crossed, order

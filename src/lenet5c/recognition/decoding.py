@@ -25,12 +25,12 @@ from lenet5c.recognition.grammar import (
 #: Hypotheses of a state, and readings of a fraction's sides.
 KEPT = 6
 #: How much likelier a picture is a sum, before it is looked at, than signs at random.
-PRIOR = 30.0
+PRIOR = 100.0
 #: Probability, beside that of the usual, of what is seldom written.
 SELDOM = {
     "minus after a sign": 0.02,  # 3×−4 without brackets
     "no sign before a bracket": 0.1,
-    "no sign after a bracket": 0.005,
+    "no sign after a bracket": 0.03,
     "leading zero": 0.02,
     "leading mark": 0.02,
     "second equals sign": 0.1,
@@ -145,9 +145,7 @@ def _may_end(state: _State) -> bool:
     return state.depth == 0 and (closed or (state.last == "start" and state.equals > 0))
 
 
-def _step(
-    state: _State, sign: str, gap: float, equals: bool
-) -> Iterator[tuple[_State, float]]:
+def _step(state: _State, sign: str, gap: float, equals: bool) -> Iterator[tuple[_State, float]]:
     """Yield the state after a sign, if the grammar lets it stand there, and what it costs."""
     last, depth, count = state.last, state.depth, state.equals
     seldom = {name: float(np.log(share)) for name, share in SELDOM.items()}
@@ -232,9 +230,7 @@ def spell(choices: Sequence[Choice]) -> str | None:
     return "".join(out)
 
 
-def make_fraction(
-    above: Sequence[Place], bar: Place, below: Sequence[Place], box: Box
-) -> Place:
+def make_fraction(above: Sequence[Place], bar: Place, below: Sequence[Place], box: Box) -> Place:
     """Return the place of a fraction: what it may be by what stands above and below its bar."""
     sides = []
     for places in (above, below):

@@ -17,9 +17,9 @@ WIDEST, GAP = 1.5, 0.3
 #: Parts in a run at most.
 MOST = 5
 #: What an unknown character is worth, and a small mark: probabilities.
-UNKNOWN, MARK = 0.02, 0.3
+UNKNOWN, MARK = 0.005, 0.3
 #: What counts against a run: a stroke cut, a width beyond a digit's, a gap; in log probability.
-A_CUT, PER_CUT, PER_WIDTH, PER_GAP = 0.3, 0.25, 4.0, 2.0
+PER_CUT, PER_WIDTH, PER_GAP = 0.25, 8.0, 1.0
 #: Rows that ink at a cut is given to both sides, in widths of the pen.
 BOTH = 0.5
 
@@ -35,6 +35,7 @@ class Run:
     piece: Piece
     cut: float = 0.0  #: strokes crossed by the cut at its end
     gap: float = 0.0  #: columns without ink in it, in usual heights
+    whole: Piece | None = None  #: the piece it is a part of
     probabilities: NDArray[np.floating] | None = None
 
 
@@ -67,19 +68,31 @@ class Lattice:
             return False
         return best_of(run) >= SURE and run.piece.width <= WIDE * run.piece.height
 
+    def find_unsure(self, wide: bool) -> list[int]:
+        """Return the pieces that are no character for sure, wider than high or not; no marks."""
+        return [
+            c
+            for c, piece in enumerate(self.pieces)
+            if (piece.width > piece.height) == wide
+            and not self._is_mark(piece)
+            and not self.is_sure(c)
+        ]
+
     def divide(self) -> list[Run]:
-        """Return the runs of parts of pieces, and of several, to be scored with those whole."""
+        """Return the runs of parts of pieces, with those that are cut, and of several pieces."""
         sure = [self.is_sure(c) for c in range(len(self.pieces))]
         for c, piece in enumerate(self.pieces):
             if not sure[c] and not self._is_mark(piece):
-                self.divided += self._cut(c, piece)
+                parts = self.cut(c)
+                self.divided += parts
+                self.whole[c].whole = piece if parts else None
         for a in range(len(self.pieces)):
             for b in range(a + 1, min(a + MOST, len(self.pieces))):
                 if self._gap(b) > GAP * self.usual:
                     break
                 if not all(sure[a : b + 1]) and (run := self._join(a, b)):
                     self.divided.append(run)
-        return self.divided
+        return self.divided + [run for run in self.whole if run.whole is not None]
 
     def best(self) -> list[Run]:
         """Return the runs of the best way through the line, all of them scored."""
@@ -108,7 +121,7 @@ class Lattice:
         worth = float(np.log(MARK if self._is_mark(piece) else max(best_of(run), UNKNOWN)))
         wide = max(0.0, piece.width / self.usual - 1.2)
         cost = PER_WIDTH * wide + PER_CUT * run.cut + PER_GAP * run.gap
-        return worth - cost - A_CUT * (run.cut > 0)
+        return worth - cost
 
     def _is_mark(self, piece: Piece) -> bool:
         """Return whether a piece is too small for a digit, where it must be one."""
@@ -138,8 +151,9 @@ class Lattice:
         gaps = sum(max(0.0, self._gap(c)) for c in range(a + 1, b + 1)) / self.usual
         return Run((a, 0), (b + 1, 0), piece, gap=gaps)
 
-    def _cut(self, c: int, piece: Piece) -> list[Run]:
+    def cut(self, c: int) -> list[Run]:
         """Return the runs of parts of one piece."""
+        piece = self.pieces[c]
         if piece.height < 8 or piece.width < 0.3 * piece.height:
             return []
         height = min(piece.height, 1.3 * self.usual)
@@ -168,7 +182,7 @@ class Lattice:
                 if not self.signs and part.size < LEAST * height:
                     continue
                 node = (c, j + 1) if j < count else (c + 1, 0)
-                runs.append(Run((c, i), node, part, cut=float(cost[j])))
+                runs.append(Run((c, i), node, part, cut=float(cost[j]), whole=piece))
         return runs
 
 

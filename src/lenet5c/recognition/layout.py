@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lenet5c.recognition.decoding import Choice, Place, make_fraction
 from lenet5c.recognition.digit import Box
+from lenet5c.recognition.pieces import Piece
 
 #: Sizes and distances are shares of the usual digit's height.
 DOT = 0.3  #: longer side of a dot at most
@@ -24,6 +25,8 @@ MARK = 0.62  #: height of a comma at most
 REACH = 0.85  #: from a fraction bar to what is above and below it, at most
 LOW = 0.75  #: place of a point or a comma, from the top of a digit (0) to its foot (1)
 SPREAD = 0.11  #: of the places of points
+ONE, BRACKET = (1.0, 0.1), (1.25, 0.15)  #: height of a digit, of brackets and slashes: mean, spread
+MOST = 20.0  #: times by which their height makes one likelier than the other, at most
 #: What a net's shape may be, and how it is shown.
 SHOWN = {"+": "+", "-": "−", "x": "×", "/": "/", "=": "=", "(": "(", ")": ")"}
 LEAST = 1e-4
@@ -76,7 +79,13 @@ def lay_out(marks: Sequence[Mark]) -> Layout:
 
 
 def measure_height(marks: Sequence[Mark]) -> float:
-    """Return the height of the usual digit: the median of all that is tall and no bar."""
+    """Return the height of the usual digit: the median of those that are surely digits.
+
+    If there are none, that of all that is tall and no bar.
+    """
+    sure = [mark.height for mark in marks if _is_digit(mark)]
+    if sure:
+        return float(np.median(sure))
     heights = np.array([mark.height for mark in marks if mark.width < FLAT * mark.height])
     if len(heights) == 0:
         heights = np.array([max(mark.height, 0.6 * mark.width) for mark in marks])
@@ -85,15 +94,30 @@ def measure_height(marks: Sequence[Mark]) -> float:
     return float(np.median(heights[heights >= 0.5 * np.quantile(heights, 0.8)]))
 
 
-def _is_dot(mark: Mark, usual: float) -> bool:
+def _is_digit(mark: Mark) -> bool:
+    """Return whether a mark is surely a digit other than 1, which a bracket may look like."""
+    return sum(mark.probabilities.get(name, 0.0) for name in "023456789") >= 0.8
+
+
+def is_dot(mark: Mark | Piece, usual: float) -> bool:
+    """Return whether ink is small enough for a point, and as wide as high, or nearly."""
     longer, shorter = max(mark.height, mark.width), max(1, min(mark.height, mark.width))
-    return mark.place is None and longer <= DOT * usual and longer < 2.2 * shorter
+    return longer <= DOT * usual and longer < 2.2 * shorter
+
+
+def is_bar(mark: Mark | Piece, usual: float) -> bool:
+    """Return whether ink is flat, as a minus is."""
+    flat = mark.width >= FLAT * mark.height and mark.height <= THICK * usual
+    return flat and mark.width > 0.2 * usual
+
+
+def _is_dot(mark: Mark, usual: float) -> bool:
+    return mark.place is None and is_dot(mark, usual)
 
 
 def _is_bar(mark: Mark, usual: float) -> bool:
-    flat = mark.width >= FLAT * mark.height and mark.height <= THICK * usual
     slanted = mark.probabilities.get("-", 0.0) >= 0.5 and mark.height <= 0.6 * mark.width
-    return mark.place is None and (flat or slanted) and mark.width > 0.2 * usual
+    return mark.place is None and (is_bar(mark, usual) or (slanted and mark.width > 0.2 * usual))
 
 
 def _unite(*boxes: Box) -> Box:
@@ -190,7 +214,7 @@ def _axis(mark: Mark) -> float:
 
 
 def _find_beside(bar: Mark, marks: list[Mark], usual: float, side: int) -> list[Mark]:
-    """Return the marks above (-1) or below (1) a bar: those near to it, and small ones among them."""
+    """Return the marks above (-1) or below (1) a bar: near ones, and small ones among them."""
     inside = [
         mark
         for mark in marks
@@ -270,7 +294,7 @@ def _interpolate(row: Sequence[Mark], x: float, usual: float = 0.0) -> tuple[flo
 
 def _find_raised(row: Sequence[Mark], usual: float) -> Box | None:
     """Return the box of a sign that stands above the line behind another: an exponent."""
-    for before, mark in zip(row, row[1:], strict=False):
+    for before, mark in pairwise(row):
         if before.place is not None or mark.place is not None or before.height < TALL * usual:
             continue
         digit = sum(mark.probabilities.get(str(n), 0.0) for n in range(10))
@@ -298,7 +322,7 @@ def _place_row(row: Sequence[Mark], usual: float) -> list[Place]:
 
 
 def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choice, ...]:
-    """Return what a mark may be, by its shape and its place beside digits of a middle and height."""
+    """Return what a mark may be, by its shape and its place beside digits (middle, height)."""
     p, chances = mark.probabilities, {}
     low = 0.5 + (mark.center[0] - middle) / height
     longer = max(mark.height, mark.width)
@@ -315,6 +339,7 @@ def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choic
                 chances[name] = (name, chance)
             elif name in SHOWN:
                 chances["*" if name == "x" else name] = (SHOWN[name], chance)
+        chances = _weigh_height(chances, mark.height / usual)
         if mark.height <= MARK * usual:
             chances = _weigh_small(mark, chances, low, height)
         elif (dot := p.get(".", 0.0)) > LEAST and longer < 2 * DOT * usual:
@@ -333,6 +358,19 @@ def _weigh_dot(low: float, chance: float) -> _Chances:
     """Return what a dot may be: a point if it is low, a multiplication at half height."""
     point = 1 / (1 + np.exp(-(low - LOW) / (SPREAD / 2)))
     return {".": (".", chance * float(point)), "*": ("·", chance * float(1 - point))}
+
+
+def _weigh_height(chances: _Chances, ratio: float) -> _Chances:
+    """Return what a mark may be by its height over a digit's: brackets and slashes are higher."""
+    digit, sign = (((ratio - mean) / spread) ** 2 for mean, spread in (ONE, BRACKET))
+    odds = float(np.clip(np.exp((digit - sign) / 2), 1 / MOST, MOST))
+    total = sum(chance for _, chance in chances.values())
+    weighed = {
+        name: (shown, chance * (odds if name in "()/" else 1.0))
+        for name, (shown, chance) in chances.items()
+    }
+    scale = total / max(sum(chance for _, chance in weighed.values()), 1e-9)
+    return {name: (shown, chance * scale) for name, (shown, chance) in weighed.items()}
 
 
 def _weigh_small(mark: Mark, chances: _Chances, low: float, height: float) -> _Chances:
@@ -365,8 +403,3 @@ def _join_lines(lines: list[list[Place]]) -> list[list[Place]]:
 def _best(place: Place) -> str:
     """Return the likeliest sign of a place; 'fraction' is one, too."""
     return max(place.choices, key=lambda choice: choice.score).sign if place.choices else "none"
-
-
-def to_array(probabilities: Sequence[dict[str, float]], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return probabilities by name as an array (N, K)."""
-    return np.array([[row.get(name, 0.0) for name in names] for row in probabilities])

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.recognition.components import Components, find_components
-from lenet5c.recognition.digit import Box, measure_stroke
-from lenet5c.recognition.filters import bound, grow
+from lenet5c.recognition.digit import Box
+from lenet5c.recognition.filters import bound, grow, measure_stroke
 
 #: Strength from which a pixel counts as ink: neighbors whose soft edges meet stay apart.
 FIRM = 96
@@ -18,6 +18,8 @@ FIRM = 96
 LEAST = 0.45
 #: Share of the usual strength below which small ink is the rest of a rule.
 FAINT = 0.62
+#: Widths of a stroke that is no bar, upright, at least.
+FLAT = 2.5
 #: Share of a stroke's width below which ink is a speck.
 SPECK = 0.6
 #: Parts above each other are one digit if they share so much of their width, and are so high.
@@ -86,13 +88,14 @@ def measure_writing(parts: Components) -> Ruler | None:
     """Return the measures of the writing that some components are; None if there are none."""
     if len(parts) == 0:
         return None
-    boxes = parts.boxes
-    height = boxes[:, 2] - boxes[:, 0]
-    # Of the component at the middle of the ink, in order of height.
+    pen = measure_stroke(parts.labels >= 0)
+    height = parts.boxes[:, 2] - parts.boxes[:, 0]
+    # Of the component at the middle of the ink, in order of height; bars have none.
+    upright = height >= FLAT * pen
+    area = np.where(upright, parts.area, 0) if upright.any() else parts.area
     order = np.argsort(height, kind="stable")
-    total = np.cumsum(parts.area[order])
-    usual = float(height[order][np.searchsorted(total, total[-1] / 2)])
-    return Ruler(measure_stroke(parts.labels >= 0), usual)
+    total = np.cumsum(area[order])
+    return Ruler(pen, float(height[order][np.searchsorted(total, total[-1] / 2)]))
 
 
 def find_pieces(

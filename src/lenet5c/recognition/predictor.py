@@ -10,9 +10,10 @@ from lenet5c.errors import UserError
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.reading import Reading, get_framing, read_digit, read_whole
 from lenet5c.recognition.sheet import read_sheet
+from lenet5c.recognition.sums import read_sum
 from lenet5c.training import TrainedModel, open_model
 
-DIGITS = ("one", "many")
+DIGITS = ("one", "many", "sum")
 
 Model = TrainedModel | str | os.PathLike[str] | None
 
@@ -22,7 +23,7 @@ def predict(
     pictures: list[Any] | tuple[Any, ...],
     model: Model = None,
     *,
-    digits: Literal["one", "many"] = "one",
+    digits: Literal["one", "many", "sum"] = "one",
     reading: Literal["ink", "whole"] | None = None,
     reject: float = REJECT,
 ) -> list[Reading]: ...
@@ -31,7 +32,7 @@ def predict(
     pictures: Any,
     model: Model = None,
     *,
-    digits: Literal["one", "many"] = "one",
+    digits: Literal["one", "many", "sum"] = "one",
     reading: Literal["ink", "whole"] | None = None,
     reject: float = REJECT,
 ) -> Reading: ...
@@ -52,8 +53,8 @@ def predict(
         or light on dark, of any size. Those of a list have one level of white.
     model : TrainedModel, str or path-like, optional
         A model, a model file, or the folder of a run. Default: the model in the package.
-    digits : {'one', 'many'}, optional
-        One digit in a picture, or a number or sheet of several.
+    digits : {'one', 'many', 'sum'}, optional
+        One digit in a picture, a number or sheet of several, or written sums.
     reading : {'ink', 'whole'}, optional
         Find the ink and bring it to the form of the model's training images, or resize the
         picture. Default: the model's. A picture that looks like one of them is taken as it is.
@@ -104,7 +105,7 @@ class Reader:
         self,
         model: Model = None,
         *,
-        digits: Literal["one", "many"] = "one",
+        digits: Literal["one", "many", "sum"] = "one",
         reading: Literal["ink", "whole"] | None = None,
         reject: float = REJECT,
     ) -> None:
@@ -121,8 +122,8 @@ class Reader:
             raise ValueError(f"reject must be at least 0 and less than 1, got {reject}")
         self.digits, self.white = digits, self.trained.white
         self.reading = reading or self.trained.reading
-        if self.reading == "whole" and digits == "many":
-            raise UserError("digits must be 'one' with the reading 'whole', got 'many'")
+        if self.reading == "whole" and digits != "one":
+            raise UserError(f"digits must be 'one' with the reading 'whole', got {digits!r}")
         if self.reading == "ink":
             get_framing(self.trained)  # or say that there is none
 
@@ -131,6 +132,8 @@ class Reader:
         pixels = read_picture(picture, self.white)
         if self.reading == "whole":
             return read_whole(pixels, self.trained, self.reject)
+        if self.digits == "sum":
+            return read_sum(pixels, self.trained, self.reject)
         if self.digits == "many":
             return read_sheet(pixels, self.trained, self.reject)
         return read_digit(pixels, self.trained, self.reject)

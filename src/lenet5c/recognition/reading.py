@@ -16,7 +16,7 @@ from lenet5c.recognition.digit import WORKING_SIDE, BlankImageError, Box, Digit,
 from lenet5c.recognition.filters import reduce, reduce_to_gray
 from lenet5c.recognition.judge import REJECT, measure, measure_confidence, reject_answer, reject_ink
 from lenet5c.recognition.pieces import find_pieces
-from lenet5c.recognition.signs import open_signs, reads_digits
+from lenet5c.recognition.signs import is_sign, open_signs, reads_digits
 from lenet5c.training import TrainedModel
 
 #: A digit of fewer working pixels in a large picture is looked at again, closely.
@@ -45,7 +45,17 @@ class Reading:
     digits : tuple of tuple of Reading
         Of several digits, by line.
     text : str or None
-        The lines of several digits, with ``?`` for a rejected one.
+        The lines of several digits, with ``?`` for a rejected one; of sums, the lines as written.
+    expression : str or None
+        Of sums, in ASCII, a line each: ``12*3-4=32``.
+    value : str or None
+        Of sums, what the left side comes to, exactly: ``19``, ``2.5``, ``1/3``; a line each.
+    correct : bool or None
+        Of sums, whether all sides are equal, in all lines; None if one has no answer.
+    remark : str or None
+        Of sums, the reason why there is no value, or a word on the answer.
+    sums : tuple of Reading
+        Of sums, a reading for each line.
     steps : dict of ndarray
         Pictures of the steps to the net's input.
     """
@@ -58,6 +68,11 @@ class Reading:
     box: Box | None = None
     digits: tuple[tuple[Reading, ...], ...] = ()
     text: str | None = None
+    expression: str | None = None
+    value: str | None = None
+    correct: bool | None = None
+    remark: str | None = None
+    sums: tuple[Reading, ...] = ()
     steps: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
     def top(self, count: int = 3) -> list[tuple[str, float]]:
@@ -95,7 +110,9 @@ def read_digit(
         # Signs are known in MNIST's form alone.
         ink = digit.image if framing == MNIST else form(digit.ink.strength)
         seen = open_signs().probabilities(ink[np.newaxis])[0].astype(np.float64)
-    rejected = reject_ink(measure(digit)) or _reject_several(digit, probabilities.max())
+    rejected = reject_ink(measure(digit))
+    if not rejected and not (seen is not None and is_sign(seen)):
+        rejected = _reject_several(digit, probabilities.max())
     steps = {"picture": picture, **digit.steps}
     if framing != MNIST:
         steps["placed"], steps["image"] = steps.pop("centered"), to_picture(image)

@@ -7,24 +7,27 @@ found by dynamic programming.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.recognition.components import find_components, find_runs
+from lenet5c.recognition.components import find_components
 from lenet5c.recognition.filters import bound, grow, reduce
 from lenet5c.recognition.lattice import Lattice, Run
+from lenet5c.recognition.parts import HOPELESS, NOT_ONE, judge_parts, mix
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, Ruler, find_pieces, measure_writing
 from lenet5c.recognition.text_lines import group_lines, measure_slope
 
-__all__ = ["Cell", "Piece", "Scorer", "find_pieces", "read_lines", "remove_rules"]
+__all__ = ["Cell", "Piece", "Scorer", "find_pieces", "read_lines"]
 
 #: Rows of the usual digit, and pixels of a stroke, at least, when a sheet is reduced.
 ROWS, PEN = 44, 2.5
 #: Pieces of a sheet at most, and those at most that are cut or joined: there are no more digits.
 MOST_PIECES, MOST_UNSURE = 2000, 400
+#: Pieces that may be letters, at least, of a sheet on which they are.
+LETTERS = 3
 
 #: Takes N pieces to the probabilities (N, K) of the classes they may be. A row sums to at most 1:
 #: the rest is the probability that the piece is no character, half of one, or several.
@@ -40,7 +43,11 @@ class Cell:
 
 
 def read_lines(
-    strength: NDArray[np.uint8], scorer: Scorer, *, signs: bool = False
+    strength: NDArray[np.uint8],
+    scorer: Scorer,
+    *,
+    signs: bool = False,
+    digits: Sequence[int] | None = tuple(range(10)),
 ) -> list[list[Cell]]:
     """Divide ink into lines of characters, each from left to right.
 
@@ -52,14 +59,17 @@ def read_lines(
         Takes N pieces to probabilities, (N, K); see `Scorer`.
     signs : bool, optional
         Whether small and flat pieces may be characters of their own, as points and bars are. Else
-        parts above each other are one character, and small marks are joined to no digit far away.
+        parts above each other are one character.
+    digits : sequence of int, optional
+        The digits that the first columns of the scores are of. None if they are other classes:
+        touching ones are then told apart by the scorer alone.
 
     Returns
     -------
     list of list of Cell
         From top to bottom; empty if there is no ink, or more than a sheet can hold.
     """
-    mask = remove_rules(strength >= FIRM)
+    mask = strength >= FIRM
     ruler = measure_writing(find_components(mask))
     if ruler is None:
         return []
@@ -73,10 +83,13 @@ def read_lines(
         Lattice(line, ruler.pen, _measure_height(line), signs)
         for line in _line_up(pieces, ruler, signs)
     ]
-    _score((run for line in lines for run in line.whole), scorer)
-    unsure = sum(not line.is_sure(c) for line in lines for c in range(len(line.pieces)))
-    if unsure <= MOST_UNSURE:
-        _score((run for line in lines for run in line.divide()), scorer)
+    _score([run for line in lines for run in line.whole], scorer)
+    if _may_be_cut(lines):
+        runs = [run for line in lines for run in line.divide()]
+        if digits is None:
+            _score(runs, scorer)
+        else:
+            _score_parts(runs, scorer, list(digits))
     return [[_to_cell(run, strength, factor) for run in line.best()] for line in lines]
 
 
@@ -112,12 +125,40 @@ def _measure_height(line: list[Piece]) -> float:
     return float(np.median(heights[heights >= LEAST * heights.max()]))
 
 
-def _score(runs: Iterable[Run], scorer: Scorer) -> None:
+def _may_be_cut(lines: list[Lattice]) -> bool:
+    """Return whether pieces that are no characters for the net may be several, or parts.
+
+    Those as narrow as one are letters, once there are more of them than of others: digits that
+    touch are wide. Cut in parts, letters are ones and sevens.
+    """
+    wide, narrow = (sum(len(line.find_unsure(wide)) for line in lines) for wide in (True, False))
+    sure = sum(len(line.pieces) for line in lines) - wide - narrow
+    few = narrow < LETTERS or narrow <= 0.5 * (sure + 3 * wide)
+    return few and narrow + wide <= MOST_UNSURE
+
+
+def _score(runs: Sequence[Run], scorer: Scorer) -> None:
     """Set the probabilities of runs, all in one batch."""
-    runs = list(runs)
     if runs:
         for run, row in zip(runs, scorer([run.piece for run in runs]), strict=True):
             run.probabilities = row
+
+
+def _score_parts(runs: Sequence[Run], scorer: Scorer, digits: Sequence[int]) -> None:
+    """Set the probabilities of runs, those of parts of pieces with the model of parts."""
+    parts = [(run, run.whole) for run in runs if run.whole is not None]
+    if not parts:
+        return _score(runs, scorer)
+    judged = judge_parts([(run.piece, whole) for run, whole in parts])
+    hopeful = judged[:, NOT_ONE] <= 1 - HOPELESS
+    likely = [run for (run, _), kept in zip(parts, hopeful, strict=True) if kept]
+    joined = [run for run in runs if run.whole is None]
+    _score([run for run in likely + joined if run.probabilities is None], scorer)
+    for run, _ in parts:
+        if run.probabilities is None:
+            run.probabilities = np.zeros(1)
+    for run, row in zip(likely, judged[hopeful], strict=True):
+        run.probabilities = mix(run.probabilities, row, digits)
 
 
 def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:
@@ -131,33 +172,3 @@ def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:
     top, left, bottom, right = bound(full >= FIRM) or (0, 0, *full.shape)
     box = (y + top, x + left, y + bottom, x + right)
     return Cell(Piece(box, full[top:bottom, left:right]), run.probabilities)
-
-
-def remove_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Remove the lines of ruled or squared paper: thin, straight, and from side to side.
-
-    Where a stroke crosses a rule it stays, as it is thicker there than the rule.
-    """
-    for _ in range(2):
-        boxes = find_components(mask).boxes
-        for axis in (1, 0):
-            length = (boxes[:, 2 + axis] - boxes[:, axis]).max(initial=0)
-            if length > 0.7 * mask.shape[axis] and max(mask.shape) >= 100:
-                mask = _remove_horizontal(mask) if axis else _remove_horizontal(mask.T).T
-    return mask
-
-
-def _remove_horizontal(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    height, width = mask.shape
-    thin = max(2, round(max(mask.shape) / 120))
-    row, start, end = find_runs(mask)
-    long = end - start >= max(12, width // 16)
-    marks = np.zeros((height, width + 1), np.int32)
-    np.add.at(marks, (row[long], start[long]), 1)
-    np.add.at(marks, (row[long], end[long]), -1)
-    in_long = np.cumsum(marks[:, :-1], axis=1) > 0
-    # Of each pixel, the ink over and under it without a gap.
-    _, top, bottom = find_runs(mask.T)
-    thickness = np.zeros((width, height), np.int32)
-    thickness[mask.T] = np.repeat(bottom - top, bottom - top)
-    return mask & ~(in_long & (thin >= thickness.T))

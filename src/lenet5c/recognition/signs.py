@@ -14,8 +14,9 @@ from lenet5c.training.model_file import SIGNS
 DIGITS = tuple("0123456789")
 #: Column of the class 'none'.
 P_NONE = CLASS_NAMES.index(NONE)
-#: How often a sign stands where digits are expected, over its share of the training images.
-SELDOM = 0.2
+#: How often there are signs, and what is neither, over their shares of the training images: among
+#: the pieces of a line of digits, and where a picture of one digit is expected.
+IN_LINE, ALONE = (0.2, 1.0), (0.1, 0.3)
 #: Names of signs in messages.
 WORDS = {
     "+": "a plus sign",
@@ -52,23 +53,33 @@ def reads_digits(trained: TrainedModel) -> bool:
     return set(trained.class_names) <= set(DIGITS)
 
 
-def digit_share(seen: NDArray[np.floating]) -> NDArray[np.floating]:
+def digit_share(
+    seen: NDArray[np.floating], expected: tuple[float, float] = IN_LINE
+) -> NDArray[np.floating]:
     """Return the probability that ink is one digit, where digits are expected.
 
     Parameters
     ----------
     seen : ndarray, shape (..., 19)
         Probabilities of `open_signs`.
+    expected : (float, float), optional
+        How often signs, and what is neither, are met over their shares of its training images.
+        Both are rarer where a digit is expected: a one may look like a slash.
 
     Returns
     -------
     ndarray, shape (...)
-        That of all digits together. Signs count less than there, as they are rarer than in its
-        training images: a one may look like a slash.
+        That of all digits together.
     """
     digits = seen[..., : len(DIGITS)].sum(axis=-1)
     signs = seen[..., len(DIGITS) : P_NONE].sum(axis=-1)
-    return digits / np.maximum(digits + SELDOM * signs + seen[..., P_NONE], 1e-12)
+    others = expected[0] * signs + expected[1] * seen[..., P_NONE]
+    return digits / np.maximum(digits + others, 1e-12)
+
+
+def is_sign(seen: NDArray[np.floating]) -> bool:
+    """Return whether ink is rather a sign than a digit or none of both, of one row."""
+    return 1 - float(digit_share(seen)) > 0.5 > float(seen[P_NONE])
 
 
 def describe(seen: NDArray[np.floating]) -> str:

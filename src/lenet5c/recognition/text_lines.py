@@ -12,8 +12,10 @@ from lenet5c.recognition.digit import Box
 
 #: Heights between the middles of a piece and its line, at most.
 ASIDE = 0.6
-#: Heights of a gap that may be a space, at least, and from which it is one.
-SPACE, SURELY_SPACE = 0.45, 1.6
+#: How far a line goes on rising or falling as it did, of its last three boxes.
+BEND = 0.7
+#: Heights of a gap that may be a space, at least; from which it is one, and is in any case.
+SPACE, SURELY_SPACE, WIDEST = 0.45, 1.6, 2.5
 #: A gap so many times as wide as those within numbers is a space.
 CLEARLY = 1.8
 
@@ -32,7 +34,7 @@ def group_lines(boxes: NDArray[np.int64], usual: float) -> list[list[int]]:
     for i in np.argsort(boxes[:, 1], kind="stable").tolist():
         nearest, least = None, ASIDE * usual
         for line in lines:
-            aside = abs(float(np.median(level[line[-3:]])) - float(level[i]))
+            aside = abs(_follow(level[line[-3:]]) - float(level[i]))
             # After a wide gap a line may have bent further.
             gap = max(0.0, float(boxes[i, 1] - boxes[line[-1], 3]))
             if aside < min(least, ASIDE * usual) + 0.04 * min(gap, 5 * usual):
@@ -44,6 +46,11 @@ def group_lines(boxes: NDArray[np.int64], usual: float) -> list[list[int]]:
     for line in lines:
         line.sort(key=lambda i: center[i, 1])
     return sorted(lines, key=lambda line: float(np.mean(level[line])))
+
+
+def _follow(last: NDArray[np.float64]) -> float:
+    """Return the level at which a line goes on after its last boxes."""
+    return float(last.mean() + BEND * (last[-1] - last[0]))
 
 
 def measure_slope(boxes: NDArray[np.int64], usual: float) -> float:
@@ -90,5 +97,5 @@ def _divide(gaps: NDArray[np.float64]) -> float:
             limit, most = float(gaps[i] + gaps[i - 1]) / 2, float(wide[i] / wide[i - 1])
     if limit == SURELY_SPACE and len(gaps) and gaps[0] > SPACE:
         # All gaps are of one kind: digits of one number, set wide.
-        limit = max(SURELY_SPACE, CLEARLY * float(np.median(gaps)))
+        limit = min(max(SURELY_SPACE, CLEARLY * float(np.median(gaps))), WIDEST)
     return limit

@@ -4,11 +4,13 @@ All take a `TrainedModel` of any `Sequential`, with layers of one's own, and an 
 `TrainedModel.logits` takes it, and return NumPy arrays. `lenet5c.report.pictures.why` draws them.
 """
 
-from lenet5c.explanation import (
+from lenet5c.training.explanation import (
     Change,
+    Explanation,
     Nearest,
     Neighbors,
     Slide,
+    explain,
     grad_cam,
     nearest,
     occlusion,
@@ -19,9 +21,11 @@ from lenet5c.explanation import (
 
 __all__ = [
     "Change",
+    "Explanation",
     "Nearest",
     "Neighbors",
     "Slide",
+    "explain",
     "grad_cam",
     "nearest",
     "occlusion",

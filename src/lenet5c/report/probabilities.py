@@ -1,5 +1,6 @@
 """How honest the probabilities of a model are, for JSON, as text and as parts of a page."""
 
+import re
 from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
@@ -95,7 +96,11 @@ def describe_calibration(record: Record) -> str:
     width, mass = (record["ece"][f"equal_{equal}"] for equal in EQUALS)
     auc = record["auc"]["macro"]
     ranked = sum(each["auc"] is not None for each in record["auc"]["classes"])
-    area = f", mean AUC {auc:.5f} ({count(ranked, 'class', 'classes')})" if auc is not None else ""
+    area = (
+        f", mean AUC {area_text(auc)} ({count(ranked, 'class', 'classes')})"
+        if auc is not None
+        else ""
+    )
     return (
         f"Probabilities, at temperature {record['temperature']:.4g}: NLL {record['nll']:.4f}, "
         f"Brier score {record['brier']:.4f}{area}\n"
@@ -143,7 +148,19 @@ def _rows(record: Record) -> list[Sequence[str]]:
 
 def _percent(share: float) -> str:
     """Return a share in percent, with two digits after the point, or two that are not 0."""
-    return f"{100 * share:.2f}%" if share >= 0.01 or share == 0 else f"{100 * share:.2g}%"
+    return f"{100 * share:.2f}%" if share >= 0.01 else f"{100 * share:.2g}%"
+
+
+def area_text(area: float) -> str:
+    """Return an area under a ROC curve with five digits, never rounded up to 1.
+
+    Examples
+    --------
+    >>> from lenet5c.report.probabilities import area_text
+    >>> area_text(0.98765), area_text(0.999999), area_text(1.0)
+    ('0.98765', 'over 0.99999', '1')
+    """
+    return "1" if area == 1 else "over 0.99999" if area > 0.99999 else f"{area:.5f}"
 
 
 def _sure(confidence: float) -> str:
@@ -152,6 +169,15 @@ def _sure(confidence: float) -> str:
     while digits < 6 and 1 - confidence < 10 ** -(digits + 2):
         digits += 1
     return f"{100 * confidence:.{digits}f}%"
+
+
+def _space(text: str) -> str:
+    """Return a text with a space before its signs of percent, as pages have it."""
+    return re.sub(r"(?<=\d)%", " %", text)
+
+
+def _space_all(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[_space(cell) for cell in row] for row in rows]
 
 
 def probability_sections(
@@ -178,14 +204,14 @@ def probability_sections(
             f"{100 * each['accuracy']:.2f}%",
             f"{100 * each['interval'][0]:.2f} to {100 * each['interval'][1]:.2f}%",
         ]
-        for each in record["reliability"]["equal_mass"]
+        for each in record["reliability"]["equal_width"]
     ]
     heads = ["confidence", "images", "mean", "accuracy", "95 % interval (Wilson)"]
     reliability = page.section(
         "Reliability of the probabilities",
         _picture(pictures, "reliability", RELIABILITY, "Reliability diagrams"),
-        page.paragraph(told),
-        page.table(heads, rows, numbers=(1, 2, 3, 4)),
+        page.paragraph(_space(told)),
+        page.table(heads, _space_all(rows), numbers=(1, 2, 3, 4)),
     )
     area = record["rejections"]
     told = (
@@ -205,8 +231,8 @@ def probability_sections(
     rejections = page.section(
         "Errors against rejections",
         _picture(pictures, "rejections", REJECTIONS, "Errors against rejections"),
-        page.paragraph(told),
-        page.table(heads, made, numbers=range(6)) if made else "",
+        page.paragraph(_space(told)),
+        page.table(heads, _space_all(made), numbers=range(6)) if made else "",
     )
     return [reliability, rejections, _roc_section(pictures, record, class_names)]
 
@@ -239,7 +265,7 @@ def _roc_section(pictures: Mapping[str, bytes], record: Record, class_names: Seq
     rows = [
         [
             plain(shorten(class_names[k], NAME)),
-            f"{areas[k]['auc']:.5f}",
+            area_text(areas[k]["auc"]),
             f"{areas[k]['interval'][0]:.4f} to {areas[k]['interval'][1]:.4f}",
         ]
         for k in lowest
@@ -247,12 +273,12 @@ def _roc_section(pictures: Mapping[str, bytes], record: Record, class_names: Seq
     some = f"The {len(lowest)} lowest of {len(known)} classes. " if len(lowest) < len(known) else ""
     told = (
         f"{some}The mean over {count(len(known), 'class', 'classes')} is "
-        f"{record['auc']['macro']:.5f}. Intervals are Newcombe's, of 95 %; equal probabilities "
-        "count half."
+        f"{area_text(record['auc']['macro'])}. Intervals are Newcombe's, of 95 %; equal "
+        "probabilities count half."
     )
     return page.section(
         "ROC curves",
         _picture(pictures, "roc", ROC, "ROC curves"),
-        page.paragraph(told),
+        page.paragraph(_space(told)),
         page.table(["class", "AUC", "95 % interval"], rows, numbers=(1, 2)),
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from lenet5c._optional import require
 from lenet5c.report.names import drawable
+from lenet5c.report.probabilities import area_text
 from lenet5c.training import Evaluation, Reliability, roc_curve, wilson_interval
 from lenet5c.training.curves import RUN_COLORS, STROKES
 from lenet5c.training.plot_style import BLUE, GREY, INK, ORANGE, PALE, PURPOSE, new_figure, styled
@@ -86,11 +87,10 @@ def _draw_width(found: Reliability, above: Any, below: Any) -> None:
 def _draw_mass(found: Reliability, ax: Any) -> None:
     """Draw the error rates, expected and found, on scales that show small ones."""
     count = found.count
-    floor = 0.25 / count.max()
-    expected, wrong = 1 - found.confidence, 1 - found.accuracy
+    least = 0.1 / count.max()  # fewer errors than a tenth of one cannot be told from none
+    wrong = 1 - found.accuracy
     low, high = 1 - found.intervals[:, 1], 1 - found.intervals[:, 0]
-    x = np.maximum(expected, 10.0 ** np.floor(np.log10(max(expected.max(), floor)) - 7))
-    least = min(x.min(), floor)
+    x = np.maximum(1 - found.confidence, least)
     ends = (least / 1.6, 1.2)
     ax.plot(ends, ends, color=GREY, linewidth=0.8, linestyle="--")
     ax.vlines(x, np.maximum(low, least / 3), high, color=ORANGE, linewidth=1.4)
@@ -98,7 +98,7 @@ def _draw_mass(found: Reliability, ax: Any) -> None:
     ax.plot(x[some], wrong[some], "o", color=ORANGE, markersize=3.5)
     if not some.all():
         none = np.full((~some).sum(), least / 2)
-        ax.plot(x[~some], none, "v", color=ORANGE, markersize=3.5, label="no error")
+        ax.plot(x[~some], none, "v", color=ORANGE, markersize=3.5, label="no error found")
         ax.legend(loc="upper left")
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -159,7 +159,7 @@ def roc(result: Evaluation, class_names: Sequence[str]) -> "Figure":
         y = np.append(curve.true_positive, 1.0)
         bottom = min(bottom, float(y[x <= 2 * least].max()))
         color, stroke = RUN_COLORS[number % 6], STROKES[number // 6 % 3]
-        text = f"{names[k]}: {result.areas[k]:.4f}"
+        text = f"{names[k]}: {area_text(result.areas[k])}"
         ax.step(x, y, where="post", color=color, linestyle=stroke, linewidth=1.2, label=text)
     chance = np.geomspace(least, 1, 100)
     ax.plot(chance, chance, color=PALE, linewidth=0.8)

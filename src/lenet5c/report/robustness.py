@@ -1,6 +1,7 @@
 """Robustness on corrupted images, for JSON, as text, as a picture and as a part of a page."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from lenet5c._text import count, shorten, table
 from lenet5c.datasets.corruptions import corrupt
 from lenet5c.report import page
 from lenet5c.report.mosaic import canvas, place, shrink, tile, to_colors, write
-from lenet5c.report.tables import NAME
+from lenet5c.report.tables import NAME, WIDEST
 from lenet5c.training import Corrupted, Robustness
 from lenet5c.training.plot_style import styled
+from lenet5c.training.robustness import CLEAN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +80,7 @@ def robustness_text(record: Record, name: str) -> str:
     if other := record.get("compare"):
         parts.append(
             f"Compared with {other['model']} on the same corrupted images:\n"
-            f"{table(*_tests(record, name))}\n{interpret_tests(record, name)}"
+            f"{table(*_tests(record, name))}\n{fill(interpret_tests(record, name), WIDEST)}"
         )
     return "\n".join(parts)
 
@@ -172,23 +174,20 @@ def corruption_sheet(images: NDArray[np.uint8], record: Record, inverted: bool =
     inverted : bool
         Show gray images black on white.
     """
-    levels = record["severities"]
-    each = max(1, SHOWN // (len(levels) + 1))
-    chosen = images[:each]
+    levels, seed = record["severities"], record["seed"]
+    chosen = images[: max(1, SHOWN // len(levels))]
     kinds = list(dict.fromkeys(row["kind"] for row in record["rows"]))
-    lines = [(kind, [corrupt(chosen, kind, s, record["seed"]) for s in levels]) for kind in kinds]
-    first = to_colors(shrink(chosen, SIDE), inverted)
-    h, w = first.shape[1:3]
+    lines = [(CLEAN, [chosen] * len(levels))]
+    lines += [(kind, [corrupt(chosen, kind, level, seed) for level in levels]) for kind in kinds]
+    h, w = shrink(chosen, SIDE).shape[2:]
     scale = max(1, round(SIDE / max(h, w)))
-    across = len(chosen) * (len(levels) + 1)
+    across = len(chosen) * len(levels)
     wide, tall = (w + 1) * scale, (h + 1) * scale
     figure, ax = canvas(LABEL + across * wide + 16, len(lines) * tall + 40)
-    heads = ["as it is", *(f"severity {level}" for level in levels)]
-    for i, head in enumerate(heads):
-        write(ax, head, LABEL + i * len(chosen) * wide, 8, fontsize=7)
+    for i, level in enumerate(levels):
+        write(ax, f"severity {level}", LABEL + i * len(chosen) * wide, 8, fontsize=7)
     for number, (kind, made) in enumerate(lines):
-        parts = [first, *(to_colors(shrink(part, SIDE), inverted) for part in made)]
-        cells = np.concatenate(parts)
+        cells = to_colors(shrink(np.concatenate(made), SIDE), inverted)
         top = 30 + number * tall
         place(ax, tile(cells, across), LABEL, top, scale)
         write(ax, kind.replace("_", " "), 8, top + tall / 2, va="center", fontsize=8)

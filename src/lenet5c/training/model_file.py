@@ -29,10 +29,14 @@ from lenet5c.training.temperature import check_temperature
 
 MEAN_IMAGE = "preparation.mean_image"
 LONGEST_NAME = 255  # characters of the name of a class
-BEST, SIGNS = "best", "signs"
+BEST, SIGNS, PARTS = "best", "signs", "parts"
 BEST_FOLDER = Path(__file__).parent / "pretrained_data"
 #: The models that come with the package, by name.
-SHIPPED = {BEST: BEST_FOLDER / MODEL_NAME, SIGNS: BEST_FOLDER / "signs.safetensors"}
+SHIPPED = {
+    BEST: BEST_FOLDER / MODEL_NAME,
+    SIGNS: BEST_FOLDER / "signs.safetensors",
+    PARTS: BEST_FOLDER / "parts.safetensors",
+}
 
 
 @dataclass(eq=False)

@@ -100,10 +100,10 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     >>> labels = np.repeat([0, 1], [80, 20])  # and right in 80 %
     >>> fitted = fit_temperature(logits, labels)
     >>> fitted.temperature
-    2.102
+    2.065
     >>> p = np.exp(3 / fitted.temperature)
     >>> print(f"{p / (1 + p):.3f}")
-    0.806
+    0.810
     """
     scores, true = np.asarray(logits), np.asarray(labels)
     if scores.ndim != 2 or 0 in scores.shape or scores.dtype.kind not in "fiu":

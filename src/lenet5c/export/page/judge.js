@@ -1,7 +1,7 @@
 // Rejection of what cannot be one digit, by measures of the ink: as recognition/judge.py has it.
 
 import { findBox, measureStroke } from "./ink.js";
-import { Plane, resize, roundEven } from "./resampling.js";
+import { resize, roundEven } from "./resampling.js";
 
 const LONGER = 80; // pixels of the longer side at which strokes are measured
 
@@ -64,7 +64,31 @@ export function rejectInk({ pixels, edge, gray, slenderness, length, parts, hole
   return null;
 }
 
-// Returns why an answer of this highest probability is rejected, or null.
-export function rejectAnswer(best) {
-  return best < 0.5 ? `the net is not sure: ${Math.round(100 * best)}% at best` : null;
+const REJECT = 0.5; // the least confidence of an answer that is not rejected
+const SELDOM = 0.2; // how often a sign stands where digits are expected, over its share of the training images
+const WORDS = {
+  "+": "a plus sign", "-": "a minus sign", x: "a multiplication sign", "/": "a slash", "=": "an equals sign", "(": "a bracket",
+  ")": "a bracket", ".": "a dot",
+};
+const isDigit = (name) => /^\d$/.test(name);
+
+// Returns why an answer of this highest probability is rejected, or null. `seen` has the names and the probabilities of the net of
+// digits and signs, null for answers that are no digits.
+export function rejectAnswer(best, seen = null) {
+  const share = seen ? digitShare(seen) : 1;
+  if (best * share >= REJECT) return null;
+  return share < best ? describeSign(seen) : `the net is not sure: ${roundEven(100 * best)}% at best`;
+}
+
+// Returns the probability that ink is one digit, where digits are expected.
+function digitShare({ names, probabilities }) {
+  const sum = (chosen) => probabilities.reduce((total, value, i) => total + (chosen(names[i]) ? value : 0), 0);
+  const digits = sum(isDigit), none = sum((name) => name === "none");
+  return digits / Math.max(digits + SELDOM * sum((name) => name in WORDS) + none, 1e-12);
+}
+
+function describeSign({ names, probabilities }) {
+  const others = [...names.keys()].filter((i) => !isDigit(names[i]));
+  const best = names[others.reduce((most, i) => (probabilities[i] > probabilities[most] ? i : most))];
+  return best === "none" ? "it resembles no digit" : `it looks like ${WORDS[best]}, not a digit`;
 }

@@ -3,3 +3,4 @@
 import { Page } from "./page.js";
 
 window.lenet5c = new Page();
+window.lenet5c.ready = true;

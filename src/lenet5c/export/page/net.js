@@ -3,12 +3,28 @@
 import { makeLayer, runBackward, runForward, sizeOf } from "./layers.js";
 import { Plane, resize } from "./resampling.js";
 
+export const decodeBytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
 // Returns the numbers of text in base64: little-endian float32.
 export function decodeFloats(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const bytes = decodeBytes(text);
   const view = new DataView(bytes.buffer), floats = new Float32Array(bytes.length / 4);
   for (let i = 0; i < floats.length; i++) floats[i] = view.getFloat32(4 * i, true);
   return floats;
+}
+
+// Returns the numbers of arrays of which some are int8, with a scale for each output.
+function decodeQuantized({ layout, bytes, floats }) {
+  const small = new Int8Array(decodeBytes(bytes).buffer), numbers = decodeFloats(floats);
+  const values = new Float32Array(layout.reduce((sum, [size]) => sum + size, 0));
+  let at = 0, byte = 0, number = 0;
+  for (const [size, outputs] of layout) {
+    for (let i = 0; i < size; i++) {
+      values[at++] = outputs ? small[byte++] * numbers[number + Math.floor((i * outputs) / size)] : numbers[number++];
+    }
+    number += outputs;
+  }
+  return values;
 }
 
 export function encodeFloats(floats) {
@@ -26,8 +42,8 @@ export function softmax(scores, temperature = 1) {
 }
 
 export class Net {
-  // `model` is what lenet5c.export writes: settings, steps and `weights`, all arrays of the steps one after another.
-  constructor(model, weights = decodeFloats(model.weights)) {
+  // `model` is what lenet5c.export writes: settings, steps, and all arrays of the steps one after another.
+  constructor(model, weights = model.quantized ? decodeQuantized(model.quantized) : decodeFloats(model.weights)) {
     Object.assign(this, { model, classes: model.classes });
     this.useWeights(weights);
     this.inputSize = sizeOf(model.input);

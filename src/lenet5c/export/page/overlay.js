@@ -7,16 +7,22 @@ import { matrixOf } from "./transform.js";
 import { occlusion, saliency } from "./why.js";
 
 const SLICE = 6; // milliseconds that occlusion takes at a time
-const KINDS = ["gradient", "occlusion", "none"];
+// What red says, and what blue.
+const TEXTS = {
+  gradient: ["more ink here raises the score of the answer", "lowers it"],
+  occlusion: ["without the ink here the score of the answer falls", "rises"],
+  none: ["", ""],
+};
+const KINDS = Object.keys(TEXTS);
 
 export class WhyView {
   #shown = null; // the map that is shown, with what it belongs to
   #job = null; // of occlusion
 
   // `changed()` asks for the answer once more.
-  constructor(net, changed) {
-    const [, height, width] = net.model.input;
-    Object.assign(this, { net, height, width });
+  constructor(reader, changed) {
+    const { net } = reader, [, height, width] = net.model.image;
+    Object.assign(this, { reader, net, height, width });
     this.canvas = Object.assign(find("#why"), { width, height });
     this.small = make("canvas", { width, height });
     this.overlay = find("#overlay");
@@ -24,6 +30,7 @@ export class WhyView {
     find("#why-kind").value = KINDS.includes(kind) ? kind : KINDS[0];
     find("#why-kind").addEventListener("change", () => {
       remember("why", this.kind);
+      this.#explain();
       changed();
     });
     find("#why-on").checked = recall("why-on") !== "off";
@@ -31,6 +38,7 @@ export class WhyView {
       remember("why-on", find("#why-on").checked ? "on" : "off");
       this.repaint();
     });
+    this.#explain();
     new ResizeObserver(() => this.#fit()).observe(this.overlay);
     this.repaint();
   }
@@ -39,18 +47,31 @@ export class WhyView {
     return find("#why-kind").value;
   }
 
+  #explain() {
+    const [above, below] = TEXTS[this.kind];
+    find("#why-above").textContent = above;
+    find("#why-below").textContent = below;
+    find("#why-row").hidden = this.kind === "none";
+  }
+
   clear() {
     this.#job = this.#shown = null;
     this.repaint();
   }
 
   // Shows why an answer is as it is; `placed` says where the image lies on the drawing, null if it is no drawing.
-  update(answer, placed, transform, paper) {
+  update({ seen, best }, placed, transform) {
     this.#job = null;
-    const subject = { placed, transform };
-    if (this.kind === "none") this.clear();
-    else if (this.kind === "gradient") this.#show(saliency(this.net, answer.best), subject);
-    else this.#start(occlusion(this.net, answer.fitted, answer.best, paper, () => performance.now() > this.end), subject);
+    const subject = { placed, transform }, { form } = this.reader;
+    if (this.kind === "none") {
+      this.clear();
+    } else if (this.kind === "gradient") {
+      // More ink is less light where ink is dark.
+      const sign = form.ink[0] < form.paper[0] ? -1 : 1;
+      this.#show(saliency(this.net, best).map((value) => sign * value), subject);
+    } else {
+      this.#start(occlusion(this.net, seen, best, this.reader.groundOf(seen), () => performance.now() > this.end), subject);
+    }
   }
 
   // Goes on with occlusion whenever there is nothing else to do.
@@ -84,20 +105,18 @@ export class WhyView {
     this.#paintMap(this.canvas, shown?.map ?? new Float32Array(this.height * this.width), () => 255);
     if (!shown || !find("#why-on").checked) return;
     this.#paintMap(this.small, shown.map, (share) => 200 * Math.min(1, 1.6 * share));
-    const { margins, image } = this.net.model, [, h, w] = image, side = this.overlay.width;
-    // From the input to the image of the data, to the drawing, to the canvas.
+    const { image } = this.net.model, side = this.overlay.width;
+    // From the image that the net sees to the drawing, to the canvas.
     context.scale(side / SIDE, side / SIDE);
     if (shown.placed) {
       const { corner, scale } = shown.placed;
       context.translate(corner[1], corner[0]);
       context.scale(scale[1], scale[0]);
     } else {
-      context.scale(SIDE / w, SIDE / h);
+      context.scale(SIDE / this.width, SIDE / this.height);
     }
     const [a, b, c, d, e, f] = matrixOf(shown.transform, image), area = a * d - b * c;
     context.transform(d / area, -b / area, -c / area, a / area, (c * f - d * e) / area, (b * e - a * f) / area);
-    if (margins) context.translate(-margins[1], -margins[0]);
-    else context.scale(w / this.width, h / this.height);
     context.drawImage(this.small, 0, 0);
   }
 

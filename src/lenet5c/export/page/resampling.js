@@ -102,6 +102,22 @@ export function resize(plane, height, width) {
   return resized;
 }
 
+// Returns values (H, W) that are gradients by the pixels of a resized plane as gradients by those of its source (h, w).
+export function resizeBack(values, [height, width], [h, w]) {
+  const columns = filterOf(width, w), rows = filterOf(height, h), narrow = new Float64Array(height * w), back = new Float64Array(h * w);
+  for (let y = 0; y < height; y++) {
+    columns.forEach(({ first, weights }, x) => {
+      for (let k = 0; k < weights.length; k++) narrow[y * w + first + k] += weights[k] * values[y * width + x];
+    });
+  }
+  rows.forEach(({ first, weights }, y) => {
+    for (let k = 0; k < weights.length; k++) {
+      for (let x = 0; x < w; x++) back[(first + k) * w + x] += weights[k] * narrow[y * w + x];
+    }
+  });
+  return back;
+}
+
 // Returns the largest [height, width] of the source's proportions within a height and width.
 export function fitSize([h, w], [height, width]) {
   if (height * w <= width * h) return [height, Math.max(1, Math.floor((2 * w * height + h) / (2 * h)))];

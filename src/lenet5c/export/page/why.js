@@ -1,37 +1,44 @@
-// Why the net answers so: for each pixel of the input, how much it speaks for the class or against it.
+// Why the net answers so: how much each pixel of an image speaks for a class or against it, as lenet5c.explanation has it.
 
-// Returns the gradient of a class's logit with respect to the input, summed over the channels: (H, W).
+import { resizeBack } from "./resampling.js";
+
+// Returns the gradient of a class's logit by each pixel of the image, since the last `forward`, summed over the channels: (h, w),
+// the change of the logit per gray level.
 export function saliency(net, label) {
-  const [channels, height, width] = net.model.input, gradient = net.gradient(label), map = new Float32Array(height * width);
-  for (let c = 0, i = 0; c < channels; c++) {
-    for (let at = 0; at < map.length; at++, i++) map[at] += gradient[i];
+  const { image: [channels, h, w], input: [, height, width], margins, scale } = net.model;
+  const gradient = net.gradient(label), sums = new Float64Array(height * width), map = new Float32Array(h * w);
+  for (let i = 0; i < gradient.length; i++) sums[i % sums.length] += gradient[i] * scale;
+  if (!margins) return Float32Array.from(resizeBack(sums, [height, width], [h, w]));
+  for (let y = 0; y < h; y++) {
+    for (let x = 0; x < w; x++) map[y * w + x] = sums[(y + margins[0]) * width + x + margins[1]];
   }
   return map;
 }
 
 export const PATCH = 5; // pixels of a side
 
-// Returns how much the logit of a class falls when a patch of paper hides what is around each pixel of a fitted image: (H, W).
-// It yields whenever `pause()` says that others have waited long enough, and looks only where there is ink.
-export function* occlusion(net, fitted, label, paper, pause) {
-  const [channels, height, width] = net.model.input, plane = height * width, reach = Math.floor(PATCH / 2);
-  const map = new Float32Array(plane), full = net.forward(fitted)[label], hidden = Uint8Array.from(fitted);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
+// Returns how much the logit of a class falls when a patch of the ground, one level for each channel, covers what is around each
+// pixel of an image: (h, w). It yields whenever `pause()` says that others have waited long enough, and looks only where there
+// is something to be covered.
+export function* occlusion(net, image, label, ground, pause) {
+  const [channels, h, w] = net.model.image, plane = h * w, reach = Math.floor(PATCH / 2);
+  const map = new Float32Array(plane), full = net.logits(image)[label], covered = Uint8Array.from(image);
+  for (let y = 0; y < h; y++) {
+    for (let x = 0; x < w; x++) {
       const changed = [];
-      for (let i = Math.max(0, y - reach); i <= Math.min(height - 1, y + reach); i++) {
-        for (let j = Math.max(0, x - reach); j <= Math.min(width - 1, x + reach); j++) {
+      for (let i = Math.max(0, y - reach); i <= Math.min(h - 1, y + reach); i++) {
+        for (let j = Math.max(0, x - reach); j <= Math.min(w - 1, x + reach); j++) {
           for (let c = 0; c < channels; c++) {
-            const at = c * plane + i * width + j;
-            if (fitted[at] === paper[c]) continue;
-            hidden[at] = paper[c];
+            const at = c * plane + i * w + j;
+            if (image[at] === ground[c]) continue;
+            covered[at] = ground[c];
             changed.push(at);
           }
         }
       }
       if (changed.length === 0) continue;
-      map[y * width + x] = full - net.forward(hidden)[label];
-      for (const at of changed) hidden[at] = fitted[at];
+      map[y * w + x] = full - net.logits(covered)[label];
+      for (const at of changed) covered[at] = image[at];
       if (pause()) yield;
     }
   }

@@ -8,11 +8,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.resampling import resize
-from lenet5c.explanation.layers import Items, find_window, is_elementwise, list_layers, run_layers
 from lenet5c.nn import Residual
 from lenet5c.nn.layer import Shape
-from lenet5c.training import TrainedModel
-from lenet5c.training.model_file import check_outputs
+from lenet5c.training.explanation.layers import (
+    Items,
+    find_window,
+    is_elementwise,
+    list_layers,
+    run_layers,
+)
+from lenet5c.training.model_file import TrainedModel, check_outputs
 
 #: Windows at a time.
 BLOCK = 1024
@@ -80,7 +85,7 @@ def slide(trained: TrainedModel, image: ArrayLike, stride: int | None = None) ->
         raise ValueError(f"stride must be an int of at least 1, got {stride!r}")
     starts = np.arange(0, framed.shape[2] - window[2] + 1, stride)
     shared, rest = items[:count], items[count:]
-    shape = window
+    shape: Shape = window
     for _, layer in shared:
         shape = tuple(layer.output_shape(shape))
     preparation, scores = trained.preparation, None

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets import Dataset, mnist
-from lenet5c.explanation.layers import compute_features
-from lenet5c.explanation.pixels import take_image
-from lenet5c.training import TrainedModel
+from lenet5c.training.explanation.layers import compute_features
+from lenet5c.training.explanation.pixels import take_image
+from lenet5c.training.model_file import TrainedModel
 
 
 class Nearest(NamedTuple):

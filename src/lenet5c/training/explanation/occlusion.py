@@ -4,8 +4,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from lenet5c.explanation.pixels import Label, find_ground, find_label, take_image
-from lenet5c.training import TrainedModel
+from lenet5c.training.explanation.pixels import Label, find_ground, find_label, take_image
+from lenet5c.training.model_file import TrainedModel
 
 #: Covered images at a time, in bytes.
 BLOCK = 1 << 24

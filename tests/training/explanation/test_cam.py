@@ -6,9 +6,15 @@ from explained_models import of_net, with_residuals
 from exported_models import images, variants
 
 from lenet5c import nn, reference
-from lenet5c.explanation.layers import find_places, list_layers, open_layer, pull_back, run_layers
 from lenet5c.recognition.why import grad_cam
 from lenet5c.training import TrainedModel
+from lenet5c.training.explanation.layers import (
+    find_places,
+    list_layers,
+    open_layer,
+    pull_back,
+    run_layers,
+)
 
 VARIANTS = variants()
 

@@ -7,10 +7,10 @@ from sequential_models import with_numpy_layers
 
 from lenet5c import nn, reference
 from lenet5c.datasets import Preparation, mnist
-from lenet5c.explanation.change import boundary_step
-from lenet5c.explanation.pixels import LevelPass
 from lenet5c.recognition.why import smallest_change
 from lenet5c.training import TrainedModel, open_model
+from lenet5c.training.explanation.change import boundary_step
+from lenet5c.training.explanation.pixels import LevelPass
 
 VARIANTS = variants()
 SOME = [0, 4, 11]

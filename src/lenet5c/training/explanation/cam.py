@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lenet5c.explanation.layers import (
+from lenet5c.nn import Conv2d, Residual
+from lenet5c.nn.layer import Layer, Shape
+from lenet5c.training.explanation.layers import (
     Items,
     Place,
     find_places,
@@ -11,10 +13,8 @@ from lenet5c.explanation.layers import (
     list_layers,
     open_layer,
 )
-from lenet5c.explanation.pixels import Label, find_label, one_hot, take_image
-from lenet5c.nn import Conv2d, Residual
-from lenet5c.nn.layer import Layer
-from lenet5c.training import TrainedModel
+from lenet5c.training.explanation.pixels import Label, find_label, one_hot, take_image
+from lenet5c.training.model_file import TrainedModel
 
 
 def grad_cam(
@@ -41,7 +41,7 @@ def grad_cam(
         `Residual` with one, after the normalization and activation that follow.
     enlarge : bool
         Return the map in the size of the image. Its values stay where the centers of what they
-        see are in the image, with linear interpolation between.
+        see are in the image, with linear interpolation between, and to 0 beyond the outermost.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def grad_cam(
     pixels = take_image(trained, image)
     x = trained.preparation(pixels[np.newaxis])
     items = list_layers(trained.model)
-    place = _choose(items, find_places(items, x.shape[1:]), layer)
+    place = _choose(items, _with_maps(items, x.shape[1:]), layer)
     logits = trained.logits(pixels[np.newaxis])[0]
     dlogits = one_hot(find_label(trained, label, logits), len(logits))
     dy = trained.model.logits(dlogits)  # of the outputs, which are the logits or these negated
@@ -90,23 +90,23 @@ def grad_cam(
     return cam.astype(np.float32)
 
 
-def _choose(items: Items, places: list[Place], name: str | None) -> Place:
+def has_cam(trained: TrainedModel) -> bool:
+    """Return whether `grad_cam` has a default layer."""
+    items = list_layers(trained.model)
+    return _find_default(items, _with_maps(items, trained.input_shape)) is not None
+
+
+def _with_maps(items: Items, shape: Shape) -> dict[str, Place]:
+    return {place.name: place for place in find_places(items, shape) if place.has_maps}
+
+
+def _choose(items: Items, with_maps: dict[str, Place], name: str | None) -> Place:
     """Return the place of the layer of this name, or the default one."""
-    with_maps = {place.name: place for place in places if place.has_maps}
-    if name is None:
-        chosen, follows = None, False
-        for each, layer in items:
-            # After the convolution its normalization and activation, until something else comes.
-            follows = each in with_maps and (
-                _convolves(layer) or (follows and is_elementwise(layer))
-            )
-            chosen = each if follows else chosen
-        if chosen is None:
-            raise ValueError(
-                "model must have a convolution whose output is maps of more than one place, got "
-                "none; name another layer that has maps"
-            )
-        return with_maps[chosen]
+    if name is None and (name := _find_default(items, with_maps)) is None:
+        raise ValueError(
+            "model must have a convolution whose output is maps of more than one place, got none; "
+            "name another layer that has maps"
+        )
     if name not in with_maps:
         some = ", ".join(with_maps) or "none"
         raise ValueError(
@@ -114,6 +114,16 @@ def _choose(items: Items, places: list[Place], name: str | None) -> Place:
             f"got {name!r}"
         )
     return with_maps[name]
+
+
+def _find_default(items: Items, with_maps: dict[str, Place]) -> str | None:
+    """Return the last convolution, with the normalization and activation that follow."""
+    chosen, follows = None, False
+    for name, layer in items:
+        follows = _convolves(layer) or (follows and is_elementwise(layer))
+        follows = follows and name in with_maps
+        chosen = name if follows else chosen
+    return chosen
 
 
 def _convolves(layer: Layer) -> bool:
@@ -129,10 +139,12 @@ def _enlarge(
     for axis, own in enumerate(size):
         whole, count = preparation.size[axis], cam.shape[axis]
         if preparation.fit == "pad":
-            pixels = np.arange(own) + (whole - own) // 2
+            pixels = np.arange(0.0, own) + (whole - own) // 2
         else:
             pixels = (np.arange(own) + 0.5) * whole / own - 0.5
         at = (pixels - place.start[axis]) / place.step[axis]
-        weights = [np.interp(at, np.arange(count), row) for row in np.eye(count)]
+        weights = [
+            np.interp(at, np.arange(-1, count + 1), row) for row in np.eye(count, count + 2, 1)
+        ]
         cam = np.moveaxis(np.tensordot(np.transpose(weights), cam, (1, axis)), 0, axis)
     return cam

@@ -138,14 +138,14 @@ def _move(
     starts, steps = [], []
     window = find_window(layer, before)
     for axis in (0, 1):
+        # Of a layer that takes maps as a whole, places are spread evenly over its input.
+        apart = before[1 + axis] / after[1 + axis]
+        center = (apart - 1) / 2
         if window is not None:
-            kernel, stride, dilation, pad = (each[axis] for each in window)
+            kernel, apart, dilation, pad = (each[axis] for each in window)
             center = (kernel - 1) * dilation / 2 - pad
-        else:  # a layer that takes maps as a whole: they are spread evenly over its input
-            stride = before[1 + axis] / after[1 + axis]
-            center = (stride - 1) / 2
         starts.append(start[axis] + step[axis] * center)
-        steps.append(step[axis] * stride)
+        steps.append(step[axis] * apart)
     return (starts[0], starts[1]), (steps[0], steps[1])
 
 

@@ -9,9 +9,9 @@ from exported_models import images, variants
 from sequential_models import ending_with_numpy, starting_with_numpy, with_numpy_layers
 
 from lenet5c import nn
-from lenet5c.explanation.pixels import LevelPass
 from lenet5c.recognition.why import saliency
 from lenet5c.training import open_model
+from lenet5c.training.explanation.pixels import LevelPass
 
 VARIANTS = variants()
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets._checks import check_choice
-from lenet5c.explanation.pixels import (
+from lenet5c.training.explanation.pixels import (
     Label,
     LevelPass,
     find_ground,
@@ -12,7 +12,7 @@ from lenet5c.explanation.pixels import (
     one_hot,
     take_image,
 )
-from lenet5c.training import TrainedModel
+from lenet5c.training.model_file import TrainedModel
 
 KINDS = ("gradient", "absolute", "times_input")
 #: Noisy images at a time.

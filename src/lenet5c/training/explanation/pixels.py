@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets.preparation import Preparation
 from lenet5c.datasets.resampling import resize_matrix
-from lenet5c.training import TrainedModel
+from lenet5c.training.model_file import TrainedModel
 
 Floats = NDArray[np.floating]
 Label = int | str | None
@@ -76,10 +76,10 @@ def find_label(trained: TrainedModel, label: Label, logits: Floats) -> int:
     if label is None:
         return int(np.argmax(logits))
     names = trained.class_names
-    if isinstance(label, str) and label in names:
-        return names.index(label)
-    whole = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
-    if whole and 0 <= label < len(names):
+    if isinstance(label, str):
+        if label in names:
+            return names.index(label)
+    elif not isinstance(label, bool) and 0 <= label < len(names):
         return int(label)
     some = ", ".join(names) if len(names) <= 20 else f"{', '.join(names[:20])}, ..."
     raise ValueError(
