@@ -277,8 +277,10 @@ def _find_rests(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
         return {}
     starts, ends, middles, thick, levels, upright = np.array(
         [
-            (each.start, each.end, each.at((each.start + each.end - 1) / 2))
-            + (each.thickness, each.level, each.upright)
+            (
+                *(each.start, each.end, each.at((each.start + each.end - 1) / 2)),
+                *(each.thickness, each.level, each.upright),
+            )
             for each in others
         ]
     ).T
