@@ -8,7 +8,9 @@ activations.png comes from the report of the same run.
 
 Without a run, docs/images/distortions.png: what the named distortions make of digits; and
 augmented.png: what `lenet5c data inspect --augment` shows of drawn shapes; why.png and slide.png:
-reasons for the answers of the model in the package, and that of signs slid over a number.
+reasons for the answers of the model in the package, and that of signs slid over a number;
+reliability.png, rejections.png and corruptions.png: the model in the package on MNIST's test
+images.
 
     python docs/pictures.py
 """
@@ -27,10 +29,13 @@ import numpy as np
 
 from lenet5c.__main__ import main
 from lenet5c.datasets import Distortion, Preparation, mnist
+from lenet5c.datasets.corruptions import CORRUPTIONS
 from lenet5c.recognition import why as reasons
 from lenet5c.recognition.signs import open_signs
 from lenet5c.report import pictures
-from lenet5c.training import open_model
+from lenet5c.report.pictures import rejections, reliability
+from lenet5c.report.robustness import corruption_sheet
+from lenet5c.training import evaluate, open_model
 from lenet5c.training.plot_style import DIVERGING, png
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
@@ -90,6 +95,20 @@ def draw_reasons():
     signs = open_signs()
     found = reasons.slide(signs, row, 2)
     (IMAGES / "slide.png").write_bytes(png(pictures.slide(signs, row, found)))
+
+
+def draw_probabilities():
+    """Draw how honest the shipped model is, and some test images corrupted in each way."""
+    _, test = mnist()
+    result = evaluate(open_model(), test)
+    rows = [{"kind": kind} for kind in CORRUPTIONS]
+    record = {"severities": [1, 3, 5], "seed": 0, "rows": rows}
+    for name, figure in (
+        ("reliability", reliability(result)),
+        ("rejections", rejections(result)),
+        ("corruptions", corruption_sheet(test.images, record, inverted=True)),
+    ):
+        (IMAGES / f"{name}.png").write_bytes(png(figure))
 
 
 def draw_training(run):
@@ -173,3 +192,4 @@ if __name__ == "__main__":
         draw_distortions()
         draw_augmented()
         draw_reasons()
+        draw_probabilities()
