@@ -28,10 +28,17 @@ def test_it_reaches_what_it_is_said_to_reach():
     assert (trained.image_shape, trained.reading) == ((1, 28, 28), "ink")
 
 
+def test_its_temperature_is_that_of_its_files():
+    trained, summary = open_model(), told("summary.json")
+    assert trained.temperature == summary["temperature"] == told("config.json")["temperature"]
+    assert f"--temperature {trained.temperature:g}" in (FOLDER / "README.md").read_text()
+    assert trained.temperature != 1
+
+
 def test_it_is_of_the_recipe_as_it_stands():
     config = told("config.json")
     assert (config["recipe"], config["seed"], config["data"]) == ("best", 0, "mnist")
-    recipe = RECIPES["best"].to_dict()
+    recipe = RECIPES["best"].change(temperature=open_model().temperature).to_dict()
     assert {name: config[name] for name in recipe} == json.loads(json.dumps(recipe))
     assert set(recipe) == set(Recipe.settings())
 
@@ -72,6 +79,8 @@ def test_its_command_writes_the_same_weights(tmp_path):
                 "best",
                 "--seed",
                 "0",
+                "--temperature",
+                str(open_model().temperature),
                 "--out",
                 str(tmp_path),
                 "--quiet",
@@ -82,3 +91,4 @@ def test_its_command_writes_the_same_weights(tmp_path):
     )
     again, shipped = open_model(tmp_path / "model.safetensors"), open_model()
     np.testing.assert_array_equal(again.model.vector, shipped.model.vector)
+    assert again.temperature == shipped.temperature
