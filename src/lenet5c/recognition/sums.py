@@ -29,6 +29,9 @@ WEAK, MOST_WEAK = 0.5, 40
 #: Distance of two parts of one sign, in heights of a digit.
 BESIDE = 0.2
 
+#: Probability of the best sum below which a line is told as what it looks like, sign by sign.
+DOUBT = 0.1
+
 
 def read_sum(
     picture: NDArray[np.uint8], trained: TrainedModel | None = None, reject: float = REJECT
@@ -190,11 +193,9 @@ def _read_line(places: Sequence[Place], reject: float) -> Reading:
     if found is None or found.probability < reject:
         guess = [_guess(place) for place in places]
         text = "".join(choice.shown if choice else "?" for choice in guess)
-        reason = (
-            f"it looks like {text}, which is no sum"
-            if found is None
-            else f"the net is not sure: {found.text} has {found.probability:.0%}"
-        )
+        reason = f"it looks like {text}, which is no sum"
+        if found is not None and (found.probability >= DOUBT or text == found.text):
+            reason = f"the net is not sure: {found.text} has {found.probability:.0%}"
         signs = _list_signs(places, guess)
         return Reading(rejected=reason, text=text, box=box, digits=(tuple(signs),))
     result = work_out(found.expression)
