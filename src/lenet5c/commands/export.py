@@ -26,7 +26,7 @@ from lenet5c.export.c_text import prefix_of
 from lenet5c.export.html_model import choose_examples
 from lenet5c.export.onnx import INPUTS, OPSET
 from lenet5c.nn import LeNet5
-from lenet5c.training import TrainedModel, evaluate, open_model, save_model
+from lenet5c.training import TrainedModel, evaluate, mcnemar, open_model, save_model
 from lenet5c.training.model_file import BEST
 from lenet5c.training.run_folder import recorded_accuracy
 
@@ -197,7 +197,11 @@ def write_c(trained: TrainedModel, out: Path, options: Namespace, prefix: str) -
     say("\n  ".join(lines))
     if options.quantize == "int8" and test is not None:
         after, before = (evaluate(each, test) for each in (quantize_int8(trained), trained))
-        say(f"Test accuracy on MNIST: {after} with int8 weights, {before} before")
+        p = mcnemar(*(each.labels == each.predictions for each in (before, after))).p_value
+        say(
+            f"Test accuracy on MNIST: {after} with int8 weights, {before} before "
+            f"(McNemar's exact test: p = {p:.2g})"
+        )
 
 
 def write_html(trained: TrainedModel, out: Path, name: str) -> None:

@@ -343,7 +343,8 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
     start = result.config.start
     if "start_test_accuracy" in summary:
         before = f"{100 * summary['start_test_accuracy']:.2f}%"
-        tell(f"Test accuracy of {start}, from which it started: {before}")
+        test = f"McNemar's exact test on the same images: p = {summary['start_p_value']:.2g}"
+        tell(f"Test accuracy of {start}, from which it started: {before} ({test})")
     if "rehearsed_accuracy" in summary and result.rehearsed:
         before, after = (
             f"{100 * summary[name]:.2f}%"

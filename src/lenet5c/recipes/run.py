@@ -22,6 +22,7 @@ from lenet5c.training import (
     TrainedModel,
     Trainer,
     evaluate,
+    mcnemar,
     open_model,
     wilson_interval,
 )
@@ -410,7 +411,10 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
     if resumed:
         summary["resumed"] = True  # so `seconds` is not the whole run's
     if run.start is not None and run.start.class_names == run.trained.class_names:
-        summary["start_test_accuracy"] = evaluate(run.start, run.source.test).accuracy
+        before = evaluate(run.start, run.source.test)
+        summary["start_test_accuracy"] = before.accuracy
+        test = mcnemar(*(each.labels == each.predictions for each in (before, result)))
+        summary["start_p_value"] = test.p_value
         if run.rehearsed is not None:
             known = run.rehearsed.test
             with suppress(RunError):  # of other classes, or images that this model does not take

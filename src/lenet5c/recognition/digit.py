@@ -10,8 +10,16 @@ from lenet5c.datasets.centering import BlankImageError, Box, center, crop_ink, f
 from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
-from lenet5c.recognition.filters import dilate, estimate_noise, reduce, smooth
-from lenet5c.recognition.paper import flatten_paper
+from lenet5c.recognition.filters import (
+    dilate,
+    estimate_noise,
+    find_threshold,
+    measure_stroke,
+    reduce,
+    smooth,
+)
+from lenet5c.recognition.paper import flatten_paper, measure_margin, pad_margin
+from lenet5c.recognition.rules import Rule, remove_rules
 
 #: Pixels on the longer side at which ink is looked for; larger pictures are reduced first.
 WORKING_SIDE = 640
@@ -39,6 +47,8 @@ class Ink:
         Standard deviation of the paper's noise, as a share of the contrast.
     scale : int
         Pixels of the picture, on a side, to one of `strength`.
+    rules : tuple of Rule
+        Lines that were taken out: of the paper, underlines, boxes.
     """
 
     strength: NDArray[np.uint8]
@@ -47,6 +57,7 @@ class Ink:
     contrast: float
     noise: float
     scale: int = 1
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +149,7 @@ def find_ink(
         raise ValueError(f"gray must be a uint8 array of shape (h, w), got {found[0]} {found[1]}")
     scale = -(-max(gray.shape) // working_side)
     plane = reduce(gray, scale)
-    signed, dark = flatten_paper(plane)
+    signed, dark = _flatten(plane)
     for attempt in range(4):
         noise = estimate_noise(signed)
         strength = np.maximum(signed, 0.0)
@@ -149,16 +160,32 @@ def find_ink(
             break
         # A stroke is wider than a grain of noise.
         signed = smooth(signed)
-    relative = np.minimum(strength / contrast, 1.0)
-    floor = min(3.0 * noise / contrast, 0.4)
-    if floor > 0:
-        relative = np.maximum(relative - floor, 0.0) / (1.0 - floor)
+    relative = _relate(strength, contrast, noise)
+    cleaned, rules = remove_rules((255.0 * relative + 0.5).astype(np.uint8))
+    if rules:
+        strength[(cleaned == 0) & (relative > 0)] = 0
+        # The rules may be darker than the pen.
+        contrast = _measure_contrast(strength, noise)
+        if contrast < max(6.0, 3.0 * noise):
+            raise BlankImageError("nothing is written on it: there are only straight lines")
+        relative = _relate(strength, contrast, noise)
     kept = relative * _find_strokes(relative, specks, core)
     if not kept.any():
         raise BlankImageError("nothing is written on it: what stands out from the paper is specks")
     flat = np.clip(128.0 - 127.0 * signed / contrast, 0, 255).astype(np.uint8)
     strength = (255.0 * kept + 0.5).astype(np.uint8)
-    return Ink(strength, flat, dark, float(contrast), float(noise / contrast), scale)
+    return Ink(strength, flat, dark, float(contrast), float(noise / contrast), scale, tuple(rules))
+
+
+def _flatten(plane: NDArray[np.uint8]) -> tuple[NDArray[np.float32], bool]:
+    """Return a picture's distance from its paper, and whether its ink is dark."""
+    margin = measure_margin(plane)
+    if margin is None:
+        return flatten_paper(plane)
+    # A digit that fills the picture gets paper around it, to tell the paper by.
+    wide = 1 + max(plane.shape) // 8
+    signed, dark = flatten_paper(pad_margin(plane, margin, wide))
+    return signed[wide:-wide, wide:-wide], dark
 
 
 def form(
@@ -195,31 +222,19 @@ def normalize_stroke(
     return thinner if thinner.any() else crop
 
 
-def measure_stroke(mask: NDArray[np.bool_]) -> float:
-    """Return the mean width of strokes in pixels: twice the area over the length of the outline."""
-    padded = np.pad(mask, 1)
-    edges = np.count_nonzero(np.diff(padded, axis=0)) + np.count_nonzero(np.diff(padded, axis=1))
-    # Steps along the grid overstate a slanted line; pi / 4 is right on average over its directions.
-    return 2 * np.count_nonzero(mask) / max(edges * np.pi / 4, 1)
-
-
 def _measure_contrast(strength: NDArray[np.float32], noise: float) -> float:
     """Return the gray levels of the stronger half of what is above the noise."""
     above = strength[strength > max(3.0 * noise, 2.0)]
     if above.size == 0:
         return 0.0
-    return float(np.quantile(above[above >= _find_threshold(above)], 0.7))
+    return float(np.quantile(above[above >= find_threshold(above)], 0.7))
 
 
-def _find_threshold(values: NDArray[np.float32]) -> float:
-    """Return Otsu's threshold: it divides the values into two classes of least variance."""
-    counts, edges = np.histogram(values, bins=128, range=(0, values.max()))
-    below = np.cumsum(counts)
-    weighted = np.cumsum(counts * (edges[1:] + edges[:-1]) / 2)
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (weighted / below - (weighted[-1] - weighted) / above) ** 2
-    return edges[1:][np.nanargmax(np.where((below > 0) & (above > 0), between, 0))]
+def _relate(strength: NDArray[np.float32], contrast: float, noise: float) -> NDArray[np.float32]:
+    """Return the share of full ink, 0 to 1, without what noise may be."""
+    relative = np.minimum(strength / contrast, 1.0)
+    floor = min(3.0 * noise / contrast, 0.4)
+    return np.maximum(relative - floor, 0.0) / (1.0 - floor) if floor > 0 else relative
 
 
 def _find_strokes(relative: NDArray[np.float32], specks: float, core: float) -> NDArray[np.bool_]:

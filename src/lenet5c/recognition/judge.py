@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.framing import MNIST
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
-from lenet5c.recognition.digit import Digit, crop_ink, find_box, measure_stroke
+from lenet5c.recognition.digit import Digit, crop_ink, find_box, normalize_stroke
+from lenet5c.recognition.filters import measure_stroke
 from lenet5c.recognition.signs import ALONE, describe, digit_share
 
 #: Pixels of the longer side at which strokes are measured.
@@ -37,6 +39,11 @@ def measure(digit: Digit) -> Measures:
     strength = digit.ink.strength
     top, left, bottom, right = find_box(strength)
     crop = crop_ink(strength)
+    length, thin = 0.0, crop >= 128
+    if max(crop.shape) > MNIST.stroke[1] * measure_stroke(thin):
+        # A pen may be as thin as it likes: lines count as broad as the net sees them.
+        length = np.count_nonzero(thin) / max(measure_stroke(thin), 1e-6) / max(crop.shape)
+        crop = normalize_stroke(crop)
     scale = SIDE / max(crop.shape)
     height, width = (max(1, round(side * scale)) for side in crop.shape)
     fine = resize(crop, (height, width))
@@ -52,7 +59,7 @@ def measure(digit: Digit) -> Measures:
         contrast=digit.ink.contrast,
         noise=digit.ink.noise,
         slenderness=SIDE / stroke,
-        length=np.count_nonzero(mask) / stroke / SIDE,
+        length=max(length, np.count_nonzero(mask) / stroke / SIDE),
         parts=int(np.count_nonzero(area >= 0.05 * area.max(initial=0))),
         holes=int(np.count_nonzero(paper.area >= 6)) - 1,
         cover=(bottom - top) * (right - left) / strength.size,
@@ -65,7 +72,7 @@ def reject_ink(measured: Measures) -> str | None:
     """Return why the ink cannot be one digit, or None."""
     if measured.pixels < 8:
         return f"what is on it is too small for a digit: {measured.pixels} pixels"
-    if measured.edge > 0.03:
+    if measured.edge > 0.03 and not _is_clear(measured):
         return "what is on it runs out of the picture on all sides"
     if measured.noise > 0.13 or measured.gray > 0.93:
         return "there are no clear strokes on it"
@@ -73,9 +80,21 @@ def reject_ink(measured: Measures) -> str | None:
         return "what is on it is a blot, not a line"
     if measured.parts > 6 or measured.parts == 0:
         return f"it is in {measured.parts} pieces, not one digit"
-    if measured.holes > 4 or measured.length > 4.6 or measured.slenderness > 45:
+    if measured.holes > 4 or measured.length > 4.6:
         return "it is full of lines, not one digit"
     return None
+
+
+def _is_clear(measured: Measures) -> bool:
+    """Return whether the ink is a few clear strokes: a digit may fill its picture."""
+    return (
+        1 <= measured.parts <= 2
+        and measured.holes <= 3
+        and measured.length <= 3.6
+        and measured.slenderness >= 3.5
+        and measured.gray < 0.65
+        and measured.noise < 0.08
+    )
 
 
 def reject_answer(

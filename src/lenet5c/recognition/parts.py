@@ -1,4 +1,4 @@
-"""The model of parts of touching digits: is a part one digit, seen with the ink around it?"""
+"""The model of parts of touching digits: it sees a part with the ink around it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_ONE = 10
 HOPELESS = 0.02
 #: Share of this model, beside the other one, in which digit a part is; and the exponents of its
 #: and the other's probability that it is one.
-SHARE, OWN, OTHERS = 0.7, 0.5, 0.25
+SHARE, OWN, OTHERS = 0.7, 0.5, 0.1
 
 
 @lru_cache(maxsize=1)

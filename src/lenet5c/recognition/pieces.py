@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.recognition.components import Components, find_components
-from lenet5c.recognition.digit import Box, measure_stroke
-from lenet5c.recognition.filters import bound, grow
+from lenet5c.recognition.digit import Box
+from lenet5c.recognition.filters import bound, grow, measure_stroke
 
 #: Strength from which a pixel counts as ink: neighbors whose soft edges meet stay apart.
 FIRM = 96

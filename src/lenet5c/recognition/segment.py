@@ -13,19 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.recognition.components import find_components, find_runs
+from lenet5c.recognition.components import find_components
 from lenet5c.recognition.filters import bound, grow, reduce
 from lenet5c.recognition.lattice import Lattice, Run
 from lenet5c.recognition.parts import HOPELESS, NOT_ONE, judge_parts, mix
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, Ruler, find_pieces, measure_writing
 from lenet5c.recognition.text_lines import group_lines, measure_slope
 
-__all__ = ["Cell", "Piece", "Scorer", "find_pieces", "read_lines", "remove_rules"]
+__all__ = ["Cell", "Piece", "Scorer", "find_pieces", "read_lines"]
 
 #: Rows of the usual digit, and pixels of a stroke, at least, when a sheet is reduced.
 ROWS, PEN = 44, 2.5
 #: Pieces of a sheet at most, and those at most that are cut or joined: there are no more digits.
 MOST_PIECES, MOST_UNSURE = 2000, 400
+#: Pieces that may be letters, at least, of a sheet on which they are.
+LETTERS = 3
 
 #: Takes N pieces to the probabilities (N, K) of the classes they may be. A row sums to at most 1:
 #: the rest is the probability that the piece is no character, half of one, or several.
@@ -67,7 +69,7 @@ def read_lines(
     list of list of Cell
         From top to bottom; empty if there is no ink, or more than a sheet can hold.
     """
-    mask = remove_rules(strength >= FIRM)
+    mask = strength >= FIRM
     ruler = measure_writing(find_components(mask))
     if ruler is None:
         return []
@@ -82,9 +84,10 @@ def read_lines(
         for line in _line_up(pieces, ruler, signs)
     ]
     _score([run for line in lines for run in line.whole], scorer)
-    unsure = sum(not line.is_sure(c) for line in lines for c in range(len(line.pieces)))
-    if unsure <= MOST_UNSURE:
-        runs = [run for line in lines for run in line.divide()]
+    unsure = _find_unsure(lines)
+    if sum(unsure) <= MOST_UNSURE:
+        cut = not _are_letters(lines, *unsure)
+        runs = [run for line in lines for run in line.divide(cut)]
         if digits is None:
             _score(runs, scorer)
         else:
@@ -124,6 +127,22 @@ def _measure_height(line: list[Piece]) -> float:
     return float(np.median(heights[heights >= LEAST * heights.max()]))
 
 
+def _find_unsure(lines: list[Lattice]) -> tuple[int, int]:
+    """Return how many pieces are no character for sure: wider than high, and narrower."""
+    wide, narrow = (sum(len(line.find_unsure(wide)) for line in lines) for wide in (True, False))
+    return wide, narrow
+
+
+def _are_letters(lines: list[Lattice], wide: int, narrow: int) -> bool:
+    """Return whether pieces that are no character for sure are letters, and are not to be cut.
+
+    Those as narrow as one are, once there are more of them than of others: digits that touch are
+    wide. Cut in parts, letters are ones and sevens.
+    """
+    sure = sum(len(line.pieces) for line in lines) - wide - narrow
+    return narrow >= LETTERS and narrow > 0.5 * (sure + 3 * wide)
+
+
 def _score(runs: Sequence[Run], scorer: Scorer) -> None:
     """Set the probabilities of runs, all in one batch."""
     if runs:
@@ -141,9 +160,10 @@ def _score_parts(runs: Sequence[Run], scorer: Scorer, digits: Sequence[int]) -> 
     likely = [run for (run, _), kept in zip(parts, hopeful, strict=True) if kept]
     joined = [run for run in runs if run.whole is None]
     _score([run for run in likely + joined if run.probabilities is None], scorer)
+    scored = next(run.probabilities for run, _ in parts if run.probabilities is not None)
     for run, _ in parts:
         if run.probabilities is None:
-            run.probabilities = np.zeros(1)
+            run.probabilities = np.zeros_like(scored)
     for run, row in zip(likely, judged[hopeful], strict=True):
         run.probabilities = mix(run.probabilities, row, digits)
 
@@ -159,33 +179,3 @@ def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:
     top, left, bottom, right = bound(full >= FIRM) or (0, 0, *full.shape)
     box = (y + top, x + left, y + bottom, x + right)
     return Cell(Piece(box, full[top:bottom, left:right]), run.probabilities)
-
-
-def remove_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Remove the lines of ruled or squared paper: thin, straight, and from side to side.
-
-    Where a stroke crosses a rule it stays, as it is thicker there than the rule.
-    """
-    for _ in range(2):
-        boxes = find_components(mask).boxes
-        for axis in (1, 0):
-            length = (boxes[:, 2 + axis] - boxes[:, axis]).max(initial=0)
-            if length > 0.7 * mask.shape[axis] and max(mask.shape) >= 100:
-                mask = _remove_horizontal(mask) if axis else _remove_horizontal(mask.T).T
-    return mask
-
-
-def _remove_horizontal(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    height, width = mask.shape
-    thin = max(2, round(max(mask.shape) / 120))
-    row, start, end = find_runs(mask)
-    long = end - start >= max(12, width // 16)
-    marks = np.zeros((height, width + 1), np.int32)
-    np.add.at(marks, (row[long], start[long]), 1)
-    np.add.at(marks, (row[long], end[long]), -1)
-    in_long = np.cumsum(marks[:, :-1], axis=1) > 0
-    # Of each pixel, the ink over and under it without a gap.
-    _, top, bottom = find_runs(mask.T)
-    thickness = np.zeros((width, height), np.int32)
-    thickness[mask.T] = np.repeat(bottom - top, bottom - top)
-    return mask & ~(in_long & (thin >= thickness.T))

@@ -22,7 +22,7 @@ from lenet5c.training import TrainedModel
 #: Pixels on the longer side of a sheet of several digits; larger ones are reduced.
 SHEET_SIDE = 1600
 #: The least share of a sheet's characters that are digits.
-LEAST_DIGITS = 0.2
+LEAST_DIGITS = 0.25
 
 
 def read_sheet(

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.recognition.components import Components, find_components
-from lenet5c.recognition.digit import measure_stroke
-from lenet5c.recognition.filters import grow
+from lenet5c.recognition.filters import grow, measure_stroke
 from lenet5c.recognition.pieces import FAINT, FIRM, Piece
 
 #: Shares of the usual digit's height: longer side of a small sign, and height of a bar, at most.

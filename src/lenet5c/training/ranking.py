@@ -106,7 +106,7 @@ def auc_interval(auc: float, positives: int, negatives: int) -> tuple[float, flo
     >>> from lenet5c.training.ranking import auc_interval
     >>> low, high = auc_interval(1.0, 5, 100)
     >>> print(f"{low:.2f} to {high:.2f}")
-    0.68 to 1.00
+    0.80 to 1.00
     """
     if not (positives and negatives):
         return 0.0, 1.0

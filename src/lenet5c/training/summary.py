@@ -35,8 +35,10 @@ OPTIONAL = {
     "calibration_count": int,
     "nll_before": float,
     "nll_after": float,
-    # Of a run that started from a model: that of the model, and both on the data rehearsed.
+    # Of a run that started from a model: that of the model, McNemar's test of the two, and both on
+    # the data rehearsed.
     "start_test_accuracy": float,
+    "start_p_value": float,
     "rehearsed_accuracy": float,
     "start_rehearsed_accuracy": float,
 }

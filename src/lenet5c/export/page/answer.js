@@ -14,6 +14,8 @@ export class Reader {
     const { signs } = net.model;
     this.net = net;
     this.signs = signs && new Net(signs); // knows what is no digit
+    // Whether the images of both have the same form.
+    this.usual = signs && ["framing", "image"].every((key) => JSON.stringify(net.model[key]) === JSON.stringify(signs[key]));
     this.inverted = false; // dark ink on light paper, where the data does not say which
   }
 
@@ -50,13 +52,16 @@ export class Reader {
     }
     // A width that was chosen is left as it is.
     const framed = frame(ink, this.form, size, { normal: width === USUAL_WIDTH, least: ((DOT * width) / GRID) * SIDE });
-    return framed && { ...framed, image: color(framed.image, this.form, channels), rejected: rejectInk(measure(ink)), seen: this.#seeSigns(ink) };
+    if (!framed) return null;
+    const usual = this.usual && width === USUAL_WIDTH ? framed : null;
+    return { ...framed, image: color(framed.image, this.form, channels), rejected: rejectInk(measure(ink)), seen: this.#seeSigns(ink, usual) };
   }
 
-  // Returns the names and the probabilities of digits and signs for ink, null where these are no digits.
-  #seeSigns(ink) {
-    const net = this.signs, framed = net && frame(ink, MNIST, net.model.image.slice(1));
-    return framed && { names: net.classes, probabilities: net.probabilities(net.logits(framed.image.values)) };
+  // Returns the names and the probabilities of digits and signs for ink, null where these are no digits; `framed` is the ink as
+  // MNIST has it, if it is known.
+  #seeSigns(ink, framed) {
+    const net = this.signs, known = net && (framed ?? frame(ink, MNIST, net.model.image.slice(1)));
+    return known && { names: net.classes, probabilities: net.probabilities(net.logits(known.image.values)) };
   }
 
   // Returns an image of the data as if written with another pen, where that has a meaning.

@@ -14,7 +14,9 @@ export function render(strokes, width = USUAL_WIDTH) {
   for (const stroke of strokes) {
     for (const disc of placeDiscs(stroke, radius, MOST_DISCS / strokes.length)) addDisc(ink, ...disc);
   }
-  return new Plane(SIDE, SIDE, Uint8Array.from(ink, (value) => Math.min(value, 1) * 255 + 0.5));
+  const plane = new Plane(SIDE, SIDE);
+  for (let i = 0; i < ink.length; i++) plane.values[i] = Math.min(ink[i], 1) * 255 + 0.5;
+  return plane;
 }
 
 function addDisc(ink, x, y, r) {
@@ -23,7 +25,7 @@ function addDisc(ink, x, y, r) {
   const top = Math.max(0, Math.floor(y - reach)), bottom = Math.min(SIDE, Math.ceil(y + reach));
   for (let i = top; i < bottom; i++) {
     for (let j = left; j < right; j++) {
-      const inside = reach - Math.hypot(i + 0.5 - y, j + 0.5 - x), at = i * SIDE + j;
+      const dy = i + 0.5 - y, dx = j + 0.5 - x, inside = reach - Math.sqrt(dy * dy + dx * dx), at = i * SIDE + j;
       if (inside > ink[at]) ink[at] = inside;
     }
   }

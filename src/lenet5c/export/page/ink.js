@@ -13,7 +13,9 @@ export const MNIST = {
 
 // Returns [top, left, bottom, right] of the ink, null if there is none.
 export function findBox({ height, width, values }) {
-  const least = Math.max(1, EDGE * values.reduce((most, value) => Math.max(most, value), 0));
+  let most = 0;
+  for (let i = 0; i < values.length; i++) if (values[i] > most) most = values[i];
+  const least = Math.max(1, EDGE * most);
   let [top, left, bottom, right] = [height, width, 0, 0];
   for (let y = 0, i = 0; y < height; y++) {
     for (let x = 0; x < width; x++, i++) {
@@ -33,12 +35,13 @@ function boxSize(form, size) {
 // Returns the mean width of strokes in pixels: twice the area over the length of the outline.
 export function measureStroke({ height, width, values }) {
   let area = 0, edges = 0;
-  const at = (y, x) => (y >= 0 && x >= 0 && y < height && x < width && values[y * width + x] >= 128 ? 1 : 0);
-  for (let y = 0; y <= height; y++) {
-    for (let x = 0; x <= width; x++) {
-      const own = at(y, x);
-      area += own;
-      edges += (own !== at(y - 1, x)) + (own !== at(y, x - 1));
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      if (values[i] < 128) continue;
+      area++;
+      // Its sides towards paper.
+      edges += (x === 0 || values[i - 1] < 128) + (x === width - 1 || values[i + 1] < 128);
+      edges += (y === 0 || values[i - width] < 128) + (y === height - 1 || values[i + width] < 128);
     }
   }
   return (2 * area) / Math.max((edges * Math.PI) / 4, 1);
@@ -49,13 +52,13 @@ export function dilate(plane, radius) {
   const { height, width } = plane;
   let values = plane.values;
   for (let step = 0; step < radius; step++) {
-    const source = values, wider = Uint8Array.from(source);
+    const source = values, wider = source.slice();
     const spread = (to, from) => { if (from > wider[to]) wider[to] = from; };
     for (let i = width; i < source.length; i++) {
       spread(i, source[i - width]);
       spread(i - width, source[i]);
     }
-    const sideways = step % 2 ? Uint8Array.from(wider) : source;
+    const sideways = step % 2 ? wider.slice() : source;
     for (let i = 1; i < source.length; i++) {
       if (i % width === 0) continue;
       spread(i, sideways[i - 1]);
@@ -68,7 +71,7 @@ export function dilate(plane, radius) {
 
 // Thickens hairlines and thins broad strokes to the form's range; others stay as they are. Returns the plane, and how far
 // it reaches beyond the one that was given, in pixels of that.
-function normalizeStroke(crop, form, size) {
+export function normalizeStroke(crop, form, size) {
   if (crop.longer < Math.max(...boxSize(form, size))) return [crop, 0];
   const reduced = reduce(crop, Math.ceil(crop.longer / FINE)), enlarge = Math.ceil(COARSE / reduced.longer);
   const fine = enlarge > 1 ? resize(reduced, reduced.height * enlarge, reduced.width * enlarge) : reduced;

@@ -131,25 +131,25 @@ class Windows extends Layer {
   }
 }
 
+// A product of the filters and a column matrix, whose row (i, ky, kx) has the values under that tap for all outputs.
 class Conv2d extends Windows {
-  // Calls `run(w, x, y, count)` for each row of taps: `count` products of a weight at `w` with
-  // values that lie a stride apart from `x` on, for the outputs from `y` on.
+  constructor(step) {
+    super(step);
+    this.columns = new Float32Array((this.C * this.KH * this.KW) * this.OH * this.OW);
+  }
+
+  // Calls `run(from, to, count)` for each row of outputs under a tap that lies in the map: values from `from` on, a stride apart,
+  // are at `to` in the column matrix.
   #each(run) {
-    const { KH, KW, SH, SW, DH, DW, H, W, OH, OW, top, left, C, O, groups } = this;
-    const inputs = C / groups, outputs = O / groups;
+    const { KH, KW, SH, SW, DH, DW, H, W, OH, OW, top, left, C } = this;
     const rows = [...Array(KH).keys()].map((k) => Windows.span(k, OH, SH, DH, top, H));
     const columns = [...Array(KW).keys()].map((k) => Windows.span(k, OW, SW, DW, left, W));
-    for (let o = 0, w = 0; o < O; o++) {
-      const first = Math.floor(o / outputs) * inputs;
-      for (let i = first; i < first + inputs; i++) {
-        for (let ky = 0; ky < KH; ky++) {
-          for (let kx = 0; kx < KW; kx++, w++) {
-            if (this.weight[w] === 0) continue;
-            const [from, to] = columns[kx], [start, end] = rows[ky];
-            for (let oy = start; oy < end; oy++) {
-              const line = (i * H + oy * SH + ky * DH - top) * W;
-              run(this.weight[w], line + from * SW + kx * DW - left, (o * OH + oy) * OW + from, to - from);
-            }
+    for (let i = 0, row = 0; i < C; i++) {
+      for (let ky = 0; ky < KH; ky++) {
+        for (let kx = 0; kx < KW; kx++, row++) {
+          const [from, to] = columns[kx], [start, end] = rows[ky];
+          for (let oy = start; oy < end; oy++) {
+            run((i * H + oy * SH + ky * DH - top) * W + from * SW + kx * DW - left, (row * OH + oy) * OW + from, to - from);
           }
         }
       }
@@ -157,19 +157,43 @@ class Conv2d extends Windows {
   }
 
   forward(x) {
-    const { y, bias, SW } = this, plane = this.OH * this.OW;
-    for (let o = 0; o < this.O; o++) y.fill(bias[o], o * plane, (o + 1) * plane);
-    this.#each((w, from, to, count) => {
-      for (let n = 0; n < count; n++) y[to + n] += w * x[from + n * SW];
+    const { y, bias, weight, columns, SW, O, C, groups } = this, plane = this.OH * this.OW;
+    this.#each((from, to, count) => {
+      for (let n = 0; n < count; n++) columns[to + n] = x[from + n * SW];
     });
+    const taps = (C / groups) * this.KH * this.KW;
+    for (let o = 0, w = 0; o < O; o++) {
+      const first = o * plane, last = first + plane;
+      let at = Math.floor((o * groups) / O) * taps * plane - first, k = 0;
+      y.fill(bias[o], first, last);
+      // Four taps at a time, which is faster than one.
+      for (; k + 3 < taps; k += 4, w += 4, at += 4 * plane) {
+        const a = weight[w], b = weight[w + 1], c = weight[w + 2], d = weight[w + 3];
+        const second = at + plane, third = second + plane, fourth = third + plane;
+        for (let n = first; n < last; n++) {
+          y[n] += a * columns[at + n] + b * columns[second + n] + c * columns[third + n] + d * columns[fourth + n];
+        }
+      }
+      for (; k < taps; k++, w++, at += plane) {
+        for (let n = first; n < last; n++) y[n] += weight[w] * columns[at + n];
+      }
+    }
     return y;
   }
 
   backward(dy) {
-    const { dx, SW } = this;
+    const { dx, weight, SW, O, C, groups } = this, plane = this.OH * this.OW;
+    const taps = (C / groups) * this.KH * this.KW, slopes = new Float32Array(this.columns.length);
+    for (let o = 0, w = 0; o < O; o++) {
+      let at = Math.floor((o * groups) / O) * taps * plane;
+      for (let k = 0; k < taps; k++, w++) {
+        const factor = weight[w];
+        for (let n = o * plane; n < (o + 1) * plane; n++) slopes[at++] += factor * dy[n];
+      }
+    }
     dx.fill(0);
-    this.#each((w, from, to, count) => {
-      for (let n = 0; n < count; n++) dx[from + n * SW] += w * dy[to + n];
+    this.#each((from, to, count) => {
+      for (let n = 0; n < count; n++) dx[from + n * SW] += slopes[to + n];
     });
     return dx;
   }

@@ -20,9 +20,9 @@ export class Page {
   #image = null; // the image of the data that is shown in place of a drawing: {image, label, caption}
   #savedAs = null; // the label of the drawing, if it was saved
   #asked = null; // the time of the event that the next frame answers
-  // For tests, and for the curious: milliseconds from an event to its painted answer.
+  // For tests, and for the curious: milliseconds from an event to its painted answer, and of those spent here.
   latencies = [];
-  answers = 0;
+  computing = [];
   keys = { e: () => find("#example")?.click(), a: () => this.sliders.toggleSweep(), r: () => this.sliders.reset() };
 
   // `store` has the samples; the one of a page alone forgets them when it is closed.
@@ -81,7 +81,7 @@ export class Page {
   }
 
   #answer() {
-    const time = this.#asked, transform = this.sliders.values;
+    const time = this.#asked, transform = this.sliders.values, began = performance.now();
     this.#asked = null;
     const placed = this.#image
       ? { image: this.reader.rewrite(this.#image.image, transform.width), rejected: null, seen: null }
@@ -96,7 +96,7 @@ export class Page {
       this.view.paint(answer, this.#image?.label);
       this.why.update(answer, this.#image ? null : placed, transform);
     }
-    this.answers++;
+    keepLast(this.computing, performance.now() - began);
     // Of the messages after a frame, the first comes when it has been painted.
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {
@@ -107,8 +107,7 @@ export class Page {
   }
 
   #measure(milliseconds) {
-    this.latencies.push(milliseconds);
-    this.latencies.splice(0, this.latencies.length - KEPT_LATENCIES);
+    keepLast(this.latencies, milliseconds);
     const sorted = this.latencies.slice(-100).sort((a, b) => a - b), count = sorted.length;
     const at = (rank) => sorted[Math.min(Math.floor(rank * count), count - 1)].toFixed(0);
     find("#latency").textContent =
@@ -181,4 +180,9 @@ export class Page {
     if (/^\d$/.test(key) && label >= 0) this.teacher.save(label);
     else if (Object.hasOwn(this.keys, key)) this.keys[key]();
   }
+}
+
+function keepLast(times, milliseconds) {
+  times.push(milliseconds);
+  times.splice(0, times.length - KEPT_LATENCIES);
 }

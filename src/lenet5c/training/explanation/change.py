@@ -16,6 +16,8 @@ MOST_TARGETS = 9
 FACTORS = np.concatenate([np.linspace(0.9, 1.5, 61), np.geomspace(1.55, 6, 24)])
 # Of the walk, as its paper has them: overshoot, most weight of the image, step back.
 OVERSHOOT, MOST_PULL, BACK = 1.05, 0.1, 0.9
+#: Steps that all classes take, and classes that go on.
+SCOUTING, KEPT = 12, 3
 #: Steps without the class after which the walk is drawn to the image no more.
 PATIENCE = 4
 #: Gray levels by which the walk aims beyond the boundary, so that rounding does not undo it.
@@ -128,8 +130,15 @@ def smallest_change(
     start = pixels.astype(np.float64).ravel()
     ends = _Walk(way, pixels.shape, targets).run(start, steps)
     target = None if label is None else int(targets[0])
-    found = [_to_levels(trained, pixels, end, before, target) for end in ends]
-    return min(filter(None, found), key=lambda change: change.norm, default=None)
+    best: Change | None = None
+    for end in ends:
+        # Rounding, and a smaller multiple, change the norm by little.
+        if best and best.norm < FACTORS[0] * float(np.sqrt(np.square(end - start).sum())):
+            break
+        change = _to_levels(trained, pixels, end, before, target)
+        if change and (best is None or change.norm < best.norm):
+            best = change
+    return best
 
 
 def _choose_targets(
@@ -154,11 +163,18 @@ class _Walk:
         self.way, self.shape, self.targets = way, shape, targets
 
     def run(self, start: Doubles, steps: int) -> list[Doubles]:
-        """Return the nearest point found of each class, of those that were reached."""
+        """Return the nearest point found of each class that was reached, the nearest class first.
+
+        Of several classes, the nearest few walk on after some steps.
+        """
         count = len(self.targets)
         x = np.repeat(start[np.newaxis], count, axis=0)
         best, least, since = x.copy(), np.full(count, np.inf), np.zeros(count)
-        for _ in range(steps):
+        for step in range(steps):
+            if step == SCOUTING and np.isfinite(least).sum() >= KEPT:
+                kept = np.sort(np.argsort(least, kind="stable")[:KEPT])
+                x, best, least, since = (each[kept] for each in (x, best, least, since))
+                self.targets = self.targets[kept]
             margin, slope = self.measure(x)
             turned = margin > 0
             apart = np.sqrt(np.square(x - start).sum(axis=1))
@@ -181,7 +197,8 @@ class _Walk:
             pull = np.where(np.isfinite(least) & (since < PATIENCE), pull, 0)[:, np.newaxis]
             x = (1 - pull) * (x + OVERSHOOT * to_plane) + pull * (start + OVERSHOOT * from_start)
             x = np.clip(x, 0, WHITE)
-        return list(best[np.isfinite(least)])
+        order = np.argsort(least, kind="stable")
+        return list(best[order[: np.isfinite(least).sum()]])
 
     def measure(self, x: Doubles) -> tuple[Doubles, Doubles]:
         """Return the margin of each row's class over the best other one, and its gradient."""
