@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
         ("right", "12+7=19"),
         ("wrong", "12+7=18"),
         ("none", "12+"),
-        ("two", "1+2\n3+4=7"),
+        ("two", "1+2\n3+6=9"),
     ):
         hand = Pen(np.random.default_rng(4), digits)
         hand.size, hand.width, hand.traced, hand.slant, hand.apart = 70, 5.0, True, 0.05, 0.35
@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_exit_code_3(folder, capsys):
 def test_several_lines(folder, capsys):
     code, out, _ = run(capsys, folder / "two.png")
     assert code == 0 and out[0].endswith("2 lines")
-    assert out[1].split()[:3] == ["1+2", "=", "3"] and out[2].split()[:2] == ["3+4=7", "✓"]
+    assert out[1].split()[:3] == ["1+2", "=", "3"] and out[2].split()[:2] == ["3+6=9", "✓"]
 
 
 def test_json_has_the_sum_and_its_signs(folder, capsys):
