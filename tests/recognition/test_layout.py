@@ -63,7 +63,7 @@ def test_a_dot_on_a_line_that_climbs():
 def test_a_comma():
     comma = Mark((150, 42, 172, 52), {"/": 0.6, "1": 0.3})
     assert read([digit("1", 0), comma, digit("5", 70)]) == (["1.5"], ["1,5"])
-    slash = Mark((92, 42, 168, 70), {"/": 0.6, "1": 0.3})
+    slash = Mark((92, 42, 168, 70), {"/": 0.6, "1": 0.3}, slant=0.4)
     assert read([digit("1", 0), slash, digit("5", 90)]) == (["1/5"], ["1/5"])
 
 

@@ -16,6 +16,8 @@ FLAT = 2.0
 #: Distance below which a small part belongs to a digit: beside its top, as the flag of a five does,
 #: and below it.
 NEAR, FOOT = 0.15, 0.07
+#: Width of such a part at most.
+PART = 0.85
 #: Share of a stroke's width below which ink is a speck: points are lighter than strokes.
 SPECK = 0.4
 
@@ -76,7 +78,9 @@ def _belongs(box: NDArray[np.int64], large: NDArray[np.int64], usual: float, bar
     shared = np.minimum(large[:, 3], box[3]) - np.maximum(large[:, 1], box[1])
     inside = (shared >= 0.6 * (box[3] - box[1])) & (place > 0.05) & (place < 0.75)
     near = np.hypot(down, aside) <= NEAR * usual
-    top = place <= (0.3 if bar else 0.4)
+    # What is longer is a fraction bar.
+    short = box[3] - box[1] <= PART * usual
+    top = short & (place <= (0.3 if bar else 0.4))
     # The foot of a two is nearer than a fraction bar.
     foot = bar & (shared >= 0.5 * (box[3] - box[1])) & (down <= FOOT * usual)
     return bool(np.any(near & (inside | top | foot)))

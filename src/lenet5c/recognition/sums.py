@@ -16,9 +16,9 @@ from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.grammar import MOST_SIGNS, show_value, work_out
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out, measure_bow
-from lenet5c.recognition.pieces import Piece, join_pieces
+from lenet5c.recognition.pieces import Piece, find_pieces, join_pieces
 from lenet5c.recognition.reading import Reading, get_framing
-from lenet5c.recognition.segment import read_lines
+from lenet5c.recognition.segment import MOST_PIECES, read_lines
 from lenet5c.recognition.sheet import SHEET_SIDE
 from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
 from lenet5c.recognition.small_signs import part_small_signs
@@ -26,8 +26,13 @@ from lenet5c.training import TrainedModel, open_model
 
 #: Probability below which a piece is no sign by itself; more of them are not looked at again.
 WEAK, MOST_WEAK = 0.5, 40
+#: Probability, and width over height, of a piece that is not divided: least and most.
+WHOLE, BROAD = 0.5, 1.3
 #: Distance of two parts of one sign, in heights of a digit.
 BESIDE = 0.2
+
+#: Probability of the best sum below which a line is told as what it looks like, sign by sign.
+DOUBT = 0.1
 
 
 def read_sum(
@@ -90,8 +95,9 @@ def read_sum(
 def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> list[Mark]:
     """Return the signs on a sheet, and the shapes that they may be."""
     small, rest = part_small_signs(strength)
-    cells = [cell for line in read_lines(rest, scorer) for cell in line] if rest.any() else []
-    scored = [(cell.piece, cell.probabilities) for cell in cells]
+    scored, rest = _take_whole(rest, scorer)
+    cells = read_lines(rest, scorer, digits=range(len(DIGITS))) if rest.any() else []
+    scored += [(cell.piece, cell.probabilities) for line in cells for cell in line]
     if small:
         scored += zip(small, scorer(small), strict=True)
     names = open_signs().class_names[:P_NONE]
@@ -105,6 +111,20 @@ def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> li
 
 
 _Scored = list[tuple[Piece, NDArray[np.floating]]]
+
+
+def _take_whole(strength: NDArray[np.uint8], scorer: _Scorer) -> tuple[_Scored, NDArray[np.uint8]]:
+    """Return the pieces that are one sign as they are, and the ink that is left to be divided."""
+    pieces, _ = find_pieces(strength)
+    if not 0 < len(pieces) <= MOST_PIECES:
+        return [], strength
+    rest, scored = strength.copy(), []
+    for piece, row in zip(pieces, scorer(pieces), strict=True):
+        if row.max() >= WHOLE and piece.width <= BROAD * piece.height:
+            scored.append((piece, row))
+            top, left, bottom, right = piece.box
+            rest[top:bottom, left:right][piece.strength > 0] = 0
+    return scored, rest
 
 
 def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
@@ -190,11 +210,9 @@ def _read_line(places: Sequence[Place], reject: float) -> Reading:
     if found is None or found.probability < reject:
         guess = [_guess(place) for place in places]
         text = "".join(choice.shown if choice else "?" for choice in guess)
-        reason = (
-            f"it looks like {text}, which is no sum"
-            if found is None
-            else f"the net is not sure: {found.text} has {found.probability:.0%}"
-        )
+        reason = f"it looks like {text}, which is no sum"
+        if found is not None and (found.probability >= DOUBT or text == found.text):
+            reason = f"the net is not sure: {found.text} has {found.probability:.0%}"
         signs = _list_signs(places, guess)
         return Reading(rejected=reason, text=text, box=box, digits=(tuple(signs),))
     result = work_out(found.expression)
