@@ -96,11 +96,9 @@ def describe_calibration(record: Record) -> str:
     width, mass = (record["ece"][f"equal_{equal}"] for equal in EQUALS)
     auc = record["auc"]["macro"]
     ranked = sum(each["auc"] is not None for each in record["auc"]["classes"])
-    area = (
-        f", mean AUC {area_text(auc)} ({count(ranked, 'class', 'classes')})"
-        if auc is not None
-        else ""
-    )
+    area = ""
+    if auc is not None:
+        area = f"Mean AUC: {area_text(auc)}, of {count(ranked, 'class', 'classes')}\n"
     return (
         f"Probabilities, at temperature {record['temperature']:.4g}: NLL {record['nll']:.4f}, "
         f"Brier score {record['brier']:.4f}\n{area}"
