@@ -169,13 +169,14 @@ def _sure(confidence: float) -> str:
     return f"{100 * confidence:.{digits}f}%"
 
 
-def _space(text: str) -> str:
+def space_percents(text: str) -> str:
     """Return a text with a space before its signs of percent, as pages have it."""
     return re.sub(r"(?<=\d)%", " %", text)
 
 
-def _space_all(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[_space(cell) for cell in row] for row in rows]
+def space_cells(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the rows of a table with such texts."""
+    return [[space_percents(cell) for cell in row] for row in rows]
 
 
 def probability_sections(
@@ -208,8 +209,8 @@ def probability_sections(
     reliability = page.section(
         "Reliability of the probabilities",
         _picture(pictures, "reliability", RELIABILITY, "Reliability diagrams"),
-        page.paragraph(_space(told)),
-        page.table(heads, _space_all(rows), numbers=(1, 2, 3, 4)),
+        page.paragraph(space_percents(told)),
+        page.table(heads, space_cells(rows), numbers=(1, 2, 3, 4)),
     )
     area = record["rejections"]
     told = (
@@ -229,8 +230,8 @@ def probability_sections(
     rejections = page.section(
         "Errors against rejections",
         _picture(pictures, "rejections", REJECTIONS, "Errors against rejections"),
-        page.paragraph(_space(told)),
-        page.table(heads, _space_all(made), numbers=range(6)) if made else "",
+        page.paragraph(space_percents(told)),
+        page.table(heads, space_cells(made), numbers=range(6)) if made else "",
     )
     return [reliability, rejections, _roc_section(pictures, record, class_names)]
 
@@ -277,6 +278,6 @@ def _roc_section(pictures: Mapping[str, bytes], record: Record, class_names: Seq
     return page.section(
         "ROC curves",
         _picture(pictures, "roc", ROC, "ROC curves"),
-        page.paragraph(_space(told)),
+        page.paragraph(space_percents(told)),
         page.table(["class", "AUC", "95 % interval"], rows, numbers=(1, 2)),
     )
