@@ -351,8 +351,10 @@ def as_text(
     return "\n\n".join(filter(None, parts))
 
 
-def describe_comparison(name: str, result: Evaluation, other: dict[str, Any]) -> str:
-    """Return the comparison in words."""
+def describe_comparison(
+    name: str, result: Evaluation, other: dict[str, Any], width: int = tables.WIDEST
+) -> str:
+    """Return the comparison in words, its last sentences in lines of at most this width."""
     second = other["model"]
     return "\n".join(
         [
@@ -363,10 +365,7 @@ def describe_comparison(name: str, result: Evaluation, other: dict[str, Any]) ->
             f"only {second} correct {other['only_second']}, both wrong {other['both_wrong']}",
             f"McNemar's exact test: p = {other['p_value']:.3g} (mid-p {other['mid_p']:.3g})",
             textwrap.fill(
-                interpret(name, other),
-                tables.WIDEST,
-                break_long_words=False,
-                break_on_hyphens=False,
+                interpret(name, other), width, break_long_words=False, break_on_hyphens=False
             ),
         ]
     )
@@ -441,8 +440,8 @@ def write(
         warn(options.prog, f"no pictures: {type(error).__name__} {error}".replace("\n", " "))
     for name, content in pictures.items():
         _files.write_bytes(folder / f"{name}.png", content)
-    comparison = (
-        describe_comparison(options.model, result, record["compare"]) if "compare" in record else ""
-    )
+    comparison = ""
+    if other := record.get("compare"):  # a paragraph of a page is one line
+        comparison = describe_comparison(options.model, result, other, sys.maxsize)
     page = evaluation_page(trained, dataset, result, record, pictures, folder, comparison)
     _files.write_bytes(folder / PAGE, page.encode())

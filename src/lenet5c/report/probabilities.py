@@ -96,11 +96,9 @@ def describe_calibration(record: Record) -> str:
     width, mass = (record["ece"][f"equal_{equal}"] for equal in EQUALS)
     auc = record["auc"]["macro"]
     ranked = sum(each["auc"] is not None for each in record["auc"]["classes"])
-    area = (
-        f", mean AUC {area_text(auc)} ({count(ranked, 'class', 'classes')})"
-        if auc is not None
-        else ""
-    )
+    area = ""
+    if auc is not None:
+        area = f"Mean AUC: {area_text(auc)}, of {count(ranked, 'class', 'classes')}\n"
     return (
         f"Probabilities, at temperature {record['temperature']:.4g}: NLL {record['nll']:.4f}, "
         f"Brier score {record['brier']:.4f}\n{area}"
@@ -171,13 +169,14 @@ def _sure(confidence: float) -> str:
     return f"{100 * confidence:.{digits}f}%"
 
 
-def _space(text: str) -> str:
+def space_percents(text: str) -> str:
     """Return a text with a space before its signs of percent, as pages have it."""
     return re.sub(r"(?<=\d)%", " %", text)
 
 
-def _space_all(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[_space(cell) for cell in row] for row in rows]
+def space_cells(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the rows of a table with such texts."""
+    return [[space_percents(cell) for cell in row] for row in rows]
 
 
 def probability_sections(
@@ -210,8 +209,8 @@ def probability_sections(
     reliability = page.section(
         "Reliability of the probabilities",
         _picture(pictures, "reliability", RELIABILITY, "Reliability diagrams"),
-        page.paragraph(_space(told)),
-        page.table(heads, _space_all(rows), numbers=(1, 2, 3, 4)),
+        page.paragraph(space_percents(told)),
+        page.table(heads, space_cells(rows), numbers=(1, 2, 3, 4)),
     )
     area = record["rejections"]
     told = (
@@ -231,8 +230,8 @@ def probability_sections(
     rejections = page.section(
         "Errors against rejections",
         _picture(pictures, "rejections", REJECTIONS, "Errors against rejections"),
-        page.paragraph(_space(told)),
-        page.table(heads, _space_all(made), numbers=range(6)) if made else "",
+        page.paragraph(space_percents(told)),
+        page.table(heads, space_cells(made), numbers=range(6)) if made else "",
     )
     return [reliability, rejections, _roc_section(pictures, record, class_names)]
 
@@ -279,6 +278,6 @@ def _roc_section(pictures: Mapping[str, bytes], record: Record, class_names: Seq
     return page.section(
         "ROC curves",
         _picture(pictures, "roc", ROC, "ROC curves"),
-        page.paragraph(_space(told)),
+        page.paragraph(space_percents(told)),
         page.table(["class", "AUC", "95 % interval"], rows, numbers=(1, 2)),
     )

@@ -11,6 +11,7 @@ from lenet5c._text import count, shorten, table
 from lenet5c.datasets.corruptions import corrupt
 from lenet5c.report import page
 from lenet5c.report.mosaic import canvas, place, shrink, tile, to_colors, write
+from lenet5c.report.probabilities import space_cells, space_percents
 from lenet5c.report.tables import NAME, WIDEST
 from lenet5c.training import Corrupted, Robustness
 from lenet5c.training.plot_style import styled
@@ -199,20 +200,20 @@ def robustness_section(pictures: Mapping[str, bytes], record: Record, name: str)
     heads, *rows = _accuracies(record)[0]
     blocks = [
         page.paragraph(
-            f"{describe_images(record)}. {_mean(record)}. The mean corruption error is the mean of "
-            "the errors of all lines, not divided by those of another model; more errors are in "
-            "percentage points beside the images as they are."
+            f"{describe_images(record)}. {space_percents(_mean(record))}. The mean corruption "
+            "error is the mean of the errors of all lines, not divided by those of another model; "
+            "more errors are in percentage points beside the images as they are."
         )
     ]
     if "corruptions" in pictures:
         caption = "Some of the images, corrupted in each way."
         blocks.append(page.picture(pictures["corruptions"], caption, "Corrupted images"))
-    blocks.append(page.table(heads, rows, numbers=range(1, 6), marked=(0,)))
+    blocks.append(page.table(heads, space_cells(rows), numbers=range(1, 6), marked=(0,)))
     if "compare" in record:
         heads, *rows = _tests(record, name)[0]
         marked = [i for i, t in enumerate(record["compare"]["tests"]) if t["holm_p"] < SIGNIFICANT]
         blocks += [
             page.paragraph(interpret_tests(record, name) + " These lines are in bold."),
-            page.table(heads, rows, numbers=range(1, 8), marked=marked),
+            page.table(heads, space_cells(rows), numbers=range(1, 8), marked=marked),
         ]
     return page.section("Corrupted images", *blocks)
