@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from every_layer import LAYERS
 from exported_models import images, shaken, variants
+from lenet5c.explanation import occlusion, saliency
 from page_jobs import decode, encode, needs_node, page_of, run_jobs
 from page_models import MODELS, of
 
 from lenet5c import nn
 from lenet5c.datasets import Dataset, Framing, Preparation, mnist
-from lenet5c.explanation import occlusion, saliency
 from lenet5c.export import ExportError, to_html
 from lenet5c.export.html_bundle import read_page
 from lenet5c.export.html_model import choose_examples
