@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from every_layer import LAYERS
 from exported_models import images, shaken, variants
-from lenet5c.explanation import occlusion, saliency
 from page_jobs import decode, encode, needs_node, page_of, run_jobs
 from page_models import MODELS, of
 
@@ -18,6 +17,7 @@ from lenet5c.export import ExportError, to_html
 from lenet5c.export.html_bundle import read_page
 from lenet5c.export.html_model import choose_examples
 from lenet5c.nn import LeNet5
+from lenet5c.recognition.why import occlusion, saliency
 from lenet5c.training import TrainedModel, open_model
 
 CASES = [(name, layer, shape) for name, cases in LAYERS.items() for layer, shape in cases]
