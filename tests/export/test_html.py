@@ -13,11 +13,11 @@ from page_models import MODELS, of
 
 from lenet5c import nn
 from lenet5c.datasets import Dataset, Framing, Preparation, mnist
-from lenet5c.explanation import occlusion, saliency
 from lenet5c.export import ExportError, to_html
 from lenet5c.export.html_bundle import read_page
 from lenet5c.export.html_model import choose_examples
 from lenet5c.nn import LeNet5
+from lenet5c.recognition.why import occlusion, saliency
 from lenet5c.training import TrainedModel, open_model
 
 CASES = [(name, layer, shape) for name, cases in LAYERS.items() for layer, shape in cases]

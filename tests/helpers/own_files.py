@@ -23,6 +23,7 @@ SUMMARY = {
     "test_count": 2,
     "test_interval": [0.1, 0.9],
     "test_loss": 0.5,
+    "temperature": 1.0,
     "seconds": 1.0,
     "parameters": 1,
     "epochs": 1,

@@ -1,4 +1,4 @@
-// Why the net answers so: how much each pixel of an image speaks for a class or against it, as lenet5c.explanation has it.
+// Why the net answers so: how much each pixel of an image speaks for a class or against it, as lenet5c.recognition.why has it.
 
 import { resizeBack } from "./resampling.js";
 
