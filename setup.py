@@ -132,6 +132,7 @@ def extensions():
         extension("ops/_softmax", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
         extension("direct/_strips", depends=[f"{KERNELS}/canary.pxi"]),
         extension("direct/_direct"),
+        extension("direct/_products"),
         extension(
             "planes/_pooling",
             depends=[f"{KERNELS}/{name}" for name in ("planes/planes.pxd", "buffers.pxi")],
