@@ -1,5 +1,6 @@
 """The compiled part of the build: Cython, instruction sets, OpenMP."""
 
+import multiprocessing
 import os
 import re
 import sys
@@ -20,25 +21,19 @@ STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_v
 )
 LIMITED_API = "0x030b0000"
 
+# Modules are compiled side by side, unless build_ext is given another number: one takes half a GB.
+JOBS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+
 KERNELS = "src/lenet5c/kernels"
-TILE_SOURCES = [
-    *(f"simd/{name}" for name in ("simd.h", "tiles.pxd", "tiles.pxi", "simd.pxi", "peak.pxi")),
-    *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
-    "simd/rows.pxi",
-    "direct/direct.pxi",
-]
-DOUBLE_SOURCES = [
-    *(f"simd/{name}" for name in ("doubles.h", "doubles.pxi", "rows.pxi", "tiles.pxd")),
-    "direct/direct.pxi",
-    "ops/softmax.pxi",
-]
-PLANE_SOURCES = [f"planes/{path.name}" for path in sorted(Path(KERNELS, "planes").glob("*.px[di]"))]
-PROGRAM_SOURCES = ["simd/tiles.pxd", "canary.pxi", "engine/_update.pxd"]
-PROGRAM_SOURCES += [
-    f"engine/{path.name}"
-    for ending in ("h", "pxi")
-    for path in sorted(Path(KERNELS, "engine").glob(f"*.{ending}"))
-]
+SOURCES = Path("src")
+# What a source names that is compiled with it: files that it includes, and .pxd files.
+NAMED = re.compile(
+    r'^[ \t]*(?:include[ \t]+"(?P<included>[^"]+)"'
+    r"|from[ \t]+(?P<module>lenet5c[\w.]*)[ \t]+cimport"
+    r'|cdef[ \t]+extern[ \t]+from[ \t]+"(?P<declared>[^"<]+)"'
+    r'|#[ \t]*include[ \t]+"(?P<header>[^"]+)")',
+    re.MULTILINE,
+)
 # Debug builds: canaries behind the memory of ops, threads that sleep at chosen points; and, for
 # tests, some modules only.
 DEBUG = [
@@ -106,47 +101,62 @@ def is_x86_64():
     return target.endswith(("x86_64", "amd64")) and "arm64" not in target
 
 
+def find_dependencies(sources):
+    """Return the files that these are compiled with, those that they name, and so on."""
+    found, left = set(), [Path(source) for source in sources]
+    while left:
+        path = left.pop()
+        if path in found:
+            continue
+        found.add(path)
+        if path.suffix == ".pyx" and path.with_suffix(".pxd").exists():
+            left.append(path.with_suffix(".pxd"))
+        for match in NAMED.finditer(path.read_text(encoding="utf-8")):
+            if match["module"]:
+                places = [SOURCES / f"{match['module'].replace('.', '/')}.pxd"]
+            else:
+                name = match["included"] or match["declared"] or match["header"]
+                places = [path.parent / name, SOURCES / name]
+            left += [Path(os.path.normpath(place)) for place in places if place.exists()][:1]
+    return sorted(map(Path.as_posix, found.difference(map(Path, sources))))
+
+
 def extensions():
     macros = [("Py_LIMITED_API", LIMITED_API)] if STABLE_ABI else []
-    common = {"py_limited_api": STABLE_ABI}
 
-    def extension(name, sources=(), define_macros=(), **options):
+    def extension(name, sources=(), define_macros=()):
+        sources = [f"{KERNELS}/{name}.pyx", *sources]
         return Extension(
             f"lenet5c.kernels.{name.replace('/', '.')}",
-            [f"{KERNELS}/{name}.pyx", *sources],
+            sources,
             define_macros=[*macros, *DEBUG, *define_macros],
-            **common,
-            **options,
+            depends=find_dependencies(sources),
+            py_limited_api=STABLE_ABI,
         )
 
     modules = [
-        extension("simd/_cpu", depends=[f"{KERNELS}/simd/cpu.h"]),
-        extension("_openmp", depends=[f"{KERNELS}/openmp.h", f"{KERNELS}/simd/tiles.pxd"]),
-        extension("_arrays", depends=[f"{KERNELS}/buffers.pxi"]),
-        extension("_im2col"),
-        extension("engine/_workspace"),
-        extension("engine/_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
-        extension("engine/_update", depends=[f"{KERNELS}/simd/tiles.pxd"]),
-        extension("simd/_peak"),
-        extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
-        extension("ops/_softmax", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
-        extension("direct/_strips", depends=[f"{KERNELS}/canary.pxi"]),
-        extension("direct/_direct"),
-        extension("direct/_products"),
-        extension(
+        extension(name)
+        for name in (
+            "simd/_cpu",
+            "simd/_peak",
+            "_openmp",
+            "_arrays",
+            "_im2col",
+            "engine/_workspace",
+            "engine/_program",
+            "engine/_update",
+            "ops/_distort",
+            "ops/_softmax",
+            "direct/_strips",
+            "direct/_direct",
+            "direct/_products",
             "planes/_pooling",
-            depends=[f"{KERNELS}/{name}" for name in ("planes/planes.pxd", "buffers.pxi")],
-        ),
-        extension("cykernels"),
+            "cykernels",
+        )
     ]
     # Built once for each instruction set; `dispatch` chooses.
-    by_isa = {
-        "simd/_tiles": TILE_SOURCES,
-        "simd/_doubles": DOUBLE_SOURCES,
-        "planes/_planes": PLANE_SOURCES,
-    }
     for isa in ISA_FLAGS if is_x86_64() else ["baseline"]:
-        for path, sources in by_isa.items():
+        for path in ("simd/_tiles", "simd/_doubles", "planes/_planes"):
             name = f"{path.rpartition('/')[2]}_{isa}"
             guard = {}
             if isa != "baseline":
@@ -158,13 +168,17 @@ def extensions():
                     ("LENET5C_INIT", f"PyInit_{name}"),
                     ("LENET5C_NEEDS", f"lenet5c_cpu_has_{isa}"),
                 ]
-            depends = [f"{KERNELS}/{source}" for source in sources]
-            modules.append(extension(f"{path}_{isa}", depends=depends, **guard))
+            modules.append(extension(f"{path}_{isa}", **guard))
     return [module for module in modules if not ONLY or module.name.rpartition(".")[2] in ONLY]
 
 
 class BuildExt(build_ext):
     """Adds the flags of compiler, instruction set and OpenMP; warns when OpenMP is missing."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = JOBS
 
     def build_extensions(self):
         family = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
@@ -244,6 +258,8 @@ setup(
     ext_modules=cythonize(
         extensions(),
         build_dir="build/cython",
+        # Processes that are not forked would run this file again.
+        nthreads=JOBS if multiprocessing.get_start_method() == "fork" else 0,
         include_path=["src"],
         compiler_directives={
             "language_level": 3,
