@@ -1,23 +1,51 @@
-"""Rates at which `lenet5c predict` reads test digits that are drawn anew, unlike MNIST, by kind.
+"""Rates at which `lenet5c predict` reads what is drawn anew, unlike MNIST, by part and kind.
 
-    pip install 'lenet5c[images]'
-    python benchmarks/pictures.py [--count 1000] [--seed 0]
+    pip install 'lenet5c[images,plots]'
+    python benchmarks/pictures.py [--parts hard pages sums] [--count 100] [--seed 0] [--save DIR]
 
-Clean digits are MNIST's images as they are. Hard ones get a pen, a paper, light, noise, size, place
-and slant at random, and go through a file of a usual format (drawn/hard_pictures.py). What is no
-digit should be rejected (drawn/no_digits.py). Sheets have 40 digits each, and are held against
-their labels by edit distance (drawn/sheets.py). A rejected digit counts as not read.
+All digits are of MNIST's test images, unless a row says otherwise:
+
+clean      MNIST's images as they are
+hard       a pen, a paper, light, noise, size, place and slant at random (drawn/hard_pictures.py)
+pages      small digits on large clean pages (drawn/singles.py), and
+thin       strokes of 1 to 3 % of the height,
+cropped    digits that fill the picture or touch its edge,
+pieces     broken strokes,
+marked     underlined, struck by a rule, in a box
+numbers    2 to 8 digits on all kinds of paper, in boxes, combs, frames (drawn/numbers.py)
+touching   numbers whose ink meets; digits counted one by one, by edit distance
+sheets     40 digits a sheet, counted in the same way (drawn/sheets.py)
+nothing    pictures without a digit (drawn/no_digits.py), read as one digit
+clutter    letters, scribbles, empty tables (drawn/clutter.py), read as many
+sums       written sums, by a pen and of distorted fonts (drawn/sums.py)
+speed      seconds and memory for a photograph of 12 megapixels
+
+A rejected digit counts as not read. Rates have Wilson's interval of 95 %. `--count` is of each row;
+of sheets and the like, of the digits on all.
 """
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
 from collections import defaultdict
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from common import Table, machine, positive
+from drawn.clutter import CLUTTER
 from drawn.hard_pictures import hard_picture
 from drawn.no_digits import KINDS
+from drawn.numbers import NUMBERS, number
+from drawn.papers import Page
+from drawn.pens import has_loops
 from drawn.sheets import sheet
+from drawn.singles import SINGLES
+from drawn.sums import SUMS
+from PIL import Image
 
 from lenet5c.datasets import mnist
 from lenet5c.recognition import Reader
@@ -34,51 +62,64 @@ SHEETS = {
     "boxes overlap by 8 %": {"gap": -0.08},
 }
 PER_SHEET = 40
+#: Run in a process of its own: its peak of memory is that of reading alone.
+PEAK = """
+import resource, sys
+from lenet5c.recognition import Reader
+Reader(digits=sys.argv[2])(sys.argv[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--count",
-        type=positive,
-        default=1000,
-        metavar="N",
-        help="digits of each part (default: %(default)s)",
+    add = parser.add_argument
+    add(
+        "--parts",
+        nargs="+",
+        choices=list(PARTS),
+        default=list(PARTS),
+        metavar="PART",
+        help="parts, as above (default: all)",
     )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of all that is drawn (default: %(default)s)",
-    )
+    text = "pictures of each row (default: %(default)s)"
+    add("--count", type=positive, default=1000, metavar="N", help=text)
+    add("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
+    add("--data", choices=("test", "train"), default="test", help="digits (default: test)")
+    text = "put pictures that were not read as they should be into a folder"
+    add("--save", type=Path, metavar="DIR", help=text)
     options = parser.parse_args()
     print(machine({}))
-    print(f"Pictures of test digits, seed {options.seed}, the model of the package.\n")
-    _, test = mnist()
-    clean_digits(test, options)
-    hard_digits(test, options)
-    no_digits(options)
-    sheets(test, options)
+    print(f"Pictures of {options.data} digits, seed {options.seed}, the models of the package.")
+    train, test = mnist()
+    # Settings are chosen on digits that neither trained the model nor measure it.
+    dataset = test if options.data == "test" else train.take(np.arange(55_000, 60_000))
+    for part in options.parts:
+        began = time.perf_counter()
+        print(f"\n{part}")
+        PARTS[part](dataset, options)
+        print(f"({time.perf_counter() - began:.1f} s)")
 
 
-def clean_digits(test, options):
+def clean_digits(dataset, options):
     reader = Reader()
-    chosen = np.random.default_rng([options.seed, 0]).permutation(len(test))[: options.count]
-    found = [outcome(reader(test.images[i, 0]), test.labels[i]) for i in chosen]
-    table = heading("clean digits")
-    row(table, "MNIST's images", found)
+    chosen = np.random.default_rng([options.seed, 0]).permutation(len(dataset))[: options.count]
+    found = [outcome(reader(dataset.images[i, 0]), dataset.labels[i]) for i in chosen]
+    rate(heading("clean digits"), "MNIST's images", found)
 
 
-def hard_digits(test, options):
+def hard_digits(dataset, options):
     reader, by_kind = Reader(), defaultdict(list)
     for i in range(options.count):
         rng = np.random.default_rng([options.seed, 1, i])
-        j = int(rng.integers(len(test)))
-        content, _, traits = hard_picture(test.images[j, 0], rng)
-        found = outcome(reader(BytesIO(content)), test.labels[j])
+        j = int(rng.integers(len(dataset)))
+        content, _, traits = hard_picture(dataset.images[j, 0], rng)
+        reading = reader(BytesIO(content))
+        found = outcome(reading, dataset.labels[j])
+        if found != "correct":
+            save(options, "hard", i, content, f"{dataset.labels[j]}-{reading.label}")
         side = next(
             name
             for most, name in ((100, "40 to 99"), (300, "100 to 299"), (10**9, "300 to 1000"))
@@ -92,13 +133,92 @@ def hard_digits(test, options):
             by_kind[kind].append(found)
     table = heading("hard digits")
     for kind in sorted(by_kind, key=lambda kind: (kind != "all", kind)):
-        row(table, kind, by_kind[kind])
+        rate(table, kind, by_kind[kind])
 
 
-def no_digits(options):
+def single_digits(part):
+    def run(dataset, options):
+        reader, table = Reader(), heading("one digit")
+        for row, (name, draw) in enumerate(SINGLES[part].items()):
+            found = []
+            for i in range(options.count):
+                rng = generator(options, part, row, i)
+                j = int(rng.integers(len(dataset)))
+                # The center line of a loop that is full of ink is no loop.
+                while part == "thin" and not has_loops(
+                    dataset.images[j, 0].tobytes(), dataset.labels[j]
+                ):
+                    j = int(rng.integers(len(dataset)))
+                picture = draw(dataset.images[j, 0], rng)
+                reading = reader(picture)
+                found.append(outcome(reading, dataset.labels[j]))
+                if found[-1] != "correct":
+                    save(options, name, i, picture, f"{dataset.labels[j]}-{reading.label}")
+            rate(table, name, found)
+
+    return run
+
+
+def numbers(dataset, options):
+    reader, table = Reader(digits="many"), heading("all digits of a number", {"of digits": 10})
+    for row, (name, draw) in enumerate(NUMBERS["numbers"].items()):
+        found, errors, digits = [], 0, 0
+        for i in range(options.count):
+            picture, text = draw(dataset, generator(options, "numbers", row, i))
+            said = read_text(reader, picture)
+            found.append(
+                "correct"
+                if said == text
+                else "rejected"
+                if "?" in said or not said
+                else "misclassified"
+            )
+            errors, digits = errors + distance(said, text), digits + len(text)
+            if said != text:
+                save(options, name, i, picture, f"{text}-{said}")
+        rate(table, name, found, f"{1 - errors / digits:.2%}")
+
+
+def touching(dataset, options):
+    reader = Reader(digits="many")
+    table = Table({"digits that touch": 28, "numbers": 9, "all right": 10, "of digits": 10})
+    for row, (name, draw) in enumerate(NUMBERS["touching"].items()):
+        right = errors = digits = 0
+        for i in range(options.count):
+            picture, text = draw(dataset, generator(options, "touching", row, i))
+            said = read_text(reader, picture)
+            right, errors, digits = (
+                right + (said == text),
+                errors + distance(said, text),
+                digits + len(text),
+            )
+            if said != text:
+                save(options, name, i, picture, f"{text}-{said}")
+        table.row(name, options.count, f"{right / options.count:.1%}", f"{1 - errors / digits:.2%}")
+
+
+def sheets(dataset, options):
+    reader, count = Reader(digits="many"), -(-options.count // PER_SHEET)
+    print(f"{count} sheets of {PER_SHEET} digits of each kind")
+    table = Table({"sheets": 28, "errors": 8, "of digits": 10})
+    for name, settings in SHEETS.items():
+        errors = digits = 0
+        for i in range(count):
+            settings = {"rows": 4, "columns": 10} | settings
+            picture, labels = sheet(
+                dataset, np.random.default_rng([options.seed, 3, i]), **settings
+            )
+            lines = (reader(picture).text or "").replace(" ", "").splitlines()
+            said, given = "\n".join(lines), "\n".join("".join(map(str, line)) for line in labels)
+            errors += distance(said, given)
+            digits += PER_SHEET
+        table.row(name, errors, f"{errors / digits:.2%}")
+
+
+def nothing(dataset, options):
     reader, each = Reader(), max(1, options.count // len(KINDS))
-    print(f"\n{each} pictures of each kind without a digit")
-    table = Table({"no digit": 26, "taken for one": 14})
+    print(f"{each} pictures of each kind without a digit")
+    table = Table({"no digit": 28, "taken for one": 14})
     for name, draw in KINDS.items():
         taken = 0
         for i in range(each):
@@ -107,20 +227,80 @@ def no_digits(options):
         table.row(name, taken)
 
 
-def sheets(test, options):
-    reader, count = Reader(digits="many"), -(-options.count // PER_SHEET)
-    print(f"\n{count} sheets of {PER_SHEET} digits of each kind")
-    table = Table({"sheets": 26, "errors": 8, "of digits": 10})
-    for name, settings in SHEETS.items():
-        errors = digits = 0
-        for i in range(count):
-            settings = {"rows": 4, "columns": 10} | settings
-            picture, labels = sheet(test, np.random.default_rng([options.seed, 3, i]), **settings)
-            lines = (reader(picture).text or "").replace(" ", "").splitlines()
-            said, given = "\n".join(lines), "\n".join("".join(map(str, line)) for line in labels)
-            errors += distance(said, given)
-            digits += PER_SHEET
-        table.row(name, errors, f"{errors / digits:.2%}")
+def clutter(dataset, options):
+    reader = Reader(digits="many")
+    columns = {"no digits": 30, "pictures": 9, "things": 7, "taken for digits": 17}
+    table = Table(columns | {"pictures with any": 18})
+    for row, (name, draw) in enumerate(CLUTTER.items()):
+        things = taken = pictures = 0
+        for i in range(options.count):
+            picture, there = draw(generator(options, "clutter", row, i))
+            said = sum(map(str.isdigit, reader(picture).text or ""))
+            things, taken, pictures = things + there, taken + said, pictures + bool(said)
+            if said:
+                save(options, name, i, picture, str(said))
+        share = f"{taken} = {taken / things:.1%}"
+        table.row(name, options.count, things, share, f"{pictures / options.count:.1%}")
+
+
+def sums(dataset, options):
+    reader, table = Reader(digits="sum"), heading("whole sum")
+    for row, (name, draw) in enumerate(SUMS.items()):
+        found = []
+        for i in range(options.count):
+            picture, text = draw(dataset, generator(options, "sums", row, i))
+            said = reader(picture).expression
+            found.append(
+                "correct" if said == text else "rejected" if said is None else "misclassified"
+            )
+            if said != text:
+                save(options, name, i, picture, f"{text} {said}")
+        rate(table, name, found)
+
+
+def speed(dataset, options):
+    """Print time and memory of one photograph, as each of the readers takes it."""
+    rng = np.random.default_rng([options.seed, 12])
+    page = Page(4000, 3000)
+    page.rule("squared", 70, 4, rng)
+    for row in range(9):
+        _, inks, _ = number(dataset, rng, 8, 8)
+        left = 300
+        for ink in inks:
+            large = np.asarray(Image.fromarray(ink).resize((ink.shape[1] * 2, ink.shape[0] * 2)))
+            page.put(large, 300 + 400 * row, left)
+            left += large.shape[1] + 60
+    picture = page.take(rng, photo=True)
+    table = Table({"a photograph of 12 megapixels": 30, "wall s": 15, "CPU s": 15, "peak MB": 9})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "photograph.jpg")
+        Image.fromarray(picture).save(path, quality=90)
+        for digits in ("one", "many", "sum"):
+            reader = Reader(digits=digits)
+            wall, used = [], []
+            for _ in range(7):
+                began, before = time.perf_counter(), time.process_time()
+                reader(path)
+                wall.append(time.perf_counter() - began)
+                used.append(time.process_time() - before)
+            command = [sys.executable, "-c", PEAK, str(path), digits]
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            peak = int(subprocess.check_output(command, text=True, env=environment))
+            cells = (f"{min(times):.2f} / {np.median(times):.2f}" for times in (wall, used))
+            table.row(f"--digits {digits}", *cells, f"{peak / 1024:.0f}")
+    print(
+        "minimum / median of 7 in this process; the peak is of a whole process that reads it once"
+    )
+
+
+def generator(options, part, row, i):
+    """Return a generator for one picture, the same whatever other parts are drawn."""
+    return np.random.default_rng([options.seed, *part.encode(), row, i])
+
+
+def read_text(reader, picture):
+    """Return what is read on one line, without spaces; several lines stay apart."""
+    return (reader(picture).text or "").replace(" ", "")
 
 
 def outcome(reading, label):
@@ -130,23 +310,28 @@ def outcome(reading, label):
     return "correct" if reading.label == str(label) else "misclassified"
 
 
-def heading(name):
-    print()
-    columns = {name: 26, "pictures": 9, "correct": 9, "95 % interval": 17, "misclassified": 14}
-    return Table(columns | {"rejected": 9})
+def save(options, kind, i, picture, name):
+    """Save a picture that was not read as it should be, if that is wanted."""
+    if options.save is None:
+        return
+    options.save.mkdir(parents=True, exist_ok=True)
+    shown = "".join({"\n": "_", "/": "÷", "*": "×", " ": "_"}.get(sign, sign) for sign in name)
+    path = options.save / f"{kind.replace(' ', '-')}-{i:04}-{shown[:60]}"
+    image = Image.open(BytesIO(picture)) if isinstance(picture, bytes) else Image.fromarray(picture)
+    image.save(path.with_name(path.name + ".png"))
 
 
-def row(table, name, found):
+def heading(name, more=()):
+    columns = {name: 28, "pictures": 9, "correct": 9, "95 % interval": 17, "misclassified": 14}
+    return Table(columns | {"rejected": 9} | dict(more))
+
+
+def rate(table, name, found, *more):
     correct, count = found.count("correct"), len(found)
     low, high = wilson_interval(correct, count)
-    table.row(
-        name,
-        count,
-        f"{correct / count:.2%}",
-        f"{low:.1%} to {high:.1%}",
-        found.count("misclassified"),
-        found.count("rejected"),
-    )
+    wrong, rejected = (found.count(kind) for kind in ("misclassified", "rejected"))
+    interval = f"{low:.1%} to {high:.1%}"
+    table.row(name, count, f"{correct / count:.2%}", interval, wrong, rejected, *more)
 
 
 def distance(one, other):
@@ -157,6 +342,20 @@ def distance(one, other):
         for j, b in enumerate(other, start=1):
             before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
     return row[-1]
+
+
+PARTS = {
+    "clean": clean_digits,
+    "hard": hard_digits,
+    **{part: single_digits(part) for part in SINGLES},
+    "numbers": numbers,
+    "touching": touching,
+    "sheets": sheets,
+    "nothing": nothing,
+    "clutter": clutter,
+    "sums": sums,
+    "speed": speed,
+}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ extensions = [
     "api_pages",
     "command_pages",
     "formulae",
+    "live_page",
     "repository_files",
 ]
 exclude_patterns = ["_build", "_extensions", "_static", "_templates"]

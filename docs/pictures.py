@@ -7,7 +7,10 @@ activations.png comes from the report of the same run.
     python docs/pictures.py runs/picture
 
 Without a run, docs/images/distortions.png: what the named distortions make of digits; and
-augmented.png: what `lenet5c data inspect --augment` shows of drawn shapes.
+augmented.png: what `lenet5c data inspect --augment` shows of drawn shapes; why.png and slide.png:
+reasons for the answers of the model in the package, and that of signs slid over a number;
+reliability.png, rejections.png and corruptions.png: the model in the package on MNIST's test
+images.
 
     python docs/pictures.py
 """
@@ -26,8 +29,14 @@ import numpy as np
 
 from lenet5c.__main__ import main
 from lenet5c.datasets import Distortion, Preparation, mnist
-from lenet5c.training import open_model
-from lenet5c.training.plot_style import DIVERGING
+from lenet5c.datasets.corruptions import CORRUPTIONS
+from lenet5c.recognition import why as reasons
+from lenet5c.recognition.signs import open_signs
+from lenet5c.report import pictures
+from lenet5c.report.pictures import rejections, reliability
+from lenet5c.report.robustness import corruption_sheet
+from lenet5c.training import evaluate, open_model
+from lenet5c.training.plot_style import DIVERGING, png
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 from drawn_shapes import draw_folder
@@ -72,6 +81,34 @@ def draw_augmented():
         draw_folder(Path(folder), 10)
         sheet = ["--contact-sheet", IMAGES / "augmented.png"]
         main(["data", "inspect", folder, "--augment", "pictures-mixup", *sheet])
+
+
+def draw_reasons():
+    """Draw why a digit is read as it is, and a net slid over a number."""
+    train, test = mnist()
+    trained = open_model()
+    neighbors = reasons.Neighbors(trained, train)
+    chosen = [reasons.explain(trained, test.images[i], neighbors=neighbors) for i in (18, 8)]
+    (IMAGES / "why.png").write_bytes(png(pictures.why(trained, chosen, neighbors=neighbors)))
+    row = np.concatenate([np.pad(each, ((0, 0), (0, 4))) for each in test.images[5:11, 0]], axis=1)
+    row = np.pad(row, ((0, 0), (16, 12)))
+    signs = open_signs()
+    found = reasons.slide(signs, row, 2)
+    (IMAGES / "slide.png").write_bytes(png(pictures.slide(signs, row, found)))
+
+
+def draw_probabilities():
+    """Draw how honest the shipped model is, and some test images corrupted in each way."""
+    _, test = mnist()
+    result = evaluate(open_model(), test)
+    rows = [{"kind": kind} for kind in CORRUPTIONS]
+    record = {"severities": [1, 3, 5], "seed": 0, "rows": rows}
+    for name, figure in (
+        ("reliability", reliability(result)),
+        ("rejections", rejections(result)),
+        ("corruptions", corruption_sheet(test.images, record, inverted=True)),
+    ):
+        (IMAGES / f"{name}.png").write_bytes(png(figure))
 
 
 def draw_training(run):
@@ -154,3 +191,5 @@ if __name__ == "__main__":
     else:
         draw_distortions()
         draw_augmented()
+        draw_reasons()
+        draw_probabilities()

@@ -205,16 +205,39 @@ def test_import_times():
 
 def test_rates_of_reading_pictures():
     pytest.importorskip("PIL")
-    lines = run("pictures", "--count", 3)
-    starts = ("MNIST's images 3 ", "all 3 ", "edges ", "speck ", "plain ", "boxes touch ")
+    pytest.importorskip("matplotlib")
+    parts = [
+        "clean",
+        "hard",
+        "thin",
+        "cropped",
+        "pieces",
+        "marked",
+        "numbers",
+        "touching",
+        "sheets",
+    ]
+    lines = run("pictures", "--count", 1, "--parts", *parts, "nothing", "clutter", "sums")
+    starts = ("MNIST's images 1 ", "all 1 ", "edges ", "speck ", "plain ", "boxes touch ")
+    starts += ("touches a corner 1 ", "in a box 1 ", "in a comb 1 ", "ink overlaps 1 ", "words 1 ")
+    starts += ("pen, 2 numbers 1 ", "type, fractions 1 ")
     assert all(any(line.startswith(start) for line in lines) for start in starts), lines
+
+
+def test_times_of_reasons_and_sizes_of_changes():
+    lines = run("explanations", "--count", 8, "--repeats", 1)
+    names = ("saliency", "grad_cam", "occlusion", "nearest of 60,000", "slide", "DeepFool")
+    assert all(any(line.startswith(name) for line in lines) for name in names), lines
+    assert lines[-1] == "Of 8 digits, 8 have a change at most as large as DeepFool's."
 
 
 @pytest.mark.skipif(not shutil.which("chromedriver"), reason="needs chromium and chromedriver")
 def test_latency_of_the_demo():
     pytest.importorskip("selenium")
     lines = run("demo", "--rounds", 1)
-    assert any(re.fullmatch(r"end of a stroke 5( \d+){4}", line) for line in lines), lines
+    for page in ("page", "demo"):
+        pattern = rf"{page}, end of a stroke 5( \d+\.\d){{4}}"
+        assert any(re.fullmatch(pattern, line) for line in lines), lines
 
 
 def test_memory_of_a_kernel(nothing_installed):

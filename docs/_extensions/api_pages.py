@@ -34,6 +34,7 @@ PACKAGES = {
     ),
     "lenet5c.optim": (),
     "lenet5c.datasets": (),
+    "lenet5c.datasets.corruptions": ("CORRUPTIONS", "corrupt"),
     "lenet5c.training": (),
     "lenet5c.recipes": ("Recipe", "Run", "RunConfig", "reached", "recipe", "reported", "train"),
     "lenet5c.reproduction": (),
@@ -48,6 +49,7 @@ PACKAGES = {
 VALUES = {
     "lenet5c.kernels.isa": "str : the instruction set of the tile kernels, chosen at import: "
     "'avx512', 'avx2' or 'baseline' on x86-64, 'baseline' elsewhere.",
+    "lenet5c.datasets.corruptions.CORRUPTIONS": "tuple of str : the names of the 15 kinds.",
     "lenet5c.nn.ACTIVATIONS": "dict : classes of activations by the names that recipes use.",
     "lenet5c.nn.C5_FORMS": "tuple of str : forms of the layer of 120 units of `LeNet5`.",
     "lenet5c.nn.LOSSES": "dict : classes of losses by the names that recipes use.",

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from importlib import resources
 
 import pytest
 
 from lenet5c import _files
 from lenet5c.__main__ import main
 from lenet5c.commands import demo
+from lenet5c.demo.server import FOLDER
+from lenet5c.export.html_bundle import PAGE, bundle
 from lenet5c.training import open_model, save_model
 
 
@@ -138,52 +139,14 @@ def test_the_parser_is_cheap():
     assert done.stdout.strip() == "False", done.stderr
 
 
-def test_the_page_is_part_of_the_package():
-    folder = resources.files("lenet5c.demo").joinpath("page")
-    assert {"index.html", "style.css", "demo.js"} <= {path.name for path in folder.iterdir()}
-
-
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
 def test_the_scripts_are_javascript():
-    for path in resources.files("lenet5c.demo").joinpath("page").iterdir():
-        if path.name.endswith(".js"):
-            done = subprocess.run(
-                ["node", "--input-type=module", "--check"],
-                input=path.read_text(encoding="utf-8"),
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-            assert done.returncode == 0, done.stderr
-
-
-COLORS = """text page, text card, quiet page, quiet card, quiet paper, accent card,
-             accent accent-soft, on-accent accent, good accent-soft, bad accent-soft"""
-
-
-def luminance(color):
-    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(a, b):
-    a, b = sorted(map(luminance, (a, b)))
-    return (b + 0.05) / (a + 0.05)
-
-
-def test_contrast():
-    """Of WCAG 2.2, level AA: 4.5 for texts, 3 for the borders of controls."""
-    style = (
-        resources.files("lenet5c.demo").joinpath("page", "style.css").read_text(encoding="utf-8")
-    )
-    pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\);", style)
-    assert len(pairs) >= 10
-    schemes = [{name: colors[i] for name, *colors in pairs} for i in (0, 1)]
-    for scheme in schemes:
-        for text, ground in map(str.split, COLORS.split(",")):
-            assert contrast(scheme[text], scheme[ground]) >= 4.5, (text, ground)
-        for ground in ("card", "page", "paper"):
-            assert contrast(scheme["edge"], scheme[ground]) >= 3, ground
+    for entry, folders in (("main.js", (PAGE,)), ("demo.js", (FOLDER, PAGE))):
+        done = subprocess.run(
+            ["node", "--input-type=module", "--check"],
+            input=bundle(entry, folders),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr

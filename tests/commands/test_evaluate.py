@@ -68,7 +68,9 @@ def test_json_has_what_a_naive_count_finds(run, idx_files, mnist_slice):
             int(((test.labels == a) & (predictions == b)).sum()) for b in range(10)
         ]
     of_its_label = probabilities[np.arange(500), test.labels].astype(np.float64)
-    assert record["loss"] == pytest.approx(-np.log(of_its_label).mean(), rel=1e-4)
+    found = record["probabilities"]
+    assert found["nll"] == pytest.approx(-np.log(of_its_label).mean(), rel=1e-4)
+    assert found["temperature"] == open_model().temperature
     wrong = sorted(
         np.flatnonzero(predictions != test.labels), key=lambda i: -probabilities[i].max()
     )
@@ -133,13 +135,14 @@ def test_files(run, tmp_path, idx_files, other):
     out = tmp_path / "new" / "folder"
     code, said, complained = run(other, "--data", idx_files, "--out", out, "--compare", "best")
     assert code == 0 and complained == "" and str(out) in said
-    names = {"evaluation.json", "evaluation.html", "confusion.png", "errors.png"}
+    pictures = ("confusion", "errors", "reliability", "rejections", "roc")
+    names = {"evaluation.json", "evaluation.html", *(f"{name}.png" for name in pictures)}
     assert {path.name for path in out.iterdir()} == names
     before = {name: (out / name).read_bytes() for name in names}
     run(other, "--data", idx_files, "--out", out, "--compare", "best")
     assert {name: (out / name).read_bytes() for name in names} == before
     html = before["evaluation.html"].decode()
-    assert html.count("data:image/png;base64,") == 2 and "McNemar" in html
+    assert html.count("data:image/png;base64,") == len(pictures) and "McNemar" in html
     assert json.loads(before["evaluation.json"])["compare"]["model"] == "best"
 
 

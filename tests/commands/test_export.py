@@ -82,6 +82,20 @@ def test_c_of_other_images(here, capsys):
     assert "lenet5_predict" in (here / "net.h").read_text()
 
 
+def test_html(here, capsys):
+    assert main(["export", "best", "--to", "html"]) == 0
+    out = capsys.readouterr().out
+    size = (here / "lenet5.html").stat().st_size
+    assert f"lenet5.html: {size:,} bytes" in out and "open it in a browser: file://" in out
+    assert size <= 600_000
+    # A page that was written before is replaced, one of somebody else's is not.
+    assert main(["export", "best", "--to", "html"]) == 0
+    (here / "lenet5.html").write_text("<p>mine", encoding="utf-8")
+    capsys.readouterr()
+    assert main(["export", "best", "--to", "html"]) == 2
+    assert_bad_use(capsys, "lenet5.html", "not written by lenet5c")
+
+
 def test_to_torch_and_back(here, capsys):
     assert main(["export", "best", "--to", "torch", "--out", "net.safetensors"]) == 0
     assert "net.py: load() gives the net" in capsys.readouterr().out
@@ -200,7 +214,7 @@ def test_a_net_described_by_its_settings(here, capsys):
             ["x.safetensors", "--to", "lenet5c", "--like", "best", "--net", "c5=conv"],
             ["either --like MODEL", "or --net"],
         ),
-        (["best"], ["--to must be one of onnx, c, torch, lenet5c"]),
+        (["best"], ["--to must be one of onnx, c, html, torch, lenet5c"]),
         (["nothing", "--to", "c"], ["got nothing, which does not exist", "best"]),
         (["empty", "--to", "c"], ["got empty, a folder without model.safetensors"]),
         (

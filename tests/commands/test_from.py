@@ -14,7 +14,7 @@ FEW = ("--from", "best", "--train-size", 60, "--epochs", 1, "--epoch-images", 0,
 
 def test_frozen_layers_keep_their_weights(tmp_path):
     run = tmp_path / "run"
-    options = ("--freeze", "conv1,conv2", "--rehearse", "none", "--out", run)
+    options = ("--freeze", "conv1", "conv2", "--rehearse", "none", "--out", run)
     result = train(*FEW, *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Starts from best; frozen: conv1, conv2" in result.stdout

@@ -200,6 +200,25 @@ def test_a_summary_of_a_net_that_does_not_fit_is_one_line(net, words, tmp_path, 
     assert words in said and said.count("\n") == 1
 
 
+def test_a_summary_of_a_net_without_an_input_shape(tmp_path, capsys):
+    settings = {"layers": [layer("Flatten"), layer("Linear", in_features=12, out_features=2)]}
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps({"type": "Sequential", "settings": settings}))
+    assert run("summary", "--net", path) == 2
+    assert "give --input-size" in capsys.readouterr().err
+    assert run("summary", "--net", path, "--input-size", 2, 2, "--in-channels", 3) == 0
+    assert capsys.readouterr().out.split()[-3:] == ["26", "26", "24"]
+    assert run("summary", "--net", path, "--input-size", 12, 1, "--num-classes", 2) == 2
+    assert "--num-classes must be left out" in capsys.readouterr().err
+    path.write_text(
+        json.dumps({"type": "Sequential", "settings": settings | {"input_shape": [1, 3, 4]}})
+    )
+    assert run("summary", "--net", path) == 0
+    capsys.readouterr()
+    assert run("summary", "--net", path, "--input-size", 2, 6) == 2
+    assert "must be left out where the net has an input_shape" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("units", [("1000000", "1000000"), ("20000", "20000")])
 def test_a_summary_makes_no_net_that_could_not_be_trained(units, capsys):
     assert run("summary", "--units", *units) == 2

@@ -6,8 +6,8 @@ import re
 import struct
 import threading
 
-import numpy as np
 import pytest
+from page_jobs import encode
 
 from lenet5c.datasets import Source
 from lenet5c.demo.server import DemoServer
@@ -64,18 +64,23 @@ class Client:
         assert status == 422, (status, reply)
         return json.loads(reply)["error"]
 
-    def answer(self, **request):
-        """(facts, probabilities, the rest of the bytes)."""
-        status, reply = self.post("/answer", request)
+    def bytes_of(self, path, **request):
+        """(facts, the bytes after them) of what a path answers."""
+        status, reply = self.post(path, request)
         assert status == 200, reply
         (length,) = struct.unpack_from("<I", reply)
-        facts, content = json.loads(reply[4 : 4 + length]), reply[4 + length :]
-        if facts.get("blank"):
-            assert content == b""
-            return facts, None, b""
         assert length % 4 == 0
-        classes = self.server.session.reader.trained.class_names
-        return facts, np.frombuffer(content, "<f4", len(classes)), content[4 * len(classes) :]
+        return json.loads(reply[4 : 4 + length]), reply[4 + length :]
+
+    def save(self, image, label):
+        """Save an image as a sample."""
+        return self.call("/save_sample", image=encode(image), label=label)
+
+    def read(self, content, digits="one", **headers):
+        """(status, answer) of a picture that is to be read."""
+        headers = {"Content_Type": "application/octet-stream"} | headers
+        status, reply = self.post(f"/read_picture?digits={digits}", content, **headers)
+        return status, json.loads(reply)
 
     @property
     def page_token(self):

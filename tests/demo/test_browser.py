@@ -1,152 +1,27 @@
 """The demo's page in a real browser: Chromium without a window, through Selenium."""
 
-import json
-import os
-import shutil
-import time
-
 import numpy as np
 import pytest
-from drawn.demo_digits import DIGITS
+from drawn.demo_digits import DIGITS, strokes_of
+from drawn_images import draw
 
 from lenet5c.datasets import Preparation, Source
 from lenet5c.nn import LeNet5
 from lenet5c.training import TrainedModel, open_model
 
 pytest.importorskip("selenium", reason="needs selenium")
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+from browser import chromium, needs_chromium, open_page  # noqa: F401  (fixtures)
 from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.actions.action_builder import ActionBuilder
-from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--window-size=1280,900",
-        "--disable-dev-shm-usage",
-        "--disable-background-networking",
-    ):
-        options.add_argument(argument)
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        options.add_argument("--no-sandbox")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_page_load_timeout(30)
-    yield driver
-    driver.quit()
+pytestmark = needs_chromium
 
 
 @pytest.fixture
-def open_page(chromium):
-    """Return open_page(client) -> Page.
-
-    In the end nothing was blocked, failed or asked of anybody else.
-    """
-    clients = []
-
-    def open_it(client):
-        clients.append(client)
-        return Page(chromium, client)
-
-    yield open_it
-    # A test that looks at pictures is told how it could do so faster.
-    assert [
-        entry
-        for entry in chromium.get_log("browser")
-        if "getImageData are faster" not in entry["message"]
-    ] == []
-    events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
-    addresses = [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
-    assert any(address == clients[-1].server.address for address in addresses)
-    assert [
-        address for address in addresses if not address.startswith(("http://127.0.0.1:", "about:"))
-    ] == []
-    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    chromium.get("about:blank")
-    chromium.get_log("performance")
-
-
-@pytest.fixture
-def page(open_page, client):
-    return open_page(client)
-
-
-class Page:
-    """The page as a user has it."""
-
-    def __init__(self, driver, client):
-        self.driver = driver
-        driver.get(client.server.address)
-        self.until(lambda: driver.execute_script("return window.lenet5cDemo?.ready"), True)
-
-    def find(self, selector):
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
-
-    def text(self, selector):
-        return self.find(selector).text
-
-    def until(self, value, expected, seconds=20):
-        """Wait until `value()` is what is expected: a value, or a function that says so."""
-        for _ in range(seconds * 50):
-            last = value()
-            if expected(last) if callable(expected) else last == expected:
-                return last
-            time.sleep(0.02)
-        pytest.fail(f"{last!r} is not {expected!r}; the page says {self.text('#fault')!r}")
-
-    def reads(self, expected):
-        return self.until(lambda: self.text("#best"), expected)
-
-    def press(self, selector):
-        element = self.find(selector)
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        element.click()
-
-    def keys(self, *keys):
-        ActionChains(self.driver, duration=0).send_keys(*keys).perform()
-
-    def draw(self, digit, kind="mouse", **pointer):
-        """Draw with real events of a mouse, a pen or a finger."""
-        pad = self.find("#pad")
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", pad)
-        box = self.driver.execute_script(
-            "const b = arguments[0].getBoundingClientRect(); return [b.left, b.top, b.width]", pad
-        )
-        for stroke in DIGITS[digit]:
-            builder = ActionBuilder(
-                self.driver, mouse=PointerInput(kind, f"the {kind}"), duration=0
-            )
-            for number, (x, y) in enumerate(stroke):
-                builder.pointer_action.move_to_location(
-                    round(box[0] + x * box[2]), round(box[1] + y * box[2])
-                )
-                if number == 0:
-                    builder.pointer_action.pointer_down(**pointer)
-            builder.pointer_action.pointer_up()
-            builder.perform()
-
-    def probabilities(self):
-        texts = [
-            element.text for element in self.driver.find_elements(By.CSS_SELECTOR, "#bars .number")
-        ]
-        return [float(text.strip("> %") or "nan") for text in texts]
+def page(open_page, client):  # noqa: F811
+    return open_page(client.server.address)
 
 
 def test_an_empty_page_has_no_answer(page):
@@ -176,7 +51,7 @@ def test_digits_by_mouse(page):
         page.until(lambda digit=digit: page.probabilities()[int(digit)], lambda share: share > 90)
         page.press("#clear")
         page.reads("?")
-    assert np.isfinite(page.driver.execute_script("return window.lenet5cDemo.latencies")).all()
+    assert np.isfinite(page.driver.execute_script("return window.lenet5c.latencies")).all()
     assert "median" in page.find("#latency").get_attribute("textContent")
 
 
@@ -275,8 +150,8 @@ def test_every_control_can_be_focused_and_has_a_name(page):
         outline = element.value_of_css_property("outline-width")
         assert outline == "3px", (seen[-1], outline)
     controls = (
-        "pad undo clear random wrong slider-width slider-noise animate reset theme 0 9"
-        " epochs shortcuts"
+        "pad undo clear random wrong why-kind why-on slider-width slider-noise animate reset"
+        " theme 0 9 epochs photo-file photo-kind shortcuts"
     )
     assert set(controls.split()) <= set(seen), seen
 
@@ -302,17 +177,38 @@ def test_sliders(page):
     assert page.find("#animate").get_attribute("aria-pressed") == "false"
 
 
-def test_test_digits(page):
-    page.press("#random")
-    page.until(lambda: page.text("#pad-state"), lambda text: text.startswith("Test image"))
-    page.until(lambda: page.text("#sure"), lambda text: "correct" in text or "wrong" in text)
+def test_test_images(page):
+    hint = page.text("#pad-state")
+    for leave in ("#clear", "#undo", None):
+        page.press("#random")
+        page.until(lambda: page.text("#pad-state"), lambda text: text.startswith("Test image"))
+        page.until(lambda: page.text("#sure"), lambda text: "correct" in text or "wrong" in text)
+        if leave:
+            page.press(leave)
+            page.until(lambda: page.text("#pad-state"), hint)
+            page.reads("?")
+        else:
+            page.draw("1")  # takes the place of the test image
+            page.until(lambda: page.text("#pad-state"), "")
+            page.reads("1")
+            page.until(lambda: page.text("#sure"), lambda text: "wrong" not in text)
     page.press("#wrong")
     page.until(lambda: page.text("#sure"), lambda text: "wrong: the true label is" in text)
-    page.press("#classes button")
-    page.until(lambda: page.text("#fault"), lambda text: "not saved" in text)
-    page.draw("1")  # takes the place of the test image
-    page.reads("1")
-    page.until(lambda: page.text("#sure"), lambda text: "wrong" not in text)
+
+
+def test_errors_stand_beside_what_was_pressed(page):
+    page.press("#random")
+    page.until(lambda: page.text("#pad-state"), lambda text: text.startswith("Test image"))
+    for width, height in ((1280, 800), (390, 844)):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        page.press("#classes button")
+        page.until(lambda: page.text("#teach-error"), lambda text: "not saved" in text)
+        seen = """const box = document.querySelector('#teach-error').getBoundingClientRect();
+            return box.top >= 0 && box.bottom <= innerHeight"""
+        assert page.driver.execute_script(seen)
+    page.draw("1")
+    page.until(lambda: page.errors, [])
 
 
 def test_it_is_taught(page, client):
@@ -321,12 +217,18 @@ def test_it_is_taught(page, client):
     page.keys("1")
     page.until(lambda: page.text("#counts"), "1 sample")
     page.keys("1")  # once is enough
-    page.until(lambda: page.text("#fault"), lambda text: "is saved as 1" in text)
+    page.until(lambda: page.text("#teach-error"), lambda text: "is saved as 1" in text)
     for _ in range(2):
         page.draw("7")  # begins anew
         page.reads("7")
         page.press("#classes button:nth-child(2)")
     page.until(lambda: page.text("#counts"), "3 samples")
+    # The last layer alone, in the page.
+    page.press("#tune-last")
+    page.reads("1")
+    assert "0 of 3 before, 3 after" in page.text("#tune-last-state")
+    page.press("#reset-last")
+    page.reads("7")
     page.find("#epochs").clear()
     page.find("#epochs").send_keys("5")
     page.press("#tune")
@@ -375,6 +277,23 @@ def test_every_width(page):
         page.reads("?")
 
 
+def test_a_phone_shows_drawing_buttons_and_answer_at_once(page):
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    page.driver.execute_script("scrollTo(0, 0)")
+    page.draw("3")
+    page.reads("3")
+    for selector in ("#pad", "#undo", "#wrong", "#best", "#sure", "#seen", "#bars li:last-child"):
+        box = page.find(selector).rect
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 844, selector
+    # What is touched is no smaller than a finger.
+    small = """return [...document.querySelectorAll('button, select, summary, label:has(input)')]
+        .filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 44)
+        .map(e => e.outerHTML)"""
+    page.driver.execute_script("document.querySelector('#help').open = true")
+    assert page.driver.execute_script(small) == []
+
+
 def test_colors(page):
     seen = []
     for _ in range(3):
@@ -391,7 +310,7 @@ def test_colors(page):
     assert seen[0][1] != seen[1][1]
 
 
-def test_names_are_text(open_page, served):
+def test_names_are_text(open_page, served):  # noqa: F811
     def no_data():
         raise ValueError
 
@@ -400,7 +319,7 @@ def test_names_are_text(open_page, served):
         TrainedModel(LeNet5(num_classes=3), Preparation(size=(32, 32)), names),
         lambda: Source(None, _Nothing()),
     )
-    page = open_page(client)
+    page = open_page(client.server.address)
     page.draw("0")
     page.reads(lambda text: text in names)
     assert page.driver.find_element(By.CSS_SELECTOR, "#maps li").text == names[0]
@@ -408,19 +327,21 @@ def test_names_are_text(open_page, served):
     assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 1280
 
 
-def test_many_classes_are_a_list_to_choose_from(open_page, served):
+def test_many_classes_are_a_list_to_choose_from(open_page, served):  # noqa: F811
     names = tuple(f"class {i}" for i in range(47))
-    page = open_page(
-        served(
-            TrainedModel(LeNet5(num_classes=47), Preparation(size=(32, 32)), names),
-            lambda: Source(None, _Nothing()),
-        )
+    client = served(
+        TrainedModel(LeNet5(num_classes=47), Preparation(size=(32, 32)), names),
+        lambda: Source(None, _Nothing()),
     )
+    page = open_page(client.server.address)
     page.draw("2")
     page.reads(lambda text: text in names)
-    assert len(page.probabilities()) == 12 and page.probabilities() == sorted(
-        page.probabilities(), reverse=True
-    )
+    # All of them, the largest first, in a list that scrolls.
+    page.until(page.probabilities, lambda shares: shares == sorted(shares, reverse=True))
+    assert len(page.probabilities()) == 47
+    sizes = "const e = document.querySelector('#bars'); return [e.scrollHeight, e.clientHeight]"
+    whole, seen = page.driver.execute_script(sizes)
+    assert whole > 2 * seen and page.find("#bars").get_attribute("tabindex") == "0"
     # Each unit of the last layer has its name, in columns.
     units = page.driver.find_elements(By.CSS_SELECTOR, "#maps figure:last-child li")
     assert [unit.text for unit in units] == list(names)
@@ -431,13 +352,41 @@ def test_many_classes_are_a_list_to_choose_from(open_page, served):
     page.until(lambda: page.text("#counts"), "1 sample")
 
 
-def test_a_demo_that_has_ended(open_page, client):
-    page = open_page(client)
+def test_a_demo_that_has_ended(open_page, client):  # noqa: F811
+    page = open_page(client.server.address)
     client.server.token = "another demo's"
     page.draw("3")
-    page.until(lambda: page.text("#fault"), lambda text: "load it again" in text)
+    page.reads("3")  # in the page
+    page.press("#random")
+    page.until(lambda: page.text("#pad-error"), lambda text: "load it again" in text)
     # The browser notes each refusal; that is what was asked for here.
     assert all("403" in entry["message"] for entry in page.driver.get_log("browser"))
+
+
+def test_pictures_are_read(page, tmp_path):
+    image_module = pytest.importorskip("PIL.Image")
+    sheet = np.full((200, 400), 235, np.uint8)
+    for x, digit in ((30, "3"), (220, "7")):
+        sheet[40:152, x : x + 112] = 235 - draw(strokes_of(digit)) // 255 * 200
+    image_module.fromarray(sheet).save(tmp_path / "sheet.png")
+    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    Select(page.find("#photo-kind")).select_by_value("many")
+    page.find("#photo-file").send_keys(str(tmp_path / "sheet.png"))
+    page.until(lambda: page.text("#photo-state"), "37")
+    marked = """const canvas = document.querySelector('#photo');
+        const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        let blue = 0;
+        for (let i = 0; i < data.length; i += 4) if (data[i + 2] > data[i] + 100) blue++;
+        return [canvas.width, canvas.height, blue > 500]"""
+    assert page.driver.execute_script(marked) == [400, 200, True]
+    # It is read anew as another kind.
+    Select(page.find("#photo-kind")).select_by_value("one")
+    page.until(lambda: page.text("#photo-state"), lambda text: "rejected" in text)
+    page.find("#photo-file").send_keys(str(tmp_path / "text.png"))
+    page.until(lambda: page.text("#photo-error"), lambda text: "picture" in text)
+    assert not page.find("#photo").is_displayed()
+    # The browser notes the refusal; that is what was asked for here.
+    assert all("422" in entry["message"] for entry in page.driver.get_log("browser"))
 
 
 class _Nothing:

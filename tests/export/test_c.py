@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,24 @@ def test_shipped_model_on_test_images(tmp_path, compiler):
     found = scores(tmp_path, to_c(trained), x, "-O2", compiler=compiler)
     assert np.abs(found[0] - trained.logits(x)).max() < 1e-5
     assert (found[1] == trained.logits(x).argmax(axis=1)).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_probabilities_are_at_the_temperature(tmp_path, temperature):
+    trained = replace(VARIANTS["relu-avg"], temperature=temperature)
+    caller = tmp_path / "caller.c"
+    caller.write_text(
+        '#include <stdio.h>\n#define LENET5_DECLARATIONS_ONLY\n#include "model.c"\n'
+        "int main(void) { float v[LENET5_CLASSES]; fread(v, sizeof v, 1, stdin) == 1 ? "
+        "lenet5_softmax(v, v) : (void)0; return fwrite(v, sizeof v, 1, stdout) == 1 ? 0 : 1; }\n"
+    )
+    text, scores = to_c(trained), trained.logits(images(trained, 1))
+    assert ("at the temperature 0.3" in text) == (temperature != 1)
+    program = compiled(tmp_path, text, sources=[caller])
+    done = subprocess.run([program], input=scores.tobytes(), capture_output=True, check=True)
+    found = np.frombuffer(done.stdout, np.float32)
+    np.testing.assert_allclose(found, trained.softmax(scores)[0], rtol=1e-5, atol=1e-7)
 
 
 @needs_compiler

@@ -1,6 +1,7 @@
 """ONNX files compute in ONNX Runtime what the models do here."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,19 @@ def test_shipped_model_on_test_images():
         assert np.abs(logits - trained.logits(test.images[:count])).max() < 1e-5
         assert np.abs(probabilities - trained.probabilities(test.images[:count])).max() < 1e-5
     assert (logits.argmax(axis=1) == test.labels[:1000]).mean() > 0.99
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_probabilities_are_at_the_temperature(temperature):
+    trained = replace(open_model(), temperature=temperature)
+    content, x = to_onnx(trained), mnist()[1].images[:20]
+    logits, probabilities = session(content).run(None, {"image": x})
+    assert np.abs(logits - trained.logits(x)).max() < 1e-5
+    assert np.abs(probabilities - trained.probabilities(x)).max() < 1e-5
+    model = onnx.load_from_string(content)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(properties["temperature"]) == temperature
+    assert ("Div" in {node.op_type for node in model.graph.node}) == (temperature != 1)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from exported_models import (
     shaken,
     variants,
 )
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from lenet5c import nn
@@ -90,6 +92,16 @@ def test_ours_to_torch(tmp_path, name):
     found = -outputs if name.startswith("1998") else outputs
     assert np.abs(found - expected).max() < 1e-5 * max(1, np.abs(expected).max())
     assert trained.class_names == module.CLASS_NAMES
+    assert trained.temperature == module.TEMPERATURE
+
+
+def test_the_temperature_goes_along_and_does_not_come_back(tmp_path):
+    trained = replace(VARIANTS["relu-avg"], temperature=1.9)
+    assert "TEMPERATURE = 1.9\n" in torch_source(trained)
+    (tmp_path / "model.safetensors").write_bytes(to_torch(trained))
+    with safe_open(tmp_path / "model.safetensors", "numpy") as file:
+        assert file.metadata() == {"format": "pt", "temperature": "1.9"}
+    assert import_torch(tmp_path / "model.safetensors", trained).temperature == 1
 
 
 @pytest.mark.parametrize(

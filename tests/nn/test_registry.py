@@ -267,7 +267,22 @@ HOSTILE = {
     "a truth": (of("Linear", in_features=True, out_features=1), "in_features must be an integer"),
     "no truth": (of("Linear", in_features=1, out_features=1, bias="no"), "bias must be True or"),
     "no truth of a pool": (of("MaxPool2d", kernel_size=2, ceil_mode=1), "ceil_mode must be True"),
-    "probability": (of("Dropout", p=1), "p must be at least 0 and less than 1"),
+    "probability": (of("Dropout", p=1), "p must be a number of at least 0 and less than 1"),
+    "probability, text": (of("Dropout", p="0.5"), "p must be a number .*, got '0.5'"),
+    "probability, truth": (of("Dropout", p=False), "p must be a number .*, got False"),
+    "a layer without a name": (chain({"type": "ReLU"}, of("Dropout", p=1)), "layer '1', Dropout"),
+    "one within another": (
+        chain({"type": "ReLU"}, of("Residual", layers=[of("Dropout", p=1)])),
+        "layer '0' of layer '1', Dropout",
+    ),
+    "huge padding": (
+        of("MaxPool2d", kernel_size=2, padding=2**53),
+        "padding must be an integer from 0 to 2147483647, .*got 9007199254740992",
+    ),
+    "huge stride": (
+        of("MaxPool2d", kernel_size=2, stride=2**53),
+        "stride must be an integer from 1 to 2147483647, or two",
+    ),
     "padding": (of("MaxPool2d", kernel_size=2, padding="deep"), "padding must be"),
     "kernel size": (of("MaxPool2d", kernel_size=[2, 2, 2]), "kernel_size must be an integer"),
     "kernel size of lists": (of("MaxPool2d", kernel_size=[[2], 2]), "kernel_size must be"),

@@ -11,10 +11,10 @@ from lenet5c.recognition.digit import (
     center,
     find_box,
     find_ink,
-    measure_stroke,
     normalize_stroke,
     prepare_digit,
 )
+from lenet5c.recognition.filters import measure_stroke
 from lenet5c.training import open_model
 
 

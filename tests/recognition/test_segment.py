@@ -9,7 +9,8 @@ from drawn.sheets import sheet
 
 from lenet5c.datasets import mnist
 from lenet5c.recognition import Reader
-from lenet5c.recognition.segment import find_pieces, group_lines, remove_rules
+from lenet5c.recognition.pieces import find_pieces
+from lenet5c.recognition.segment import read_lines
 
 
 @pytest.fixture(scope="module")
@@ -96,28 +97,24 @@ def test_touching_digits_are_parted(test_set, reader):
     assert exact >= 12
 
 
+def one_class(pieces):
+    """Score what is as high as a digit, and no wider, as one."""
+    return np.array([[0.9 if p.height >= 50 and p.width <= 40 else 0.1] for p in pieces])
+
+
 def test_a_flag_belongs_to_its_five():
     ink = np.zeros((100, 160), np.uint8)
     ink[20:80, 20:26] = ink[50:56, 20:50] = ink[50:80, 46:52] = 255
     ink[20:26, 32:52] = 255  # near, apart
     ink[20:80, 110:116] = 255  # another digit
     ink[5:8, 80:83] = 255  # a speck
-    pieces = find_pieces(ink)
-    assert [piece.box for line in group_lines(pieces) for piece in line] == [
-        (20, 20, 80, 52),
-        (20, 110, 80, 116),
+    pieces, ruler = find_pieces(ink)
+    assert sorted(piece.box for piece in pieces) == [(20, 20, 80, 52), (20, 110, 80, 116)]
+    assert ruler.height == 60 and 5 < ruler.pen < 8
+    lines = read_lines(ink, one_class)
+    assert [[cell.piece.box for cell in line] for line in lines] == [
+        [(20, 20, 80, 52), (20, 110, 80, 116)]
     ]
-
-
-def test_rules_go_and_strokes_stay():
-    mask = np.zeros((300, 400), bool)
-    stroke = np.zeros_like(mask)
-    stroke[110:190, 200:206] = True
-    mask[150:152] = mask[50:52] = True
-    cleared = remove_rules(mask | stroke)
-    assert not cleared[50].any() and not cleared[150, :190].any()
-    assert cleared[stroke].all()
-    np.testing.assert_array_equal(remove_rules(stroke), stroke)
 
 
 @pytest.mark.parametrize("picture", [np.full((50, 50), 200, np.uint8), np.zeros((1, 1), np.uint8)])

@@ -1,5 +1,6 @@
 """Pictures of nets and data of all kinds: content, margins, and repeatable bytes."""
 
+import re
 from io import BytesIO
 
 import numpy as np
@@ -253,6 +254,18 @@ def test_filters_of_color_images_are_in_color_with_labels():
     color = sheet[:5, :5]  # of the first filter
     for channel in range(3):
         np.testing.assert_array_equal(color[..., channel] > 0.5, weight[0, channel] > 0)
+
+
+def test_of_very_many_maps_the_first_are_shown():
+    trained = untrained(synthetic(10), nn.LeNet5, channels=(300, 140))
+    words = "\n".join(texts(filters(trained.model)))
+    assert "300 filters of 5 × 5\n" in words  # all
+    assert re.search(r"128 of 300 input maps \(rows\) to \d+ of 140 output maps", words)
+    figure = activations(trained, synthetic(10).images[0])
+    assert_all_inside(figure)
+    told = {text.split("\n")[0]: text.split("\n")[2:] for text in texts(figure) if "\n" in text}
+    assert told["conv1"] == ["the first 128 of 300"] and told["conv2"] == ["the first 128 of 140"]
+    assert told["fc1"] == told["input"] == []
 
 
 @pytest.mark.parametrize("classes", [10, 26, 47, 100, 130, 131])

@@ -322,8 +322,8 @@ def test_what_recipes_reached_is_that_of_the_committed_record(tmp_path):
     assert (record["data"], record["changes"]) == ("mnist", {})
     write_reached(tmp_path / "reached.json", record)
     assert (tmp_path / "reached.json").read_text() == REACHED.read_text()
-    # One starts from a model, one is for other images.
-    others = {"finetune", "small-color"}
+    # One starts from a model, two are for other images.
+    others = {"finetune", "signs", "small-color"}
     assert json.loads(REACHED.read_text()).keys() == RECIPES.keys() - others
 
 

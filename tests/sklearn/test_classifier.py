@@ -189,6 +189,21 @@ def test_partial_fit(digits):
     same(fitted, again, X_test)
 
 
+def test_probabilities_are_calibrated_on_the_samples_held_out(digits):
+    (X, y), (X_test, _) = digits
+    fitted = quick(validation_fraction=0.2).fit(X, y)
+    temperature = fitted.trained_.temperature
+    assert temperature != 1
+    logits = fitted.decision_function(X_test).astype(np.float64) / temperature
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(fitted.predict_proba(X_test), expected, rtol=1e-6, atol=1e-12)
+    again = pickle.loads(pickle.dumps(fitted))
+    assert again.trained_.temperature == temperature
+    same(fitted, again, X_test)
+    assert again.partial_fit(X, y).trained_.temperature == 1
+    assert quick(validation_fraction=0.0).fit(X, y).trained_.temperature == 1
+
+
 def test_warm_start_goes_on(digits):
     (X, y), _ = digits
     classifier = quick(warm_start=True, learning_rate=1e-3).fit(X, y)

@@ -1,7 +1,7 @@
 """Look for races in the team of threads and in whatever else runs on threads.
 
     python tools/races           all of it, some minutes
-    python tools/races model     check the model of the protocol, team.pml, with spin
+    python tools/races model     check models of the protocols, team.pml and stages.pml, with spin
     python tools/races sleeps    a build whose threads sleep at chosen points: the same bits?
     python tools/races threads   the same under ThreadSanitizer, on each instruction set
     python tools/races faults    faults put into model and code: are they found?

@@ -148,6 +148,11 @@ def finish(prog: str, code: int) -> int:
     return code
 
 
+def describe_model(name: str) -> str:
+    """Return a model's name for a page."""
+    return "the model that comes with lenet5c" if name == "best" else str(name)
+
+
 def add_read_options(parser: argparse._ActionsContainer) -> None:
     """Add the options of readers of data that `lenet5c train` has, too."""
     for name, text in (

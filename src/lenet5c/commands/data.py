@@ -43,16 +43,13 @@ EXAMPLES = """examples:
   lenet5c data list fashion                   its files, their addresses and checksums
   lenet5c data download fashion kmnist        into the cache, as train --data fashion does
   lenet5c data path                           the folder of the cache"""
-BUNDLED = (
-    "mnist",
-    "MNIST: handwritten digits",
-    "60,000",
-    "10,000",
-    "10",
-    "none",
-    "bundled",
-    "CC BY-SA 3.0",
-)
+BUNDLED = [
+    (name, title, *counts, "none", "bundled", "CC BY-SA 3.0")
+    for name, title, *counts in (
+        ("mnist", "MNIST: handwritten digits", "60,000", "10,000", "10"),
+        ("signs", "MNIST, drawn signs of sums, and neither", "96,220", "15,433", "19"),
+    )
+]
 GAP = 3
 AUGMENTED = "augmented.png"
 
@@ -282,7 +279,7 @@ def list_rows(states: Mapping[str, str]) -> list[Sequence[str]]:
     """Return a row for each data set."""
     rows: list[Sequence[str]] = [
         ("name", "what", "train", "test", "classes", "download", "cached", "license"),
-        BUNDLED,
+        *BUNDLED,
     ]
     for name, state in states.items():
         named = NAMED_SETS[name]

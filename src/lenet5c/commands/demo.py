@@ -14,6 +14,7 @@ from lenet5c.commands.cli import (
     MODEL_HELP,
     add_read_options,
     add_threads,
+    describe_model,
     directory,
     read_options,
     say,
@@ -97,11 +98,6 @@ def run(options: Namespace) -> None:
         finally:
             server.close()
             session.close()
-
-
-def describe_model(name: str) -> str:
-    """Return a model's name for the page."""
-    return "the model that comes with lenet5c" if name == "best" else str(name)
 
 
 def recorded_run(name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 """
 
 import json
+import sys
 import textwrap
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import replace
@@ -13,39 +14,54 @@ from typing import Any
 
 import lenet5c
 from lenet5c import _files
-from lenet5c._text import count
+from lenet5c._text import count, is_terminal
 from lenet5c.commands.cli import (
     MODEL_HELP,
     add_read_options,
     add_threads,
     directory,
+    file,
     read_options,
     say,
     warn,
     whole,
 )
 from lenet5c.datasets import Dataset
+from lenet5c.datasets.corruptions import CORRUPTIONS, SEVERITIES
+from lenet5c.datasets.mapped import take
 from lenet5c.datasets.source import open_part, open_source, source_name
 from lenet5c.report import tables
 from lenet5c.report.mistakes import check_folder, copy_mistakes, find_file
+from lenet5c.report.probabilities import (
+    describe_calibration,
+    describe_probabilities,
+    rejections_table,
+)
+from lenet5c.report.robustness import describe_robustness, robustness_text
 from lenet5c.training import (
     Evaluation,
     RunError,
     TrainedModel,
+    calibrate,
     mcnemar,
+    measure_robustness,
     open_model,
+    save_model,
     wilson_interval,
 )
 from lenet5c.training import evaluate as evaluate_model
 from lenet5c.training.matching import match_dataset
+from lenet5c.training.model_file import BEST
 from lenet5c.training.orientation import warn_of_sideways
 from lenet5c.training.run_folder import RunFolder, read_record
 
 PARTS = ("test", "train", "validation")
+SEVERITY, MOST_CORRUPTED = 3, 10_000
 RECORD, PAGE = "evaluation.json", "evaluation.html"
 DESCRIPTION = (
     "Measure a trained model on labeled images: accuracy with its interval, confusion matrix, "
-    "precision and recall of each class, and the worst mistakes."
+    "precision and recall of each class, how honest the probabilities are, errors against "
+    "rejections, and the worst mistakes; with --corruptions, how robust the model is."
 )
 EXAMPLES = """examples:
   lenet5c evaluate
@@ -54,7 +70,10 @@ EXAMPLES = """examples:
   lenet5c evaluate runs/first/model.safetensors --data my-folder --out runs/first-on-mine
   lenet5c evaluate best --data my-folder --map null=0 eins=1 zwei=2
   lenet5c evaluate runs/first --data my-folder --errors mistakes
-  lenet5c evaluate runs/first --part train --json"""
+  lenet5c evaluate runs/first --part train --json
+  lenet5c evaluate runs/first --corruptions --compare runs/second
+  lenet5c evaluate best --corruptions 1 3 5 --corrupt-images 2000 --out robustness
+  lenet5c evaluate runs/first --data more-images --calibrate calibrated.safetensors"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -77,6 +96,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--part", choices=PARTS, default="test", help=f"{', '.join(PARTS)} (default: test)")
     text = "another model: tests on the same images whether one of the two is better"
     add("--compare", metavar="OTHER", help=text)
+    text = (
+        "evaluate on images corrupted in 15 ways, too, at these severities from 1 to 5 (default: "
+        f"{SEVERITY})"
+    )
+    kind = whole(1, SEVERITIES[-1])
+    add("--corruptions", type=kind, nargs="*", metavar="SEVERITY", help=text)
+    text = f"images to corrupt, of more chosen by chance (default: {MOST_CORRUPTED:,} at most)"
+    add("--corrupt-images", type=whole(1), default=MOST_CORRUPTED, metavar="N", help=text)
+    text = (
+        "fit the temperature of the probabilities on these images, which must be no test images, "
+        "and write the model with it"
+    )
+    add("--calibrate", type=file, metavar="FILE", help=text)
     text = "misclassified images to list, the most confident first (default: 10)"
     add("--worst", type=whole(0), default=10, metavar="N", help=text)
     text = "copy the misclassified images into a new folder, as TRUE-as-PREDICTED-NAME"
@@ -135,6 +167,8 @@ def run(options: Namespace) -> None:
     framed, notes = frame(part, trained)
     dataset, remarks = match_dataset(trained, framed, mapping)
     notes += remarks
+    if options.calibrate is not None:
+        notes.append(recalibrate(options, trained, dataset, data, part_name))
     result = evaluate_model(trained, dataset)
     if how.transpose is None and (warning := warn_of_sideways(trained, dataset)):
         notes.append(warning)
@@ -145,9 +179,14 @@ def run(options: Namespace) -> None:
         "part": part_name,
         "notes": [*source_notes, *notes],
         **describe_result(result, dataset, options.worst),
+        "probabilities": describe_probabilities(result, trained.temperature),
     }
+    others = []
     if other is not None:
-        record["compare"] = compare(options.compare, other, part, result, mapping)
+        record["compare"], matched = compare(options.compare, other, part, result, mapping)
+        others.append((other, matched))
+    if options.corruptions is not None:
+        record["corruptions"] = corrupt(options, trained, dataset, others)
     if options.errors is not None:
         copy_mistakes(options.errors, dataset, result, trained.class_names)
     if options.out is not None:
@@ -202,8 +241,11 @@ def describe_mistake(result: Evaluation, dataset: Dataset, index: int) -> dict[s
 
 def compare(
     name: str, other: TrainedModel, part: Dataset, result: Evaluation, mapping: dict[str, str]
-) -> dict[str, Any]:
-    """Evaluate another model on the same images; return McNemar's test for JSON."""
+) -> tuple[dict[str, Any], Dataset]:
+    """Evaluate another model on the same images.
+
+    Returns McNemar's test for JSON, and the images as that model takes them.
+    """
     framed, notes = frame(part, other)
     dataset, remarks = match_dataset(other, framed, mapping)
     notes += remarks
@@ -221,7 +263,53 @@ def compare(
         "both_wrong": int((~a & ~b).sum()),
         "p_value": test.p_value,
         "mid_p": test.mid_p,
-    }
+    }, dataset
+
+
+def recalibrate(
+    options: Namespace, trained: TrainedModel, dataset: Dataset, data: str, part: str | None
+) -> str:
+    """Fit the temperature on images and write the model with it; return a note."""
+    out: Path = options.calibrate
+    run_data = "mnist" if options.model == BEST else read_record(options.model).get("data")
+    if part == "test" or (part == "train" and run_data == data):
+        why = "for the test" if part == "test" else "that the model was trained on"
+        raise RunError(
+            f"--calibrate must go with other images, got the {part} images of {data}, {why}; use "
+            "--part validation, or other data with --data"
+        )
+    if out.exists() and trained.path is not None and out.samefile(trained.path):
+        raise RunError(f"--calibrate must be another file, got {out}, the very model that is read")
+    fitted = calibrate(trained, dataset)
+    save_model(out, trained)
+    return (
+        f"written to {out} with {fitted}; the figures of probabilities below are of the very "
+        "images it was fitted on, and so a little too good"
+    )
+
+
+def corrupt(
+    options: Namespace,
+    trained: TrainedModel,
+    dataset: Dataset,
+    others: list[tuple[TrainedModel, Dataset]],
+) -> dict[str, Any]:
+    """Evaluate on corrupted images; return the figures for JSON."""
+    from tqdm import tqdm
+
+    severities = sorted(set(options.corruptions)) or [SEVERITY]
+    quiet = options.json or not is_terminal(sys.stderr)
+    total = len(severities) * len(CORRUPTIONS)
+    with tqdm(total=total, unit="kind", leave=False, file=sys.stderr, disable=quiet) as bar:
+        found = measure_robustness(
+            trained,
+            dataset,
+            severities=severities,
+            most=options.corrupt_images,
+            others=others,
+            on_kind=lambda kind, severity: bar.update(),
+        )
+    return describe_robustness(found, 0, [options.model, options.compare])
 
 
 def as_text(
@@ -241,6 +329,8 @@ def as_text(
         *(f"Note: {note.rstrip('.')}." for note in record["notes"]),
         f"Accuracy: {result}, 95% interval {100 * low:.2f} to {100 * high:.2f}%\n"
         f"Loss: {result.loss:.4f}, cross-entropy without label smoothing, weights or augmentation",
+        describe_calibration(record["probabilities"]),
+        rejections_table(record["probabilities"]),
         tables.matrix_table(result.matrix, names),
         tables.class_table(result.matrix, names),
     ]
@@ -252,11 +342,13 @@ def as_text(
         parts.append(f"{title}\n{tables.worst_table(result, names, options.worst, dataset.ids)}")
     if "compare" in record:
         parts.append(describe_comparison(options.model, result, record["compare"]))
+    if "corruptions" in record:
+        parts.append(robustness_text(record["corruptions"], options.model))
     if options.errors is not None:
         parts.append(f"Copied to {options.errors}: {count(wrong, 'misclassified image')}")
     if options.out is not None:
         parts.append(f"Written to {options.out}")
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def describe_comparison(name: str, result: Evaluation, other: dict[str, Any]) -> str:
@@ -326,7 +418,9 @@ def write(
     from lenet5c._optional import require
     from lenet5c.errors import MissingExtraError
     from lenet5c.report.evaluation import evaluation_page
+    from lenet5c.report.probability_pictures import probability_makers
     from lenet5c.report.results import draw_all, result_makers
+    from lenet5c.report.robustness import SHOWN, corruption_sheet
 
     folder: Path = options.out
     _files.write_json(folder / RECORD, record)
@@ -334,6 +428,10 @@ def write(
     try:
         require("matplotlib", "plots", f"the pictures in {folder}")
         makers = result_makers(dataset, result, trained.class_names, trained.inverted)
+        makers |= probability_makers(result, trained.class_names)
+        if corrupted := record.get("corruptions"):
+            images = take(dataset.images, slice(0, SHOWN))[:]
+            makers["corruptions"] = lambda: corruption_sheet(images, corrupted, trained.inverted)
         pictures, failures = draw_all(makers)
         for name, failure in failures.items():
             warn(options.prog, f"no {name}.png: {type(failure).__name__} {failure}")

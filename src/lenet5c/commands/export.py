@@ -1,4 +1,4 @@
-"""``lenet5c export``: a model as ONNX, as a C file, for PyTorch, and from PyTorch back.
+"""``lenet5c export``: a model as ONNX, C or a page, for PyTorch, and from PyTorch back.
 
 Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 """
@@ -9,34 +9,43 @@ from shlex import quote
 from typing import Any
 
 from lenet5c import _files
-from lenet5c.commands.cli import MODEL_HELP, file, number, pair, say, setting
+from lenet5c.commands.cli import MODEL_HELP, describe_model, file, number, pair, say, setting
 from lenet5c.datasets import Preparation, mnist
 from lenet5c.export import (
     ExportError,
     import_torch,
     quantize_int8,
     to_c,
+    to_html,
     to_onnx,
     to_torch,
     torch_source,
 )
 from lenet5c.export.c import QUANTIZATIONS
 from lenet5c.export.c_text import prefix_of
+from lenet5c.export.html_model import choose_examples
 from lenet5c.export.onnx import INPUTS, OPSET
 from lenet5c.nn import LeNet5
-from lenet5c.training import TrainedModel, evaluate, open_model, save_model
+from lenet5c.training import TrainedModel, evaluate, mcnemar, open_model, save_model
 from lenet5c.training.model_file import BEST
 from lenet5c.training.run_folder import recorded_accuracy
 
 FORMS = {
     "onnx": "ONNX, for ONNX Runtime and other runtimes",
     "c": "one C99 file without dependencies, for microcontrollers and C programs",
+    "html": "one page to draw on, for any browser, without a network",
     "torch": "safetensors with PyTorch's names, and the net as PyTorch source beside it",
     "lenet5c": "a lenet5c model file, from safetensors that PyTorch wrote",
 }
-SUFFIXES = {"onnx": ".onnx", "c": ".c", "torch": ".safetensors", "lenet5c": ".safetensors"}
+SUFFIXES = {
+    "onnx": ".onnx",
+    "c": ".c",
+    "html": ".html",
+    "torch": ".safetensors",
+    "lenet5c": ".safetensors",
+}
 MARK = b", written by lenet5c "  # in the first lines of sources
-BY_SUFFIX = {".onnx": "onnx", ".c": "c", ".h": "c"}
+BY_SUFFIX = {".onnx": "onnx", ".c": "c", ".h": "c", ".html": "html"}
 #: The one form that an option is for.
 FORM_OF = {"input": "onnx", "quantize": "c"} | dict.fromkeys(
     ("like", "names", "net", "mean", "std"), "lenet5c"
@@ -46,6 +55,7 @@ EXAMPLES = """examples:
   lenet5c export best --to onnx
   lenet5c export runs/first --to c --name digits --out digits.c
   lenet5c export best --to c --quantize int8
+  lenet5c export best --to html
   lenet5c export runs/first/model.safetensors --to torch
   lenet5c export theirs.safetensors --to lenet5c --like best --names conv1=features.0
   lenet5c export theirs.safetensors --to lenet5c --net input_size=28 padding=[2,0] --mean 0.1307"""
@@ -102,12 +112,14 @@ def run(options: Namespace) -> None:
     trained = open_model(options.model)
     assert trained.path is not None
     _check_not_read(trained.path, out)
-    if options.out is None and form == "c":
+    if options.out is None and form in ("c", "html"):
         _check_own(out)
     if form == "onnx":
         write_onnx(trained, out, options, recorded_accuracy(trained.path))
     elif form == "c":
         write_c(trained, out, options, prefix)
+    elif form == "html":
+        write_html(trained, out, options.model)
     else:
         write_torch(trained, out)
 
@@ -185,7 +197,19 @@ def write_c(trained: TrainedModel, out: Path, options: Namespace, prefix: str) -
     say("\n  ".join(lines))
     if options.quantize == "int8" and test is not None:
         after, before = (evaluate(each, test) for each in (quantize_int8(trained), trained))
-        say(f"Test accuracy on MNIST: {after} with int8 weights, {before} before")
+        p = mcnemar(*(each.labels == each.predictions for each in (before, after))).p_value
+        say(
+            f"Test accuracy on MNIST: {after} with int8 weights, {before} before "
+            f"(McNemar's exact test: p = {p:.2g})"
+        )
+
+
+def write_html(trained: TrainedModel, out: Path, name: str) -> None:
+    """Write a model as a page."""
+    examples = choose_examples(mnist()[0]) if reads_digits(trained) else None
+    content = to_html(trained, describe_model(name), examples=examples).encode()
+    _files.write_bytes(out, content)
+    say(f"{out}: {len(content):,} bytes\n  open it in a browser: {out.absolute().as_uri()}")
 
 
 def write_torch(trained: TrainedModel, out: Path) -> None:

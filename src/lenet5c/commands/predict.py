@@ -8,8 +8,8 @@ import glob
 import json
 import os
 import sys
-from argparse import ArgumentParser, Namespace
-from contextlib import nullcontext
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from lenet5c.commands.cli import (
     warn,
     whole,
 )
+from lenet5c.commands.why import Reasons
+from lenet5c.commands.written_sums import show_sums, sums_as_json
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.file_tree import is_archive
 from lenet5c.datasets.files import ENDINGS
@@ -37,17 +39,19 @@ from lenet5c.datasets.pictures import PictureError, find_pictures, measure_white
 from lenet5c.datasets.source import open_records, source_name
 from lenet5c.errors import UserError
 from lenet5c.recognition.explain import draw_reading, save_picture
+from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.predictor import DIGITS, Reader
 from lenet5c.recognition.reading import Reading
 from lenet5c.report.predictions import WRITERS, choose_form, read_form, write_predictions
 from lenet5c.training import open_model
 from lenet5c.training.matching import compare_colors
+from lenet5c.training.plot_style import png
 
 REJECTED = 3
 STREAM = "-"
 GREEN, YELLOW = 32, 33
 # Options that are for pictures or for a whole data set alone.
-OF_PICTURES = ("explain", "json", "reading")
+OF_PICTURES = ("explain", "why", "neighbors", "json", "reading")
 OF_DATA = (
     *("out", "like", "probabilities"),
     *("skip_bad", "follow_links", "transpose", "label_column", "image_shape"),
@@ -60,6 +64,8 @@ EXAMPLES = """examples:
   lenet5c predict seven.jpg
   lenet5c predict scans/ --json > readings.jsonl
   lenet5c predict sheet.png --digits many --explain steps/
+  lenet5c predict homework.jpg --digits sum
+  lenet5c predict seven.jpg --why why.png
   lenet5c predict photos/*.png --model runs/first
   cat drawing.png | lenet5c predict -
   lenet5c predict --data test.csv --model runs/first --out predictions.csv
@@ -79,7 +85,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("images", nargs="*", metavar="IMAGE", help=text)
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
-    text = "content of a picture: one digit, or several: a number, a sheet (default: one)"
+    text = (
+        "content of a picture: one digit; many: a number, a sheet; sum: written sums, worked out "
+        "(default: one)"
+    )
     add("--digits", choices=DIGITS, default="one", help=text)
     add(
         "--reading",
@@ -87,11 +96,23 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="ink: find the strokes and bring them to the form of the training images; whole: take "
         "the picture as it is (default: as the model was trained)",
     )
+    text = (
+        "reject what is a digit, and the predicted one, with a probability below F: 0 nothing, "
+        f"0.9 all but clear digits (default: {REJECT:g})"
+    )
+    add("--reject", type=share, default=REJECT, metavar="F", help=text)
     text = "show the N most probable classes (default: 3)"
     add("--top", type=whole(1), default=3, metavar="N", help=text)
     add("--json", action="store_true", help="print one JSON object a line for each picture")
     text = "draw each step from file to net: into a folder, or a .png for one picture"
     add("--explain", type=directory, metavar="PATH", help=text)
+    text = (
+        "draw why: what speaks for the answer, and what would have to change; of several digits, "
+        "for the least probable; into a folder, or a .png for one picture"
+    )
+    add("--why", type=directory, metavar="PATH", help=text)
+    text = "data whose images nearest to a digit --why shows (default: mnist for models of digits)"
+    add("--neighbors", metavar="NAME_OR_PATH", help=text)
     group = parser.add_argument_group("a whole data set")
     text = "classify all images of a file or folder as lenet5c train takes it, with labels or not"
     group.add_argument("--data", metavar="FILE", help=text)
@@ -106,6 +127,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--probabilities", action="store_true", help=text)
     add_read_options(group)
     add_threads(group)
+
+
+def share(text: str) -> float:
+    """Return an argument from 0 to less than 1."""
+    with suppress(ValueError):
+        if 0 <= (value := float(text)) < 1:
+            return value
+    raise ArgumentTypeError(f"must be at least 0 and less than 1, got {text}")
 
 
 def run(options: Namespace) -> int:
@@ -201,20 +230,16 @@ def predict_pictures(options: Namespace) -> int:
             code = fail(options.prog, error)
     if not names:
         return code
-    explain = options.explain
-    if explain and explain.suffix.lower() == ".png" and len(names) != 1:
-        raise UserError(
-            f"--explain must be a folder for {len(names)} images, got {explain}, which is one "
-            "picture"
-        )
-    if explain and explain.suffix.lower() != ".png" and explain.exists() and not explain.is_dir():
-        raise UserError(
-            f"--explain must be a folder or a name that ends in .png, got {explain}, which is a "
-            "file; name another one"
-        )
-    reader = Reader(options.model, digits=options.digits, reading=options.reading)
+    for option in ("explain", "why"):
+        check_drawings(option, getattr(options, option), len(names))
+    if options.neighbors and not options.why:
+        raise UserError("--neighbors must go with --why, got it without")
+    reader = Reader(
+        options.model, digits=options.digits, reading=options.reading, reject=options.reject
+    )
     reader.white = measure_whites(name for name in names if name != STREAM) | reader.white
     width = min(40, max(len(printable(name)) for name in names))
+    reasons = Reasons(reader, options.neighbors, note) if options.why else None
     taken: set[str] = set()
     for name in names:
         try:
@@ -231,9 +256,32 @@ def predict_pictures(options: Namespace) -> int:
             say(f"{printable(name):{width}}  {as_text(reading, options.top)}")
         if reading.rejected:
             code = code or REJECTED
-        if explain:
-            save_picture(choose_file(explain, name, taken), draw_reading(reading))
+        if options.explain:
+            path = choose_file(options.explain, name, taken, "steps")
+            save_picture(path, draw_reading(reading))
+        if reasons:
+            path = choose_file(options.why, name, taken, "why")
+            if (figure := reasons.draw(reading)) is None:
+                note(f"{printable(name)}: no reasons are drawn, as the net was not asked")
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _files.write_bytes(path, png(figure))
     return code
+
+
+def check_drawings(option: str, path: Path | None, count: int) -> None:
+    """Refuse a place for drawings that cannot be one."""
+    if path is None:
+        return
+    if path.suffix.lower() == ".png" and count != 1:
+        raise UserError(
+            f"--{option} must be a folder for {count} images, got {path}, which is one picture"
+        )
+    if path.suffix.lower() != ".png" and path.exists() and not path.is_dir():
+        raise UserError(
+            f"--{option} must be a folder or a name that ends in .png, got {path}, which is a "
+            "file; name another one"
+        )
 
 
 def expand(name: str) -> list[str]:
@@ -274,13 +322,13 @@ def open_stream() -> Any:
     return sys.stdin.buffer
 
 
-def choose_file(path: Path, name: str, taken: set[str]) -> Path:
-    """Return the file for the steps of a picture, another one for each."""
+def choose_file(path: Path, name: str, taken: set[str], kind: str) -> Path:
+    """Return the file for a drawing of a picture, another one for each."""
     if path.suffix.lower() == ".png":
         return path
     stem = "standard-input" if name == STREAM else Path(name).name
     number = 1
-    while (file := f"{stem}{'' if number == 1 else f'-{number}'}.steps.png") in taken:
+    while (file := f"{stem}{'' if number == 1 else f'-{number}'}.{kind}.png") in taken:
         number += 1
     taken.add(file)
     return path / file
@@ -288,6 +336,8 @@ def choose_file(path: Path, name: str, taken: set[str]) -> Path:
 
 def as_text(reading: Reading, top: int) -> str:
     """Return a reading for the terminal, on one line or, of a sheet, on several."""
+    if reading.sums:
+        return show_sums(reading, emphasize)
     if reading.digits:
         rows = [emphasize(row, GREEN) for row in (reading.text or "").splitlines()]
         digits = [digit for line in reading.digits for digit in line]
@@ -309,7 +359,9 @@ def emphasize(text: str, color: int) -> str:
 
 
 def as_json(name: str, reading: Reading) -> dict[str, Any]:
-    """Return a reading for JSON; sheets have their digits in `lines`."""
+    """Return a reading for JSON; sheets have their digits in `lines`, sums their signs."""
+    if reading.sums:
+        return {"file": name, **sums_as_json(reading, list_facts)}
     if not reading.digits:
         return {"file": name, **list_facts(reading)}
     return {
@@ -326,6 +378,7 @@ def list_facts(reading: Reading) -> dict[str, Any]:
     return {
         "label": reading.label,
         "probability": reading.probability,
+        "confidence": reading.confidence,
         "probabilities": reading.probabilities,
         "rejected": reading.rejected is not None,
         "reason": reading.rejected,

@@ -13,6 +13,7 @@ from lenet5c.commands.cli import MODEL_HELP, say
 from lenet5c.commands.train import option_arguments
 from lenet5c.datasets.framing import Framing
 from lenet5c.errors import UserError
+from lenet5c.kernels.shapes import pair
 from lenet5c.nn import NETS, Sequential
 from lenet5c.nn.registry import TYPES
 from lenet5c.nn.summary import COUNTS, layer_rows
@@ -67,9 +68,9 @@ def net_settings() -> dict[str, Setting]:
 def run(options: Namespace) -> None:
     """Print a model file or an untrained net as a table or as JSON."""
     facts: dict[str, Any] = {}
+    model: Any
     if options.model is None:
-        model: Any = make_untrained(options)
-        input_shape = model.input_shape
+        model, input_shape = make_untrained(options)
     else:
         for name in ("recipe", *net_settings()):
             if getattr(options, name) is not None:
@@ -90,8 +91,11 @@ def run(options: Namespace) -> None:
         say("\n" + table(describe(facts), "ll"))
 
 
-def make_untrained(options: Namespace) -> Sequential:
-    """Return the net of a recipe, or one of its own; its weights are not looked at."""
+def make_untrained(options: Namespace) -> tuple[Sequential, tuple[int, ...]]:
+    """Return the net of a recipe, or one of its own, and the shape of its samples.
+
+    Its weights are not looked at.
+    """
     given = {
         name: value for name in net_settings() if (value := getattr(options, name)) is not None
     }
@@ -100,17 +104,37 @@ def make_untrained(options: Namespace) -> Sequential:
         recipe = RECIPES[options.recipe or "default"].change(**given)
         if isinstance(recipe.net, dict):
             model = build_net(recipe.net)
-            if of_data or model.input_shape is None:
-                raise ValueError(
-                    "--net must be a description with an input_shape, and without options beside "
-                    f"it, got {', '.join(of_data) or 'none'}"
-                )
-            check_work(model, model.input_shape)
-            return model
+            shape = find_shape(model, of_data)
+            check_work(model, shape)
+            return model, shape
         sized = {"input_size": recipe.usual_size} if "net" not in given else {}
-        return make_net(recipe.net, sized | of_data | recipe.model)
+        net: Any = make_net(recipe.net, sized | of_data | recipe.model)
+        return net, net.input_shape
     except (ValueError, TypeError) as error:
         raise UserError(error) from None
+
+
+def find_shape(model: Sequential, of_data: dict[str, Any]) -> tuple[int, ...]:
+    """Return the shape of the samples of a net that is described, or that of the options."""
+    if "num_classes" in of_data:
+        raise ValueError(
+            "--num-classes must be left out with the description of a net, got "
+            f"{of_data['num_classes']}"
+        )
+    if model.input_shape is not None:
+        if of_data:
+            raise ValueError(
+                "--input-size and --in-channels must be left out where the net has an input_shape, "
+                f"got {', '.join(f'{name}={value}' for name, value in of_data.items())}"
+            )
+        return model.input_shape
+    if "input_size" not in of_data:
+        raise ValueError(
+            "--net must have an input_shape, got none; add it to the description, or give "
+            "--input-size, and --in-channels unless it is 1"
+        )
+    height, width = pair(of_data["input_size"], "--input-size", 1)
+    return of_data.get("in_channels", 1), height, width
 
 
 def list_facts(trained: TrainedModel) -> dict[str, Any]:
@@ -122,6 +146,7 @@ def list_facts(trained: TrainedModel) -> dict[str, Any]:
         "reading": trained.reading,
         "framing": trained.framing and trained.framing.to_dict(),
         "preparation": trained.preparation.to_dict(),
+        "temperature": trained.temperature,
         "classes": list(trained.class_names),
     }
 
@@ -166,5 +191,6 @@ def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
             f"{fitted} to {' x '.join(map(str, preparation['size']))}, {less}mean "
             f"{preparation['mean']:.4g}, standard deviation {preparation['std']:.4g} (1 is white)",
         ),
+        ("temperature", f"{facts['temperature']:g}, of its probabilities"),
         ("classes", f"{len(facts['classes'])}: {', '.join(map(printable, facts['classes']))}"),
     ]

@@ -343,13 +343,20 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
     start = result.config.start
     if "start_test_accuracy" in summary:
         before = f"{100 * summary['start_test_accuracy']:.2f}%"
-        tell(f"Test accuracy of {start}, from which it started: {before}")
+        test = f"McNemar's exact test on the same images: p = {summary['start_p_value']:.2g}"
+        tell(f"Test accuracy of {start}, from which it started: {before} ({test})")
     if "rehearsed_accuracy" in summary and result.rehearsed:
         before, after = (
             f"{100 * summary[name]:.2f}%"
             for name in ("start_rehearsed_accuracy", "rehearsed_accuracy")
         )
         tell(f"Test images of {result.rehearsed.test.name}: {before} before, {after} after")
+    if "calibration_count" in summary:
+        tell(
+            f"Temperature of its probabilities: {summary['temperature']:.4g}, fitted on the "
+            f"{summary['calibration_count']:,} validation images (NLL {summary['nll_after']:.4f}, "
+            f"{summary['nll_before']:.4f} at temperature 1)"
+        )
     missed = False
     if target is not None and (missed := correct / count < target):
         note(f"The test accuracy is below the target of {100 * target:g}%.")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from lenet5c.datasets._checks import check_choice, check_images, check_number, c
 from lenet5c.datasets.mapped import AnyImages, Images, MappedImages, apply, blocks
 from lenet5c.datasets.resampling import resize
 from lenet5c.kernels.engine.samples import Samples
+
+if TYPE_CHECKING:
+    from lenet5c.datasets.dataset import Dataset
 
 _NAMED: dict[str, dict[str, Any]] = {
     "default": {"size": (32, 32), "fit": "pad", "mean": 0.1307, "std": 0.3081},
@@ -214,6 +217,10 @@ class Preparation:
             If `images` is not as above or of other channels than the mean image.
         """
         return self.samples(images).values()
+
+    def fit_dataset(self, dataset: Dataset) -> Dataset:
+        """Return a data set with its images padded or resized to the size of the net's input."""
+        return replace(dataset, images=self.fit_images(dataset.images))
 
     def samples(
         self, images: Images, index: NDArray[np.int64] | None = None, distortion: Any = None

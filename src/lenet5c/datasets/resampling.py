@@ -1,5 +1,7 @@
 """The triangle filter that makes images larger and smaller, the same on every machine."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -12,6 +14,8 @@ _AT_ONCE = 1 << 21  # bytes
 #: Products of a matrix product that BLAS, at most, is left to: it takes one thread for so few. More
 #: would wait for one another when several pictures are resized at once, or the machine is busy.
 _BLAS = 1 << 18
+#: Weights of a matrix that is kept for the next image.
+_SMALL = 1 << 12
 
 
 def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -44,7 +48,10 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     if (h, w) == (height, width):
         return images
     planes = images.reshape(-1, h, w)
-    rows, columns = resize_matrix(height, h), resize_matrix(width, w)
+    rows, columns = (
+        _small_matrix(*ends) if ends[0] * ends[1] <= _SMALL else resize_matrix(*ends)
+        for ends in ((height, h), (width, w))
+    )
     resized = np.empty((len(planes), height, width), dtype=np.uint8)
     # Some small images at a time, or some rows of a large one, so that little is ever in float64.
     # All sums are exact, so their order is a matter of speed alone.
@@ -158,6 +165,13 @@ def resize_matrix(length: int, source: int) -> NDArray[np.float64]:
     units = np.rint(weight * 2**UNIT)
     units[np.arange(length), units.argmax(axis=1)] += 2**UNIT - units.sum(axis=1)
     return units / 2**UNIT
+
+
+@lru_cache(maxsize=512)
+def _small_matrix(length: int, source: int) -> NDArray[np.float64]:
+    matrix = resize_matrix(length, source)
+    matrix.flags.writeable = False
+    return matrix
 
 
 def _check_shape(images: NDArray[np.uint8]) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ from lenet5c.datasets.records import (
 )
 from lenet5c.datasets.registry import NAMED_SETS
 
-NAMES = ("mnist", *NAMED_SETS)
+NAMES = ("mnist", "signs", *NAMED_SETS)
 Tell = Callable[[str], object]
 USUAL = ReadOptions()
 
@@ -278,6 +278,10 @@ def _open_named(data: str, download: bool, tell: Tell | None) -> Source | None:
     check_path("data", data)
     if data == "mnist":
         return Source(*mnist())
+    if data == "signs":
+        from lenet5c.datasets.signs import signs  # draws for some seconds
+
+        return Source(*signs())
     if data not in NAMED_SETS:
         return None
     from lenet5c.datasets.named import load_named  # and with it urllib and ssl

@@ -23,8 +23,9 @@ except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
 MAX_CONNECTIONS = 4000
-# Bytes of a head, of a body, and of all that has been received and not been answered.
-MAX_HEAD, MAX_BODY, MAX_HELD = 1 << 16, 1 << 20, 1 << 26
+# Bytes of a head, of a body, of a picture, and of all that has been received and not been answered.
+MAX_HEAD, MAX_BODY, MAX_PICTURE, MAX_HELD = 1 << 16, 1 << 20, 1 << 25, 1 << 27
+SLOWEST = 200_000  # bytes a second of a large body
 # Seconds that a connection may wait for a request, that a request or its answer may take on its
 # way, and that a client has to take an answer before its connection is closed.
 IDLE, REQUEST, LINGER = 60.0, 10.0, 1.0
@@ -224,6 +225,7 @@ class Connections:
             connection.request = request = self.begin(bytes(received[:end]))
             del received[:end]
             self._hold(connection, -end)
+            connection.deadline += request.length / SLOWEST
             if request.interim:
                 connection.client.send(request.interim)
         if len(received) < request.length:

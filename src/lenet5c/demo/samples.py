@@ -50,7 +50,7 @@ class SampleFolder:
     ) -> None:
         self.path = Path(path)
         self.class_names = tuple(class_names)
-        self.image_shape = tuple(image_shape)
+        self.image_shape = image_shape
         self.folders = [self.path / name for name in name_folders(self.class_names)]
         self.lock = threading.Lock()
         if self.path.exists() and not self.path.is_dir():

@@ -12,26 +12,25 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from importlib import resources
 from typing import Any
+from urllib.parse import parse_qs
 
-from lenet5c.demo.connections import MAX_BODY, MAX_HEAD, Connections
+from lenet5c.demo.connections import MAX_BODY, MAX_HEAD, MAX_PICTURE, Connections
 from lenet5c.demo.session import Session
 from lenet5c.errors import UserError
+from lenet5c.export.html import build_page
+from lenet5c.export.html_bundle import PAGE
 
 BACKLOG = 4096  # connections that the system holds for us
-#: Methods of `Session` that a POST may call.
+#: Methods of `Session` that a POST may call with a JSON object.
 CALLS = {
-    *("/model", "/state", "/answer", "/test_digit", "/save_sample", "/delete_sample"),
-    *("/start_tuning", "/stop_tuning", "/revert_model", "/keep_model"),
+    *("/start", "/state", "/weights", "/test_image", "/save_sample", "/delete_sample"),
+    *("/read_samples", "/start_tuning", "/stop_tuning", "/revert_model", "/keep_model"),
 }
-KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-#: Content of each file of the page, by path.
-PAGE = {
-    f"/{file.name}": file.read_bytes()
-    for file in resources.files("lenet5c.demo").joinpath("page").iterdir()
-}
+#: The path that takes the bytes of a picture.
+PICTURE = "/read_picture"
+FOLDER = resources.files("lenet5c.demo").joinpath("page")
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -78,6 +77,9 @@ class DemoServer(Connections):
         self.address = f"http://127.0.0.1:{port}/"
         ports = (f":{port}", "") if port == 80 else (f":{port}",)
         self.hosts = [host + end for host in ("127.0.0.1", "localhost") for end in ports]
+        page, policy = build_page(session.page, "demo.js", (FOLDER, PAGE), connect="'self'")
+        self.page = page.replace("{{token}}", self.token, 1).encode()
+        self.policy = f"{policy}; frame-ancestors 'none'"
 
 
 class Request(BaseHTTPRequestHandler):
@@ -115,19 +117,18 @@ class Request(BaseHTTPRequestHandler):
             return self._reply(self.refused[0], {"error": self.refused[1]})
         if self.slow:
             return self._call(body)
-        content = PAGE[self.path].replace(b"{{token}}", self.server.token.encode())
-        return self._reply(200, content, f"{KINDS[self.path.rpartition('.')[2]]}; charset=utf-8")
+        return self._reply(200, self.server.page, "text/html; charset=utf-8")
 
     def _check(self) -> None:
         """Refuse what is not to be served."""
-        self.path = self.path.partition("?")[0]
-        self.path = "/index.html" if self.path == "/" else self.path
+        self.path, _, self.query = self.path.partition("?")
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
             raise RefusedError(421, f"this page is at {self.server.address} alone")
         if self.command not in ("GET", "HEAD", "POST"):
             raise RefusedError(501, "no such method")
-        if self.path not in (CALLS if self.command == "POST" else PAGE):
-            known = self.path in PAGE or self.path in CALLS
+        calls = {*CALLS, PICTURE}
+        if self.path not in (calls if self.command == "POST" else {"/"}):
+            known = self.path == "/" or self.path in calls
             raise RefusedError(*(405, "wrong method") if known else (404, "no such page"))
         if self.command == "POST":
             self._check_sender()
@@ -145,8 +146,9 @@ class Request(BaseHTTPRequestHandler):
         token = get("X-Lenet5c-Token", "").encode("utf-8", "replace")
         if not secrets.compare_digest(token, self.server.token.encode()):
             raise RefusedError(403, "the page is of an earlier demo; load it again")
-        if get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
-            raise RefusedError(415, "Content-Type must be application/json")
+        kind = "application/octet-stream" if self.path == PICTURE else "application/json"
+        if get("Content-Type", "").partition(";")[0].strip().lower() != kind:
+            raise RefusedError(415, f"Content-Type must be {kind}")
 
     def _parse_length(self) -> int:
         """Return the length of the body."""
@@ -155,23 +157,23 @@ class Request(BaseHTTPRequestHandler):
             len(lengths) == 1 and re.fullmatch("[0-9]{1,19}", lengths[0])
         ):
             raise RefusedError(411, "Content-Length must be one integer")
-        if (length := int(lengths[0])) > MAX_BODY:
-            raise RefusedError(413, f"the request must have at most {MAX_BODY:,} bytes")
+        most = MAX_PICTURE if self.path == PICTURE else MAX_BODY
+        if (length := int(lengths[0])) > most:
+            raise RefusedError(413, f"the request must have at most {most:,} bytes")
         return length
 
     def _call(self, body: bytes) -> bytes:
         """Call a method of the session."""
         try:
-            # NaN and infinities are no JSON; `int` refuses them.
-            value = json.loads(body.decode(), parse_constant=int)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            return self._reply(400, {"error": "the request must be a JSON object"})
-        try:
-            result = getattr(self.server.session, self.path[1:])(value)
+            if self.path == PICTURE:
+                digits = parse_qs(self.query).get("digits", [""])[0]
+                result = self.server.session.read_picture(body, digits)
+            else:
+                result = getattr(self.server.session, self.path[1:])(parse_object(body))
         except UserError as error:
             return self._reply(422, {"error": str(error)})
+        except RefusedError as error:
+            return self._reply(error.args[0], {"error": error.args[1]})
         except Exception:
             traceback.print_exc()
             return self._reply(500, {"error": "the demo failed; its terminal says more"})
@@ -193,6 +195,8 @@ class Request(BaseHTTPRequestHandler):
         if isinstance(content, dict):
             content = json.dumps(content).encode()
         lines = HEADERS | {"Content-Type": kind, "Content-Length": str(len(content))}
+        if kind.startswith("text/html"):
+            lines["Content-Security-Policy"] = self.server.policy
         if status == 405:
             lines["Allow"] = "GET, HEAD" if self.command == "POST" else "POST"
         if self.close_connection:
@@ -203,3 +207,15 @@ class Request(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body."""
+    try:
+        # NaN and infinities are no JSON; `int` refuses them.
+        value = json.loads(body.decode(), parse_constant=int)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise RefusedError(400, "the request must be a JSON object")
+    return value

@@ -1,9 +1,10 @@
 """Methods that the page can call: the state of one demo, shared by the threads that serve it."""
 
 import threading
+from base64 import b64decode
 from collections.abc import Callable
-from dataclasses import asdict
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,19 @@ from numpy.typing import NDArray
 
 from lenet5c._text import reason
 from lenet5c.datasets import Dataset, Source
-from lenet5c.demo.answer import Reader
-from lenet5c.demo.drawing import parse_strokes, render
 from lenet5c.demo.samples import SampleFolder
-from lenet5c.demo.transform import RANGES, Transform
 from lenet5c.demo.tuning import EPOCHS, Tuning
 from lenet5c.errors import UserError
-from lenet5c.recognition.judge import reject_answer
+from lenet5c.export.html_model import choose_examples, describe_page, pack_weights
+from lenet5c.recognition.predictor import DIGITS, Reader
+from lenet5c.recognition.reading import Reading
 from lenet5c.training import TrainedModel, evaluate, save_model
 
 MOST_EPOCHS = 20
+#: Kinds of pictures that are read, as the page calls them.
+PICTURES = {"one": "one digit", "many": "several digits", "sum": "sums"}
 Request = dict[str, Any]
+Reply = tuple[dict[str, Any], bytes]  # facts, and bytes after them
 
 
 class RequestError(UserError):
@@ -32,8 +35,8 @@ class RequestError(UserError):
 class Session:
     """A model, a folder of samples, and the data that the model was trained on, if they are here.
 
-    Each answer uses one `Reader` from beginning to end; fine-tuning works on a copy of the model
-    and puts a new `Reader` in its place. `open_data` is called when the data are first needed.
+    The page computes its answers itself. Fine-tuning works on a copy of the model and puts that in
+    its place. `open_data` is called when the data are first needed.
     """
 
     def __init__(
@@ -43,8 +46,11 @@ class Session:
         samples_path: Path | str,
         open_data: Callable[[], Source],
     ) -> None:
-        self.original = self.reader = Reader(trained)
+        self.original = self.trained = trained
+        self.number = 0  # of the model that answers; the original has 0
+        self.tuned = 0  # models that were tuned
         self.name = name
+        self.page = describe_page(trained, name)
         self.samples = SampleFolder(
             Path(samples_path).absolute(), trained.class_names, trained.image_shape
         )
@@ -55,25 +61,25 @@ class Session:
         self.tuning: Tuning | None = None
         self.kept: Path | None = None  # the file of the tuned model
         self.random = np.random.default_rng(0)
-        self.mistakes: dict[Reader, NDArray[np.int64]] = {}
+        self.mistakes: dict[TrainedModel, NDArray[np.int64]] = {}
 
-    def model(self, request: Request) -> dict[str, Any]:
-        """Return all that the page needs to know once."""
-        trained, stages = self.reader.trained, self.reader.stages
-        return {
-            "name": self.name,
-            "parameters": trained.model.num_params,
-            "classes": trained.class_names,
-            "input": (self.samples.image_shape[0], *trained.preparation.size),
-            "image": self.samples.image_shape,
-            "stages": [asdict(stage) for stage in stages],
-            "ranges": RANGES,
-            "tests": self.tests(),
-            **self.state({}),
-        }
+    def start(self, request: Request) -> Reply:
+        """Return all that the page needs to know once, beside the model that it has inside.
+
+        The bytes are those of some training images, whose labels are among the facts.
+        """
+        kinds = {kind: text for kind, text in PICTURES.items() if kind in DIGITS}
+        if self.original.reading == "whole":
+            kinds = {"one": "the whole picture"}
+        facts = {"tests": self.tests(), "photos": kinds, "labels": [], **self.state({})}
+        if self.source is None:
+            return facts, b""
+        examples = choose_examples(self.source.train)
+        images = np.ascontiguousarray(examples.images[np.arange(len(examples))])
+        return facts | {"labels": examples.labels.tolist()}, images.tobytes()
 
     def tests(self) -> dict[str, Any]:
-        """Return how many test digits there are, and why if there are none."""
+        """Return how many test images there are, and why if there are none."""
         try:
             return {"count": len(self.data().test)}
         except UserError as error:
@@ -85,57 +91,54 @@ class Session:
             "samples": self.samples.counts(),
             "folder": str(self.samples.path),
             "tuning": self.tuning.status if self.tuning else {"state": "none"},
-            "tuned": self.reader is not self.original,
+            "tuned": self.trained is not self.original,
             "kept": str(self.kept) if self.kept else None,
+            "model": self.number,
         }
 
-    def answer(self, request: Request) -> tuple[dict[str, Any], bytes]:
-        """Return facts and bytes of the answer to a drawing or a test digit.
+    def weights(self, request: Request) -> Reply:
+        """Return the weights of the model that answers now, as its page has them."""
+        return {}, pack_weights(self.trained)
 
-        There are no bytes if there is nothing to see.
-        """
-        reader, ink = self.reader, None
-        if request.get("test") is None:
-            picture, transform, ink = draw(reader, request)
-        else:
-            images, transform = self.data().test.images, Transform.parse(request)
-            number = parse_integer(request, "test", 0, len(images) - 1)
-            picture = reader.rewrite(images[number], transform.width)
-        if picture is None:
-            return {"blank": True}, b""
-        answer = reader.answer(picture, transform)
-        rejected = (None if ink is None else reader.reject(ink)) or reject_answer(
-            answer.probabilities
-        )
-        return {"best": int(answer.probabilities.argmax()), "rejected": rejected}, answer.pack()
-
-    def test_digit(self, request: Request) -> dict[str, Any]:
-        """Return number and label of a random test image; of a misclassified one, if asked."""
-        test, reader = self.data().test, self.reader
+    def test_image(self, request: Request) -> Reply:
+        """Return a random test image and its label; one that is misclassified, if asked."""
+        test, trained = self.data().test, self.trained
         with self.lock:
             chosen = np.arange(len(test))
             if request.get("wrong"):
-                if reader not in self.mistakes:
-                    self.mistakes = {reader: np.sort(evaluate(reader.trained, test).worst())}
-                chosen = self.mistakes[reader]
+                if trained not in self.mistakes:
+                    self.mistakes = {trained: np.sort(evaluate(trained, test).worst())}
+                chosen = self.mistakes[trained]
             if len(chosen) == 0:
                 raise RequestError(f"the model classifies all {len(test):,} test images correctly")
             number = int(self.random.choice(chosen))
-        return {"test": number, "label": int(test.labels[number]), "among": len(chosen)}
+        facts = {"test": number, "label": int(test.labels[number]), "among": len(chosen)}
+        return facts, np.asarray(test.images[np.array([number])]).tobytes()
+
+    def read_picture(self, content: bytes, digits: str) -> dict[str, Any]:
+        """Return what is read in a picture file, with boxes in its pixels."""
+        if digits not in DIGITS:
+            raise RequestError(f"digits must be one of {', '.join(DIGITS)}, got {digits!r:.40}")
+        kind: Any = digits
+        return describe_reading(Reader(self.trained, digits=kind)(content))
 
     def save_sample(self, request: Request) -> dict[str, Any]:
-        """Save a drawing as a sample of its true label."""
+        """Save an image of the model's data as a sample of its true label."""
         label = parse_integer(request, "label", 0, len(self.samples.class_names) - 1)
-        picture, _, _ = draw(self.reader, request)
-        if picture is None:
-            raise RequestError("there is nothing to save: draw a digit first")
-        path = self.samples.save(picture, label)
+        path = self.samples.save(parse_image(request, self.samples.image_shape), label)
         return {"saved": str(path.relative_to(self.samples.path)), **self.state({})}
 
     def delete_sample(self, request: Request) -> dict[str, Any]:
         """Delete the newest sample."""
         path = self.samples.delete_last()
         return {"deleted": str(path.relative_to(self.samples.path)), **self.state({})}
+
+    def read_samples(self, request: Request) -> Reply:
+        """Return the images of all samples, and their labels."""
+        samples, _ = self.samples.read()
+        if samples is None:
+            return {"labels": []}, b""
+        return {"labels": samples.labels.tolist()}, samples.images.tobytes()
 
     def start_tuning(self, request: Request) -> dict[str, Any]:
         """Start to fine-tune the original model on the samples."""
@@ -146,18 +149,18 @@ class Session:
             samples, unusable = self.samples.read()
             if samples is None:
                 raise RequestError(
-                    "there are no samples to learn from: draw a digit and save its true label"
+                    "there are no samples to learn from: draw, and press the true label"
                 )
-            self.tuning = Tuning(self.original.trained, samples, self.data(), self.use, epochs)
+            self.tuning = Tuning(self.original, samples, self.data(), self.use, epochs)
             self.tuning.put(unusable=unusable[:5])
             self.tuning.start()
         return self.state({})
 
     def use(self, tuned: TrainedModel) -> None:
         """Answer with this model from now on."""
-        reader = Reader(tuned)
         with self.lock:
-            self.reader, self.kept = reader, None
+            self.tuned += 1
+            self.trained, self.number, self.kept = tuned, self.tuned, None
 
     def stop_tuning(self, request: Request) -> dict[str, Any]:
         """Stop a fine-tuning; the model stays as it is."""
@@ -168,7 +171,7 @@ class Session:
     def revert_model(self, request: Request) -> dict[str, Any]:
         """Go back to the original model."""
         with self.lock:
-            self.reader, self.kept = self.original, None
+            self.trained, self.number, self.kept = self.original, 0, None
             if self.tuning is not None and self.tuning.status["state"] == "done":
                 self.tuning = None
         return self.state({})
@@ -176,7 +179,7 @@ class Session:
     def keep_model(self, request: Request) -> dict[str, Any]:
         """Write the tuned model beside the folder of samples, as a new file."""
         with self.lock:
-            if self.reader is self.original:
+            if self.trained is self.original:
                 raise RequestError("there is no fine-tuned model to keep")
             if self.kept is None:
                 folder, name = self.samples.path.parent, self.samples.path.name
@@ -184,7 +187,7 @@ class Session:
                 path = next(path for path in paths if not path.exists())
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
-                    save_model(path, self.reader.trained)
+                    save_model(path, self.trained)
                 except OSError as error:
                     raise RequestError(reason(error)) from None
                 self.kept = path
@@ -196,7 +199,7 @@ class Session:
             if self.source is None and not self.no_source:
                 try:
                     source = self.open_data()
-                    check_data(source.test, self.original.trained)
+                    check_data(source.test, self.original)
                     self.source = source
                 except UserError as error:
                     self.no_source = str(error)
@@ -213,13 +216,33 @@ class Session:
             self.tuning.join(5)
 
 
-def draw(
-    reader: Reader, request: Request
-) -> tuple[NDArray[np.uint8] | None, Transform, NDArray[np.uint8]]:
-    """Return the image of a request's strokes, its transform, and the ink."""
-    transform = Transform.parse(request)
-    ink = render(parse_strokes(request.get("strokes")), transform.width)
-    return reader.prepare(ink, transform.width), transform, ink
+def describe_reading(reading: Reading) -> dict[str, Any]:
+    """Return a reading for the page: text, verdict, and the boxes of digits, by their labels."""
+    one = [reading] if reading.box else []
+    boxes = [digit for line in reading.digits for digit in line] or one
+    text = reading.text if reading.digits else reading.label
+    verdict = f"rejected: {reading.rejected}" if reading.rejected else ""
+    if reading.label is not None and not reading.digits:
+        (_, best), *others = reading.top()
+        verdict = f"{best:.1%}, then " + ", ".join(f"{name} {p:.1%}" for name, p in others)
+    return {
+        "size": reading.steps["picture"].shape[:2],
+        "text": text,
+        "verdict": verdict,
+        "boxes": [{"label": digit.label, "box": digit.box} for digit in boxes],
+    }
+
+
+def parse_image(request: Request, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return the image of a request, base64 of its pixels."""
+    text = request.get("image")
+    try:
+        content = b64decode(text, validate=True) if isinstance(text, str) else b""
+    except ValueError:
+        content = b""
+    if len(content) != prod(shape):
+        raise RequestError(f"image must be base64 of {prod(shape):,} pixels, got {text!r:.40}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def parse_integer(request: Request, name: str, low: int, high: int) -> int:

@@ -1,7 +1,8 @@
-"""Export: a model as ONNX, as a C file, to PyTorch and back."""
+"""Export: a model as ONNX, as a C file, as a page, to PyTorch and back."""
 
 from lenet5c.export.c import to_c
 from lenet5c.export.errors import ExportError
+from lenet5c.export.html import to_html
 from lenet5c.export.onnx import to_onnx
 from lenet5c.export.quantization import quantize_int8
 from lenet5c.export.torch_source import torch_source
@@ -13,6 +14,7 @@ __all__ = [
     "load_torch",
     "quantize_int8",
     "to_c",
+    "to_html",
     "to_onnx",
     "to_torch",
     "torch_source",

@@ -58,7 +58,7 @@ extern "C" {
 extern const char *const ${p}_class_names[${P}_CLASSES]; /* UTF-8 */
 $declaration/* The class of an input that is prepared already. */
 int ${p}_predict_input(const float *input, float *scores);
-/* Probabilities of the scores; may be the same array. */
+/* Probabilities of the scores$heat; may be the same array. */
 void ${p}_softmax(const float *scores, float *probabilities);
 #ifdef __cplusplus
 }
@@ -89,7 +89,7 @@ void ${p}_softmax(const float *scores, float *probabilities)
     int32_t c;
     for (c = 1; c < $classes; c++) largest = scores[c] > largest ? scores[c] : largest;
     for (c = 0; c < $classes; c++) {
-        probabilities[c] = expf(scores[c] - largest);
+        probabilities[c] = expf($exponent);
         sum += probabilities[c];
     }
     for (c = 0; c < $classes; c++) probabilities[c] /= sum;
@@ -228,6 +228,10 @@ class _Writer:
             net = replace(net, model=round_weights(fold_batch_norm(net.steps)))
         expected = net.logits(x)[0]
         work = f"static float {p}_work[{self.work}];"
+        heat, exponent = "", "scores[c] - largest"
+        if net.temperature != 1:
+            heat = f" at the temperature {net.temperature:g}"
+            exponent = f"({exponent}) / {float_text(net.temperature)}"
         return Template(FILE).substitute(
             p=p,
             P=P,
@@ -248,6 +252,8 @@ class _Writer:
             defines=defines,
             count=prod(net.input_shape),
             declaration=declaration,
+            heat=heat,
+            exponent=exponent,
             names=",\n".join(f"    {string(name)}" for name in class_names),
             functions="\n\n".join([*self.constants.texts, work, *functions]),
             given=array_text(f"{p}_test_{argument}", x, kind),

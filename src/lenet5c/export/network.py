@@ -90,6 +90,11 @@ class Network:
         return bool(self.model.logits(np.ones((1, 1), np.float32))[0, 0] < 0)
 
     @property
+    def temperature(self) -> float:
+        """The number that logits are divided by before they become probabilities."""
+        return 1.0 if self.trained is None else self.trained.temperature
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape (C, h, w) of an image."""
         assert self.trained is not None

@@ -46,8 +46,9 @@ def to_onnx(
     -------
     bytes
         Input 'image' or 'input' with any number N of samples, outputs 'logits' and
-        'probabilities', float32 (N, classes). Properties of the model have class names,
-        preparation, image shape and version as JSON.
+        'probabilities', float32 (N, classes), the softmax of the logits divided by the model's
+        temperature. Properties of the model have class names, preparation, image shape,
+        temperature and version as JSON.
 
     Raises
     ------
@@ -75,7 +76,11 @@ def to_onnx(
     graph.add("Identity", x, out="logits")
     graph.output("logits", net.output_shape)
     if len(net.output_shape) == 1:
-        graph.add("Softmax", "logits", out="probabilities", axis=1)
+        scores = "logits"
+        if net.temperature != 1:
+            divisor = graph.constant("temperature", np.float32(net.temperature))
+            scores = graph.add("Div", scores, divisor)
+        graph.add("Softmax", scores, out="probabilities", axis=1)
         graph.output("probabilities", net.output_shape)
     return graph.finish(_properties(net, accuracy))
 
@@ -259,6 +264,7 @@ def _properties(net: Network, accuracy: str | None) -> dict[str, str]:
             "image_shape": list(net.image_shape),
             "preparation": net.trained.preparation.to_dict(),
             "reading": net.trained.reading,
+            "temperature": net.temperature,
         }
     if accuracy is not None:
         values["test_accuracy"] = accuracy

@@ -124,7 +124,7 @@ def torch_source(
 ) -> str:
     r"""Return Python source with the same model for PyTorch.
 
-    It has `build`, `load` and, for a `TrainedModel`, `prepare` and `CLASS_NAMES`.
+    It has `build`, `load` and, for a `TrainedModel`, `prepare`, `CLASS_NAMES` and `TEMPERATURE`.
 
     Parameters
     ----------
@@ -167,6 +167,8 @@ def torch_source(
     if trained is not None:
         names = "".join(f"    {name!a},\n" for name in trained.class_names)
         parts.append(f"CLASS_NAMES = (\n{names})\n")
+        about = "# Probabilities are softmax(logits / TEMPERATURE)."
+        parts.append(f"{about}\nTEMPERATURE = {trained.temperature!r}\n")
     found = {
         name for name in HELPERS for line in lines if re.search(rf"(^|[ =]){name[:-1]}\(", line)
     }

@@ -68,7 +68,7 @@ def torch_state(model: Sequential | TrainedModel) -> dict[str, np.ndarray]:
 def to_torch(model: Sequential | TrainedModel) -> bytes:
     """Return a safetensors file for ``load_state_dict`` of the same model in PyTorch.
 
-    `torch_source` writes that model.
+    `torch_source` writes that model. The temperature of a `TrainedModel` is in the metadata.
 
     Parameters
     ----------
@@ -78,10 +78,12 @@ def to_torch(model: Sequential | TrainedModel) -> bytes:
     -------
     bytes
     """
-    tensors = torch_state(model)
-    if isinstance(model, TrainedModel) and model.preparation.mean_image is not None:
-        tensors[MEAN_IMAGE] = model.preparation.mean_image
-    return save(tensors, {"format": "pt"})
+    tensors, metadata = torch_state(model), {"format": "pt"}
+    if isinstance(model, TrainedModel):
+        metadata["temperature"] = str(model.temperature)
+        if model.preparation.mean_image is not None:
+            tensors[MEAN_IMAGE] = model.preparation.mean_image
+    return save(tensors, metadata)
 
 
 def load_torch(
@@ -163,7 +165,7 @@ def import_torch(
     path : str or path-like
     like : TrainedModel
         Has the same model, and all that is not in the file: preparation, class names, image shape.
-        It stays as it is.
+        It stays as it is. Its temperature, fitted for other weights, is not taken.
     names : dict of str to str, optional
         As of `load_torch`.
 
@@ -178,7 +180,7 @@ def import_torch(
     """
     model = deepcopy(like.model)
     load_torch(path, model, names)
-    return replace(like, model=model, path=None)
+    return replace(like, model=model, temperature=1.0, path=None)
 
 
 def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.ndarray]:

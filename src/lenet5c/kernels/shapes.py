@@ -1,6 +1,6 @@
 """Settings of windows, and the output size of a convolution or a pooling."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import prod
 from operator import index
@@ -159,7 +159,7 @@ def per_axis(name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
     fits = len(each) == axes and all(type(v) is int and least <= v <= MAX_SETTING for v in each)
     if not fits:
         several = {1: "", 2: ", or two of them"}.get(axes, f", or {axes} of them")
-        raise ValueError(f"{name} must be an integer of at least {least}{several}, got {value!r}")
+        raise ValueError(f"{name} must be an integer {_range(least, each)}{several}, got {value!r}")
     return each
 
 
@@ -186,10 +186,17 @@ def paddings(
         or not all(type(v) is int and 0 <= v <= MAX_SETTING for pad in pads for v in pad)
     ):
         forms = "(before, after)" if axes == 1 else "two of them, ((top, bottom), (left, right))"
+        range_ = _range(0, [v for pad in pads for v in pad])
         raise ValueError(
-            f'padding must be an integer of at least 0, {forms}, "same" or "valid", got {padding!r}'
+            f'padding must be an integer {range_}, {forms}, "same" or "valid", got {padding!r}'
         )
     return [(before, after) for before, after in pads]
+
+
+def _range(least: int, values: Iterable[Any]) -> str:
+    """Return the range of a setting; its end where one of these values is beyond it."""
+    beyond = any(type(value) is int and value > MAX_SETTING for value in values)
+    return f"from {least} to {MAX_SETTING}" if beyond else f"of at least {least}"
 
 
 def _axis_names(axes: int) -> tuple[str, ...]:

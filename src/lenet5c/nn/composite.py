@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lenet5c.nn.layer import Layer, ParameterStore, Shape
+from lenet5c.nn.layer import Layer, Shape
+from lenet5c.nn.parameter_store import ParameterStore
 
 
 class Composite(Layer):

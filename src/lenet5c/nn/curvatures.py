@@ -9,6 +9,7 @@ from lenet5c.kernels.arrays import unmasked
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.nn.layer import Floats
 from lenet5c.nn.loss import Loss
+from lenet5c.nn.parameter_store import keep_state
 
 if TYPE_CHECKING:
     from lenet5c.nn.sequential import Sequential
@@ -31,24 +32,15 @@ def measure_curvatures(
         )
     weights = None if sample_weight is None else unmasked("sample_weight", sample_weight)
     total, whole = np.zeros(model.num_params), 0.0
-    # what a training pass changes for good
-    buffers = {name: array.copy() for name, array in model.buffers.items()}
-    random = model.random_layers()
-    states = {name: layer.rng_state for name, layer in random.items()}
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
-            for chunk in np.array_split(np.arange(len(samples)), -(-len(samples) // SECOND_CHUNK)):
-                y = model.forward(samples[chunk].values(), training=True)
-                target = labels[chunk]
-                of_chunk = None if weights is None else weights[chunk]
-                dy, d2y = loss.second(y, target, of_chunk)
-                model.backward_second(d2y, dy)
-                share = loss.total_weight(target, y.shape, of_chunk)
-                total += model.curvature_vector * share
-                whole += share
-    finally:
-        model.buffers.update(buffers)
-        for name, state in states.items():
-            random[name].rng_state = state  # type: ignore[assignment]  # of layers that have one
+    with keep_state(model), np.errstate(over="ignore", invalid="ignore"):  # seen in the result
+        for chunk in np.array_split(np.arange(len(samples)), -(-len(samples) // SECOND_CHUNK)):
+            y = model.forward(samples[chunk].values(), training=True)
+            target = labels[chunk]
+            of_chunk = None if weights is None else weights[chunk]
+            dy, d2y = loss.second(y, target, of_chunk)
+            model.backward_second(d2y, dy)
+            share = loss.total_weight(target, y.shape, of_chunk)
+            total += model.curvature_vector * share
+            whole += share
     model.curvature_vector[:] = total / (whole if loss.reduction == "mean" else 1)
     return model.curvature_vector

@@ -1,6 +1,7 @@
 """Dropout."""
 
 from collections.abc import Hashable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,9 @@ class Dropout(Elementwise):
     """
 
     def __init__(self, p: float = 0.5, rng: Rng = None) -> None:
-        if not 0 <= p < 1:
-            raise ValueError(f"p must be at least 0 and less than 1, got {p!r}")
+        real = isinstance(p, Real) and not isinstance(p, bool)
+        if not real or not 0 <= p < 1:
+            raise ValueError(f"p must be a number of at least 0 and less than 1, got {p!r}")
         self.p = float(p)
         self.seed = int(np.random.default_rng(rng).integers(MOST))
         self._counter = np.zeros(1, np.int64)

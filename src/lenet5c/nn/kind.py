@@ -169,9 +169,18 @@ FINITE = Kind("a number", is_number)
 DICT = Kind(
     "a dict of settings", lambda value: isinstance(value, dict), metavar="NAME=VALUE", many=True
 )
+
+
+def _parse_names(text: str) -> list[str]:
+    """Return the names in a text, apart by commas or, where there are none, by spaces."""
+    names = text.split(",") if "," in text else text.split()
+    return [name.strip() for name in names if name.strip()]
+
+
 NAMES = Kind(
     "a list of names",
     lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
-    lambda text: [name.strip() for name in text.split(",")],
+    _parse_names,
     "NAMES",
+    several=True,
 )

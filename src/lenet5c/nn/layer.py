@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import UserDict
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Iterator
 from numbers import Real
 from operator import index
 from typing import Any, Self, TypeAlias
@@ -14,10 +12,10 @@ from numpy.typing import NDArray
 
 from lenet5c.kernels.arrays import plain_arrays, real_arrays
 from lenet5c.kernels.shapes import paddings, setting
+from lenet5c.nn.parameter_store import Array, Arrays, ParameterStore, keep_state
 
 __all__ = ["Layer"]
 
-Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
 Pair = int | tuple[int, int]
@@ -31,37 +29,6 @@ FLOAT32 = np.dtype(np.float32)
 
 # Attributes that copies and pickles leave out: views, programs, and what backward needs.
 TRANSIENT = ("_store", "_chain", "_segments", "accepted")
-
-
-class Arrays(UserDict[str, Array]):
-    """Named arrays; assigning to an existing name copies the values, so that views stay views."""
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name in self:
-            value = np.asarray(value)
-            if value.shape != self[name].shape:
-                raise ValueError(
-                    f"{name} must have the shape {self[name].shape}, got {value.shape}"
-                )
-            self[name][...] = value
-        else:
-            dtype = np.int64 if np.asarray(value).dtype.kind in "iu" else np.float32
-            self.data[name] = np.array(value, dtype)
-
-    def __ior__(self, other: Any) -> Self:  # type: ignore[override, misc]
-        self.update(other)
-        return self
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError(f"{name} cannot be removed from its layer")
-
-    def bind(self, name: str, array: Array) -> None:
-        """Make `array` itself the one of this name."""
-        self.data[name] = array
-
-    def bind_all(self, arrays: Iterable[tuple[str, Array]]) -> None:
-        """Make these the only ones."""
-        self.data = dict(arrays)
 
 
 class Layer:
@@ -136,6 +103,38 @@ class Layer:
         `dy` is that by its output.
         """
         raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    def input_gradient(self, x: Array, dy: Array) -> Array:
+        """Return the gradient by the input of a pass outside training.
+
+        `grads`, buffers and random generators stay as they are. A layer of one's own, which saves
+        what `backward` needs in training alone, runs as in training, with the layers in its
+        attributes.
+
+        Parameters
+        ----------
+        x : ndarray of float32 (N, ...)
+        dy : ndarray of float32, of the output's shape
+
+        Returns
+        -------
+        ndarray of float32, of the shape of x
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet5c import nn
+        >>> model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(0.5), nn.ReLU())
+        >>> x, dy = np.array([[3, -1]], np.float32), np.ones((1, 2), np.float32)
+        >>> model.input_gradient(x, dy).round(3)
+        array([[1., 0.]], dtype=float32)
+        """
+        grads = {name: array.copy() for name, array in self.grads.items()}
+        with keep_state(self):
+            self.forward(x, training=True)
+            dx = np.asarray(self.backward(dy), np.float32)
+        self.grads.update(grads)
+        return dx
 
     def backward_second(self, d2y: Array, dy: Array | None = None) -> Array:
         """Set `curvatures`, and return the second derivatives by the last training input.
@@ -288,53 +287,6 @@ class Layer:
             shapes = (f"{name}: {array.shape}" for name, array in self.params.items())
             return f"{type(self).__name__}({', '.join(shapes)})"
         return f"{type(self).__name__}({', '.join(arguments)})"
-
-
-class ParameterStore:
-    """The flat vectors of all parameters and gradients of a layer, or of the layers of a model.
-
-    A third vector, of second derivatives, is made when it is asked for. `offsets` has the place of
-    each layer's parameter, `spans` the part of a layer and the layers within it.
-    """
-
-    def __init__(self, owner: Layer) -> None:
-        layers = list(owner.named_layers())
-        size = sum(layer.num_params for _, layer in layers)
-        self.params = np.zeros(size, np.float32)
-        self.grads = np.zeros(size, np.float32)
-        self.offsets: dict[tuple[int, str], int] = {}
-        self.spans: dict[int, slice] = {}
-        at = 0
-        for _, layer in layers:
-            for name, array in layer.params.items():
-                view = self.params[at : at + array.size].reshape(array.shape)
-                view[...] = array
-                layer.params.bind(name, view)
-                grad = self.grads[at : at + array.size].reshape(array.shape)
-                grad[...] = layer.grads.get(name, 0)
-                layer.grads.bind(name, grad)
-                self.offsets[id(layer), name] = at
-                at += array.size
-        for layer in owner.all_layers():
-            layer._store = self
-            layer.moved()
-            layer.gather()
-            self.spans[id(layer)] = self._span(layer)
-
-    @cached_property
-    def curvatures(self) -> Floats:
-        return np.zeros_like(self.params)
-
-    def offset(self, layer: Layer, name: str) -> int | None:
-        """Return the place of a layer's own parameter, None if it has none of this name."""
-        return self.offsets.get((id(layer), name))
-
-    def _span(self, layer: Layer) -> slice:
-        starts = [
-            self.offsets[id(leaf), name] for _, leaf in layer.named_layers() for name in leaf.params
-        ]
-        start = min(starts, default=0)
-        return slice(start, start + layer.num_params)
 
 
 def check_gradient(dy: Any, shape: Shape, name: str = "dy") -> None:

@@ -21,6 +21,7 @@ MOST_LAYERS, MOST_DEPTH = 4096, 64
 LARGEST = 2**53  # integer; JSON's readers elsewhere have no larger one
 LONGEST_NAME = 255  # characters
 KEYS = ("name", "type", "settings")
+NET = "the net"  # in messages
 
 
 @overload
@@ -160,7 +161,7 @@ def build(description: Mapping[str, Any], rng: Rng = None) -> Layer:
     >>> nn.build({"type": "MaxPool2d", "settings": {"kernel_size": 2}})
     MaxPool2d((2, 2), stride=(2, 2))
     """
-    return _Builder(rng).layer(description, "the net")
+    return _Builder(rng).layer(description, NET)
 
 
 class _Builder:
@@ -195,7 +196,7 @@ class _Builder:
         if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
             raise ValueError(f"settings of {place} must be named by texts, got {_short(settings)}")
         made = {
-            key: self.value(each, f"{_short(key)} of {place}", depth + 1)
+            key: self.value(each, f"{_short(key)} of {place}", depth + 1, place)
             for key, each in settings.items()
         }
         if "rng" in made:
@@ -206,19 +207,32 @@ class _Builder:
             made["rng"] = int(self.rng.integers(2**63))
         return _make(kind, made, place)
 
-    def value(self, value: Any, place: str, depth: int) -> Any:
-        """Return the value of a setting, with layers in the place of descriptions."""
+    def value(self, value: Any, place: str, depth: int, within: str, unnamed: str = "") -> Any:
+        """Return the value of a setting, with layers in the place of descriptions.
+
+        Parameters
+        ----------
+        value, place, depth
+        within : str
+            The layer whose setting it is.
+        unnamed : str
+            What a layer without a name is called in messages; the place by default.
+        """
         if depth > MOST_DEPTH:
             raise ValueError(f"a net must have at most {MOST_DEPTH} levels, got more")
         if isinstance(value, Mapping) and "type" in value:
             name = value.get("name")
-            named = f"layer {_short(name)}" if name is not None else f"{place}"
+            named = f"layer {_short(name)}" if name is not None else unnamed or place
             layer = self.layer(value, named, depth + 1)
             return layer if name is None else (name, layer)
         if isinstance(value, Mapping):
-            return {key: self.value(each, place, depth + 1) for key, each in value.items()}
+            return {key: self.value(each, place, depth + 1, within) for key, each in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self.value(each, place, depth + 1) for each in value]
+            of = "" if within == NET else f" of {within}"
+            return [
+                self.value(each, place, depth + 1, within, f"layer '{i}'{of}")
+                for i, each in enumerate(value)
+            ]
         return _plain(value, place)
 
 

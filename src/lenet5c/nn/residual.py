@@ -8,7 +8,8 @@ import numpy as np
 
 from lenet5c.kernels.engine import branches, ops
 from lenet5c.nn.composite import Composite
-from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, as_batch, check_gradient
+from lenet5c.nn.layer import Floats, Layer, Shape, as_batch, check_gradient
+from lenet5c.nn.parameter_store import ParameterStore
 from lenet5c.nn.registry import describe
 from lenet5c.nn.sequential import Sequential
 from lenet5c.nn.tile_layer import Places, TileChain, TileLayer
@@ -125,6 +126,12 @@ class Residual(Composite, TileLayer):
         dx = self.layers.backward(dy)
         return dx + (dy if self.shortcut is None else self.shortcut.backward(dy))
 
+    def input_gradient(self, x: Floats, dy: Floats) -> Floats:
+        if self.compiled:
+            return super().input_gradient(x, dy)
+        dx = self.layers.input_gradient(x, dy)
+        return dx + (dy if self.shortcut is None else self.shortcut.input_gradient(x, dy))
+
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return the sum of the second derivatives of both branches.
 
@@ -195,6 +202,10 @@ class Residual(Composite, TileLayer):
             if tuple(-(-a // s) for a, s in zip(x[1:], stride, strict=True)) == y[1:]:
                 stride_text = stride[0] if stride[0] == stride[1] else stride
                 remedy = f"; use shortcut=nn.Conv2d({x[0]}, {y[0]}, 1, stride={stride_text})"
+            elif all(a > b for a, b in zip(x[1:], y[1:], strict=True)):
+                remedy = "; pad the convolutions among the layers, as with padding='same'"
+                if x[0] != y[0]:
+                    remedy += f", and use shortcut=nn.Conv2d({x[0]}, {y[0]}, 1)"
         elif self.shortcut is None and len(x) == len(y) == 1:
             remedy = f"; use shortcut=nn.Linear({x[0]}, {y[0]})"
         raise ValueError(

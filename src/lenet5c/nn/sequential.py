@@ -1,26 +1,26 @@
 """A chain of layers as one model."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lenet5c.kernels.arrays import unmasked
+from lenet5c.kernels.arrays import rows, unmasked
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.nn.composite import Composite, InOrder
 from lenet5c.nn.curvatures import measure_curvatures
 from lenet5c.nn.inputs import check_finite, check_shape, check_sizes, explain_error, take_samples
-from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, as_floats
+from lenet5c.nn.layer import Array, Floats, Layer, Shape, as_floats
 from lenet5c.nn.linear import Flatten
 from lenet5c.nn.loss import Loss
 from lenet5c.nn.naming import name_layers
+from lenet5c.nn.parameter_store import ParameterStore
 from lenet5c.nn.rbf import RBF
 from lenet5c.nn.registry import describe
 from lenet5c.nn.steps import Steps, StepsTaken
 from lenet5c.nn.summary import Summary, summary, to_notebook
-from lenet5c.nn.tile_layer import TileChain, TileLayer
+from lenet5c.nn.tile_layer import TileChain, make_segments
 
 __all__ = ["Samples", "Sequential"]
 
@@ -85,14 +85,8 @@ class Sequential(InOrder, Composite):
         """The layers as runs of compiled ones, each a `TileChain`, and others, one by one."""
         store = self.store
         if self._segments is None:
-            segments: list[TileChain | Layer] = []
-            for compiled, run in groupby(self.flat_layers(), lambda layer: layer.compiled):
-                if compiled:
-                    tiles = [layer for layer in run if isinstance(layer, TileLayer)]
-                    segments.append(TileChain(tiles, store))
-                else:
-                    segments += run
-            self._segments = segments  # when it is whole: another thread may be looking
+            # When it is whole: another thread may be looking.
+            self._segments = make_segments(self.flat_layers(), store)
         return self._segments
 
     def forward(self, x: Floats, training: bool = False) -> Floats:
@@ -132,6 +126,20 @@ class Sequential(InOrder, Composite):
     def backward(self, dy: Floats) -> Floats:
         """Set `grads`, and return the gradient of the last x of ``forward(x, training=True)``."""
         return self._backward(dy, need_dx=True)
+
+    def input_gradient(self, x: Floats, dy: Floats) -> Floats:
+        if type(self).forward is not Sequential.forward:
+            return super().input_gradient(x, dy)
+        inputs = [as_floats(x, type(self).__name__)]
+        for segment in self.segments[:-1]:
+            x = inputs[-1]
+            if isinstance(segment, TileChain):
+                inputs.append(segment.run(rows(x), x.shape[1:]))
+            else:
+                inputs.append(np.asarray(segment.forward(x), np.float32))
+        for segment, x in zip(reversed(self.segments), reversed(inputs), strict=False):
+            dy = segment.input_gradient(x, dy)
+        return dy
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Set `curvatures`, and return the second derivatives by the last training input."""

@@ -1,8 +1,9 @@
 """Layers that run in the compiled core, and the chains of them that run as one program."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from math import prod
 from typing import Any
 
@@ -15,16 +16,9 @@ from lenet5c.kernels.engine import lowering, ops
 from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn.layer import (
-    Floats,
-    Layer,
-    ParameterStore,
-    Shape,
-    as_batch,
-    as_floats,
-    check_gradient,
-)
+from lenet5c.nn.layer import Floats, Layer, Shape, as_batch, as_floats, check_gradient
 from lenet5c.nn.loss import Loss
+from lenet5c.nn.parameter_store import ParameterStore
 
 Labels = NDArray[Any]
 # The place of a parameter in the flat vector by its name: an int, or None if there is none.
@@ -105,6 +99,9 @@ class TileLayer(Layer):
         """
         return self.chain.backward(dy)
 
+    def input_gradient(self, x: Floats, dy: Floats) -> Floats:
+        return self.chain.input_gradient(as_batch(x, type(self).__name__), dy)
+
 
 class Elementwise(TileLayer):
     """A layer whose elements do not depend on one another, for arrays of any shape."""
@@ -143,6 +140,12 @@ class Elementwise(TileLayer):
         if batch is self._shape:
             return self.chain.backward(dy)
         return self.chain.backward(dy.reshape(batch)).reshape(dy.shape)
+
+    def input_gradient(self, x: Floats, dy: Floats) -> Floats:
+        x = as_floats(x, type(self).__name__)
+        check_gradient(dy, x.shape)
+        batch = _batch(x.shape)
+        return self.chain.input_gradient(x.reshape(batch), dy.reshape(batch)).reshape(x.shape)
 
 
 class TileChain:
@@ -195,8 +198,8 @@ class TileChain:
         self.saved_settings, self.saved_draws = settings, draws
         return y
 
-    def run(self, samples: Samples, shape: Shape) -> Floats:
-        """Return the outputs for samples of this shape."""
+    def run(self, samples: Samples | Floats, shape: Shape) -> Floats:
+        """Return the outputs for samples of this shape, or for their rows; save nothing."""
         return self._run(self.program(shape), samples)[0]
 
     def _run(
@@ -222,6 +225,15 @@ class TileChain:
             by_sample=True,
             draws=self.saved_draws,
         )
+        return dx
+
+    def input_gradient(self, x: Floats, dy: Floats) -> Floats:
+        """Return the gradient by the input x outside training; nothing else changes."""
+        program = self.program(x.shape[1:])
+        check_gradient(dy, (len(x), *program.output_shape))
+        dx, unused = np.empty(x.shape, np.float32), np.empty_like(self.params)
+        count = threads.effective()
+        program.backward(rows(x), rows(dy), self.params, unused, rows(dx), count, by_sample=True)
         return dx
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
@@ -334,6 +346,18 @@ class TileChain:
             return None if at is None else at - self.start
 
         return offset
+
+
+def make_segments(layers: Iterable[Layer], store: ParameterStore) -> list[TileChain | Layer]:
+    """Return layers as runs of compiled ones, each a `TileChain`, and others, one by one."""
+    segments: list[TileChain | Layer] = []
+    for compiled, run in groupby(layers, lambda layer: layer.compiled):
+        if compiled:
+            tiles = [layer for layer in run if isinstance(layer, TileLayer)]
+            segments.append(TileChain(tiles, store))
+        else:
+            segments += run
+    return segments
 
 
 def _batch(shape: Shape) -> Shape:

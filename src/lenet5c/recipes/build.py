@@ -152,6 +152,8 @@ def build(
         trainer.trained = TrainedModel(model, preparation, names, shape, reading)
     else:
         trainer.trained = replace(start, model=model, class_names=names, reading=reading, path=None)
+    trainer.calibrates = recipe.temperature is None
+    trainer.trained.temperature = recipe.temperature or 1.0
     trainer.trained.framing = framing
     trainer.trained.white = dict(source.white)
     return trainer, trainer.trained

@@ -6,6 +6,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from lenet5c.nn.kind import FINITE, FLAG, TEXT, Kind, is_number, numbers, whole
+from lenet5c.training import temperature
 from lenet5c.training.weights import BALANCED, LEAST, MOST
 
 
@@ -29,6 +30,14 @@ CLASS_WEIGHT = Kind(
     _parse_weight,
     "NAME=WEIGHT",
     many=True,
+    optional=True,
+)
+
+TEMPERATURE = Kind(
+    f"a number from {temperature.LEAST} to {temperature.MOST:g}",
+    lambda value: is_number(value) and temperature.LEAST <= value <= temperature.MOST,
+    float,
+    "T",
     optional=True,
 )
 

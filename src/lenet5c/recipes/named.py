@@ -93,6 +93,16 @@ RECIPES = {
         validation=0,
         distortion=NAMED["modern"],
     ),
+    "signs": replace(
+        DEFAULT,
+        summary="the default net on distorted digits and signs, with --data signs",
+        epochs=20,
+        lr=3e-3,
+        schedule_settings={"warm_up": 0.1},
+        label_smoothing=0.0,
+        validation=4000,
+        distortion=NAMED["modern"],
+    ),
     "small-color": Recipe(
         summary="a small net for images in color, or of 32 to 96 pixels",
         net="small_color",

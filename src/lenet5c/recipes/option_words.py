@@ -26,12 +26,13 @@ def option_words(name: str, setting: Setting, value: Any) -> list[str]:
     option = option_of(name, setting)
     if isinstance(value, bool):
         return [option if value else f"--no-{option[2:]}"]
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        # A comma says that a space is part of a name.
+        return [option, ",".join(value) + ("," if len(value) == 1 and " " in value[0] else "")]
     if setting.kind.several:
         return [option, *map(str, value if isinstance(value, list) else [value])]
     if setting.kind is NET_KIND and isinstance(value, dict):
         return [option, json.dumps(value, separators=(",", ":"))]
-    if isinstance(value, list):
-        return [option, ",".join(value)]
     if setting.kind.many:
         parts = (f"{key}={json.dumps(each, separators=(',', ':'))}" for key, each in value.items())
         return [option, *parts]

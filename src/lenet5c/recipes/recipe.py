@@ -16,7 +16,7 @@ from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building
 from lenet5c.recipes import by_images
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
-from lenet5c.recipes.kind import CLASS_WEIGHT, arguments, check_further, offer
+from lenet5c.recipes.kind import CLASS_WEIGHT, TEMPERATURE, arguments, check_further, offer
 from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
 from lenet5c.recipes.own_net import NET_KIND, check_net, has_penalties, name_net
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
@@ -135,6 +135,12 @@ class Recipe:
         None,
         CLASS_WEIGHT,
         "weights of classes in the loss, 1 where not given, or balanced: n / (classes * count)",
+    )
+    temperature: float | None = training(
+        None,
+        TEMPERATURE,
+        "temperature of the probabilities, such as another run has fitted",
+        usual="fitted on the images held out, 1 without any",
     )
     order: str = declare(
         "reshuffled", choice(("reshuffled", "constant")), "drawn for each epoch, or once for all"

@@ -22,6 +22,7 @@ from lenet5c.training import (
     TrainedModel,
     Trainer,
     evaluate,
+    mcnemar,
     open_model,
     wilson_interval,
 )
@@ -397,6 +398,7 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
         "test_count": result.count,
         "test_interval": list(wilson_interval(result.correct, result.count)),
         "test_loss": result.loss,
+        "temperature": run.trained.temperature,
         "seconds": round(seconds, 3),
         "parameters": trainer.model.num_params,
         "epochs": trainer.epoch,
@@ -409,7 +411,10 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
     if resumed:
         summary["resumed"] = True  # so `seconds` is not the whole run's
     if run.start is not None and run.start.class_names == run.trained.class_names:
-        summary["start_test_accuracy"] = evaluate(run.start, run.source.test).accuracy
+        before = evaluate(run.start, run.source.test)
+        summary["start_test_accuracy"] = before.accuracy
+        test = mcnemar(*(each.labels == each.predictions for each in (before, result)))
+        summary["start_p_value"] = test.p_value
         if run.rehearsed is not None:
             known = run.rehearsed.test
             with suppress(RunError):  # of other classes, or images that this model does not take
@@ -420,6 +425,9 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
     if row and "validation_accuracy" in row:
         summary["validation_accuracy"] = row["validation_accuracy"]
         summary["validation_count"] = len(trainer.validation_set or ())
+    if fitted := trainer.calibration:
+        summary["calibration_count"] = fitted.count
+        summary["nll_before"], summary["nll_after"] = fitted.nll_before, fitted.nll_after
     if row and trainer.keep == "best":
         summary["kept_epoch"] = row["epoch"]
     return summary

@@ -27,7 +27,7 @@ from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.setting import DATA, RUN, Setting, declare, document, run, settings
 from lenet5c.recipes.start import OF_START, take_net
 from lenet5c.training import TrainedModel, Trainer, open_model
-from lenet5c.training.model_file import BEST
+from lenet5c.training.model_file import BEST, SHIPPED
 from lenet5c.training.run_folder import RunFolder
 
 NOTHING = "none"  # to rehearse
@@ -119,7 +119,7 @@ class RunConfig:
     freeze: list[str] = run(
         [],
         replace(kinds.NAMES, metavar="LAYERS"),
-        "layers whose weights stay as they are, such as conv1,conv2",
+        "layers whose weights stay as they are, such as conv1 conv2 or conv1,conv2",
     )
     rehearse: str | None = declare(
         None,
@@ -419,8 +419,8 @@ def settings_of_start(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def start_name(model: str | PathLike[str]) -> str:
-    """Return 'best' as it is, a model's path in full: the form in a run's config.json."""
-    return BEST if model == BEST else str(Path(model).resolve())
+    """Return 'best' and 'signs' as they are, else a path in full: the form in config.json."""
+    return str(model if model in SHIPPED else Path(model).resolve())
 
 
 def digest_of(trained: TrainedModel) -> str:

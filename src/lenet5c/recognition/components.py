@@ -47,7 +47,7 @@ def find_components(mask: NDArray[np.bool_]) -> Components:
     """
     height, width = mask.shape
     row, start, end = find_runs(mask)
-    root = _join(len(row), *_find_touching(row, start, end, width))
+    root = join(len(row), *find_touching(row, start, end, width))
     _, number = np.unique(root, return_inverse=True)
     count = number.max() + 1 if len(row) else 0
 
@@ -74,7 +74,7 @@ def find_runs(mask: NDArray[np.bool_]) -> tuple[Runs, Runs, Runs]:
     return row, start, end
 
 
-def _find_touching(row: Runs, start: Runs, end: Runs, width: int) -> tuple[Runs, Runs]:
+def find_touching(row: Runs, start: Runs, end: Runs, width: int) -> tuple[Runs, Runs]:
     """Return pairs of runs, each in the row above the other's, that touch."""
     # Positions in rows laid end to end, far enough apart that rows do not meet.
     step = width + 2
@@ -88,7 +88,7 @@ def _find_touching(row: Runs, start: Runs, end: Runs, width: int) -> tuple[Runs,
     return upper, np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
 
 
-def _join(n: int, upper: Runs, lower: Runs) -> Runs:
+def join(n: int, upper: Runs, lower: Runs) -> Runs:
     """Return the smallest member of each member's set, after joining the pairs."""
     parent = np.arange(n)
     while True:

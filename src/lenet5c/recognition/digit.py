@@ -6,25 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets._checks import check_size
+from lenet5c.datasets.centering import BlankImageError, Box, center, crop_ink, find_box
 from lenet5c.datasets.framing import MNIST, Framing
-from lenet5c.datasets.resampling import fit_size, resize
-from lenet5c.errors import UserError
+from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
-from lenet5c.recognition.filters import bound, dilate, estimate_noise, reduce, smooth
-from lenet5c.recognition.paper import flatten_paper
-
-Box = tuple[int, int, int, int]
+from lenet5c.recognition.filters import (
+    dilate,
+    estimate_noise,
+    find_threshold,
+    measure_stroke,
+    reduce,
+    smooth,
+)
+from lenet5c.recognition.paper import flatten_paper, measure_margin, pad_margin
+from lenet5c.recognition.rules import Rule, remove_rules
 
 #: Pixels on the longer side at which ink is looked for; larger pictures are reduced first.
 WORKING_SIDE = 640
-#: Shares of full ink: the least of a stroke's pixels, and the least of its strongest pixel.
-EDGE, CORE = 0.3, 0.55
+#: Share of full ink that a stroke's strongest pixel has at least.
+CORE = 0.55
 #: Fainter pixels join nothing: noise is stronger in shadows than the paper's on average.
 FAINT = 0.15
-
-
-class BlankImageError(UserError):
-    """There is no ink in the picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,8 @@ class Ink:
         Standard deviation of the paper's noise, as a share of the contrast.
     scale : int
         Pixels of the picture, on a side, to one of `strength`.
+    rules : tuple of Rule
+        Lines that were taken out: of the paper, underlines, boxes.
     """
 
     strength: NDArray[np.uint8]
@@ -53,6 +57,7 @@ class Ink:
     contrast: float
     noise: float
     scale: int = 1
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +149,7 @@ def find_ink(
         raise ValueError(f"gray must be a uint8 array of shape (h, w), got {found[0]} {found[1]}")
     scale = -(-max(gray.shape) // working_side)
     plane = reduce(gray, scale)
-    signed, dark = flatten_paper(plane)
+    signed, dark = _flatten(plane)
     for attempt in range(4):
         noise = estimate_noise(signed)
         strength = np.maximum(signed, 0.0)
@@ -155,16 +160,32 @@ def find_ink(
             break
         # A stroke is wider than a grain of noise.
         signed = smooth(signed)
-    relative = np.minimum(strength / contrast, 1.0)
-    floor = min(3.0 * noise / contrast, 0.4)
-    if floor > 0:
-        relative = np.maximum(relative - floor, 0.0) / (1.0 - floor)
+    relative = _relate(strength, contrast, noise)
+    cleaned, rules = remove_rules((255.0 * relative + 0.5).astype(np.uint8))
+    if rules:
+        strength[(cleaned == 0) & (relative > 0)] = 0
+        # The rules may be darker than the pen.
+        contrast = _measure_contrast(strength, noise)
+        if contrast < max(6.0, 3.0 * noise):
+            raise BlankImageError("nothing is written on it: there are only straight lines")
+        relative = _relate(strength, contrast, noise)
     kept = relative * _find_strokes(relative, specks, core)
     if not kept.any():
         raise BlankImageError("nothing is written on it: what stands out from the paper is specks")
     flat = np.clip(128.0 - 127.0 * signed / contrast, 0, 255).astype(np.uint8)
     strength = (255.0 * kept + 0.5).astype(np.uint8)
-    return Ink(strength, flat, dark, float(contrast), float(noise / contrast), scale)
+    return Ink(strength, flat, dark, float(contrast), float(noise / contrast), scale, tuple(rules))
+
+
+def _flatten(plane: NDArray[np.uint8]) -> tuple[NDArray[np.float32], bool]:
+    """Return a picture's distance from its paper, and whether its ink is dark."""
+    margin = measure_margin(plane)
+    if margin is None:
+        return flatten_paper(plane)
+    # A digit that fills the picture gets paper around it, to tell the paper by.
+    wide = 1 + max(plane.shape) // 8
+    signed, dark = flatten_paper(pad_margin(plane, margin, wide))
+    return signed[wide:-wide, wide:-wide], dark
 
 
 def form(
@@ -172,57 +193,6 @@ def form(
 ) -> NDArray[np.uint8]:
     """Return ink (h, w) cropped, with strokes of usual width, and centered: uint8 (H, W)."""
     return center(normalize_stroke(crop_ink(strength), framing, size), framing, size)
-
-
-def center(
-    strength: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
-) -> NDArray[np.uint8]:
-    """Crop the ink, scale it into the box of a form, and put its center of mass at its place.
-
-    As MNIST was made: the aspect ratio is kept, the filter makes gray levels, and the digit is
-    shifted by whole pixels. A digit whose mass lies far to one side stays as far from the center
-    as it takes not to be cut. A BlankImageError says that there is no ink.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from lenet5c.recognition.digit import center
-    >>> ink = np.zeros((50, 90), np.uint8)
-    >>> ink[5:45, 70:74] = 255
-    >>> image = center(ink)
-    >>> np.argwhere(image.any(axis=1)).ravel()[[0, -1]], np.argwhere(image.any(axis=0)).ravel()
-    (array([ 5, 24]), array([14, 15]))
-    """
-    crop, box = crop_ink(strength), framing.box_size(size)
-    height, width = box if framing.stretched else fit_size(crop.shape, box)
-    small = resize(crop, (height, width))
-    if not small.any():
-        raise BlankImageError("nothing is written on it: its ink is too faint")
-    place = []
-    for axis, length in enumerate((height, width)):
-        middle = length / 2
-        if framing.center == "mass":
-            mass = small.sum(axis=1 - axis, dtype=np.int64)
-            middle = (mass @ (2 * np.arange(length) + 1)) / (2 * mass.sum())
-        first = np.floor(size[axis] * framing.place[axis] - middle + 0.5)
-        place.append(int(np.clip(first, 0, size[axis] - length)))
-    image = np.zeros(size, np.uint8)
-    image[place[0] : place[0] + height, place[1] : place[1] + width] = small
-    return image
-
-
-def crop_ink(strength: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the part of a picture of ink that holds its strokes."""
-    top, left, bottom, right = find_box(strength)
-    return strength[top:bottom, left:right]
-
-
-def find_box(strength: NDArray[np.uint8]) -> Box:
-    """Return (top, left, bottom, right) of the pixels that reach a share of the strongest ink."""
-    box = bound(strength >= max(1, EDGE * strength.max(initial=0)))
-    if box is None:
-        raise BlankImageError("nothing is written on it")
-    return box
 
 
 def normalize_stroke(
@@ -252,31 +222,19 @@ def normalize_stroke(
     return thinner if thinner.any() else crop
 
 
-def measure_stroke(mask: NDArray[np.bool_]) -> float:
-    """Return the mean width of strokes in pixels: twice the area over the length of the outline."""
-    padded = np.pad(mask, 1)
-    edges = np.count_nonzero(np.diff(padded, axis=0)) + np.count_nonzero(np.diff(padded, axis=1))
-    # Steps along the grid overstate a slanted line; pi / 4 is right on average over its directions.
-    return 2 * np.count_nonzero(mask) / max(edges * np.pi / 4, 1)
-
-
 def _measure_contrast(strength: NDArray[np.float32], noise: float) -> float:
     """Return the gray levels of the stronger half of what is above the noise."""
     above = strength[strength > max(3.0 * noise, 2.0)]
     if above.size == 0:
         return 0.0
-    return float(np.quantile(above[above >= _find_threshold(above)], 0.7))
+    return float(np.quantile(above[above >= find_threshold(above)], 0.7))
 
 
-def _find_threshold(values: NDArray[np.float32]) -> float:
-    """Return Otsu's threshold: it divides the values into two classes of least variance."""
-    counts, edges = np.histogram(values, bins=128, range=(0, values.max()))
-    below = np.cumsum(counts)
-    weighted = np.cumsum(counts * (edges[1:] + edges[:-1]) / 2)
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (weighted / below - (weighted[-1] - weighted) / above) ** 2
-    return edges[1:][np.nanargmax(np.where((below > 0) & (above > 0), between, 0))]
+def _relate(strength: NDArray[np.float32], contrast: float, noise: float) -> NDArray[np.float32]:
+    """Return the share of full ink, 0 to 1, without what noise may be."""
+    relative = np.minimum(strength / contrast, 1.0)
+    floor = min(3.0 * noise / contrast, 0.4)
+    return np.maximum(relative - floor, 0.0) / (1.0 - floor) if floor > 0 else relative
 
 
 def _find_strokes(relative: NDArray[np.float32], specks: float, core: float) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.centering import bound as bound
 from lenet5c.datasets.conversion import to_gray
 
 #: Factor by which ink must stand out more in a color than in brightness, for the color to be taken.
@@ -16,18 +17,29 @@ CLEARLY = 1.5
 
 def reduce(gray: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """Return rounded means over squares of `factor` pixels a side, without an incomplete rest."""
-    if factor == 1:
-        return gray
-    height, width = gray.shape
+    return gray if factor == 1 else _average(gray[..., np.newaxis], factor)[0]
+
+
+def _average(picture: NDArray[np.uint8], factor: int) -> list[NDArray[np.uint8]]:
+    """Return the rounded means of each channel of a picture (h, w, C)."""
+    height, width = picture.shape[:2]
     # A strip that is narrower than the factor is reduced along its length alone.
     down, across = min(factor, height), min(factor, width)
     rows, columns = height // down, width // across
-    total = np.zeros((rows, columns), np.uint32)
-    for i in range(down):
-        for j in range(across):
-            total += gray[i : rows * down : down, j : columns * across : across]
     count = down * across
-    return ((2 * total + count) // (2 * count)).astype(np.uint8)
+    kind = np.uint16 if 255 * count < 1 << 16 else np.uint32
+    # Whole rows first: they lie one after the other in memory.
+    lines: NDArray[Any] = picture[: rows * down : down].astype(kind)
+    for i in range(1, down):
+        lines += picture[i : rows * down : down]
+    planes = []
+    for channel in range(picture.shape[2]):
+        line = np.ascontiguousarray(lines[..., channel])
+        total = line[:, : columns * across : across].astype(np.uint32)
+        for i in range(1, across):
+            total += line[:, i : columns * across : across]
+        planes.append(((2 * total + count) // (2 * count)).astype(np.uint8))
+    return planes
 
 
 def reduce_to_gray(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
@@ -38,7 +50,7 @@ def reduce_to_gray(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]
     """
     if picture.ndim == 2:
         return reduce(picture, factor)
-    planes = [reduce(picture[..., i], factor) for i in range(3)]
+    planes = _average(picture, factor)
     luma = to_gray(np.stack(planes, axis=-1))
     if all(np.array_equal(plane, luma) for plane in planes):
         return luma
@@ -89,9 +101,20 @@ def estimate_noise(plane: NDArray[Any]) -> float:
     return float(np.median(np.abs(mixed))) / (2 * 0.6745)
 
 
-def bound(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """Return (top, left, bottom, right) of a mask, bottom and right one past it; None if empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return None
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+def measure_stroke(mask: NDArray[np.bool_]) -> float:
+    """Return the mean width of strokes in pixels: twice the area over the length of the outline."""
+    padded = np.pad(mask, 1)
+    edges = np.count_nonzero(np.diff(padded, axis=0)) + np.count_nonzero(np.diff(padded, axis=1))
+    # Steps along the grid overstate a slanted line; pi / 4 is right on average over its directions.
+    return 2 * np.count_nonzero(mask) / max(edges * np.pi / 4, 1)
+
+
+def find_threshold(values: NDArray[Any]) -> float:
+    """Return Otsu's threshold: it divides the values into two classes of least variance."""
+    counts, edges = np.histogram(values, bins=128, range=(0, values.max()))
+    below = np.cumsum(counts)
+    weighted = np.cumsum(counts * (edges[1:] + edges[:-1]) / 2)
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (weighted / below - (weighted[-1] - weighted) / above) ** 2
+    return float(edges[1:][np.nanargmax(np.where((below > 0) & (above > 0), between, 0))])

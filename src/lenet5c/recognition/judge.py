@@ -5,12 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.framing import MNIST
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
-from lenet5c.recognition.digit import Digit, crop_ink, find_box, measure_stroke
+from lenet5c.recognition.digit import Digit, crop_ink, find_box, normalize_stroke
+from lenet5c.recognition.filters import measure_stroke
+from lenet5c.recognition.signs import ALONE, describe, digit_share
 
 #: Pixels of the longer side at which strokes are measured.
 SIDE = 80
+#: The least confidence of an answer that is not rejected, by default.
+REJECT = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ def measure(digit: Digit) -> Measures:
     strength = digit.ink.strength
     top, left, bottom, right = find_box(strength)
     crop = crop_ink(strength)
+    length, thin = 0.0, crop >= 128
+    if max(crop.shape) > MNIST.stroke[1] * measure_stroke(thin):
+        # A pen may be as thin as it likes: lines count as broad as the net sees them.
+        length = np.count_nonzero(thin) / max(measure_stroke(thin), 1e-6) / max(crop.shape)
+        crop = normalize_stroke(crop)
     scale = SIDE / max(crop.shape)
     height, width = (max(1, round(side * scale)) for side in crop.shape)
     fine = resize(crop, (height, width))
@@ -49,7 +59,7 @@ def measure(digit: Digit) -> Measures:
         contrast=digit.ink.contrast,
         noise=digit.ink.noise,
         slenderness=SIDE / stroke,
-        length=np.count_nonzero(mask) / stroke / SIDE,
+        length=max(length, np.count_nonzero(mask) / stroke / SIDE),
         parts=int(np.count_nonzero(area >= 0.05 * area.max(initial=0))),
         holes=int(np.count_nonzero(paper.area >= 6)) - 1,
         cover=(bottom - top) * (right - left) / strength.size,
@@ -62,7 +72,7 @@ def reject_ink(measured: Measures) -> str | None:
     """Return why the ink cannot be one digit, or None."""
     if measured.pixels < 8:
         return f"what is on it is too small for a digit: {measured.pixels} pixels"
-    if measured.edge > 0.03:
+    if measured.edge > 0.03 and not _is_clear(measured):
         return "what is on it runs out of the picture on all sides"
     if measured.noise > 0.13 or measured.gray > 0.93:
         return "there are no clear strokes on it"
@@ -70,50 +80,50 @@ def reject_ink(measured: Measures) -> str | None:
         return "what is on it is a blot, not a line"
     if measured.parts > 6 or measured.parts == 0:
         return f"it is in {measured.parts} pieces, not one digit"
-    if measured.holes > 4 or measured.length > 4.6 or measured.slenderness > 45:
+    if measured.holes > 4 or measured.length > 4.6:
         return "it is full of lines, not one digit"
     return None
 
 
+def _is_clear(measured: Measures) -> bool:
+    """Return whether the ink is a few clear strokes in one piece: a digit may fill its picture."""
+    return (
+        measured.parts == 1
+        and measured.holes <= 3
+        and measured.length <= 3.6
+        and measured.slenderness >= 3.5
+        and measured.gray < 0.65
+        and measured.noise < 0.08
+    )
+
+
 def reject_answer(
     probabilities: NDArray[np.floating],
-    logits: NDArray[np.floating] | None = None,
-    measured: Measures | None = None,
+    seen: NDArray[np.floating] | None = None,
+    reject: float = REJECT,
 ) -> str | None:
     """Return why the net's answer is rejected, or None.
 
-    `logits`, with `measured`, are of the model in the package alone: its range is known.
+    Parameters
+    ----------
+    probabilities : ndarray, shape (classes,)
+    seen : ndarray, shape (19,), optional
+        Of a net that reads digits, the probabilities that `lenet5c.recognition.signs` has for the
+        same ink.
+    reject : float, optional
+        The least `measure_confidence`.
     """
-    best = float(probabilities.max())
-    if best < 0.5:
-        return f"the net is not sure: {best:.0%} at best"
-    if logits is None or measured is None:
+    if measure_confidence(probabilities, seen) >= reject:
         return None
-    if float(logits.max()) < _least_logit(measured, best):
-        return "it resembles no digit"
-    return None
+    best = float(probabilities.max())
+    if seen is not None and float(digit_share(seen, ALONE)) < best:
+        return describe(seen)
+    return f"the net is not sure: {best:.0%} at best"
 
 
-def _least_logit(measured: Measures, best: float) -> float:
-    """Return the least that the highest logit must reach, by how odd the ink is.
-
-    Whatever the softmax makes of it, this logit is low for what resembles no class. It is over 1.7
-    for 19 in 20 hard pictures of digits, and over 2 for 1 in 30 of the other things that come so
-    far.
-    """
-    oddities = (
-        (measured.edge > 0.015)
-        + (measured.parts > 2)
-        + (measured.length > 3.2)
-        + (measured.gray > 0.75)
-        + (not 3 <= measured.slenderness <= 22)
-        + (best < 0.9)
-    )
-    least = (-3.2, -3.2, 0.5, 2.5)[min(oddities, 3)]
-    if measured.edge > 0.015:
-        least = max(least, 3.0)
-    if measured.parts >= 2 and measured.cover > 0.3:
-        least = max(least, 2.0)
-    if measured.contrast < 9:
-        least = max(least, 1.5)
-    return least
+def measure_confidence(
+    probabilities: NDArray[np.floating], seen: NDArray[np.floating] | None = None
+) -> float:
+    """Return the probability that ink is a digit, and the predicted one; arguments as above."""
+    share = 1.0 if seen is None else float(digit_share(seen, ALONE))
+    return float(probabilities.max()) * share

@@ -7,7 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets.resampling import resize_matrix
-from lenet5c.recognition.filters import bound, estimate_noise, grow, smooth
+from lenet5c.recognition.components import find_components
+from lenet5c.recognition.filters import (
+    bound,
+    estimate_noise,
+    find_threshold,
+    grow,
+    measure_stroke,
+    reduce,
+    smooth,
+)
 
 Plane = NDArray[Any]
 
@@ -15,6 +24,10 @@ Plane = NDArray[Any]
 GRID = 72
 #: The widest stroke that is looked for in a shadow, as a share of the longer side.
 WIDEST = 0.25
+#: Pixels on the longer side at which ink in the margin is looked for.
+FINE = 160
+#: Share of the variance that is left within ink and paper where nothing else is in a picture.
+LEVEL = 0.12
 
 
 def flatten_paper(plane: NDArray[np.uint8]) -> tuple[Plane, bool]:
@@ -33,6 +46,67 @@ def flatten_paper(plane: NDArray[np.uint8]) -> tuple[Plane, bool]:
         bright = float(np.median(paper))
         return (paper - values) * (bright / np.maximum(paper, 0.2 * bright + 1)), True
     return values - paper, False
+
+
+def measure_margin(plane: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    """Return where the picture is ink, if it is one digit that runs into the margin; else None.
+
+    Of the dark and the light pixels, one class must be lines in one piece.
+    """
+    small = reduce(plane, -(-max(plane.shape) // FINE))
+    edge = _take_border(small).astype(np.float32)
+    low, high = np.quantile(small, [0.01, 0.99])
+    if high - low < 24 or edge.max() - edge.min() < 0.5 * (high - low):
+        return None
+    threshold = low + find_threshold((small - np.minimum(small, low)).astype(np.float32))
+    dark = small < threshold
+    # Light falls off by degrees, and ink in a shadow is darker than the shadow.
+    within = [float(part.var()) * part.size for part in (small[dark], small[~dark])]
+    if sum(within) > LEVEL * float(small.var()) * small.size:
+        return None
+    fits = [_is_digit(mask) for mask in (dark, ~dark)]
+    if fits[0] == fits[1]:
+        return None
+    return plane < threshold if fits[0] else plane >= threshold
+
+
+def _is_digit(mask: NDArray[np.bool_]) -> bool:
+    """Return whether a mask is lines in one piece, and at the edge."""
+    box = bound(mask)
+    if box is None or not _take_border(mask).any():
+        return False
+    area = find_components(mask).area
+    stroke, longer = measure_stroke(mask), max(box[2] - box[0], box[3] - box[1])
+    return bool(
+        mask.mean() < 0.6
+        and area.max() > 0.9 * area.sum()
+        and stroke < 0.3 * longer
+        and area.sum() / stroke < 4.6 * longer
+    )
+
+
+def pad_margin(plane: NDArray[np.uint8], ink: NDArray[np.bool_], wide: int) -> NDArray[np.uint8]:
+    """Return a picture with so much more paper on all sides, continued from its edge's paper."""
+    picture, plane, ink = plane, plane.copy(), grow(ink)
+    for values, inked in (
+        (plane[0], ink[0]),
+        (plane[-1], ink[-1]),
+        (plane[:, 0], ink[:, 0]),
+        (plane[:, -1], ink[:, -1]),
+    ):
+        paper = np.flatnonzero(~inked)
+        if len(paper) == 0:
+            paper, known = np.array([0]), np.array([np.median(plane[~ink])])
+        else:
+            known = values[paper]
+        values[inked] = np.interp(np.flatnonzero(inked), paper, known)
+    padded = np.pad(plane, wide, mode="edge")
+    padded[wide:-wide, wide:-wide] = picture
+    return padded
+
+
+def _take_border(plane: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
 
 
 def _resample(plane: Plane, height: int, width: int) -> Plane:
@@ -70,7 +144,9 @@ def _is_uneven(signed: Plane, spread: float) -> bool:
     contrast = max(float(np.quantile(signed, 0.995)), 0.5 * float(signed.max()), 3 * spread)
     edge = np.ones(signed.shape, bool)
     edge[2:-2, 2:-2] = False
-    inked, opposite = signed[edge] > 0.2 * contrast, signed < -0.25 * contrast
+    # Rules of the paper run to the edge, too, but are thin.
+    broad = _filter_extremes(signed, 2, np.min, np.max)
+    inked, opposite = broad[edge] > 0.2 * contrast, signed < -0.25 * contrast
     return bool(np.mean(inked) > 0.05 or np.mean(opposite) > 0.003)
 
 

@@ -3,15 +3,17 @@
 import os
 from typing import Any, Literal, overload
 
-from lenet5c.datasets._checks import check_choice
+from lenet5c.datasets._checks import check_choice, check_number
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.pictures import is_nested, measure_whites, read_picture
 from lenet5c.errors import UserError
-from lenet5c.recognition.reading import Reading, get_framing, read_digit, read_sheet, read_whole
+from lenet5c.recognition.judge import REJECT
+from lenet5c.recognition.reading import Reading, get_framing, read_digit, read_whole
+from lenet5c.recognition.sheet import read_sheet
+from lenet5c.recognition.sums import read_sum
 from lenet5c.training import TrainedModel, open_model
-from lenet5c.training.model_file import BEST
 
-DIGITS = ("one", "many")
+DIGITS = ("one", "many", "sum")
 
 Model = TrainedModel | str | os.PathLike[str] | None
 
@@ -21,18 +23,27 @@ def predict(
     pictures: list[Any] | tuple[Any, ...],
     model: Model = None,
     *,
-    digits: Literal["one", "many"] = "one",
+    digits: Literal["one", "many", "sum"] = "one",
     reading: Literal["ink", "whole"] | None = None,
+    reject: float = REJECT,
 ) -> list[Reading]: ...
 @overload
 def predict(
     pictures: Any,
     model: Model = None,
     *,
-    digits: Literal["one", "many"] = "one",
+    digits: Literal["one", "many", "sum"] = "one",
     reading: Literal["ink", "whole"] | None = None,
+    reject: float = REJECT,
 ) -> Reading: ...
-def predict(pictures: Any, model: Any = None, *, digits: Any = "one", reading: Any = None) -> Any:
+def predict(
+    pictures: Any,
+    model: Any = None,
+    *,
+    digits: Any = "one",
+    reading: Any = None,
+    reject: float = REJECT,
+) -> Any:
     """Read the digits in pictures.
 
     Parameters
@@ -42,11 +53,14 @@ def predict(pictures: Any, model: Any = None, *, digits: Any = "one", reading: A
         or light on dark, of any size. Those of a list have one level of white.
     model : TrainedModel, str or path-like, optional
         A model, a model file, or the folder of a run. Default: the model in the package.
-    digits : {'one', 'many'}, optional
-        One digit in a picture, or a number or sheet of several.
+    digits : {'one', 'many', 'sum'}, optional
+        One digit in a picture, a number or sheet of several, or written sums.
     reading : {'ink', 'whole'}, optional
         Find the ink and bring it to the form of the model's training images, or resize the
         picture. Default: the model's. A picture that looks like one of them is taken as it is.
+    reject : float, optional
+        Reject what has a confidence below this, from 0 to less than 1: the probability that it is
+        a digit, and the predicted one; for models of other classes the probability of the class.
 
     Returns
     -------
@@ -72,7 +86,7 @@ def predict(pictures: Any, model: Any = None, *, digits: Any = "one", reading: A
     >>> predict(paper).label
     '1'
     """
-    reader = Reader(model, digits=digits, reading=reading)
+    reader = Reader(model, digits=digits, reading=reading, reject=reject)
     if isinstance(pictures, (list, tuple)) and not is_nested(pictures):
         again = (each for each in pictures if not hasattr(each, "read"))
         reader.white = measure_whites(again) | reader.white
@@ -91,8 +105,9 @@ class Reader:
         self,
         model: Model = None,
         *,
-        digits: Literal["one", "many"] = "one",
+        digits: Literal["one", "many", "sum"] = "one",
         reading: Literal["ink", "whole"] | None = None,
+        reject: float = REJECT,
     ) -> None:
         check_choice("digits", digits, DIGITS)
         if reading is not None:
@@ -102,11 +117,13 @@ class Reader:
                 f"model must be a TrainedModel, a path or None, got {type(model).__name__}"
             )
         self.trained = model if isinstance(model, TrainedModel) else open_model(model)
-        self.calibrated = model is None or model == BEST
+        self.reject = check_number("reject", reject)
+        if not 0 <= self.reject < 1:
+            raise ValueError(f"reject must be at least 0 and less than 1, got {reject}")
         self.digits, self.white = digits, self.trained.white
         self.reading = reading or self.trained.reading
-        if self.reading == "whole" and digits == "many":
-            raise UserError("digits must be 'one' with the reading 'whole', got 'many'")
+        if self.reading == "whole" and digits != "one":
+            raise UserError(f"digits must be 'one' with the reading 'whole', got {digits!r}")
         if self.reading == "ink":
             get_framing(self.trained)  # or say that there is none
 
@@ -114,7 +131,9 @@ class Reader:
         """Read one picture, as `predict` takes it."""
         pixels = read_picture(picture, self.white)
         if self.reading == "whole":
-            return read_whole(pixels, self.trained)
+            return read_whole(pixels, self.trained, self.reject)
+        if self.digits == "sum":
+            return read_sum(pixels, self.trained, self.reject)
         if self.digits == "many":
-            return read_sheet(pixels, self.trained)
-        return read_digit(pixels, self.trained, self.calibrated)
+            return read_sheet(pixels, self.trained, self.reject)
+        return read_digit(pixels, self.trained, self.reject)

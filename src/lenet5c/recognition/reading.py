@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,26 +12,15 @@ from lenet5c.datasets.conversion import to_channels, to_image
 from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.datasets.resampling import fit_size
 from lenet5c.errors import UserError
-from lenet5c.nn import softmax
-from lenet5c.recognition.digit import (
-    WORKING_SIDE,
-    BlankImageError,
-    Box,
-    Digit,
-    find_ink,
-    form,
-    prepare_digit,
-)
+from lenet5c.recognition.digit import WORKING_SIDE, BlankImageError, Box, Digit, form, prepare_digit
 from lenet5c.recognition.filters import reduce, reduce_to_gray
-from lenet5c.recognition.judge import measure, reject_answer, reject_ink
-from lenet5c.recognition.segment import Piece, find_pieces, group_lines, split_piece
+from lenet5c.recognition.judge import REJECT, measure, measure_confidence, reject_answer, reject_ink
+from lenet5c.recognition.pieces import find_pieces
+from lenet5c.recognition.signs import is_sign, open_signs, reads_digits
 from lenet5c.training import TrainedModel
 
-#: Pixels on the longer side of a sheet of several digits; larger ones are reduced.
-SHEET_SIDE = 1600
 #: A digit of fewer working pixels in a large picture is looked at again, closely.
 CLOSE = 90
-MOST_PIECES = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +35,9 @@ class Reading:
         Of that class.
     probabilities : dict of float
         By class name, in the order of the classes; empty if the net was not asked.
+    confidence : float or None
+        The probability that the ink is a digit, and this one; of models of other classes than
+        digits, of that class. The picture is rejected if it is less than `reject`.
     rejected : str or None
         The reason why there is no label.
     box : tuple of int or None
@@ -55,7 +45,17 @@ class Reading:
     digits : tuple of tuple of Reading
         Of several digits, by line.
     text : str or None
-        The lines of several digits, with ``?`` for a rejected one.
+        The lines of several digits, with ``?`` for a rejected one; of sums, the lines as written.
+    expression : str or None
+        Of sums, in ASCII, a line each: ``12*3-4=32``.
+    value : str or None
+        Of sums, what the left side comes to, exactly: ``19``, ``2.5``, ``1/3``; a line each.
+    correct : bool or None
+        Of sums, whether all sides are equal, in all lines; None if one has no answer.
+    remark : str or None
+        Of sums, the reason why there is no value, or a word on the answer.
+    sums : tuple of Reading
+        Of sums, a reading for each line.
     steps : dict of ndarray
         Pictures of the steps to the net's input.
     """
@@ -63,10 +63,16 @@ class Reading:
     label: str | None = None
     probability: float | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
+    confidence: float | None = None
     rejected: str | None = None
     box: Box | None = None
     digits: tuple[tuple[Reading, ...], ...] = ()
     text: str | None = None
+    expression: str | None = None
+    value: str | None = None
+    correct: bool | None = None
+    remark: str | None = None
+    sums: tuple[Reading, ...] = ()
     steps: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
     def top(self, count: int = 3) -> list[tuple[str, float]]:
@@ -84,73 +90,48 @@ class Reading:
 
 
 def read_digit(
-    picture: NDArray[np.uint8], trained: TrainedModel, calibrated: bool = False
+    picture: NDArray[np.uint8], trained: TrainedModel, reject: float = REJECT
 ) -> Reading:
     """Read the one digit in a picture, (h, w) or (h, w, 3).
 
-    `calibrated` says that the model is the one in the package, whose range of logits is known.
+    It is rejected where `measure_confidence` is less than `reject`.
     """
     framing, (channels, *size) = get_framing(trained), trained.image_shape
-    if framing != MNIST and (reading := _read_alike(picture, trained)):
+    if framing != MNIST and (reading := _read_alike(picture, trained, reject)):
         return reading
     try:
         digit = find_digit(picture, framing, (size[0], size[1]))
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
     image = framing.color(digit.image, channels)
-    logits = trained.logits(image[np.newaxis])[0]
-    probabilities = softmax(logits.astype(np.float64))
-    measured = measure(digit)
-    rejected = (
-        reject_ink(measured)
-        or _reject_several(digit, probabilities.max())
-        or reject_answer(probabilities, logits if calibrated else None, measured)
-    )
+    probabilities = trained.softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
+    seen = None
+    if reads_digits(trained):
+        # Signs are known in MNIST's form alone.
+        ink = digit.image if framing == MNIST else form(digit.ink.strength)
+        seen = open_signs().probabilities(ink[np.newaxis])[0].astype(np.float64)
+    rejected = reject_ink(measure(digit))
+    if not rejected and not (seen is not None and is_sign(seen)):
+        rejected = _reject_several(digit, probabilities.max())
     steps = {"picture": picture, **digit.steps}
     if framing != MNIST:
         steps["placed"], steps["image"] = steps.pop("centered"), to_picture(image)
-    return replace(_decide(probabilities, trained, digit.box, rejected), steps=steps)
+    reading = decide(probabilities, trained, digit.box, reject, rejected, seen)
+    return replace(reading, steps=steps)
 
 
-def read_sheet(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
-    """Read all digits in a picture, line by line: a `Reading` with `digits` and `text`."""
-    framing, (channels, height, width) = get_framing(trained), trained.image_shape
-    factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
-    try:
-        ink = find_ink(reduce_to_gray(picture, factor), SHEET_SIDE, specks=0.0, core=0.35)
-    except BlankImageError as error:
-        return Reading(rejected=str(error), steps={"picture": picture})
-
-    def predict(pieces: list[Piece]) -> NDArray[np.floating]:
-        formed = [form(piece.strength, framing, (height, width)) for piece in pieces]
-        images = np.stack([framing.color(image, channels) for image in formed])
-        return softmax(trained.logits(images).astype(np.float64))
-
-    pieces = [part for piece in find_pieces(ink.strength) for part in split_piece(piece, predict)]
-    lines = group_lines(pieces)
-    steps = {"picture": picture, "ink": ink.strength}
-    if not pieces:
-        return Reading(rejected="no digits are found in it", steps=steps)
-    if len(pieces) > MOST_PIECES:
-        reason = f"it falls into {len(pieces):,} pieces; a photograph of other things?"
-        return Reading(rejected=reason, steps=steps)
-    rows = iter(predict([piece for line in lines for piece in line]))
-    digits = tuple(
-        tuple(_decide(next(rows), trained, tuple(factor * n for n in piece.box)) for piece in line)
-        for line in lines
-    )
-    return Reading(digits=digits, text="\n".join(map(_join_labels, digits)), steps=steps)
-
-
-def read_whole(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
+def read_whole(
+    picture: NDArray[np.uint8], trained: TrainedModel, reject: float = REJECT
+) -> Reading:
     """Read the class of a picture, resized: for models of other images than digits."""
     image = to_image(picture, trained.image_shape)
-    probabilities = softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
+    probabilities = trained.softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
     steps = {"picture": picture, "image": to_picture(image)}
-    return replace(_decide(probabilities, trained, (0, 0, *picture.shape[:2])), steps=steps)
+    box = (0, 0, *picture.shape[:2])
+    return replace(decide(probabilities, trained, box, reject), steps=steps)
 
 
-def _read_alike(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading | None:
+def _read_alike(picture: NDArray[np.uint8], trained: TrainedModel, reject: float) -> Reading | None:
     """Read a picture as it is if it looks like the training images; None if it does not.
 
     It may be larger than they are, but has their proportions.
@@ -165,7 +146,7 @@ def _read_alike(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading | 
         picture = to_picture(np.stack([reduce(plane, h // height) for plane in planes]))
     if not framing.matches(to_image(picture, trained.image_shape)):
         return None
-    return replace(read_whole(picture, trained), box=(0, 0, h, w))
+    return replace(read_whole(picture, trained, reject), box=(0, 0, h, w))
 
 
 def find_digit(
@@ -213,7 +194,7 @@ def _reject_several(digit: Digit, probability: float) -> str | None:
 
     A digit in two halves looks so, too; then it is no wider than high, and the net knows it.
     """
-    pieces = find_pieces(digit.ink.strength)
+    pieces, _ = find_pieces(digit.ink.strength)
     tallest = max((piece.height for piece in pieces), default=0)
     mass = [int(piece.strength.sum()) for piece in pieces]
     count = sum(
@@ -226,29 +207,27 @@ def _reject_several(digit: Digit, probability: float) -> str | None:
     return None
 
 
-def _join_labels(line: Sequence[Reading]) -> str:
-    """Return the labels of a line, with a space where the gap is wider than the others."""
-    boxes = [reading.box or (0, 0, 0, 0) for reading in line]
-    gaps = [later[1] - earlier[3] for earlier, later in pairwise(boxes)]
-    height = float(np.median([box[2] - box[0] for box in boxes]))
-    usual = float(np.median(gaps)) if gaps else 0.0
-    text = line[0].label or "?"
-    for gap, reading in zip(gaps, line[1:], strict=True):
-        text += (" " if gap > max(0.9 * height, 2.0 * usual) else "") + (reading.label or "?")
-    return text
-
-
-def _decide(
+def decide(
     probabilities: NDArray[np.floating],
     trained: TrainedModel,
     box: Box,
+    reject: float,
     rejected: str | None = None,
+    seen: NDArray[np.floating] | None = None,
 ) -> Reading:
+    """Return the reading of a digit, by the probabilities of the classes."""
     by_name = dict(zip(trained.class_names, map(float, probabilities), strict=True))
-    if rejected := rejected or reject_answer(probabilities):
-        return Reading(probabilities=by_name, rejected=rejected, box=box)
     best = int(probabilities.argmax())
-    return Reading(trained.class_names[best], float(probabilities[best]), by_name, box=box)
+    reading = Reading(
+        trained.class_names[best],
+        float(probabilities[best]),
+        by_name,
+        confidence=measure_confidence(probabilities, seen),
+        box=box,
+    )
+    if rejected := rejected or reject_answer(probabilities, seen, reject):
+        return replace(reading, label=None, probability=None, rejected=rejected)
+    return reading
 
 
 def get_framing(trained: TrainedModel) -> Framing:

@@ -1,228 +1,174 @@
-"""Several digits on a sheet: the ink of each, their lines, and cuts between touching digits."""
+"""Several characters on a sheet: their lines, and the division of ink that the net is surest of.
+
+Ink falls into pieces; those that may be several characters are cut along paths of little ink. All
+runs of neighboring parts are scored together by the net, and the best way through each line is
+found by dynamic programming.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.recognition.components import find_components, find_runs
-from lenet5c.recognition.digit import Box
-from lenet5c.recognition.filters import bound, grow
+from lenet5c.recognition.components import find_components
+from lenet5c.recognition.filters import bound, grow, reduce
+from lenet5c.recognition.lattice import Lattice, Run
+from lenet5c.recognition.parts import HOPELESS, NOT_ONE, judge_parts, mix
+from lenet5c.recognition.pieces import FIRM, LEAST, Piece, Ruler, find_pieces, measure_writing
+from lenet5c.recognition.text_lines import group_lines, measure_slope
 
-#: Strength from which a pixel counts as ink: neighbors whose soft edges meet stay apart.
-FIRM = 96
-#: Wider than so many times its height, a piece may be digits that touch.
-WIDE = 1.1
-#: Up to so many times its height a piece is one digit if the net is so sure of it.
-BROAD, SURE = 1.45, 0.9
-#: The least height of a digit, as a share of the usual one.
-LEAST = 0.45
+__all__ = ["Cell", "Piece", "Scorer", "find_pieces", "read_lines"]
+
+#: Rows of the usual digit, and pixels of a stroke, at least, when a sheet is reduced.
+ROWS, PEN = 44, 2.5
+#: Pieces of a sheet at most, and those at most that are cut or joined: there are no more digits.
+MOST_PIECES, MOST_UNSURE = 2000, 400
+#: Pieces that may be letters, at least, of a sheet on which they are.
+LETTERS = 3
+
+#: Takes N pieces to the probabilities (N, K) of the classes they may be. A row sums to at most 1:
+#: the rest is the probability that the piece is no character, half of one, or several.
+Scorer = Callable[[list[Piece]], NDArray[np.floating]]
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
-    """The ink of one digit in its box, (top, left, bottom, right), without its neighbors'."""
+class Cell:
+    """One character of a line."""
 
-    box: Box
-    strength: NDArray[np.uint8]
-
-    @property
-    def height(self) -> int:
-        """Rows of the box."""
-        return self.box[2] - self.box[0]
-
-    @property
-    def width(self) -> int:
-        """Columns of the box."""
-        return self.box[3] - self.box[1]
-
-    def part(self, start: int, end: int) -> Piece | None:
-        """Return the ink between two columns of the piece, None if there is none."""
-        strength = self.strength[:, start:end]
-        box = bound(strength >= FIRM)
-        if box is None:
-            return None
-        top, left, bottom, right = box
-        y, x = self.box[0], self.box[1] + start
-        return Piece((y + top, x + left, y + bottom, x + right), strength[top:bottom, left:right])
+    piece: Piece  #: its ink
+    probabilities: NDArray[np.floating]  #: (K,), as the scorer gave them
 
 
-def find_pieces(strength: NDArray[np.uint8]) -> list[Piece]:
-    """Find the pieces of ink, of the strength (h, w), that may be digits each.
+def read_lines(
+    strength: NDArray[np.uint8],
+    scorer: Scorer,
+    *,
+    signs: bool = False,
+    digits: Sequence[int] | None = tuple(range(10)),
+) -> list[list[Cell]]:
+    """Divide ink into lines of characters, each from left to right.
 
-    Components that belong together are joined; specks and the rules of the paper are left out.
+    Parameters
+    ----------
+    strength : ndarray of uint8, shape (h, w)
+        0 is paper, 255 full ink.
+    scorer : callable
+        Takes N pieces to probabilities, (N, K); see `Scorer`.
+    signs : bool, optional
+        Whether small and flat pieces may be characters of their own, as points and bars are. Else
+        parts above each other are one character.
+    digits : sequence of int, optional
+        The digits that the first columns of the scores are of. None if they are other classes:
+        touching ones are then told apart by the scorer alone.
+
+    Returns
+    -------
+    list of list of Cell
+        From top to bottom; empty if there is no ink, or more than a sheet can hold.
     """
-    parts = find_components(remove_rules(strength >= FIRM))
-    usual = _find_usual_height(parts.boxes, parts.area)
-    if usual == 0:
+    mask = strength >= FIRM
+    ruler = measure_writing(find_components(mask))
+    if ruler is None:
         return []
-    longer = (parts.boxes[:, 2:] - parts.boxes[:, :2]).max(axis=1)
-    mean = parts.sum(strength) / parts.area
-    # Specks go, and small parts much fainter than the pen: the rests of rules.
-    faint = mean < 0.62 * np.median(mean[longer >= LEAST * usual])
-    numbers = np.flatnonzero(longer >= np.where(faint, 0.6, 0.12) * usual)
-    boxes = parts.boxes[numbers]
-    group = _join(boxes, usual)
-    pieces = []
-    for g in np.unique(group):
-        members = group == g
-        top, left = boxes[members, :2].min(axis=0).tolist()
-        bottom, right = boxes[members, 2:].max(axis=0).tolist()
-        if max(bottom - top, 0.6 * (right - left)) < LEAST * usual:
-            continue
-        # The soft edge around the firm pixels belongs to the digit, too.
-        near = parts.labels[top:bottom, left:right]
-        own = np.isin(near, numbers[members])
-        soft = grow(own) & ((near < 0) | own)
-        pieces.append(Piece((top, left, bottom, right), strength[top:bottom, left:right] * soft))
-    return pieces
-
-
-def group_lines(pieces: list[Piece]) -> list[list[Piece]]:
-    """Return the pieces by line, top to bottom, each from left to right.
-
-    A piece continues the line whose last piece it stands beside, so a line may climb or fall.
-    """
-    lines: list[list[Piece]] = []
-    for piece in sorted(pieces, key=lambda piece: piece.box[1]):
-        best, share = None, 0.3
-        for line in lines:
-            last = line[-1]
-            overlap = min(last.box[2], piece.box[2]) - max(last.box[0], piece.box[0])
-            beside = overlap / min(last.height, piece.height)
-            if beside > share:
-                best, share = line, beside
-        if best is None:
-            lines.append([piece])
-        else:
-            best.append(piece)
-    return sorted(lines, key=lambda line: np.mean([piece.box[0] + piece.box[2] for piece in line]))
-
-
-def split_piece(
-    piece: Piece, probabilities: Callable[[list[Piece]], NDArray[np.floating]]
-) -> list[Piece]:
-    """Split a piece that may be several digits, where the net is surest of all of them together.
-
-    `probabilities` takes N pieces to (N, classes). The piece itself is returned if no
-    cut makes it more plausible.
-    """
-    if piece.width <= WIDE * piece.height or piece.height < 8:
-        return [piece]
-    cuts, cost = _find_cuts(piece)
-    last = len(cuts) - 1
-    found = []
-    for i in range(last):
-        for j in range(i + 1, last + 1):
-            share = (cuts[j] - cuts[i]) / piece.height
-            if 0.12 <= share <= 1.6 or (i, j) == (0, last):
-                part = piece.part(cuts[i], cuts[j])
-                if part is not None and part.height >= LEAST * piece.height:
-                    found.append((i, j, part))
-    if not found:
-        return [piece]
-    sure = probabilities([part for *_, part in found]).max(axis=1)
-    unsplit = next(
-        (p for (i, j, _), p in zip(found, sure, strict=True) if (i, j) == (0, last)), 0.0
-    )
-    if unsplit >= SURE and piece.width <= BROAD * piece.height:
-        return [piece]
-    best: dict[int, tuple[float, list[Piece]]] = {0: (0.0, [])}
-    for end in range(1, last + 1):
-        ways = []
-        for (i, j, part), p in zip(found, sure, strict=True):
-            if j == end and i in best:
-                # A digit is seldom wider than high; each cut goes through some ink.
-                odd = max(0.0, part.width / part.height - 1.0)
-                value = best[i][0] + float(np.log(max(p, 1e-6))) - 2.0 * odd - 1.5 * cost[j] - 0.05
-                ways.append((value, best[i][1] + [part]))
-        if ways:
-            best[end] = max(ways, key=lambda way: way[0])
-    return best[last][1] if last in best else [piece]
-
-
-def remove_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Remove the lines of ruled or squared paper: thin, straight, and from side to side.
-
-    Where a stroke crosses a rule it stays, as it is thicker there than the rule.
-    """
-    for _ in range(2):
-        boxes = find_components(mask).boxes
-        for axis in (1, 0):
-            length = (boxes[:, 2 + axis] - boxes[:, axis]).max(initial=0)
-            if length > 0.7 * mask.shape[axis] and max(mask.shape) >= 100:
-                mask = _remove_horizontal(mask) if axis else _remove_horizontal(mask.T).T
-    return mask
-
-
-def _remove_horizontal(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    height, width = mask.shape
-    thin = max(2, round(max(mask.shape) / 120))
-    row, start, end = find_runs(mask)
-    long = end - start >= max(12, width // 16)
-    marks = np.zeros((height, width + 1), np.int32)
-    np.add.at(marks, (row[long], start[long]), 1)
-    np.add.at(marks, (row[long], end[long]), -1)
-    in_long = np.cumsum(marks[:, :-1], axis=1) > 0
-    # Of each pixel, the ink over and under it without a gap.
-    _, top, bottom = find_runs(mask.T)
-    thickness = np.zeros((width, height), np.int32)
-    thickness[mask.T] = np.repeat(bottom - top, bottom - top)
-    return mask & ~(in_long & (thin >= thickness.T))
-
-
-def _find_usual_height(boxes: NDArray[np.int64], area: NDArray[np.int64]) -> float:
-    """Return the height of the component at the middle of the area, in order of height."""
-    if len(boxes) == 0:
-        return 0.0
-    height = np.maximum(boxes[:, 2] - boxes[:, 0], 0.5 * (boxes[:, 3] - boxes[:, 1]))
-    order = np.argsort(height, kind="stable")
-    total = np.cumsum(area[order])
-    return float(height[order][np.searchsorted(total, total[-1] / 2)])
-
-
-def _join(boxes: NDArray[np.int64], usual: float) -> NDArray[np.int64]:
-    """Return a number for each component, equal for those of one digit."""
-    group = np.arange(len(boxes))
-    height = boxes[:, 2] - boxes[:, 0]
-    width = boxes[:, 3] - boxes[:, 1]
-    small = np.maximum(height, width) < 0.6 * usual
-    # Small parts, the smallest first, join the nearest: a flag its 5, a dash its 7.
-    for i in sorted(np.flatnonzero(small).tolist(), key=lambda i: (height[i] * width[i], i)):
-        down = np.maximum(np.maximum(boxes[:, 0] - boxes[i, 2], boxes[i, 0] - boxes[:, 2]), 0)
-        aside = np.maximum(np.maximum(boxes[:, 1] - boxes[i, 3], boxes[i, 1] - boxes[:, 3]), 0)
-        far = np.hypot(down, 1.5 * aside)
-        far[group == group[i]] = np.inf
-        if len(far) and far.min() <= 0.3 * usual:
-            group[group == group[i]] = group[far.argmin()]
-    # Large parts one above the other: the halves of a digit that was set off.
-    for i in range(len(boxes)):
-        for j in range(i + 1, len(boxes)):
-            if group[i] == group[j] or boxes[j, 0] > boxes[i, 2] + 0.2 * usual:
-                continue
-            shared = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
-            union = max(boxes[i, 2], boxes[j, 2]) - min(boxes[i, 0], boxes[j, 0])
-            if shared >= 0.6 * min(width[i], width[j]) and union <= 1.35 * usual:
-                group[group == group[j]] = group[i]
-    return group
-
-
-def _find_cuts(piece: Piece, most: int = 14) -> tuple[list[int], list[float]]:
-    """Return columns at which a piece may be cut, with its ends, and the share of ink in each."""
-    ink = (piece.strength >= FIRM).sum(axis=0) / piece.height
-    calm = np.convolve(np.pad(ink, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
-    least = max(2, round(0.12 * piece.height))
-    candidates = [
-        x
-        for x in range(least, piece.width - least)
-        if calm[x] == calm[max(0, x - least // 2) : x + least // 2 + 1].min() and calm[x] < 0.6
+    strength = strength * grow(mask)
+    factor = max(1, int(min(ruler.height / ROWS, ruler.pen / PEN)))
+    reduced = reduce(strength, factor)
+    pieces, ruler = find_pieces(reduced, mask if factor == 1 else None, signs=signs)
+    if ruler is None or len(pieces) > MOST_PIECES:
+        return []
+    lines = [
+        Lattice(line, ruler.pen, _measure_height(line), signs)
+        for line in _line_up(pieces, ruler, signs)
     ]
-    apart: list[int] = []
-    for x in sorted(candidates, key=lambda x: (calm[x], x)):
-        if all(abs(x - other) >= least for other in apart) and len(apart) < most:
-            apart.append(x)
-    cuts = [0, *sorted(apart), piece.width]
-    return cuts, [0.0, *(float(ink[x]) for x in cuts[1:-1]), 0.0]
+    _score([run for line in lines for run in line.whole], scorer)
+    if _may_be_cut(lines):
+        runs = [run for line in lines for run in line.divide()]
+        if digits is None:
+            _score(runs, scorer)
+        else:
+            _score_parts(runs, scorer, list(digits))
+    return [[_to_cell(run, strength, factor) for run in line.best()] for line in lines]
+
+
+def _line_up(pieces: list[Piece], ruler: Ruler, signs: bool) -> list[list[Piece]]:
+    """Return the pieces by line; small ones go to the line they are in, if there is one."""
+    boxes = np.array([piece.box for piece in pieces], np.int64).reshape(-1, 4)
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    large = np.array([piece.size >= LEAST * ruler.height for piece in pieces], bool)
+    numbers = np.flatnonzero(large)
+    lines = [numbers[line].tolist() for line in group_lines(boxes[large], ruler.height)]
+    slope = measure_slope(boxes[large], ruler.height)
+    line_of = {i: k for k, line in enumerate(lines) for i in line}
+    stray = []
+    for i in np.flatnonzero(~large).tolist():
+        down = center[numbers, 0] - center[i, 0] - slope * (center[numbers, 1] - center[i, 1])
+        half = (boxes[numbers, 2] - boxes[numbers, 0]) / 2
+        aside = np.maximum(boxes[numbers, 1] - boxes[i, 3], boxes[i, 1] - boxes[numbers, 3])
+        out = np.maximum(np.abs(down) - half, 0) / (0.25 * ruler.height)
+        far = np.maximum(aside, 0) / (1.5 * ruler.height)
+        distance = np.maximum(out, far)
+        if len(distance) and distance.min() <= 1:
+            lines[line_of[int(numbers[distance.argmin()])]].append(i)
+        elif signs:
+            stray.append([i])
+    lines = [sorted(line, key=lambda i: float(center[i, 1])) for line in lines + stray]
+    lines.sort(key=lambda line: float(np.mean(center[line, 0] - slope * center[line, 1])))
+    return [[pieces[i] for i in line] for line in lines]
+
+
+def _measure_height(line: list[Piece]) -> float:
+    """Return the height of the usual digit of a line."""
+    heights = np.array([piece.height for piece in line])
+    return float(np.median(heights[heights >= LEAST * heights.max()]))
+
+
+def _may_be_cut(lines: list[Lattice]) -> bool:
+    """Return whether pieces that are no characters for the net may be several, or parts.
+
+    Those as narrow as one are letters, once there are more of them than of others: digits that
+    touch are wide. Cut in parts, letters are ones and sevens.
+    """
+    wide, narrow = (sum(len(line.find_unsure(wide)) for line in lines) for wide in (True, False))
+    sure = sum(len(line.pieces) for line in lines) - wide - narrow
+    few = narrow < LETTERS or narrow <= 0.5 * (sure + 3 * wide)
+    return few and narrow + wide <= MOST_UNSURE
+
+
+def _score(runs: Sequence[Run], scorer: Scorer) -> None:
+    """Set the probabilities of runs, all in one batch."""
+    if runs:
+        for run, row in zip(runs, scorer([run.piece for run in runs]), strict=True):
+            run.probabilities = row
+
+
+def _score_parts(runs: Sequence[Run], scorer: Scorer, digits: Sequence[int]) -> None:
+    """Set the probabilities of runs, those of parts of pieces with the model of parts."""
+    parts = [(run, run.whole) for run in runs if run.whole is not None]
+    if not parts:
+        return _score(runs, scorer)
+    judged = judge_parts([(run.piece, whole) for run, whole in parts])
+    hopeful = judged[:, NOT_ONE] <= 1 - HOPELESS
+    likely = [run for (run, _), kept in zip(parts, hopeful, strict=True) if kept]
+    joined = [run for run in runs if run.whole is None]
+    _score([run for run in likely + joined if run.probabilities is None], scorer)
+    for run, _ in parts:
+        if run.probabilities is None:
+            run.probabilities = np.zeros(1)
+    for run, row in zip(likely, judged[hopeful], strict=True):
+        run.probabilities = mix(run.probabilities, row, digits)
+
+
+def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:
+    """Return a run, scored on reduced ink, as a cell of the ink itself."""
+    assert run.probabilities is not None
+    if factor == 1:
+        return Cell(run.piece, run.probabilities)
+    y, x = factor * run.piece.box[0], factor * run.piece.box[1]
+    own = (run.piece.strength > 0).repeat(factor, axis=0).repeat(factor, axis=1)
+    full = strength[y : y + len(own), x : x + own.shape[1]] * own
+    top, left, bottom, right = bound(full >= FIRM) or (0, 0, *full.shape)
+    box = (y + top, x + left, y + bottom, x + right)
+    return Cell(Piece(box, full[top:bottom, left:right]), run.probabilities)

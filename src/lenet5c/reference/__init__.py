@@ -14,6 +14,7 @@ Read the modules in this order:
 5. `transposed`, `one_dimensional`, `pooling1d`: transposed convolution, and convolution and pooling
    along one axis; `columns`, `winograd`: other ways to compute a convolution.
 6. `distortion`, `augmentation`: random changes of training images.
+7. `reasons`: what speaks for an answer, and steps to where it turns.
 
 Arguments are anything that NumPy makes an array of; results are new arrays of float64. Names:
 
@@ -146,6 +147,7 @@ from lenet5c.reference.pooling1d import (
     max_pool1d_backward,
 )
 from lenet5c.reference.radial_basis import rbf, rbf_backward, rbf_backward_second
+from lenet5c.reference.reasons import boundary_step, deepfool_step, grad_cam
 from lenet5c.reference.shortcut import residual, residual_backward, residual_backward_second
 from lenet5c.reference.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from lenet5c.reference.subsampling import (
@@ -177,6 +179,7 @@ __all__ = [
     "batch_norm_backward_second",
     "batch_norm_inference",
     "border",
+    "boundary_step",
     "change_colors",
     "col2im",
     "connected_conv2d",
@@ -193,6 +196,7 @@ __all__ = [
     "conv_transpose2d_backward",
     "cross_entropy",
     "cross_entropy_second",
+    "deepfool_step",
     "distort",
     "distortion_draws",
     "distortion_field",
@@ -218,6 +222,7 @@ __all__ = [
     "global_max_pool2d",
     "global_max_pool2d_backward",
     "global_max_pool2d_backward_second",
+    "grad_cam",
     "im2col",
     "leaky_relu",
     "leaky_relu_backward",

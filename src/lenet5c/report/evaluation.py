@@ -6,7 +6,9 @@ from typing import Any
 
 from lenet5c.datasets import Dataset
 from lenet5c.report import page
+from lenet5c.report.probabilities import probability_sections
 from lenet5c.report.results import accuracy_card, confusion_section, errors_section
+from lenet5c.report.robustness import robustness_section
 from lenet5c.report.tables import count_images
 from lenet5c.training import Evaluation, TrainedModel
 
@@ -31,7 +33,8 @@ def evaluation_page(
     record : dict
         The content of evaluation.json.
     pictures : dict
-        'confusion' and 'errors' -> bytes of PNG files; any may be missing.
+        'confusion', 'errors', 'reliability', 'rejections', 'roc' and 'corruptions' -> bytes of PNG
+        files; any may be missing.
     folder : Path
         The folder of the page, for its links.
     comparison : str
@@ -51,9 +54,14 @@ def evaluation_page(
             ("loss", f"{result.loss:.4f}", "mean cross-entropy"),
             ("classes", len(trained.class_names), ""),
             ("misclassified", f"{result.count - result.correct:,}", ""),
+            ("ECE", f"{100 * result.ece:.2g} %", "expected calibration error, below"),
         ),
         *(page.paragraph(f"Note: {note.rstrip('.')}.") for note in record["notes"]),
         page.section("Compared with another model", *map(page.paragraph, comparison.splitlines())),
         confusion_section(pictures, result, trained.class_names),
+        *probability_sections(pictures, record["probabilities"], trained.class_names),
+        robustness_section(pictures, record["corruptions"], record["model"])
+        if "corruptions" in record
+        else "",
         errors_section(pictures, dataset, result, folder),
     )

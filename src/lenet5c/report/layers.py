@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._text import shorten
-from lenet5c.nn import Conv2d, Dropout, Flatten, Sequential, softmax
+from lenet5c.nn import Conv2d, Dropout, Flatten, Sequential
 from lenet5c.report.matrix import rgb
 from lenet5c.report.mosaic import (
     BAR_ROOM,
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, MARGIN, LABELS, BAR = 1180, 16, 242, 300  # pixels
-HEAD, LINE = 30, 66  # pixels of a title, and the least of a layer
+HEAD, LINE, WORDS = 30, 66, 24  # pixels of a title, the least of a layer, and of a line of words
 TOP_CLASSES = 5
 LARGEST = 16  # pixels that a weight or a unit may take
 WIDEST, WIDEST_UNIT = 40, 16  # columns of a name, and of one at its unit
 MOST_FILTERS = 4096
+MOST_MAPS = 128  # of a layer that are drawn, and input maps whose filters are
 MOST_NAMED = 130  # units of the last layer that have names
 UNIT, UNIT_GAP = 22, 3  # pixels
 COLORS = ("in color", "red", "green", "blue")
@@ -77,8 +78,14 @@ def filters(model: Sequential) -> "Figure":
         table = layer.connection_table
         count = outputs * inputs if table is None else int(table.sum())
         title = f"{name}: {count:,} filters of {h} × {w}"
+        rows, columns = (
+            str(of) if shown == of else f"{shown} of {of}"
+            for shown, of in zip(sheet.shown[::-1], (inputs, outputs), strict=True)
+        )
         if inputs > 1:
-            title += f", {inputs} input maps (rows) to {outputs} output maps (columns)"
+            title += f", {rows} input maps (rows) to {columns} output maps (columns)"
+        elif sheet.shown[0] < outputs:
+            title += f", the first {sheet.shown[0]} of them"
         write(ax, title, MARGIN, y, fontsize=9)
         bar = WIDTH - MARGIN - 2 * BAR_ROOM - BAR_SIZE[0]
         weight = layer.params["weight"]
@@ -98,6 +105,7 @@ class Sheet(NamedTuple):
     scale: int
     left: int
     rows: list[tuple[str, float]]  # label, and the middle of the row in pixels of the picture
+    shown: tuple[int, int]  # output and input maps
 
     @property
     def height(self) -> int:
@@ -106,12 +114,12 @@ class Sheet(NamedTuple):
 
 
 def _filter_sheet(layer: Conv2d, first: bool) -> Sheet:
-    weight = layer.dense_weight
+    weight = layer.dense_weight[:, :MOST_MAPS]
     outputs, inputs, h, w = weight.shape
     limit = limit_of(layer.params["weight"])
     cells = to_diverging(weight, limit)
     if layer.connection_table is not None:
-        cells[~layer.connection_table.T] = rgb(PALE)
+        cells[~layer.connection_table.T[:, :MOST_MAPS]] = rgb(PALE)
     colored = first and inputs == 3
     labels = list(COLORS) if colored else [str(i) for i in range(inputs)] if inputs > 1 else []
     left = MARGIN + (74 if colored else 34 if labels else 0)
@@ -137,7 +145,8 @@ def _filter_sheet(layer: Conv2d, first: bool) -> Sheet:
             pieces += [tile(row, across), gap]
     pixels = np.concatenate(pieces[:-1])
     scale = max(1, min(LARGEST, room // pixels.shape[1]))
-    return Sheet(pixels, scale, left, rows if (h + 1) * scale >= LEAST_PITCH else [])
+    rows = rows if (h + 1) * scale >= LEAST_PITCH else []
+    return Sheet(pixels, scale, left, rows, (outputs, inputs))
 
 
 @styled
@@ -188,8 +197,12 @@ def activations(
             scale = unit[0]
         shape = " × ".join(map(str, x.shape[1:]))
         words = f"{shorten(name, 28)}\n{shorten(f'{type(layer).__name__}, {shape}', 28)}"
+        shown = frame[0] if frame else sheet.shape[1]
+        of = len(x[0]) if frame else x[0].size
+        if shown < of:
+            words += f"\nthe first {shown} of {of}"
         lines.append((words, x[0], sheet, unit, frame))
-    probabilities = softmax(trained.model.logits(x))[0]
+    probabilities = trained.softmax(trained.model.logits(x))[0]
     picture = to_colors(fitted, inverted)[0]
     factor = max(1, round(150 / max(picture.shape)))
     order = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES]
@@ -198,7 +211,11 @@ def activations(
     parts = [title.replace("$", r"\$"), "" if label is None else f"true label {names[label]}"]
     title = ", ".join(filter(None, parts))
 
-    heights = [max(len(sheet) * unit[0], LINE) + 14 for *_, sheet, unit, _ in lines]
+    more = [WORDS * (words.count("\n") - 1) for words, *_ in lines]  # than two lines of words
+    heights = [
+        max(len(sheet) * unit[0], LINE + below) + 14
+        for (*_, sheet, unit, _), below in zip(lines, more, strict=True)
+    ]
     units = None
     if lines[-1][1].shape == (len(names),) and len(names) <= MOST_NAMED:
         units = _plan_units(short_names)
@@ -215,9 +232,11 @@ def activations(
     left = LABELS + picture.shape[1] * factor + 60
     _draw_bars(ax, [names[i] for i in order], probabilities[order], left, y + 4)
     y += head
-    for (words, values, sheet, unit, frame), height in zip(lines, heights, strict=True):
+    for (words, values, sheet, unit, frame), height, below in zip(
+        lines, heights, more, strict=True
+    ):
         write(ax, words, MARGIN, y + 2, fontsize=8, linespacing=1.4)
-        color_bar(ax, MARGIN, y + 50, values, limit_of(values))
+        color_bar(ax, MARGIN, y + 50 + below, values, limit_of(values))
         if units and values is lines[-1][1]:
             _draw_units(ax, units, values, y + 4, int(order[0]))
             break
@@ -277,7 +296,7 @@ def _layer_sheet(values: Floats, scale: int) -> tuple[Floats, tuple[int, int], A
     if values.ndim != 3 or values[0].size == 1:
         row = to_diverging(values.reshape(1, -1), limit)[:, :room]
         return row, (24, max(1, min(24, room // row.shape[1]))), None
-    maps = to_diverging(values, limit)
+    maps = to_diverging(values[:MOST_MAPS], limit)
     # Maps of more pixels than there is room are thinned out.
     step = max(1, -(-maps.shape[2] * min(len(maps), 6) // room))
     maps = maps[:, ::step, ::step]

@@ -16,7 +16,7 @@ from lenet5c.recipes import RECIPES, Run
 from lenet5c.recipes.own_net import name_net
 from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
-from lenet5c.report.pictures import activations, curves, filters
+from lenet5c.report.pictures import activations, curves, filters, why_wrong
 from lenet5c.report.results import (
     accuracy_card,
     confusion_section,
@@ -30,7 +30,7 @@ from lenet5c.training import TrainedModel
 from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.run_folder import RunFolder
 
-PICTURES = ("curves", "confusion", "errors", "filters", "activations")
+PICTURES = ("curves", "confusion", "errors", "why", "filters", "activations")
 PAGE = "report.html"
 FILES = (PAGE, *(f"{name}.png" for name in PICTURES))
 Pictures = dict[str, bytes]  # PNG files by name
@@ -99,6 +99,7 @@ def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     example = int(right[0]) if len(right) else 0
     makers = {"curves": lambda: curves(run.history, kept_epoch=kept, loss=terms)}
     makers |= result_makers(test, result, trained.class_names, inverted)
+    makers["why"] = lambda: why_wrong(trained, test, result, run.trainer.train_set)
     if any(isinstance(layer, Conv2d) for layer in trained.model.all_layers()):
         makers["filters"] = lambda: filters(trained.model)
     makers |= {
@@ -140,6 +141,15 @@ def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
         text = f"in the epoch of the weights; {interval}"
         cards.append(("accuracy on validation images", f"{100 * share:.2f} %", text))
     held_out = run.trainer.validation_set
+    if "calibration_count" in summary:
+        fitted = (
+            f"of the probabilities, fitted on the {summary['calibration_count']:,} validation "
+            f"images: NLL {summary['nll_after']:.4f}, {summary['nll_before']:.4f} at temperature 1"
+        )
+    else:
+        given = config.settings.temperature is not None
+        fitted = "of the probabilities, as set" if given else "not fitted: no images were held out"
+    cards.append(("temperature", f"{summary['temperature']:.4g}", fitted))
     cards += [
         (
             "training images",
@@ -172,6 +182,7 @@ def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
         _curves(pictures, run),
         confusion_section(pictures, result, trained.class_names),
         errors_section(pictures, run.source.test, result, folder),
+        _reasons(pictures),
         _inside(pictures, trained),
         _settings(config.to_dict(), recipe.to_dict()),
     )
@@ -198,6 +209,25 @@ def _curves(pictures: Pictures, run: Run) -> str:
     return page.section(
         "How the training went",
         page.picture(pictures["curves"], caption, "Loss and accuracy by epoch"),
+    )
+
+
+def _reasons(pictures: Pictures) -> str:
+    if "why" not in pictures:
+        return ""
+    caption = (
+        "The most confident of the misclassified images, true → predicted label. Gradient: the "
+        "change of the predicted class's logit by each pixel, from no ink to full ink (the mean of "
+        "noisy images). Grad-CAM: places whose maps speak for it. Occlusion: the fall of its logit "
+        "where a patch of 5 by 5 pixels is covered. Red speaks for the predicted class, blue "
+        "against it. Then the smallest change that was found to turn the answer to the true label, "
+        "with its Euclidean norm, and the gray levels that it adds (red) and takes away (blue). "
+        "Last, the training images that are nearest by the features of the last hidden layer, with "
+        "their labels."
+    )
+    return page.section(
+        "Why they are misclassified",
+        page.picture(pictures["why"], caption, "Reasons for misclassified images"),
     )
 
 

@@ -65,7 +65,8 @@ def reproduce(
         An argument or a folder cannot be used.
     """
     recipes = list(recipes)
-    alone = [name for name in RECIPES if name != "finetune"]  # which needs a model to start from
+    # One needs a model to start from, one is for other images.
+    alone = [name for name in RECIPES if name not in ("finetune", "signs")]
     names, out = list(dict.fromkeys(recipes)) or alone, Path(out)
     check(names, work, out)
     source_config = RunConfig.named(data=data)

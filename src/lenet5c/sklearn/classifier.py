@@ -257,7 +257,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the logarithms of `predict_proba`, also where that is 0."""
-        logits = self._logits(X).astype(np.float64)
+        logits = self._logits(X).astype(np.float64) / self.trained_.temperature
         logits -= logits.max(axis=1, keepdims=True)
         return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
@@ -369,6 +369,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 
     def _train_epoch(self, settings: Recipe, samples: Dataset) -> None:
         trained, count = self.trained_, len(samples)
+        trained.temperature = 1.0  # that of other weights
         order = np.random.default_rng([self.seed_, 6, self.n_iter_]).permutation(count)
         steps = ceil(count / settings.batch_size)
         loss, weights = weigh_loss(

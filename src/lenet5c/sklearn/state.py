@@ -28,6 +28,7 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
             "image_shape": trained.image_shape,
             "reading": trained.reading,
             "framing": trained.framing,
+            "temperature": trained.temperature,
         }
         state["optimizer_"] = optimizer.state_dict()
     return state | {KEY: VERSION}
@@ -50,7 +51,9 @@ def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
             layer.rng_state = packed["random"][name]
         preparation = Preparation.from_dict(packed["preparation"], packed["mean_image"])
         others = (packed[name] for name in ("class_names", "image_shape", "reading", "framing"))
-        state["trained_"] = TrainedModel(model, preparation, *others)
+        state["trained_"] = TrainedModel(
+            model, preparation, *others, temperature=packed["temperature"]
+        )
         optimizer = make_optimizer(Recipe.from_dict(state["recipe_"]), model)
         optimizer.load_state_dict(state["optimizer_"])
         state["optimizer_"] = optimizer

@@ -11,8 +11,16 @@ from lenet5c.datasets import Dataset, Preparation
 from lenet5c.datasets.mapped import take
 from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
-from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs
+from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs, scale_logits
 from lenet5c.training.notebook import show_evaluation
+from lenet5c.training.ranking import Rejections, reject_by_confidence, roc_areas
+from lenet5c.training.reliability import (
+    BINS,
+    Reliability,
+    brier_score,
+    measure_reliability,
+    negative_log_likelihood,
+)
 
 #: Images whose loss is computed at a time.
 BLOCK = 1 << 16
@@ -27,9 +35,9 @@ class Evaluation:
     labels, predictions : ndarray of int, shape (N,)
         True and predicted class of each image.
     probabilities : ndarray of float32, shape (N, K)
-        The probability that the model gives to each class.
+        The probability that the model gives to each class, at its temperature.
     loss : float
-        Mean loss.
+        Mean loss, of the outputs as they are: the temperature has no effect on it.
     class_names : tuple of str
         Those of the data set.
     """
@@ -59,6 +67,41 @@ class Evaluation:
     def confidences(self) -> NDArray[np.float32]:
         """Probability of each prediction, shape (N,)."""
         return self.probabilities[np.arange(self.count), self.predictions]
+
+    @cached_property
+    def nll(self) -> float:
+        """Mean negative log-likelihood of the true labels, by `probabilities`."""
+        return negative_log_likelihood(self.probabilities, self.labels)
+
+    @cached_property
+    def brier(self) -> float:
+        """Brier score, summed over the classes: 0 to 2."""
+        return brier_score(self.probabilities, self.labels)
+
+    def reliability(self, bins: int = BINS, equal: str = "width") -> Reliability:
+        """Return confidence and accuracy in bins, as `measure_reliability` does."""
+        return measure_reliability(self.confidences, self.labels == self.predictions, bins, equal)
+
+    @cached_property
+    def ece(self) -> float:
+        """Expected calibration error, in 15 bins of equal width."""
+        return self.reliability().ece
+
+    @cached_property
+    def rejections(self) -> Rejections:
+        """Errors against rejections, by `confidences`."""
+        return reject_by_confidence(self.confidences, self.labels == self.predictions)
+
+    @cached_property
+    def areas(self) -> NDArray[np.float64]:
+        """Area under the ROC curve of each class against the others (K,), NaN if undefined."""
+        return roc_areas(self.probabilities, self.labels)
+
+    @property
+    def auc(self) -> float:
+        """Mean of `areas` over the classes for which it is defined; NaN if there is none."""
+        defined = self.areas[~np.isnan(self.areas)]
+        return float(defined.mean()) if len(defined) else float("nan")
 
     @cached_property
     def matrix(self) -> NDArray[np.int64]:
@@ -122,8 +165,9 @@ def evaluate(
     >>> result.worst(3)
     array([9729, 3422, 5654])
     """
+    temperature = 1.0
     if isinstance(model, TrainedModel):
-        preparation = model.preparation
+        preparation, temperature = model.preparation, model.temperature
         model = model.model
     if preparation is None:
         raise TypeError("preparation must be a Preparation for a model without one, got None")
@@ -144,7 +188,7 @@ def evaluate(
         if start == 0:
             probabilities = np.empty((count, logits.shape[1]), np.float32)
         predictions[block] = logits.argmax(axis=1)
-        softmax(logits, out=probabilities[block])
+        softmax(scale_logits(logits, temperature), out=probabilities[block])
         values = outputs if given else logits
         part = target[block], None if weight is None else weight[block]
         losses.append(loss.value(values, *part))

@@ -25,11 +25,18 @@ from lenet5c.nn.limits import limit_values
 from lenet5c.nn.work import check_work
 from lenet5c.training.notebook import show_model
 from lenet5c.training.summary import MODEL_NAME, read_summary
+from lenet5c.training.temperature import check_temperature
 
 MEAN_IMAGE = "preparation.mean_image"
 LONGEST_NAME = 255  # characters of the name of a class
-BEST = "best"
+BEST, SIGNS, PARTS = "best", "signs", "parts"
 BEST_FOLDER = Path(__file__).parent / "pretrained_data"
+#: The models that come with the package, by name.
+SHIPPED = {
+    BEST: BEST_FOLDER / MODEL_NAME,
+    SIGNS: BEST_FOLDER / "signs.safetensors",
+    PARTS: BEST_FOLDER / "parts.safetensors",
+}
 
 
 @dataclass(eq=False)
@@ -56,6 +63,9 @@ class TrainedModel:
     white : dict of str to float
         The gray level of white in pictures of more than eight bits, as `read_picture` has it, or in
         arrays of other values than bytes, with that of 'black' if it is not 0.
+    temperature : float
+        The logits are divided by it before they become probabilities; see `fit_temperature`. 1 if
+        none was fitted. It has no effect on predicted labels.
     path : Path or None
         The file it was read from.
 
@@ -77,10 +87,12 @@ class TrainedModel:
     reading: str = "ink"
     framing: Framing | None = MNIST
     white: dict[str, float] = field(default_factory=dict)
+    temperature: float = 1.0
     path: Path | None = None
 
     def __post_init__(self) -> None:
-        """Fill in the usual image shape."""
+        """Check the temperature, and fill in the usual image shape."""
+        self.temperature = check_temperature(self.temperature)
         if self.image_shape is None:
             pad = self.preparation.fit == "pad"
             height, width = (min(28, side) if pad else 28 for side in self.preparation.size)
@@ -116,15 +128,19 @@ class TrainedModel:
         RunError
             An output is not a finite number.
         """
-        outputs = compute_outputs(self.model, self.preparation, self._take(images))
+        outputs = compute_outputs(self.model, self.preparation, self.as_images(images))
         check_outputs(outputs)
         return self.model.logits(outputs)
 
     def probabilities(self, images: ArrayLike) -> NDArray[np.float32]:
-        """Return probabilities (N, classes); errors as of `logits`."""
-        return softmax(self.logits(images))
+        """Return probabilities (N, classes), at the `temperature`; errors as of `logits`."""
+        return self.softmax(self.logits(images))
 
     __call__ = probabilities
+
+    def softmax(self, logits: NDArray[Any]) -> NDArray[Any]:
+        """Return the probabilities of logits (N, classes) or (classes,), at the `temperature`."""
+        return softmax(scale_logits(logits, self.temperature))
 
     def predict(self, images: ArrayLike) -> NDArray[np.int64]:
         """Return the predicted class of each image, an index of `class_names`, (N,).
@@ -133,7 +149,7 @@ class TrainedModel:
         """
         return self.logits(images).argmax(axis=1)
 
-    def _take(self, images: Any) -> NDArray[np.uint8]:
+    def as_images(self, images: Any) -> NDArray[np.uint8]:
         """Return images as uint8 (N, C, H, W), or raise an error with the shape that fits."""
         array = to_pixels(images)
         channels, height, width = self.image_shape
@@ -156,6 +172,11 @@ class TrainedModel:
             f"images must be such as the model was trained on: {type(self.model).__name__} takes "
             f"(N, {channels}, {height}, {width}), got {shape}{remedy}"
         )
+
+
+def scale_logits(logits: NDArray[Any], temperature: float) -> NDArray[Any]:
+    """Return logits divided by a temperature, of the same dtype; at 1 they are returned as are."""
+    return logits if temperature == 1 else logits / logits.dtype.type(temperature)
 
 
 def check_outputs(outputs: NDArray[np.float32]) -> None:
@@ -184,7 +205,8 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
         A model file, or the folder of a finished run, whose summary must be of the model there;
         ``'best'``, or nothing, is the model of MNIST's digits that comes with the package (`./best`
         a file or folder of that name): that of ``lenet5c train --recipe best --seed 0``, 99.65 % of
-        the test images.
+        the test images. ``'signs'`` is its model of digits, signs of written sums and other ink,
+        that of ``lenet5c train --recipe signs --data signs --seed 0``.
 
     Returns
     -------
@@ -204,19 +226,19 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
     (array([7, 2, 1]), array([7, 2, 1], dtype=int32))
     >>> open_model("runs/none")
     Traceback (most recent call last):
-    lenet5c.errors.RunError: model must be a model file, the folder of a finished run or 'best', \
-got runs/none, which does not exist
+    lenet5c.errors.RunError: model must be a model file, the folder of a finished run, 'best' or \
+'signs', got runs/none, which does not exist
     """
-    if name is None or name == BEST:
+    if name is None or name in SHIPPED:
         try:
-            return _read(BEST_FOLDER / MODEL_NAME)
+            return _read(SHIPPED[BEST if name is None else str(name)])
         except (RunError, FileNotFoundError) as error:
             raise RunError(
                 f"{error}; this model is part of the package, install it again: "
                 "python -m pip install --force-reinstall --no-deps lenet5c"
             ) from None
     path = folder = Path(name)
-    wanted = "model must be a model file, the folder of a finished run or 'best', got"
+    wanted = "model must be a model file, the folder of a finished run, 'best' or 'signs', got"
     if path.is_dir():
         path /= MODEL_NAME
         if not path.is_file():
@@ -265,6 +287,8 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
         metadata["framing"] = trained.framing and trained.framing.to_dict()
     if trained.white:
         metadata["white"] = trained.white
+    if trained.temperature != 1:
+        metadata["temperature"] = trained.temperature
     return _files.write_tensors(path, "model", tensors, metadata)
 
 
@@ -321,6 +345,7 @@ def _read(path: Path) -> TrainedModel:
             metadata["reading"],
             framing if framing is None else Framing.from_dict(framing),
             metadata.get("white", {}),
+            metadata.get("temperature", 1.0),
             path,
         )
         check_parts(trained)
@@ -364,6 +389,7 @@ def check_parts(trained: TrainedModel) -> None:
             "with Flatten and Linear"
         )
     check_class_names(trained.class_names, outputs[0])
+    check_temperature(trained.temperature)
     reading, framing, white = trained.reading, trained.framing, trained.white
     if reading not in READINGS:
         raise ValueError(f"its reading must be one of {READINGS}, got {reading!r}")

@@ -1,6 +1,6 @@
 """Statistics of accuracies: intervals for one model and over seeds, and a test of two models."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import cos, pi, sin, sqrt, tan
 
@@ -142,6 +142,32 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
     return McNemar(
         only_a, only_b, min(1.0, 2 * (below + term) / whole), min(1.0, (2 * below + term) / whole)
     )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for as many tests, by Holm's method [1]_, in the same order.
+
+    The smallest is multiplied by their number n, the next by n - 1, and so on; none is less than
+    the one before, or more than 1. If those below 0.05 are called differences, the chance of a
+    single false one among all is at most 5 %, however the tests depend on each other.
+
+    References
+    ----------
+    .. [1] S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal
+       of Statistics 6 (1979), 65-70.
+
+    Examples
+    --------
+    >>> from lenet5c.training import holm
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
+    [0.03, 0.06, 0.06, 0.02]
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - place) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ FIELDS = {
     "test_count": int,
     "test_interval": list,
     "test_loss": float,
+    "temperature": float,
     "seconds": float,
     "parameters": int,
     "epochs": int,
@@ -30,8 +31,14 @@ OPTIONAL = {
     "validation_accuracy": float,
     "validation_count": int,
     "kept_epoch": int,
-    # Of a run that started from a model: that of the model, and both on the data rehearsed.
+    # Of a temperature that was fitted: images, and their NLL at the temperature 1 and at this one.
+    "calibration_count": int,
+    "nll_before": float,
+    "nll_after": float,
+    # Of a run that started from a model: that of the model, McNemar's test of the two, and both on
+    # the data rehearsed.
     "start_test_accuracy": float,
+    "start_p_value": float,
     "rehearsed_accuracy": float,
     "start_rehearsed_accuracy": float,
 }

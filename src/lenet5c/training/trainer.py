@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -20,6 +19,7 @@ from lenet5c.nn.steps import Steps, StepsTaken
 from lenet5c.optim import ReduceOnPlateau
 from lenet5c.training import checkpoint, state
 from lenet5c.training.average import WeightAverage
+from lenet5c.training.calibration import calibrate_trained
 from lenet5c.training.divergence import find_non_finite
 from lenet5c.training.evaluation import evaluate
 from lenet5c.training.history import History
@@ -88,6 +88,8 @@ class Trainer:
         The position: finished epochs, and finished steps of the current one.
     trained : TrainedModel or None
         The model with its preparation and class names, of a trainer that a recipe has made.
+    calibrates : bool, calibration : Calibration or None
+        Whether `run` fits the temperature of `trained` on the validation set; the result.
     mixture, remark : str
         What a recipe mixes into `train_set`, and what it has done to the model beforehand.
     stretch_seconds : float
@@ -105,6 +107,7 @@ class Trainer:
 
     stretch_seconds = 0.1
     trained: TrainedModel | None = None
+    calibrates, calibration = True, None
     mixture = remark = ""
     _repr_html_ = show_trainer
 
@@ -157,8 +160,9 @@ class Trainer:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.preparation = preparation
         self.loss, weights = weigh_loss(loss, class_weights(class_weight, train_set))
-        self.train_set = weigh(_fit(train_set, preparation), weights)
-        self.validation_set = validation_set and weigh(_fit(validation_set, preparation), weights)
+        self.train_set = weigh(preparation.fit_dataset(train_set), weights)
+        held_out = validation_set and preparation.fit_dataset(validation_set)
+        self.validation_set = held_out and weigh(held_out, weights)
         self.batch_size = positive("batch_size", batch_size)
         self.targets = Targets(self.train_set, self.loss, batch_size, distortion)
         self.epochs = positive("epochs", epochs)
@@ -252,6 +256,7 @@ class Trainer:
             self.model.load_state_dict(self.best_weights)
         elif self.average:
             self.model.vector[:] = self.average.vector
+        self.calibration = calibrate_trained(self)
         return True
 
     def fit(self, progress: bool = True, on_epoch: OnEpoch | None = None) -> History:
@@ -443,8 +448,3 @@ class Trainer:
     def epoch_distortion(self) -> Any:
         """Return the distortion with its draws for this epoch, as `train_steps` takes it."""
         return self.distortion and self.distortion.of_epoch(self.seed, self.epoch)
-
-
-def _fit(dataset: Dataset, preparation: Preparation) -> Dataset:
-    """Pad or resize the images once, so that an epoch need not."""
-    return replace(dataset, images=preparation.fit_images(dataset.images))

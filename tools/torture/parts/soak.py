@@ -5,6 +5,7 @@ first time, and after a warm-up (each piece twice) the process may have no more 
 and temporary files than then, and at most 64 MB more memory.
 """
 
+import base64
 import gc
 import io
 import os
@@ -27,7 +28,6 @@ from torture.runs import snapshot
 
 ALLOWED = 64 << 20  # bytes that the process may grow by after the warm-up
 VARIANTS = 3
-STROKES = [[0.42, 0.26, 1.0, 0.52, 0.15, 1.0, 0.5, 0.5, 1.0, 0.49, 0.85, 1.0]]  # x, y, thickness
 
 
 def run(campaign: Campaign) -> None:
@@ -187,20 +187,21 @@ class Pieces:
 
     def demo(self, variant: int) -> str:
         session = self.session
-        facts, content = session.answer({"strokes": STROKES, "transform": {"rotation": variant}})
-        session.save_sample({"strokes": STROKES, "label": 1})
+        image = self.test.images[variant]
+        reading = session.read_picture(write_png(255 - image[0]), "one")
+        session.save_sample({"image": base64.b64encode(image.tobytes()).decode(), "label": 1})
         session.start_tuning({"epochs": 1})
         if variant == 1:
             session.stop_tuning({})
         session.tuning.join()
-        tuned, more = session.answer({"test": variant, "transform": {"noise": 0.2}})
+        _, weights = session.weights({})
         if variant == 2:
             session.keep_model({})
             session.kept.unlink()
         session.revert_model({})
         session.delete_sample({})
         # A stopped fine-tuning may have been finished already.
-        return digest(repr(facts), content, *([] if variant == 1 else [repr(tuned), more]))
+        return digest(repr(reading), *([] if variant == 1 else [weights]))
 
     def command(self, variant: int) -> str:
         from lenet5c.__main__ import main
@@ -232,3 +233,12 @@ class Pieces:
             return digest(png(filters(self.best.model)))
         image = self.test.images[variant]
         return digest(png(activations(self.best, image, title="", label=1, inverted=True)))
+
+
+def write_png(gray: np.ndarray) -> bytes:
+    """Return a gray picture as a PNG file."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(gray).save(content, "PNG")
+    return content.getvalue()

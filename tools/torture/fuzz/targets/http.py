@@ -10,13 +10,15 @@ from typing import Any
 from lenet5c.demo.connections import Connection
 from lenet5c.demo.server import CALLS, DemoServer
 from lenet5c.errors import UserError
+from lenet5c.export.html_model import describe_page
+from lenet5c.training import open_model
 from torture.fuzz.support import MutateBytes
 
 MAX_LENGTH = 2048
 DICTIONARY = [
     *(b"GET ", b"POST ", b"HEAD ", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"\r\n\r\n", b"Host: "),
     *(b"Content-Length: ", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n"),
-    *(b"Connection: close\r\n", b"Origin: ", b"Sec-Fetch-Site: same-origin\r\n", b"/answer"),
+    *(b"Connection: close\r\n", b"Origin: ", b"Sec-Fetch-Site: same-origin\r\n", b"/weights"),
     *(b"Content-Type: application/json\r\n", b"X-Lenet5c-Token: token\r\n", b"127.0.0.1:80"),
 ]
 
@@ -24,11 +26,18 @@ DICTIONARY = [
 class Session:
     """Calls that answer in all ways that a session can."""
 
+    page = describe_page(open_model(), "best")
+
+    def read_picture(self, content: bytes, digits: str) -> dict[str, Any]:
+        if digits != "one":
+            raise UserError("refused")
+        return {"text": None}
+
     def __getattr__(self, name: str) -> Callable[[dict[str, Any]], Any]:
         def call(request: dict[str, Any]) -> Any:
             if "refuse" in request:
                 raise UserError("refused")
-            return ({"blank": True}, b"1234") if name == "answer" else {"state": "none"}
+            return ({"label": 1}, b"1234") if name == "weights" else {"state": "none"}
 
         return call
 
@@ -115,12 +124,12 @@ def seeds() -> Iterator[bytes]:
     host = b"Host: 127.0.0.1:80\r\n"
     for pause in (b"\0", b"\4", b"\x20", b"\xff"):
         for path in sorted(CALLS)[:3]:
-            yield pause + make_call(path, b'{"strokes": [[0.5, 0.5, 1]]}')
-        yield pause + make_call("/answer", b'{"refuse": 1}', "Connection: close") * 2
-        yield pause + make_call("/answer", b"[1]", "Expect: 100-continue")
+            yield pause + make_call(path, b'{"label": 1}')
+        yield pause + make_call("/weights", b'{"refuse": 1}', "Connection: close") * 2
+        yield pause + make_call("/weights", b"[1]", "Expect: 100-continue")
         yield pause + make_call("/state", b'{"a": NaN}') + b"GET / HTTP/1.1\r\n" + host + b"\r\n"
         yield pause + b"GET / HTTP/1.1\r\n" + host + b"\r\n"
-        yield pause + b"HEAD /style.css?1 HTTP/1.0\r\n" + host + b"Content-Length: 3\r\n\r\nabc"
+        yield pause + b"HEAD /?1 HTTP/1.0\r\n" + host + b"Content-Length: 3\r\n\r\nabc"
         yield pause + b"GET /../secret HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
         yield pause + b"PUT / HTTP/9.9\r\n" + host + b"\r\n"
         yield pause + b"GET /\r\n\r\n"

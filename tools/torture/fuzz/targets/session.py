@@ -1,5 +1,6 @@
 """What the page of the demo can ask for: calls of its session, one after another."""
 
+import base64
 from collections.abc import Iterator
 from random import Random
 
@@ -30,7 +31,8 @@ def read(data: bytes) -> None:
         return
     if any(folder.iterdir()):
         clear(folder)
-    session.reader, session.tuning, session.kept = session.original, None, None
+    session.trained, session.number = session.original, 0
+    session.tuning, session.kept = None, None
     refused = None
     for call in calls[:MOST_CALLS]:
         if isinstance(call, list) and len(call) == 2 and isinstance(call[1], dict):
@@ -50,38 +52,22 @@ def make_call(path: object, request: dict[str, object]) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield each call alone, and drawings that are saved, learned and deleted."""
-    strokes = [[0.5, 0.2, 1, 0.5, 0.8, 1], [0.2, 0.5, 0.5, 0.8, 0.5, 3]]
-    transform = {
-        "width": 3,
-        "shift_x": 1,
-        "shift_y": -2,
-        "rotation": 30,
-        "scale": 0.9,
-        "noise": 0.1,
-    }
-    drawn = {"strokes": strokes, "transform": transform}
+    """Yield each call alone, and images that are saved, learned and deleted."""
+    image = base64.b64encode(images[0].tobytes()).decode()
     for path in sorted(server.CALLS):
         yield dump_json([[path, {}]])
-        yield dump_json([[path, drawn | {"label": 3}]])
-    yield dump_json([["/answer", {"test": 3, "transform": transform}]])
-    yield dump_json([["/answer", {"strokes": []}], ["/answer", {"strokes": [[0.5, 0.5, 1]]}]])
-    yield dump_json([["/test_digit", {"wrong": True}], ["/test_digit", {"wrong": 1}]])
-    saved = ["/save_sample", {"strokes": strokes, "label": 1}]
+        yield dump_json([[path, {"image": image, "label": 3}]])
+    yield dump_json([["/test_image", {"wrong": True}], ["/test_image", {"wrong": 1}]])
+    saved = ["/save_sample", {"image": image, "label": 1}]
     yield dump_json([saved, ["/start_tuning", {"epochs": 2}], ["/stop_tuning", {}]])
     yield dump_json([saved, ["/delete_sample", {}], ["/delete_sample", {}]])
-    yield dump_json([["/answer", {"strokes": [[1e308, -1e308, 1e308] * 3]}]])
+    yield dump_json([saved, ["/read_samples", {}]])
 
 
 def large() -> Iterator[bytes]:
-    """Yield drawings of as many points as are taken, spread widely and thick."""
-    random = np.random.default_rng(0)
-    for width in (0.6, 6):
-        for count in (1, 2000):
-            points = random.uniform([-9, -9, 0], [9, 9, 9], (20_000 // count, 3)).ravel().tolist()
-            request = {"strokes": [points] * count, "transform": {"width": width}, "label": 1}
-            yield dump_json([["/answer", request]])
-    yield dump_json([["/answer", {"strokes": [[1] * 3] * 300_000}]])
+    """Yield images that are too large, and no base64."""
+    for text in ("A" * 1_000_000, "é" * 300_000, "=" * 1_000_000):
+        yield dump_json([["/save_sample", {"image": text, "label": 1}]])
 
 
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:

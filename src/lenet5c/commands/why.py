@@ -1,0 +1,106 @@
+"""Reasons for readings as pictures: ``lenet5c predict --why``."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c._optional import require
+from lenet5c.datasets import DatasetError
+from lenet5c.datasets.records import ReadOptions
+from lenet5c.datasets.source import open_source
+from lenet5c.recognition.predictor import Reader
+from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.signs import reads_digits
+from lenet5c.recognition.why import Neighbors, explain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Digits of a sheet that are explained: the least probable ones.
+MOST_DIGITS = 6
+#: Share of a digit's longer side that is shown around it.
+AROUND = 0.4
+
+
+class Reasons:
+    """Draws why a reader gives its answers.
+
+    Parameters
+    ----------
+    reader : Reader
+    data : str or None
+        The data set whose nearest images are shown, as ``--data`` of ``lenet5c train`` names it.
+        None shows those of MNIST for models of digits, and else none.
+    tell : callable
+        Called with a line of text before a download.
+    """
+
+    def __init__(self, reader: Reader, data: str | None, tell: Callable[[str], object]) -> None:
+        require("matplotlib", "plots", "pictures of reasons")
+        self.reader, self.data, self.tell = reader, data, tell
+
+    @cached_property
+    def neighbors(self) -> Neighbors | None:
+        """The data set in which the nearest images are looked up."""
+        trained = self.reader.trained
+        if self.data is None:
+            fits = reads_digits(trained) and trained.image_shape[0] == 1
+            return Neighbors(trained) if fits else None
+        levels = ReadOptions(levels=trained.white)
+        dataset = open_source(self.data, levels, tell=self.tell).train
+        try:
+            return Neighbors(trained, dataset)
+        except ValueError as error:
+            raise DatasetError(f"--neighbors: {error}") from None
+
+    def draw(self, reading: Reading) -> "Figure | None":
+        """Return a row of reasons for the digit of a reading, or for the least probable of several.
+
+        None if the net was not asked, as of a blank picture.
+        """
+        from lenet5c.report.pictures import why
+
+        trained = self.reader.trained
+        found = [digit for line in reading.digits for digit in line] or [reading]
+        asked = [each for each in found if each.probabilities and _saw(each) is not None]
+        if not asked:
+            return None
+        if len(asked) > MOST_DIGITS:
+            order = np.argsort([max(each.probabilities.values()) for each in asked], kind="stable")
+            asked = [asked[i] for i in sorted(order[:MOST_DIGITS])]
+        rows, captions = [], []
+        for each in asked:
+            image = _to_channels(_saw(each), trained.image_shape[0])
+            rows.append(explain(trained, image, neighbors=self.neighbors))
+            name = trained.class_names[rows[-1].label]
+            note = f"{100 * rows[-1].probability:.1f} %"
+            captions.append([name if each.label else f"? ({name})", note])
+        pictures = [_crop(reading.steps["picture"], each) for each in asked]
+        options: dict[str, Any] = {"captions": captions, "pictures": pictures}
+        return why(trained, rows, neighbors=self.neighbors, **options)
+
+
+def _saw(reading: Reading) -> NDArray[np.uint8] | None:
+    """Return the picture that the net saw, None if it was not asked."""
+    steps = reading.steps
+    return steps.get("image", steps.get("centered"))
+
+
+def _to_channels(picture: NDArray[np.uint8] | None, channels: int) -> NDArray[np.uint8]:
+    """Return a picture (h, w) or (h, w, 3) as an image (C, h, w)."""
+    assert picture is not None
+    if picture.ndim == 3:
+        return picture.transpose(2, 0, 1)
+    return np.repeat(picture[np.newaxis], channels, axis=0)
+
+
+def _crop(picture: NDArray[np.uint8], reading: Reading) -> NDArray[np.uint8]:
+    """Return a digit in its picture, with some of what is around."""
+    if reading.box is None:
+        return picture
+    top, left, bottom, right = reading.box
+    around = round(AROUND * max(bottom - top, right - left))
+    return picture[max(0, top - around) : bottom + around, max(0, left - around) : right + around]

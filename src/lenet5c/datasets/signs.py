@@ -1,0 +1,208 @@
+"""Digits, signs of written sums, and what is neither: MNIST's digits beside drawn strokes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.datasets.dataset import Dataset
+from lenet5c.datasets.digit_pieces import (
+    cross_out,
+    draw_nearly_whole,
+    draw_neighbors,
+    draw_parts_of,
+    draw_pens,
+    draw_several,
+)
+from lenet5c.datasets.mnist import mnist
+from lenet5c.datasets.stroke_shapes import DIGITS, LETTERS, MARKS, SIGNS
+from lenet5c.datasets.strokes import Hands, Strokes, bell, draw_strokes, draw_texts, repeat_shape
+
+Images = NDArray[np.uint8]
+
+NONE = "none"
+#: The digits, signs by their shape alone, and `NONE`.
+CLASS_NAMES = (*"0123456789", "+", "-", "x", "/", "=", "(", ")", ".", NONE)
+
+#: The pen's width over the longer side, where signs are smaller than digits; how wide; how turned.
+_FORMS = {
+    "+": ((0.085, 0.3), (0.65, 1.5), 0.12),
+    "-": ((0.085, 0.36), (1.0, 1.0), 0.22),
+    "x": ((0.085, 0.3), (0.65, 1.5), 0.1),
+    "/": ((0.085, 0.24), (0.7, 1.7), 0.0),
+    "=": ((0.085, 0.2), (0.7, 2.2), 0.15),
+    "(": ((0.085, 0.2), (0.4, 1.3), 0.05),
+}
+
+
+def signs(seed: int = 0, share: float = 1.0) -> tuple[Dataset, Dataset]:
+    """Return MNIST with drawn signs of written sums, and with images that are neither.
+
+    Signs are classes by their shape alone, in the form of MNIST's digits: '.' is any dot, '-' also
+    the bar of a fraction, '/' also a comma. 'none' are letters, other marks, scribbles, several
+    digits at once, and pieces of digits. Nothing is downloaded: strokes draw them
+    (`lenet5c.datasets.strokes`), the same for a seed. The test images are of hands, and of digits,
+    that the training images do not have.
+
+    Parameters
+    ----------
+    seed : int, optional
+    share : float, optional
+        Share of the images that are drawn and taken from MNIST, for a quick look.
+
+    Returns
+    -------
+    train, test : Dataset
+        Images uint8 (N, 1, 28, 28), labels int32 (N,), class names `CLASS_NAMES`.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets.signs import signs
+    >>> train, test = signs(share=0.01)
+    >>> train.class_names[10:]
+    ('+', '-', 'x', '/', '=', '(', ')', '.', 'none')
+    """
+    parts = []
+    for part, (digits, size) in enumerate(zip(mnist(), (1.0, 0.15), strict=True)):
+        rng = np.random.default_rng([seed, part])
+        digits = digits.take(np.arange(max(100, round(share * len(digits)))))
+        images, labels = digits.images[:, 0].copy(), digits.labels
+        if part == 0:
+            # Some training digits are as a cut leaves them, or another pen writes them.
+            chance = rng.random(len(digits))
+            for low, high, change in ((0, 0.2, draw_nearly_whole), (0.2, 0.28, draw_pens)):
+                some = (low <= chance) & (chance < high)
+                images[some] = change(images[some], rng)
+        drawn = [(name, each) for name, each in draw_parts(digits, rng, share * size)]
+        labels = np.concatenate(
+            [labels, *(np.full(len(each), CLASS_NAMES.index(name)) for name, each in drawn)]
+        )
+        stacked = np.concatenate([images, *(each for _, each in drawn)])[:, np.newaxis]
+        parts.append(Dataset(stacked, labels, len(CLASS_NAMES), "signs", CLASS_NAMES))
+    return parts[0], parts[1]
+
+
+def draw_parts(
+    digits: Dataset, rng: np.random.Generator, share: float
+) -> Iterator[tuple[str, Images]]:
+    """Yield names of classes with images of them that are drawn, or made of digits."""
+    hands = Hands.draw(rng, max(4, round(1500 * share)))
+
+    def count(number: int) -> int:
+        return max(4, round(number * share))
+
+    for name in (*SIGNS, ")", "."):
+        # A slash may well be a one.
+        yield name, draw_sign(name, count(900 if name == "/" else 1500), hands, rng)
+    for name, texts in DIGITS.items():
+        yield name, draw_texts(texts, count(300), hands, rng, aspect=(0.75, 1.15))
+    letters = [
+        draw_texts(texts, count(140), hands, rng, aspect=(0.6, 1.2)) for texts in LETTERS.values()
+    ]
+    yield from ((NONE, each) for each in letters)
+    cut = np.concatenate(letters)
+    yield NONE, draw_parts_of(cut, np.full(len(cut), -1), rng, count(150))
+    for texts in MARKS.values():
+        yield NONE, draw_texts(texts, count(60), hands, rng, aspect=(0.7, 1.4), turn=0.15)
+    for _ in range(count(60)):
+        yield NONE, draw_word(25, hands, rng)
+    for draw in (draw_scribbles, draw_zigzags, draw_blots):
+        yield NONE, draw(count(600), hands, rng)
+    images, labels = digits.images[:, 0], digits.labels
+    yield NONE, draw_several(images, rng, count(3000))
+    yield NONE, draw_parts_of(images, labels, rng, count(1000))
+    yield NONE, draw_neighbors(images, rng, count(1000))
+    some = images[(len(images) * rng.random(count(500))).astype(int)]
+    yield NONE, cross_out(some, draw_zigzags(len(some), hands, rng))
+
+
+def draw_sign(name: str, count: int, hands: Hands, rng: np.random.Generator) -> Images:
+    """Draw so many images of a sign, one of `CLASS_NAMES`, each by one of the hands."""
+    if name == ".":
+        return draw_dots(count, hands, rng)
+    width, aspect, turn = _FORMS["(" if name == ")" else name]
+    texts = SIGNS["(" if name == ")" else name]
+    return draw_texts(
+        texts, count, hands, rng, mirrored=name == ")", width=width, aspect=aspect, turn=turn
+    )
+
+
+def draw_dots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+    """Draw dots: round, long, with corners, and as little rings with hardly a hole."""
+    some = _choose(hands, count, rng)
+    points = (rng.random((count, 3, 2)) - 0.5) * [1.0, 0.6]
+    ring = repeat_shape("s .5,0 .1,.3 .15,.8 .5,1 .85,.8 .9,.3 .5,0", count)
+    kinds: list[tuple[float, Strokes, tuple[float, float]]] = [
+        (0.65, [(False, points[:, :2])], (0.6, 0.98)),
+        (0.1, [(False, points[:, :2])], (0.42, 0.6)),
+        (0.2, [(True, points)], (0.45, 0.8)),
+        (0.05, ring, (0.36, 0.45)),
+    ]
+    ends = np.rint(count * np.cumsum([0, *(each for each, *_ in kinds)])).astype(int)
+    parts = []
+    for (_, strokes, width), low, high in zip(kinds, ends[:-1], ends[1:], strict=True):
+        part = [(smooth, each[low:high]) for smooth, each in strokes]
+        own = some.take(np.arange(low, high))
+        parts.append(draw_strokes(part, own, rng, width=width, turn=1.0))
+    return np.concatenate(parts)
+
+
+def draw_word(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+    """Draw so many images of two or three letters side by side, of the same ones."""
+    some = _choose(hands, count, rng)
+    strokes: Strokes = []
+    right = 0.0
+    for _ in range(2 + (rng.random() < 0.4)):
+        texts = [text for of_letter in LETTERS.values() for text in of_letter]
+        text = texts[int(len(texts) * rng.random())]
+        width = 0.5 + 0.3 * rng.random()
+        for smooth, points in repeat_shape(text, count):
+            strokes.append((smooth, points * [width, 1] + [right, 0]))
+        right += width * (0.9 + 0.4 * rng.random())
+    return draw_strokes(strokes, some, rng, width=(0.07, 0.14), aspect=(0.7, 1.2))
+
+
+def draw_scribbles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+    """Draw a pen that wanders about."""
+    parts = []
+    for points, part in zip((4, 5, 7, 10), _divide(count, 4), strict=True):
+        some = _choose(hands, part, rng)
+        path = rng.random((part, points, 2))
+        # Half of them go on from left to right.
+        path[::2, :, 0] = 0.35 * path[::2, :, 0] + np.linspace(0, 1, points)
+        parts.append(draw_strokes([(True, path)], some, rng, aspect=(0.6, 1.6)))
+    return np.concatenate(parts)
+
+
+def draw_zigzags(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+    """Draw a pen that goes to and fro, as it crosses something out."""
+    parts = []
+    for points, part in zip((6, 9, 12, 16), _divide(count, 4), strict=True):
+        some = _choose(hands, part, rng)
+        path = np.empty((part, points, 2))
+        path[..., 0] = np.linspace(0, 1, points) + 0.05 * bell(rng, part, points)
+        path[..., 1] = np.arange(points) % 2 + 0.15 * bell(rng, part, points)
+        smooth = bool(rng.random() < 0.5)
+        parts.append(draw_strokes([(smooth, path)], some, rng, width=(0.07, 0.14), turn=np.pi / 2))
+    return np.concatenate(parts)
+
+
+def draw_blots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+    """Draw blots with several lobes: a thick pen that wanders about."""
+    parts = []
+    for points, part in zip((3, 4, 5, 6), _divide(count, 4), strict=True):
+        some = _choose(hands, part, rng)
+        path = rng.random((part, points, 2))
+        parts.append(draw_strokes([(True, path)], some, rng, width=(0.26, 0.42)))
+    return np.concatenate(parts)
+
+
+def _choose(hands: Hands, count: int, rng: np.random.Generator) -> Hands:
+    return hands.take((len(hands) * rng.random(count)).astype(int))
+
+
+def _divide(count: int, parts: int) -> list[int]:
+    """Return numbers of images that are nearly equal."""
+    return [count * (k + 1) // parts - count * k // parts for k in range(parts)]

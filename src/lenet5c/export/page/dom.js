@@ -1,0 +1,41 @@
+// Elements of the page, and text for people.
+
+export const find = (selector) => document.querySelector(selector);
+
+export function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+export const samplesText = (count) => (count === 1 ? "1 sample" : `${count} samples`);
+
+// Shows an error beside what was pressed, or none; all others are gone then.
+export function showError(selector, error = null) {
+  for (const element of document.querySelectorAll(".error")) Object.assign(element, { hidden: true, textContent: "" });
+  if (error) Object.assign(find(selector), { hidden: false, textContent: error.message });
+}
+
+// Offers content as a file to be saved.
+export function saveFile(name, content, type) {
+  const address = URL.createObjectURL(new Blob([content], { type }));
+  make("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+// Settings outlive the page where the browser lets them.
+export function remember(name, value) {
+  try {
+    localStorage.setItem(`lenet5c-${name}`, value);
+  } catch {
+    // They do not, then.
+  }
+}
+
+export function recall(name) {
+  try {
+    return localStorage.getItem(`lenet5c-${name}`);
+  } catch {
+    return null;
+  }
+}

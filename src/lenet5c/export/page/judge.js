@@ -1,0 +1,94 @@
+// Rejection of what cannot be one digit, by measures of the ink: as recognition/judge.py has it.
+
+import { findBox, measureStroke } from "./ink.js";
+import { resize, roundEven } from "./resampling.js";
+
+const LONGER = 80; // pixels of the longer side at which strokes are measured
+
+// Returns measures of the ink of a drawing.
+export function measure(ink) {
+  const [top, left, bottom, right] = findBox(ink), crop = ink.crop([top, left, bottom, right]), scale = LONGER / crop.longer;
+  const fine = resize(crop, ...[crop.height, crop.width].map((side) => Math.max(1, roundEven(side * scale))));
+  const stroke = Math.max(measureStroke(fine), 1e-6);
+  const inked = fine.values.filter((value) => value >= 128).length, faint = fine.values.filter((value) => value >= 26);
+  const areas = measureComponents(fine), largest = Math.max(0, ...areas);
+  const paper = measureComponents(fine.map((value) => 255 - value).pad(1, 255), 128);
+  const { height, width, values } = ink;
+  let edge = 0;
+  for (let x = 0; x < width; x++) edge += (values[x] >= 128) + (values[(height - 1) * width + x] >= 128);
+  for (let y = 0; y < height; y++) edge += (values[y * width] >= 128) + (values[y * width + width - 1] >= 128);
+  return {
+    pixels: Math.max(bottom - top, right - left),
+    slenderness: LONGER / stroke,
+    length: inked / stroke / LONGER,
+    parts: areas.filter((area) => area >= 0.05 * largest).length,
+    holes: paper.filter((area) => area >= 6).length - 1,
+    edge: edge / (2 * (height + width)),
+    gray: faint.length ? faint.filter((value) => value < 180).length / faint.length : 1,
+  };
+}
+
+// Returns the areas of the components of pixels that reach a level; they touch at an edge or a corner.
+function measureComponents({ height, width, values }, level = 128) {
+  const seen = new Uint8Array(values.length), areas = [];
+  for (let start = 0; start < values.length; start++) {
+    if (seen[start] || values[start] < level) continue;
+    const waiting = [start];
+    seen[start] = 1;
+    let area = 0;
+    while (waiting.length) {
+      const at = waiting.pop(), y = Math.floor(at / width), x = at % width;
+      area++;
+      for (let i = Math.max(0, y - 1); i <= Math.min(height - 1, y + 1); i++) {
+        for (let j = Math.max(0, x - 1); j <= Math.min(width - 1, x + 1); j++) {
+          const next = i * width + j;
+          if (seen[next] || values[next] < level) continue;
+          seen[next] = 1;
+          waiting.push(next);
+        }
+      }
+    }
+    areas.push(area);
+  }
+  return areas;
+}
+
+// Returns why ink with these measures cannot be one digit, or null.
+export function rejectInk({ pixels, edge, gray, slenderness, length, parts, holes }) {
+  if (pixels < 8) return `what is on it is too small for a digit: ${pixels} pixels`;
+  if (edge > 0.03) return "what is on it runs out of the picture on all sides";
+  if (gray > 0.93) return "there are no clear strokes on it";
+  if (slenderness < 2.7 && length < 2) return "what is on it is a blot, not a line";
+  if (parts > 6 || parts === 0) return `it is in ${parts} pieces, not one digit`;
+  if (holes > 4 || length > 4.6 || slenderness > 45) return "it is full of lines, not one digit";
+  return null;
+}
+
+const REJECT = 0.5; // the least confidence of an answer that is not rejected
+const SELDOM = 0.2; // how often a sign stands where digits are expected, over its share of the training images
+const WORDS = {
+  "+": "a plus sign", "-": "a minus sign", x: "a multiplication sign", "/": "a slash", "=": "an equals sign", "(": "a bracket",
+  ")": "a bracket", ".": "a dot",
+};
+const isDigit = (name) => /^\d$/.test(name);
+
+// Returns why an answer of this highest probability is rejected, or null. `seen` has the names and the probabilities of the net of
+// digits and signs, null for answers that are no digits.
+export function rejectAnswer(best, seen = null) {
+  const share = seen ? digitShare(seen) : 1;
+  if (best * share >= REJECT) return null;
+  return share < best ? describeSign(seen) : `the net is not sure: ${roundEven(100 * best)}% at best`;
+}
+
+// Returns the probability that ink is one digit, where digits are expected.
+function digitShare({ names, probabilities }) {
+  const sum = (chosen) => probabilities.reduce((total, value, i) => total + (chosen(names[i]) ? value : 0), 0);
+  const digits = sum(isDigit), none = sum((name) => name === "none");
+  return digits / Math.max(digits + SELDOM * sum((name) => name in WORDS) + none, 1e-12);
+}
+
+function describeSign({ names, probabilities }) {
+  const others = [...names.keys()].filter((i) => !isDigit(names[i]));
+  const best = names[others.reduce((most, i) => (probabilities[i] > probabilities[most] ? i : most))];
+  return best === "none" ? "it resembles no digit" : `it looks like ${WORDS[best]}, not a digit`;
+}

@@ -1,0 +1,188 @@
+// The page: each change of the drawing or of the sliders is answered by the net, here, with the next frame.
+
+import { Reader } from "./answer.js";
+import { find, recall, remember, showError } from "./dom.js";
+import { unpackExamples } from "./examples.js";
+import { sizeOf } from "./layers.js";
+import { Net } from "./net.js";
+import { WhyView } from "./overlay.js";
+import { Pad } from "./pad.js";
+import { View } from "./show.js";
+import { Sliders } from "./sliders.js";
+import { PageStore, Teacher } from "./teach.js";
+
+const THEMES = ["auto", "light", "dark"];
+const KEPT_LATENCIES = 500;
+// As it was loaded, before anything changed in it; the page of a server is none that can be saved.
+const SOURCE = find("meta[name=token]") === null ? `<!doctype html>\n${document.documentElement.outerHTML}\n` : null;
+
+export class Page {
+  #image = null; // the image of the data that is shown in place of a drawing: {image, label, caption}
+  #savedAs = null; // the label of the drawing, if it was saved
+  #asked = null; // the time of the event that the next frame answers
+  // For tests, and for the curious: milliseconds from an event to its painted answer, and of those spent here.
+  latencies = [];
+  computing = [];
+  keys = { e: () => find("#example")?.click(), a: () => this.sliders.toggleSweep(), r: () => this.sliders.reset() };
+
+  // `store` has the samples; the one of a page alone forgets them when it is closed.
+  constructor(store = new PageStore()) {
+    const model = JSON.parse(find("#model-data").textContent);
+    this.net = new Net(model);
+    this.reader = new Reader(this.net);
+    this.examples = unpackExamples(model.examples, sizeOf(model.image));
+    this.#setTheme(recall("theme"));
+    find("#model").textContent = `${model.name}: ${model.parameters.toLocaleString("en")} parameters`;
+    this.view = new View(model);
+    this.why = new WhyView(this.reader, () => this.ask());
+    this.pad = new Pad(find("#pad"), (time) => this.#drawn(time), (text) => this.say(text));
+    this.sliders = new Sliders((time) => {
+      this.pad.setWidth(this.sliders.values.width);
+      this.ask(time);
+    });
+    this.teacher = new Teacher(this.net, store, {
+      drawing: () => this.#drawing(), saved: (label) => this.#saved(label), changed: () => this.ask(),
+      examples: this.examples, source: SOURCE,
+    });
+    this.#listen();
+  }
+
+  #listen() {
+    const on = (selector, name, action) => find(selector).addEventListener(name, action);
+    on("#theme", "click", () => this.#setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % 3]));
+    on("#undo", "click", (event) => this.pad.undo(event.timeStamp));
+    on("#clear", "click", (event) => this.pad.clear(event.timeStamp));
+    if (find("#example")) {
+      on("#example", "click", () => this.showExample());
+      find("#example").hidden = this.examples.length === 0;
+    }
+    find("#ink-row").hidden = this.net.model.framing !== null;
+    on("#inverted", "change", (event) => {
+      this.reader.inverted = event.target.checked;
+      this.ask();
+    });
+    find("#shortcuts").checked = recall("shortcuts") !== "off";
+    on("#shortcuts", "change", () => remember("shortcuts", find("#shortcuts").checked ? "on" : "off"));
+    document.addEventListener("keydown", (event) => this.#onKey(event));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#repaint());
+  }
+
+  say(text) {
+    find("#pad-state").textContent = text;
+  }
+
+  // Answers with the next frame what is drawn or shown then.
+  ask(time = performance.now()) {
+    const blank = this.pad.empty && this.#image === null;
+    find("#invite").hidden = !blank;
+    find("#undo").disabled = find("#clear").disabled = blank;
+    if (this.#asked === null) requestAnimationFrame(() => this.#answer());
+    this.#asked = time;
+  }
+
+  #answer() {
+    const time = this.#asked, transform = this.sliders.values, began = performance.now();
+    this.#asked = null;
+    const placed = this.#image
+      ? { image: this.reader.rewrite(this.#image.image, transform.width), rejected: null, seen: null }
+      : this.reader.prepare(this.pad.strokes, transform.width);
+    if (placed === null) {
+      this.view.blank();
+      this.why.clear();
+    } else {
+      const answer = this.reader.answer(placed.image, transform);
+      answer.rejected = this.reader.reject(placed, answer);
+      if (this.#image) this.pad.show({ image: placed.image, shape: this.net.model.image, form: this.reader.form });
+      this.view.paint(answer, this.#image?.label);
+      this.why.update(answer, this.#image ? null : placed, transform);
+    }
+    keepLast(this.computing, performance.now() - began);
+    // Of the messages after a frame, the first comes when it has been painted.
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      this.#measure(performance.now() - time);
+    };
+    port2.postMessage(null);
+  }
+
+  #measure(milliseconds) {
+    keepLast(this.latencies, milliseconds);
+    const sorted = this.latencies.slice(-100).sort((a, b) => a - b), count = sorted.length;
+    const at = (rank) => sorted[Math.min(Math.floor(rank * count), count - 1)].toFixed(0);
+    find("#latency").textContent =
+      `${milliseconds.toFixed(0)} ms; median ${at(0.5)}, 95 % within ${at(0.95)} of the last ${count}`;
+  }
+
+  #drawn(time) {
+    if (this.#image !== null || this.#savedAs !== null || this.pad.empty) this.say(this.pad.empty ? find("#pad-state").dataset.hint : "");
+    this.#image = this.#savedAs = null;
+    showError();
+    this.ask(time);
+  }
+
+  // Shows an image of the data, {image, label}, in place of a drawing.
+  show(image, caption) {
+    this.#image = image;
+    this.#savedAs = null;
+    showError();
+    this.say(caption);
+    this.ask();
+  }
+
+  showExample() {
+    this.shown = ((this.shown ?? -1) + 1) % this.examples.length;
+    const example = this.examples[this.shown];
+    this.show(example, `Training image, true label ${this.net.classes[example.label]}`);
+  }
+
+  // Returns the image that is to be saved as a sample, or throws why it cannot be.
+  #drawing() {
+    if (this.#image) throw new Error("Images of the data are not saved as samples. Draw one.");
+    if (this.#savedAs !== null) {
+      throw new Error(`This drawing is saved as ${this.net.classes[this.#savedAs]}: delete that sample, or draw another.`);
+    }
+    const placed = this.reader.prepare(this.pad.strokes, this.sliders.values.width);
+    if (placed === null) throw new Error(`There is nothing to save: draw ${this.net.model.subject} first.`);
+    return placed.image;
+  }
+
+  #saved(label) {
+    this.#savedAs = label;
+    this.pad.fresh = true;
+    this.say(`Saved as ${this.net.classes[label]}. Draw the next one.`);
+  }
+
+  #setTheme(theme) {
+    const chosen = THEMES.includes(theme) ? theme : "auto";
+    document.documentElement.dataset.theme = chosen;
+    find("#theme").textContent = `Colors: ${chosen}`;
+    remember("theme", chosen);
+    this.#repaint();
+  }
+
+  // Paints what has its colors from here and not from the style sheet.
+  #repaint() {
+    this.pad?.paint();
+    this.view?.repaint();
+    this.why?.repaint();
+  }
+
+  #onKey(event) {
+    const key = event.key.toLowerCase(), label = this.net.classes.indexOf(event.key);
+    if (event.ctrlKey && key === "z" && !(event.target instanceof HTMLInputElement)) {
+      this.pad.undo(event.timeStamp);
+      event.preventDefault();
+      return;
+    }
+    const typing = event.target.matches?.("input[type=number], select, textarea");
+    if (!find("#shortcuts").checked || event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing) return;
+    if (/^\d$/.test(key) && label >= 0) this.teacher.save(label);
+    else if (Object.hasOwn(this.keys, key)) this.keys[key]();
+  }
+}
+
+function keepLast(times, milliseconds) {
+  times.push(milliseconds);
+  times.splice(0, times.length - KEPT_LATENCIES);
+}

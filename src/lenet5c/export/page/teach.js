@@ -1,0 +1,179 @@
+// Samples that are labeled, and the fine-tuning of the last layer on them, here in the page.
+
+import { find, make, samplesText, saveFile, showError } from "./dom.js";
+import { canTune, features, tuneLastLayer } from "./last_layer.js";
+import { sizeOf } from "./layers.js";
+import { encodeFloats } from "./net.js";
+import { writeTensors } from "./tensors.js";
+
+const MOST_BUTTONS = 20;
+const REHEARSED = 10; // the weight of all images that are rehearsed, beside 1 for each sample
+
+// Samples as long as the page is open.
+export class PageStore {
+  samples = [];
+
+  async save(image, label) {
+    this.samples.push({ image, label });
+  }
+
+  async deleteLast() {
+    this.samples.pop();
+  }
+
+  async all() {
+    return this.samples;
+  }
+
+  // Returns how many samples each class has.
+  counts(classes) {
+    return classes.map((_, label) => this.samples.filter((sample) => sample.label === label).length);
+  }
+}
+
+export class Teacher {
+  // `drawing()` returns the image that is to be saved, or throws why it cannot be; `saved(label)` is called after a sample was
+  // saved, `changed()` when other weights answer; `source` is the page as it was loaded,
+  // null if it cannot be saved.
+  constructor(net, store, { drawing, saved, changed, examples, source }) {
+    Object.assign(this, { net, store, drawing, saved, changed, examples, source });
+    this.#start();
+    this.#makeClasses();
+    const on = (selector, action) => find(selector).addEventListener("click", () => this.#act(action));
+    on("#delete", () => this.store.deleteLast());
+    on("#tune-last", () => this.tune());
+    on("#reset-last", () => this.reset());
+    on("#save-page", () => this.#savePage());
+    on("#save-weights", () => this.#saveWeights());
+    find("#save-page").hidden = source === null;
+    this.update();
+  }
+
+  // Takes the weights that answer now for those to begin from.
+  #start() {
+    const layer = this.net.layers.at(-1);
+    this.tuned = false;
+    this.rehearsed = null;
+    this.start = canTune(this.net) && { weight: layer.weight.slice(), bias: layer.bias.slice() };
+  }
+
+  // A button for each class; of many classes, a list to choose from.
+  #makeClasses() {
+    const { classes } = this.net, group = find("#classes");
+    const button = (label, ...children) => {
+      const made = make("button", { type: "button" }, ...children);
+      made.addEventListener("click", () => this.save(label()));
+      group.append(made);
+      return made;
+    };
+    this.counts = [];
+    if (classes.length > MOST_BUTTONS) {
+      const select = make("select", { ariaLabel: "True label" }, ...classes.map((name, label) => new Option(name, label)));
+      group.append(select);
+      button(() => Number(select.value), "Save with this label");
+      return;
+    }
+    this.counts = classes.map((name, label) => {
+      const count = make("small");
+      button(() => label, name, count);
+      return count;
+    });
+  }
+
+  save(label) {
+    return this.#act(async () => {
+      await this.store.save(this.drawing(), label);
+      this.saved(label);
+    });
+  }
+
+  async #act(action) {
+    try {
+      await action();
+      showError("#teach-error");
+    } catch (error) {
+      showError("#teach-error", error);
+    }
+    this.update();
+  }
+
+  update() {
+    const { classes } = this.net, counts = this.store.counts(classes), total = counts.reduce((sum, count) => sum + count, 0);
+    this.counts.forEach((count, label) => {
+      count.textContent = counts[label] || "";
+      count.parentElement.ariaLabel = `${classes[label]}, ${samplesText(counts[label])}`;
+    });
+    find("#counts").textContent = total === 0 ? "No samples yet" : samplesText(total);
+    find("#delete").disabled = total === 0;
+    find("#tune-last").disabled = total === 0 || !this.start;
+    find("#reset-last").disabled = find("#save-page").disabled = find("#save-weights").disabled = !this.tuned;
+    if (!this.start) find("#tune-last-state").textContent = "The last layer of this net is not linear: it cannot be fine-tuned here.";
+  }
+
+  // Fine-tunes the last layer, from where it began, on all samples, and on images of the training data, whose answers are to
+  // stay as they are.
+  async tune() {
+    const samples = await this.store.all(), { net } = this, classes = net.classes.length;
+    if (samples.length === 0) throw new Error("There is nothing to learn: draw, and press the true label first.");
+    const right = () => samples.filter(({ image, label }) => net.logits(image).reduce(indexOfMost, 0) === label).length;
+    this.#restore();
+    const before = right(), began = performance.now();
+    this.rehearsed ??= this.examples.map(({ image }) => ({
+      features: features(net, image), target: net.probabilities(net.logits(image)), share: REHEARSED / this.examples.length,
+    }));
+    const drawn = samples.map(({ image, label }) => ({
+      features: features(net, image), target: Float64Array.from({ length: classes }, (_, k) => Number(k === label)), share: 1,
+    }));
+    tuneLastLayer(net, this.start, [...drawn, ...this.rehearsed]);
+    const time = performance.now() - began;
+    this.tuned = true;
+    find("#tune-last-state").textContent =
+      `Correct on your samples: ${before} of ${samples.length} before, ${right()} after. It took ${time.toFixed(0)} ms.`;
+    this.changed();
+  }
+
+  #restore() {
+    const layer = this.net.layers.at(-1);
+    layer.weight.set(this.start.weight);
+    layer.bias.set(this.start.bias);
+  }
+
+  reset() {
+    this.#restore();
+    this.tuned = false;
+    find("#tune-last-state").textContent = "The last layer is as it was.";
+    this.changed();
+  }
+
+  // Has other weights answer: those that the last layer is fine-tuned from.
+  useWeights(weights) {
+    this.net.useWeights(weights);
+    this.#start();
+    find("#tune-last-state").textContent = "";
+    this.update();
+    this.changed();
+  }
+
+  #savePage() {
+    saveFile("lenet5-tuned.html", this.source.replace(this.net.model.weights, encodeFloats(this.net.weights)), "text/html");
+  }
+
+  #saveWeights() {
+    saveFile("lenet5-tuned.safetensors", writeTensors(namedArrays(this.net.model.steps, this.net.weights)), "application/octet-stream");
+  }
+}
+
+function indexOfMost(best, value, i, values) {
+  return value > values[best] ? i : best;
+}
+
+// Returns {name, shape, values} of the arrays of all layers.
+function namedArrays(steps, weights) {
+  return steps.flatMap(({ name, arrays = {}, branches = [] }) => [
+    ...Object.entries(arrays).map(([key, [at, size, shape]]) => {
+      console.assert(sizeOf(shape) === size);
+      return { name: `${name}.${key}`, shape, values: weights.subarray(at, at + size) };
+    }),
+    ...branches.flatMap((inner) => namedArrays(inner, weights)),
+  ]);
+}

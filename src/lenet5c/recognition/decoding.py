@@ -1,0 +1,261 @@
+"""The likeliest sum among all that the signs of a line may be, by dynamic programming.
+
+Each sign may be one of several, with a probability of each. A string of them is a sum if it keeps
+to the grammar; that is followed from left to right by a few states, so that all strings, or nearly,
+are weighed at once, and the probability of the best is that among all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lenet5c.recognition.digit import Box
+from lenet5c.recognition.grammar import (
+    DIGITS,
+    MOST_DEPTH,
+    MOST_SIGNS,
+    SumError,
+    join_number,
+    work_out,
+)
+
+#: Hypotheses of a state, and readings of a fraction's sides.
+KEPT = 6
+#: How much likelier a picture is a sum, before it is looked at, than signs at random.
+PRIOR = 100.0
+#: Probability, beside that of the usual, of what is seldom written.
+SELDOM = {
+    "minus after a sign": 0.02,  # 3×−4 without brackets
+    "no sign before a bracket": 0.1,
+    "no sign after a bracket": 0.03,
+    "leading zero": 0.02,
+    "leading mark": 0.02,
+    "second equals sign": 0.1,
+    "mixed number": 0.5,
+    "leading minus": 0.3,
+}
+#: Gap between two digits of a number, as a share of their height, that is not wide.
+NEAR = 0.55
+#: Powers of e lost for each height beyond.
+WIDE = 5.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing that a sign may be.
+
+    `sign` is a digit, one of ``+-*/=()``, a mark ``.`` or ``,``, or 'fraction'; `shown` is how it
+    is written, and `ascii` the expression, of a fraction alone.
+    """
+
+    sign: str
+    score: float  #: logarithm of the probability
+    shown: str
+    ascii: str = ""
+    parts: tuple[Choice, ...] = ()  #: signs of a fraction: above its bar, the bar, below it
+
+
+@dataclass(frozen=True)
+class Place:
+    """A sign's place in a line: what it may be, and the gap before it in heights of a digit."""
+
+    choices: tuple[Choice, ...]
+    gap: float = 0.0
+    box: Box = (0, 0, 0, 0)
+    parts: tuple[Place, ...] = ()  #: of a fraction: above its bar, the bar, below it
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A line that is read as a sum."""
+
+    choices: tuple[Choice, ...]
+    expression: str  #: in ASCII
+    probability: float
+
+    @property
+    def text(self) -> str:
+        """The line as it is written."""
+        return "".join(choice.shown for choice in self.choices)
+
+
+# What a line has come to: its last sign, brackets that are open, marks in the number, its first
+# digit being a zero, equals signs.
+@dataclass(frozen=True)
+class _State:
+    last: str = "start"  # start, sign, minus, number, mark, closed, fraction
+    depth: int = 0
+    marks: int = 0
+    zero: bool = False
+    equals: int = 0
+
+
+_Way = tuple[float, tuple[Choice, ...]]
+
+
+def decode(places: Sequence[Place]) -> Sum | None:
+    """Return the likeliest sum of a line, None if it can be none."""
+    found, total = search(places)
+    for score, choices in found:
+        expression = spell(choices)
+        if expression is None:
+            continue
+        try:
+            work_out(expression)
+        except SumError:
+            continue
+        among = np.exp(total) + (1.0 - min(1.0, float(np.exp(total)))) / PRIOR
+        return Sum(choices, expression, min(1.0, float(np.exp(score) / among)))
+    return None
+
+
+def search(places: Sequence[Place], equals: bool = True) -> tuple[list[_Way], float]:
+    """Return the best strings that keep to the grammar, and the logarithm of all their sum."""
+    if not 0 < len(places) <= MOST_SIGNS:
+        return [], -np.inf
+    ways: dict[_State, list[_Way]] = {_State(): [(0.0, ())]}
+    total: dict[_State, float] = {_State(): 0.0}
+    for place in places:
+        next_ways: dict[_State, list[_Way]] = {}
+        next_total: dict[_State, float] = {}
+        for state, hypotheses in ways.items():
+            for choice in place.choices:
+                for after, cost in _step(state, choice.sign, place.gap, equals):
+                    score = choice.score + cost
+                    next_ways.setdefault(after, []).extend(
+                        (before + score, (*path, choice)) for before, path in hypotheses
+                    )
+                    sofar = next_total.get(after, -np.inf)
+                    next_total[after] = float(np.logaddexp(sofar, total[state] + score))
+        ways = {
+            state: sorted(found, key=lambda way: -way[0])[:KEPT]
+            for state, found in next_ways.items()
+        }
+        total = next_total
+    ends = [state for state in ways if _may_end(state)]
+    found = sorted((way for state in ends for way in ways[state]), key=lambda way: -way[0])
+    return found, float(np.logaddexp.reduce([total[state] for state in ends] or [-np.inf]))
+
+
+def _may_end(state: _State) -> bool:
+    closed = state.last in ("number", "closed", "fraction")
+    return state.depth == 0 and (closed or (state.last == "start" and state.equals > 0))
+
+
+def _step(state: _State, sign: str, gap: float, equals: bool) -> Iterator[tuple[_State, float]]:
+    """Yield the state after a sign, if the grammar lets it stand there, and what it costs."""
+    last, depth, count = state.last, state.depth, state.equals
+    seldom = {name: float(np.log(share)) for name, share in SELDOM.items()}
+    operand = last in ("start", "sign", "minus")
+    if sign in DIGITS:
+        wide = -WIDE * max(0.0, gap - NEAR)
+        if operand:
+            yield _State("number", depth, 0, sign == "0", count), 0.0
+        elif last == "number":
+            cost = wide + (seldom["leading zero"] if state.zero else 0.0)
+            yield _State("number", depth, state.marks, False, count), cost
+        elif last == "mark":
+            yield _State("number", depth, state.marks, False, count), wide
+        elif last == "closed":
+            cost = seldom["no sign after a bracket"]
+            yield _State("number", depth, 0, sign == "0", count), cost
+    elif sign in (".", ","):
+        if last == "number":
+            wide = -WIDE * max(0.0, gap - NEAR)
+            cost = wide + (float(np.log(0.05)) if state.marks else 0.0)
+            yield _State("mark", depth, min(3, state.marks + 1), False, count), cost
+        elif operand:
+            yield _State("mark", depth, 1, False, count), seldom["leading mark"]
+    elif sign == "-":
+        if last == "start":
+            yield _State("minus", depth, 0, False, count), seldom["leading minus"]
+        elif last == "sign":
+            yield _State("minus", depth, 0, False, count), seldom["minus after a sign"]
+        elif not operand and last != "mark":
+            yield _State("sign", depth, 0, False, count), 0.0
+    elif sign in ("+", "*", "/"):
+        if not operand and last != "mark":
+            yield _State("sign", depth, 0, False, count), 0.0
+    elif sign == "=":
+        if equals and depth == 0 and not operand and last != "mark":
+            cost = seldom["second equals sign"] * count
+            yield _State("start", 0, 0, False, min(count + 1, 4)), cost
+    elif sign == "(":
+        if depth < MOST_DEPTH and last != "mark":
+            cost = 0.0 if operand else seldom["no sign before a bracket"]
+            yield _State("start", depth + 1, 0, False, count), cost
+    elif sign == ")":
+        if depth > 0 and not operand and last != "mark":
+            yield _State("closed", depth - 1, 0, False, count), 0.0
+    elif sign == "fraction":
+        if operand:
+            yield _State("fraction", depth, 0, False, count), 0.0
+        elif last == "number" and state.marks == 0:
+            yield _State("fraction", depth, 0, False, count), seldom["mixed number"]
+
+
+def spell(choices: Sequence[Choice]) -> str | None:
+    """Return the expression of a string that keeps to the grammar, in ASCII; None if it is none.
+
+    Signs that are left out are put in, numbers are brought to one form.
+    """
+    out: list[str] = []
+    written = ""
+    for choice in (*choices, Choice("", 0.0, "")):
+        if choice.sign and (choice.sign in DIGITS or choice.sign in ".,"):
+            if not written and out and out[-1].endswith(")"):
+                out.append("*")
+            written += choice.sign
+            continue
+        number = None
+        if written:
+            if (number := join_number(written)) is None:
+                return None
+            written = ""
+        if choice.sign == "fraction":
+            if number is not None:
+                out.append(f"({number}+{choice.ascii})")
+            else:
+                out.append(f"({choice.ascii})" if out and out[-1] == "/" else choice.ascii)
+            continue
+        if number is not None:
+            out.append(number)
+        if choice.sign == "(" and out and out[-1][-1] not in "+-*/=(":
+            out.append("*")
+        if choice.sign:
+            out.append(choice.sign)
+    return "".join(out)
+
+
+def make_fraction(above: Sequence[Place], bar: Place, below: Sequence[Place], box: Box) -> Place:
+    """Return the place of a fraction: what it may be by what stands above and below its bar."""
+    sides = []
+    for places in (above, below):
+        found, _ = search(places, equals=False)
+        spelled = ((score, path, spell(path)) for score, path in found)
+        sides.append([(score, path, text) for score, path, text in spelled if text][:KEPT])
+    line = bar.choices[0]
+    choices = tuple(
+        Choice(
+            "fraction",
+            a + line.score + b,
+            f"{_group(_show(over))}/{_group(_show(under))}",
+            f"{_group(top)}/{_group(bottom)}",
+            (*over, line, *under),
+        )
+        for a, over, top in sides[0]
+        for b, under, bottom in sides[1]
+    )
+    return Place(choices, 0.0, box, (*above, bar, *below))
+
+
+def _show(path: Sequence[Choice]) -> str:
+    return "".join(choice.shown for choice in path)
+
+
+def _group(text: str) -> str:
+    """Return a number as it is, and anything else in brackets."""
+    return text if set(text) <= DIGITS | {".", ","} else f"({text})"

@@ -1,0 +1,191 @@
+"""The ways to divide one line of ink into characters, and the best of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.recognition.cuts import find_cuts
+from lenet5c.recognition.pieces import FIRM, LEAST, Piece, join_pieces
+
+#: A piece of which the net is so sure is neither cut nor joined, if it is no wider.
+SURE, WIDE = 0.97, 1.15
+#: Widest run of parts, and widest gap in one, in usual heights.
+WIDEST, GAP = 1.5, 0.3
+#: Parts in a run at most.
+MOST = 5
+#: What an unknown character is worth, and a small mark: probabilities.
+UNKNOWN, MARK = 0.005, 0.3
+#: What counts against a run: a stroke cut, a width beyond a digit's, a gap; in log probability.
+PER_CUT, PER_WIDTH, PER_GAP = 0.25, 8.0, 1.0
+#: Rows that ink at a cut is given to both sides, in widths of the pen.
+BOTH = 0.5
+
+Node = tuple[int, int]
+
+
+@dataclass(eq=False)
+class Run:
+    """Neighboring parts of a line that may be one character, between two nodes."""
+
+    start: Node
+    end: Node
+    piece: Piece
+    cut: float = 0.0  #: strokes crossed by the cut at its end
+    gap: float = 0.0  #: columns without ink in it, in usual heights
+    whole: Piece | None = None  #: the piece it is a part of
+    probabilities: NDArray[np.floating] | None = None
+
+
+class Lattice:
+    """The runs of one line.
+
+    A node is (piece, cut): the start of a piece is its cut 0, its end the start of the next one.
+
+    Parameters
+    ----------
+    pieces : list of Piece
+        From left to right.
+    pen : float
+        Width of the strokes.
+    usual : float
+        Height of the usual digit of the line.
+    signs : bool
+        Whether small pieces may be characters of their own.
+    """
+
+    def __init__(self, pieces: list[Piece], pen: float, usual: float, signs: bool) -> None:
+        self.pieces, self.pen, self.usual, self.signs = pieces, pen, usual, signs
+        self.whole = [Run((c, 0), (c + 1, 0), piece) for c, piece in enumerate(pieces)]
+        self.divided: list[Run] = []
+
+    def is_sure(self, c: int) -> bool:
+        """Return whether a piece, once scored, is one character without doubt."""
+        run = self.whole[c]
+        if self._is_mark(run.piece):
+            return False
+        return best_of(run) >= SURE and run.piece.width <= WIDE * run.piece.height
+
+    def find_unsure(self, wide: bool) -> list[int]:
+        """Return the pieces that are no character for sure, wider than high or not; no marks."""
+        return [
+            c
+            for c, piece in enumerate(self.pieces)
+            if (piece.width > piece.height) == wide
+            and not self._is_mark(piece)
+            and not self.is_sure(c)
+        ]
+
+    def divide(self) -> list[Run]:
+        """Return the runs of parts of pieces, with those that are cut, and of several pieces."""
+        sure = [self.is_sure(c) for c in range(len(self.pieces))]
+        for c, piece in enumerate(self.pieces):
+            if not sure[c] and not self._is_mark(piece):
+                parts = self.cut(c)
+                self.divided += parts
+                self.whole[c].whole = piece if parts else None
+        for a in range(len(self.pieces)):
+            for b in range(a + 1, min(a + MOST, len(self.pieces))):
+                if self._gap(b) > GAP * self.usual:
+                    break
+                if not all(sure[a : b + 1]) and (run := self._join(a, b)):
+                    self.divided.append(run)
+        return self.divided + [run for run in self.whole if run.whole is not None]
+
+    def best(self) -> list[Run]:
+        """Return the runs of the best way through the line, all of them scored."""
+        ends: dict[Node, list[Run]] = {}
+        for run in self.whole + self.divided:
+            if run.probabilities is not None:
+                ends.setdefault(run.end, []).append(run)
+        best: dict[Node, tuple[float, Run | None]] = {(0, 0): (0.0, None)}
+        for node in sorted(ends):
+            ways = [
+                (best[run.start][0] + self._value(run), run)
+                for run in ends[node]
+                if run.start in best
+            ]
+            if ways:
+                best[node] = max(ways, key=lambda way: way[0])
+        way, node = [], (len(self.pieces), 0)
+        while (run := best[node][1]) is not None:
+            way.append(run)
+            node = run.start
+        return way[::-1]
+
+    def _value(self, run: Run) -> float:
+        """Return how plausible a run is, as a log probability."""
+        piece = run.piece
+        worth = float(np.log(MARK if self._is_mark(piece) else max(best_of(run), UNKNOWN)))
+        wide = max(0.0, piece.width / self.usual - 1.2)
+        cost = PER_WIDTH * wide + PER_CUT * run.cut + PER_GAP * run.gap
+        return worth - cost
+
+    def _is_mark(self, piece: Piece) -> bool:
+        """Return whether a piece is too small for a digit, where it must be one."""
+        return not self.signs and piece.size < LEAST * self.usual
+
+    def _gap(self, c: int) -> float:
+        """Return the columns between a piece and those on its left."""
+        left = max(piece.box[3] for piece in self.pieces[max(0, c - MOST) : c])
+        return self.pieces[c].box[1] - left
+
+    def _is_point(self, c: int) -> bool:
+        """Return whether a piece is a point or comma behind another, not a part of it."""
+        top, left, bottom, right = self.pieces[c].box
+        if max(bottom - top, 1.4 * (right - left)) > 0.4 * self.usual or c == 0:
+            return False
+        last = self.pieces[c - 1].box
+        low = (top + bottom) / 2 > last[0] + 0.7 * (last[2] - last[0])
+        return low and left >= last[3] - 0.5 * self.pen
+
+    def _join(self, a: int, b: int) -> Run | None:
+        """Return the run of whole pieces from one to another."""
+        if not self.signs and any(self._is_point(c) for c in range(a, b + 1)):
+            return None
+        piece = join_pieces(self.pieces[a : b + 1])
+        if piece.width > WIDEST * self.usual or piece.height > 1.7 * self.usual:
+            return None
+        gaps = sum(max(0.0, self._gap(c)) for c in range(a + 1, b + 1)) / self.usual
+        return Run((a, 0), (b + 1, 0), piece, gap=gaps)
+
+    def cut(self, c: int) -> list[Run]:
+        """Return the runs of parts of one piece."""
+        piece = self.pieces[c]
+        if piece.height < 8 or piece.width < 0.3 * piece.height:
+            return []
+        height = min(piece.height, 1.3 * self.usual)
+        paths, cost = find_cuts(piece.strength, self.pen, 2 + round(7 * piece.width / height))
+        count = len(paths)
+        if count == 0:
+            return []
+        rows = np.arange(piece.height)
+        inked = np.maximum(
+            piece.strength[rows, np.clip(paths, 0, piece.width - 1)],
+            piece.strength[rows, np.clip(paths - 1, 0, piece.width - 1)],
+        )
+        # The stroke that is cut belongs to both sides.
+        both = round(BOTH * self.pen) * (inked >= FIRM)
+        start = np.vstack([np.zeros_like(rows), paths - both])
+        end = np.vstack([paths + both, np.full_like(rows, piece.width)])
+        cost = np.append(cost, 0.0)
+        runs = []
+        for i in range(count + 1):
+            for j in range(i, count + 1):
+                if (i, j) == (0, count):
+                    continue
+                part = piece.between(start[i], end[j])
+                if part is None or part.width > WIDEST * self.usual:
+                    continue
+                if not self.signs and part.size < LEAST * height:
+                    continue
+                node = (c, j + 1) if j < count else (c + 1, 0)
+                runs.append(Run((c, i), node, part, cut=float(cost[j]), whole=piece))
+        return runs
+
+
+def best_of(run: Run) -> float:
+    """Return the probability of the best class of a run."""
+    return 0.0 if run.probabilities is None else float(run.probabilities.max())

@@ -1,0 +1,310 @@
+"""Rules, which are no part of a digit: lines of the paper, underlines, strikes, boxes, tables.
+
+A line is a rule by its place among the others and by its length beside the digits': a minus sign, a
+fraction bar, a 1 and the bars of 2, 4, 5 and 7 stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.recognition.components import find_components
+from lenet5c.recognition.erasing import erase_lines
+from lenet5c.recognition.lines import Line, find_lines
+
+#: Strength of a digit's ink.
+INK = 96
+#: Length over thickness of a rule, at least.
+SLENDER = 12.0
+#: Lines of the paper: share of the picture's side, and how many of them.
+PAPER, FAMILY = 0.6, 3
+#: Times the height of digits that a line beside them has, at least.
+LONG = 1.35
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A line that was taken out.
+
+    Attributes
+    ----------
+    line : tuple of float
+        Its ends: (y0, x0, y1, x1).
+    width : float
+        Its thickness.
+    kind : {'paper', 'frame', 'underline', 'strike', 'overline', 'mark'}
+        One of many lines over the picture; a side of boxes or a table; a line below, through or
+        above digits; another one.
+    """
+
+    line: tuple[float, float, float, float]
+    width: float
+    kind: str
+
+
+def remove_rules(strength: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[Rule]]:
+    """Return a plane of ink (h, w) without rules, and the rules.
+
+    Strokes that cross a rule are whole in the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.recognition.rules import remove_rules
+    >>> strength = np.zeros((100, 100), np.uint8)
+    >>> strength[20:70, 48:52] = strength[76:78, 10:90] = 255
+    >>> cleaned, rules = remove_rules(strength)
+    >>> cleaned[20:70, 48:52].all(), cleaned[74:].any(), [rule.kind for rule in rules]
+    (True, False, ['underline'])
+    """
+    lines = [line for line in find_lines(strength) if line.coverage >= 0.4]
+    chosen = _find_paper(lines, strength.shape)
+    chosen |= _find_frames(lines, chosen)
+    rest = erase_lines(strength, list(chosen))
+    marks = _find_marks(rest, [line for line in lines if line not in chosen])
+    found = chosen | marks
+    pieces = _find_rests(lines, found)
+    rest = erase_lines(rest, list(marks | pieces))
+    found |= pieces
+    return rest, [Rule(line.box, line.thickness, kind) for line, kind in found.items()]
+
+
+def _find_paper(lines: list[Line], shape: tuple[int, ...]) -> dict[Line, str]:
+    """Return lines of which there are many over the whole picture."""
+    found: dict[Line, str] = {}
+    for upright in (False, True):
+        side = shape[0] if upright else shape[1]
+        along = [
+            line
+            for line in lines
+            if line.upright == upright and line.length >= SLENDER * line.thickness
+        ]
+        over = [line for line in along if line.length >= PAPER * side]
+        if len(over) >= FAMILY:
+            alike = _describe_family(over)
+            # Some are seen in part: from the edge on, or at the distance of the others.
+            found |= {
+                line: "paper"
+                for line in along
+                if line in over
+                or (
+                    alike.has(line)
+                    and (
+                        (
+                            line.length >= PAPER / 2 * side
+                            and (line.start <= 0.02 * side or line.end >= 0.98 * side)
+                        )
+                        or alike.fits(line)
+                    )
+                )
+            }
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """Measures of lines that are alike and at equal distances."""
+
+    thickness: float
+    level: float
+    slope: float
+    rows: NDArray[np.float64]  # of the lines at column 0, in order
+    distance: float
+
+    def has(self, line: Line) -> bool:
+        """Return whether a line is as thick and as strong as these."""
+        return (
+            line.thickness <= 1.5 * self.thickness + 1
+            and abs(line.level - self.level) <= 0.25 * self.level + 15
+        )
+
+    def fits(self, line: Line) -> bool:
+        """Return whether a line, longer than the distance, is where these have one."""
+        if line.length < self.distance:
+            return False
+        row = float(line.middle.mean()) - self.slope * (line.start + line.end) / 2
+        off = row - self.rows[np.abs(self.rows - row).argmin()]
+        count = round(off / self.distance)
+        near = abs(off - count * self.distance) <= 0.08 * self.distance + 1
+        return abs(count) <= 2 and near
+
+
+def _describe_family(lines: list[Line]) -> _Family:
+    slope = float(np.median([line.straight[1] for line in lines]))
+    rows = np.sort(
+        [float(line.middle.mean()) - slope * (line.start + line.end) / 2 for line in lines]
+    )
+    steps = np.diff(rows)
+    distance = float(np.median(steps[steps > 2])) if (steps > 2).any() else np.inf
+    thickness = float(np.median([line.thickness for line in lines]))
+    return _Family(
+        thickness, float(np.median([line.level for line in lines])), slope, rows, distance
+    )
+
+
+def _find_frames(lines: list[Line], chosen: dict[Line, str]) -> dict[Line, str]:
+    """Return lines that meet at the corners of boxes."""
+    flat = [line for line in lines if not line.upright and _is_slender(line)]
+    upright = [line for line in lines if line.upright and _is_slender(line)]
+    if len(flat) < 2 or len(upright) < 2:
+        return {}
+    meets, crossing = _meet(flat, upright)
+    common = meets.astype(int).T @ meets.astype(int)
+    found: dict[Line, str] = {}
+    for i, j in np.argwhere(np.triu(common >= 2, 1)):
+        shared = np.flatnonzero(meets[:, i] & meets[:, j])
+        rows = crossing[shared, i]
+        # Two lines through two strokes are no box.
+        if rows.max() - rows.min() >= 0.6 * min(upright[i].length, upright[j].length):
+            sides = [flat[k] for k in shared] + [upright[i], upright[j]]
+            found |= {line: "frame" for line in sides if line not in chosen}
+    return found
+
+
+def _is_slender(line: Line) -> bool:
+    return line.length >= SLENDER * line.thickness
+
+
+def _meet(flat: list[Line], upright: list[Line]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return which lines meet, or nearly, and the row where they would: (horizontal, upright)."""
+    row, slope, first, end, thick = np.array(
+        [(*line.straight, line.start, line.end, line.thickness) for line in flat]
+    ).T[:, :, np.newaxis]
+    column, lean, top, bottom, wide = np.array(
+        [(*line.straight, line.start, line.end, line.thickness) for line in upright]
+    ).T[:, np.newaxis]
+    y = (row + slope * column) / (1 - slope * lean)
+    x = column + lean * y
+    near = 2 * (thick + wide) + 2
+    across = (x >= first - near) & (x <= end + near)
+    return across & (y >= top - near) & (y <= bottom + near), y
+
+
+def _find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
+    """Return lines below, through and above digits, and long upright ones beside them."""
+    flat = [line for line in lines if not line.upright]
+    bodies, usual = _find_bodies(erase_lines(rest, flat))
+    if usual == 0:
+        return {}
+    found = {}
+    for line in flat:
+        if line.length >= 6 * line.thickness and (kind := _judge(line, bodies, usual)):
+            found[line] = kind
+    upright = [line for line in lines if line.upright]
+    for line in upright:
+        if line.length >= 2.5 * usual and line.length >= 0.4 * len(rest) and _is_slender(line):
+            found[line] = "mark"
+    for base in [line for line, kind in found.items() if kind == "underline"]:
+        found |= dict.fromkeys(_find_ticks(base, upright, usual), "frame")
+    return found
+
+
+def _find_bodies(rest: NDArray[np.uint8]) -> tuple[NDArray[np.int64], float]:
+    """Return the boxes of what may be digits, and their usual height."""
+    parts = find_components(rest >= INK)
+    if len(parts) == 0:
+        return parts.boxes, 0.0
+    height = parts.boxes[:, 2] - parts.boxes[:, 0]
+    order = np.argsort(height, kind="stable")
+    total = np.cumsum(parts.area[order])
+    usual = float(height[order][np.searchsorted(total, total[-1] / 2)])
+    return parts.boxes[height >= 0.4 * usual], usual
+
+
+def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
+    """Return the kind of a horizontal line as a rule, None if it is none."""
+    start, end = line.start, line.end
+    tops, lefts, bottoms, rights = bodies.T
+    row = np.array([line.at(x) for x in (lefts + rights) / 2])
+    over = (np.minimum(rights, end) - np.maximum(lefts, start)) > 0.3 * np.minimum(
+        rights - lefts, line.length
+    )
+    little = 0.15 * usual
+    through = over & (tops < row - little) & (bottoms > row + little)
+    above = over & ~through & (bottoms <= row + little) & (row - bottoms <= 0.6 * usual)
+    below = over & ~through & (tops >= row - little) & (tops - row <= 0.6 * usual)
+    if line.length >= LONG * usual and _is_slender(line):
+        if through.any():
+            return "strike"
+        if above.any() and below.any():
+            widest = max(rights[side].max() - lefts[side].min() for side in (above, below))
+            if line.length <= 1.5 * widest + 0.5 * usual:
+                return None  # a fraction bar
+            return "mark"
+        if above.any():
+            return "underline"
+        if below.any():
+            return "overline"
+        beside = (tops < row) & (bottoms > row) & ~over
+        near = np.minimum(np.abs(lefts - end), np.abs(start - rights)) <= usual
+        if (beside & near).any() and line.length <= 2 * usual:
+            return None  # a minus sign
+        return "mark"
+    if through.any() or below.any() or not above.any():
+        return None
+    # A short line under one digit, apart from it or further on either side.
+    left, right, bottom = lefts[above].min(), rights[above].max(), bottoms[above].max()
+    if right - left > 1.5 * usual:
+        return None
+    gap = line.at((left + right) / 2) - line.thickness / 2 - bottom
+    over_left, over_right = left - start, end - right
+    if line.length >= 0.5 * usual and min(over_left, over_right) >= 0.08 * usual:
+        return "underline"
+    if gap >= 1.5 * line.thickness and min(over_left, over_right) >= -0.1 * usual:
+        return "underline"
+    return None
+
+
+def _find_rests(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
+    """Return lines that continue rules at the other side of digits."""
+    others = [line for line in lines if line not in found]
+    if not others or not found:
+        return {}
+    rests = {}
+    for line, kind in found.items():
+        if line.length < 2 * SLENDER * line.thickness:
+            continue
+        row, slope = line.straight
+        for other in others:
+            if other.upright != line.upright or other in rests:
+                continue
+            gap = max(other.start - line.end, line.start - other.end)
+            alike = (
+                0.6 * line.thickness - 1 <= other.thickness <= 1.3 * line.thickness + 0.5
+                and abs(other.level - line.level) <= 0.3 * line.level
+            )
+            if not alike or gap < 0 or gap > line.length + other.length:
+                continue
+            middle = (other.start + other.end - 1) / 2
+            # What bends is known by its nearer end.
+            near = line.end - 1 if middle > line.end else line.start
+            expected = line.at(near) + slope * (middle - near)
+            off = min(
+                abs(other.at(middle) - expected), abs(other.at(middle) - row - slope * middle)
+            )
+            if off <= 1 + 0.3 * line.thickness + 0.01 * gap:
+                rests[other] = kind
+    return rests
+
+
+def _find_ticks(base: Line, upright: list[Line], usual: float) -> list[Line]:
+    """Return the teeth of a comb: marks of one length on a line, the outer ones at its ends."""
+    near = 2 * base.thickness + 4
+    teeth = []
+    for line in upright:
+        column = float(line.middle[-1])
+        on = abs(line.end - base.at(column)) <= near or abs(line.start - base.at(column)) <= near
+        if on and 0.12 * usual <= line.length <= 1.8 * usual and column >= base.start - near:
+            teeth.append(line)
+    teeth = [line for line in teeth if line.middle[-1] <= base.end + near]
+    if len(teeth) < 2:
+        return []
+    first = min(teeth, key=lambda line: float(line.middle[-1]))
+    last = max(teeth, key=lambda line: float(line.middle[-1]))
+    if first.middle[-1] > base.start + near or last.middle[-1] < base.end - near:
+        return []
+    length = (first.length + last.length) / 2
+    return [line for line in teeth if abs(line.length - length) <= 0.15 * length + 2]

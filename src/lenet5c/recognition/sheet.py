@@ -1,0 +1,128 @@
+"""Readings of a sheet of several digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.datasets.framing import MNIST
+from lenet5c.recognition.digit import BlankImageError, find_ink, form
+from lenet5c.recognition.filters import reduce_to_gray
+from lenet5c.recognition.judge import REJECT
+from lenet5c.recognition.pieces import LEAST
+from lenet5c.recognition.reading import Reading, get_framing, to_picture
+from lenet5c.recognition.segment import Cell, Piece, Scorer, read_lines
+from lenet5c.recognition.signs import DIGITS, P_NONE, digit_share, open_signs, reads_digits
+from lenet5c.recognition.text_lines import find_spaces
+from lenet5c.training import TrainedModel
+
+#: Pixels on the longer side of a sheet of several digits; larger ones are reduced.
+SHEET_SIDE = 1600
+#: The least share of a sheet's characters that are digits.
+LEAST_DIGITS = 0.25
+
+
+def read_sheet(
+    picture: NDArray[np.uint8], trained: TrainedModel, reject: float = REJECT
+) -> Reading:
+    """Read all digits in a picture, line by line: a `Reading` with `digits` and `text`.
+
+    What has a confidence of less than `reject` is rejected: a sign, a letter, half a digit.
+    """
+    get_framing(trained)  # or say that there is none
+    factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
+    try:
+        ink = find_ink(reduce_to_gray(picture, factor), SHEET_SIDE, specks=0.0, core=0.35)
+    except BlankImageError as error:
+        return Reading(rejected=str(error), steps={"picture": picture})
+    steps = {"picture": picture, "ink": ink.strength}
+    lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
+    digits = tuple(
+        tuple(_decide(cell, line, trained, factor, reject) for cell in line) for line in lines
+    )
+    labels = [digit.label for line in digits for digit in line]
+    if len(labels) - labels.count(None) <= LEAST_DIGITS * len(labels):
+        return Reading(rejected="no digits are found in it", digits=digits, steps=steps)
+    return Reading(digits=digits, text=_join_labels(digits), steps=steps)
+
+
+def make_scorer(trained: TrainedModel) -> Scorer:
+    """Return a scorer of pieces by a model.
+
+    The probabilities are those of its classes and, in the last column, of a sign. Of a model of
+    digits, the former are multiplied by the probability that the piece is one.
+    """
+    framing, (channels, *size) = get_framing(trained), trained.image_shape
+
+    def score(pieces: list[Piece]) -> NDArray[np.floating]:
+        formed = np.stack([form(piece.strength, framing, (size[0], size[1])) for piece in pieces])
+        images = np.stack([framing.color(image, channels) for image in formed])
+        classes = trained.probabilities(images)
+        if not reads_digits(trained):
+            return np.pad(classes, ((0, 0), (0, 1)))
+        if (framing, *size) != (MNIST, 28, 28):
+            formed = np.stack([form(piece.strength) for piece in pieces])
+        seen = open_signs().probabilities(formed[:, np.newaxis])
+        share = digit_share(seen)
+        none = seen[:, P_NONE] / (seen[:, : len(DIGITS)].sum(axis=1) + 1e-12) * share
+        return np.column_stack([classes * share[:, np.newaxis], np.maximum(1 - share - none, 0)])
+
+    return score
+
+
+def _find_digits(trained: TrainedModel) -> list[int] | None:
+    """Return the digit of each class of a model, None if some class is none."""
+    return [int(name) for name in trained.class_names] if reads_digits(trained) else None
+
+
+def _show(piece: Piece, trained: TrainedModel) -> NDArray[np.uint8]:
+    """Return what the net sees of a piece as a picture."""
+    framing, (channels, height, width) = get_framing(trained), trained.image_shape
+    return to_picture(framing.color(form(piece.strength, framing, (height, width)), channels))
+
+
+def _decide(
+    cell: Cell, line: Sequence[Cell], trained: TrainedModel, factor: int, reject: float
+) -> Reading:
+    """Return the reading of a cell of a line."""
+    *classes, sign = map(float, cell.probabilities)
+    share = max(sum(classes), 1e-12)
+    confidence = max(classes)
+    best = classes.index(confidence)
+    reading = Reading(
+        trained.class_names[best],
+        confidence / share,
+        {name: own / share for name, own in zip(trained.class_names, classes, strict=True)},
+        confidence=confidence,
+        box=tuple(factor * n for n in cell.piece.box),
+        steps={"image": _show(cell.piece, trained)},
+    )
+    usual = float(np.median([other.piece.height for other in line]))
+    rejected = None
+    if len(line) > 1 and cell.piece.size < LEAST * usual:
+        rejected = "it is too small for a digit beside the others: a point, a comma or a dash"
+    elif confidence < reject or sign > confidence:
+        if sign > 1 - share - sign and share < 0.5:
+            rejected = "it is a sign, not a digit; --digits sum reads signs"
+        elif share < confidence / share:
+            rejected = "it resembles no digit"
+        else:
+            rejected = f"the net is not sure: {confidence / share:.0%} at best"
+    if rejected:
+        return replace(reading, label=None, probability=None, rejected=rejected)
+    return reading
+
+
+def _join_labels(lines: Sequence[Sequence[Reading]]) -> str:
+    """Return the labels of lines, ``?`` for none, with spaces between numbers."""
+    spaces = find_spaces([[reading.box or (0, 0, 0, 0) for reading in line] for line in lines])
+    return "\n".join(
+        "".join(
+            " " * before + (reading.label or "?")
+            for before, reading in zip([False, *gaps], line, strict=True)
+        )
+        for line, gaps in zip(lines, spaces, strict=True)
+    )

@@ -1,0 +1,81 @@
+"""Points, commas and bars among digits: ink that is parted from the rest before digits are read."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.recognition.components import Components, find_components
+from lenet5c.recognition.filters import grow, measure_stroke
+from lenet5c.recognition.pieces import FAINT, FIRM, Piece
+
+#: Shares of the usual digit's height: longer side of a small sign, and height of a bar, at most.
+SMALL, BAR = 0.42, 0.35
+#: Width over height of a bar, at least.
+FLAT = 2.0
+#: Distance below which a small part belongs to a digit: beside its top, as the flag of a five does,
+#: and below it.
+NEAR, FOOT = 0.15, 0.07
+#: Share of a stroke's width below which ink is a speck: points are lighter than strokes.
+SPECK = 0.4
+
+
+def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[np.uint8]]:
+    """Return the pieces of ink that are points, commas or bars, and the ink that is left.
+
+    Parameters
+    ----------
+    strength : ndarray of uint8, shape (h, w)
+        0 is paper, 255 full ink.
+    """
+    parts = find_components(strength >= FIRM)
+    usual = _measure_height(parts)
+    if usual == 0:
+        return [], strength
+    height, width = (parts.boxes[:, 2 + axis] - parts.boxes[:, axis] for axis in (0, 1))
+    bar = (width >= FLAT * height) & (height <= BAR * usual) & (width > 0.2 * usual)
+    small = (np.maximum(height, width) <= SMALL * usual) & ~bar
+    large = ~(bar | small)
+    mean = parts.sum(strength) / parts.area
+    faint = mean < FAINT * np.median(mean[large])
+    # What is thinner than the pen is a speck, or the rest of a rule.
+    pen = measure_stroke(parts.mask(large))
+    thin = np.minimum(height, width) < np.where(bar, 0.5, 1.0) * SPECK * pen
+    chosen = np.zeros(len(parts), bool)
+    for i in np.flatnonzero(bar | small).tolist():
+        kept = not (faint[i] or thin[i])
+        chosen[i] = kept and not _belongs(parts.boxes[i], parts.boxes[large], usual, bool(bar[i]))
+    pieces = []
+    rest = strength.copy()
+    for i in np.flatnonzero(chosen).tolist():
+        top, left, bottom, right = parts.boxes[i].tolist()
+        own = parts.labels[top:bottom, left:right] == i
+        pieces.append(
+            Piece((top, left, bottom, right), strength[top:bottom, left:right] * grow(own))
+        )
+    rest[grow(parts.mask(chosen)) & ~parts.mask(~chosen)] = 0
+    return pieces, rest
+
+
+def _measure_height(parts: Components) -> float:
+    """Return the height of the usual digit, by what is high and no bar."""
+    height, width = (parts.boxes[:, 2 + axis] - parts.boxes[:, axis] for axis in (0, 1))
+    upright = height[(width < FLAT * height) & (parts.area >= 12)]
+    if len(upright) == 0:
+        return 0.0
+    return float(np.median(upright[upright >= 0.5 * np.quantile(upright, 0.8)]))
+
+
+def _belongs(box: NDArray[np.int64], large: NDArray[np.int64], usual: float, bar: bool) -> bool:
+    """Return whether a small part is one of a large one: beside its upper half, or inside it."""
+    down = np.maximum(np.maximum(large[:, 0] - box[2], box[0] - large[:, 2]), 0)
+    aside = np.maximum(np.maximum(large[:, 1] - box[3], box[1] - large[:, 3]), 0)
+    center = (box[:2] + box[2:]) / 2
+    place = (center[0] - large[:, 0]) / (large[:, 2] - large[:, 0])
+    shared = np.minimum(large[:, 3], box[3]) - np.maximum(large[:, 1], box[1])
+    inside = (shared >= 0.6 * (box[3] - box[1])) & (place > 0.05) & (place < 0.75)
+    near = np.hypot(down, aside) <= NEAR * usual
+    top = place <= (0.3 if bar else 0.4)
+    # The foot of a two is nearer than a fraction bar.
+    foot = bar & (shared >= 0.5 * (box[3] - box[1])) & (down <= FOOT * usual)
+    return bool(np.any(near & (inside | top | foot)))

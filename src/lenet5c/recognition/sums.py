@@ -1,0 +1,272 @@
+"""Written sums: what they say, what they come to, and whether the answer is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.datasets.framing import MNIST
+from lenet5c.errors import UserError
+from lenet5c.recognition.decoding import Choice, Place, decode
+from lenet5c.recognition.digit import BlankImageError, Box, find_ink, form
+from lenet5c.recognition.filters import reduce_to_gray
+from lenet5c.recognition.grammar import MOST_SIGNS, show_value, work_out
+from lenet5c.recognition.judge import REJECT
+from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out
+from lenet5c.recognition.pieces import Piece, join_pieces
+from lenet5c.recognition.reading import Reading, get_framing
+from lenet5c.recognition.segment import read_lines
+from lenet5c.recognition.sheet import SHEET_SIDE
+from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
+from lenet5c.recognition.small_signs import part_small_signs
+from lenet5c.training import TrainedModel, open_model
+
+#: Probability below which a piece is no sign by itself; more of them are not looked at again.
+WEAK, MOST_WEAK = 0.5, 40
+#: Distance of two parts of one sign, in heights of a digit.
+BESIDE = 0.2
+
+
+def read_sum(
+    picture: NDArray[np.uint8], trained: TrainedModel | None = None, reject: float = REJECT
+) -> Reading:
+    """Read the written sums in a picture, one a line.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (h, w) or (h, w, 3)
+    trained : TrainedModel, optional
+        A model of the ten digits, which has a say on what digit a digit is. Default: the model in
+        the package. Signs are read by another one of the package.
+    reject : float, optional
+        The least probability of a line that is not rejected.
+
+    Returns
+    -------
+    Reading
+        With `text` as it is written, `expression`, `value`, `correct`, and `sums`, these for each
+        line; `digits` has the signs. If a line is not read, `rejected` is the reason.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.recognition.sums import read_sum
+    >>> paper = np.full((120, 260), 240, np.uint8)
+    >>> paper[20:100, 30:38] = paper[20:100, 210:218] = 40
+    >>> paper[56:64, 90:150] = paper[30:90, 116:124] = 40
+    >>> reading = read_sum(paper)
+    >>> reading.expression, reading.value
+    ('1+1', '2')
+    """
+    trained = trained or open_model()
+    if tuple(trained.class_names) != DIGITS:
+        raise UserError("model must be one of the ten digits to read sums, got one of others")
+    factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
+    steps = {"picture": picture}
+    try:
+        ink = find_ink(reduce_to_gray(picture, factor), SHEET_SIDE, specks=0.0, core=0.35)
+    except BlankImageError as error:
+        return Reading(rejected=str(error), steps=steps)
+    steps["ink"] = ink.strength
+    marks = _find_marks(ink.strength, _Scorer(trained), factor)
+    if not marks:
+        return Reading(rejected="no signs are found in it", steps=steps)
+    layout = lay_out(marks)
+    sums = [_read_line(places, reject) for places in layout.lines]
+    if layout.raised:
+        reason = "it has a raised sign, as exponents are; write powers as products, such as 5×5"
+        sums = [
+            replace(line, expression=None, value=None, correct=None, rejected=reason)
+            if _holds(line, layout.raised)
+            else line
+            for line in sums
+        ]
+    return replace(_unite(sums), steps=steps)
+
+
+def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> list[Mark]:
+    """Return the signs on a sheet, and the shapes that they may be."""
+    small, rest = part_small_signs(strength)
+    cells = [cell for line in read_lines(rest, scorer) for cell in line] if rest.any() else []
+    scored = [(cell.piece, cell.probabilities) for cell in cells]
+    if small:
+        scored += zip(small, scorer(small), strict=True)
+    names = open_signs().class_names[:P_NONE]
+    return [
+        Mark(_scale(piece.box, factor), dict(zip(names, map(float, row), strict=True)))
+        for piece, row in _join_broken(scored, scorer)
+    ]
+
+
+_Scored = list[tuple[Piece, NDArray[np.floating]]]
+
+
+def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
+    """Join pieces that are no sign by themselves to those beside them if they are one together."""
+    scored = list(scored)
+    usual = float(np.median([piece.height for piece, row in scored if row.max() >= WEAK] or [0]))
+    weak = [
+        k
+        for k, (piece, row) in enumerate(scored)
+        if row.max() < WEAK and not (is_dot(piece, usual) or is_bar(piece, usual))
+    ]
+    if not weak or len(weak) > MOST_WEAK:
+        return scored
+    pairs = [
+        (k, j)
+        for k in weak
+        for j, (other, _) in enumerate(scored)
+        if j != k and _may_belong(scored[k][0].box, other.box, usual)
+    ]
+    if not pairs:
+        return scored
+    joined = [join_pieces([scored[k][0], scored[j][0]]) for k, j in pairs]
+    ways = sorted(
+        zip(pairs, joined, scorer(joined), strict=True), key=lambda way: -float(way[2].max())
+    )
+    gone: set[int] = set()
+    for (k, j), piece, row in ways:
+        apart = float(scored[k][1].max() * scored[j][1].max())
+        if row.max() > max(WEAK, apart) and not {k, j} & gone:
+            gone |= {k, j}
+            scored.append((piece, row))
+    return [each for k, each in enumerate(scored) if k not in gone]
+
+
+def _may_belong(one: Box, other: Box, usual: float) -> bool:
+    """Return whether two boxes are near each other, and one is in part above the other."""
+    down, aside = (max(one[k] - other[k + 2], other[k] - one[k + 2], 0) for k in (0, 1))
+    shared = min(one[3], other[3]) - max(one[1], other[1])
+    narrow = min(one[3] - one[1], other[3] - other[1])
+    return bool(np.hypot(down, aside) <= BESIDE * usual) and shared >= 0.25 * narrow
+
+
+class _Scorer:
+    """The probabilities of the signs that pieces may be, by two nets: (N, 18).
+
+    The net of signs tells digits and signs apart, that of digits which digit it is.
+    """
+
+    def __init__(self, trained: TrainedModel) -> None:
+        self.trained, self.signs = trained, open_signs()
+        self.framing = get_framing(trained)
+
+    def __call__(self, pieces: list[Piece]) -> NDArray[np.floating]:
+        formed = np.stack([form(piece.strength) for piece in pieces])
+        probabilities = self.signs.probabilities(formed[:, np.newaxis])[:, :P_NONE]
+        if self.framing != MNIST:
+            _, *size = self.trained.image_shape
+            formed = np.stack(
+                [form(piece.strength, self.framing, (size[0], size[1])) for piece in pieces]
+            )
+        channels = self.trained.image_shape[0]
+        images = np.stack([self.framing.color(image, channels) for image in formed])
+        which = self.trained.probabilities(images)
+        digits = probabilities[:, : len(DIGITS)]
+        both = digits * which
+        both *= digits.sum(axis=1, keepdims=True) / np.maximum(
+            both.sum(axis=1, keepdims=True), 1e-9
+        )
+        return np.concatenate([both, probabilities[:, len(DIGITS) :]], axis=1)
+
+
+def _scale(box: Box, factor: int) -> Box:
+    top, left, bottom, right = (factor * n for n in box)
+    return top, left, bottom, right
+
+
+def _read_line(places: Sequence[Place], reject: float) -> Reading:
+    """Return the reading of one line, with its signs as `digits`."""
+    box = _bound(places)
+    if len(places) > MOST_SIGNS:
+        return Reading(rejected=f"a line has {len(places)} signs; {MOST_SIGNS} are read", box=box)
+    found = decode(places)
+    if found is None or found.probability < reject:
+        guess = [_guess(place) for place in places]
+        text = "".join(choice.shown if choice else "?" for choice in guess)
+        reason = (
+            f"it looks like {text}, which is no sum"
+            if found is None
+            else f"the net is not sure: {found.text} has {found.probability:.0%}"
+        )
+        signs = _list_signs(places, guess)
+        return Reading(rejected=reason, text=text, box=box, digits=(tuple(signs),))
+    result = work_out(found.expression)
+    value = None if result.value is None else show_value(result.value)
+    return Reading(
+        probability=found.probability,
+        confidence=found.probability,
+        expression=found.expression,
+        value=value,
+        correct=result.correct,
+        remark=result.remark,
+        text=found.text,
+        box=box,
+        digits=(tuple(_list_signs(places, found.choices)),),
+    )
+
+
+def _bound(places: Sequence[Place]) -> Box:
+    boxes = np.array([place.box for place in places])
+    top, left = boxes[:, :2].min(axis=0).tolist()
+    bottom, right = boxes[:, 2:].max(axis=0).tolist()
+    return top, left, bottom, right
+
+
+def _guess(place: Place) -> Choice | None:
+    """Return the likeliest choice of a place by itself, None if it is more likely no sign."""
+    best = max(place.choices, key=lambda choice: choice.score, default=None)
+    return best if best is not None and best.score >= np.log(0.5) else None
+
+
+def _list_signs(places: Sequence[Place], choices: Sequence[Choice | None]) -> Iterator[Reading]:
+    """Yield a reading for each sign, those of fractions one by one."""
+    for place, choice in zip(places, choices, strict=True):
+        if place.parts:
+            parts = choice.parts if choice else [_guess(part) for part in place.parts]
+            yield from _list_signs(place.parts, parts)
+            continue
+        by_name = {each.shown: float(np.exp(each.score)) for each in place.choices}
+        if choice is None:
+            yield Reading(rejected="it resembles no sign", probabilities=by_name, box=place.box)
+        else:
+            share = float(np.exp(choice.score))
+            yield Reading(choice.shown, share, by_name, confidence=share, box=place.box)
+
+
+def _holds(line: Reading, box: Box) -> bool:
+    return any(sign.box == box for row in line.digits for sign in row)
+
+
+def _unite(sums: Sequence[Reading]) -> Reading:
+    """Return the reading of all lines together."""
+    rejected = [(k, line.rejected) for k, line in enumerate(sums, start=1) if line.rejected]
+    reason = None
+    if rejected:
+        number, reason = rejected[0]
+        reason = reason if len(sums) == 1 else f"line {number}: {reason}"
+    verdicts = {line.correct for line in sums}
+    remarks = [line.remark for line in sums if line.remark]
+    whole = Reading(
+        rejected=reason,
+        text="\n".join(line.text or "?" for line in sums),
+        digits=tuple(row for line in sums for row in line.digits),
+        sums=tuple(sums),
+    )
+    if rejected:
+        return whole
+    share = float(np.prod([line.probability or 0.0 for line in sums]))
+    return replace(
+        whole,
+        probability=share,
+        confidence=share,
+        expression="\n".join(line.expression or "" for line in sums),
+        value="\n".join(line.value or "-" for line in sums)
+        if any(line.value for line in sums)
+        else None,
+        correct=False if False in verdicts else None if None in verdicts else True,
+        remark="; ".join(remarks) or None,
+    )

@@ -1,0 +1,35 @@
+"""Reasons for an answer: what of an image speaks for a class, and what would have to change.
+
+All take a `TrainedModel` of any `Sequential`, with layers of one's own, and an image as
+`TrainedModel.logits` takes it, and return NumPy arrays. `lenet5c.report.pictures.why` draws them.
+"""
+
+from lenet5c.training.explanation import (
+    Change,
+    Explanation,
+    Nearest,
+    Neighbors,
+    Slide,
+    explain,
+    grad_cam,
+    nearest,
+    occlusion,
+    saliency,
+    slide,
+    smallest_change,
+)
+
+__all__ = [
+    "Change",
+    "Explanation",
+    "Nearest",
+    "Neighbors",
+    "Slide",
+    "explain",
+    "grad_cam",
+    "nearest",
+    "occlusion",
+    "saliency",
+    "slide",
+    "smallest_change",
+]

@@ -1,0 +1,284 @@
+"""How honest the probabilities of a model are, for JSON, as text and as parts of a page."""
+
+import re
+from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import Any
+
+import numpy as np
+
+from lenet5c._text import count, plain, shorten, table
+from lenet5c.report import page
+from lenet5c.report.tables import NAME
+from lenet5c.training import Evaluation, Reliability, wilson_interval
+from lenet5c.training.ranking import auc_interval
+from lenet5c.training.reliability import BINS, EQUALS
+
+#: Error rates to reach by rejections; of these, some below that of all images are shown.
+TARGETS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
+SHOWN = 4
+POINTS = 101  # of the curve in JSON
+LOWEST = 10  # classes whose AUC is listed as text
+Record = dict[str, Any]
+
+
+def describe_probabilities(result: Evaluation, temperature: float) -> Record:
+    """Return the figures for JSON: shares from 0 to 1, null for what is not defined."""
+    binned = {equal: result.reliability(equal=equal) for equal in EQUALS}
+    return {
+        "temperature": temperature,
+        "nll": result.nll,
+        "brier": result.brier,
+        "bins": BINS,
+        "ece": {
+            f"equal_{equal}": {"value": each.ece, "by_chance": each.ece_by_chance}
+            for equal, each in binned.items()
+        },
+        "reliability": {f"equal_{equal}": _list_bins(each) for equal, each in binned.items()},
+        "auc": {
+            "macro": None if isnan(result.auc) else result.auc,
+            "classes": [describe_area(result, k) for k in range(len(result.areas))],
+        },
+        "rejections": describe_rejections(result),
+    }
+
+
+def _list_bins(found: Reliability) -> list[Record]:
+    columns = (found.low, found.high, found.count, found.correct, found.confidence, found.accuracy)
+    names = ("low", "high", "count", "correct", "confidence", "accuracy")
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    intervals = found.intervals.tolist()
+    return [
+        {**dict(zip(names, row, strict=True)), "interval": interval}
+        for row, interval in zip(rows, intervals, strict=True)
+    ]
+
+
+def describe_area(result: Evaluation, k: int) -> Record:
+    """Return the area under the ROC curve of a class, with its interval, for JSON."""
+    area = float(result.areas[k])
+    if isnan(area):
+        return {"auc": None, "interval": None}
+    positives = int(result.matrix[k].sum())
+    return {"auc": area, "interval": list(auc_interval(area, positives, result.count - positives))}
+
+
+def describe_rejections(result: Evaluation) -> Record:
+    """Return the curve of errors against rejections, and what reaches some error rates."""
+    found = result.rejections
+    rate = float(found.error_rate[0])
+    rows = []
+    for target in [*[each for each in TARGETS if each < rate][:SHOWN], 0.0] if rate else []:
+        row: Record = {"error_rate": target, "threshold": None, "rejected": None, "accepted": 0}
+        if (place := found.reach(target)) is not None:
+            left, wrong = int(found.accepted[place]), int(found.errors[place])
+            row |= {
+                "threshold": float(found.threshold[place]),
+                "rejected": (found.count - left) / found.count,
+                "accepted": left,
+                "errors": wrong,
+                "interval": [*wilson_interval(wrong, left)],
+            }
+        rows.append(row)
+    shares = np.linspace(0, 1, POINTS)[:-1]
+    places = np.searchsorted(found.rejected, shares, side="right") - 1
+    curve = zip(found.rejected[places].tolist(), found.error_rate[places].tolist(), strict=True)
+    return {
+        "area": found.area,
+        "best_area": found.best_area,
+        "table": rows,
+        "curve": sorted({tuple(point) for point in curve}),
+    }
+
+
+def describe_calibration(record: Record) -> str:
+    """Return the scores in words, for a terminal."""
+    width, mass = (record["ece"][f"equal_{equal}"] for equal in EQUALS)
+    auc = record["auc"]["macro"]
+    ranked = sum(each["auc"] is not None for each in record["auc"]["classes"])
+    area = (
+        f", mean AUC {area_text(auc)} ({count(ranked, 'class', 'classes')})"
+        if auc is not None
+        else ""
+    )
+    return (
+        f"Probabilities, at temperature {record['temperature']:.4g}: NLL {record['nll']:.4f}, "
+        f"Brier score {record['brier']:.4f}{area}\n"
+        f"ECE: {_percent(width['value'])} in {record['bins']} bins of equal width "
+        f"({_percent(width['by_chance'])} by chance alone), {_percent(mass['value'])} of equal mass"
+        f" ({_percent(mass['by_chance'])})"
+    )
+
+
+def rejections_table(record: Record) -> str:
+    """Return the rejections that reach some error rates, a line for each."""
+    rows = _rows(record)
+    if not rows:
+        return ""
+    heads = (
+        "errors at most",
+        "reject",
+        "confidence below",
+        "images left",
+        "errors",
+        "95% interval",
+    )
+    return "Errors against rejections:\n" + table([heads, *rows], "rrrrrr")
+
+
+def _rows(record: Record) -> list[Sequence[str]]:
+    rows = []
+    for row in record["rejections"]["table"]:
+        if row["rejected"] is None:
+            rows.append((_percent(row["error_rate"]), "cannot", "", "", "", ""))
+            continue
+        low, high = row["interval"]
+        rows.append(
+            (
+                _percent(row["error_rate"]),
+                f"{100 * row['rejected']:.2f}%",
+                _sure(row["threshold"]),
+                f"{row['accepted']:,}",
+                f"{row['errors']:,}",
+                f"{_percent(low)} to {_percent(high)}",
+            )
+        )
+    return rows
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent, with two digits after the point, or two that are not 0."""
+    return f"{100 * share:.2f}%" if share >= 0.01 else f"{100 * share:.2g}%"
+
+
+def area_text(area: float) -> str:
+    """Return an area under a ROC curve with five digits, never rounded up to 1.
+
+    Examples
+    --------
+    >>> from lenet5c.report.probabilities import area_text
+    >>> area_text(0.98765), area_text(0.999999), area_text(1.0)
+    ('0.98765', 'over 0.99999', '1')
+    """
+    return "1" if area == 1 else "over 0.99999" if area > 0.99999 else f"{area:.5f}"
+
+
+def _sure(confidence: float) -> str:
+    """Return a confidence in percent, with enough digits to tell it from 100 %."""
+    digits = 2
+    while digits < 6 and 1 - confidence < 10 ** -(digits + 2):
+        digits += 1
+    return f"{100 * confidence:.{digits}f}%"
+
+
+def _space(text: str) -> str:
+    """Return a text with a space before its signs of percent, as pages have it."""
+    return re.sub(r"(?<=\d)%", " %", text)
+
+
+def _space_all(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[_space(cell) for cell in row] for row in rows]
+
+
+def probability_sections(
+    pictures: Mapping[str, bytes], record: Record, class_names: Sequence[str]
+) -> list[str]:
+    """Return the parts of a page about probabilities, rejections and ROC curves."""
+    width, mass = (record["ece"][f"equal_{equal}"] for equal in EQUALS)
+    told = (
+        f"A confidence is the probability of the predicted label, at the temperature "
+        f"{record['temperature']:.4g}. Honest ones are right as often as they say: in each bin the "
+        f"accuracy is near the mean confidence. The expected calibration error (ECE), the mean "
+        f"distance of the two, is {_percent(width['value'])} in {record['bins']} bins of equal "
+        f"width and {_percent(mass['value'])} in bins of equal mass, which have equally many "
+        f"images; of so many images a model of perfect confidence would have "
+        f"{_percent(width['by_chance'])} and {_percent(mass['by_chance'])} by chance alone. "
+        f"NLL: {record['nll']:.4f}, the mean of -log p of the true label. Brier score: "
+        f"{record['brier']:.4f}, the mean squared error of all probabilities of an image, 0 to 2."
+    )
+    rows = [
+        [
+            f"{_sure(each['low'])} to {_sure(each['high'])}",
+            f"{each['count']:,}",
+            _sure(each["confidence"]),
+            f"{100 * each['accuracy']:.2f}%",
+            f"{100 * each['interval'][0]:.2f} to {100 * each['interval'][1]:.2f}%",
+        ]
+        for each in record["reliability"]["equal_width"]
+    ]
+    heads = ["confidence", "images", "mean", "accuracy", "95 % interval (Wilson)"]
+    reliability = page.section(
+        "Reliability of the probabilities",
+        _picture(pictures, "reliability", RELIABILITY, "Reliability diagrams"),
+        page.paragraph(_space(told)),
+        page.table(heads, _space_all(rows), numbers=(1, 2, 3, 4)),
+    )
+    area = record["rejections"]
+    told = (
+        f"Area under the curve: {_percent(area['area'])}, the mean error rate over all shares of "
+        f"rejections; {_percent(area['best_area'])} if all misclassified images were rejected "
+        "first."
+    )
+    heads = [
+        "errors at most",
+        "reject",
+        "confidence below",
+        "images left",
+        "errors",
+        "95 % interval",
+    ]
+    made = _rows(record)
+    rejections = page.section(
+        "Errors against rejections",
+        _picture(pictures, "rejections", REJECTIONS, "Errors against rejections"),
+        page.paragraph(_space(told)),
+        page.table(heads, _space_all(made), numbers=range(6)) if made else "",
+    )
+    return [reliability, rejections, _roc_section(pictures, record, class_names)]
+
+
+RELIABILITY = (
+    "Left: bins of equal width; the bar is the accuracy, with its 95 % interval, the dot the mean "
+    "confidence, on the diagonal if honest; below, the number of images. Right: bins of equal "
+    "mass, by the share of errors: as expected from the confidence, and as found."
+)
+REJECTIONS = (
+    "The share of the images left that are misclassified, when the least confident are rejected, "
+    "with its 95 % interval. Dashed: if all misclassified images were rejected first."
+)
+ROC = (
+    "Each class against all others: the share of its images found, against the share of other "
+    "images taken for it, as the probability at which an image is taken varies."
+)
+
+
+def _picture(pictures: Mapping[str, bytes], name: str, caption: str, alternative: str) -> str:
+    return page.picture(pictures[name], caption, alternative) if name in pictures else ""
+
+
+def _roc_section(pictures: Mapping[str, bytes], record: Record, class_names: Sequence[str]) -> str:
+    areas = record["auc"]["classes"]
+    known = [k for k, each in enumerate(areas) if each["auc"] is not None]
+    if not known:
+        return ""
+    lowest = sorted(known, key=lambda k: (areas[k]["auc"], k))[: 2 * LOWEST]
+    rows = [
+        [
+            plain(shorten(class_names[k], NAME)),
+            area_text(areas[k]["auc"]),
+            f"{areas[k]['interval'][0]:.4f} to {areas[k]['interval'][1]:.4f}",
+        ]
+        for k in lowest
+    ]
+    some = f"The {len(lowest)} lowest of {len(known)} classes. " if len(lowest) < len(known) else ""
+    told = (
+        f"{some}The mean over {count(len(known), 'class', 'classes')} is "
+        f"{area_text(record['auc']['macro'])}. Intervals are Newcombe's, of 95 %; equal "
+        "probabilities count half."
+    )
+    return page.section(
+        "ROC curves",
+        _picture(pictures, "roc", ROC, "ROC curves"),
+        page.paragraph(_space(told)),
+        page.table(["class", "AUC", "95 % interval"], rows, numbers=(1, 2)),
+    )

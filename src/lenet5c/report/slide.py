@@ -1,0 +1,130 @@
+"""Scores of a net along a long image as a picture."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lenet5c.datasets.conversion import to_pixels
+from lenet5c.datasets.resampling import resize
+from lenet5c.report.matrix import rgb
+from lenet5c.report.mosaic import DPI, Floats, canvas, place, to_bytes, to_colors, write
+from lenet5c.report.names import drawable, text_width
+from lenet5c.training import TrainedModel
+from lenet5c.training.explanation import Slide
+from lenet5c.training.plot_style import BLUE, GREY, INK, PALE, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH, MARGIN = 1180, 16  # pixels
+TALLEST = 200  # of the image
+CELL, HEAD, ANSWERS = 14, 22, 26  # height of a row of scores, of the title, and of the answers
+WIDEST, MOST_ROWS = 12, 40
+#: The least probability of an answer that is written.
+SURE = 0.5
+
+
+@styled
+def slide(
+    trained: TrainedModel, image: ArrayLike, found: Slide, *, inverted: bool | None = None
+) -> "Figure":
+    """Draw a long image with the outputs of a net that was slid over it above.
+
+    Parameters
+    ----------
+    trained : TrainedModel
+    image : array_like (h, w) or (C, h, w)
+    found : Slide
+        As `lenet5c.recognition.why.slide` returns it for this image.
+    inverted : bool, optional
+        Show gray images black on white. Default: as the model's training images suggest.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A row for each class, at most 40, and a column for each window, at its middle: the darker,
+        the more probable. Between them and the image the predicted labels with a probability of
+        50 % or more; equal ones side by side are written once, in the middle, long names where
+        there is room.
+
+    Raises
+    ------
+    lenet5c.errors.MissingExtraError
+        matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.datasets import mnist
+    >>> from lenet5c.recognition import why
+    >>> from lenet5c.report import pictures
+    >>> from lenet5c.training import open_model
+    >>> trained, digits = open_model(), np.concatenate(mnist()[1].images[:3, 0], axis=1)
+    >>> figure = pictures.slide(trained, digits, why.slide(trained, digits))
+    """
+    pixels = to_pixels(image)
+    pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels
+    probabilities = trained.softmax(found.scores.astype(np.float64))
+    order = np.argsort(-probabilities.max(axis=0), kind="stable")[:MOST_ROWS]
+    classes = np.sort(order)
+    names = drawable([trained.class_names[i] for i in classes], WIDEST)
+    left = MARGIN + round(text_width(names, 7) * DPI) + 10
+    _, h, w = pixels.shape
+    scale = min((WIDTH - left - MARGIN) / w, TALLEST / h)
+    tall, wide = round(scale * h), round(scale * w)
+    top = MARGIN + HEAD
+    rows = CELL * len(classes)
+    below = top + rows + ANSWERS
+    figure, ax = canvas(left + wide + MARGIN, below + tall + MARGIN)
+    shown = to_colors(pixels[np.newaxis], trained.inverted if inverted is None else inverted)[0]
+    if scale < 1:
+        shown = resize((shown.transpose(2, 0, 1) * 255).astype(np.uint8), (tall, wide))
+        shown = shown.transpose(1, 2, 0) / 255
+    sheet = np.full((below + tall + MARGIN, left + wide + MARGIN, 3), 255, np.uint8)
+    rows_of, columns_of = (
+        np.arange(n) * own // n for n, own in zip((tall, wide), shown.shape, strict=False)
+    )
+    sheet[below - 1 : below + tall + 1, left - 1 : left + wide + 1] = to_bytes(rgb(PALE))
+    sheet[below : below + tall, left : left + wide] = to_bytes(shown)[
+        rows_of[:, np.newaxis], columns_of
+    ]
+    middles = (found.positions + found.width / 2) * scale
+    step = float(np.diff(middles).min()) if len(middles) > 1 else float(found.width * scale)
+    sheet[top - 1 : top + rows + 1, left - 1 : left + wide + 1] = to_bytes(rgb(PALE))
+    sheet[top : top + rows, left : left + wide] = 255
+    for column, middle in enumerate(middles):
+        ends = (max(0, round(middle - step / 2)), min(wide, round(middle + step / 2)))
+        # White to black by the probability, evenly for the eye.
+        tones = 1 - probabilities[column, classes, np.newaxis, np.newaxis]
+        block = np.repeat(tones, CELL, axis=0)
+        sheet[top : top + rows, left + ends[0] : left + ends[1]] = to_bytes(block)
+    place(ax, sheet, 0, 0, 1)
+    write(ax, "probability of each class by the place of the window", left, MARGIN - 4, fontsize=8)
+    for number, name in enumerate(names):
+        at = top + (number + 0.5) * CELL
+        write(ax, name, left - 6, at, ha="right", va="center", fontsize=7, color=INK)
+    _write_answers(ax, probabilities, middles + left, trained, top + rows)
+    bar = round(found.width * scale)
+    words = f"one window: {found.width:.3g} columns"
+    y = below + tall + 8
+    ax.plot([left, left + bar], [y, y], color=GREY, linewidth=2, solid_capstyle="butt")
+    write(ax, words, left + bar + 6, y, va="center", fontsize=6, color=GREY)
+    return figure
+
+
+def _write_answers(
+    ax: Any, probabilities: Floats, middles: Floats, trained: TrainedModel, top: int
+) -> None:
+    """Write the predicted labels that are probable, each run of equal ones once."""
+    predicted, best = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    shown = np.where(best >= SURE, predicted, -1)
+    ends = np.flatnonzero(np.diff(shown)) + 1
+    names = drawable(trained.class_names, WIDEST)
+    for run in np.split(np.arange(len(shown)), ends):
+        text = names[shown[run[0]]] if shown[run[0]] >= 0 else ""
+        at, long = float(middles[run].mean()), float(np.ptp(middles[run]))
+        # A long name would run into the next one.
+        if not text or (len(text) > 1 and text_width([text], 9) * DPI > long):
+            continue
+        write(ax, text, at, top + ANSWERS / 2, ha="center", va="center", fontsize=9, color=BLUE)

@@ -1,0 +1,51 @@
+"""Calibration of a model at the end of its training, on the images held out."""
+
+from typing import TYPE_CHECKING
+
+from lenet5c.datasets import Dataset
+from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs
+from lenet5c.training.temperature import Calibration, fit_temperature
+
+if TYPE_CHECKING:
+    from lenet5c.training.trainer import Trainer
+
+
+def calibrate(trained: TrainedModel, dataset: Dataset) -> Calibration:
+    """Fit the temperature of a model on a data set, and let the model have it.
+
+    Parameters
+    ----------
+    trained : TrainedModel
+    dataset : lenet5c.datasets.Dataset
+        Of images that the model was not trained on, with its classes. Each image counts once.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    RunError
+        An output of the model is not a finite number.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets import mnist
+    >>> from lenet5c.training import calibrate, open_model
+    >>> trained, (_, test) = open_model(), mnist()
+    >>> fitted = calibrate(trained, test.take(range(300)))  # as if they were your own
+    >>> trained.temperature == fitted.temperature, fitted.count
+    (True, 300)
+    """
+    outputs = compute_outputs(trained.model, trained.preparation, dataset.images)
+    check_outputs(outputs)
+    fitted = fit_temperature(trained.model.logits(outputs), dataset.labels)
+    trained.temperature = fitted.temperature
+    return fitted
+
+
+def calibrate_trained(trainer: "Trainer") -> Calibration | None:
+    """Calibrate the model of a trainer on its validation images; None if it has none."""
+    if trainer.trained is None or trainer.validation_set is None or not trainer.calibrates:
+        return None
+    return calibrate(trainer.trained, trainer.validation_set)

@@ -1,0 +1,150 @@
+"""Grad-CAM: the maps of a layer, weighted by how they move the logit of a class."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lenet5c.nn import Conv2d, Residual
+from lenet5c.nn.layer import Layer, Shape
+from lenet5c.training.explanation.layers import (
+    Items,
+    Place,
+    find_places,
+    is_elementwise,
+    list_layers,
+    open_layer,
+)
+from lenet5c.training.explanation.pixels import Label, find_label, one_hot, take_image
+from lenet5c.training.model_file import TrainedModel
+
+
+def grad_cam(
+    trained: TrainedModel,
+    image: ArrayLike,
+    label: Label = None,
+    layer: str | None = None,
+    *,
+    enlarge: bool = True,
+) -> NDArray[np.float32]:
+    """Places of an image that speak for a class, by the maps of a layer: Grad-CAM.
+
+    Parameters
+    ----------
+    trained : TrainedModel
+        Of any `Sequential`. After an `RBF` layer the logits are the penalties negated.
+    image : array_like (h, w) or (C, h, w)
+        As `TrainedModel.logits` takes it.
+    label : int or str, optional
+        The class, by position or name. Default: the predicted one.
+    layer : str, optional
+        Dotted name of a layer with maps as output, of any depth, such as 'conv2' or
+        'block.layers.conv'. Default: the last convolution with maps of more than one place, or
+        `Residual` with one, after the normalization and activation that follow.
+    enlarge : bool
+        Return the map in the size of the image. Its values stay where the centers of what they
+        see are in the image, with linear interpolation between, and to 0 beyond the outermost.
+
+    Returns
+    -------
+    ndarray of float32 (h, w), or of the layer's maps (H, W) if not `enlarge`
+        0 or more, in units of the logit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not as above, or no layer has maps; the message says what it must be.
+
+    Notes
+    -----
+    ::
+
+        weight[c] = mean over i, j of dlogit / dmaps[c, i, j]
+        cam[i, j] = max(0, sum over c of weight[c] * maps[c, i, j])
+
+    Reference: `lenet5c.reference.grad_cam`.
+
+    References
+    ----------
+    Selvaraju et al. (2017), Grad-CAM.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets import mnist
+    >>> from lenet5c.recognition.why import grad_cam
+    >>> from lenet5c.training import open_model
+    >>> trained, image = open_model(), mnist()[1].images[0]
+    >>> grad_cam(trained, image).shape, grad_cam(trained, image, layer="conv1").max() > 0
+    ((28, 28), np.True_)
+    """
+    pixels = take_image(trained, image)
+    x = trained.preparation(pixels[np.newaxis])
+    items = list_layers(trained.model)
+    place = _choose(items, _with_maps(items, x.shape[1:]), layer)
+    logits = trained.logits(pixels[np.newaxis])[0]
+    dlogits = one_hot(find_label(trained, label, logits), len(logits))
+    dy = trained.model.logits(dlogits)  # of the outputs, which are the logits or these negated
+    maps, gradient = open_layer(items, place.name, x, dy)
+    weight = gradient[0].astype(np.float64).mean(axis=(1, 2))
+    cam = np.maximum(np.tensordot(weight, maps[0].astype(np.float64), 1), 0)
+    if enlarge:
+        cam = _enlarge(cam, place, trained, pixels.shape[1:])
+    return cam.astype(np.float32)
+
+
+def has_cam(trained: TrainedModel) -> bool:
+    """Return whether `grad_cam` has a default layer."""
+    items = list_layers(trained.model)
+    return _find_default(items, _with_maps(items, trained.input_shape)) is not None
+
+
+def _with_maps(items: Items, shape: Shape) -> dict[str, Place]:
+    return {place.name: place for place in find_places(items, shape) if place.has_maps}
+
+
+def _choose(items: Items, with_maps: dict[str, Place], name: str | None) -> Place:
+    """Return the place of the layer of this name, or the default one."""
+    if name is None and (name := _find_default(items, with_maps)) is None:
+        raise ValueError(
+            "model must have a convolution whose output is maps of more than one place, got none; "
+            "name another layer that has maps"
+        )
+    if name not in with_maps:
+        some = ", ".join(with_maps) or "none"
+        raise ValueError(
+            f"layer must be the name of one with maps of more than one place as output, {some}; "
+            f"got {name!r}"
+        )
+    return with_maps[name]
+
+
+def _find_default(items: Items, with_maps: dict[str, Place]) -> str | None:
+    """Return the last convolution, with the normalization and activation that follow."""
+    chosen, follows = None, False
+    for name, layer in items:
+        follows = _convolves(layer) or (follows and is_elementwise(layer))
+        follows = follows and name in with_maps
+        chosen = name if follows else chosen
+    return chosen
+
+
+def _convolves(layer: Layer) -> bool:
+    within = layer.all_layers() if isinstance(layer, Residual) else (layer,)
+    return any(isinstance(each, Conv2d) for each in within)
+
+
+def _enlarge(
+    cam: NDArray[np.float64], place: Place, trained: TrainedModel, size: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return a map in the size of the image, by linear interpolation between its places."""
+    preparation = trained.preparation
+    for axis, own in enumerate(size):
+        whole, count = preparation.size[axis], cam.shape[axis]
+        if preparation.fit == "pad":
+            pixels = np.arange(0.0, own) + (whole - own) // 2
+        else:
+            pixels = (np.arange(own) + 0.5) * whole / own - 0.5
+        at = (pixels - place.start[axis]) / place.step[axis]
+        weights = [
+            np.interp(at, np.arange(-1, count + 1), row) for row in np.eye(count, count + 2, 1)
+        ]
+        cam = np.moveaxis(np.tensordot(np.transpose(weights), cam, (1, axis)), 0, axis)
+    return cam

@@ -1,0 +1,91 @@
+"""Occlusion: how the logit of a class falls when a patch of the image is covered."""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from lenet5c.training.explanation.pixels import Label, find_ground, find_label, take_image
+from lenet5c.training.model_file import TrainedModel
+
+#: Covered images at a time, in bytes.
+BLOCK = 1 << 24
+
+
+def occlusion(
+    trained: TrainedModel,
+    image: ArrayLike,
+    label: Label = None,
+    *,
+    patch: int = 5,
+    fill: int | None = None,
+) -> NDArray[np.float32]:
+    """Fall of a class's logit when a patch around each pixel of an image is covered.
+
+    Parameters
+    ----------
+    trained : TrainedModel
+        Of any `Sequential`. After an `RBF` layer the logits are the penalties negated.
+    image : array_like (h, w) or (C, h, w)
+        As `TrainedModel.logits` takes it.
+    label : int or str, optional
+        The class, by position or name. Default: the predicted one.
+    patch : int
+        Side of the square in pixels; it is cut off at the edge of the image. Of an even side the
+        larger half is above and on the left of the pixel.
+    fill : int, optional
+        Gray level of the patch. Default: the paper of the training images, or the mean color of
+        the image where they are no ink on paper.
+
+    Returns
+    -------
+    ndarray of float32 (h, w)
+        Logit of the image minus that of the image with the patch: positive where what is covered
+        speaks for the class, negative where it speaks against it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not as above; the message says what it must be.
+
+    References
+    ----------
+    Zeiler and Fergus (2014), Visualizing and understanding convolutional networks.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets import mnist
+    >>> from lenet5c.recognition.why import occlusion
+    >>> from lenet5c.training import open_model
+    >>> image = mnist()[1].images[0]
+    >>> occlusion(open_model(), image).shape
+    (28, 28)
+    """
+    pixels = take_image(trained, image)
+    channels, height, width = pixels.shape
+    if isinstance(patch, bool) or not isinstance(patch, int) or not patch >= 1:
+        raise ValueError(f"patch must be an int of at least 1, got {patch!r}")
+    if fill is None:
+        ground = np.rint(find_ground(trained, pixels)).astype(np.uint8)
+    elif isinstance(fill, (int, np.integer)) and 0 <= fill <= 255:
+        ground = np.full(channels, fill, np.uint8)
+    else:
+        raise ValueError(f"fill must be a gray level from 0 to 255, got {fill!r}")
+    # Where a patch covers what is ground already, nothing falls.
+    differs = (pixels != ground[:, np.newaxis, np.newaxis]).any(axis=0)
+    before, after = patch // 2, patch - 1 - patch // 2
+    padded = np.pad(differs, (before, after))
+    rows, columns = np.nonzero(sliding_window_view(padded, (patch, patch)).any(axis=(2, 3)))
+    logits = trained.logits(pixels[np.newaxis])[0]
+    number = find_label(trained, label, logits)
+    fall = np.zeros((height, width), np.float32)
+    step = max(1, BLOCK // pixels.size)
+    for start in range(0, len(rows), step):
+        y, x = rows[start : start + step], columns[start : start + step]
+        covered = np.repeat(pixels[np.newaxis], len(y), axis=0)
+        bordered = np.pad(covered, ((0, 0), (0, 0), (before, after), (before, after)))
+        # The window of a patch begins at its pixel, in the image with a border.
+        windows = sliding_window_view(bordered, (patch, patch), axis=(2, 3), writeable=True)
+        windows[np.arange(len(y)), :, y, x] = ground[:, np.newaxis, np.newaxis]
+        inside = bordered[:, :, before : before + height, before : before + width]
+        fall[y, x] = logits[number] - trained.logits(inside)[:, number]
+    return fall

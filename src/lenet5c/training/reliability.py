@@ -1,0 +1,199 @@
+"""Reliability of probabilities: what a model is sure of, against what is true."""
+
+from dataclasses import dataclass
+from math import exp, floor, lgamma, log, log1p
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lenet5c.training.statistics import wilson_interval
+
+BINS = 15
+EQUALS = ("width", "mass")
+#: A probability of 0 counts as this, the least normal float32, in a logarithm.
+TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Images in bins of their confidence, the probability of the predicted label.
+
+    Made by `measure_reliability`. Bins without images are left out.
+
+    Attributes
+    ----------
+    low, high : ndarray of float64 (B,)
+        Ends of the bins. A confidence at an end between two is of the lower one.
+    count, correct : ndarray of int64 (B,)
+        Images, and those whose prediction is the true label.
+    confidence : ndarray of float64 (B,)
+        Their mean confidence.
+    equal : {'width', 'mass'}
+        What the bins have in common.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    count: NDArray[np.int64]
+    correct: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    equal: str
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """Share of correct predictions in each bin."""
+        return self.correct / self.count
+
+    @property
+    def intervals(self) -> NDArray[np.float64]:
+        """95 % intervals of `accuracy`, by Wilson, shape (B, 2)."""
+        pairs = zip(self.correct.tolist(), self.count.tolist(), strict=True)
+        return np.array([wilson_interval(*pair) for pair in pairs])
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean of abs(accuracy - confidence), weighted by images."""
+        gaps = np.abs(self.correct - self.count * self.confidence)
+        return float(gaps.sum() / self.count.sum())
+
+    @property
+    def ece_by_chance(self) -> float:
+        """Mean `ece` of a perfect model: one right as often as it is sure, on so many images.
+
+        Of few images a bin's accuracy differs from its mean by chance, so that an ECE below this
+        is none. Within a bin all images are taken to have the mean confidence.
+        """
+        pairs = zip(self.count.tolist(), self.confidence.tolist(), strict=True)
+        return sum(_mean_deviation(*pair) for pair in pairs) / int(self.count.sum())
+
+    @property
+    def parts(self) -> tuple[float, float, float]:
+        """Parts of the Brier score of the predicted label, after Murphy [1]_.
+
+        Reliability (the squared gaps, 0 is best), resolution (how far the bins' accuracies lie from
+        that of all images; more is better) and uncertainty (accuracy times error rate). Where all
+        images of a bin have the same confidence, reliability - resolution + uncertainty is the mean
+        of (confidence - correct)².
+
+        References
+        ----------
+        .. [1] A. H. Murphy, "A new vector partition of the probability score", Journal of Applied
+           Meteorology 12 (1973), 595-600.
+        """
+        weight, accuracy = self.count / self.count.sum(), self.accuracy
+        mean = float((weight * accuracy).sum())
+        reliability = float((weight * (self.confidence - accuracy) ** 2).sum())
+        resolution = float((weight * (accuracy - mean) ** 2).sum())
+        return reliability, resolution, mean * (1 - mean)
+
+
+def measure_reliability(
+    confidences: ArrayLike, correct: ArrayLike, bins: int = BINS, equal: str = "width"
+) -> Reliability:
+    """Put images into bins of their confidence.
+
+    Parameters
+    ----------
+    confidences : array_like of float, shape (N,)
+        The probability of each prediction, 0 to 1.
+    correct : array_like of bool, shape (N,)
+        Whether it is the true label.
+    bins : int
+        At most so many.
+    equal : {'width', 'mass'}
+        Bins of equal width from 0 to 1, or of equally many images: the ends are then quantiles, and
+        images of the same confidence are in the same bin, so that there may be fewer.
+
+    Returns
+    -------
+    Reliability
+
+    Raises
+    ------
+    ValueError
+        An argument is not as above.
+
+    Examples
+    --------
+    >>> from lenet5c.training import measure_reliability
+    >>> found = measure_reliability([0.9, 0.9, 0.9, 0.6], [True, True, False, False], bins=5)
+    >>> found.count, found.accuracy.round(2), round(found.ece, 3)
+    (array([1, 3]), array([0.  , 0.67]), 0.325)
+    """
+    sure, right = np.asarray(confidences, np.float64), np.asarray(correct)
+    if sure.ndim != 1 or not len(sure) or not ((sure >= 0) & (sure <= 1)).all():
+        raise ValueError("confidences must be numbers from 0 to 1, at least one, got others")
+    if right.shape != sure.shape or right.dtype != bool:
+        raise ValueError(f"correct must be bool ({len(sure)},), got {right.dtype} {right.shape}")
+    if type(bins) is not int or bins < 1:
+        raise ValueError(f"bins must be an integer of at least 1, got {bins!r}")
+    if equal not in EQUALS:
+        raise ValueError(f"equal must be 'width' or 'mass', got {equal!r}")
+    shares = np.linspace(0, 1, bins + 1)
+    ends = shares if equal == "width" else np.unique(np.quantile(sure, shares, method="lower"))
+    if len(ends) == 1:  # all have the same confidence
+        ends = np.repeat(ends, 2)
+    place = np.searchsorted(ends[1:-1], sure, side="left")
+    number = np.bincount(place, minlength=len(ends) - 1)
+    total = np.bincount(place, sure, len(ends) - 1)
+    hits = np.bincount(place[right], minlength=len(ends) - 1)
+    some = number > 0
+    count = number[some]
+    return Reliability(
+        ends[:-1][some], ends[1:][some], count, hits[some], total[some] / count, equal
+    )
+
+
+def brier_score(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Return the mean over images of sum((p - y)²) over the classes, 0 to 2 [1]_.
+
+    y is 1 for the true class, else 0. scikit-learn's ``brier_score_loss`` of two classes is half of
+    it.
+
+    References
+    ----------
+    .. [1] G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly
+       Weather Review 78 (1950), 1-3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.training.reliability import brier_score
+    >>> round(brier_score(np.array([[0.7, 0.3], [1.0, 0.0]]), np.array([0, 1])), 4)
+    1.09
+    """
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    squares = np.einsum("nk,nk->n", probabilities, probabilities, dtype=np.float64)
+    return float((squares - 2 * own + 1).mean())
+
+
+def negative_log_likelihood(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer]
+) -> float:
+    """Return the mean of -log p over images, p being the probability of the true class.
+
+    A p of 0, in float32, counts as 1.2e-38.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.training.reliability import negative_log_likelihood
+    >>> round(negative_log_likelihood(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0, 0])), 4)
+    0.3466
+    """
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(own, TINY)).mean())
+
+
+def _mean_deviation(n: int, p: float) -> float:
+    """Return E abs(X - n p) of a binomial X, by de Moivre: 2 v C(n, v) p^v (1 - p)^(n - v + 1).
+
+    v is floor(n p) + 1.
+    """
+    if not 0 < p < 1:
+        return 0.0
+    v = floor(n * p) + 1
+    if v > n:
+        return 2 * n * p**n * (1 - p)
+    chosen = lgamma(n + 1) - lgamma(v + 1) - lgamma(n - v + 1)
+    return 2 * v * exp(chosen + v * log(p) + (n - v + 1) * log1p(-p))

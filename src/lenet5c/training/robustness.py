@@ -1,0 +1,179 @@
+"""Robustness of a model: its figures on corrupted images, and a test of two models on the same."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.datasets import Dataset
+from lenet5c.datasets.corruptions import CORRUPTIONS, corrupt
+from lenet5c.datasets.mapped import blocks, take
+from lenet5c.training.evaluation import evaluate
+from lenet5c.training.matching import match_size
+from lenet5c.training.model_file import TrainedModel
+from lenet5c.training.statistics import McNemar, holm, mcnemar
+
+#: The kind of images as they are.
+CLEAN = "none"
+
+
+@dataclass(frozen=True, eq=False)
+class Corrupted:
+    """Figures of a model on images corrupted in one way.
+
+    Attributes
+    ----------
+    kind : str
+        One of `lenet5c.datasets.corruptions.CORRUPTIONS`; 'none' for the images as they are.
+    severity : int
+        1 to 5, or 0.
+    correct : ndarray of bool, shape (N,)
+        Whether each image is predicted correctly.
+    confidence, ece, nll : float
+        Mean probability of the predictions, calibration error and negative log-likelihood.
+    """
+
+    kind: str
+    severity: int
+    correct: NDArray[np.bool_]
+    confidence: float
+    ece: float
+    nll: float
+
+    @property
+    def error(self) -> float:
+        """Share of misclassified images."""
+        return 1 - float(self.correct.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Robustness:
+    """Figures of a model by kind of corruption and severity; made by `measure_robustness`.
+
+    Attributes
+    ----------
+    clean : Corrupted
+        Of the images as they are.
+    rows : tuple of Corrupted
+    """
+
+    clean: Corrupted
+    rows: tuple[Corrupted, ...]
+
+    @property
+    def mean_error(self) -> float:
+        """Mean corruption error: of the errors as they are, not divided by a baseline's."""
+        return float(np.mean([row.error for row in self.rows]))
+
+    @property
+    def mean_ece(self) -> float:
+        """Mean of the expected calibration errors."""
+        return float(np.mean([row.ece for row in self.rows]))
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds, in order."""
+        return tuple(dict.fromkeys(row.kind for row in self.rows))
+
+    @cached_property
+    def severities(self) -> tuple[int, ...]:
+        """The severities, in order."""
+        return tuple(dict.fromkeys(row.severity for row in self.rows))
+
+    def compare(self, other: "Robustness") -> list[tuple[McNemar, float]]:
+        """Test each row against that of another model on the same images.
+
+        Returns
+        -------
+        list of (McNemar, float)
+            With the p-values adjusted by `holm` for as many tests as there are rows.
+        """
+        pairs = zip(self.rows, other.rows, strict=True)
+        tests = [mcnemar(a.correct, b.correct) for a, b in pairs]
+        return list(zip(tests, holm([test.p_value for test in tests]), strict=True))
+
+
+def measure_robustness(
+    trained: TrainedModel,
+    dataset: Dataset,
+    *,
+    severities: Sequence[int] = (3,),
+    kinds: Sequence[str] = CORRUPTIONS,
+    most: int = 10_000,
+    seed: int = 0,
+    others: Sequence[tuple[TrainedModel, Dataset]] = (),
+    on_kind: Callable[[str, int], object] | None = None,
+) -> list[Robustness]:
+    """Evaluate models on corrupted images.
+
+    Parameters
+    ----------
+    trained : TrainedModel
+    dataset : lenet5c.datasets.Dataset
+        With the classes of the model, and images that it takes.
+    severities : sequence of int
+        1 to 5.
+    kinds : sequence of str
+        Of `lenet5c.datasets.corruptions.CORRUPTIONS`.
+    most : int
+        Of more images than this, so many are chosen by the seed.
+    seed : int
+        Random seed of the corruptions.
+    others : sequence of (TrainedModel, Dataset)
+        Models to evaluate on the very same images, resized where theirs have another size, and the
+        same data set with their classes.
+    on_kind : callable, optional
+        ``on_kind(kind, severity)`` after each.
+
+    Returns
+    -------
+    list of Robustness
+        Of the model, and of each other one.
+
+    Raises
+    ------
+    RunError
+        An output of a model is not a finite number.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets import mnist
+    >>> from lenet5c.training import measure_robustness, open_model
+    >>> _, test = mnist()
+    >>> (found,) = measure_robustness(open_model(), test, kinds=["fog", "rotate"], most=500)
+    >>> [(row.kind, row.severity) for row in found.rows]
+    [('fog', 3), ('rotate', 3)]
+    >>> found.clean.error < found.mean_error
+    True
+    """
+    index = np.arange(len(dataset))
+    if len(dataset) > most:
+        index = np.sort(np.random.default_rng([seed, 8]).choice(index, most, replace=False))
+    images = np.concatenate(list(blocks(take(dataset.images, index))))
+    models = [(trained, dataset), *others]
+    labels = [each.labels[index] for _, each in models]
+
+    def measure(kind: str, severity: int, made: NDArray[np.uint8]) -> list[Corrupted]:
+        rows = []
+        for (model, data), own in zip(models, labels, strict=True):
+            fitted, _ = match_size(model, made)
+            part = Dataset(fitted, own, data.num_classes, class_names=data.class_names)
+            result = evaluate(model, part)
+            right = result.labels == result.predictions
+            sure = float(result.confidences.mean(dtype=np.float64))
+            rows.append(Corrupted(kind, severity, right, sure, result.ece, result.nll))
+        return rows
+
+    clean = measure(CLEAN, 0, images)
+    table: list[list[Corrupted]] = []
+    for kind in kinds:
+        for severity in severities:
+            table.append(measure(kind, severity, corrupt(images, kind, severity, seed)))
+            if on_kind:
+                on_kind(kind, severity)
+    return [
+        Robustness(first, tuple(rows))
+        for first, rows in zip(clean, zip(*table, strict=True), strict=True)
+    ]

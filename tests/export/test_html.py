@@ -1,0 +1,116 @@
+"""A model as a page: its JavaScript computes what lenet5c does."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+from every_layer import LAYERS
+from exported_models import images, shaken, variants
+from page_jobs import decode, encode, needs_node, page_of, run_jobs
+
+from lenet5c import nn
+from lenet5c.datasets import Preparation, mnist
+from lenet5c.export.html_bundle import read_page
+from lenet5c.training import TrainedModel, open_model
+
+CASES = [(name, layer, shape) for name, cases in LAYERS.items() for layer, shape in cases]
+
+
+def model_of(layer, shape):
+    """Return a net with the layer between others, and inputs for it."""
+    layer = copy.deepcopy(layer)
+    features = int(np.prod(layer.output_shape(shape)))
+    layers = {
+        "before": nn.Tanh(),
+        "layer": layer,
+        "after": nn.LeakyReLU(0.5),
+        "flat": nn.Flatten(),
+        "out": nn.Linear(features, 3, rng=0),
+    }
+    return shaken(nn.Sequential(layers, input_shape=shape))
+
+
+def as_trained(model, shape):
+    """Return a model of images of this shape, (n,) as (n, 1, 1): only its layers matter."""
+    whole = (*shape, 1, 1)[:3]
+    head = {} if len(shape) == 3 else {"first": nn.Flatten()}
+    net = nn.Sequential({**head, "net": model}, input_shape=whole)
+    return TrainedModel(net, Preparation(whole[1:]), ("a", "b", "c"), whole)
+
+
+@needs_node
+def test_every_layer_forward_and_backward(tmp_path):
+    jobs, expected = [], []
+    for name, layer, shape in CASES:
+        model = model_of(layer, shape)
+        x = np.random.default_rng(1).standard_normal((1, *shape)).astype(np.float32)
+        page = page_of(as_trained(model, shape))
+        jobs += [
+            {"work": "logits", "model": page, "inputs": encode(x)},
+            {"work": "slope", "model": page, "inputs": encode(x), "label": 1},
+        ]
+        expected.append((name, model.forward(x)[0]))
+    results = run_jobs(tmp_path, jobs)
+    for (name, output), forward, slope in zip(expected, results[::2], results[1::2], strict=True):
+        found = decode(forward["logits"], "<f4")
+        most = 2e-5 * max(1, abs(output).max())
+        np.testing.assert_allclose(found, output, atol=most, err_msg=name)
+        # The gradient along a random direction, and central differences, both in float64.
+        assert slope["gradient"] == pytest.approx(slope["difference"], rel=1e-5, abs=1e-7), name
+
+
+@needs_node
+def test_every_variant_gives_the_logits_of_python(tmp_path):
+    models = variants()
+    jobs, expected = [], []
+    for trained in models.values():
+        batch = images(trained, 4)
+        jobs.append({"work": "logits", "model": page_of(trained), "images": encode(batch)})
+        expected.append(trained.logits(batch).ravel())
+    for name, logits, result in zip(models, expected, run_jobs(tmp_path, jobs), strict=True):
+        found = decode(result["logits"], "<f4")
+        np.testing.assert_allclose(
+            found, logits, atol=1e-4 * max(1, abs(logits).max() / 10), err_msg=name
+        )
+
+
+@needs_node
+def test_mnist_is_classified_as_in_python(tmp_path):
+    """A part of the test images; benchmarks/html_page.py compares all."""
+    trained, batch = open_model(), mnist()[1].images[::50]
+    job = {"work": "logits", "model": page_of(trained), "images": encode(batch)}
+    found = decode(run_jobs(tmp_path, [job])[0]["logits"], "<f4").reshape(-1, 10)
+    expected = trained.logits(batch)
+    assert abs(found - expected).max() < 1e-4
+    np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
+
+
+COLORS = """text page, text card, quiet page, quiet card, quiet paper, accent card,
+             above card, below card, accent accent-soft, on-accent accent, good accent-soft,
+             bad accent-soft"""
+
+
+def luminance(color):
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(a, b):
+    a, b = sorted(map(luminance, (a, b)))
+    return (b + 0.05) / (a + 0.05)
+
+
+def test_contrast():
+    """Of WCAG 2.2, level AA: 4.5 for texts, 3 for the borders of controls."""
+    pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\);", read_page("style.css"))
+    assert len(pairs) >= 10
+    schemes = [{name: colors[i] for name, *colors in pairs} for i in (0, 1)]
+    for scheme in schemes:
+        for text, ground in map(str.split, COLORS.split(",")):
+            assert contrast(scheme[text], scheme[ground]) >= 4.5, (text, ground)
+        for ground in ("card", "page", "paper"):
+            assert contrast(scheme["edge"], scheme[ground]) >= 3, ground

@@ -1,0 +1,126 @@
+"""The likeliest sum in a line: against all strings, one by one, and rules of what is seldom."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from lenet5c.recognition.decoding import Choice, Place, decode, search, spell
+from lenet5c.recognition.grammar import SumError, work_out
+
+
+def place(gap=0.1, **chances):
+    names = {"plus": "+", "minus": "-", "times": "*", "over": "/", "equals": "=", "point": "."}
+    names |= {"left": "(", "right": ")", "comma": ","}
+    signs = {names.get(name, name.lstrip("d")): chance for name, chance in chances.items()}
+    return Place(
+        tuple(Choice(sign, float(np.log(chance)), sign) for sign, chance in signs.items()), gap
+    )
+
+
+def line(text):
+    return [place(**{name_of(sign): 0.95}) for sign in text]
+
+
+def name_of(sign):
+    names = {"+": "plus", "-": "minus", "*": "times", "/": "over", "=": "equals", ".": "point"}
+    names |= {"(": "left", ")": "right", ",": "comma"}
+    return names.get(sign, f"d{sign}")
+
+
+@pytest.mark.parametrize(
+    ("written", "expression"),
+    [
+        ("12+7=19", "12+7=19"),
+        ("3*(4-1)", "3*(4-1)"),
+        ("1,5*2", "1.5*2"),
+        ("-3+5", "-3+5"),
+        ("2(3+4)", "2*(3+4)"),
+        ("(1+2)(3+4)", "(1+2)*(3+4)"),
+        ("(3+4)2", "(3+4)*2"),
+        ("3*-4", "3*-4"),
+        ("1+2=3+0", "1+2=3+0"),
+        ("42", "42"),
+        ("7=", "7="),
+        (".5+1", "0.5+1"),
+        ("1.234.567+1", "1234567+1"),
+        ("((2))", "((2))"),
+        ("0-0", "0-0"),
+    ],
+)
+def test_what_is_clear_is_read(written, expression):
+    found = decode(line(written))
+    assert found.expression == expression and found.text == written
+    assert found.probability > 0.3
+    work_out(found.expression)
+
+
+@pytest.mark.parametrize(
+    "written", ["12+", "+7", "=19", "*", "3)(4", "(1+2", "1+*2", "1.2.3", "5.", "..", "1==2", ")"]
+)
+def test_what_is_no_sum_is_none(written):
+    assert decode(line(written)) is None
+
+
+def test_grammar_decides_within_reason():
+    # A bracket that looks like a one is closed by what looks like a one.
+    signs = [place(left=0.4, d1=0.6), *line("2+3"), place(right=0.3, d1=0.7), *line("*4")]
+    assert decode(signs).expression in ("(2+3)*4", "12+31*4")
+    signs = [place(left=0.9, d1=0.1), *line("2+3"), place(right=0.3, d1=0.7), *line("*4")]
+    assert decode(signs).expression == "(2+3)*4"
+    # Two operators side by side: the second is the other thing that it may be.
+    assert decode([*line("8-"), place(minus=0.6, d1=0.2), *line("2")]).expression == "8-12"
+    # But what is hardly anything else makes the line doubtful.
+    doubtful = decode([*line("8+"), place(plus=0.98, d4=0.002), *line("2")])
+    assert doubtful.expression == "8+42" and doubtful.probability < 0.3
+
+
+def test_the_answer_has_no_say():
+    """A right answer is not preferred: the verdict would be worth nothing."""
+    signs = [*line("2+2="), place(d4=0.45, d5=0.55)]
+    found = decode(signs)
+    assert found.expression == "2+2=5" and 0.5 < found.probability < 0.6
+
+
+def test_the_probability_is_that_among_all_strings():
+    rng = np.random.default_rng(0)
+    signs = list("12(+-)=.")
+    for _ in range(40):
+        places = []
+        for _ in range(4):
+            chosen = rng.choice(len(signs), 3, replace=False)
+            share = rng.dirichlet([1, 1, 1]) * 0.98
+            places.append(place(0.0, **{name_of(signs[k]): p for k, p in zip(chosen, share)}))
+        found, total = search(places)
+        scores = {}
+        for path in product(*(each.choices for each in places)):
+            one, ways = search([Place((choice,)) for choice in path])[0], path
+            if one:
+                scores[ways] = one[0][0]
+        assert total == pytest.approx(np.logaddexp.reduce(list(scores.values()) or [-np.inf]))
+        if found:
+            assert found[0][0] == pytest.approx(max(scores.values()))
+
+
+def test_whatever_keeps_to_the_grammar_has_a_value():
+    """All strings of up to five signs: `search` and `work_out` agree, but for numbers."""
+    for length in range(1, 6):
+        for text in product("1+-*(=)", repeat=length):
+            found, _ = search(line(text))
+            if found:
+                work_out(spell(found[0][1]))
+            elif not {"(", ")"} & set(text) and "=" not in text and "--" not in "".join(text):
+                with pytest.raises(SumError):
+                    work_out("".join(text))
+
+
+def test_digits_far_apart_are_seldom_one_number():
+    near = decode([place(d1=0.9), place(0.3, d2=0.9)])
+    far = decode([place(d1=0.9), place(2.0, d2=0.9)])
+    assert near.probability > 0.8 and far.probability < 0.2
+
+
+def test_long_lines():
+    assert decode(line("1+" * 40 + "1")).expression == "1+" * 40 + "1"
+    assert decode(line("1" * 121)) is None
+    assert decode(line("1" * 30)) is None  # no number has so many digits

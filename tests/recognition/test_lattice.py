@@ -1,0 +1,124 @@
+"""Cuts between characters that touch, and the best way through a line."""
+
+import numpy as np
+import pytest
+
+from lenet5c.recognition.cuts import find_cuts
+from lenet5c.recognition.lattice import Lattice, best_of
+from lenet5c.recognition.pieces import Piece, find_pieces, join_pieces
+from lenet5c.recognition.segment import read_lines
+
+
+def bar(sheet, top, left, bottom, right):
+    sheet[top:bottom, left:right] = 255
+
+
+def two_bars():
+    """Two upright bars, joined by a stroke at half their height."""
+    sheet = np.zeros((60, 60), np.uint8)
+    bar(sheet, 5, 5, 55, 11)
+    bar(sheet, 5, 45, 55, 51)
+    bar(sheet, 27, 5, 33, 51)
+    return sheet
+
+
+def test_a_cut_crosses_the_stroke_between():
+    paths, cost = find_cuts(two_bars(), pen=6.0, most=10)
+    assert len(paths) >= 1 and paths.shape[1] == 60
+    assert cost.min() == pytest.approx(1, abs=0.25)  # one stroke
+    assert any(((path > 11) & (path < 45)).all() for path in paths)
+
+
+def test_a_cut_follows_the_gap_of_slanted_strokes():
+    sheet = np.zeros((60, 90), np.uint8)
+    for y in range(5, 55):
+        for left in (45, 62):
+            x = round(left - 0.4 * (y - 30))
+            sheet[y, x : x + 6] = 255
+    bar(sheet, 50, 30, 55, 60)
+    paths, cost = find_cuts(sheet, pen=6.0, most=10)
+    # Between the strokes from top to bottom: at the right of one, at the left of the other.
+    assert any(61 <= path[5] <= 72 and 43 <= path[48] <= 55 for path in paths[cost < 1.5])
+
+
+def test_blots_and_specks_have_no_cut():
+    for shape in ((4, 4), (40, 3), (1, 50)):
+        paths, cost = find_cuts(np.full(shape, 255, np.uint8), pen=3.0, most=10)
+        assert paths.shape == (0, shape[0]) and cost.shape == (0,)
+
+
+def narrow(pieces):
+    """Score what is as narrow as one of the bars, or as two joined, as a character."""
+    return np.array(
+        [[0.9 if piece.width <= 30 and piece.height > 40 else 0.05] for piece in pieces]
+    )
+
+
+def test_touching_characters_are_parted():
+    (line,) = read_lines(np.pad(two_bars(), 20), narrow)
+    assert [cell.probabilities[0] for cell in line] == [0.9, 0.9]
+    left, right = (cell.piece for cell in line)
+    assert left.box[1] == 25 and right.box[3] == 71 and left.box[3] <= right.box[1] + 8
+    # Nothing is lost: the parts are all of the ink.
+    np.testing.assert_array_equal(
+        join_pieces([left, right]).strength >= 96, two_bars()[5:55, 5:51] >= 96
+    )
+
+
+def test_a_piece_that_is_sure_is_not_cut():
+    def sure(pieces):
+        return np.full((len(pieces), 1), 0.99)
+
+    (line,) = read_lines(np.pad(two_bars(), 20), sure)
+    assert len(line) == 1
+
+
+def test_a_broken_character_is_joined():
+    sheet = np.zeros((100, 200), np.uint8)
+    bar(sheet, 20, 20, 80, 26)
+    bar(sheet, 20, 30, 80, 36)
+
+    def both(pieces):
+        return np.array([[0.95 if 14 <= piece.width <= 20 else 0.3] for piece in pieces])
+
+    assert [len(line) for line in read_lines(sheet, both)] == [1]
+    bar(sheet, 20, 120, 80, 136)  # far away
+    assert [len(line) for line in read_lines(sheet, both)] == [2]
+
+
+def test_a_point_stays_a_piece():
+    sheet = np.zeros((100, 200), np.uint8)
+    bar(sheet, 20, 20, 80, 28)
+    bar(sheet, 72, 36, 80, 44)
+    bar(sheet, 20, 60, 80, 68)
+    bar(sheet, 5, 190, 8, 192)  # a speck
+
+    def greedy(pieces):
+        return np.full((len(pieces), 1), 0.9)
+
+    for signs in (False, True):
+        boxes = [
+            [cell.piece.box for cell in line] for line in read_lines(sheet, greedy, signs=signs)
+        ]
+        expected = [(20, 20, 80, 28), (72, 36, 80, 44), (20, 60, 80, 68)]
+        assert boxes[0] == expected or signs
+
+
+def test_bars_above_each_other_are_one_only_without_signs():
+    sheet = np.zeros((100, 200), np.uint8)
+    bar(sheet, 20, 20, 80, 26)
+    bar(sheet, 40, 60, 46, 100)
+    bar(sheet, 56, 60, 62, 100)
+    pieces, ruler = find_pieces(sheet)
+    assert len(pieces) == 2 and ruler.height == 60
+    pieces, _ = find_pieces(sheet, signs=True)
+    assert len(pieces) == 3
+
+
+def test_unscored_runs_are_left_out():
+    piece = Piece((0, 0, 40, 20), np.full((40, 20), 255, np.uint8))
+    lattice = Lattice([piece], 5.0, 40.0, signs=False)
+    lattice.whole[0].probabilities = np.array([0.2, 0.7])
+    assert best_of(lattice.whole[0]) == 0.7
+    assert lattice.best() == lattice.whole
+    assert read_lines(np.zeros((40, 40), np.uint8), narrow) == []

@@ -1,0 +1,129 @@
+"""Rules of paper, underlines, strikes, boxes and tables are taken out; strokes stay whole."""
+
+import numpy as np
+import pytest
+
+from lenet5c.recognition.rules import remove_rules
+
+SIDE = 200
+
+
+def blank():
+    return np.zeros((SIDE, SIDE), np.uint8)
+
+
+def draw(plane, start, end, width=3.0, level=255):
+    """Draw a straight line, (y, x) to (y, x), with soft edges."""
+    y, x = np.mgrid[: plane.shape[0], : plane.shape[1]]
+    (y0, x0), (y1, x1) = start, end
+    length = np.hypot(y1 - y0, x1 - x0)
+    along = np.clip(((y - y0) * (y1 - y0) + (x - x0) * (x1 - x0)) / length**2, 0, 1)
+    far = np.hypot(y - y0 - along * (y1 - y0), x - x0 - along * (x1 - x0))
+    ink = level * np.clip(width / 2 + 0.5 - far, 0, 1)
+    np.maximum(plane, ink.astype(np.uint8), out=plane)
+
+
+def ring(plane, center=(100, 100), radius=35, width=7):
+    y, x = np.mgrid[: plane.shape[0], : plane.shape[1]]
+    far = np.abs(np.hypot(y - center[0], (x - center[1]) * 1.4) - radius)
+    plane[far <= width / 2] = 255
+
+
+def digit():
+    plane = blank()
+    ring(plane)
+    return plane
+
+
+@pytest.mark.parametrize("tilt", [-12, 0, 7])
+@pytest.mark.parametrize("level", [90, 255])
+def test_rules_of_paper_go(tilt, level):
+    alone = digit()
+    plane = alone.copy()
+    for y in range(10, SIDE, 40):
+        draw(plane, (y, 0), (y + tilt, SIDE), 2, level)
+    cleaned, rules = remove_rules(plane)
+    assert {rule.kind for rule in rules} == {"paper"}
+    assert np.mean((cleaned >= 96) != (alone >= 96)) < 0.003
+    assert not cleaned[:, :50].any()
+
+
+def test_squared_paper_and_a_margin_go():
+    alone = digit()
+    plane = alone.copy()
+    for at in range(6, SIDE, 30):
+        draw(plane, (at, 0), (at, SIDE), 2, 140)
+        draw(plane, (0, at), (SIDE, at), 2, 140)
+    cleaned, rules = remove_rules(plane)
+    assert len(rules) >= 14  # one is seen in two parts
+    assert np.mean((cleaned >= 96) != (alone >= 96)) < 0.006
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "kind"),
+    [
+        ((150, 50), (152, 150), "underline"),
+        ((136, 40), (134, 160), "underline"),  # over the lower edge of the digit
+        ((100, 45), (96, 155), "strike"),
+        ((55, 50), (55, 150), "overline"),
+    ],
+)
+def test_lines_beside_a_digit_go(start, end, kind):
+    alone = digit()
+    plane = alone.copy()
+    draw(plane, start, end, 4)
+    cleaned, rules = remove_rules(plane)
+    assert [rule.kind for rule in rules] == [kind]
+    assert np.mean((cleaned >= 96) != (alone >= 96)) < 0.005
+    np.testing.assert_allclose(rules[0].line, (*start, *end), atol=3)
+
+
+@pytest.mark.parametrize("tilt", [0, 8])
+def test_a_box_goes(tilt):
+    alone = digit()
+    plane = alone.copy()
+    corners = [(50, 55 + tilt), (50 + tilt, 145), (150, 145 - tilt), (150 - tilt, 55)]
+    for one, other in zip(corners, corners[1:] + corners[:1], strict=True):
+        draw(plane, one, other, 4)
+    cleaned, rules = remove_rules(plane)
+    assert [rule.kind for rule in rules] == ["frame"] * 4
+    assert np.mean((cleaned >= 96) != (alone >= 96)) < 0.002
+
+
+@pytest.mark.parametrize(
+    "strokes",
+    [
+        [((40, 100), (160, 100))],  # 1
+        [((40, 60), (40, 140)), ((40, 140), (160, 90))],  # 7
+        [((40, 60), (40, 140)), ((40, 140), (160, 90)), ((100, 70), (100, 140))],
+        [((40, 120), (160, 120)), ((40, 120), (120, 50)), ((120, 50), (120, 150))],  # 4
+        [((100, 60), (100, 140))],  # a minus sign
+        [((100, 60), (100, 140)), ((60, 100), (140, 100))],  # a plus sign
+        [((80, 60), (80, 140)), ((110, 60), (110, 140))],  # an equals sign
+        [((20, 100), (80, 100)), ((100, 60), (100, 140)), ((120, 100), (180, 100))],  # 1 over 1
+        [((60, 30), (140, 30)), ((100, 70), (100, 130)), ((60, 170), (140, 170))],  # 1 - 1
+    ],
+    ids=["1", "7", "barred 7", "4", "minus", "plus", "equals", "fraction", "difference"],
+)
+@pytest.mark.parametrize("width", [3, 9])
+def test_straight_strokes_stay(strokes, width):
+    plane = blank()
+    for start, end in strokes:
+        draw(plane, start, end, width)
+    cleaned, rules = remove_rules(plane)
+    assert rules == []
+    np.testing.assert_array_equal(cleaned, plane)
+
+
+def test_an_empty_table_is_nothing():
+    plane = blank()
+    for at in (20, 70, 120, 170):
+        draw(plane, (at, 20), (at, 170), 3)
+        draw(plane, (20, at), (170, at), 3)
+    cleaned, rules = remove_rules(plane)
+    assert len(rules) == 8 and not (cleaned >= 96).any()
+
+
+def test_no_ink_has_no_rules():
+    cleaned, rules = remove_rules(blank())
+    assert rules == [] and not cleaned.any()
