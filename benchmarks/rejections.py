@@ -115,7 +115,8 @@ def draw(digits, others, path):
             spot = 100 * found[at, 0], 100 * values[at]
             ax.plot(*spot, "o", color="#d1495b", markersize=4)
             ax.annotate(f"{limit:g}", spot, (4, 4), textcoords="offset points", fontsize=8)
-        ax.set(xlabel="digits rejected, %", title=name, xlim=(0, 20), ylim=(0, None))
+        most = max(0.5, 120 * values[limits >= 0.05].max())  # below, nearly all is taken
+        ax.set(xlabel="digits rejected, %", title=name, xlim=(0, 20), ylim=(0, most))
         ax.title.set_fontsize(9)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.3)

@@ -139,14 +139,28 @@ def test_the_parser_is_cheap():
     assert done.stdout.strip() == "False", done.stderr
 
 
+BUNDLES = {"main.js": (PAGE,), "demo.js": (FOLDER, PAGE)}
+
+
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
-def test_the_scripts_are_javascript():
-    for entry, folders in (("main.js", (PAGE,)), ("demo.js", (FOLDER, PAGE))):
-        done = subprocess.run(
-            ["node", "--input-type=module", "--check"],
-            input=bundle(entry, folders),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("entry", BUNDLES)
+def test_the_scripts_are_javascript(entry):
+    done = subprocess.run(
+        ["node", "--input-type=module", "--check"],
+        input=bundle(entry, BUNDLES[entry]),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("entry", BUNDLES)
+def test_names_of_modules_differ(entry):
+    """They share one scope, and declarations go on, in the lines after them, indented."""
+    declared = re.compile(r"^(?:async )?(?:function\*?|class|const|let) (\w+)", re.MULTILINE)
+    text = bundle(entry, BUNDLES[entry])
+    names = declared.findall(text)
+    names += re.findall(r"^(?:const|let) [^;(]*?, (\w+) =", text, re.MULTILINE)
+    assert len(names) > 80 and len(set(names)) == len(names)
+    assert not re.search(r"^(import|export) ", text, re.MULTILINE)

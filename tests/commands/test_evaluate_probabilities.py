@@ -87,7 +87,7 @@ def test_few_images_of_some_of_many_classes(run, tmp_path, classes, mnist_slice)
     )
     model = tmp_path / "model.safetensors"
     code, said, complained = run(model, "--data", folder, "--out", tmp_path / "out")
-    assert code == 0 and complained == "" and "(2 classes)" in said
+    assert code == 0 and complained == "" and "of 2 classes" in said
     record = json.loads((tmp_path / "out/evaluation.json").read_text())["probabilities"]
     assert sum(each["auc"] is not None for each in record["auc"]["classes"]) == 2
     low, high = record["auc"]["classes"][0]["interval"]

@@ -107,5 +107,7 @@ def test_what_is_refused(seven, tmp_path, capsys):
     assert code == 2 and "--neighbors must go with --why" in err[0]
     code, _, err = run(capsys, seven, seven, "--why", tmp_path / "why.png")
     assert code == 2 and "--why must be a folder for 2 images" in err[0]
+    code, _, err = run(capsys, seven, "--why", seven.parent, "--digits", "sum")
+    assert code == 2 and "--why must go with --digits one or many, got sum" in err[0]
     code, _, err = run(capsys, seven, "--why", seven.parent, "--data", "mnist")
     assert code == 2

@@ -372,7 +372,7 @@ def test_pictures_are_read(page, tmp_path):
     (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
     Select(page.find("#photo-kind")).select_by_value("many")
     page.find("#photo-file").send_keys(str(tmp_path / "sheet.png"))
-    page.until(lambda: page.text("#photo-state"), "37")
+    page.until(lambda: page.text("#photo-state").strip(), "37")
     marked = """const canvas = document.querySelector('#photo');
         const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
         let blue = 0;

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from lenet5c import nn
 from lenet5c.datasets import Dataset, DatasetError, Preparation, Source
 from lenet5c.demo import samples as samples_module
 from lenet5c.demo.samples import SampleError, SampleFolder, name_folders
-from lenet5c.demo.session import Session
+from lenet5c.demo.session import Session, describe_reading
 from lenet5c.export import ExportError
 from lenet5c.export.html_model import pack_weights
 from lenet5c.nn import LeNet5
+from lenet5c.recognition.reading import Reading
 from lenet5c.training import TrainedModel, open_model
 
 
@@ -89,7 +91,7 @@ def test_pictures_are_read(client):
         file = io.BytesIO()
         content.save(file, "PNG")
         status, answer = client.read(file.getvalue(), digits)
-        assert status == 200 and answer["text"] == text, answer
+        assert status == 200 and [line["text"] for line in answer["lines"]] == [text], answer
         assert answer["size"] == list(content.size[::-1]) and len(answer["boxes"]) == count
         assert [box["label"] for box in answer["boxes"]] == list(text)
     status, answer = client.read(b"no picture")
@@ -98,14 +100,32 @@ def test_pictures_are_read(client):
     assert status == 422 and "digits must be one of" in answer["error"]
 
 
+def test_sums_are_described():
+    steps = {"picture": np.zeros((40, 90), np.uint8)}
+    sign = Reading(label="7", probability=0.9, box=(1, 2, 3, 4))
+    both = {"text": "4+3=8", "expression": "4+3=8", "value": "7", "correct": False}
+    line = Reading(**both, digits=((sign, sign),), probability=0.9)
+    other = replace(line, expression="4+3=", value="7", correct=None, digits=())
+    answer = describe_reading(Reading(sums=(line, other), steps=steps, **both))
+    assert answer["lines"] == [
+        {"text": "4+3=8", "verdict": "wrong: it is 7", "correct": False},
+        {"text": "4+3=8", "verdict": "= 7", "correct": None},
+    ]
+    assert len(answer["boxes"]) == 2 and answer["size"] == (40, 90)
+    assert describe_reading(Reading(sums=(replace(line, correct=True),), steps=steps))["lines"] == [
+        {"text": "4+3=8", "verdict": "right", "correct": True}
+    ]
+
+
 def test_a_picture_without_ink_is_rejected(client):
     image_module = pytest.importorskip("PIL.Image")
     file = io.BytesIO()
     image_module.fromarray(np.full((50, 60), 200, np.uint8)).save(file, "PNG")
     for digits in ("one", "many"):
         status, answer = client.read(file.getvalue(), digits)
-        assert status == 200 and answer["text"] is None and answer["boxes"] == []
-        assert answer["verdict"].startswith("rejected: nothing is written on it")
+        assert status == 200 and answer["boxes"] == []
+        (line,) = answer["lines"]
+        assert line["text"] is None and line["verdict"].startswith("rejected: nothing is written")
 
 
 def test_other_data_is_refused(served, trained, mnist_slice):

@@ -85,19 +85,16 @@ const WORK = {
       globalThis.Float32Array = single;
     }
   },
-  tune({ model, images, labels, rehearsed }) {
+  tune({ model, images, labels }) {
     const net = new Net(model), size = sizeOf(model.image), layer = net.layers.at(-1);
     if (!canTune(net)) return null;
-    const start = { weight: layer.weight.slice(), bias: layer.bias.slice() };
-    const own = bytesOf(images), examples = labels.map((label, n) => ({
-      features: features(net, own.subarray(n * size, (n + 1) * size)), share: 1,
-      target: Float64Array.from(net.classes, (_, k) => Number(k === label)),
-    }));
-    const old = unpackExamples(model.examples, size);
-    const held = old.map(({ image }) => ({ features: features(net, image), target: net.probabilities(net.logits(image)), share: rehearsed / old.length }));
-    const began = performance.now();
-    tuneLastLayer(net, start, [...examples, ...held]);
-    return { weight: textOf(layer.weight), bias: textOf(layer.bias), time: performance.now() - began };
+    const start = { weight: layer.weight.slice(), bias: layer.bias.slice() }, own = bytesOf(images);
+    const samples = labels.map((label, n) => ({ features: features(net, own.subarray(n * size, (n + 1) * size)), label }));
+    const rehearsed = unpackExamples(model.examples, size).map(({ image }) => features(net, image));
+    const began = process.cpuUsage();
+    tuneLastLayer(net, start, samples, rehearsed);
+    const { user, system } = process.cpuUsage(began);
+    return { weight: textOf(layer.weight), bias: textOf(layer.bias), milliseconds: (user + system) / 1000 };
   },
   examples: ({ model }) => unpackExamples(model.examples, sizeOf(model.image)).map(({ image, label }) => ({ image: textOf(image), label })),
   tensors: ({ arrays }) => ({

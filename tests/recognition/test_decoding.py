@@ -90,7 +90,7 @@ def test_the_probability_is_that_among_all_strings():
         for _ in range(4):
             chosen = rng.choice(len(signs), 3, replace=False)
             share = rng.dirichlet([1, 1, 1]) * 0.98
-            places.append(place(0.0, **{name_of(signs[k]): p for k, p in zip(chosen, share)}))
+            places.append(place(0.0, **{name_of(signs[k]): p for k, p in zip(chosen, share, strict=True)}))
         found, total = search(places)
         scores = {}
         for path in product(*(each.choices for each in places)):

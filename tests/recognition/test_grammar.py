@@ -122,13 +122,12 @@ def test_a_rounded_answer_is_wrong_but_named(text, remark):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "=", "=3", "1++2", "1+", "*2", "(1", "1)", "()", "1=2=", "2(3)", "1..2", "1.", ".5", "a"]
-    + ["1 + 2", "1=+2", "1==2", "12_3", "1e5", "٣+1", "(" * 13 + "1" + ")" * 13, "-" * 20 + "1"],
+    [
+        *["", "=", "=3", "1++2", "1+", "*2", "(1", "1)", "()", "2(3)", "1..2", "1.", ".5", "a"],
+        *["1 + 2", "1=+2", "1==2", "12_3", "1e5", "٣+1", "(" * 13 + "1" + ")" * 13, "-" * 20 + "1"],
+    ],
 )
 def test_what_is_no_sum(text):
-    if text == "1=2=":
-        assert work_out(text).correct is False
-        return
     with pytest.raises(SumError):
         work_out(text)
 

@@ -55,7 +55,7 @@ def narrow(pieces):
 
 
 def test_touching_characters_are_parted():
-    (line,) = read_lines(np.pad(two_bars(), 20), narrow)
+    (line,) = read_lines(np.pad(two_bars(), 20), narrow, digits=None)
     assert [cell.probabilities[0] for cell in line] == [0.9, 0.9]
     left, right = (cell.piece for cell in line)
     assert left.box[1] == 25 and right.box[3] == 71 and left.box[3] <= right.box[1] + 8
@@ -69,7 +69,7 @@ def test_a_piece_that_is_sure_is_not_cut():
     def sure(pieces):
         return np.full((len(pieces), 1), 0.99)
 
-    (line,) = read_lines(np.pad(two_bars(), 20), sure)
+    (line,) = read_lines(np.pad(two_bars(), 20), sure, digits=None)
     assert len(line) == 1
 
 
@@ -81,9 +81,9 @@ def test_a_broken_character_is_joined():
     def both(pieces):
         return np.array([[0.95 if 14 <= piece.width <= 20 else 0.3] for piece in pieces])
 
-    assert [len(line) for line in read_lines(sheet, both)] == [1]
+    assert [len(line) for line in read_lines(sheet, both, digits=None)] == [1]
     bar(sheet, 20, 120, 80, 136)  # far away
-    assert [len(line) for line in read_lines(sheet, both)] == [2]
+    assert [len(line) for line in read_lines(sheet, both, digits=None)] == [2]
 
 
 def test_a_point_stays_a_piece():
@@ -98,7 +98,8 @@ def test_a_point_stays_a_piece():
 
     for signs in (False, True):
         boxes = [
-            [cell.piece.box for cell in line] for line in read_lines(sheet, greedy, signs=signs)
+            [cell.piece.box for cell in line]
+            for line in read_lines(sheet, greedy, signs=signs, digits=None)
         ]
         expected = [(20, 20, 80, 28), (72, 36, 80, 44), (20, 60, 80, 68)]
         assert boxes[0] == expected or signs

@@ -1,9 +1,10 @@
 """Signs in place: what shapes are by their size, and where they stand."""
 
+import numpy as np
 import pytest
 
 from lenet5c.recognition.decoding import decode
-from lenet5c.recognition.layout import Mark, lay_out
+from lenet5c.recognition.layout import Mark, lay_out, measure_bow
 
 WIDTHS = {"+": 40, "-": 40, "x": 36, "/": 30, "=": 40, "(": 18, ")": 18}
 
@@ -136,15 +137,42 @@ def test_an_exponent_is_told():
     assert lay_out([digit("5", 0), digit("2", 35), digit("3", 80, 112, 45)]).raised is None
 
 
-def test_brackets_are_higher_than_ones():
-    low = [Mark((100, left, 160, left + 15), {"(": 0.5, ")": 0.5, "1": 0.5}) for left in (0, 120)]
-    high = [
-        Mark((90, left, 168, left + 15), {name: 0.5, "1": 0.5})
-        for left, name in ((0, "("), (120, ")"))
-    ]
-    middle = [digit("2", 25), sign("x", 62), digit("3", 100, width=15)]
-    assert read([low[0], *middle, low[1]])[0] == ["12*31"]
-    assert read([high[0], *middle, high[1]])[0] == ["(2*3)"]
+def stroke(start, height, bow, slant, **chances):
+    names = {"left": "(", "right": ")", "over": "/", "d1": "1"}
+    box = (130 - height // 2, start, 130 + height // 2, start + 15)
+    return Mark(box, {names[name]: chance for name, chance in chances.items()}, None, bow, slant)
+
+
+def test_a_stroke_is_a_one_a_slash_or_a_bracket_by_height_bow_and_slant():
+    inner = [digit("2", 25), sign("x", 62), digit("3", 105, width=15)]
+
+    def read_between(left, right):
+        return read([left, *inner, right])[0]
+
+    left = {"left": 0.1, "d1": 0.8}
+    right = {"right": 0.1, "d1": 0.8}
+    high = stroke(0, 76, -0.13, 0.05, **left), stroke(130, 76, 0.13, 0.05, **right)
+    assert read_between(*high) == ["(2*3)"]
+    low = stroke(0, 60, 0.0, 0.1, **left), stroke(130, 60, 0.0, 0.1, **right)
+    assert read_between(*low) == ["12*31"]
+    leaning = stroke(60, 74, 0.0, 0.4, over=0.1, d1=0.8)
+    assert read([digit("6", 20), leaning, digit("3", 90)])[0] == ["6/3"]
+    upright = stroke(60, 60, 0.0, 0.1, over=0.1, d1=0.8)
+    assert read([digit("6", 20), upright, digit("3", 90)])[0] == ["613"]
+
+
+def test_bow_and_slant():
+    bracket = np.zeros((60, 30), np.uint8)
+    slash = bracket.copy()
+    for y in range(60):
+        x = round(4 + 18 * ((y - 29.5) / 30) ** 2)
+        bracket[y, x : x + 5] = 255
+        slash[y, 24 - 2 * y // 5 : 29 - 2 * y // 5] = 255
+    bow, slant = measure_bow(bracket)
+    assert -0.25 < bow < -0.15 and abs(slant) < 0.02
+    assert measure_bow(bracket[:, ::-1])[0] == pytest.approx(-bow)
+    bow, slant = measure_bow(slash)
+    assert abs(bow) < 0.02 and 0.3 < slant < 0.45
 
 
 def test_nothing():

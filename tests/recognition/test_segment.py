@@ -11,6 +11,7 @@ from lenet5c.datasets import mnist
 from lenet5c.recognition import Reader
 from lenet5c.recognition.pieces import find_pieces
 from lenet5c.recognition.segment import read_lines
+from lenet5c.training import TrainedModel, open_model
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_a_flag_belongs_to_its_five():
     pieces, ruler = find_pieces(ink)
     assert sorted(piece.box for piece in pieces) == [(20, 20, 80, 52), (20, 110, 80, 116)]
     assert ruler.height == 60 and 5 < ruler.pen < 8
-    lines = read_lines(ink, one_class)
+    lines = read_lines(ink, one_class, digits=None)
     assert [[cell.piece.box for cell in line] for line in lines] == [
         [(20, 20, 80, 52), (20, 110, 80, 116)]
     ]
@@ -126,3 +127,48 @@ def test_blank_sheets(reader, picture):
 def test_noise_ends_soon(reader):
     reading = reader(np.random.default_rng(0).integers(0, 256, (1200, 1200), dtype=np.uint8))
     assert reading.rejected or reading.text is not None
+
+
+def draw_row(test_set, text, step=26):
+    """Draw a row of digits, white on black, with '.', '-' and 'x' between them."""
+    picture = np.zeros((52, 24 + step * len(text)), np.uint8)
+    for k, character in enumerate(text):
+        left = 12 + step * k
+        if character.isdigit():
+            j = int(np.flatnonzero(test_set.labels == int(character))[3])
+            picture[12:40, left : left + 28] |= test_set.images[j, 0]
+        elif character == ".":
+            picture[33:36, left + 12 : left + 15] = 255
+        elif character == "-":
+            picture[25:28, left + 7 : left + 22] = 255
+        else:
+            for i in range(18):
+                picture[17 + i, left + 5 + i : left + 8 + i] = 255
+                picture[17 + i, left + 22 - i : left + 25 - i] = 255
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("12.34", "12?34"), ("7-4", "7?4"), ("31x6", "31?6"), ("0.5", "0?5")]
+)
+def test_what_is_no_digit_is_a_question_mark(test_set, reader, text, expected):
+    reading = reader(draw_row(test_set, text))
+    assert reading.text.replace(" ", "") == expected
+    (mark,) = [digit for line in reading.digits for digit in line if digit.label is None]
+    assert mark.rejected and mark.box
+
+
+@pytest.mark.parametrize("text", ["-", "x", "."])
+def test_a_sign_alone_is_no_digit(test_set, reader, text):
+    reading = reader(draw_row(test_set, text))
+    assert reading.rejected and reading.text is None
+
+
+def test_a_model_of_other_classes_reads_sheets(test_set):
+    """Without the models of signs and parts, which know digits alone."""
+    trained = open_model()
+    letters = TrainedModel(
+        trained.model, trained.preparation, tuple("abcdefghij"), trained.image_shape, "ink"
+    )
+    letters.framing = trained.framing
+    assert Reader(letters, digits="many")(draw_row(test_set, "1998")).text == "bjji"

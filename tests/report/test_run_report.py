@@ -42,8 +42,9 @@ def test_a_run_leaves_pictures_and_a_page(tmp_path, quick):
     pytest.importorskip("matplotlib")
     code, said, complained = quick("--threads", 1)
     assert code == 0 and complained == ""
-    *_, report, last = said.splitlines()
+    *_, report, temperature, last = said.splitlines()
     assert str(tmp_path / "run" / PAGE) in report and last.startswith("Test accuracy: ")
+    assert temperature.startswith("Temperature of its probabilities: ")
     assert present(tmp_path / "run") == FILES
     html = (tmp_path / "run" / PAGE).read_text(encoding="utf-8")
     summary = json.loads((tmp_path / "run/summary.json").read_text())

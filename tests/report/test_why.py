@@ -34,7 +34,7 @@ def test_a_row_of_all_reasons(mnist_slice):
     assert f"{explained.change.norm:.0f} gray levels (L2)" in words(figure)
     assert words(figure).count("7") == 6  # the label, and those of its neighbors
     # The strongest of a map is in the darkest red of the palette.
-    found = colors(figure)
+    found = colors(figure) / 255
     red = (found[..., 0] > 0.35) & (found[..., 1:] < 0.15).all(axis=-1)
     assert red.sum() > 100
     assert png(figure) == png(why(trained, [explained], neighbors=neighbors, pictures=[picture]))

@@ -11,6 +11,7 @@ from lenet5c._optional import require
 from lenet5c.datasets import DatasetError
 from lenet5c.datasets.records import ReadOptions
 from lenet5c.datasets.source import open_source
+from lenet5c.errors import UserError
 from lenet5c.recognition.predictor import Reader
 from lenet5c.recognition.reading import Reading
 from lenet5c.recognition.signs import reads_digits
@@ -39,6 +40,10 @@ class Reasons:
     """
 
     def __init__(self, reader: Reader, data: str | None, tell: Callable[[str], object]) -> None:
+        if reader.digits == "sum":
+            raise UserError(
+                "--why must go with --digits one or many, got sum, whose signs another net reads"
+            )
         require("matplotlib", "plots", "pictures of reasons")
         self.reader, self.data, self.tell = reader, data, tell
 

@@ -100,7 +100,7 @@ def _enlarge(grid: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.flo
     rows, columns = (
         _weights(length, side) for length, side in zip(size, grid.shape[1:], strict=True)
     )
-    return rows @ grid @ columns.T
+    return np.asarray(rows @ grid @ columns.T, np.float32)
 
 
 def _weights(length: int, side: int) -> NDArray[np.float32]:

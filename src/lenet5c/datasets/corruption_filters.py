@@ -119,7 +119,7 @@ def canny_edges(images: Images, rest: float, rng: Rng) -> Images:
     edges = find_edges(gaussian(images.mean(axis=1), 0.7 * unit(images)))[:, None]
     paper = find_paper(images)
     drawn = paper + (find_ink(images) - paper) * edges
-    return np.float32(rest) * images + np.float32(1 - rest) * drawn
+    return np.asarray(rest * images + (1 - rest) * drawn, np.float32)
 
 
 def find_edges(gray: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -207,7 +207,7 @@ def warp(
     framed[:, :, 1:-2, 1:-2] = images
     v, u = np.clip(v, -1, h) + 1, np.clip(u, -1, w) + 1
     top, left = v.astype(np.int32), u.astype(np.int32)
-    v, u = (v - top)[:, None], (u - left)[:, None]
+    v, u = (v - top.astype(np.float32))[:, None], (u - left.astype(np.float32))[:, None]
     place = (top * (w + 3) + left).reshape(n, 1, h * w)
     flat = framed.reshape(n, c, -1)
 
@@ -216,7 +216,7 @@ def warp(
 
     upper = corner(0) * (1 - u) + corner(1) * u
     lower = corner(w + 3) * (1 - u) + corner(w + 4) * u
-    return upper * (1 - v) + lower * v
+    return np.asarray(upper * (1 - v) + lower * v, np.float32)
 
 
 def _slice(images: Images, axis: int, start: int, length: int) -> Images:

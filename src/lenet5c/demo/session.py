@@ -217,20 +217,31 @@ class Session:
 
 
 def describe_reading(reading: Reading) -> dict[str, Any]:
-    """Return a reading for the page: text, verdict, and the boxes of digits, by their labels."""
-    one = [reading] if reading.box else []
-    boxes = [digit for line in reading.digits for digit in line] or one
-    text = reading.text if reading.digits else reading.label
-    verdict = f"rejected: {reading.rejected}" if reading.rejected else ""
-    if reading.label is not None and not reading.digits:
-        (_, best), *others = reading.top()
-        verdict = f"{best:.1%}, then " + ", ".join(f"{name} {p:.1%}" for name, p in others)
+    """Return a reading for the page: its lines with their verdicts, and the boxes of digits."""
+    lines = list(reading.sums) or [reading]
+    rows = [row for line in lines for row in line.digits]
+    digits = [digit for row in rows for digit in row] or [reading]
     return {
         "size": reading.steps["picture"].shape[:2],
-        "text": text,
-        "verdict": verdict,
-        "boxes": [{"label": digit.label, "box": digit.box} for digit in boxes],
+        "lines": [describe_line(line) for line in lines],
+        "boxes": [{"label": digit.label, "box": digit.box} for digit in digits if digit.box],
     }
+
+
+def describe_line(line: Reading) -> dict[str, Any]:
+    """Return what a line of a picture says: its text, the verdict, and whether a sum is right."""
+    text, verdict = line.text or line.label, ""
+    if line.rejected:
+        verdict = f"rejected: {line.rejected}"
+    elif line.expression is None and line.label is not None:
+        (_, best), *others = line.top()
+        verdict = f"{best:.1%}, then " + ", ".join(f"{name} {p:.1%}" for name, p in others)
+    elif line.value is not None and line.value != line.expression:
+        verdict = "right" if line.correct else f"= {line.value}"
+        verdict = f"wrong: it is {line.value}" if line.correct is False else verdict
+    if line.remark:
+        verdict = f"{verdict} ({line.remark})".strip()
+    return {"text": text, "verdict": verdict, "correct": line.correct}
 
 
 def parse_image(request: Request, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -56,7 +56,10 @@ def _erase(plane: NDArray[np.uint8], line: Line) -> None:
     kept[places == bottom] = True
     if upper.any() or lower.any():
         _keep_strokes(kept, _intervals(upper), _intervals(lower), plane, top, bottom, start)
-    kept |= band > 1.2 * line.level + 25.0
+    # A line between two rows is as dark as one of half as many.
+    mass = band[1:-1].sum(axis=0, dtype=np.float64)
+    usual = float(np.quantile(mass[pad[0] : len(mass) - pad[1]][line.known], 0.75))
+    kept |= (band > 1.2 * line.level + 25.0) & (mass > 1.5 * usual + 60.0)
     gone = inside & ~kept
     plane[places[gone], np.broadcast_to(columns, band.shape)[gone]] = 0
 

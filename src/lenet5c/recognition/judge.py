@@ -86,9 +86,9 @@ def reject_ink(measured: Measures) -> str | None:
 
 
 def _is_clear(measured: Measures) -> bool:
-    """Return whether the ink is a few clear strokes in one piece: a digit may fill its picture."""
+    """Return whether the ink is a few clear strokes: a digit may fill its picture."""
     return (
-        measured.parts == 1
+        1 <= measured.parts <= 2
         and measured.holes <= 3
         and measured.length <= 3.6
         and measured.slenderness >= 3.5

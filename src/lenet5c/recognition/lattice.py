@@ -19,7 +19,7 @@ MOST = 5
 #: What an unknown character is worth, and a small mark: probabilities.
 UNKNOWN, MARK = 0.005, 0.3
 #: What counts against a run: a stroke cut, a width beyond a digit's, a gap; in log probability.
-PER_CUT, PER_WIDTH, PER_GAP = 0.25, 8.0, 1.0
+PER_CUT, PER_WIDTH, PER_GAP = 0.1, 8.0, 1.0
 #: Rows that ink at a cut is given to both sides, in widths of the pen.
 BOTH = 0.5
 
@@ -78,11 +78,11 @@ class Lattice:
             and not self.is_sure(c)
         ]
 
-    def divide(self) -> list[Run]:
+    def divide(self, cut: bool = True) -> list[Run]:
         """Return the runs of parts of pieces, with those that are cut, and of several pieces."""
         sure = [self.is_sure(c) for c in range(len(self.pieces))]
         for c, piece in enumerate(self.pieces):
-            if not sure[c] and not self._is_mark(piece):
+            if cut and not sure[c] and not self._is_mark(piece):
                 parts = self.cut(c)
                 self.divided += parts
                 self.whole[c].whole = piece if parts else None
@@ -119,7 +119,7 @@ class Lattice:
         """Return how plausible a run is, as a log probability."""
         piece = run.piece
         worth = float(np.log(MARK if self._is_mark(piece) else max(best_of(run), UNKNOWN)))
-        wide = max(0.0, piece.width / self.usual - 1.2)
+        wide = max(0.0, piece.width / self.usual - 1.3)
         cost = PER_WIDTH * wide + PER_CUT * run.cut + PER_GAP * run.gap
         return worth - cost
 

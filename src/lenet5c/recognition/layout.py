@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lenet5c.recognition.decoding import Choice, Place, make_fraction
 from lenet5c.recognition.digit import Box
@@ -25,11 +26,19 @@ MARK = 0.62  #: height of a comma at most
 REACH = 0.85  #: from a fraction bar to what is above and below it, at most
 LOW = 0.75  #: place of a point or a comma, from the top of a digit (0) to its foot (1)
 SPREAD = 0.11  #: of the places of points
-ONE, BRACKET = (1.0, 0.1), (1.25, 0.15)  #: height of a digit, of brackets and slashes: mean, spread
-MOST = 20.0  #: times by which their height makes one likelier than the other, at most
+#: Height over a digit's, bow and slant of what is one stroke: mean and spread of each.
+STROKES = {
+    "1": ((1.0, 0.1), (0.01, 0.045), (0.17, 0.18)),
+    "/": ((1.2, 0.14), (0.0, 0.04), (0.38, 0.12)),
+    "(": ((1.25, 0.13), (-0.13, 0.035), (0.08, 0.1)),
+    ")": ((1.25, 0.13), (0.13, 0.035), (0.08, 0.1)),
+}
+TRUST = 0.6  #: power of the net's probabilities among these, which it knows by shape alone
+WIDTHS = (1.0, 0.5, 1.5)  #: ranges of these, within which a few are anywhere
 #: What a net's shape may be, and how it is shown.
 SHOWN = {"+": "+", "-": "−", "x": "×", "/": "/", "=": "=", "(": "(", ")": ")"}
 LEAST = 1e-4
+LEAST_ROWS = 6  #: of what has a bow
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +48,8 @@ class Mark:
     box: Box
     probabilities: dict[str, float]  #: of each shape; what is missing to 1 is no sign
     place: Place | None = None  #: what is known already, of signs put together
+    bow: float = 0.0  #: see `measure_bow`
+    slant: float = 0.0
 
     @property
     def height(self) -> int:
@@ -76,6 +87,27 @@ def lay_out(marks: Sequence[Mark]) -> Layout:
         raised = raised or _find_raised(row, usual)
         lines.append(_place_row(row, usual))
     return Layout(_join_lines(lines), raised)
+
+
+def measure_bow(strength: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return how far a stroke's middle lies right of the line of its ends, and how far it leans.
+
+    Both are shares of its height; one that leans to the right, as a slash does, has a slant over 0.
+    """
+    if len(strength) < LEAST_ROWS:
+        return 0.0, 0.0
+    ink = strength.astype(np.float64)
+    mass, rows = ink.sum(axis=1), len(ink)
+    column = ink @ np.arange(ink.shape[1]) / np.maximum(mass, 1e-9)
+    end, middle = max(1, round(0.15 * rows)), slice(round(0.3 * rows), max(1, round(0.7 * rows)))
+    top, bottom = (
+        float(np.average(column[part], weights=mass[part] + 1e-9))
+        for part in (slice(0, end), slice(rows - end, rows))
+    )
+    share = (np.arange(rows) - (end - 1) / 2) / max(1, rows - end)
+    offset = column - (top + (bottom - top) * share)
+    bow = float(np.average(offset[middle], weights=mass[middle] + 1e-9))
+    return bow / rows, (top - bottom) / rows
 
 
 def measure_height(marks: Sequence[Mark]) -> float:
@@ -339,7 +371,7 @@ def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choic
                 chances[name] = (name, chance)
             elif name in SHOWN:
                 chances["*" if name == "x" else name] = (SHOWN[name], chance)
-        chances = _weigh_height(chances, mark.height / usual)
+        chances = _weigh_stroke(chances, mark, usual)
         if mark.height <= MARK * usual:
             chances = _weigh_small(mark, chances, low, height)
         elif (dot := p.get(".", 0.0)) > LEAST and longer < 2 * DOT * usual:
@@ -360,17 +392,21 @@ def _weigh_dot(low: float, chance: float) -> _Chances:
     return {".": (".", chance * float(point)), "*": ("·", chance * float(1 - point))}
 
 
-def _weigh_height(chances: _Chances, ratio: float) -> _Chances:
-    """Return what a mark may be by its height over a digit's: brackets and slashes are higher."""
-    digit, sign = (((ratio - mean) / spread) ** 2 for mean, spread in (ONE, BRACKET))
-    odds = float(np.clip(np.exp((digit - sign) / 2), 1 / MOST, MOST))
-    total = sum(chance for _, chance in chances.values())
-    weighed = {
-        name: (shown, chance * (odds if name in "()/" else 1.0))
-        for name, (shown, chance) in chances.items()
-    }
-    scale = total / max(sum(chance for _, chance in weighed.values()), 1e-9)
-    return {name: (shown, chance * scale) for name, (shown, chance) in weighed.items()}
+def _weigh_stroke(chances: _Chances, mark: Mark, usual: float) -> _Chances:
+    """Return what a mark may be if it is one stroke: to a net, a one, a slash or a bracket."""
+    total = sum(chances[name][1] for name in STROKES if name in chances)
+    measured = (mark.height / usual, mark.bow, mark.slant)
+    weighed = {}
+    for name, forms in STROKES.items():
+        if name in chances:
+            shown, chance = chances[name]
+            chance = (chance / max(total, 1e-12)) ** TRUST
+            for value, (mean, spread), width in zip(measured, forms, WIDTHS, strict=True):
+                bell = np.exp(-(((value - mean) / spread) ** 2) / 2) / (2.5066 * spread)
+                chance *= float(0.97 * bell + 0.03 / width)
+            weighed[name] = (shown, chance)
+    scale = total / max(sum(chance for _, chance in weighed.values()), 1e-12)
+    return chances | {name: (shown, chance * scale) for name, (shown, chance) in weighed.items()}
 
 
 def _weigh_small(mark: Mark, chances: _Chances, low: float, height: float) -> _Chances:
@@ -379,7 +415,8 @@ def _weigh_small(mark: Mark, chances: _Chances, low: float, height: float) -> _C
     stroke = sum(chances.get(name, ("", 0.0))[1] for name in ("1", "/", ")", "(", "-"))
     comma = 1 / (1 + np.exp(-(low - 0.8) / 0.06)) if mark.width < 0.45 * height else 0.0
     if foot > 0.9 and mark.height <= 0.5 * height:
-        stroke = max(stroke, 0.5 * (1 - sum(chance for _, chance in chances.values())) + stroke)
+        # A comma of a broad pen looks like a nine, but no digit is so small and low.
+        stroke = max(stroke, 0.85)
     small = max(0.02, min(1.0, (mark.height / height - 0.35) / 0.25))
     weighed = {
         # A digit is seldom so small beside the others.

@@ -41,7 +41,7 @@ class Line:
     middle: Floats  #: (n,), row of the center in each column
     width: Floats  #: (n,), rows of ink in each column, the usual number where it is interrupted
     known: NDArray[np.bool_]  #: (n,), columns in which the line is seen by itself
-    level: float  #: the strength that few of its centers exceed
+    level: float  #: the strength that a quarter of its centers exceed
     upright: bool = False
 
     @property
@@ -132,7 +132,10 @@ def _find_pieces(mask: NDArray[np.bool_], thickest: float) -> _Pieces:
     order = np.argsort(root, kind="stable")
     root, column = root[order], column[order].astype(np.float64)
     middle, width = (top[order] + bottom[order] - 1) / 2, bottom[order] - top[order]
-    begin = np.flatnonzero(np.diff(root, prepend=-1))
+    # Where a run is much higher than the others, a stroke comes near.
+    usual = width <= 1.5 * _find_medians(root, width) + 1
+    root, column, middle, width = root[usual], column[usual], middle[usual], width[usual]
+    begin = np.flatnonzero((np.diff(root, prepend=-1) != 0) | (np.diff(column, prepend=-9) != 1))
     end = np.append(begin[1:], len(root))
     count = end - begin
     sums = np.zeros((6, len(root) + 1))
@@ -165,6 +168,14 @@ def _find_pieces(mask: NDArray[np.bool_], thickest: float) -> _Pieces:
     )
 
 
+def _find_medians(group: Ints, values: Ints) -> Ints:
+    """Return the median of its group for each value; groups lie one after the other."""
+    begin = np.flatnonzero(np.diff(group, prepend=-1))
+    count = np.diff(np.append(begin, len(group)))
+    ordered = values[np.lexsort((values, group))]
+    return np.repeat(ordered[begin + (count - 1) // 2], count)
+
+
 def _fit(sums: Floats, begin: Ints, end: Ints) -> tuple[Floats, tuple[Floats, Floats], Floats]:
     """Return slopes, centers and standard deviations of the lines through runs begin to end."""
     count = end - begin
@@ -183,13 +194,12 @@ def _chain(pieces: _Pieces, mask: NDArray[np.bool_]) -> list[list[int]]:
     cost = np.full(count, np.inf)
     length = pieces.last - pieces.first + 1
     tried: Ints = np.zeros(count, np.intp)
-    for i, j, off in _pair(pieces, length):
+    for i, j, value in _pair(pieces, length):
         if following[i] >= 0 or tried[i] >= 3:
             continue
         tried[i] += 1
         space = pieces.first[j] - pieces.last[i] - 1
         if space <= max(4.0, 0.35 * min(length[i], length[j])) or _is_inked(mask, pieces, i, j):
-            value = space + 4 * off
             tried[i] = 3
             if value < cost[j]:
                 if preceding[j] >= 0:
@@ -205,7 +215,7 @@ def _chain(pieces: _Pieces, mask: NDArray[np.bool_]) -> list[list[int]]:
 
 
 def _pair(pieces: _Pieces, length: Ints) -> list[tuple[int, int, float]]:
-    """Return pairs of pieces, of which one may continue the other, and the rows they are off.
+    """Return pairs of pieces, of which one may continue the other, and a cost of joining them.
 
     Pairs are in order of the first piece; the most likely ones of each come first.
     """
@@ -227,8 +237,10 @@ def _pair(pieces: _Pieces, length: Ints) -> list[tuple[int, int, float]]:
         & (thick <= 2 * thin + 1.5)
         & (gap <= 1.2 * (length[other] + length[one]))
     )
-    fits = fits[np.lexsort(((gap + 4 * off)[fits], one[fits]))]
-    return list(zip(one[fits].tolist(), other[fits].tolist(), off[fits].tolist(), strict=True))
+    # Long pieces before bits of strokes that lie between them.
+    cost = gap + 4 * off - 0.5 * np.minimum(length[other], 60)
+    fits = fits[np.lexsort((cost[fits], one[fits]))]
+    return list(zip(one[fits].tolist(), other[fits].tolist(), cost[fits].tolist(), strict=True))
 
 
 def _is_inked(mask: NDArray[np.bool_], pieces: _Pieces, i: int, j: int) -> bool:
@@ -259,5 +271,5 @@ def _make_line(
     width[~known] = usual
     rows = np.rint(middle[known]).astype(np.intp) + np.array([[-1], [0], [1]])
     peaks = strength[np.clip(rows, 0, len(strength) - 1), columns[known]].max(axis=0)
-    level = float(np.quantile(peaks, 0.9))
+    level = float(np.quantile(peaks, 0.75))
     return Line(start, middle, width, known, level, upright)

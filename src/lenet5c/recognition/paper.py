@@ -26,6 +26,8 @@ GRID = 72
 WIDEST = 0.25
 #: Pixels on the longer side at which ink in the margin is looked for.
 FINE = 160
+#: Pixels from the edge, of so many, within which paper is too narrow to tell by.
+NEAR = 3
 #: Share of the variance that is left within ink and paper where nothing else is in a picture.
 LEVEL = 0.12
 
@@ -54,7 +56,7 @@ def measure_margin(plane: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     Of the dark and the light pixels, one class must be lines in one piece.
     """
     small = reduce(plane, -(-max(plane.shape) // FINE))
-    edge = _take_border(small).astype(np.float32)
+    edge = np.concatenate([_take_border(small), _take_border(small, NEAR)]).astype(np.float32)
     low, high = np.quantile(small, [0.01, 0.99])
     if high - low < 24 or edge.max() - edge.min() < 0.5 * (high - low):
         return None
@@ -73,14 +75,14 @@ def measure_margin(plane: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
 def _is_digit(mask: NDArray[np.bool_]) -> bool:
     """Return whether a mask is lines in one piece, and at the edge."""
     box = bound(mask)
-    if box is None or not _take_border(mask).any():
+    if box is None or not (_take_border(mask).any() or _take_border(mask, NEAR).any()):
         return False
     area = find_components(mask).area
     stroke, longer = measure_stroke(mask), max(box[2] - box[0], box[3] - box[1])
     return bool(
         mask.mean() < 0.6
         and area.max() > 0.9 * area.sum()
-        and stroke < 0.3 * longer
+        and stroke < 0.35 * longer
         and area.sum() / stroke < 4.6 * longer
     )
 
@@ -105,7 +107,10 @@ def pad_margin(plane: NDArray[np.uint8], ink: NDArray[np.bool_], wide: int) -> N
     return padded
 
 
-def _take_border(plane: NDArray[Any]) -> NDArray[Any]:
+def _take_border(plane: NDArray[Any], depth: int = 0) -> NDArray[Any]:
+    """Return the pixels that are so far from the edge."""
+    depth = min(depth, (min(plane.shape) - 1) // 2)
+    plane = plane[depth : len(plane) - depth, depth : plane.shape[1] - depth]
     return np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
 
 

@@ -25,7 +25,7 @@ NOT_ONE = 10
 HOPELESS = 0.02
 #: Share of this model, beside the other one, in which digit a part is; and the exponents of its
 #: and the other's probability that it is one.
-SHARE, OWN, OTHERS = 0.7, 0.5, 0.25
+SHARE, OWN, OTHERS = 0.7, 0.5, 0.1
 
 
 @lru_cache(maxsize=1)

@@ -226,7 +226,7 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     through = over & (tops < row - little) & (bottoms > row + little)
     above = over & ~through & (bottoms <= row + little) & (row - bottoms <= 0.6 * usual)
     below = over & ~through & (tops >= row - little) & (tops - row <= 0.6 * usual)
-    if line.length >= LONG * usual and _is_slender(line):
+    if line.length >= LONG * usual:
         if through.any():
             return "strike"
         if above.any() and below.any():
@@ -240,7 +240,7 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
             return "overline"
         beside = (tops < row) & (bottoms > row) & ~over
         near = np.minimum(np.abs(lefts - end), np.abs(start - rights)) <= usual
-        if (beside & near).any() and line.length <= 2 * usual:
+        if (beside & near).any() and line.length <= 2 * usual and start > 0:
             return None  # a minus sign
         return "mark"
     if through.any() or below.any() or not above.any():
@@ -251,9 +251,14 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
         return None
     gap = line.at((left + right) / 2) - line.thickness / 2 - bottom
     over_left, over_right = left - start, end - right
-    if line.length >= 0.5 * usual and min(over_left, over_right) >= 0.08 * usual:
+    little = min(over_left, over_right)
+    if (
+        line.length >= 0.5 * usual
+        and little >= 0.03 * usual
+        and over_left + over_right >= 0.2 * usual
+    ):
         return "underline"
-    if gap >= 1.5 * line.thickness and min(over_left, over_right) >= -0.1 * usual:
+    if gap >= 0.5 * line.thickness and little >= -0.1 * usual:
         return "underline"
     return None
 

@@ -84,8 +84,10 @@ def read_lines(
         for line in _line_up(pieces, ruler, signs)
     ]
     _score([run for line in lines for run in line.whole], scorer)
-    if _may_be_cut(lines):
-        runs = [run for line in lines for run in line.divide()]
+    unsure = _find_unsure(lines)
+    if sum(unsure) <= MOST_UNSURE:
+        cut = not _are_letters(lines, *unsure)
+        runs = [run for line in lines for run in line.divide(cut)]
         if digits is None:
             _score(runs, scorer)
         else:
@@ -125,16 +127,20 @@ def _measure_height(line: list[Piece]) -> float:
     return float(np.median(heights[heights >= LEAST * heights.max()]))
 
 
-def _may_be_cut(lines: list[Lattice]) -> bool:
-    """Return whether pieces that are no characters for the net may be several, or parts.
-
-    Those as narrow as one are letters, once there are more of them than of others: digits that
-    touch are wide. Cut in parts, letters are ones and sevens.
-    """
+def _find_unsure(lines: list[Lattice]) -> tuple[int, int]:
+    """Return how many pieces are no character for sure: wider than high, and narrower."""
     wide, narrow = (sum(len(line.find_unsure(wide)) for line in lines) for wide in (True, False))
+    return wide, narrow
+
+
+def _are_letters(lines: list[Lattice], wide: int, narrow: int) -> bool:
+    """Return whether pieces that are no character for sure are letters, and are not to be cut.
+
+    Those as narrow as one are, once there are more of them than of others: digits that touch are
+    wide. Cut in parts, letters are ones and sevens.
+    """
     sure = sum(len(line.pieces) for line in lines) - wide - narrow
-    few = narrow < LETTERS or narrow <= 0.5 * (sure + 3 * wide)
-    return few and narrow + wide <= MOST_UNSURE
+    return narrow >= LETTERS and narrow > 0.5 * (sure + 3 * wide)
 
 
 def _score(runs: Sequence[Run], scorer: Scorer) -> None:
@@ -154,9 +160,10 @@ def _score_parts(runs: Sequence[Run], scorer: Scorer, digits: Sequence[int]) -> 
     likely = [run for (run, _), kept in zip(parts, hopeful, strict=True) if kept]
     joined = [run for run in runs if run.whole is None]
     _score([run for run in likely + joined if run.probabilities is None], scorer)
+    scored = next(run.probabilities for run, _ in parts if run.probabilities is not None)
     for run, _ in parts:
         if run.probabilities is None:
-            run.probabilities = np.zeros(1)
+            run.probabilities = np.zeros_like(scored)
     for run, row in zip(likely, judged[hopeful], strict=True):
         run.probabilities = mix(run.probabilities, row, digits)
 

@@ -37,7 +37,8 @@ def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[
     small = (np.maximum(height, width) <= SMALL * usual) & ~bar
     large = ~(bar | small)
     mean = parts.sum(strength) / parts.area
-    faint = mean < FAINT * np.median(mean[large])
+    # Of a narrow bar most is soft edge.
+    faint = mean < np.where(bar, 0.7, 1.0) * FAINT * np.median(mean[large])
     # What is thinner than the pen is a speck, or the rest of a rule.
     pen = measure_stroke(parts.mask(large))
     thin = np.minimum(height, width) < np.where(bar, 0.5, 1.0) * SPECK * pen

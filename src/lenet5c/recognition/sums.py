@@ -15,7 +15,7 @@ from lenet5c.recognition.digit import BlankImageError, Box, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.grammar import MOST_SIGNS, show_value, work_out
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out
+from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out, measure_bow
 from lenet5c.recognition.pieces import Piece, join_pieces
 from lenet5c.recognition.reading import Reading, get_framing
 from lenet5c.recognition.segment import read_lines
@@ -95,10 +95,13 @@ def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> li
     if small:
         scored += zip(small, scorer(small), strict=True)
     names = open_signs().class_names[:P_NONE]
-    return [
-        Mark(_scale(piece.box, factor), dict(zip(names, map(float, row), strict=True)))
-        for piece, row in _join_broken(scored, scorer)
-    ]
+    marks = []
+    for piece, row in _join_broken(scored, scorer):
+        bow, slant = measure_bow(piece.strength)
+        row = row / max(1.0, float(row.sum()))
+        shapes = dict(zip(names, map(float, row), strict=True))
+        marks.append(Mark(_scale(piece.box, factor), shapes, None, bow, slant))
+    return marks
 
 
 _Scored = list[tuple[Piece, NDArray[np.floating]]]

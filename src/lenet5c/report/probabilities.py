@@ -103,7 +103,7 @@ def describe_calibration(record: Record) -> str:
     )
     return (
         f"Probabilities, at temperature {record['temperature']:.4g}: NLL {record['nll']:.4f}, "
-        f"Brier score {record['brier']:.4f}{area}\n"
+        f"Brier score {record['brier']:.4f}\n{area}"
         f"ECE: {_percent(width['value'])} in {record['bins']} bins of equal width "
         f"({_percent(width['by_chance'])} by chance alone), {_percent(mass['value'])} of equal mass"
         f" ({_percent(mass['by_chance'])})"
@@ -127,7 +127,7 @@ def rejections_table(record: Record) -> str:
 
 
 def _rows(record: Record) -> list[Sequence[str]]:
-    rows = []
+    rows: list[Sequence[str]] = []
     for row in record["rejections"]["table"]:
         if row["rejected"] is None:
             rows.append((_percent(row["error_rate"]), "cannot", "", "", "", ""))

@@ -26,7 +26,7 @@ from lenet5c.report.results import (
     errors_section,
     result_makers,
 )
-from lenet5c.training import TrainedModel
+from lenet5c.training import Evaluation, TrainedModel
 from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.run_folder import RunFolder
 
@@ -182,7 +182,7 @@ def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
         _curves(pictures, run),
         confusion_section(pictures, result, trained.class_names),
         errors_section(pictures, run.source.test, result, folder),
-        _reasons(pictures),
+        _reasons(pictures, result),
         _inside(pictures, trained),
         _settings(config.to_dict(), recipe.to_dict()),
     )
@@ -212,23 +212,23 @@ def _curves(pictures: Pictures, run: Run) -> str:
     )
 
 
-def _reasons(pictures: Pictures) -> str:
+def _reasons(pictures: Pictures, result: Evaluation) -> str:
     if "why" not in pictures:
         return ""
+    title, shown, to = "Why images are misclassified", "most confident mistakes", "the true label"
+    if result.correct == result.count:
+        title, shown, to = "Why the net is least sure", "least probable answers", "another one"
     caption = (
-        "The most confident of the misclassified images, true → predicted label. Gradient: the "
-        "change of the predicted class's logit by each pixel, from no ink to full ink (the mean of "
-        "noisy images). Grad-CAM: places whose maps speak for it. Occlusion: the fall of its logit "
-        "where a patch of 5 by 5 pixels is covered. Red speaks for the predicted class, blue "
-        "against it. Then the smallest change that was found to turn the answer to the true label, "
-        "with its Euclidean norm, and the gray levels that it adds (red) and takes away (blue). "
-        "Last, the training images that are nearest by the features of the last hidden layer, with "
-        "their labels."
+        f"Reasons for the {shown}, true → predicted label. Gradient: the change of the predicted "
+        "class's logit by each pixel, from no ink to full ink (the mean of noisy images). "
+        "Grad-CAM: places whose maps speak for it. Occlusion: the fall of its logit where a patch "
+        "of 5 by 5 pixels is covered. Red speaks for the predicted class, blue against it. Then "
+        f"the smallest change that was found to turn the answer to {to}, with its Euclidean norm, "
+        "and the gray levels that it adds (red) and takes away (blue). Last, the training images "
+        "that are nearest by the features of the last hidden layer, with their labels."
     )
-    return page.section(
-        "Why they are misclassified",
-        page.picture(pictures["why"], caption, "Reasons for misclassified images"),
-    )
+    drawn = page.picture(pictures["why"], caption, "Reasons for answers of the net")
+    return page.section(title, drawn)
 
 
 def _inside(pictures: Pictures, trained: TrainedModel) -> str:

@@ -33,6 +33,8 @@ HEAD, LINE = 26, 16  # of the titles, and of a line of text
 THUMB, THUMB_PITCH, ACROSS = 56, 62, 3  # of the nearest images
 BAR = (64, 8)  # of a color bar
 WIDEST = 16  # columns of the name of a class
+#: The least share of its side that a picture fills with pixels of whole multiples.
+WHOLE = 0.75
 #: Share of black that full ink has under the colors of a map.
 SHADE = 0.3
 #: Rows for mistakes; multiply-adds that all of them may take, and those for nearest images.
@@ -246,7 +248,8 @@ class _Sheet:
         """Put colors (h, w, 3) into a square of `side`, in whole multiples where they fit."""
         height, width = colors.shape[:2]
         factor = side / max(height, width)
-        factor = int(factor) if factor >= 1 else factor
+        # Pixels of one size, unless much room would be left.
+        factor = int(factor) if int(factor) >= WHOLE * factor else factor
         tall, wide = (max(1, round(factor * n)) for n in (height, width))
         rows, columns = (np.arange(n) * own // n for n, own in ((tall, height), (wide, width)))
         y, x = top + (side - tall) // 2, left + (side - wide) // 2

@@ -50,10 +50,9 @@ def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
         for name, layer in model.random_layers().items():
             layer.rng_state = packed["random"][name]
         preparation = Preparation.from_dict(packed["preparation"], packed["mean_image"])
-        others = (packed[name] for name in ("class_names", "image_shape", "reading", "framing"))
-        state["trained_"] = TrainedModel(
-            model, preparation, *others, temperature=packed["temperature"]
-        )
+        names = ("class_names", "image_shape", "reading", "framing", "temperature")
+        others = {name: packed[name] for name in names}
+        state["trained_"] = TrainedModel(model, preparation, **others)
         optimizer = make_optimizer(Recipe.from_dict(state["recipe_"]), model)
         optimizer.load_state_dict(state["optimizer_"])
         state["optimizer_"] = optimizer

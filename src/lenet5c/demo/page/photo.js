@@ -65,7 +65,7 @@ export class Photo {
     }
   }
 
-  #show(image, { size: [height, width], text, verdict, boxes }) {
+  #show(image, { size: [height, width], lines, boxes }) {
     const { canvas } = this, scale = Math.min(1, LONGEST / Math.max(height, width));
     Object.assign(canvas, { hidden: false, width: Math.round(width * scale), height: Math.round(height * scale) });
     canvas.style.maxHeight = `${100 * TALL}vh`;
@@ -87,7 +87,9 @@ export class Photo {
       context.strokeText(label ?? "?", x + w / 2, at);
       context.fillText(label ?? "?", x + w / 2, at);
     }
-    const lines = text === null ? [] : text.split("\n").map((each) => make("span", { className: "line" }, each));
-    find("#photo-state").replaceChildren(...lines, make("span", { className: "quiet" }, verdict));
+    find("#photo-state").replaceChildren(...lines.flatMap(({ text, verdict, correct }) => [
+      ...(text === null ? [] : [make("span", { className: "line" }, text)]),
+      make("span", { className: correct === null ? "quiet" : correct ? "right" : "wrong" }, verdict),
+    ]));
   }
 }

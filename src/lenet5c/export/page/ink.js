@@ -71,7 +71,7 @@ export function dilate(plane, radius) {
 
 // Thickens hairlines and thins broad strokes to the form's range; others stay as they are. Returns the plane, and how far
 // it reaches beyond the one that was given, in pixels of that.
-function normalizeStroke(crop, form, size) {
+export function normalizeStroke(crop, form, size) {
   if (crop.longer < Math.max(...boxSize(form, size))) return [crop, 0];
   const reduced = reduce(crop, Math.ceil(crop.longer / FINE)), enlarge = Math.ceil(COARSE / reduced.longer);
   const fine = enlarge > 1 ? resize(reduced, reduced.height * enlarge, reduced.width * enlarge) : reduced;

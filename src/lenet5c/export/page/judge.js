@@ -1,29 +1,37 @@
 // Rejection of what cannot be one digit, by measures of the ink: as recognition/judge.py has it.
 
-import { findBox, measureStroke } from "./ink.js";
+import { findBox, measureStroke, MNIST, normalizeStroke } from "./ink.js";
 import { resize, roundEven } from "./resampling.js";
 
 const LONGER = 80; // pixels of the longer side at which strokes are measured
 
 // Returns measures of the ink of a drawing.
 export function measure(ink) {
-  const [top, left, bottom, right] = findBox(ink), crop = ink.crop([top, left, bottom, right]), scale = LONGER / crop.longer;
+  const [top, left, bottom, right] = findBox(ink), whole = ink.crop([top, left, bottom, right]), { longer } = whole;
+  const width = measureStroke(whole);
+  let crop = whole, thinLength = 0;
+  if (longer > MNIST.stroke[1] * width) {
+    // A pen may be as thin as it likes: lines count as broad as the net sees them.
+    thinLength = whole.values.filter((value) => value >= 128).length / Math.max(width, 1e-6) / longer;
+    [crop] = normalizeStroke(whole, MNIST, [28, 28]);
+  }
+  const scale = LONGER / crop.longer;
   const fine = resize(crop, ...[crop.height, crop.width].map((side) => Math.max(1, roundEven(side * scale))));
   const stroke = Math.max(measureStroke(fine), 1e-6);
   const inked = fine.values.filter((value) => value >= 128).length, faint = fine.values.filter((value) => value >= 26);
   const areas = measureComponents(fine), largest = Math.max(0, ...areas);
   const paper = measureComponents(fine.map((value) => 255 - value).pad(1, 255), 128);
-  const { height, width, values } = ink;
+  const { height, width: across, values } = ink;
   let edge = 0;
-  for (let x = 0; x < width; x++) edge += (values[x] >= 128) + (values[(height - 1) * width + x] >= 128);
-  for (let y = 0; y < height; y++) edge += (values[y * width] >= 128) + (values[y * width + width - 1] >= 128);
+  for (let x = 0; x < across; x++) edge += (values[x] >= 128) + (values[(height - 1) * across + x] >= 128);
+  for (let y = 0; y < height; y++) edge += (values[y * across] >= 128) + (values[y * across + across - 1] >= 128);
   return {
     pixels: Math.max(bottom - top, right - left),
     slenderness: LONGER / stroke,
-    length: inked / stroke / LONGER,
+    length: Math.max(thinLength, inked / stroke / LONGER),
     parts: areas.filter((area) => area >= 0.05 * largest).length,
     holes: paper.filter((area) => area >= 6).length - 1,
-    edge: edge / (2 * (height + width)),
+    edge: edge / (2 * (height + across)),
     gray: faint.length ? faint.filter((value) => value < 180).length / faint.length : 1,
   };
 }
@@ -56,16 +64,19 @@ function measureComponents({ height, width, values }, level = 128) {
 // Returns why ink with these measures cannot be one digit, or null.
 export function rejectInk({ pixels, edge, gray, slenderness, length, parts, holes }) {
   if (pixels < 8) return `what is on it is too small for a digit: ${pixels} pixels`;
-  if (edge > 0.03) return "what is on it runs out of the picture on all sides";
+  // A digit may fill the drawing: a few clear strokes in one piece.
+  const clear = parts === 1 && holes <= 3 && length <= 3.6 && slenderness >= 3.5 && gray < 0.65;
+  if (edge > 0.03 && !clear) return "what is on it runs out of the picture on all sides";
   if (gray > 0.93) return "there are no clear strokes on it";
   if (slenderness < 2.7 && length < 2) return "what is on it is a blot, not a line";
   if (parts > 6 || parts === 0) return `it is in ${parts} pieces, not one digit`;
-  if (holes > 4 || length > 4.6 || slenderness > 45) return "it is full of lines, not one digit";
+  if (holes > 4 || length > 4.6) return "it is full of lines, not one digit";
   return null;
 }
 
 const REJECT = 0.5; // the least confidence of an answer that is not rejected
-const SELDOM = 0.2; // how often a sign stands where digits are expected, over its share of the training images
+// How often there are signs, and what is neither, where one digit is expected, over their shares of the training images.
+const SIGN_SHARE = 0.1, NONE_SHARE = 0.3;
 const WORDS = {
   "+": "a plus sign", "-": "a minus sign", x: "a multiplication sign", "/": "a slash", "=": "an equals sign", "(": "a bracket",
   ")": "a bracket", ".": "a dot",
@@ -84,7 +95,7 @@ export function rejectAnswer(best, seen = null) {
 function digitShare({ names, probabilities }) {
   const sum = (chosen) => probabilities.reduce((total, value, i) => total + (chosen(names[i]) ? value : 0), 0);
   const digits = sum(isDigit), none = sum((name) => name === "none");
-  return digits / Math.max(digits + SELDOM * sum((name) => name in WORDS) + none, 1e-12);
+  return digits / Math.max(digits + SIGN_SHARE * sum((name) => name in WORDS) + NONE_SHARE * none, 1e-12);
 }
 
 function describeSign({ names, probabilities }) {

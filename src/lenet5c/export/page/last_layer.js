@@ -2,8 +2,10 @@
 
 import { softmax } from "./net.js";
 
-const STEPS = 60;
-const HOLD = 1e-3; // weight of the squared distance from the weights as they were
+const MOST_STEPS = 300, SMALL = 1e-3; // of the gradient, beside its first length if that is over 1
+// Weights of half the mean squared change of the outputs that are rehearsed, and of the weights themselves, beside 1 for the mean
+// cross-entropy of the samples.
+const HOLD = 0.2, SHRINK = 1e-3;
 
 // Whether the net ends in a linear layer, which alone can be fine-tuned here.
 export const canTune = (net) => net.layers.at(-1).kind === "Linear" && !net.model.negated;
@@ -14,57 +16,96 @@ export function features(net, image) {
   return Float32Array.from(net.layers.at(-1).x);
 }
 
-// Changes the weights of the net's last layer, in place, so that it classifies examples of {features, target, share}: target
-// is a probability for each class, share the weight of the example. `start` has the weight and bias to begin from.
-export function tuneLastLayer(net, start, examples) {
+const dot = (a, b) => {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+};
+
+// Changes the weights of the net's last layer, in place, so that it classifies `samples` of {features, label}, and has nearly the
+// outputs for `rehearsed`, features alone, that it had. `start` has the weight and the bias to begin from.
+//
+// In the coordinates in which a change of the weights has its penalty as squared length, the samples alone are looked at in each
+// step, and few steps are needed: with the penalty C = L L^T, the change of a row of weights is V L^-1, and V is sought.
+export function tuneLastLayer(net, start, samples, rehearsed) {
   const layer = net.layers.at(-1), outputs = layer.bias.length, inputs = layer.weight.length / outputs, row = inputs + 1;
-  const total = examples.reduce((sum, { share }) => sum + share, 0);
-  // Weights and biases as one matrix, the bias as the weight of a constant.
-  const first = new Float64Array(outputs * row);
-  for (let o = 0; o < outputs; o++) {
-    first.set(start.weight.subarray(o * inputs, (o + 1) * inputs), o * row);
-    first[o * row + inputs] = start.bias[o];
-  }
-  const rows = examples.map(({ features: values }) => Float64Array.of(...values, 1));
-  const rate = 1 / (HOLD + 0.5 * largestCurvature(rows, examples.map(({ share }) => share / total)));
-  let now = Float64Array.from(first), ahead = Float64Array.from(first), momentum = 1;
-  for (let step = 0; step < STEPS; step++) {
-    const gradient = ahead.map((value, i) => HOLD * (value - first[i]));
-    examples.forEach(({ target, share }, n) => {
-      const x = rows[n], scores = [];
-      for (let o = 0; o < outputs; o++) {
-        let sum = 0;
-        for (let i = 0; i < row; i++) sum += ahead[o * row + i] * x[i];
-        scores.push(sum);
-      }
-      const probabilities = softmax(scores);
-      for (let o = 0; o < outputs; o++) {
-        const error = ((probabilities[o] - target[o]) * share) / total;
-        for (let i = 0; i < row; i++) gradient[o * row + i] += error * x[i];
-      }
-    });
+  const withOne = (values) => Float64Array.of(...values, 1), share = 1 / samples.length;
+  const lower = decompose(penalty(rehearsed.map(withOne), row));
+  const parts = samples.map(({ features: values, label }) => {
+    const x = Float64Array.from(values);
+    const before = Float64Array.from(start.bias, (bias, o) => bias + dot(x, start.weight.subarray(o * inputs, (o + 1) * inputs)));
+    return { x: solveLower(lower, withOne(values)), before, label };
+  });
+  const rate = 1 / (1 + 0.5 * share * parts.reduce((sum, { x }) => sum + dot(x, x), 0));
+  const rows = () => Array.from({ length: outputs }, () => new Float64Array(row));
+  let now = rows(), ahead = rows(), momentum = 1, first = 0;
+  for (let step = 0; step < MOST_STEPS; step++) {
+    const gradient = ahead.map((each) => each.slice());
+    for (const { x, before, label } of parts) {
+      const probabilities = softmax(before.map((score, o) => score + dot(x, ahead[o])));
+      gradient.forEach((each, o) => {
+        const error = share * (probabilities[o] - (o === label));
+        for (let k = 0; k < row; k++) each[k] += error * x[k];
+      });
+    }
+    const length = Math.sqrt(gradient.reduce((sum, each) => sum + dot(each, each), 0));
+    first ||= length;
+    if (length <= SMALL * Math.max(first, 1)) break;
     // Nesterov's accelerated gradient.
-    const next = ahead.map((value, i) => value - rate * gradient[i]), after = (1 + Math.sqrt(1 + 4 * momentum ** 2)) / 2;
-    ahead = next.map((value, i) => value + ((momentum - 1) / after) * (value - now[i]));
+    const after = (1 + Math.sqrt(1 + 4 * momentum ** 2)) / 2, pace = (momentum - 1) / after;
+    const next = ahead.map((each, o) => each.map((value, k) => value - rate * gradient[o][k]));
+    ahead = next.map((each, o) => each.map((value, k) => value + pace * (value - now[o][k])));
     [now, momentum] = [next, after];
   }
-  for (let o = 0; o < outputs; o++) {
-    layer.weight.set(now.subarray(o * row, o * row + inputs), o * inputs);
-    layer.bias[o] = now[o * row + inputs];
-  }
+  now.forEach((each, o) => {
+    const change = solveUpper(lower, each);
+    for (let k = 0; k < inputs; k++) layer.weight[o * inputs + k] = start.weight[o * inputs + k] + change[k];
+    layer.bias[o] = start.bias[o] + change[inputs];
+  });
 }
 
-// Returns the largest eigenvalue of the weighted sum of x x^T, about, from above.
-function largestCurvature(rows, shares) {
-  let direction = Float64Array.from(rows[0], () => 1), length = 0;
-  for (let round = 0; round < 12; round++) {
-    const next = new Float64Array(direction.length);
-    rows.forEach((x, n) => {
-      const along = shares[n] * x.reduce((sum, value, i) => sum + value * direction[i], 0);
-      x.forEach((value, i) => { next[i] += along * value; });
-    });
-    length = Math.hypot(...next);
-    direction = next.map((value) => value / (length || 1));
+// Returns the rows of a symmetric matrix, the penalty of a change of one output's weights.
+function penalty(rehearsed, row) {
+  const matrix = Array.from({ length: row }, (_, i) => new Float64Array(row).fill(SHRINK, i, i + 1));
+  for (const x of rehearsed) {
+    for (let i = 0; i < row; i++) {
+      const factor = (HOLD * x[i]) / rehearsed.length;
+      for (let k = 0; k <= i; k++) matrix[i][k] += factor * x[k];
+    }
   }
-  return 1.1 * length;
+  return matrix;
+}
+
+// Returns Cholesky's L of a symmetric matrix, of which the lower half is read.
+function decompose(matrix) {
+  const lower = matrix.map((each) => new Float64Array(each.length));
+  for (let i = 0; i < matrix.length; i++) {
+    for (let k = 0; k <= i; k++) {
+      let sum = matrix[i][k];
+      for (let j = 0; j < k; j++) sum -= lower[i][j] * lower[k][j];
+      lower[i][k] = i === k ? Math.sqrt(sum) : sum / lower[k][k];
+    }
+  }
+  return lower;
+}
+
+// Returns L^-1 x.
+function solveLower(lower, x) {
+  const solved = new Float64Array(x.length);
+  for (let i = 0; i < x.length; i++) {
+    let sum = x[i];
+    for (let k = 0; k < i; k++) sum -= lower[i][k] * solved[k];
+    solved[i] = sum / lower[i][i];
+  }
+  return solved;
+}
+
+// Returns L^-T x.
+function solveUpper(lower, x) {
+  const solved = Float64Array.from(x);
+  for (let i = x.length - 1; i >= 0; i--) {
+    solved[i] /= lower[i][i];
+    for (let k = 0; k < i; k++) solved[k] -= lower[i][k] * solved[i];
+  }
+  return solved;
 }

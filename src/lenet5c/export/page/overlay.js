@@ -9,8 +9,8 @@ import { occlusion, saliency } from "./why.js";
 const SLICE = 6; // milliseconds that occlusion takes at a time
 // What red says, and what blue.
 const TEXTS = {
-  gradient: ["more ink here raises the score of the answer", "lowers it"],
-  occlusion: ["without the ink here the score of the answer falls", "rises"],
+  gradient: ["where more ink raises the score of the answer", "where it lowers it"],
+  occlusion: ["where the score of the answer falls without the ink", "where it rises"],
   none: ["", ""],
 };
 const KINDS = Object.keys(TEXTS);

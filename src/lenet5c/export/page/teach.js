@@ -7,7 +7,6 @@ import { encodeFloats } from "./net.js";
 import { writeTensors } from "./tensors.js";
 
 const MOST_BUTTONS = 20;
-const REHEARSED = 10; // the weight of all images that are rehearsed, beside 1 for each sample
 
 // Samples as long as the page is open.
 export class PageStore {
@@ -110,21 +109,17 @@ export class Teacher {
     if (!this.start) find("#tune-last-state").textContent = "The last layer of this net is not linear: it cannot be fine-tuned here.";
   }
 
-  // Fine-tunes the last layer, from where it began, on all samples, and on images of the training data, whose answers are to
-  // stay as they are.
+  // Fine-tunes the last layer, from where it began, on all samples; its outputs for images of the training data are to stay
+  // as they are.
   async tune() {
-    const samples = await this.store.all(), { net } = this, classes = net.classes.length;
+    const samples = await this.store.all(), { net } = this;
     if (samples.length === 0) throw new Error("There is nothing to learn: draw, and press the true label first.");
     const right = () => samples.filter(({ image, label }) => net.logits(image).reduce(indexOfMost, 0) === label).length;
     this.#restore();
     const before = right(), began = performance.now();
-    this.rehearsed ??= this.examples.map(({ image }) => ({
-      features: features(net, image), target: net.probabilities(net.logits(image)), share: REHEARSED / this.examples.length,
-    }));
-    const drawn = samples.map(({ image, label }) => ({
-      features: features(net, image), target: Float64Array.from({ length: classes }, (_, k) => Number(k === label)), share: 1,
-    }));
-    tuneLastLayer(net, this.start, [...drawn, ...this.rehearsed]);
+    this.rehearsed ??= this.examples.map(({ image }) => features(net, image));
+    const drawn = samples.map(({ image, label }) => ({ features: features(net, image), label }));
+    tuneLastLayer(net, this.start, drawn, this.rehearsed);
     const time = performance.now() - began;
     this.tuned = true;
     find("#tune-last-state").textContent =
