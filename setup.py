@@ -149,6 +149,7 @@ def extensions():
             "ops/_softmax",
             "direct/_strips",
             "direct/_direct",
+            "direct/_products",
             "planes/_pooling",
             "cykernels",
         )

@@ -43,12 +43,6 @@ def conv2d_arguments(settings, dtype):
     return values(N, C, H, W, dtype=dtype), weight, bias, dy, keywords
 
 
-def is_by_matrix(settings):
-    """Return whether the functions on arrays call NumPy's matrix product, of bits of its own."""
-    N, _, H, W = settings["x"]
-    return settings["groups"] == 1 and settings["filters"][1:] == (H, W) and N < 4
-
-
 def check_close(ours, expected, scale=1.0):
     """Compare with values whose rounding errors are of a size times `scale`."""
     tolerance = 1e-4 if ours.dtype == np.float32 else 1e-12
@@ -61,11 +55,8 @@ def gradient_scale(expected):
     return 0.1 * max(1, np.abs(expected).max(initial=0))
 
 
-def compare(ours, theirs, exact):
-    if exact:
-        assert ours.tobytes() == theirs.tobytes()
-    else:
-        check_close(ours, theirs)
+def compare(ours, theirs):
+    assert ours.tobytes() == theirs.tobytes()
 
 
 def gradients(run, scratch, settings, arrays, wanted):
@@ -93,7 +84,7 @@ class TestConv2d:
             assert calls.conv2d(settings, *arrays, scratch.memory) == 0
             scratch.check()
             theirs = kernels.conv2d(x, weight, given, **keywords)
-            compare(y, theirs, not is_by_matrix(settings))
+            compare(y, theirs)
             check_close(y, reference.conv2d(x, weight, given, **keywords))
 
     def test_backward(self, calls, settings, dtype):
@@ -102,7 +93,7 @@ class TestConv2d:
         of_numpy = kernels.conv2d_backward(dy, x, weight, **keywords)
         of_reference = reference.conv2d_backward(dy, x, weight, **keywords)
         for ours, theirs, expected in zip(grads, of_numpy, of_reference, strict=True):
-            compare(ours, theirs, not is_by_matrix(settings))
+            compare(ours, theirs)
             check_close(ours, expected, gradient_scale(expected))
 
     def test_backward_computes_what_is_wanted(self, calls, settings, dtype):
@@ -130,8 +121,6 @@ def test_the_same_way_is_chosen(calls):
         settings = conv2d_settings(
             (N, C, *map(int, size)), (O, *map(int, np.minimum(size, filters)))
         )
-        if is_by_matrix(settings):
-            continue
         for dtype in DTYPES:
             x, weight, bias, dy, _ = conv2d_arguments(settings, dtype)
             y, scratch = flat_like(dy), Scratch(calls.conv2d_scratch(settings, dtype))

@@ -104,6 +104,9 @@ LARGE = [
     *conv((2, 3, 80, 61), 18, 7, stride=2, padding=3),
     *conv((1, 12, 150, 20), 6, 3, groups=3, padding=1),
     *conv((3, 34, 30, 29), 34, (3, 5), groups=17, padding=(1, 2), stride=(1, 2)),
+    # few samples of a fully connected layer
+    *conv((1, 401, 3, 1), 1730, (3, 1)),
+    *conv((3, 30, 21, 35), 101, (21, 35)),
 ]
 
 CASES = [
@@ -133,6 +136,10 @@ CASES = [
     *(case for C in (1, 7, 15, 16, 17, 33) for case in conv((2, C, 5, 5), 3, 3)),
     *conv((2, 3, 6, 5), 101, 3),
     *conv((2, 20, 4, 3), 101, 1),
+    # fully connected: as many samples as are computed together, more and fewer values than lanes
+    *(case for N in (0, 1, 2, 3, 4) for case in conv((N, 7, 5, 3), 10, (5, 3))),
+    *(case for N in (1, 2, 3) for case in conv((N, 3, 1, 2), 5, (1, 2), bias=False)),
+    *(case for N in (1, 2, 3) for case in conv((N, 37, 2, 2), 150, 2)),
     # more taps than are summed in one go
     *conv((1, 2, 12, 11), 3, (9, 8)),
     *conv((1, 17, 14, 11), 20, (9, 8), padding=2),

@@ -16,7 +16,7 @@ from lenet5c.kernels.engine.shards cimport SHARD_TILES, SHARDS
 from lenet5c.kernels.planes.planes cimport (
     PlaneKernels, Windows, find_shortcuts, parts_of, see_image)
 from lenet5c.kernels.simd.tiles cimport (
-    LANES, DirectKernels, Op, OpKernels, TileKernels, find_op, round_up)
+    LANES, DirectKernels, Op, OpKernels, RowProduct, TileKernels, find_op, round_up)
 
 from lenet5c.kernels.planes import plan
 from lenet5c.kernels.simd import dispatch

@@ -3,7 +3,7 @@
 "tiles"   16 samples side by side, in a program of one op; float32, channels first
 "direct"  on the arrays as they are: channels, samples and groups, or pixels side by side
 "rows"    the same of a fully connected layer, whose samples are the pixels of one image
-"matrix"  a product of NumPy, on the threads of its BLAS: of a fully connected layer on few samples
+"few"     the same of few samples, whose weights are read where they lie
 
 docs/design.md has the figures behind the choice.
 """
@@ -20,11 +20,13 @@ from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import Array, contiguous
 from lenet5c.kernels.columns import fold
 from lenet5c.kernels.direct import strips
+from lenet5c.kernels.direct._products import Products
 from lenet5c.kernels.engine._program import TILE_LANES as LANES
 from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.engine.ops import Conv2d
 from lenet5c.kernels.engine.single import single_op_program
 from lenet5c.kernels.shapes import Window, check_elements, covered
+from lenet5c.kernels.simd import dispatch
 
 Shape = tuple[int, ...]
 PURPOSES = ("y", "dx", "dweight")
@@ -96,7 +98,7 @@ class Convolution:
     def _best_way(self, channels: int) -> str:
         """Return how to compute so many channels of y, or of dx: with the fuller lanes."""
         if self.is_fully_connected:
-            return "matrix" if self.batch < 4 else "tiles" if self._fits_tiles else "rows"
+            return "few" if self.batch < 4 else "tiles" if self._fits_tiles else "rows"
         of_samples, of_channels = _filled_lanes(self.batch), _filled_lanes(channels)
         fuller = of_samples > of_channels or (of_samples == of_channels and self.batch >= LANES)
         return "tiles" if fuller and self._fits_tiles else "direct"
@@ -144,9 +146,9 @@ class Convolution:
         if self.way == "tiles":
             params = self._params(weight, bias)
             self._program.forward(self._rows(x), params, self._rows(y), count)
-        elif self.way == "matrix":
-            self._multiply(x, self._matrix(weight), y)
-            self._add_bias(y, bias)
+        elif self.way == "few":
+            outwards = self.channels_last  # weights are (inputs, outputs)
+            self._from_x.multiply(x, weight, outwards, bias, y, count)
         else:
             plan = self._plans["y"][count]
             _direct.convolve(plan, x, weight, bias, y, count)
@@ -155,14 +157,14 @@ class Convolution:
         self, dy: Array, weight: Array, bias: Array | None, dx: Array, num_threads: int | None
     ) -> None:
         """Write dx, with a bias added to each of its channels."""
-        if self.dx_way == "matrix":
-            self._multiply(dy, self._matrix(weight).T, dx)
-            self._add_bias(dx, bias)
+        count = threads.useful(self.work, num_threads)
+        if bias is not None and self.is_fully_connected:  # whose pixels are channels of a row
+            spread = np.tile if self.channels_last else np.repeat
+            bias = spread(bias, prod(self.image))
+        if self.dx_way == "few":
+            outwards = not self.channels_last
+            self._from_y.multiply(dy, weight, outwards, bias, dx, count)
         else:
-            if bias is not None and self.is_fully_connected:  # whose pixels are channels of a row
-                spread = np.tile if self.channels_last else np.repeat
-                bias = spread(bias, prod(self.image))
-            count = threads.useful(self.work, num_threads)
             plan = self._plans["dx"][count]
             if not _direct.convolve(plan, dy, weight, bias, dx, count, self._has_border):
                 self._scatter(dy, weight, dx, num_threads)
@@ -175,12 +177,16 @@ class Convolution:
             dy = dy.reshape(self.batch, -1, self.out_channels).transpose(0, 2, 1)
             weight = weight.transpose(-1, -2, *range(self.axes))
         pixels, of_group = prod(self.size), self.out_channels // self.groups
-        dy = dy.reshape(self.batch, self.groups, of_group, pixels)
-        weight = weight.reshape(self.groups, of_group, -1).transpose(0, 2, 1)
+        dy = contiguous(dy.reshape(self.batch, self.groups, of_group, pixels))
+        weight = contiguous(weight.reshape(self.groups, of_group, -1).transpose(0, 2, 1))
+        columns = np.empty((self.groups, weight.shape[1], pixels), self.dtype)
+        products = self._products(*columns.shape[1:], of_group)
         for n in range(self.batch):
-            with np.errstate(all="ignore"):
-                columns = np.matmul(weight, dy[n]).reshape(1, -1, pixels)
-            fold(columns, self.window, self.size, dx_first[n : n + 1], num_threads)
+            for group in range(self.groups):
+                factors = weight[group], dy[n, group]
+                products.multiply(*factors, True, None, columns[group], 1)
+            one = columns.reshape(1, -1, pixels)
+            fold(one, self.window, self.size, dx_first[n : n + 1], num_threads)
         last = np.moveaxis(dx_first, 1, -1) if self.channels_last else dx_first
         dx[...] = last.reshape(dx.shape)
 
@@ -204,7 +210,7 @@ class Convolution:
             return dweight, dbias if needs_bias else None
         if dx is not None:
             self.data_gradient(dy, weight, None, dx, num_threads)
-        if needs_weight and self.way != "matrix":
+        if needs_weight and self.way != "few":
             dweight = np.empty(self.weight_shape, self.dtype)
             dbias = np.empty(self.out_channels, self.dtype) if needs_bias else None
             plan, count = self._plans["dweight"][1], threads.useful(self.work, num_threads)
@@ -212,9 +218,12 @@ class Convolution:
             return dweight, dbias
         dweight = dbias = None
         if needs_weight:
-            inputs, outputs = self._rows(x), self._rows(dy)
-            product = inputs.T @ outputs if self.channels_last else outputs.T @ inputs
-            dweight = product.reshape(self.weight_shape)
+            dweight = np.empty(self.weight_shape, self.dtype)
+            count = threads.useful(self.work, num_threads)
+            if self.channels_last:
+                self._from_y.outer(dy, x, dweight, count)
+            else:
+                self._from_x.outer(x, dy, dweight, count)
         if needs_bias:
             dbias = self.sum_channels(dy, self.y_sums, num_threads)
         return dweight, dbias
@@ -256,21 +265,18 @@ class Convolution:
         """Return a row for each sample."""
         return contiguous(array).reshape(self.batch, prod(array.shape[-self.axes - 1 :]))
 
-    def _multiply(self, x: Array, matrix: Array, y: Array) -> None:
-        """Write y = x times a matrix (inputs, outputs), sample by sample or pixel by pixel."""
-        inputs, outputs = matrix.shape
-        if self.is_fully_connected or self.channels_last:
-            np.matmul(x.reshape(-1, inputs), matrix, out=y.reshape(-1, outputs))
-        else:
-            pixels = prod(self.size)
-            columns = x.reshape(-1, inputs, pixels)
-            np.matmul(matrix.T, columns, out=y.reshape(-1, outputs, pixels))
+    def _products(self, rows: int, outputs: int, inputs: int) -> Products:
+        return Products(dispatch.direct[self.dtype.char], rows, inputs, outputs)
 
-    def _matrix(self, weight: Array) -> Array:
-        """Return the weight of such a product as (inputs, outputs)."""
-        if self.channels_last:
-            return weight.reshape(-1, self.out_channels)
-        return weight.reshape(self.out_channels, -1).T
+    @cached_property
+    def _from_x(self) -> Products:
+        """Products of few samples with the weights, (outputs, inputs) or transposed."""
+        return self._products(self.batch, self.out_channels, prod(self.x_shape[-self.axes - 1 :]))
+
+    @cached_property
+    def _from_y(self) -> Products:
+        """Products of few gradients with the weights, (inputs, outputs) or transposed."""
+        return self._products(self.batch, prod(self.x_shape[-self.axes - 1 :]), self.out_channels)
 
     def _add_bias(self, array: Array, bias: Array | None) -> None:
         if bias is not None:

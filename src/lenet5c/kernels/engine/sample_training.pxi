@@ -238,19 +238,21 @@ cdef void finish_linear(
     Py_ssize_t half, float* grads, const UpdateSteps* update, Py_ssize_t number,
 ) noexcept nogil:
     """The gradient of a few outputs at a time, each at once followed by its update."""
-    cdef const float* x[FEW_SAMPLES_]
-    cdef const float* dy[FEW_SAMPLES_]
-    cdef Py_ssize_t n, first, count, rows = max(ROW_FLOATS // op.KW, <Py_ssize_t>1)
-    for n in range(samples):
-        x[n] = arenas + n * stride + op.x
-        dy[n] = arenas + n * stride + half + op.y
-    first = 0
+    cdef RowProduct p
+    cdef const float* x = arenas + op.x
+    cdef const float* dy = arenas + half + op.y
+    cdef Py_ssize_t n, o, first = 0, count, rows = max(ROW_FLOATS // op.KW, <Py_ssize_t>1)
+    p.N, p.K, p.M, p.x_row, p.y_row = samples, op.KW, op.O, stride, stride
     while first < op.O:
         count = min(rows, op.O - first)
-        job.kernels.linear_sample_dparams(op, x, dy, samples, first, count, grads)
+        job.kernels.direct.outer(&p, x, dy, first, first + count, grads + op.weight)
         apply_update(update, number, job.params, grads, op.weight + first * op.KW, count * op.KW)
         first += count
     if op.has_bias:
+        for o in range(op.O):
+            grads[op.bias + o] = dy[o]
+            for n in range(1, samples):
+                grads[op.bias + o] += dy[n * stride + o]
         apply_update(update, number, job.params, grads, op.bias, op.O)
 
 

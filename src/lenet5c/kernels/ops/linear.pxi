@@ -9,119 +9,24 @@
 # summed in registers over all of its samples. x is saved transposed, (I / 16, lane, 16): 16
 # neighboring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
 #
-# A sample by itself takes its inputs 16 side by side, as its weights lie: linear_sample*.
-
-
-cdef inline void linear_sample_block(
-    const float* x, const float* weight, const float* bias, float* y, Py_ssize_t I, int TO,
-) noexcept nogil:
-    """TO outputs of a sample x (I)."""
-    cdef Py_ssize_t block
-    cdef v16 acc[8]
-    cdef v16 inputs
-    cdef Py_ssize_t i, rest = I % LANES
-    cdef int o
-    for o in range(TO):
-        acc[o] = v16_zero()
-    for block in range((I - rest) // LANES):
-        i = block * LANES
-        inputs = v16_load(x + i)
-        for o in range(TO):
-            acc[o] = v16_fma(inputs, v16_load(weight + o * I + i), acc[o])
-    if rest > 0:
-        inputs = load_some(x + I - rest, rest)
-        for o in range(TO):
-            acc[o] = v16_fma(inputs, load_some(weight + (o + 1) * I - rest, rest), acc[o])
-    for o in range(TO):
-        y[o] = v16_reduce(acc[o]) + (bias[o] if bias is not NULL else 0)
+# A sample by itself takes its inputs 16 side by side, as its weights lie: direct/products.pxi.
 
 
 cdef void linear_sample(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
     """y (O) of a sample x (I)."""
-    cdef const float* weight = params + op.weight
-    cdef const float* bias = params + op.bias
-    cdef Py_ssize_t I = op.KW
-    cdef Py_ssize_t o = 0
-    while o < op.O:
-        if o + 6 <= op.O:
-            linear_sample_block(x, weight + o * I, bias + o if op.has_bias else NULL, y + o, I, 6)
-            o += 6
-        else:
-            linear_sample_block(x, weight + o * I, bias + o if op.has_bias else NULL, y + o, I, 1)
-            o += 1
-
-
-cdef inline void linear_sample_dx_block(
-    const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI,
-) noexcept nogil:
-    """dx of TI times 16 inputs; weight and dx point at the first."""
-    cdef v16 acc[8]
-    cdef v16 g
-    cdef Py_ssize_t o
-    cdef int i
-    for i in range(TI):
-        acc[i] = v16_zero()
-    for o in range(O):
-        g = v16_set1(dy[o])
-        for i in range(TI):
-            acc[i] = v16_fma(v16_load(weight + o * I + i * LANES), g, acc[i])
-    for i in range(TI):
-        v16_store(dx + i * LANES, acc[i])
+    cdef RowProduct p
+    p.N, p.K, p.M, p.x_row, p.y_row = 1, op.KW, op.O, 0, 0
+    dot_rows(&p, x, params + op.weight, params + op.bias if op.has_bias else NULL, 0, op.O, y)
 
 
 cdef void linear_sample_backward(const Op* op, const float* params, const float* x,
                                  const float* dy, float* dx, float* sums) noexcept nogil:
-    """dx (I) of a sample's dy (O); linear_sample_dparams has the other gradients."""
-    cdef const float* weight = params + op.weight
-    cdef Py_ssize_t I = op.KW, rest = I % LANES, i = 0, o
-    cdef v16 total = v16_zero()
+    """dx (I) of a sample's dy (O); the other gradients are those of all samples."""
+    cdef RowProduct p
     if dx is NULL:
         return
-    while i + LANES <= I:
-        if i + 8 * LANES <= I and V16_REGISTERS >= 16:
-            linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 8)
-            i += 8 * LANES
-        elif i + 2 * LANES <= I:
-            linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 2)
-            i += 2 * LANES
-        else:
-            linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 1)
-            i += LANES
-    if rest > 0:
-        for o in range(op.O):
-            total = v16_fma(load_some(weight + (o + 1) * I - rest, rest), v16_set1(dy[o]), total)
-        store_some(dx + I - rest, rest, total)
-
-
-cdef void linear_sample_dparams(
-    const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first,
-    Py_ssize_t count, float* grads,
-) noexcept nogil:
-    """The sum over some samples, in order, of dy[o] x[i]."""
-    cdef Py_ssize_t block
-    cdef Py_ssize_t I = op.KW, rest = I % LANES
-    cdef Py_ssize_t o, i, n
-    cdef float* dweight
-    cdef v16 total
-    cdef float dbias
-    for o in range(first, first + count):
-        dweight = grads + op.weight + o * I
-        for block in range((I - rest) // LANES):
-            i = block * LANES
-            total = v16_mul(v16_load(x[0] + i), v16_set1(dy[0][o]))
-            for n in range(1, samples):
-                total = v16_fma(v16_load(x[n] + i), v16_set1(dy[n][o]), total)
-            v16_store(dweight + i, total)
-        if rest > 0:
-            total = v16_mul(load_some(x[0] + I - rest, rest), v16_set1(dy[0][o]))
-            for n in range(1, samples):
-                total = v16_fma(load_some(x[n] + I - rest, rest), v16_set1(dy[n][o]), total)
-            store_some(dweight + I - rest, rest, total)
-        if op.has_bias:
-            dbias = dy[0][o]
-            for n in range(1, samples):
-                dbias += dy[n][o]
-            grads[op.bias + o] = dbias
+    p.N, p.K, p.M, p.x_row, p.y_row = 1, op.O, op.KW, 0, 0
+    add_rows(&p, dy, params + op.weight, NULL, 0, op.KW, dx)
 
 
 cdef inline void linear_dx_block(

@@ -3,10 +3,10 @@
 from cpython.pycapsule cimport PyCapsule_New
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from lenet5c.kernels.simd.tiles cimport (
-    WIDE, DirectKernels, DirectSum, Softmax, softmax_along, softmax_blocks, softmax_width)
+    WIDE, DirectKernels, DirectSum, RowProduct, Softmax, softmax_along, softmax_blocks, softmax_width)
 
 ctypedef double real
 
@@ -62,10 +62,12 @@ cdef inline vec exponential(vec x) noexcept nogil:
 
 include "rows.pxi"
 include "lenet5c/kernels/direct/direct.pxi"
+include "lenet5c/kernels/direct/products.pxi"
 include "lenet5c/kernels/ops/softmax.pxi"
 
 cdef DirectKernels table
 set_direct(&table)
+set_products(&table)
 table.softmax = softmax_unit
 
 direct = PyCapsule_New(&table, b"lenet5c.DirectKernels", NULL)

@@ -1,20 +1,5 @@
 # Functions of 16 lanes that several ops share: exponential, hyperbolic tangent, logarithm, maximum.
 
-cdef inline v16 load_some(const float* a, Py_ssize_t count) noexcept nogil:
-    """The first `count` of 16 floats, and zeros."""
-    cdef float whole[LANES]
-    memset(whole, 0, sizeof(whole))
-    memcpy(whole, a, count * sizeof(float))
-    return v16_load(whole)
-
-
-cdef inline void store_some(float* to, Py_ssize_t count, v16 a) noexcept nogil:
-    """The first `count` of 16 floats."""
-    cdef float whole[LANES]
-    v16_store(whole, a)
-    memcpy(to, whole, count * sizeof(float))
-
-
 cdef inline v16 larger(v16 best, v16 a) noexcept nogil:
     """The larger of both, the first of equals, and not-a-number if either is."""
     return v16_where_le(best, best, v16_where_le(a, best, best, a), best)

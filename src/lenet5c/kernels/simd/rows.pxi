@@ -46,3 +46,18 @@ cdef void unpack_rows(const void* tile, Py_ssize_t size, Py_ssize_t lanes,
         for i in range(LANES):
             if i < lanes:
                 vec_store(rows[i] + at, square[i])
+
+
+cdef inline vec load_some(const real* a, Py_ssize_t count) noexcept nogil:
+    """The first `count` values of a vector, and zeros."""
+    cdef real[LANES] whole
+    memset(whole, 0, sizeof(whole))
+    memcpy(whole, a, count * sizeof(real))
+    return vec_load(whole)
+
+
+cdef inline void store_some(real* to, Py_ssize_t count, vec a) noexcept nogil:
+    """The first `count` values of a vector."""
+    cdef real[LANES] whole
+    vec_store(whole, a)
+    memcpy(to, whole, count * sizeof(real))

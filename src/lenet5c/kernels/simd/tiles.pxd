@@ -128,6 +128,12 @@ cdef struct DirectSum:
     Py_ssize_t places_count
     Py_ssize_t y_row         # from one row of y to the next
 
+# Products of few rows x (N, K) and y (N, M) with a matrix, by products.pxi. Rows are x_row and y_row
+# values apart.
+cdef struct RowProduct:
+    Py_ssize_t N, K, M
+    Py_ssize_t x_row, y_row
+
 # Softmax along the axis K of (outer, K, inner), by softmax.pxi.
 cdef struct Softmax:
     bint logarithmic
@@ -140,7 +146,7 @@ cdef enum:
     WIDE = 4           # of a gradient, which reads two arrays, at K places far apart
 
 # The kernels of the direct convolution and of softmax for float or double: see rows.pxi, direct.pxi,
-# softmax.pxi. A vector is 64 bytes.
+# products.pxi, softmax.pxi. A vector is 64 bytes.
 cdef struct DirectKernels:
     Py_ssize_t lanes         # of a vector: 16 floats or 8 doubles
     # samples of `size` values, one for each lane -> a vector for each value, `stride` values apart;
@@ -157,6 +163,16 @@ cdef struct DirectKernels:
     # total (rows) += the sum of vectors (count, rows)
     void (*add_columns)(const void* vectors, Py_ssize_t count, Py_ssize_t rows,
                         void* total) noexcept nogil
+    # for `first` <= m < `stop`, the same bits whatever the range; bias may be NULL:
+    # y[n, m] = bias[m] + the sum over k of x[n, k] matrix[m, k]
+    void (*dot)(const RowProduct* p, const void* x, const void* matrix, const void* bias,
+                Py_ssize_t first, Py_ssize_t stop, void* y) noexcept nogil
+    # y[n, m] = bias[m] + the sum over k of x[n, k] matrix[k, m]
+    void (*add)(const RowProduct* p, const void* x, const void* matrix, const void* bias,
+                Py_ssize_t first, Py_ssize_t stop, void* y) noexcept nogil
+    # matrix[m, k] = the sum over n of y[n, m] x[n, k]
+    void (*outer)(const RowProduct* p, const void* x, const void* y, Py_ssize_t first, Py_ssize_t stop,
+                  void* matrix) noexcept nogil
     # one unit of softmax_units: x -> y if b is NULL, else dy and y -> dx; scratch of softmax_scratch
     # values
     void (*softmax)(const Softmax* s, Py_ssize_t unit, const void* a, const void* b, void* to,
@@ -198,12 +214,9 @@ cdef struct TileKernels:
     const OpKernels* ops
     int op_count
     # LINEAR: the gradients of `count` outputs from `first` on, from what `tiles` tiles have saved,
-    # added to if `add`; and of some samples x and dy, each by itself
+    # added to if `add`
     void (*linear_dparams)(const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first,
                            Py_ssize_t count, bint add, float* grads) noexcept nogil
-    void (*linear_sample_dparams)(const Op* op, const float** x, const float** dy,
-                                  Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count,
-                                  float* grads) noexcept nogil
     # outputs (K, 16) of the samples from `first` on -> the losses of the live lanes, unscaled, and
     # the gradient (K, 16), times scale, unless it is NULL
     void (*loss)(const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K,

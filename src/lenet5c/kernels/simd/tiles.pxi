@@ -6,7 +6,7 @@ from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
     NEGATIVE_LOG_LIKELIHOOD, ApplyUpdate, Backward, DirectKernels, DirectSum, Distort, Floats,
     Forward, Loss, MEAN, MEAN_DY, MEAN_SHARE, Op, OpKernels, OUTSIDE_BLACK, OUTSIDE_REFLECTED,
-    SCALE, Softmax, TileKernels, UpdateKernel, WIDE, hash_bits, merge_moments, round_up,
+    RowProduct, SCALE, Softmax, TileKernels, UpdateKernel, WIDE, hash_bits, merge_moments, round_up,
     softmax_along, softmax_blocks, softmax_width, spread_filters, statistic_at)
 
 cdef enum:
@@ -65,11 +65,11 @@ include "lenet5c/kernels/ops/winograd3x3.pxi"
 include "lenet5c/kernels/ops/winograd3x3_gradients.pxi"
 include "lenet5c/kernels/ops/winograd_dweight.pxi"
 include "lenet5c/kernels/direct/direct.pxi"
+include "lenet5c/kernels/direct/products.pxi"
 include "peak.pxi"
 
 table.isa = V16_ISA
 table.linear_dparams = linear_dparams
-table.linear_sample_dparams = linear_sample_dparams
 table.loss = tile_loss
 table.pack_bytes = pack_bytes
 table.pack_floats = pack_floats
@@ -80,6 +80,7 @@ table.mix_share = mix_share
 table.distort_tile_floats = distort_tile_floats
 table.distort_tile = distort_tile
 set_direct(&table.direct)
+set_products(&table.direct)
 table.direct.softmax = softmax_unit
 table.sum_shards = sum_shards
 table.burst = burst

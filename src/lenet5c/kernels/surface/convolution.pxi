@@ -1,5 +1,5 @@
-# Convolution, as `lenet5c.kernels.conv2d` computes it: float on tiles where a batch fills them, all
-# else on the strips of _strips.pyx.
+# Convolution, as `lenet5c.kernels.conv2d` computes it: float on tiles where a batch fills them, few
+# samples of a fully connected layer by products.pxi, all else on the strips of _strips.pyx.
 
 
 cdef int set_units(Units* u, const Conv2dSizes* s) noexcept nogil:
@@ -35,6 +35,17 @@ cdef void lay_out(Units* u, const DirectKernels* vectors) noexcept nogil:
     u.channels_last = True
 
 
+cdef bint has_few_samples(const Units* u) noexcept nogil:
+    """True if it is a fully connected layer, laid out, whose weights are read where they lie."""
+    return u.channels_last and u.H < 4
+
+
+cdef RowProduct product_of(Py_ssize_t N, Py_ssize_t K, Py_ssize_t M) noexcept nogil:
+    cdef RowProduct p
+    p.N, p.K, p.M, p.x_row, p.y_row = N, K, M, K, M
+    return p
+
+
 cdef int plan_forward(Geometry* g, const DirectKernels* vectors, Units* u,
                       Purpose purpose) noexcept nogil:
     """Of the result, or of the weight gradient."""
@@ -53,6 +64,8 @@ cdef Py_ssize_t result_scratch(Units* u, const DirectKernels* vectors) noexcept 
     if vectors is floats and suits_tiles(u, u.L):
         status = plan_tiles(&t, u)
         return scratch_bytes(tiles_floats(&t), 0) if status == OK else status
+    if has_few_samples(u):
+        return scratch_bytes(0, 0)
     status = plan_forward(&g, vectors, u, RESULT)
     return scratch_bytes(convolve_floats(&g, 1), offset_count(&g)) if status == OK else status
 
@@ -62,12 +75,18 @@ cdef void result(Units* u, const real* x, const real* weight, const real* bias, 
     """Of a plan whose scratch has been found to fit."""
     cdef Geometry g
     cdef Tiles t
+    cdef RowProduct p
+    cdef const DirectKernels* vectors = floats if real is float else doubles
     if real is float:
         if suits_tiles(u, u.L):
             plan_tiles(&t, u)
             tiles_forward(&t, x, weight, bias, y, aligned(scratch))
             return
-    plan_forward(&g, floats if real is float else doubles, u, RESULT)
+    if has_few_samples(u):
+        p = product_of(u.H, u.D, u.L)
+        vectors.dot(&p, x, weight, bias, 0, u.L, y)
+        return
+    plan_forward(&g, vectors, u, RESULT)
     convolve(&g, x, weight, bias, y, aligned(scratch))
 
 
@@ -105,6 +124,8 @@ cdef Py_ssize_t data_gradient_scratch(Units* u, const DirectKernels* vectors) no
     """The most that a phase of the stride takes, or a Status."""
     cdef Geometry g
     cdef Py_ssize_t a, b, bytes, most = 0
+    if has_few_samples(u):
+        return scratch_bytes(0, 0)
     u.purpose = DATA_GRADIENT
     u.way = best_way(vectors, u)
     for a in range(min(u.SH, u.H)):
@@ -123,7 +144,12 @@ cdef void data_gradient(Units* u, const real* dy, const real* weight, const real
     """With a bias for each of its channels, unless that is NULL."""
     cdef Geometry g
     cdef Py_ssize_t a, b
+    cdef RowProduct p
     cdef const DirectKernels* vectors = floats if real is float else doubles
+    if has_few_samples(u):
+        p = product_of(u.H, u.L, u.D)
+        vectors.add(&p, dy, weight, bias, 0, u.D, dx)
+        return
     u.purpose = DATA_GRADIENT
     u.way = best_way(vectors, u)
     for a in range(min(u.SH, u.H)):
@@ -135,6 +161,8 @@ cdef void data_gradient(Units* u, const real* dy, const real* weight, const real
 cdef Py_ssize_t weight_gradient_scratch(Units* u, const DirectKernels* vectors) noexcept nogil:
     cdef Geometry g
     cdef Totals t
+    if has_few_samples(u):
+        return scratch_bytes(0, 0)
     if plan_forward(&g, vectors, u, WEIGHT_GRADIENT) != OK:
         return TOO_LARGE
     t = plan_totals(&g, 1, False)
@@ -145,8 +173,17 @@ cdef void weight_gradient(Units* u, const real* dy, const real* x, real* dweight
                           void* scratch) noexcept nogil:
     cdef Geometry g
     cdef Totals t
+    cdef RowProduct p
+    cdef const DirectKernels* vectors = floats if real is float else doubles
     cdef float* memory = aligned(scratch)
-    plan_forward(&g, floats if real is float else doubles, u, WEIGHT_GRADIENT)
+    if has_few_samples(u):
+        p = product_of(u.H, u.D, u.L)
+        if dweight is not NULL:
+            vectors.outer(&p, x, dy, 0, u.L, dweight)
+        if dbias is not NULL:
+            sum_channels(dy, u.H, u.L, 1, dbias)
+        return
+    plan_forward(&g, vectors, u, WEIGHT_GRADIENT)
     t = plan_totals(&g, 1, False)
     write_offsets(&g, <Py_ssize_t*>(memory + round_up(gradient_floats(&g, &t, 1))))
     weight_gradient_all(&g, x, dy, dweight, dbias, <real*>memory)
