@@ -42,8 +42,8 @@ def main():
     )
     for limit in LIMITS:
         rejected, wrong = (np.mean(each) for each in judge(digits, limit))
-        taken = np.mean(others >= limit) if limit else np.mean(others >= 0)
-        table.row(f"{limit:g}", *(f"{100 * each:.1f} %" for each in (rejected, wrong, taken)))
+        figures = rejected, wrong, np.mean(others >= limit)
+        table.row(f"{limit:g}", *(f"{100 * each:.1f} %" for each in figures))
     if options.picture:
         draw(digits, others, options.picture)
 
@@ -101,7 +101,7 @@ def draw(digits, others, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    limits = np.concatenate([[0.0], np.sort(digits[:, 0][digits[:, 0] > 0]), [0.9999]])
+    limits = np.linspace(0.0, 0.9999, 2000)
     found = np.array([[np.mean(each) for each in judge(digits, limit)] for limit in limits])
     taken = np.array([np.mean(others >= limit) for limit in limits])
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), dpi=144, layout="constrained")
@@ -109,10 +109,10 @@ def draw(digits, others, path):
         (left, found[:, 1], "digits misclassified, %"),
         (right, taken, "letters, signs and scribbles taken for digits, %"),
     ):
-        ax.plot(100 * found[:, 0], 100 * values, color="#1b2a41", drawstyle="steps-post")
+        ax.plot(100 * found[:, 0], 100 * values, color="#1b2a41")
         for limit in (0.1, 0.5, 0.9, 0.99):
-            at = np.searchsorted(limits, limit)
-            spot = 100 * found[at, 0], 100 * values[at]
+            rejected, wrong = (100 * np.mean(each) for each in judge(digits, limit))
+            spot = rejected, wrong if ax is left else 100 * np.mean(others >= limit)
             ax.plot(*spot, "o", color="#d1495b", markersize=4)
             ax.annotate(f"{limit:g}", spot, (4, 4), textcoords="offset points", fontsize=8)
         most = max(0.5, 120 * values[limits >= 0.05].max())  # below, nearly all is taken

@@ -64,7 +64,7 @@ def test_most_letters_are_rejected():
     rng = np.random.default_rng(11)
     hands, reader = Hands.draw(rng, 60), Reader()
     images = np.concatenate([draw_texts(texts, 3, hands, rng) for texts in LETTERS.values()])
-    assert np.mean([reader(sheet(image)).label is not None for image in images]) < 0.06
+    assert np.mean([reader(sheet(image)).label is not None for image in images]) < 0.1
 
 
 def test_a_stricter_limit_rejects_more(test_set):

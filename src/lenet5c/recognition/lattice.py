@@ -109,10 +109,11 @@ class Lattice:
             ]
             if ways:
                 best[node] = max(ways, key=lambda way: way[0])
-        way, node = [], (len(self.pieces), 0)
-        while (run := best[node][1]) is not None:
-            way.append(run)
-            node = run.start
+        way: list[Run] = []
+        last = best[len(self.pieces), 0][1]
+        while last is not None:
+            way.append(last)
+            last = best[last.start][1]
         return way[::-1]
 
     def _value(self, run: Run) -> float:

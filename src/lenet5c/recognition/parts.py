@@ -23,9 +23,9 @@ AROUND = 0.4
 NOT_ONE = 10
 #: A part that is one digit with less than this probability is looked at no further.
 HOPELESS = 0.02
-#: Share of this model, beside the other one, in which digit a part is; and the exponents of its
-#: and the other's probability that it is one.
-SHARE, OWN, OTHERS = 0.7, 0.5, 0.1
+#: Share of this model, beside the other one, in which digit a part is; and the exponent of its
+#: probability that it is one. The other's counts for nothing: it has not seen what is around.
+SHARE, OWN = 0.7, 0.5
 
 
 @lru_cache(maxsize=1)
@@ -53,7 +53,7 @@ def mix(
     own, seen = score[: len(digits)], judged[list(digits)]
     share = max(float(own.sum()), 1e-6)
     both = np.maximum(own / share, 1e-6) ** (1 - SHARE) * np.maximum(seen, 1e-6) ** SHARE
-    one = (1 - float(judged[NOT_ONE])) ** OWN * share**OTHERS
+    one = (1 - float(judged[NOT_ONE])) ** OWN
     return np.append(both / both.sum() * one, score[len(digits) :])
 
 

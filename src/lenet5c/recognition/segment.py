@@ -165,6 +165,7 @@ def _score_parts(runs: Sequence[Run], scorer: Scorer, digits: Sequence[int]) -> 
         if run.probabilities is None:
             run.probabilities = np.zeros_like(scored)
     for run, row in zip(likely, judged[hopeful], strict=True):
+        assert run.probabilities is not None
         run.probabilities = mix(run.probabilities, row, digits)
 
 

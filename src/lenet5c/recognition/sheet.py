@@ -92,12 +92,13 @@ def _decide(
     share = max(sum(classes), 1e-12)
     confidence = max(classes)
     best = classes.index(confidence)
+    top, left, bottom, right = cell.piece.box
     reading = Reading(
         trained.class_names[best],
         confidence / share,
         {name: own / share for name, own in zip(trained.class_names, classes, strict=True)},
         confidence=confidence,
-        box=tuple(factor * n for n in cell.piece.box),
+        box=(factor * top, factor * left, factor * bottom, factor * right),
         steps={"image": _show(cell.piece, trained)},
     )
     usual = float(np.median([other.piece.height for other in line]))
