@@ -15,6 +15,7 @@ from lenet5c.recognition.digit import (
     prepare_digit,
 )
 from lenet5c.recognition.filters import measure_stroke
+from lenet5c.recognition.reading import find_digit
 from lenet5c.training import open_model
 
 
@@ -127,3 +128,20 @@ def test_bytes_do_not_depend_on_the_memory_layout(digits):
     np.testing.assert_array_equal(
         prepare_digit(np.repeat(picture, 2, axis=1)[:, ::2]).image, expected
     )
+
+
+def test_a_small_digit_on_a_large_page(digits):
+    picture = np.full((1000, 1000), 255, np.uint8)
+    large = np.kron(255 - digits.images[37, 0], np.ones((4, 4), np.uint8))
+    picture[444:556, 355:467] = large
+    expected = prepare_digit(large).image.astype(int)
+    assert np.abs(find_digit(picture).image - expected).max() <= 60
+
+
+def test_a_digit_may_fill_its_picture(digits):
+    formed = []
+    for image in digits.images[:60, 0]:
+        top, left, bottom, right = find_box(image)
+        crop = resize(image[top:bottom, left:right], (8 * (bottom - top), 8 * (right - left)))
+        formed.append(prepare_digit(255 - crop).image)
+    assert accuracy(formed, digits.take(np.arange(60))) >= 0.95
