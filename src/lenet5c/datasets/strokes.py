@@ -281,7 +281,7 @@ def _ink(
     high = np.where(lifted, -np.inf, most + edge).max(axis=1)
     scale = BOX / (high - low).max(axis=1)
     sides = np.rint((high - low) * scale[:, None]).astype(int)
-    starts, ends = (
+    first_ends, last_ends = (
         (_MARGIN + scale[:, None, None] * (each - low[:, None])).astype(np.float32)
         for each in (starts, ends)
     )
@@ -293,7 +293,7 @@ def _ink(
     inner = slice(first - _MARGIN, first + BOX + _MARGIN)
     for begin in range(0, count, _CHUNK):
         part = slice(begin, begin + _CHUNK)
-        cover = _cover(starts[part], ends[part], radii[part], soft[part])
+        cover = _cover(first_ends[part], last_ends[part], radii[part], soft[part])
         cover *= _dry(hands.dry[part], waves[:, part])
         cover *= (1 + hands.wet[part, None, None]).astype(np.float32)
         images[part, inner, inner] = (255 * np.minimum(cover, 1) + 0.5).astype(np.uint8)
