@@ -21,6 +21,8 @@ INK = 96
 SLENDER = 12.0
 #: Lines of the paper: share of the picture's side, and how many of them.
 PAPER, FAMILY = 0.6, 3
+#: Sides of boxes that are found by their ends: length over thickness, and how many, at least.
+SHORT, SIDES = 4.0, 4
 #: Times the height of digits that a line beside them has, at least.
 LONG = 1.35
 
@@ -66,9 +68,10 @@ def remove_rules(strength: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[R
     rest = erase_lines(strength, list(chosen))
     marks = _find_marks(rest, [line for line in lines if line not in chosen])
     found = chosen | marks
-    pieces = _find_rests(lines, found)
-    rest = erase_lines(rest, list(marks | pieces))
-    found |= pieces
+    more = _find_rests(lines, found)
+    more |= _find_sides([line for line in lines if line not in found], found)
+    rest = erase_lines(rest, list(marks | more))
+    found |= more
     return rest, [Rule(line.box, line.thickness, kind) for line, kind in found.items()]
 
 
@@ -85,6 +88,7 @@ def _find_paper(lines: list[Line], shape: tuple[int, ...]) -> dict[Line, str]:
         over = [line for line in along if line.length >= PAPER * side]
         if len(over) >= FAMILY:
             alike = _describe_family(over)
+            found |= dict.fromkeys(_find_margins(lines, over), "paper")
             # Some are seen in part: from the edge on, or at the distance of the others.
             found |= {
                 line: "paper"
@@ -102,6 +106,18 @@ def _find_paper(lines: list[Line], shape: tuple[int, ...]) -> dict[Line, str]:
                 )
             }
     return found
+
+
+def _find_margins(lines: list[Line], family: list[Line]) -> list[Line]:
+    """Return the lines of a margin: straight across nearly all of a family."""
+    first = min(line.middle.min() for line in family)
+    last = max(line.middle.max() for line in family)
+    return [
+        line
+        for line in lines
+        if line.upright != family[0].upright
+        and line.length >= max(SLENDER * line.thickness, 0.9 * (last - first))
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +178,35 @@ def _find_frames(lines: list[Line], chosen: dict[Line, str]) -> dict[Line, str]:
             sides = [flat[k] for k in shared] + [upright[i], upright[j]]
             found |= {line: "frame" for line in sides if line not in chosen}
     return found
+
+
+def _find_sides(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
+    """Return short upright lines from one rule to another, if there are some with the frames'.
+
+    They are the sides of boxes whose other sides have been taken for one line.
+    """
+    flat = [line for line in found if not line.upright]
+    upright = [kind for line, kind in found.items() if line.upright]
+    lines = [line for line in lines if line.upright and line.length >= SHORT * line.thickness]
+    sides = []
+    for line in lines:
+        ends = ((line.start, line.middle[0]), (line.end, line.middle[-1]))
+        on = [{rule for rule in flat if _is_on(rule, y, float(x), line)} for y, x in ends]
+        if on[0] and on[1] - on[0]:
+            sides.append(line)
+    # On squared paper some strokes of digits end at lines, too.
+    squared = upright.count("paper") >= FAMILY
+    enough = len(sides) + upright.count("frame") >= SIDES
+    if not enough or (squared and len(sides) < len(lines) / 2):
+        return {}
+    return dict.fromkeys(sides, "frame")
+
+
+def _is_on(rule: Line, row: int, column: float, line: Line) -> bool:
+    """Return whether the end of an upright line is on a rule, or nearly."""
+    near = (rule.thickness + line.thickness) / 2 + 2
+    inside = rule.start - 2 * near <= column <= rule.end + 2 * near
+    return inside and abs(rule.at(column) - row) <= near
 
 
 def _is_slender(line: Line) -> bool:
