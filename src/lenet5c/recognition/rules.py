@@ -280,7 +280,7 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     below = over & ~through & (tops >= row - little) & (tops - row <= 0.6 * usual)
     if line.length >= LONG * usual:
         if through.any():
-            return "strike"
+            return "strike" if _is_slender(line) else None
         if above.any() and below.any():
             widest = max(rights[side].max() - lefts[side].min() for side in (above, below))
             if line.length <= 1.5 * widest + 0.5 * usual:
@@ -289,6 +289,9 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
         if above.any():
             return "underline"
         if below.any():
+            hanging = tops[below] - row[below] <= line.thickness / 2 + 2
+            if hanging.all() and line.length <= 1.2 * usual * len(hanging):
+                return None  # bars of sevens and fives that touch
             return "overline"
         beside = (tops < row) & (bottoms > row) & ~over
         near = np.minimum(np.abs(lefts - end), np.abs(start - rights)) <= usual
