@@ -59,8 +59,10 @@ def remove_rules(strength: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[R
     >>> strength = np.zeros((100, 100), np.uint8)
     >>> strength[20:70, 48:52] = strength[76:78, 10:90] = 255
     >>> cleaned, rules = remove_rules(strength)
-    >>> cleaned[20:70, 48:52].all(), cleaned[74:].any(), [rule.kind for rule in rules]
-    (True, False, ['underline'])
+    >>> bool(cleaned[20:70, 48:52].all()), bool(cleaned[74:].any())
+    (True, False)
+    >>> [rule.kind for rule in rules]
+    ['underline']
     """
     lines = [line for line in find_lines(strength) if line.coverage >= 0.4]
     chosen = _find_paper(lines, strength.shape)
