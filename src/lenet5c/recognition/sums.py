@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets.framing import MNIST
 from lenet5c.errors import UserError
+from lenet5c.recognition.components import find_components
 from lenet5c.recognition.decoding import Choice, Place, decode
 from lenet5c.recognition.digit import BlankImageError, Box, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.grammar import MOST_SIGNS, show_value, work_out
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out, measure_bow
-from lenet5c.recognition.pieces import Piece, find_pieces, join_pieces
+from lenet5c.recognition.pieces import FIRM, Piece, find_pieces, join_pieces
 from lenet5c.recognition.reading import Reading, get_framing
 from lenet5c.recognition.segment import MOST_PIECES, read_lines
 from lenet5c.recognition.sheet import SHEET_SIDE
@@ -30,6 +31,11 @@ WEAK, MOST_WEAK = 0.5, 40
 WHOLE, BROAD = 0.5, 1.3
 #: Distance of two parts of one sign, in heights of a digit.
 BESIDE = 0.2
+
+#: Place of the middle of a digit's hole, from its top (0) to its foot (1): mean and spread.
+HOLES = {0: (0.51, 0.045), 6: (0.705, 0.06), 9: (0.295, 0.06)}
+#: Share of the box that a hole has at least, and of a digit's hole that is anywhere.
+HOLE, ANYWHERE = 0.02, 0.05
 
 #: Probability of the best sum below which a line is told as what it looks like, sign by sign.
 DOUBT = 0.1
@@ -190,10 +196,32 @@ class _Scorer:
         which = self.trained.probabilities(images)
         digits = probabilities[:, : len(DIGITS)]
         both = digits * which
+        for row, piece in zip(both, pieces, strict=True):
+            if row[list(HOLES)].sum() > 0.02 * row.sum():
+                row[list(HOLES)] *= _weigh_hole(piece.strength)
         both *= digits.sum(axis=1, keepdims=True) / np.maximum(
             both.sum(axis=1, keepdims=True), 1e-9
         )
         return np.concatenate([both, probabilities[:, len(DIGITS) :]], axis=1)
+
+
+def _weigh_hole(strength: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return how likely a zero, a six and a nine have the hole that a digit has; ones if none.
+
+    To a net that knows handwriting alone, the broad hole of a printed six is a zero's.
+    """
+    step = max(1, min(strength.shape) // 20)
+    parts = find_components(np.pad(strength[::step, ::step] < FIRM, 1, constant_values=True))
+    height = parts.labels.shape[0] - 2
+    held = parts.area >= HOLE * strength[::step, ::step].size
+    held[parts.labels[0, 0]] = False
+    if held.sum() != 1:
+        return np.ones(len(HOLES))
+    top, _, bottom, _ = parts.boxes[np.flatnonzero(held)[0]]
+    middle = ((top + bottom) / 2 - 1) / height
+    mean, spread = np.array(list(HOLES.values())).T
+    bell = np.exp(-(((middle - mean) / spread) ** 2) / 2) / (2.5066 * spread)
+    return np.asarray((1 - ANYWHERE) * bell + ANYWHERE)
 
 
 def _scale(box: Box, factor: int) -> Box:
