@@ -29,13 +29,15 @@ from lenet5c.training import TrainedModel, open_model
 WEAK, MOST_WEAK = 0.5, 40
 #: Probability, and width over height, of a piece that is not divided: least and most.
 WHOLE, BROAD = 0.5, 1.3
+#: The same of what is surely one sign.
+SURE, BROADEST = 0.9, 2.2
 #: Distance of two parts of one sign, in heights of a digit.
 BESIDE = 0.2
 
 #: Place of the middle of a digit's hole, from its top (0) to its foot (1): mean and spread.
 HOLES = {0: (0.51, 0.045), 6: (0.705, 0.06), 9: (0.295, 0.06)}
 #: Share of the box that a hole has at least, and of a digit's hole that is anywhere.
-HOLE, ANYWHERE = 0.02, 0.05
+HOLE, ANYWHERE = 0.02, 0.02
 
 #: Probability of the best sum below which a line is told as what it looks like, sign by sign.
 DOUBT = 0.1
@@ -126,7 +128,8 @@ def _take_whole(strength: NDArray[np.uint8], scorer: _Scorer) -> tuple[_Scored, 
         return [], strength
     rest, scored = strength.copy(), []
     for piece, row in zip(pieces, scorer(pieces), strict=True):
-        if row.max() >= WHOLE and piece.width <= BROAD * piece.height:
+        broad = BROADEST if row.max() >= SURE else BROAD
+        if row.max() >= WHOLE and piece.width <= broad * piece.height:
             scored.append((piece, row))
             top, left, bottom, right = piece.box
             rest[top:bottom, left:right][piece.strength > 0] = 0
@@ -137,18 +140,21 @@ def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
     """Join pieces that are no sign by themselves to those beside them if they are one together."""
     scored = list(scored)
     usual = float(np.median([piece.height for piece, row in scored if row.max() >= WEAK] or [0]))
-    weak = [
-        k
-        for k, (piece, row) in enumerate(scored)
-        if row.max() < WEAK and not (is_dot(piece, usual) or is_bar(piece, usual))
-    ]
-    if not weak or len(weak) > MOST_WEAK:
+    small = [is_dot(piece, usual) or is_bar(piece, usual) for piece, _ in scored]
+    weak = [k for k, (_, row) in enumerate(scored) if row.max() < WEAK and not small[k]]
+    if len(weak) > MOST_WEAK:
         return scored
     pairs = [
         (k, j)
         for k in weak
         for j, (other, _) in enumerate(scored)
         if j != k and _may_belong(scored[k][0].box, other.box, usual)
+    ]
+    pairs += [
+        (k, j)
+        for k in np.flatnonzero(small).tolist()
+        for j in np.flatnonzero(~np.array(small)).tolist()
+        if j not in weak and _may_be_flag(scored[k][0].box, scored[j][0].box, usual)
     ]
     if not pairs:
         return scored
@@ -159,7 +165,9 @@ def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
     gone: set[int] = set()
     for (k, j), piece, row in ways:
         apart = float(scored[k][1].max() * scored[j][1].max())
-        if row.max() > max(WEAK, apart) and not {k, j} & gone:
+        least = SURE if small[k] else max(WEAK, apart)
+        likely = float(row[: len(DIGITS)].max() if small[k] else row.max())
+        if likely > least and not {k, j} & gone:
             gone |= {k, j}
             scored.append((piece, row))
     return [each for k, each in enumerate(scored) if k not in gone]
@@ -171,6 +179,18 @@ def _may_belong(one: Box, other: Box, usual: float) -> bool:
     shared = min(one[3], other[3]) - max(one[1], other[1])
     narrow = min(one[3] - one[1], other[3] - other[1])
     return bool(np.hypot(down, aside) <= BESIDE * usual) and shared >= 0.25 * narrow
+
+
+def _may_be_flag(bar: Box, digit: Box, usual: float) -> bool:
+    """Return whether a bar or a dot may be a stroke of a digit: at its top, no wider than it."""
+    shared = min(bar[3], digit[3]) - max(bar[1], digit[1])
+    place = ((bar[0] + bar[2]) / 2 - digit[0]) / (digit[2] - digit[0])
+    return bool(
+        bar[3] - bar[1] <= digit[3] - digit[1]
+        and shared >= -0.05 * usual
+        and digit[0] - bar[2] <= BESIDE * usual
+        and place <= 0.45
+    )
 
 
 class _Scorer:
@@ -195,7 +215,8 @@ class _Scorer:
         images = np.stack([self.framing.color(image, channels) for image in formed])
         which = self.trained.probabilities(images)
         digits = probabilities[:, : len(DIGITS)]
-        both = digits * which
+        # Both err alike: their product would be too sure.
+        both = np.sqrt(digits * which)
         for row, piece in zip(both, pieces, strict=True):
             if row[list(HOLES)].sum() > 0.02 * row.sum():
                 row[list(HOLES)] *= _weigh_hole(piece.strength)
