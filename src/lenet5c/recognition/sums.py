@@ -103,11 +103,9 @@ def read_sum(
 def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> list[Mark]:
     """Return the signs on a sheet, and the shapes that they may be."""
     small, rest = part_small_signs(strength)
-    scored, rest = _take_whole(rest, scorer)
+    scored, rest = _take_whole(small, rest, scorer)
     cells = read_lines(rest, scorer, digits=range(len(DIGITS))) if rest.any() else []
     scored += [(cell.piece, cell.probabilities) for line in cells for cell in line]
-    if small:
-        scored += zip(small, scorer(small), strict=True)
     names = open_signs().class_names[:P_NONE]
     marks = []
     for piece, row in _join_broken(scored, scorer):
@@ -121,19 +119,30 @@ def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> li
 _Scored = list[tuple[Piece, NDArray[np.floating]]]
 
 
-def _take_whole(strength: NDArray[np.uint8], scorer: _Scorer) -> tuple[_Scored, NDArray[np.uint8]]:
-    """Return the pieces that are one sign as they are, and the ink that is left to be divided."""
+def _take_whole(
+    small: list[Piece], strength: NDArray[np.uint8], scorer: _Scorer
+) -> tuple[_Scored, NDArray[np.uint8]]:
+    """Return small signs and pieces that are one sign, and the ink that is left to be divided."""
     pieces, _ = find_pieces(strength)
-    if not 0 < len(pieces) <= MOST_PIECES:
+    pieces = small + (pieces if len(pieces) <= MOST_PIECES else [])
+    if not pieces:
         return [], strength
-    rest, scored = strength.copy(), []
-    for piece, row in zip(pieces, scorer(pieces), strict=True):
+    rest, whole = strength.copy(), []
+    alone = {id(piece) for piece in small}
+    for piece, row in _join_broken(list(zip(pieces, scorer(pieces), strict=True)), scorer):
         broad = BROADEST if row.max() >= SURE else BROAD
-        if row.max() >= WHOLE and piece.width <= broad * piece.height:
-            scored.append((piece, row))
+        if id(piece) in alone:
+            whole.append((piece, row))
+        elif row.max() >= WHOLE and piece.width <= broad * piece.height:
+            whole.append((piece, row))
             top, left, bottom, right = piece.box
             rest[top:bottom, left:right][piece.strength > 0] = 0
-    return scored, rest
+        else:
+            # Small signs that were joined to it were taken out.
+            top, left, bottom, right = piece.box
+            part = rest[top:bottom, left:right]
+            np.maximum(part, piece.strength, out=part)
+    return whole, rest
 
 
 def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
@@ -182,11 +191,14 @@ def _may_belong(one: Box, other: Box, usual: float) -> bool:
 
 
 def _may_be_flag(bar: Box, digit: Box, usual: float) -> bool:
-    """Return whether a bar or a dot may be a stroke of a digit: at its top, no wider than it."""
+    """Return whether a bar or a dot may be a stroke of a digit: at its top or its right."""
+    wide, narrow = bar[3] - bar[1], digit[3] - digit[1]
+    # A fraction bar is wider and in the middle.
+    aside = (bar[1] + bar[3] - digit[1] - digit[3]) / 2
     shared = min(bar[3], digit[3]) - max(bar[1], digit[1])
     place = ((bar[0] + bar[2]) / 2 - digit[0]) / (digit[2] - digit[0])
     return bool(
-        bar[3] - bar[1] <= digit[3] - digit[1]
+        (wide <= narrow or (wide <= 1.5 * narrow and aside >= 0.25 * wide))
         and shared >= -0.05 * usual
         and digit[0] - bar[2] <= BESIDE * usual
         and place <= 0.45
