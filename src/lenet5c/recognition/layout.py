@@ -26,6 +26,7 @@ MARK = 0.62  #: height of a comma at most
 REACH = 0.85  #: from a fraction bar to what is above and below it, at most
 LOW = 0.75  #: place of a point or a comma, from the top of a digit (0) to its foot (1)
 SPREAD = 0.11  #: of the places of points
+SPECKS = (0.05, 1.5)  #: places beyond which a dot is a speck
 #: Height over a digit's, bow and slant of what is one stroke: mean and spread of each.
 STROKES = {
     "1": ((1.0, 0.1), (0.01, 0.045), (0.17, 0.18)),
@@ -187,7 +188,7 @@ def _join_dots(marks: list[Mark], usual: float) -> list[Mark]:
         for lower in left[k + 1 :]:
             down, aside = (b - a for a, b in zip(upper.center, lower.center, strict=True))
             apart = max(upper.height, lower.height) < down <= 0.85 * usual
-            if apart and abs(aside) <= 0.25 * usual and not {id(upper), id(lower)} & gone:
+            if apart and abs(aside) <= 0.35 * usual and not {id(upper), id(lower)} & gone:
                 joined.append(_join([upper, lower], "/", ":"))
                 gone |= {id(upper), id(lower)}
     return [mark for mark in marks if id(mark) not in gone] + joined
@@ -347,6 +348,9 @@ def _place_row(row: Sequence[Mark], usual: float) -> list[Place]:
         else:
             others = [other for j, other in enumerate(row) if j != k]
             middle, height = _interpolate(others or [mark], mark.center[1], usual)
+            low = 0.5 + (mark.center[0] - middle) / height
+            if _is_dot(mark, usual) and not SPECKS[0] <= low <= SPECKS[1]:
+                continue
             place = Place(weigh(mark, usual, middle, height), 0.0, mark.box)
         places.append(replace(place, gap=gap))
         right = mark.box[3]

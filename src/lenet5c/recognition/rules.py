@@ -244,7 +244,9 @@ def _find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
         return {}
     found = {}
     for line in flat:
-        if line.length >= 0.5 * usual and (kind := _judge(line, bodies, usual)):
+        kind = _judge(line, bodies, usual) if line.length >= 0.5 * usual else None
+        # A stroke of a digit goes on at an end of its flat part.
+        if kind and not (line.length < LONG * usual and _goes_on(rest, line)):
             found[line] = kind
     upright = [line for line in lines if line.upright]
     for line in upright:
@@ -256,7 +258,7 @@ def _find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
 
 
 def _find_bodies(rest: NDArray[np.uint8]) -> tuple[NDArray[np.int64], float]:
-    """Return the boxes of what may be digits, and their usual height."""
+    """Return the boxes of what may be digits or parts of some, and the digits' usual height."""
     parts = find_components(rest >= INK)
     if len(parts) == 0:
         return parts.boxes, 0.0
@@ -264,15 +266,34 @@ def _find_bodies(rest: NDArray[np.uint8]) -> tuple[NDArray[np.int64], float]:
     order = np.argsort(height, kind="stable")
     total = np.cumsum(parts.area[order])
     usual = float(height[order][np.searchsorted(total, total[-1] / 2)])
-    return parts.boxes[height >= 0.4 * usual], usual
+    return parts.boxes[height >= 0.1 * usual], usual
+
+
+def _goes_on(rest: NDArray[np.uint8], line: Line) -> bool:
+    """Return whether ink goes up from an end of a horizontal line."""
+    little = max(2, round(line.thickness))
+    for end, step in ((line.start, 1), (line.end - 1, -1)):
+        edge = line.at(end + step * little) - line.thickness / 2
+        top, bottom = (max(0, round(edge - far)) for far in (little + 2, 2))
+        left, right = sorted((end - step * little, end + step * little))
+        part = rest[top:bottom, max(0, left) : right + 1] >= INK
+        if part.size and part.any(axis=1).all():
+            return True
+    return False
 
 
 def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     """Return the kind of a horizontal line as a rule, None if it is none."""
     start, end = line.start, line.end
+    parts = bodies
+    bodies = bodies[bodies[:, 2] - bodies[:, 0] >= 0.4 * usual]
     tops, lefts, bottoms, rights = bodies.T
-    columns = np.clip((lefts + rights) // 2 - start, 0, line.length - 1)
-    row = line.middle[columns]
+
+    def row_at(boxes: NDArray[np.int64]) -> NDArray[np.float64]:
+        columns = np.clip((boxes[:, 1] + boxes[:, 3]) // 2 - start, 0, line.length - 1)
+        return line.middle[columns]
+
+    row = row_at(bodies)
     over = (np.minimum(rights, end) - np.maximum(lefts, start)) > 0.3 * np.minimum(
         rights - lefts, line.length
     )
@@ -282,9 +303,16 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     below = over & ~through & (tops >= row - little) & (tops - row <= 0.6 * usual)
     if line.length >= LONG * usual:
         if through.any():
-            return "strike" if _is_slender(line) else None
+            whole = through & (start <= lefts + little) & (end >= rights - little)
+            # A minus sign before a digit with a flat stroke at its height.
+            struck = whole.any() or line.length > 3 * usual
+            return "strike" if struck and _is_slender(line) else None
         if above.any() and below.any():
-            widest = max(rights[side].max() - lefts[side].min() for side in (above, below))
+            # Signs, and digits that are farther from the line than their neighbors, count, too.
+            inside = (parts[:, 1] < end) & (parts[:, 3] > start)
+            up, down = row_at(parts) - parts[:, 2], parts[:, 0] - row_at(parts)
+            sides = [inside & (-little <= gap) & (gap <= 1.2 * usual) for gap in (up, down)]
+            widest = max(parts[side, 3].max() - parts[side, 1].min() for side in sides)
             if line.length <= 1.5 * widest + 0.5 * usual:
                 return None  # a fraction bar
             return "mark"

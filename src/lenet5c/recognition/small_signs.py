@@ -20,6 +20,8 @@ NEAR, FOOT = 0.15, 0.07
 PART = 0.85
 #: Share of a stroke's width below which ink is a speck: points are lighter than strokes.
 SPECK = 0.4
+#: Share of the width of a stroke that a bar's height has at least to tell the pen of the signs.
+BAR_STROKE = 0.2
 
 
 def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[np.uint8]]:
@@ -43,7 +45,14 @@ def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[
     faint = mean < np.where(bar, 0.7, 1.0) * FAINT * np.median(mean[large])
     # What is thinner than the pen is a speck, or the rest of a rule.
     pen = measure_stroke(parts.mask(large))
-    thin = np.minimum(height, width) < np.where(bar, 0.5, 1.0) * SPECK * pen
+    least = np.full(len(parts), SPECK * pen)
+    least[bar] = 0.5 * SPECK * pen
+    # The dots of a division sign may be of a thinner pen than the digits.
+    for i in np.flatnonzero(bar & (height >= BAR_STROKE * pen) & (width <= usual)).tolist():
+        y, x = ((parts.boxes[:, axis] + parts.boxes[:, 2 + axis]) / 2 for axis in (0, 1))
+        near = (np.abs(x - x[i]) <= 0.3 * width[i]) & (np.abs(y - y[i]) <= 0.5 * usual)
+        least[small & near] = np.minimum(least[small & near], 0.6 * height[i])
+    thin = np.minimum(height, width) < least
     chosen = np.zeros(len(parts), bool)
     for i in np.flatnonzero(bar | small).tolist():
         kept = not (faint[i] or thin[i])

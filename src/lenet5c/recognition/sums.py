@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets.framing import MNIST
 from lenet5c.errors import UserError
+from lenet5c.recognition.components import find_components
 from lenet5c.recognition.decoding import Choice, Place, decode
 from lenet5c.recognition.digit import BlankImageError, Box, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.grammar import MOST_SIGNS, show_value, work_out
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out, measure_bow
-from lenet5c.recognition.pieces import Piece, find_pieces, join_pieces
+from lenet5c.recognition.pieces import FIRM, Piece, find_pieces, join_pieces
 from lenet5c.recognition.reading import Reading, get_framing
 from lenet5c.recognition.segment import MOST_PIECES, read_lines
 from lenet5c.recognition.sheet import SHEET_SIDE
@@ -28,8 +29,15 @@ from lenet5c.training import TrainedModel, open_model
 WEAK, MOST_WEAK = 0.5, 40
 #: Probability, and width over height, of a piece that is not divided: least and most.
 WHOLE, BROAD = 0.5, 1.3
+#: The same of what is surely one sign.
+SURE, BROADEST = 0.9, 2.2
 #: Distance of two parts of one sign, in heights of a digit.
 BESIDE = 0.2
+
+#: Place of the middle of a digit's hole, from its top (0) to its foot (1): mean and spread.
+HOLES = {0: (0.51, 0.045), 6: (0.705, 0.06), 9: (0.295, 0.06)}
+#: Share of the box that a hole has at least, and of a digit's hole that is anywhere.
+HOLE, ANYWHERE = 0.02, 0.02
 
 #: Probability of the best sum below which a line is told as what it looks like, sign by sign.
 DOUBT = 0.1
@@ -95,11 +103,9 @@ def read_sum(
 def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> list[Mark]:
     """Return the signs on a sheet, and the shapes that they may be."""
     small, rest = part_small_signs(strength)
-    scored, rest = _take_whole(rest, scorer)
+    scored, rest = _take_whole(small, rest, scorer)
     cells = read_lines(rest, scorer, digits=range(len(DIGITS))) if rest.any() else []
     scored += [(cell.piece, cell.probabilities) for line in cells for cell in line]
-    if small:
-        scored += zip(small, scorer(small), strict=True)
     names = open_signs().class_names[:P_NONE]
     marks = []
     for piece, row in _join_broken(scored, scorer):
@@ -113,36 +119,51 @@ def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> li
 _Scored = list[tuple[Piece, NDArray[np.floating]]]
 
 
-def _take_whole(strength: NDArray[np.uint8], scorer: _Scorer) -> tuple[_Scored, NDArray[np.uint8]]:
-    """Return the pieces that are one sign as they are, and the ink that is left to be divided."""
+def _take_whole(
+    small: list[Piece], strength: NDArray[np.uint8], scorer: _Scorer
+) -> tuple[_Scored, NDArray[np.uint8]]:
+    """Return small signs and pieces that are one sign, and the ink that is left to be divided."""
     pieces, _ = find_pieces(strength)
-    if not 0 < len(pieces) <= MOST_PIECES:
+    pieces = small + (pieces if len(pieces) <= MOST_PIECES else [])
+    if not pieces:
         return [], strength
-    rest, scored = strength.copy(), []
-    for piece, row in zip(pieces, scorer(pieces), strict=True):
-        if row.max() >= WHOLE and piece.width <= BROAD * piece.height:
-            scored.append((piece, row))
+    rest, whole = strength.copy(), []
+    alone = {id(piece) for piece in small}
+    for piece, row in _join_broken(list(zip(pieces, scorer(pieces), strict=True)), scorer):
+        broad = BROADEST if row.max() >= SURE else BROAD
+        if id(piece) in alone:
+            whole.append((piece, row))
+        elif row.max() >= WHOLE and piece.width <= broad * piece.height:
+            whole.append((piece, row))
             top, left, bottom, right = piece.box
             rest[top:bottom, left:right][piece.strength > 0] = 0
-    return scored, rest
+        else:
+            # Small signs that were joined to it were taken out.
+            top, left, bottom, right = piece.box
+            part = rest[top:bottom, left:right]
+            np.maximum(part, piece.strength, out=part)
+    return whole, rest
 
 
 def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
     """Join pieces that are no sign by themselves to those beside them if they are one together."""
     scored = list(scored)
     usual = float(np.median([piece.height for piece, row in scored if row.max() >= WEAK] or [0]))
-    weak = [
-        k
-        for k, (piece, row) in enumerate(scored)
-        if row.max() < WEAK and not (is_dot(piece, usual) or is_bar(piece, usual))
-    ]
-    if not weak or len(weak) > MOST_WEAK:
+    small = [is_dot(piece, usual) or is_bar(piece, usual) for piece, _ in scored]
+    weak = [k for k, (_, row) in enumerate(scored) if row.max() < WEAK and not small[k]]
+    if len(weak) > MOST_WEAK:
         return scored
     pairs = [
         (k, j)
         for k in weak
         for j, (other, _) in enumerate(scored)
         if j != k and _may_belong(scored[k][0].box, other.box, usual)
+    ]
+    pairs += [
+        (k, j)
+        for k in np.flatnonzero(small).tolist()
+        for j in np.flatnonzero(~np.array(small)).tolist()
+        if j not in weak and _may_be_flag(scored[k][0].box, scored[j][0].box, usual)
     ]
     if not pairs:
         return scored
@@ -153,7 +174,9 @@ def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
     gone: set[int] = set()
     for (k, j), piece, row in ways:
         apart = float(scored[k][1].max() * scored[j][1].max())
-        if row.max() > max(WEAK, apart) and not {k, j} & gone:
+        least = SURE if small[k] else max(WEAK, apart)
+        likely = float(row[: len(DIGITS)].max() if small[k] else row.max())
+        if likely > least and not {k, j} & gone:
             gone |= {k, j}
             scored.append((piece, row))
     return [each for k, each in enumerate(scored) if k not in gone]
@@ -165,6 +188,21 @@ def _may_belong(one: Box, other: Box, usual: float) -> bool:
     shared = min(one[3], other[3]) - max(one[1], other[1])
     narrow = min(one[3] - one[1], other[3] - other[1])
     return bool(np.hypot(down, aside) <= BESIDE * usual) and shared >= 0.25 * narrow
+
+
+def _may_be_flag(bar: Box, digit: Box, usual: float) -> bool:
+    """Return whether a bar or a dot may be a stroke of a digit: at its top or its right."""
+    wide, narrow = bar[3] - bar[1], digit[3] - digit[1]
+    # A fraction bar is wider and in the middle.
+    aside = (bar[1] + bar[3] - digit[1] - digit[3]) / 2
+    shared = min(bar[3], digit[3]) - max(bar[1], digit[1])
+    place = ((bar[0] + bar[2]) / 2 - digit[0]) / (digit[2] - digit[0])
+    return bool(
+        (wide <= narrow or (wide <= 1.5 * narrow and aside >= 0.25 * wide))
+        and shared >= -0.05 * usual
+        and digit[0] - bar[2] <= BESIDE * usual
+        and place <= 0.45
+    )
 
 
 class _Scorer:
@@ -189,11 +227,34 @@ class _Scorer:
         images = np.stack([self.framing.color(image, channels) for image in formed])
         which = self.trained.probabilities(images)
         digits = probabilities[:, : len(DIGITS)]
-        both = digits * which
+        # Both err alike: their product would be too sure.
+        both = np.sqrt(digits * which)
+        for row, piece in zip(both, pieces, strict=True):
+            if row[list(HOLES)].sum() > 0.02 * row.sum():
+                row[list(HOLES)] *= _weigh_hole(piece.strength)
         both *= digits.sum(axis=1, keepdims=True) / np.maximum(
             both.sum(axis=1, keepdims=True), 1e-9
         )
         return np.concatenate([both, probabilities[:, len(DIGITS) :]], axis=1)
+
+
+def _weigh_hole(strength: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return how likely a zero, a six and a nine have the hole that a digit has; ones if none.
+
+    To a net that knows handwriting alone, the broad hole of a printed six is a zero's.
+    """
+    step = max(1, min(strength.shape) // 20)
+    parts = find_components(np.pad(strength[::step, ::step] < FIRM, 1, constant_values=True))
+    height = parts.labels.shape[0] - 2
+    held = parts.area >= HOLE * strength[::step, ::step].size
+    held[parts.labels[0, 0]] = False
+    if held.sum() != 1:
+        return np.ones(len(HOLES))
+    top, _, bottom, _ = parts.boxes[np.flatnonzero(held)[0]]
+    middle = ((top + bottom) / 2 - 1) / height
+    mean, spread = np.array(list(HOLES.values())).T
+    bell = np.exp(-(((middle - mean) / spread) ** 2) / 2) / (2.5066 * spread)
+    return np.asarray((1 - ANYWHERE) * bell + ANYWHERE)
 
 
 def _scale(box: Box, factor: int) -> Box:
