@@ -45,7 +45,7 @@ def test_most_sums_are_read(digits):
             reading = read_sum(picture)
             right += reading.expression == text
             wrong += reading.expression not in (text, None)
-    assert right >= 29 and wrong <= 6
+    assert right >= 34 and wrong <= 3
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_a_reading_says(digits, written, style, text, value, correct):
     style = {"size": 70, "width": 5.0, "traced": True, "slant": 0.05, "apart": 0.35} | style
     readings = [read_sum(write(digits, written, seed, **style)) for seed in range(5)]
     read = [reading for reading in readings if reading.text == text]
-    assert len(read) >= 2, [reading.text for reading in readings]
+    assert len(read) >= 3, [reading.text for reading in readings]
     assert read[0].expression == written
     assert (read[0].value, read[0].correct) == (value, correct)
     assert 0.5 <= read[0].probability <= 1 and len(read[0].sums) == len(text.splitlines())

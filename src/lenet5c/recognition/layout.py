@@ -85,6 +85,8 @@ def lay_out(marks: Sequence[Mark]) -> Layout:
     marks = _join_fractions(marks, usual)
     lines, raised = [], None
     for row in _group_rows(marks, usual):
+        if all(_is_dot(mark, usual) for mark in row):
+            continue  # specks
         raised = raised or _find_raised(row, usual)
         lines.append(_place_row(row, usual))
     return Layout(_join_lines(lines), raised)

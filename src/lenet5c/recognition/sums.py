@@ -165,6 +165,7 @@ def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
         for j in np.flatnonzero(~np.array(small)).tolist()
         if j not in weak and _may_be_flag(scored[k][0].box, scored[j][0].box, usual)
     ]
+    pairs += _pair_brackets(scored, usual)
     if not pairs:
         return scored
     joined = [join_pieces([scored[k][0], scored[j][0]]) for k, j in pairs]
@@ -188,6 +189,21 @@ def _may_belong(one: Box, other: Box, usual: float) -> bool:
     shared = min(one[3], other[3]) - max(one[1], other[1])
     narrow = min(one[3] - one[1], other[3] - other[1])
     return bool(np.hypot(down, aside) <= BESIDE * usual) and shared >= 0.25 * narrow
+
+
+def _pair_brackets(scored: _Scored, usual: float) -> list[tuple[int, int]]:
+    """Return pairs of what looks like ) and ( back to back, the halves of a letter x."""
+    names = open_signs().class_names
+    looks = [names[int(row.argmax())] for _, row in scored]
+    return [
+        (k, j)
+        for k, (left, _) in enumerate(scored)
+        for j, (right, _) in enumerate(scored)
+        if (looks[k], looks[j]) == (")", "(")
+        and -BESIDE * usual <= right.box[1] - left.box[3] <= BESIDE * usual
+        and max(left.height, right.height) <= 0.9 * usual
+        and max(left.box[0], right.box[0]) < min(left.box[2], right.box[2])
+    ]
 
 
 def _may_be_flag(bar: Box, digit: Box, usual: float) -> bool:
