@@ -181,5 +181,5 @@ def test_what_cannot_be_finished_leaves_nothing(run, tmp_path, idx_files, suffix
 def test_a_reader_that_has_enough():
     command = f"{shlex.quote(sys.executable)} -m lenet5c predict --data mnist | head -n 2"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith("id,label,probability,true_label\n0,7,0.99999")
+    assert done.stdout.startswith("id,label,probability,true_label\n0,7,0.99997")
     assert done.stderr == "10,000 images; 99.65% predicted as labeled (9,965)\n"

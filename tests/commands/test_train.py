@@ -60,7 +60,8 @@ def test_few_images_and_weights_are_said(tmp_path, mnist_slice):
     of_validation = "Few validation images: " + interval.format(7)
     assert any(re.fullmatch(of_validation, line) for line in lines)
     loss = json.loads((tmp_path / "run/summary.json").read_text())["test_loss"]
-    assert lines[-2] == (
+    assert lines[-2].startswith("Temperature of its probabilities: ")
+    assert lines[-3] == (
         "These losses are cross-entropy with label smoothing 0.05 (at least 0.282); on the test "
         f"images, cross-entropy alone is {loss:.4f}."
     )
