@@ -1,11 +1,13 @@
 """Train the model of parts of touching digits, lenet5c/training/pretrained_data/parts.safetensors.
 
-    python tools/train_parts.py OUT.safetensors [--strings 1800] [--epochs 8] [--seed 0]
+    python tools/train_parts.py OUT.safetensors [--strings 6000] [--epochs 9] [--seed 0]
 
 Strings of one to four of MNIST's training digits are drawn that touch, overlap or are joined by a
 stroke. Each is cut as `predict --digits many` cuts it. A part whose ink is that of a digit, but for
 a little, is an example of it, seen with the ink around it; one that is far from any is an example
-of 'none'. The first 55,000 training digits are drawn from; strings of the others validate.
+of 'several', be it half of one or more than one. One string in five is of letters, scribbles and
+other marks: all their parts are examples of 'none'. The first 55,000 training digits are drawn
+from; strings of the others validate.
 """
 
 import argparse
@@ -15,15 +17,20 @@ import numpy as np
 
 from lenet5c import datasets, nn, optim, training
 from lenet5c.datasets.resampling import resize
+from lenet5c.datasets.signs import draw_blots, draw_scribbles, draw_zigzags
+from lenet5c.datasets.stroke_shapes import LETTERS, MARKS
+from lenet5c.datasets.strokes import Hands, draw_texts
 from lenet5c.recognition.filters import bound, dilate
 from lenet5c.recognition.lattice import Lattice
-from lenet5c.recognition.parts import NOT_ONE, frame_part
+from lenet5c.recognition.parts import NO_DIGITS, NOT_ONE, frame_part
 from lenet5c.recognition.pieces import find_pieces
 
 #: Ways in which digits of a string meet, and how often.
 WAYS = {"touch": 0.42, "joined": 0.14, "overlap": 0.26, "beside": 0.18}
 #: Strings that one task draws.
 TASK = 50
+#: Share of strings that are of no digits.
+CLUTTER = 0.2
 #: Shared ink of a part and a digit, over that of both: of an example of the digit, at least; of
 #: that of the part which is most like it; and of an example of none, at most.
 ALIKE, MOST_ALIKE, UNLIKE = 0.78, 0.62, 0.6
@@ -37,7 +44,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", metavar="OUT", help="the model file that is written")
-    for name, value in (("strings", 1800), ("epochs", 8), ("seed", 0), ("workers", 2)):
+    for name, value in (("strings", 6000), ("epochs", 9), ("seed", 0), ("workers", 2)):
         parser.add_argument(f"--{name}", type=int, default=value, metavar="N")
     options = parser.parse_args()
     count = -(-options.strings // TASK)
@@ -50,7 +57,7 @@ def main():
         for held_out in (False, True)
     )
     print(f"{len(train_set)} parts, {np.bincount(train_set.labels)} of each class", flush=True)
-    model = nn.LeNet5(NOT_ONE + 1, rng=options.seed)
+    model = nn.LeNet5(NO_DIGITS + 1, rng=options.seed)
     preparation = datasets.Preparation.named("default")
     steps = -(-len(train_set) // 64) * options.epochs
     trainer = training.Trainer(
@@ -79,8 +86,8 @@ def main():
 def gather(drawn):
     """Return the examples of several tasks as a data set."""
     images, labels = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
-    names = (*map(str, range(10)), "none")
-    return datasets.Dataset(images[:, np.newaxis], labels, NOT_ONE + 1, class_names=names)
+    names = (*map(str, range(10)), "several", "none")
+    return datasets.Dataset(images[:, np.newaxis], labels, len(names), class_names=names)
 
 
 def draw_examples(task):
@@ -89,13 +96,48 @@ def draw_examples(task):
     rng = np.random.default_rng([seed, number])
     digits = datasets.mnist()[0]
     digits = digits.take(np.arange(55_000, 60_000) if held_out else np.arange(55_000))
+    clutter = draw_clutter(rng)
     images, labels = [], []
     for _ in range(TASK):
-        inks, own = draw_string(digits, rng)
-        for image, label in cut_string(inks, own, rng):
+        if rng.random() < CLUTTER:
+            inks, _ = draw_string(*clutter[int(rng.integers(len(clutter)))], rng)
+            found = cut_clutter(inks, rng)
+        else:
+            inks, own = draw_string(digits.images[:, 0], digits.labels, rng)
+            found = cut_string(inks, own, rng)
+        for image, label in found:
             images.append(image)
             labels.append(label)
     return np.stack(images), np.array(labels)
+
+
+def draw_clutter(rng):
+    """Return images, and labels, of letters, of other marks, and of scribbles."""
+    hands = Hands.draw(rng, 12)
+    letters, marks = (
+        np.concatenate(
+            [
+                draw_texts(shapes[name], 6, hands, rng, aspect=(0.6, 1.3))
+                for name in rng.permutation(list(shapes))[:count].tolist()
+            ]
+        )
+        for shapes, count in ((LETTERS, 20), (MARKS, 8))
+    )
+    drawn = (draw(32, hands, rng) for draw in (draw_scribbles, draw_zigzags, draw_blots))
+    scribbles = np.concatenate([*drawn, marks])
+    return [(each, np.full(len(each), NO_DIGITS)) for each in (letters, letters, scribbles)]
+
+
+def cut_clutter(inks, rng):
+    """Yield (image, label) of some parts of a string of no digits."""
+    pieces, ruler = find_pieces(inks.max(axis=0))
+    for piece in pieces:
+        usual = min(piece.height, ruler.height) * rng.uniform(0.9, 1.05)
+        lattice = Lattice([piece], ruler.pen, usual, signs=False)
+        parts = [run.piece for run in lattice.cut(0)]
+        some = rng.permutation(len(parts))[: max(4, len(parts) // 3)].tolist()
+        for part in (piece, *(parts[i] for i in some)):
+            yield frame_part(part, piece), NO_DIGITS
 
 
 def cut_string(inks, labels, rng):
@@ -119,7 +161,9 @@ def cut_string(inks, labels, rng):
         chosen |= {i for k, i in enumerate(most) if alike[i, k] >= MOST_ALIKE and other[i] <= MUCH}
         far = (best < UNLIKE) | (other >= MUCH)
         none = [i for i in np.flatnonzero(far).tolist() if i not in chosen]
-        few = rng.permutation(none)[: 2 * len(chosen) + 2].tolist()
+        # All of a piece comes first: of two digits it is what they are taken for the most.
+        few = [i for i in none if i == 0]
+        few += rng.permutation(none)[: 2 * len(chosen) + 2].tolist()
         for i in sorted(chosen):
             yield frame_part(parts[i], piece), labels[int(alike[i].argmax())]
         for i in few:
@@ -133,19 +177,17 @@ def share(part, inks):
     return common.sum(axis=(1, 2), dtype=np.int64)
 
 
-def draw_string(digits, rng):
+def draw_string(images, labels, rng):
     """Return the ink of each digit of a string, and of strokes between them, and the labels."""
     count = int(rng.choice(4, p=[0.12, 0.4, 0.33, 0.15])) + 1
     height = int(rng.integers(36, 72))
     pen, slant, slope = rng.uniform(-0.2, 0.8), rng.uniform(-0.25, 0.3), rng.uniform(-0.1, 0.1)
     way = rng.choice(list(WAYS), p=list(WAYS.values()))
     inks = np.zeros((count + 1, 2 * height, round(height * (1.4 * count + 1.5))), np.uint8)
-    labels, right = [], round(0.4 * height)
-    for k in range(count):
-        i = int(rng.integers(len(digits)))
-        labels.append(int(digits.labels[i]))
+    chosen, right = rng.integers(len(images), size=count).tolist(), round(0.4 * height)
+    for k, i in enumerate(chosen):
         digit = draw_digit(
-            digits.images[i, 0],
+            images[i],
             round(height * rng.uniform(0.85, 1.15)),
             pen + rng.uniform(-0.1, 0.1),
             slant + rng.uniform(-0.08, 0.08),
@@ -158,7 +200,7 @@ def draw_string(digits, rng):
         if k and way == "joined":
             join(inks, k, height, rng)
         right = x + digit.shape[1]
-    return (inks * rng.uniform(0.8, 1.0)).astype(np.uint8), labels
+    return (inks * rng.uniform(0.8, 1.0)).astype(np.uint8), [int(labels[i]) for i in chosen]
 
 
 def draw_digit(image, height, pen, slant):

@@ -124,6 +124,31 @@ def test_an_empty_table_is_nothing():
     assert len(rules) == 8 and not (cleaned >= 96).any()
 
 
+def test_boxes_apart_go():
+    plane = np.zeros((SIDE, 2 * SIDE), np.uint8)
+    for y in (30, 90):
+        for x in range(20, 2 * SIDE - 60, 70):
+            for start, end in (
+                ((y, x), (y, x + 50)),
+                ((y + 30, x), (y + 30, x + 50)),
+                ((y, x), (y + 30, x)),
+                ((y, x + 50), (y + 30, x + 50)),
+            ):
+                draw(plane, start, end, 4)
+    cleaned, _ = remove_rules(plane)
+    assert not (cleaned >= 96).any()
+
+
+def test_a_margin_goes_from_a_blank_page():
+    plane = np.zeros((SIDE, 2 * SIDE), np.uint8)
+    for y in range(10, SIDE, 40):
+        draw(plane, (y, 0), (y, 2 * SIDE), 2)
+    draw(plane, (0, 30), (SIDE, 30), 3)
+    cleaned, rules = remove_rules(plane)
+    assert {rule.kind for rule in rules} == {"paper"}
+    assert not (cleaned >= 96).any()
+
+
 def test_no_ink_has_no_rules():
     cleaned, rules = remove_rules(blank())
     assert rules == [] and not cleaned.any()

@@ -19,10 +19,12 @@ FILE = "parts.safetensors"
 SIDE, FILLED = 28, 5 / 7
 #: Strength of the ink around a part, of its own.
 AROUND = 0.4
-#: Column of what is not one digit: half of one, or several.
-NOT_ONE = 10
+#: Columns of what is not one digit, half of one or several; and of a part of no digits at all.
+NOT_ONE, NO_DIGITS = 10, 11
 #: A part that is one digit with less than this probability is looked at no further.
 HOPELESS = 0.02
+#: A piece that is of no digits with more than this probability is not cut.
+SCRAWL = 0.5
 #: Share of this model, beside the other one, in which digit a part is; and the exponent of its
 #: probability that it is one. The other's counts for nothing: it has not seen what is around.
 SHARE, OWN = 0.7, 0.5
@@ -35,9 +37,9 @@ def open_parts() -> TrainedModel:
 
 
 def judge_parts(parts: Sequence[tuple[Piece, Piece]]) -> NDArray[np.floating]:
-    """Return the probabilities of parts, each with the piece it is of: (n, 11).
+    """Return the probabilities of parts, each with the piece it is of: (n, 12).
 
-    Those of each digit, and last that of half a digit or several.
+    Those of each digit, of half a digit or several, and of what is no digits.
     """
     images = np.stack([frame_part(part, whole) for part, whole in parts])
     return open_parts().probabilities(images[:, np.newaxis])
@@ -46,14 +48,14 @@ def judge_parts(parts: Sequence[tuple[Piece, Piece]]) -> NDArray[np.floating]:
 def mix(
     score: NDArray[np.floating], judged: NDArray[np.floating], digits: Sequence[int]
 ) -> NDArray[np.floating]:
-    """Return the score of a part, (K,), with what the model of parts says of it, (11,).
+    """Return the score of a part, (K,), with what the model of parts says of it, (12,).
 
     The first classes of the score are `digits`.
     """
     own, seen = score[: len(digits)], judged[list(digits)]
     share = max(float(own.sum()), 1e-6)
     both = np.maximum(own / share, 1e-6) ** (1 - SHARE) * np.maximum(seen, 1e-6) ** SHARE
-    one = (1 - float(judged[NOT_ONE])) ** OWN
+    one = float(judged[:NOT_ONE].sum()) ** OWN
     return np.append(both / both.sum() * one, score[len(digits) :])
 
 

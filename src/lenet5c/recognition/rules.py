@@ -21,6 +21,8 @@ INK = 96
 SLENDER = 12.0
 #: Lines of the paper: share of the picture's side, and how many of them.
 PAPER, FAMILY = 0.6, 3
+#: Sides of boxes that are found by their ends: length over thickness, and how many, at least.
+SHORT, SIDES = 4.0, 4
 #: Times the height of digits that a line beside them has, at least.
 LONG = 1.35
 
@@ -57,8 +59,10 @@ def remove_rules(strength: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[R
     >>> strength = np.zeros((100, 100), np.uint8)
     >>> strength[20:70, 48:52] = strength[76:78, 10:90] = 255
     >>> cleaned, rules = remove_rules(strength)
-    >>> cleaned[20:70, 48:52].all(), cleaned[74:].any(), [rule.kind for rule in rules]
-    (True, False, ['underline'])
+    >>> bool(cleaned[20:70, 48:52].all()), bool(cleaned[74:].any())
+    (True, False)
+    >>> [rule.kind for rule in rules]
+    ['underline']
     """
     lines = [line for line in find_lines(strength) if line.coverage >= 0.4]
     chosen = _find_paper(lines, strength.shape)
@@ -66,9 +70,10 @@ def remove_rules(strength: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[R
     rest = erase_lines(strength, list(chosen))
     marks = _find_marks(rest, [line for line in lines if line not in chosen])
     found = chosen | marks
-    pieces = _find_rests(lines, found)
-    rest = erase_lines(rest, list(marks | pieces))
-    found |= pieces
+    more = _find_rests(lines, found)
+    more |= _find_sides([line for line in lines if line not in found], found)
+    rest = erase_lines(rest, list(marks | more))
+    found |= more
     return rest, [Rule(line.box, line.thickness, kind) for line, kind in found.items()]
 
 
@@ -85,6 +90,7 @@ def _find_paper(lines: list[Line], shape: tuple[int, ...]) -> dict[Line, str]:
         over = [line for line in along if line.length >= PAPER * side]
         if len(over) >= FAMILY:
             alike = _describe_family(over)
+            found |= dict.fromkeys(_find_margins(lines, over), "paper")
             # Some are seen in part: from the edge on, or at the distance of the others.
             found |= {
                 line: "paper"
@@ -102,6 +108,18 @@ def _find_paper(lines: list[Line], shape: tuple[int, ...]) -> dict[Line, str]:
                 )
             }
     return found
+
+
+def _find_margins(lines: list[Line], family: list[Line]) -> list[Line]:
+    """Return the lines of a margin: straight across nearly all of a family."""
+    first = min(line.middle.min() for line in family)
+    last = max(line.middle.max() for line in family)
+    return [
+        line
+        for line in lines
+        if line.upright != family[0].upright
+        and line.length >= max(SLENDER * line.thickness, 0.9 * (last - first))
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +182,35 @@ def _find_frames(lines: list[Line], chosen: dict[Line, str]) -> dict[Line, str]:
     return found
 
 
+def _find_sides(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
+    """Return short upright lines from one rule to another, if there are some with the frames'.
+
+    They are the sides of boxes whose other sides have been taken for one line.
+    """
+    flat = [line for line in found if not line.upright]
+    upright = [kind for line, kind in found.items() if line.upright]
+    lines = [line for line in lines if line.upright and line.length >= SHORT * line.thickness]
+    sides = []
+    for line in lines:
+        ends = ((line.start, line.middle[0]), (line.end, line.middle[-1]))
+        on = [{rule for rule in flat if _is_on(rule, y, float(x), line)} for y, x in ends]
+        if on[0] and on[1] - on[0]:
+            sides.append(line)
+    # On squared paper some strokes of digits end at lines, too.
+    squared = upright.count("paper") >= FAMILY
+    enough = len(sides) + upright.count("frame") >= SIDES
+    if not enough or (squared and len(sides) < len(lines) / 2):
+        return {}
+    return dict.fromkeys(sides, "frame")
+
+
+def _is_on(rule: Line, row: int, column: float, line: Line) -> bool:
+    """Return whether the end of an upright line is on a rule, or nearly."""
+    near = (rule.thickness + line.thickness) / 2 + 2
+    inside = rule.start - 2 * near <= column <= rule.end + 2 * near
+    return inside and abs(rule.at(column) - row) <= near
+
+
 def _is_slender(line: Line) -> bool:
     return line.length >= SLENDER * line.thickness
 
@@ -196,12 +243,13 @@ def _find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
     if usual == 0:
         return {}
     found = {}
+    upright = [line for line in lines if line.upright]
+    sides = [line for line in upright if line.length >= 0.8 * usual and _is_slender(line)]
     for line in flat:
         kind = _judge(line, bodies, usual) if line.length >= 0.5 * usual else None
         # A stroke of a digit goes on at an end of its flat part.
-        if kind and not (line.length < LONG * usual and _goes_on(rest, line)):
+        if kind and not (line.length < LONG * usual and _goes_on(rest, line, sides)):
             found[line] = kind
-    upright = [line for line in lines if line.upright]
     for line in upright:
         if line.length >= 2.5 * usual and line.length >= 0.4 * len(rest) and _is_slender(line):
             found[line] = "mark"
@@ -222,15 +270,16 @@ def _find_bodies(rest: NDArray[np.uint8]) -> tuple[NDArray[np.int64], float]:
     return parts.boxes[height >= 0.1 * usual], usual
 
 
-def _goes_on(rest: NDArray[np.uint8], line: Line) -> bool:
-    """Return whether ink goes up from an end of a horizontal line."""
+def _goes_on(rest: NDArray[np.uint8], line: Line, sides: list[Line]) -> bool:
+    """Return whether ink goes up from an end of a horizontal line that is no side of a box."""
     little = max(2, round(line.thickness))
     for end, step in ((line.start, 1), (line.end - 1, -1)):
         edge = line.at(end + step * little) - line.thickness / 2
         top, bottom = (max(0, round(edge - far)) for far in (little + 2, 2))
         left, right = sorted((end - step * little, end + step * little))
         part = rest[top:bottom, max(0, left) : right + 1] >= INK
-        if part.size and part.any(axis=1).all():
+        corner = any(abs(float(side.middle[-1]) - end) <= 3 * little for side in sides)
+        if part.size and part.any(axis=1).all() and not corner:
             return True
     return False
 
@@ -257,8 +306,9 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     if line.length >= LONG * usual:
         if through.any():
             whole = through & (start <= lefts + little) & (end >= rights - little)
-            # A minus sign before a digit with a flat stroke at its height.
-            return "strike" if whole.any() or line.length > 3 * usual else None
+            # A minus sign before a digit with a flat stroke at its height is no strike.
+            strike = whole.any() or line.length > 3 * usual
+            return "strike" if strike and _is_slender(line) else None
         if above.any() and below.any():
             # Signs, and digits that are farther from the line than their neighbors, count, too.
             inside = (parts[:, 1] < end) & (parts[:, 3] > start)
@@ -271,6 +321,9 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
         if above.any():
             return "underline"
         if below.any():
+            hanging = tops[below] - row[below] <= line.thickness / 2 + 2
+            if hanging.all() and line.length <= 1.2 * usual * len(hanging):
+                return None  # bars of sevens and fives that touch
             return "overline"
         beside = (tops < row) & (bottoms > row) & ~over
         near = np.minimum(np.abs(lefts - end), np.abs(start - rights)) <= usual

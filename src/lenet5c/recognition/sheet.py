@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets.framing import MNIST
+from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.recognition.digit import BlankImageError, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.judge import REJECT
@@ -22,7 +22,7 @@ from lenet5c.training import TrainedModel
 #: Pixels on the longer side of a sheet of several digits; larger ones are reduced.
 SHEET_SIDE = 1600
 #: The least share of a sheet's characters that are digits.
-LEAST_DIGITS = 0.25
+LEAST_DIGITS = 0.5
 
 
 def read_sheet(
@@ -44,7 +44,7 @@ def read_sheet(
         tuple(_decide(cell, line, trained, factor, reject) for cell in line) for line in lines
     )
     labels = [digit.label for line in digits for digit in line]
-    if len(labels) - labels.count(None) <= LEAST_DIGITS * len(labels):
+    if len(labels) - labels.count(None) < max(1, LEAST_DIGITS * len(labels)):
         return Reading(rejected="no digits are found in it", digits=digits, steps=steps)
     return Reading(digits=digits, text=_join_labels(digits), steps=steps)
 
@@ -58,19 +58,27 @@ def make_scorer(trained: TrainedModel) -> Scorer:
     framing, (channels, *size) = get_framing(trained), trained.image_shape
 
     def score(pieces: list[Piece]) -> NDArray[np.floating]:
-        formed = np.stack([form(piece.strength, framing, (size[0], size[1])) for piece in pieces])
+        formed = np.stack([_form(piece, framing, (size[0], size[1])) for piece in pieces])
         images = np.stack([framing.color(image, channels) for image in formed])
         classes = trained.probabilities(images)
         if not reads_digits(trained):
             return np.pad(classes, ((0, 0), (0, 1)))
         if (framing, *size) != (MNIST, 28, 28):
-            formed = np.stack([form(piece.strength) for piece in pieces])
+            formed = np.stack([_form(piece, MNIST, (28, 28)) for piece in pieces])
         seen = open_signs().probabilities(formed[:, np.newaxis])
         share = digit_share(seen)
         none = seen[:, P_NONE] / (seen[:, : len(DIGITS)].sum(axis=1) + 1e-12) * share
         return np.column_stack([classes * share[:, np.newaxis], np.maximum(1 - share - none, 0)])
 
     return score
+
+
+def _form(piece: Piece, framing: Framing, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a piece in the form of digits; of a few pixels far apart nothing may be left."""
+    try:
+        return form(piece.strength, framing, size)
+    except BlankImageError:
+        return np.zeros(size, np.uint8)
 
 
 def _find_digits(trained: TrainedModel) -> list[int] | None:
@@ -81,7 +89,7 @@ def _find_digits(trained: TrainedModel) -> list[int] | None:
 def _show(piece: Piece, trained: TrainedModel) -> NDArray[np.uint8]:
     """Return what the net sees of a piece as a picture."""
     framing, (channels, height, width) = get_framing(trained), trained.image_shape
-    return to_picture(framing.color(form(piece.strength, framing, (height, width)), channels))
+    return to_picture(framing.color(_form(piece, framing, (height, width)), channels))
 
 
 def _decide(
