@@ -23,11 +23,9 @@ AROUND = 0.4
 NOT_ONE, NO_DIGITS = 10, 11
 #: A part that is one digit with less than this probability is looked at no further.
 HOPELESS = 0.02
-#: A piece that is of no digits with more than this probability is not cut.
-SCRAWL = 0.5
 #: Share of this model, beside the other one, in which digit a part is; and the exponent of its
 #: probability that it is one. The other's counts for nothing: it has not seen what is around.
-SHARE, OWN = 0.7, 0.5
+SHARE, OWN = 0.85, 0.5
 
 
 @lru_cache(maxsize=1)

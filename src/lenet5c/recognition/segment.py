@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.filters import bound, grow, reduce
 from lenet5c.recognition.lattice import Lattice, Run
-from lenet5c.recognition.parts import HOPELESS, NO_DIGITS, NOT_ONE, SCRAWL, judge_parts, mix
+from lenet5c.recognition.parts import HOPELESS, NOT_ONE, judge_parts, mix
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, Ruler, find_pieces, measure_writing
 from lenet5c.recognition.text_lines import group_lines, measure_slope
 
@@ -151,35 +151,22 @@ def _score(runs: Sequence[Run], scorer: Scorer) -> None:
 
 
 def _score_parts(runs: Sequence[Run], scorer: Scorer, digits: Sequence[int]) -> None:
-    """Set the probabilities of runs, those of parts of pieces with the model of parts.
-
-    Parts of a piece that as a whole is of no digits are left without: it stays in one.
-    """
-    wholes = [run for run in runs if run.piece is run.whole]
-    seen = _judge(wholes)
-    scrawled = {run.whole for run, row in zip(wholes, seen, strict=True) if row[NO_DIGITS] > SCRAWL}
-    parts = [
-        run for run in runs if run.whole not in (None, run.piece) and run.whole not in scrawled
-    ]
-    judged = np.concatenate([seen, _judge(parts)])
-    parts = wholes + parts
+    """Set the probabilities of runs, those of parts of pieces with the model of parts."""
+    parts = [(run, run.whole) for run in runs if run.whole is not None]
+    if not parts:
+        return _score(runs, scorer)
+    judged = judge_parts([(run.piece, whole) for run, whole in parts])
     hopeful = judged[:, :NOT_ONE].sum(axis=1) >= HOPELESS
-    likely = [run for run, kept in zip(parts, hopeful, strict=True) if kept]
+    likely = [run for (run, _), kept in zip(parts, hopeful, strict=True) if kept]
     joined = [run for run in runs if run.whole is None]
     _score([run for run in likely + joined if run.probabilities is None], scorer)
-    for run in parts:
+    scored = next(run.probabilities for run, _ in parts if run.probabilities is not None)
+    for run, _ in parts:
         if run.probabilities is None:
-            assert wholes[0].probabilities is not None
-            run.probabilities = np.zeros_like(wholes[0].probabilities)
+            run.probabilities = np.zeros_like(scored)
     for run, row in zip(likely, judged[hopeful], strict=True):
         assert run.probabilities is not None
         run.probabilities = mix(run.probabilities, row, digits)
-
-
-def _judge(runs: Sequence[Run]) -> NDArray[np.floating]:
-    """Return what the model of parts says of runs, (n, 12)."""
-    pairs = [(run.piece, run.whole) for run in runs if run.whole is not None]
-    return judge_parts(pairs) if pairs else np.empty((0, NO_DIGITS + 1), np.float32)
 
 
 def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:
