@@ -243,12 +243,13 @@ def _find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
     if usual == 0:
         return {}
     found = {}
+    upright = [line for line in lines if line.upright]
+    sides = [line for line in upright if line.length >= 0.8 * usual and _is_slender(line)]
     for line in flat:
         kind = _judge(line, bodies, usual) if line.length >= 0.5 * usual else None
         # A stroke of a digit goes on at an end of its flat part.
-        if kind and not (line.length < LONG * usual and _goes_on(rest, line)):
+        if kind and not (line.length < LONG * usual and _goes_on(rest, line, sides)):
             found[line] = kind
-    upright = [line for line in lines if line.upright]
     for line in upright:
         if line.length >= 2.5 * usual and line.length >= 0.4 * len(rest) and _is_slender(line):
             found[line] = "mark"
@@ -269,15 +270,16 @@ def _find_bodies(rest: NDArray[np.uint8]) -> tuple[NDArray[np.int64], float]:
     return parts.boxes[height >= 0.1 * usual], usual
 
 
-def _goes_on(rest: NDArray[np.uint8], line: Line) -> bool:
-    """Return whether ink goes up from an end of a horizontal line."""
+def _goes_on(rest: NDArray[np.uint8], line: Line, sides: list[Line]) -> bool:
+    """Return whether ink goes up from an end of a horizontal line that is no side of a box."""
     little = max(2, round(line.thickness))
     for end, step in ((line.start, 1), (line.end - 1, -1)):
         edge = line.at(end + step * little) - line.thickness / 2
         top, bottom = (max(0, round(edge - far)) for far in (little + 2, 2))
         left, right = sorted((end - step * little, end + step * little))
         part = rest[top:bottom, max(0, left) : right + 1] >= INK
-        if part.size and part.any(axis=1).all():
+        corner = any(abs(float(side.middle[-1]) - end) <= 3 * little for side in sides)
+        if part.size and part.any(axis=1).all() and not corner:
             return True
     return False
 
@@ -304,9 +306,9 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     if line.length >= LONG * usual:
         if through.any():
             whole = through & (start <= lefts + little) & (end >= rights - little)
-            # A minus sign before a digit with a flat stroke at its height.
-            struck = whole.any() or line.length > 3 * usual
-            return "strike" if struck and _is_slender(line) else None
+            # A minus sign before a digit with a flat stroke at its height is no strike.
+            strike = whole.any() or line.length > 3 * usual
+            return "strike" if strike and _is_slender(line) else None
         if above.any() and below.any():
             # Signs, and digits that are farther from the line than their neighbors, count, too.
             inside = (parts[:, 1] < end) & (parts[:, 3] > start)
