@@ -16,7 +16,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -322,7 +322,7 @@ def save_and_keep(out: str, model: str) -> int:
         session.samples._next_name = lambda: "20260101-000000-000000.png"  # without the time
         if not sum(session.samples.counts()):
             session.samples.save(np.zeros((1, 28, 28), np.uint8), 3)
-        session.use(trained)
+        session.use(replace(trained))  # as a tuned one
         if not list(Path(out).glob("*.safetensors")):
             session.keep_model({})
     except EXPECTED as error:

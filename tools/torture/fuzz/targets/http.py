@@ -67,6 +67,7 @@ class Server(DemoServer):
             client.shutdown(socket.SHUT_WR)
             while connection in self.open:
                 self.advance(connection)
+                answer += receive(client)  # a page is more than a socket holds
             answer += receive(client)
         finally:
             self._close(connection)
