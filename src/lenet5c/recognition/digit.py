@@ -23,6 +23,8 @@ from lenet5c.recognition.rules import Rule, remove_rules
 
 #: Pixels on the longer side at which ink is looked for; larger pictures are reduced first.
 WORKING_SIDE = 640
+#: Pixels on the longer side at which strokes are measured, at most.
+FINE = 200
 #: Share of full ink that a stroke's strongest pixel has at least.
 CORE = 0.55
 #: Fainter pixels join nothing: noise is stronger in shadows than the paper's on average.
@@ -205,7 +207,7 @@ def normalize_stroke(
     if max(crop.shape) < max(framing.box_size(size)):
         return crop
     # Fine enough for a fraction of a stroke, small enough to be quick.
-    crop = fine = reduce(crop, -(-max(crop.shape) // 200))
+    crop = fine = reduce(crop, -(-max(crop.shape) // FINE))
     enlarge = -(-60 // max(crop.shape))
     if enlarge > 1:
         fine = resize(crop, (crop.shape[0] * enlarge, crop.shape[1] * enlarge))

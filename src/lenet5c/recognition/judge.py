@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from lenet5c.datasets.framing import MNIST
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
-from lenet5c.recognition.digit import Digit, crop_ink, find_box, normalize_stroke
-from lenet5c.recognition.filters import measure_stroke
+from lenet5c.recognition.digit import FINE, Digit, crop_ink, find_box, normalize_stroke
+from lenet5c.recognition.filters import measure_stroke, reduce
 from lenet5c.recognition.signs import ALONE, describe, digit_share
 
 #: Pixels of the longer side at which strokes are measured.
@@ -39,10 +39,11 @@ def measure(digit: Digit) -> Measures:
     strength = digit.ink.strength
     top, left, bottom, right = find_box(strength)
     crop = crop_ink(strength)
-    length, thin = 0.0, crop >= 128
-    if max(crop.shape) > MNIST.stroke[1] * measure_stroke(thin):
+    # Reduced, as noise makes outlines long.
+    length, thin = 0.0, reduce(crop, -(-max(crop.shape) // FINE)) >= 128
+    if max(thin.shape) > MNIST.stroke[1] * measure_stroke(thin):
         # A pen may be as thin as it likes: lines count as broad as the net sees them.
-        length = np.count_nonzero(thin) / max(measure_stroke(thin), 1e-6) / max(crop.shape)
+        length = np.count_nonzero(thin) / max(measure_stroke(thin), 1e-6) / max(thin.shape)
         crop = normalize_stroke(crop)
     scale = SIDE / max(crop.shape)
     height, width = (max(1, round(side * scale)) for side in crop.shape)

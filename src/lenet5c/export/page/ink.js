@@ -4,7 +4,7 @@
 import { clamp, fitSize, Plane, reduce, resize, roundEven } from "./resampling.js";
 
 const EDGE = 0.3; // share of the strongest ink that a stroke's pixels reach at least
-const FINE = 200, COARSE = 60; // pixels of the longer side at which strokes are measured, at most and at least
+export const FINE = 200, COARSE = 60; // pixels of the longer side at which strokes are measured, at most and at least
 
 export const MNIST = {
   paper: [0], ink: [255], box: [20 / 28, 20 / 28], stretched: false, center: "mass",

@@ -1,18 +1,19 @@
 // Rejection of what cannot be one digit, by measures of the ink: as recognition/judge.py has it.
 
-import { findBox, measureStroke, MNIST, normalizeStroke } from "./ink.js";
-import { resize, roundEven } from "./resampling.js";
+import { FINE, findBox, measureStroke, MNIST, normalizeStroke } from "./ink.js";
+import { reduce, resize, roundEven } from "./resampling.js";
 
 const LONGER = 80; // pixels of the longer side at which strokes are measured
 
 // Returns measures of the ink of a drawing.
 export function measure(ink) {
   const [top, left, bottom, right] = findBox(ink), whole = ink.crop([top, left, bottom, right]), { longer } = whole;
-  const width = measureStroke(whole);
+  // Reduced, as noise makes outlines long.
+  const thin = reduce(whole, Math.ceil(longer / FINE)), width = measureStroke(thin);
   let crop = whole, thinLength = 0;
-  if (longer > MNIST.stroke[1] * width) {
+  if (thin.longer > MNIST.stroke[1] * width) {
     // A pen may be as thin as it likes: lines count as broad as the net sees them.
-    thinLength = whole.values.filter((value) => value >= 128).length / Math.max(width, 1e-6) / longer;
+    thinLength = thin.values.filter((value) => value >= 128).length / Math.max(width, 1e-6) / thin.longer;
     [crop] = normalizeStroke(whole, MNIST, [28, 28]);
   }
   const scale = LONGER / crop.longer;
