@@ -111,6 +111,7 @@ def test_every_figure_shows_itself(mnist_slice):
     pytest.importorskip("matplotlib")
     import pickle
 
+    from lenet5c.recognition import why
     from lenet5c.report import pictures
 
     trained, (_, test) = open_model(), mnist_slice
@@ -122,6 +123,12 @@ def test_every_figure_shows_itself(mnist_slice):
         "curves": pictures.curves([row]),
         "errors": pictures.errors(test, result, trained.class_names),
         "filters": pictures.filters(trained.model),
+        "rejections": pictures.rejections(result),
+        "reliability": pictures.reliability(result),
+        "roc": pictures.roc(result, trained.class_names),
+        "slide": pictures.slide(trained, test.images[0], why.slide(trained, test.images[0], 4)),
+        "why": pictures.why(trained, [why.explain(trained, test.images[0])]),
+        "why_wrong": pictures.why_wrong(trained, test, result),
     }
     assert set(made) == set(pictures.__all__)
     for figure in made.values():
