@@ -101,6 +101,7 @@ def test_the_temperature_goes_along_and_does_not_come_back(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(to_torch(trained))
     with safe_open(tmp_path / "model.safetensors", "numpy") as file:
         assert file.metadata() == {"format": "pt", "temperature": "1.9"}
+    assert len({to_torch(trained) for _ in range(20)}) == 1
     assert import_torch(tmp_path / "model.safetensors", trained).temperature == 1
 
 

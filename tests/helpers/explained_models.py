@@ -31,7 +31,9 @@ def with_residuals(own=False):
                 "conv": nn.Conv2d(1, 4, 3, rng=0),
                 "block": nn.Residual(*inner),
                 "down": nn.Residual(
-                    nn.Conv2d(4, 6, 3, 2, 1, rng=2), nn.Tanh(), shortcut=nn.Conv2d(4, 6, 1, 2)
+                    nn.Conv2d(4, 6, 3, 2, 1, rng=2),
+                    nn.Tanh(),
+                    shortcut=nn.Conv2d(4, 6, 1, 2, rng=5),
                 ),
                 "act": nn.ReLU(),
                 "pool": nn.GlobalAvgPool2d(),

@@ -1,5 +1,6 @@
 """Weights with PyTorch's names and layout, written and read as safetensors: never as pickles."""
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -83,7 +84,20 @@ def to_torch(model: Sequential | TrainedModel) -> bytes:
         metadata["temperature"] = str(model.temperature)
         if model.preparation.mean_image is not None:
             tensors[MEAN_IMAGE] = model.preparation.mean_image
-    return save(tensors, metadata)
+    return _order_metadata(save(tensors, metadata))
+
+
+def _order_metadata(content: bytes) -> bytes:
+    """Return a safetensors file with its metadata in order of their names.
+
+    `save` writes several in another order each time.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors are aligned
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def load_torch(
