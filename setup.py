@@ -22,7 +22,8 @@ STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_v
 LIMITED_API = "0x030b0000"
 
 # Modules are compiled side by side, unless build_ext is given another number: one takes half a GB.
-JOBS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+JOBS = min(8, CPUS)
 
 KERNELS = "src/lenet5c/kernels"
 SOURCES = Path("src")

@@ -93,9 +93,9 @@ def smooth(points):
     return points
 
 
-def handwrite(strokes, size, width, rng, slant=0.0, round_off=None):
+def handwrite(strokes, size, width, rng, slant=0.0):
     """Draw strokes given in a box of 1 by 1 with a hand's deviations: uint8, cropped."""
-    round_off = rng.random() < 0.5 if round_off is None else round_off
+    round_off = rng.random() < 0.5
     angle, drawn = rng.normal(0, 0.05), []
     squeeze = rng.uniform(0.8, 1.2)
     bend = rng.normal(0, 0.035, 4)

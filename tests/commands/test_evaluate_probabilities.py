@@ -166,6 +166,7 @@ def test_calibrate_refuses_test_images_those_of_the_training_and_the_model_itsel
     for given, words in (
         (("best",), "the test images of mnist, for the test"),
         (("best", "--part", "train"), "the train images of mnist, that the model was trained on"),
+        (("signs", "--data", "signs", "--part", "train"), "that the model was trained on"),
         (("best", "--data", idx_files), "for the test"),
     ):
         code, said, complained = run(*given, "--calibrate", out)
@@ -173,6 +174,13 @@ def test_calibrate_refuses_test_images_those_of_the_training_and_the_model_itsel
         assert words in complained
     code, _, complained = run(other, "--data", idx_files, "--part", "train", "--calibrate", other)
     assert code == 2 and "--calibrate must be another file" in complained
+    # A model in the folder of its run, named as a file.
+    run_folder = tmp_path / "run"
+    assert main(["train", "--data", str(idx_files), "--epochs", "1", "--out", str(run_folder)]) == 0
+    for model in (run_folder, run_folder / "model.safetensors"):
+        given = (model, "--data", idx_files, "--part", "train", "--calibrate", out)
+        code, _, complained = run(*given)
+        assert code == 2 and "that the model was trained on" in complained
     assert not out.exists()
 
 
@@ -182,7 +190,7 @@ def test_severities_are_1_to_5(run, value):
     assert code == 2 and said == "" and "--corruptions" in complained
 
 
-def test_calibration_of_given_labels(tmp_path, mnist_slice):
+def test_calibration_of_given_labels(mnist_slice):
     """A model of twice the logits is as sure as it should be at twice the temperature."""
     from lenet5c.training import calibrate
 

@@ -102,6 +102,16 @@ def test_another_model_and_its_data(seven, tmp_path, capsys, idx_files, few_neig
     assert code == 2 and "--neighbors" in err[-1] and "(N, 3, h, w)" in err[-1]
 
 
+def test_digits_of_mnist_are_larger(seven, tmp_path, capsys):
+    """A net of smaller digits has no nearest images among them."""
+    preparation = Preparation((20, 20), "pad")
+    trained = TrainedModel(LeNet5(input_size=20, rng=0), preparation, tuple("0123456789"))
+    save_model(tmp_path / "model.safetensors", trained)
+    own = [seven, "--model", tmp_path / "model.safetensors", "--reject", "0"]
+    code, _, err = run(capsys, *own, "--why", tmp_path / "why.png")
+    assert code == 0 and err == [] and (tmp_path / "why.png").exists()
+
+
 def test_what_is_refused(seven, tmp_path, capsys):
     code, _, err = run(capsys, seven, "--neighbors", "mnist")
     assert code == 2 and "--neighbors must go with --why" in err[0]

@@ -83,7 +83,7 @@ def test_every_variant_gives_the_logits_of_python(tmp_path):
 
 @needs_node
 def test_mnist_is_classified_as_in_python(tmp_path):
-    """A part of the test images; benchmarks/html_page.py compares all."""
+    """A part of the test images; benchmarks/demo.py --exact compares all."""
     trained, batch = open_model(), mnist()[1].images[::50]
     job = {"work": "logits", "model": page_of(trained), "images": encode(batch)}
     found = decode(run_jobs(tmp_path, [job])[0]["logits"], "<f4").reshape(-1, 10)

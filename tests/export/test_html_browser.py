@@ -175,7 +175,7 @@ def test_other_models(open_model_page, name):
 
 
 def test_the_ink_of_other_images_is_chosen(open_model_page):
-    """Where the data does not say whether ink is darker than its ground."""
+    """A model of whole images, whose data does not say that ink is darker than its ground."""
     trained = of(LeNet5(), "0123456789", (1, 28, 28), "whole")
     trained.framing = None
     page = open_model_page(trained)

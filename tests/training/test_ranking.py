@@ -37,6 +37,9 @@ def test_areas_leave_out_classes_without_images():
 def test_constant_scores_are_a_coin():
     assert roc_curve([0.5] * 4, [True, False, False, True]).auc == 0.5
     assert np.isnan(roc_curve([0.5], [True]).auc)
+    assert roc_curve(np.array([0, 1, 2], np.uint8), [False, False, True]).auc == 1
+    with pytest.raises(ValueError, match="scores and positive must be"):
+        roc_curve([], np.array([], bool))
 
 
 def test_the_interval_holds_the_area_about_as_often_as_it_says():

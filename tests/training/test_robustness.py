@@ -57,6 +57,12 @@ def test_of_many_images_some_are_chosen(mnist_slice):
     assert a.clean.correct.shape == (50,) and (a.rows[0].correct == b.rows[0].correct).all()
 
 
+@pytest.mark.parametrize("name", ["kinds", "severities"])
+def test_nothing_to_measure(mnist_slice, name):
+    with pytest.raises(ValueError, match=f"{name} must have at least one value, got none"):
+        measure_robustness(open_model(), mnist_slice[1], **{name: ()})
+
+
 def test_holm_by_hand_and_in_any_order():
     p = [0.01, 0.04, 0.03, 0.005]
     assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])

@@ -134,7 +134,7 @@ def images():
 def test_no_temperature_changes_a_label(temperature):
     rng = np.random.default_rng(0)
     logits = (10 * rng.standard_normal((200, 12))).astype(np.float32)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 12), input_shape=(1, 2, 2))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 12, rng=0), input_shape=(1, 2, 2))
     trained = TrainedModel(
         model, Preparation((2, 2), "resize"), tuple("abcdefghijkl"), temperature=temperature
     )

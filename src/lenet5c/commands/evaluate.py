@@ -51,7 +51,7 @@ from lenet5c.training import (
 )
 from lenet5c.training import evaluate as evaluate_model
 from lenet5c.training.matching import match_dataset
-from lenet5c.training.model_file import BEST
+from lenet5c.training.model_file import BEST, SIGNS
 from lenet5c.training.orientation import warn_of_sideways
 from lenet5c.training.run_folder import RunFolder, read_record
 
@@ -250,7 +250,7 @@ def compare(
     dataset, remarks = match_dataset(other, framed, mapping)
     notes += remarks
     second = evaluate_model(other, dataset)
-    a, b = (each.labels == each.predictions for each in (result, second))
+    a, b = result.right, second.right
     test = mcnemar(a, b)
     return {
         "model": name,
@@ -271,7 +271,9 @@ def recalibrate(
 ) -> str:
     """Fit the temperature on images and write the model with it; return a note."""
     out: Path = options.calibrate
-    run_data = "mnist" if options.model == BEST else read_record(options.model).get("data")
+    run_data = {BEST: "mnist", SIGNS: "signs"}.get(options.model)
+    if run_data is None and trained.path is not None:
+        run_data = read_record(trained.path.parent).get("data")
     if part == "test" or (part == "train" and run_data == data):
         why = "for the test" if part == "test" else "that the model was trained on"
         raise RunError(

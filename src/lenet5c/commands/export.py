@@ -197,7 +197,7 @@ def write_c(trained: TrainedModel, out: Path, options: Namespace, prefix: str) -
     say("\n  ".join(lines))
     if options.quantize == "int8" and test is not None:
         after, before = (evaluate(each, test) for each in (quantize_int8(trained), trained))
-        p = mcnemar(*(each.labels == each.predictions for each in (before, after))).p_value
+        p = mcnemar(before.right, after.right).p_value
         say(
             f"Test accuracy on MNIST: {after} with int8 weights, {before} before "
             f"(McNemar's exact test: p = {p:.2g})"

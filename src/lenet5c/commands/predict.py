@@ -31,7 +31,7 @@ from lenet5c.commands.cli import (
     whole,
 )
 from lenet5c.commands.why import Reasons
-from lenet5c.commands.written_sums import show_sums, sums_as_json
+from lenet5c.commands.written_sums import GREEN, YELLOW, show_sums, sums_as_json
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.file_tree import is_archive
 from lenet5c.datasets.files import ENDINGS
@@ -49,7 +49,6 @@ from lenet5c.training.plot_style import png
 
 REJECTED = 3
 STREAM = "-"
-GREEN, YELLOW = 32, 33
 # Options that are for pictures or for a whole data set alone.
 OF_PICTURES = ("explain", "why", "neighbors", "json", "reading")
 OF_DATA = (

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,9 @@ class Reasons:
         trained = self.reader.trained
         if self.data is None:
             fits = reads_digits(trained) and trained.image_shape[0] == 1
+            preparation = trained.preparation
+            if preparation.fit == "pad" and min(preparation.size) < 28:
+                fits = False  # MNIST's images are larger
             return Neighbors(trained) if fits else None
         levels = ReadOptions(levels=trained.white)
         dataset = open_source(self.data, levels, tell=self.tell).train
@@ -84,8 +87,7 @@ class Reasons:
             note = f"{100 * rows[-1].probability:.1f} %"
             captions.append([name if each.label else f"? ({name})", note])
         pictures = [_crop(reading.steps["picture"], each) for each in asked]
-        options: dict[str, Any] = {"captions": captions, "pictures": pictures}
-        return why(trained, rows, neighbors=self.neighbors, **options)
+        return why(trained, rows, captions=captions, pictures=pictures, neighbors=self.neighbors)
 
 
 def _saw(reading: Reading) -> NDArray[np.uint8] | None:

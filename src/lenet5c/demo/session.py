@@ -68,14 +68,14 @@ class Session:
 
         The bytes are those of some training images, whose labels are among the facts.
         """
-        kinds = {kind: text for kind, text in PICTURES.items() if kind in DIGITS}
+        kinds = PICTURES
         if self.original.reading == "whole":
             kinds = {"one": "the whole picture"}
         facts = {"tests": self.tests(), "photos": kinds, "labels": [], **self.state({})}
         if self.source is None:
             return facts, b""
         examples = choose_examples(self.source.train)
-        images = np.ascontiguousarray(examples.images[np.arange(len(examples))])
+        images = np.asarray(examples.images[np.arange(len(examples))])
         return facts | {"labels": examples.labels.tolist()}, images.tobytes()
 
     def tests(self) -> dict[str, Any]:

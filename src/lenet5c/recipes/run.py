@@ -413,7 +413,7 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
     if run.start is not None and run.start.class_names == run.trained.class_names:
         before = evaluate(run.start, run.source.test)
         summary["start_test_accuracy"] = before.accuracy
-        test = mcnemar(*(each.labels == each.predictions for each in (before, result)))
+        test = mcnemar(before.right, result.right)
         summary["start_p_value"] = test.p_value
         if run.rehearsed is not None:
             known = run.rehearsed.test

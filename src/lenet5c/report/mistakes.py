@@ -81,7 +81,7 @@ def copy_mistakes(
     """
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
-    wrong = np.flatnonzero(result.labels != result.predictions).tolist()
+    wrong = np.flatnonzero(~result.right).tolist()
     for i in wrong:
         true, predicted = (
             _shorten(class_names[each[i]], CLASS) for each in (result.labels, result.predictions)

@@ -1,4 +1,4 @@
-"""How honest the probabilities of a model are, for JSON, as text and as parts of a page."""
+"""Measures of probabilities for JSON, as text and as parts of a page: how honest they are."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -95,7 +95,7 @@ def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     test, trained, result = run.source.test, run.trained, run.evaluation
     kept = (run.summary or {}).get("kept_epoch")
     inverted, terms = trained.inverted, describe_loss(run.trainer)
-    right = np.flatnonzero(result.labels == result.predictions)
+    right = np.flatnonzero(result.right)
     example = int(right[0]) if len(right) else 0
     makers = {"curves": lambda: curves(run.history, kept_epoch=kept, loss=terms)}
     makers |= result_makers(test, result, trained.class_names, inverted)

@@ -54,9 +54,14 @@ class Evaluation:
         return len(self.labels)
 
     @property
+    def right(self) -> NDArray[np.bool_]:
+        """Of each image, whether the predicted label is the true one; shape (N,)."""
+        return self.labels == self.predictions
+
+    @property
     def correct(self) -> int:
         """Number of images whose prediction is the true label."""
-        return int((self.labels == self.predictions).sum())
+        return int(self.right.sum())
 
     @property
     def accuracy(self) -> float:
@@ -80,7 +85,7 @@ class Evaluation:
 
     def reliability(self, bins: int = BINS, equal: str = "width") -> Reliability:
         """Return confidence and accuracy in bins, as `measure_reliability` does."""
-        return measure_reliability(self.confidences, self.labels == self.predictions, bins, equal)
+        return measure_reliability(self.confidences, self.right, bins, equal)
 
     @cached_property
     def ece(self) -> float:
@@ -90,7 +95,7 @@ class Evaluation:
     @cached_property
     def rejections(self) -> Rejections:
         """Errors against rejections, by `confidences`."""
-        return reject_by_confidence(self.confidences, self.labels == self.predictions)
+        return reject_by_confidence(self.confidences, self.right)
 
     @cached_property
     def areas(self) -> NDArray[np.float64]:
@@ -115,7 +120,7 @@ class Evaluation:
 
     def worst(self, most: int | None = None) -> NDArray[np.intp]:
         """Return the indices of at most `most` misclassified images, the most confident first."""
-        wrong = np.flatnonzero(self.labels != self.predictions)
+        wrong = np.flatnonzero(~self.right)
         return wrong[np.argsort(-self.confidences[wrong], kind="stable")][:most]
 
     def __str__(self) -> str:

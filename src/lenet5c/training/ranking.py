@@ -53,17 +53,14 @@ def roc_curve(scores: ArrayLike, positive: ArrayLike) -> Roc:
     >>> curve.true_positive, curve.false_positive, curve.auc
     (array([0. , 0.5, 1. , 1. ]), array([0. , 0. , 0.5, 1. ]), 0.875)
     """
-    values, truth = np.asarray(scores), np.asarray(positive)
-    if values.ndim != 1 or truth.shape != values.shape or truth.dtype != bool:
+    values, truth = np.asarray(scores, np.float64), np.asarray(positive)
+    if values.ndim != 1 or not len(values) or truth.shape != values.shape or truth.dtype != bool:
         raise ValueError(
             f"scores and positive must be (N,), of numbers and of bool, got {values.shape} and "
             f"{truth.dtype} {truth.shape}"
         )
-    order = np.argsort(-values, kind="stable")
-    hits, values = truth[order], values[order]
-    # The last image of each run of equal scores; together they pass the threshold.
-    ends = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)
-    true = np.concatenate([[0], np.cumsum(hits)[ends]]).astype(np.float64)
+    order, ends = _rank(values)
+    true = np.concatenate([[0], np.cumsum(truth[order])[ends]]).astype(np.float64)
     false = np.concatenate([[0], ends + 1]) - true
     positives, negatives = int(true[-1]), int(false[-1])
     return Roc(false / max(negatives, 1), true / max(positives, 1), positives, negatives)
@@ -202,18 +199,26 @@ def reject_by_confidence(confidences: ArrayLike, correct: ArrayLike) -> Rejectio
             f"confidences and correct must be (N,), of numbers and of bool, got {sure.shape} and "
             f"{right.dtype} {right.shape}"
         )
-    order = np.argsort(-sure, kind="stable")
-    sure, wrong = sure[order], ~right[order]
-    ends = np.append(np.flatnonzero(sure[1:] != sure[:-1]), len(sure) - 1)
-    accepted, errors = ends + 1, np.cumsum(wrong)[ends]
+    order, ends = _rank(sure)
+    accepted, errors = ends + 1, np.cumsum(~right[order])[ends]
     places = np.arange(1, len(sure) + 1)
     expected = np.interp(places, np.append(0, accepted), np.append(0, errors))
     hits = len(sure) - errors[-1]
     best = np.maximum(places - hits, 0)
     return Rejections(
-        sure[ends][::-1],
+        sure[order][ends][::-1],
         accepted[::-1],
         errors[::-1],
         float((expected / places).mean()),
         float((best / places).mean()),
     )
+
+
+def _rank(scores: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the order from the highest score on, and in it the last place of each run of equals.
+
+    Images of equal scores pass a threshold together.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    return order, np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)

@@ -6,6 +6,7 @@ from math import exp, floor, lgamma, log, log1p
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lenet5c.datasets._checks import check_choice
 from lenet5c.training.statistics import wilson_interval
 
 BINS = 15
@@ -127,8 +128,7 @@ def measure_reliability(
         raise ValueError(f"correct must be bool ({len(sure)},), got {right.dtype} {right.shape}")
     if type(bins) is not int or bins < 1:
         raise ValueError(f"bins must be an integer of at least 1, got {bins!r}")
-    if equal not in EQUALS:
-        raise ValueError(f"equal must be 'width' or 'mass', got {equal!r}")
+    check_choice("equal", equal, EQUALS)
     shares = np.linspace(0, 1, bins + 1)
     ends = shares if equal == "width" else np.unique(np.quantile(sure, shares, method="lower"))
     if len(ends) == 1:  # all have the same confidence

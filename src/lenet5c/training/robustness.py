@@ -148,6 +148,9 @@ def measure_robustness(
     >>> found.clean.error < found.mean_error
     True
     """
+    for name, chosen in (("severities", severities), ("kinds", kinds)):
+        if len(chosen) == 0:
+            raise ValueError(f"{name} must have at least one value, got none")
     index = np.arange(len(dataset))
     if len(dataset) > most:
         index = np.sort(np.random.default_rng([seed, 8]).choice(index, most, replace=False))
@@ -161,9 +164,8 @@ def measure_robustness(
             fitted, _ = match_size(model, made)
             part = Dataset(fitted, own, data.num_classes, class_names=data.class_names)
             result = evaluate(model, part)
-            right = result.labels == result.predictions
             sure = float(result.confidences.mean(dtype=np.float64))
-            rows.append(Corrupted(kind, severity, right, sure, result.ece, result.nll))
+            rows.append(Corrupted(kind, severity, result.right, sure, result.ece, result.nll))
         return rows
 
     clean = measure(CLEAN, 0, images)

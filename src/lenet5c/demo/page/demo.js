@@ -2,9 +2,10 @@
 
 import { askBytes } from "./api.js";
 import { find, showError } from "./dom.js";
+import { imagesOf } from "./examples.js";
 import { Page } from "./page.js";
 import { Photo } from "./photo.js";
-import { FolderStore, imagesOf } from "./store.js";
+import { FolderStore } from "./store.js";
 import { Tuning } from "./tuning.js";
 
 let tuning = null;

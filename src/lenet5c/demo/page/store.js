@@ -1,12 +1,7 @@
 // Samples in the folder of the demo.
 
 import { ask, askBytes } from "./api.js";
-
-// Returns {image, label} of images that lie one after another.
-export function imagesOf(bytes, labels) {
-  const size = bytes.length / (labels.length || 1);
-  return labels.map((label, n) => ({ image: bytes.subarray(n * size, (n + 1) * size), label }));
-}
+import { imagesOf } from "./examples.js";
 
 export class FolderStore {
   // `receive(state)` is told what the server says after each change.

@@ -43,10 +43,10 @@ export class Tuning {
     this.running = running;
     if (running && !this.timer) this.timer = setTimeout(() => this.#poll(), 150);
     if (model !== this.model) {
-      this.model = model;
       const { bytes } = await askBytes("/weights");
       // Where they can be viewed as numbers.
       this.useWeights(new Float32Array(bytes.slice().buffer));
+      this.model = model;
     }
   }
 

@@ -80,8 +80,8 @@ export class Reader {
   // Returns the answer to an image of the data that is seen through a transform.
   answer(image, transform) {
     const { net } = this, seen = applyTransform(image, net.model.image, transform, this.paper), fitted = net.fit(seen);
-    const logits = net.forward(fitted), probabilities = net.probabilities(logits);
+    const probabilities = net.probabilities(net.forward(fitted));
     const best = probabilities.indexOf(Math.max(...probabilities));
-    return { seen, fitted, logits, probabilities, best, maps: net.maps() };
+    return { seen, fitted, probabilities, best, maps: net.maps() };
   }
 }

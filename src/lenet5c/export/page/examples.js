@@ -15,5 +15,11 @@ export function unpackExamples({ packed, labels }, size) {
       at = end;
     }
   }
-  return labels.map((label, n) => ({ image: pixels.subarray(n * size, (n + 1) * size), label }));
+  return imagesOf(pixels, labels);
+}
+
+// Returns {image, label} of images that lie one after another.
+export function imagesOf(bytes, labels) {
+  const size = bytes.length / (labels.length || 1);
+  return labels.map((label, n) => ({ image: bytes.subarray(n * size, (n + 1) * size), label }));
 }

@@ -76,7 +76,7 @@ export function normalizeStroke(crop, form, size) {
   const reduced = reduce(crop, Math.ceil(crop.longer / FINE)), enlarge = Math.ceil(COARSE / reduced.longer);
   const fine = enlarge > 1 ? resize(reduced, reduced.height * enlarge, reduced.width * enlarge) : reduced;
   const stroke = measureStroke(fine), [thickest, thinnest] = form.stroke;
-  const usual = Math.min(Math.max(stroke, fine.longer / thinnest), fine.longer / thickest);
+  const usual = clamp(stroke, fine.longer / thinnest, fine.longer / thickest);
   const radius = roundEven(Math.abs(usual - stroke) / 2), unit = crop.longer / fine.longer;
   if (radius === 0) return [reduced, 0];
   if (usual > stroke) return [dilate(fine.pad(radius), radius), radius * unit];

@@ -7,7 +7,7 @@ const LONGER = 80; // pixels of the longer side at which strokes are measured
 
 // Returns measures of the ink of a drawing.
 export function measure(ink) {
-  const [top, left, bottom, right] = findBox(ink), whole = ink.crop([top, left, bottom, right]), { longer } = whole;
+  const whole = ink.crop(findBox(ink)), { longer } = whole;
   // Reduced, as noise makes outlines long.
   const thin = reduce(whole, Math.ceil(longer / FINE)), width = measureStroke(thin);
   let crop = whole, thinLength = 0;
@@ -21,13 +21,13 @@ export function measure(ink) {
   const stroke = Math.max(measureStroke(fine), 1e-6);
   const inked = fine.values.filter((value) => value >= 128).length, faint = fine.values.filter((value) => value >= 26);
   const areas = measureComponents(fine), largest = Math.max(0, ...areas);
-  const paper = measureComponents(fine.map((value) => 255 - value).pad(1, 255), 128);
+  const paper = measureComponents(fine.map((value) => 255 - value).pad(1, 255));
   const { height, width: across, values } = ink;
   let edge = 0;
   for (let x = 0; x < across; x++) edge += (values[x] >= 128) + (values[(height - 1) * across + x] >= 128);
   for (let y = 0; y < height; y++) edge += (values[y * across] >= 128) + (values[y * across + across - 1] >= 128);
   return {
-    pixels: Math.max(bottom - top, right - left),
+    pixels: longer,
     slenderness: LONGER / stroke,
     length: Math.max(thinLength, inked / stroke / LONGER),
     parts: areas.filter((area) => area >= 0.05 * largest).length,
@@ -37,11 +37,11 @@ export function measure(ink) {
   };
 }
 
-// Returns the areas of the components of pixels that reach a level; they touch at an edge or a corner.
-function measureComponents({ height, width, values }, level = 128) {
+// Returns the areas of the components of ink; they touch at an edge or a corner.
+function measureComponents({ height, width, values }) {
   const seen = new Uint8Array(values.length), areas = [];
   for (let start = 0; start < values.length; start++) {
-    if (seen[start] || values[start] < level) continue;
+    if (seen[start] || values[start] < 128) continue;
     const waiting = [start];
     seen[start] = 1;
     let area = 0;
@@ -51,7 +51,7 @@ function measureComponents({ height, width, values }, level = 128) {
       for (let i = Math.max(0, y - 1); i <= Math.min(height - 1, y + 1); i++) {
         for (let j = Math.max(0, x - 1); j <= Math.min(width - 1, x + 1); j++) {
           const next = i * width + j;
-          if (seen[next] || values[next] < level) continue;
+          if (seen[next] || values[next] < 128) continue;
           seen[next] = 1;
           waiting.push(next);
         }

@@ -54,7 +54,7 @@ export class Page {
     on("#clear", "click", (event) => this.pad.clear(event.timeStamp));
     if (find("#example")) {
       on("#example", "click", () => this.showExample());
-      find("#example").hidden = this.examples.length === 0;
+      find("#example").hidden = find("#example").disabled = this.examples.length === 0;
     }
     find("#ink-row").hidden = this.net.model.framing !== null;
     on("#inverted", "change", (event) => {

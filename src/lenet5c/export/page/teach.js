@@ -2,7 +2,6 @@
 
 import { find, make, samplesText, saveFile, showError } from "./dom.js";
 import { canTune, features, tuneLastLayer } from "./last_layer.js";
-import { sizeOf } from "./layers.js";
 import { encodeFloats } from "./net.js";
 import { writeTensors } from "./tensors.js";
 
@@ -165,10 +164,9 @@ function indexOfMost(best, value, i, values) {
 // Returns {name, shape, values} of the arrays of all layers.
 function namedArrays(steps, weights) {
   return steps.flatMap(({ name, arrays = {}, branches = [] }) => [
-    ...Object.entries(arrays).map(([key, [at, size, shape]]) => {
-      console.assert(sizeOf(shape) === size);
-      return { name: `${name}.${key}`, shape, values: weights.subarray(at, at + size) };
-    }),
+    ...Object.entries(arrays).map(([key, [at, size, shape]]) => ({
+      name: `${name}.${key}`, shape, values: weights.subarray(at, at + size),
+    })),
     ...branches.flatMap((inner) => namedArrays(inner, weights)),
   ]);
 }

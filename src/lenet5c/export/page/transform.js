@@ -2,7 +2,7 @@
 
 import { USUAL_WIDTH } from "./drawing.js";
 import { dilate } from "./ink.js";
-import { Plane, resize } from "./resampling.js";
+import { clamp, Plane, resize } from "./resampling.js";
 
 // Lowest, highest and default value of each slider: the pen's width in 28ths of the drawing area; shifts in pixels of the
 // image, to the right and down; degrees, clockwise; a factor of the size; the noise's standard deviation, 1 for 255 levels.
@@ -27,7 +27,7 @@ export function applyTransform(image, [channels, height, width], transform, pape
     const draw = normalGenerator(1998); // always the same, so that it does not flicker
     for (let i = 0; i < warped.length; i++) warped[i] += 255 * noise * draw();
   }
-  return Uint8Array.from(warped, (value) => Math.min(Math.max(value + 0.5, 0), 255));
+  return Uint8Array.from(warped, (value) => clamp(value + 0.5, 0, 255));
 }
 
 // [a, b, c, d, e, f] of the way of a point of the image, as CanvasRenderingContext2D.transform has it.

@@ -90,7 +90,6 @@ class Place:
     """
 
     name: str
-    layer: Layer
     shape: Shape
     start: tuple[float, float]
     step: tuple[float, float]
@@ -126,7 +125,7 @@ def find_places(
         if not isinstance(layer, Residual) and len(after) == 3:
             at = _move(layer, shape, after, start, step)
         start, step = at
-        places.append(Place(name, layer, after, start, step))
+        places.append(Place(name, after, start, step))
         shape = after
     return places
 
