@@ -7,7 +7,7 @@
 #include "model.c"
 
 #define PAINT 0xA5C3A5C3u
-#define PAINTED 1500 /* words */
+#define PAINTED 1000 /* words */
 
 extern uint32_t stack_top, data_start, data_end, data_source, bss_start, bss_end;
 int main(void);
