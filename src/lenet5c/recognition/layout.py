@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lenet5c.recognition.decoding import Choice, Place, make_fraction
 from lenet5c.recognition.digit import Box
-from lenet5c.recognition.pieces import Piece
+from lenet5c.recognition.pieces import Piece, unite
 
 #: Sizes and distances are shares of the usual digit's height.
 DOT = 0.3  #: longer side of a dot at most
@@ -155,15 +155,9 @@ def _is_bar(mark: Mark, usual: float) -> bool:
     return mark.place is None and (is_bar(mark, usual) or (slanted and mark.width > 0.2 * usual))
 
 
-def _unite(*boxes: Box) -> Box:
-    top, left = (min(box[k] for box in boxes) for k in (0, 1))
-    bottom, right = (max(box[k] for box in boxes) for k in (2, 3))
-    return top, left, bottom, right
-
-
 def _join(marks: Sequence[Mark], sign: str, shown: str) -> Mark:
     """Return marks as one sign, as probable as its shape lets it be."""
-    box = _unite(*(mark.box for mark in marks))
+    box = unite(mark.box for mark in marks)
     return Mark(box, {}, Place((Choice(sign, float(np.log(0.98)), shown),), 0.0, box))
 
 
@@ -223,7 +217,7 @@ def _join_fractions(marks: list[Mark], usual: float) -> list[Mark]:
         if above and below:
             if bar.width < usual and _has_neighbors(bar, marks, above + below, usual):
                 continue
-            box = _unite(bar.box, *(mark.box for mark in above + below))
+            box = unite([bar.box, *(mark.box for mark in above + below)])
             rows = [_group_rows(side, usual) for side in (above, below)]
             if any(len(row) != 1 for row in rows):
                 continue
@@ -270,7 +264,7 @@ def _find_beside(bar: Mark, marks: list[Mark], usual: float, side: int) -> list[
     ]
     if not tall:
         return []
-    top, _, bottom, _ = _unite(*(mark.box for mark in tall))
+    top, _, bottom, _ = unite(mark.box for mark in tall)
     return [mark for mark in inside if top - 0.2 * usual <= mark.center[0] <= bottom + 0.2 * usual]
 
 

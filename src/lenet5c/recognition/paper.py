@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.centering import bound
 from lenet5c.datasets.resampling import resize_matrix
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.filters import (
-    bound,
     estimate_noise,
+    find_quantile,
     find_threshold,
     grow,
     measure_stroke,
@@ -126,7 +127,7 @@ def _estimate_paper(small: Plane) -> tuple[Plane, bool]:
     surface = _fit_surface(small, trust, 1)
     for degree in (0, 1, 1, 2, 2, 3):
         rest = small - surface
-        rest -= _find_quantile(rest, trust, 2)
+        rest -= find_quantile(rest, trust, 2)
         weight = trust * np.clip(1 - (rest / (4 * _estimate_spread(rest, trust))) ** 2, 0, 1) ** 2
         surface = _fit_surface(small, weight, degree)
     rest = small - surface
@@ -204,16 +205,9 @@ def _weigh_points(shape: tuple[int, ...]) -> Plane:
     return trust
 
 
-def _find_quantile(values: Plane, weight: Plane, parts: int) -> float:
-    """Return the value below which one of so many parts of the weight lies; 2 for the median."""
-    order = np.argsort(values, axis=None)
-    total = np.cumsum(weight.ravel()[order])
-    return float(values.ravel()[order[np.searchsorted(total, total[-1] / parts)]])
-
-
 def _estimate_spread(rest: Plane, weight: Plane) -> float:
     """Return the standard deviation of the paper, from the nearest third: the others may be ink."""
-    return max(_find_quantile(np.abs(rest), weight, 3) / 0.43, 1.5)
+    return max(find_quantile(np.abs(rest), weight, 3) / 0.43, 1.5)
 
 
 def _fit_surface(small: Plane, weight: Plane, degree: int) -> Plane:

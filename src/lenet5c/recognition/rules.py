@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.erasing import erase_lines
+from lenet5c.recognition.filters import find_quantile
 from lenet5c.recognition.lines import Line, find_lines
 
 #: Strength of a digit's ink.
@@ -264,9 +265,7 @@ def _find_bodies(rest: NDArray[np.uint8]) -> tuple[NDArray[np.int64], float]:
     if len(parts) == 0:
         return parts.boxes, 0.0
     height = parts.boxes[:, 2] - parts.boxes[:, 0]
-    order = np.argsort(height, kind="stable")
-    total = np.cumsum(parts.area[order])
-    usual = float(height[order][np.searchsorted(total, total[-1] / 2)])
+    usual = find_quantile(height, parts.area, 2)
     return parts.boxes[height >= 0.1 * usual], usual
 
 
