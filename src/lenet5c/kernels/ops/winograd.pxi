@@ -99,59 +99,100 @@ cdef void transform_gradient(const Op* op, const float* dy, float* E) noexcept n
 # The result
 
 
-cdef inline void winograd_sum(
-    const Py_ssize_t* way, const float* planes, Py_ssize_t plane, const float* U, nv* acc, int TO,
+cdef inline void winograd_term(
+    const Py_ssize_t* way, const float* plane, const float* U, float* m, int TO,
 ) noexcept nogil:
-    """acc[t TO + i] = sum over steps of planes[t] * U[step, t, i]: the six terms of TO channels.
+    """m (TO, 16) = sum over steps of plane * U[step]: one term of TO channels.
 
-    A step goes to the next filter row, or channel: way has (steps of a run, runs, what planes moves
-    after a step, what planes and U move after a run), planes in floats and U in steps.
+    A step goes to the next filter row, or channel: way has (steps of a run, runs, what plane moves
+    after a step, what plane and U move after a run), plane in floats and U in steps.
     """
-    cdef nv v
-    cdef int i, t
+    cdef nv acc[32]
+    cdef nv v[16]
+    cdef nv u
+    cdef int i, part
     cdef Py_ssize_t run, step
-    for i in range(TO * TERMS):
+    for i in range(TO * V16_PARTS):
         acc[i] = nv_set1(0)
     for run in range(way[1]):
         for step in range(way[0]):
-            for t in range(TERMS):
-                v = nv_load(planes + t * plane)
-                nv_keep(v)
-                for i in range(TO):
-                    acc[t * TO + i] = nv_fma(v, nv_set1(U[t * TO + i]), acc[t * TO + i])
-            planes += way[2]
-            U += TERMS * TO
-        planes += way[3]
-        U += way[4] * TERMS * TO
+            for part in range(V16_PARTS):
+                v[part] = nv_load(plane + part * NV_LANES)
+                nv_keep(v[part])
+            for i in range(TO):
+                u = nv_set1(U[i])
+                for part in range(V16_PARTS):
+                    acc[i * V16_PARTS + part] = nv_fma(v[part], u, acc[i * V16_PARTS + part])
+            plane += way[2]
+            U += TO
+        plane += way[3]
+        U += way[4] * TO
+    for i in range(TO * V16_PARTS):
+        nv_store(m + i * NV_LANES, acc[i])
+
+
+cdef inline Py_ssize_t most_channels() noexcept nogil:
+    """Channels of a block at most: their sums fill the registers, and hide each other's latency."""
+    return min(8, max(1, V16_REGISTERS - 2))
+
+
+cdef inline void winograd_sum(
+    const Py_ssize_t* way, const float* planes, Py_ssize_t plane, const float* U, Py_ssize_t filters,
+    float* m, Py_ssize_t count,
+) noexcept nogil:
+    """m (6, count, 16) of a block of channels; planes and U go so far from term to term."""
+    cdef int t
+    for t in range(TERMS):
+        if most_channels() >= 8 and count == 8:
+            winograd_term(way, planes, U, m, 8)
+        elif most_channels() >= 7 and count == 7:
+            winograd_term(way, planes, U, m, 7)
+        elif most_channels() >= 6 and count == 6:
+            winograd_term(way, planes, U, m, 6)
+        elif most_channels() >= 5 and count == 5:
+            winograd_term(way, planes, U, m, 5)
+        elif most_channels() >= 4 and count == 4:
+            winograd_term(way, planes, U, m, 4)
+        elif most_channels() >= 3 and count == 3:
+            winograd_term(way, planes, U, m, 3)
+        elif most_channels() >= 2 and count == 2:
+            winograd_term(way, planes, U, m, 2)
+        else:
+            winograd_term(way, planes, U, m, 1)
+        planes += plane
+        U += filters
+        m += count * LANES
 
 
 cdef inline void winograd_block(
     const Op* op, const float* V, const float* U, const float* bias, float* y, Py_ssize_t y_plane,
-    int TO,
+    Py_ssize_t count,
 ) noexcept nogil:
-    """TO output channels x a pair of columns; V at its first input row, U (C, KH, 6, TO)."""
-    cdef nv m[24]
-    cdef nv even, odd, even2, odd2, start
-    cdef int i
+    """`count` output channels x a pair of columns; V at its first input row, U (6, C, KH, count)."""
+    cdef float sums[TERMS * 8 * LANES]
+    cdef v16 m[TERMS]
+    cdef v16 even, odd, even2, odd2, start
+    cdef int i, t
     cdef Py_ssize_t row = (op.OW // 2) * LANES, channels = op.C // op.groups
     cdef Py_ssize_t way[5]
     way[0], way[1], way[2] = op.KH, channels, op.DH * row
     way[3], way[4] = (op.H - op.KH * op.DH) * row, 0
-    winograd_sum(way, V, channels * op.H * row, U, m, TO)
-    for i in range(TO):
-        start = nv_set1(bias[i] if op.has_bias else 0)
-        even, odd = nv_add(m[TO + i], m[2 * TO + i]), nv_sub(m[TO + i], m[2 * TO + i])
-        even2, odd2 = nv_add(m[3 * TO + i], m[4 * TO + i]), nv_sub(m[3 * TO + i], m[4 * TO + i])
-        even = nv_add(nv_add(nv_add(m[i], even), even2), start)
-        odd = nv_add(nv_add(nv_fma(nv_set1(2), odd2, odd), m[5 * TO + i]), start)
-        nv_store(y + i * y_plane, nv_max(nv_set1(0), even) if op.relu else even)
-        nv_store(y + i * y_plane + LANES, nv_max(nv_set1(0), odd) if op.relu else odd)
+    winograd_sum(way, V, channels * op.H * row, U, channels * op.KH * count, sums, count)
+    for i in range(count):
+        for t in range(TERMS):
+            m[t] = v16_load(sums + (t * count + i) * LANES)
+        start = v16_set1(bias[i] if op.has_bias else 0)
+        even, odd = v16_add(m[1], m[2]), v16_sub(m[1], m[2])
+        even2, odd2 = v16_add(m[3], m[4]), v16_sub(m[3], m[4])
+        even = v16_add(v16_add(v16_add(m[0], even), even2), start)
+        odd = v16_add(v16_add(v16_fma(v16_set1(2), odd2, odd), m[5]), start)
+        v16_store(y + i * y_plane, v16_max(v16_zero(), even) if op.relu else even)
+        v16_store(y + i * y_plane + LANES, v16_max(v16_zero(), odd) if op.relu else odd)
 
 
-cdef inline Py_ssize_t block_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
+cdef inline Py_ssize_t winograd_block_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
     """Channels of the block from `first` on; blocks are of nearly equal size."""
-    cdef Py_ssize_t most = 4 if NV_REGISTERS == 32 else 2
-    cdef Py_ssize_t blocks = (count + most - 1) // most
+    cdef Py_ssize_t blocks = (count + most_channels() - 1) // most_channels()
     cdef Py_ssize_t small = count // blocks, large = count % blocks
     return small + 1 if first < large * (small + 1) else small
 
@@ -160,7 +201,7 @@ cdef void lay_out_filters(
     const float* weight, float* U, Py_ssize_t count, Py_ssize_t stride, Py_ssize_t others,
     Py_ssize_t other_stride, Py_ssize_t KH,
 ) noexcept nogil:
-    """U of each filter row, in blocks of neighboring channels: (blocks, others, KH, 6, channels of
+    """U of each filter row, in blocks of neighboring channels: (blocks, 6, others, KH, channels of
     the block).
 
     `count` channels are laid out side by side, `stride` apart in weight; `others` are the channels
@@ -169,15 +210,15 @@ cdef void lay_out_filters(
     cdef float u[TERMS]
     cdef Py_ssize_t first = 0, size, i, other, kh, t
     while first < count:
-        size = block_size(count, first)
+        size = winograd_block_size(count, first)
         for other in range(others):
             for kh in range(KH):
                 for i in range(size):
                     transform_filter(weight + (first + i) * stride + other * other_stride
                                      + kh * TAPS, u)
                     for t in range(TERMS):
-                        U[t * size + i] = u[t]
-                U += TERMS * size
+                        U[((t * others + other) * KH + kh) * size + i] = u[t]
+        U += TERMS * others * KH * size
         first += size
 
 
@@ -190,7 +231,7 @@ cdef void winograd_forward(
     cdef Py_ssize_t filter_size = channels * op.KH * TAPS
     cdef Py_ssize_t pairs = op.OW // 2, pooled = (op.OH // 2) * pairs * LANES
     cdef Py_ssize_t y_plane = (2 if op.pool else op.OH) * op.OW * LANES
-    cdef Py_ssize_t oh, pair, part, o, size
+    cdef Py_ssize_t oh, pair, o, size
     cdef float* V = scratch
     cdef float* rows = V + winograd_input_size(op)
     cdef float* U = rows + (outputs * y_plane if op.pool else 0)
@@ -203,23 +244,15 @@ cdef void winograd_forward(
     for oh in range(op.OH):
         row = rows + oh % 2 * op.OW * LANES if op.pool else y + oh * op.OW * LANES
         for pair in range(pairs):
-            for part in range(V16_PARTS):
-                v = V + (oh * pairs + pair) * LANES + part * NV_LANES
-                to = row + pair * 2 * LANES + part * NV_LANES
-                u = U
-                o = 0
-                while o < outputs:
-                    size = block_size(outputs, o)
-                    if NV_REGISTERS == 32 and size == 4:
-                        winograd_block(op, v, u, bias + o, to + o * y_plane, y_plane, 4)
-                    elif NV_REGISTERS == 32 and size == 3:
-                        winograd_block(op, v, u, bias + o, to + o * y_plane, y_plane, 3)
-                    elif size == 2:
-                        winograd_block(op, v, u, bias + o, to + o * y_plane, y_plane, 2)
-                    else:
-                        winograd_block(op, v, u, bias + o, to + o * y_plane, y_plane, 1)
-                    u += size * channels * op.KH * TERMS
-                    o += size
+            v = V + (oh * pairs + pair) * LANES
+            to = row + pair * 2 * LANES
+            u = U
+            o = 0
+            while o < outputs:
+                size = winograd_block_size(outputs, o)
+                winograd_block(op, v, u, bias + o, to + o * y_plane, y_plane, size)
+                u += size * channels * op.KH * TERMS
+                o += size
         if op.pool and oh % 2 == 1:
             for o in range(outputs):
                 pool_rows(rows + o * y_plane, pairs, op.mask, y + o * pooled + oh // 2 * pairs
@@ -230,39 +263,42 @@ cdef void winograd_forward(
 
 
 cdef inline void winograd_dx_block(
-    const Op* op, const float* E, const float* U, float* dx, Py_ssize_t first, Py_ssize_t count,
-    int TC,
+    const Op* op, const float* E, const float* U, float* dx, Py_ssize_t first, Py_ssize_t rows,
+    Py_ssize_t count,
 ) noexcept nogil:
-    """Add what a pair of columns of dy gives to six columns of TC input channels, from filter rows
-    first .. on.
+    """Add what a pair of columns of dy gives to six columns of `count` input channels, from filter
+    rows first .. on, so many.
 
-    E points at the pair in the row of dy that filter row `first` sees, U (O, KH, 6, TC) at the
+    E points at the pair in the row of dy that filter row `first` sees, U (6, O, KH, count) at the
     first channel.
     """
-    cdef nv m[24]
-    cdef nv a, b, c, d
-    cdef int i
+    cdef float sums[TERMS * 8 * LANES]
+    cdef v16 m[TERMS]
+    cdef v16 a, b, c, d
+    cdef int i, t
     cdef Py_ssize_t row = (op.OW // 2) * LANES, outputs = op.O // op.groups
     cdef Py_ssize_t way[5]
-    way[0], way[1], way[2] = count, outputs, -op.DH * row
-    way[3], way[4] = (op.OH + count * op.DH) * row, op.KH - count
-    winograd_sum(way, E, outputs * op.OH * row, U + first * TERMS * TC, m, TC)
-    for i in range(TC):
+    way[0], way[1], way[2] = rows, outputs, -op.DH * row
+    way[3], way[4] = (op.OH + rows * op.DH) * row, op.KH - rows
+    winograd_sum(way, E, outputs * op.OH * row, U + first * count, outputs * op.KH * count, sums,
+                 count)
+    for i in range(count):
+        for t in range(TERMS):
+            m[t] = v16_load(sums + (t * count + i) * LANES)
         # T^T: the columns of T
-        a, b = nv_add(m[TC + i], m[2 * TC + i]), nv_sub(m[2 * TC + i], m[TC + i])
-        c, d = nv_add(m[3 * TC + i], m[4 * TC + i]), nv_sub(m[4 * TC + i], m[3 * TC + i])
-        nv_add_to(dx, nv_mul(nv_set1(4), m[i]))
-        nv_add_to(dx + LANES, nv_fma(nv_set1(4), nv_add(b, m[5 * TC + i]), nv_add(d, d)))
-        nv_add_to(dx + 2 * LANES, nv_sub(nv_fma(nv_set1(-5), m[i], nv_mul(nv_set1(-4), a)), c))
-        nv_add_to(dx + 3 * LANES, nv_sub(nv_fma(nv_set1(-5), m[5 * TC + i], nv_mul(nv_set1(-2),
-                                                                                   d)), b))
-        nv_add_to(dx + 4 * LANES, nv_add(nv_add(m[i], a), c))
-        nv_add_to(dx + 5 * LANES, m[5 * TC + i])
+        a, b = v16_add(m[1], m[2]), v16_sub(m[2], m[1])
+        c, d = v16_add(m[3], m[4]), v16_sub(m[4], m[3])
+        v16_add_to(dx, v16_mul(v16_set1(4), m[0]))
+        v16_add_to(dx + LANES, v16_fma(v16_set1(4), v16_add(b, m[5]), v16_add(d, d)))
+        v16_add_to(dx + 2 * LANES, v16_sub(v16_fma(v16_set1(-5), m[0], v16_mul(v16_set1(-4), a)), c))
+        v16_add_to(dx + 3 * LANES, v16_sub(v16_fma(v16_set1(-5), m[5], v16_mul(v16_set1(-2), d)), b))
+        v16_add_to(dx + 4 * LANES, v16_add(v16_add(m[0], a), c))
+        v16_add_to(dx + 5 * LANES, m[5])
         dx += op.H * op.W * LANES
 
 
-cdef inline void nv_add_to(float* to, nv a) noexcept nogil:
-    nv_store(to, nv_add(nv_load(to), a))
+cdef inline void v16_add_to(float* to, v16 a) noexcept nogil:
+    v16_store(to, v16_add(v16_load(to), a))
 
 
 cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* dx,
@@ -270,7 +306,7 @@ cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* 
     """One group."""
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
     cdef Py_ssize_t pairs = op.OW // 2
-    cdef Py_ssize_t ih, pair, part, c, size, first, count
+    cdef Py_ssize_t ih, pair, c, size, first, rows
     cdef const float* u
     cdef const float* e
     cdef float* to
@@ -278,27 +314,19 @@ cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* 
     memset(dx, 0, channels * op.H * op.W * LANES * sizeof(float))
     for ih in range(op.H):
         first = (ih - op.OH + op.DH) // op.DH if ih >= op.OH else 0
-        count = min(op.KH - 1, ih // op.DH) - first + 1
-        if count <= 0:
+        rows = min(op.KH - 1, ih // op.DH) - first + 1
+        if rows <= 0:
             continue
         for pair in range(pairs):
-            for part in range(V16_PARTS):
-                e = E + ((ih - first * op.DH) * pairs + pair) * LANES + part * NV_LANES
-                u = U
-                c = 0
-                while c < channels:
-                    size = block_size(channels, c)
-                    to = dx + ((c * op.H + ih) * op.W + 2 * pair) * LANES + part * NV_LANES
-                    if NV_REGISTERS == 32 and size == 4:
-                        winograd_dx_block(op, e, u, to, first, count, 4)
-                    elif NV_REGISTERS == 32 and size == 3:
-                        winograd_dx_block(op, e, u, to, first, count, 3)
-                    elif size == 2:
-                        winograd_dx_block(op, e, u, to, first, count, 2)
-                    else:
-                        winograd_dx_block(op, e, u, to, first, count, 1)
-                    u += size * outputs * op.KH * TERMS
-                    c += size
+            e = E + ((ih - first * op.DH) * pairs + pair) * LANES
+            u = U
+            c = 0
+            while c < channels:
+                size = winograd_block_size(channels, c)
+                to = dx + ((c * op.H + ih) * op.W + 2 * pair) * LANES
+                winograd_dx_block(op, e, u, to, first, rows, size)
+                u += size * outputs * op.KH * TERMS
+                c += size
 
 
 cdef void winograd_backward(

@@ -88,6 +88,14 @@ cdef inline void winograd_dweight_term(
             kh += 1
 
 
+cdef inline Py_ssize_t block_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
+    """Channels of the block from `first` on; blocks are of nearly equal size."""
+    cdef Py_ssize_t most = 4 if NV_REGISTERS == 32 else 2
+    cdef Py_ssize_t blocks = (count + most - 1) // most
+    cdef Py_ssize_t small = count // blocks, large = count % blocks
+    return small + 1 if first < large * (small + 1) else small
+
+
 cdef void winograd_dweight(
     const Op* op, const float* x, const float* dy, const float* V, const float* E, float* dweight,
     float* m,
