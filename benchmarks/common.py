@@ -50,8 +50,11 @@ ENVIRONMENT = (
 REST = 0.05
 
 
-def make_parser(doc, repeats, seconds=None):
-    """Return a parser with the options of all benchmarks; its help is the file's docstring."""
+def make_parser(doc, repeats=None, seconds=None):
+    """Return a parser with the options of all benchmarks; its help is the file's docstring.
+
+    Options without a default here are left out.
+    """
     prepare_streams()
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -64,13 +67,14 @@ def make_parser(doc, repeats, seconds=None):
         metavar="N",
         help="(default: %(default)s)",
     )
-    add(
-        "--repeats",
-        type=positive,
-        default=repeats,
-        metavar="N",
-        help="turns of each contender (default: %(default)s)",
-    )
+    if repeats is not None:
+        add(
+            "--repeats",
+            type=positive,
+            default=repeats,
+            metavar="N",
+            help="turns of each contender (default: %(default)s)",
+        )
     if seconds is not None:
         add(
             "--seconds",
