@@ -41,7 +41,7 @@ def tree(repository, commit):
     The latter is with changes that are not committed and with new files that are not ignored.
     """
     if commit != WORKING_TREE:
-        return git(repository, "rev-parse", "--verify", f"{commit}^{{tree}}").decode().strip()
+        return git(repository, "rev-parse", f"{commit}^{{tree}}").decode().strip()
     index = Path(git(repository, "rev-parse", "--absolute-git-dir").decode().strip()) / "index"
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copy(index, folder)

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+from workers import calls_to_last, timed
 
 import lenet5c
 from lenet5c import kernels
@@ -188,21 +189,6 @@ def interleaved(contenders, repeats, seconds=0.0):
                 contenders[name]()
             times[name].append(timed(contenders[name], calls[name]) / calls[name])
     return times
-
-
-def calls_to_last(run, seconds):
-    run()
-    calls = 1
-    while seconds and timed(run, calls) < seconds:
-        calls *= 2
-    return calls
-
-
-def timed(run, calls):
-    began = time.perf_counter()
-    for _ in range(calls):
-        run()
-    return time.perf_counter() - began
 
 
 class Peak:

@@ -1,6 +1,6 @@
 """Compare the speed of two commits: build both, time their headline rows in turns, and judge.
 
-    python benchmarks/guard.py OLD [NEW] [--rows image-1 conv2d …] [--rounds 16] [--json FILE]
+    python benchmarks/guard.py OLD [NEW] [--rows image-1 conv2d …] [--rounds 14] [--json FILE]
     python benchmarks/guard.py --compare FILE FILE
 
 OLD and NEW are whatever git takes for a commit; without NEW, or with ".", the new one is the
@@ -9,10 +9,12 @@ their sources are the same.
 
 In each round, and for each row, a fresh process of each commit is started, the two are warmed up
 and take turns; who is first changes from round to round and from turn to turn. A round's change is
-the ratio of the least times; that of a row is estimated from all rounds by Wilcoxon's signed
-ranks. With the probability of --confidence, the intervals of all rows hold the truth. A row is
-slower or faster where its interval leaves 1 out; elsewhere there is no difference beyond the noise,
-and the interval says how large a one may have been missed.
+the ratio of the least times; that of a row is estimated from all its rounds by Wilcoxon's signed
+ranks. A row that is undecided after --rounds is measured as often again, and then twice as often,
+--looks in all. Undecided: its interval has 1 and a change beyond --limit in it. With the
+probability of --confidence the intervals of all rows hold the truth at every look. A row is slower
+or faster where its interval leaves 1 out; elsewhere no difference was found, and the last lines
+name rows whose noise could hide one beyond the limit.
 
 The exit code is 1 if a row is slower and its estimate beyond --limit, or if NEW alone cannot run
 it.
@@ -60,6 +62,8 @@ OTHER_TURNS = 4
 SIDES = ["old", "new"]
 CLOCKS = ["wall", "cpu"]
 SLOWER = "SLOWER"
+HEADINGS = {"new / old": 9, "interval": 15}
+LAST = {"verdict": 24}
 
 
 def measure_rows(folders, options):
@@ -70,16 +74,43 @@ def measure_rows(folders, options):
     """
     times = {row: {side: [] for side in SIDES} for row in options.rows}
     missing = {}
-    for number in range(options.rounds):
+    rows = list(times)
+    for number in range(options.rounds << (options.looks - 1)):
+        if number in looks(options):
+            rows = [row for row in rows if is_undecided(row_change(times[row], options), options)]
+        if not rows:
+            break
         order = SIDES[::-1] if number % 2 else SIDES
-        for row in [row for row in times if row not in missing]:
+        for row in rows:
             turns, reasons = one_round(row, folders, order, options)
             if reasons:
                 missing[row] = reasons
             for side in SIDES:
                 times[row][side].append(turns[side])
-        print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
+        rows = [row for row in rows if row not in missing]
+        print(f"round {number + 1}: {len(rows)} rows", file=sys.stderr, flush=True)
     return {row: sides for row, sides in times.items() if row not in missing}, missing
+
+
+def looks(options):
+    """Return after how many rounds it is decided which rows are measured on."""
+    return [options.rounds << look for look in range(options.looks)]
+
+
+def error_rate(rows, options):
+    """Return how often an interval may miss, so that all those of a run hold (Bonferroni)."""
+    return (1 - options.confidence) / (max(rows, 1) * options.looks)
+
+
+def row_change(sides, options):
+    alpha = error_rate(len(options.rows), options)
+    return rank_intervals.center(changes(sides, options.clock), alpha)
+
+
+def is_undecided(change, options):
+    """Return whether neither a difference nor the lack of one beyond the limit is sure."""
+    _, low, high = change
+    return low <= 0 <= high and max(high, -low) >= math.log1p(options.limit)
 
 
 def one_round(row, folders, order, options):
@@ -137,24 +168,31 @@ def judge(estimate, low, high, limit):
 def report_run(run, options):
     """Print the table of a run; return the rows that are slower or that NEW alone cannot run."""
     times, missing = run["times"], run["missing"]
-    alpha = (1 - options.confidence) / max(len(times), 1)
-    table = Table({"row": 15, **dict.fromkeys(SIDES, 17), **HEADINGS, "cpu": 5, "verdict": 24})
-    bad = []
+    table = Table(
+        {"row": 15, "rounds": 6, **dict.fromkeys(SIDES, 17), **HEADINGS, "cpu": 5, **LAST}
+    )
+    judged = {}
     for row, sides in times.items():
-        change = rank_intervals.center(changes(sides, options.clock), alpha)
+        judged[row] = change = row_change(sides, options)
         cpu = math.exp(statistics.median(changes(sides, "cpu")))
         cells = [time_cell(least(sides[side], "wall")) for side in SIDES]
-        word = judge(*change, options.limit)
-        table.row(row, *cells, *ratio_cells(change), f"{cpu:.3f}", word)
-        bad += [row] if word == SLOWER else []
+        verdict = judge(*change, options.limit)
+        table.row(row, len(sides["old"]), *cells, *ratio_cells(change), f"{cpu:.3f}", verdict)
+    bad = slower(judged, options)
     for row, reasons in missing.items():
         for side, reason in reasons.items():
-            print(f"{row}: {run['names'][side]} ({side}) cannot run it: {reason}")
+            print(f"{row}: the {side} one, {run['names'][side]}, cannot run it: {reason}")
         bad += [row] if list(reasons) == ["new"] else []
+    if not times and not bad:
+        raise WorkerError("no row can be run by both")
     return bad
 
 
-HEADINGS = {"new / old": 9, "interval": 15}
+def slower(judged, options):
+    """Return the rows that are slower; print those that are undecided."""
+    if unsure := [row for row, change in judged.items() if is_undecided(change, options)]:
+        print(f"\nThe noise could hide a change beyond the limit: {', '.join(unsure)}.")
+    return [row for row, change in judged.items() if judge(*change, options.limit) == SLOWER]
 
 
 def ratio_cells(change):
@@ -165,21 +203,18 @@ def ratio_cells(change):
 def report_comparison(first, second, options):
     """Print how much slower or faster the second file's NEW is; return the rows that are slower."""
     shared = [row for row in first["times"] if row in second["times"]]
-    alpha = (1 - options.confidence) / max(len(shared), 1)
     names = [f"{run['names']['new']} / {run['names']['old']}" for run in (first, second)]
-    table = Table({"row": 15, **dict.fromkeys(names, 9), **HEADINGS, "verdict": 24})
-    bad = []
+    widths = {f"{name} ({side})": 9 for name, side in zip(names, SIDES, strict=True)}
+    table = Table({"row": 15, **widths, **HEADINGS, **LAST})
+    judged = {}
     for row in shared:
         ratios = [changes(run["times"][row], options.clock) for run in (first, second)]
-        change = rank_intervals.shift(*ratios, alpha)
-        word = judge(*change, options.limit)
+        judged[row] = change = rank_intervals.shift(*ratios, error_rate(len(shared), options))
         medians = [f"{math.exp(statistics.median(values)):.3f}" for values in ratios]
-        table.row(row, *medians, *ratio_cells(change), word)
-        bad += [row] if word == SLOWER else []
-    left_out = [row for row in {**first["times"], **second["times"]} if row not in shared]
-    if left_out:
+        table.row(row, *medians, *ratio_cells(change), judge(*change, options.limit))
+    if left_out := [row for row in {**first["times"], **second["times"]} if row not in shared]:
         print(f"In one of the files only: {', '.join(left_out)}.")
-    return bad
+    return slower(judged, options)
 
 
 def read(path):
@@ -207,16 +242,15 @@ def compare(paths, options):
 def run_guard(options):
     """Build, measure, and print; return the rows that are slower."""
     names = dict(zip(SIDES, (options.old, options.new), strict=True))
-    repository = HERE.parent
-    trees = {side: tree(repository, name) for side, name in names.items()}
-    folders = {side: build(repository, trees[side], options.cache) for side in SIDES}
+    trees = {side: tree(options.repository, name) for side, name in names.items()}
+    folders = {side: build(options.repository, trees[side], options.cache) for side in SIDES}
     loads = os.getloadavg() if hasattr(os, "getloadavg") else (math.nan,)
     machine = f"{processor()}, {os.cpu_count()} cores; Python {sys.version.split()[0]}"
     named = {side: f"{name} ({trees[side][:10]})" for side, name in names.items()}
     print(
         f"{machine}; {options.threads} thread{'s' if options.threads > 1 else ''}; "
         f"load before: {loads[0]:.1f}\n"
-        f"Old: {named['old']}; new: {named['new']}; {options.rounds} rounds, judged by "
+        f"Old: {named['old']}; new: {named['new']}; {options.rounds} rounds or more, judged by "
         f"{options.clock} time. Times: minimum / median of the rounds.",
         flush=True,
     )
@@ -258,7 +292,8 @@ def parse():
         metavar="ROW",
         help=f"(default: all) {listing}",
     )
-    add("--rounds", type=positive, default=16, metavar="N", help="(default: %(default)s)")
+    add("--rounds", type=positive, default=14, metavar="N", help="(default: %(default)s)")
+    add("--looks", type=positive, default=3, metavar="N", help="(default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write all timings")
     add(
         "--limit",
@@ -276,6 +311,13 @@ def parse():
     )
     add("--clock", choices=CLOCKS, default="wall", help="what is judged (default: %(default)s)")
     add(
+        "--repository",
+        type=Path,
+        default=HERE.parent,
+        metavar="FOLDER",
+        help="that has the commits (default: this one)",
+    )
+    add(
         "--cache",
         type=Path,
         default=default_cache(),
@@ -286,11 +328,11 @@ def parse():
     options.rows = list(dict.fromkeys(options.rows))
     if (options.old is None) == (options.compare is None):
         parser.error("OLD must be a commit, or --compare two files")
-    needed = rank_intervals.fewest((1 - options.confidence) / len(options.rows))
+    needed = rank_intervals.fewest(error_rate(len(options.rows), options))
     if options.compare is None and options.rounds < needed:
         parser.error(
-            f"--rounds must be at least {needed} for {len(options.rows)} rows and a confidence of "
-            f"{options.confidence}, got {options.rounds}"
+            f"--rounds must be at least {needed} for {len(options.rows)} rows, {options.looks} "
+            f"looks and a confidence of {options.confidence}, got {options.rounds}"
         )
     return options
 
@@ -301,7 +343,11 @@ def main():
         bad = compare(options.compare, options) if options.compare else run_guard(options)
     except (BuildError, WorkerError) as error:
         sys.exit(f"guard: {error}")
-    print(f"\nSlower: {', '.join(bad)}." if bad else f"\nNothing is slower by {options.limit:.0%}.")
+    if bad:
+        what = f"Slower by more than {options.limit:.0%}, or not to be run by the new one"
+        print(f"\n{what}: {', '.join(bad)}.")
+    else:
+        print(f"\nNothing was found to be slower by more than {options.limit:.0%}.")
     sys.exit(1 if bad else 0)
 
 

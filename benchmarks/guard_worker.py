@@ -14,8 +14,7 @@ import tempfile
 from functools import partial
 
 import numpy as np
-from common import calls_to_last
-from workers import serve
+from workers import calls_to_last, serve
 
 import lenet5c
 

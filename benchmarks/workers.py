@@ -80,6 +80,21 @@ def serve(run, calls=1, timings=1):
         print(*least, flush=True)
 
 
+def calls_to_last(run, seconds):
+    run()
+    calls = 1
+    while seconds and timed(run, calls) < seconds:
+        calls *= 2
+    return calls
+
+
+def timed(run, calls):
+    began = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return time.perf_counter() - began
+
+
 def processor_seconds():
     """Return the processor's seconds of this process, its threads and its finished children."""
     if getrusage is None:
