@@ -3,8 +3,8 @@
 # Networks, 2016): four neighboring outputs of a row, a quad, take eight products where the
 # definition takes twenty.
 #
-#   d = eight neighboring inputs    V = T d     T, S and G: reference.winograd_matrices(4), up to
-#   g = five taps of a filter row   U = G g     factors of the rows that T and G share
+#   d = eight neighboring inputs    V = T d     T, G and S are reference.winograd_matrices(), but for
+#   g = five taps of a filter row   U = G g     the sign of T's and G's first row
 #   y = S (U * V), elementwise
 #
 #   T = 1    0  -5.25 0   5.25   0   -1 0     S = 1 1  1 1  1  1     1    0
