@@ -72,7 +72,8 @@ cdef class Program:
     cdef Op* ops
     cdef Slice* slices
     cdef Py_ssize_t slice_count
-    cdef SampleWay sample_way
+    cdef SampleWay sample_way      # of training steps
+    cdef SampleWay inference_way   # the same bits, and nothing for a gradient
     cdef Job template
     cdef float* zeros
     cdef double work
@@ -139,9 +140,12 @@ cdef class Program:
         if plan.sample is not None:
             self.by_sample = set_sample_way(
                 &self.sample_way, plan.sample, self.template.kernels, self.held)
+            self.by_sample = self.by_sample and set_sample_way(
+                &self.inference_way, plan.inference, self.template.kernels, self.held)
 
     def __dealloc__(self):
         free_sample_way(&self.sample_way)
+        free_sample_way(&self.inference_way)
         free(self.ops)
         free(self.slices)
         free(self.zeros)

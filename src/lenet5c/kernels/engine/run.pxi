@@ -18,7 +18,7 @@ cdef forward_samples(Program self, const Job* job, int num_threads):
     Packed filters stay in the workspace, which is this call's alone while it runs: calls of several
     Python threads have nothing in common that one of them writes.
     """
-    cdef const SampleWay* way = &self.sample_way
+    cdef const SampleWay* way = &self.inference_way
     cdef Py_ssize_t i
     cdef Py_ssize_t n
     cdef Py_ssize_t copied = round_up(way.copied_floats), packed = round_up(way.packed_floats)
