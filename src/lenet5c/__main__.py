@@ -5,6 +5,8 @@ import sys
 
 from lenet5c.commands import signals
 
+#: How options begin with which ``train`` may read other data than MNIST, or none.
+OTHER_DATA = ("-h", "--h", "--d", "--config", "--resume")
 TYPE_CHECKING = False  # that of typing, without its import
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,7 @@ def main(argv: "Sequence[object] | None" = None) -> int:
     """Run the command with these arguments, by default the process's; return the exit code."""
     # Not at the top: a signal may come while they are imported.
     import lenet5c
+    from lenet5c import _ahead
     from lenet5c._text import suggest
     from lenet5c.commands import cli
     from lenet5c.commands.parser import COMMANDS, make_parser
@@ -36,6 +39,8 @@ def main(argv: "Sequence[object] | None" = None) -> int:
         remedy = suggest(name, COMMANDS) or "; lenet5c --help lists them"
         return cli.fail("lenet5c", f"COMMAND must be the name of a command, got {name!r}{remedy}")
     cli.prepare_environment(name)
+    if name == "train" and not any(word.startswith(OTHER_DATA) for word in arguments):
+        _ahead.begin()
     try:
         parser = make_parser(name)
     except cli.EXPECTED as error:

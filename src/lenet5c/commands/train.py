@@ -46,7 +46,7 @@ DESCRIPTION = (
 )
 EXAMPLES = """examples:
   lenet5c train                                                   MNIST, 10 epochs, over 99.4 %
-  lenet5c train --recipe fast --out runs/first                    2 epochs, 2 seconds
+  lenet5c train --recipe fast --out runs/first                    1 epoch, a second
   lenet5c train --epochs 4 --seed 1 --target-accuracy 0.99        exit code 3 below the target
   lenet5c train --resume --out runs/first                         go on with a run that was stopped
   lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine

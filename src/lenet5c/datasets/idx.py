@@ -11,12 +11,14 @@ import os
 import struct
 import sys
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c import _ahead
 from lenet5c._files import name_errors, open_regular
 from lenet5c.datasets._checks import check_path
 from lenet5c.datasets.dataset import DatasetError
@@ -75,6 +77,9 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     array([7, 2, 1], dtype=uint8)
     """
     path = check_path("path", path)
+    if (content := _ahead.take(path)) is not None:
+        dtype, shape = _read_header(BytesIO(content[:_BEGINNING]))
+        return np.frombuffer(content, dtype, offset=4 + 4 * len(shape)).reshape(shape)
     file = _open(path)
     with name_errors(path), file:
         size = os.fstat(file.fileno()).st_size
