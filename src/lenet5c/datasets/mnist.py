@@ -1,8 +1,8 @@
 """The MNIST database of handwritten digits, which is part of the package."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from lenet5c._ahead import MNIST
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.idx_folder import idx_folder
 
@@ -19,6 +19,7 @@ _REINSTALL = (
     "MNIST is part of this package and its files are damaged or missing; reinstall it: "
     "python -m pip install --force-reinstall --no-deps lenet5c"
 )
+_FOLDER = Path(__file__).parent / "mnist_data"
 
 
 def mnist() -> tuple[Dataset, Dataset]:
@@ -51,11 +52,11 @@ def mnist() -> tuple[Dataset, Dataset]:
     array([5, 0, 4, 1, 9], dtype=int32)
     """
     try:
-        train, test = idx_folder(MNIST)
+        train, test = idx_folder(_FOLDER)
     except (DatasetError, FileNotFoundError) as error:
         raise DatasetError(f"{error}. {_REINSTALL}") from error
     if (train.images.shape, test.images.shape) != ((60000, 1, 28, 28), (10000, 1, 28, 28)):
-        raise DatasetError(f"{MNIST}: holds other data than MNIST. {_REINSTALL}")
+        raise DatasetError(f"{_FOLDER}: holds other data than MNIST. {_REINSTALL}")
     return replace(train, name="mnist"), replace(test, name="mnist")
 
 
