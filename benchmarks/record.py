@@ -1,12 +1,13 @@
 """One LeNet-5 of 61,706 parameters, taught by an ensemble of larger ones that is trained here.
 
     python benchmarks/record.py [--seeds 5] [--teachers 4] [--teacher-epochs 20] [--epochs 80]
-        [--temperature 2] [--share 0.9] [--average 0.999] [--validate]
+        [--temperature 4] [--share 1] [--average 0.999] [--validate]
 
 The teachers have three times the maps and twice the units; they and the student see distorted
-digits. The student's targets are the teachers' mean probabilities for the images as they are,
-mixed with the labels. A seed is that of the student; teachers have seeds of their own, and are
-trained once. The time is that of everything: teachers, targets, one student.
+digits. The student's targets are the teachers' mean probabilities for the images as they are, at a
+temperature that makes them soft; with --share below 1 they are mixed with the labels. A seed is
+that of the student; teachers have seeds of their own, and are trained once. The time is that of
+everything: teachers, targets, one student.
 
 Settings are chosen with --validate, which trains on the first 55,000 training images and measures
 on the other 5,000. Without it the 10,000 test images are classified, by one net, each image once.
@@ -35,12 +36,12 @@ def fit(source, seed, **changes):
     return trained, time.perf_counter() - began
 
 
-def choose_source(validate):
-    """Training images, and those to measure on: the test images or the last 5,000 of training."""
+def choose_source(validate, most):
+    """At most so many training images, and the test images or the last 5,000 for training."""
     train, test = mnist()
-    if not validate:
-        return Source(train, test)
-    return Source(train.take(np.arange(55_000)), train.take(np.arange(55_000, 60_000)))
+    if validate:
+        train, test = train.take(np.arange(55_000)), train.take(np.arange(55_000, 60_000))
+    return Source(train.take(np.arange(min(most, len(train)))), test)
 
 
 def main():
@@ -52,19 +53,18 @@ def main():
     add("--teachers", type=positive, default=4, metavar="N", help="(default: %(default)s)")
     add("--teacher-epochs", type=positive, default=20, metavar="N", help="(default: %(default)s)")
     add("--epochs", type=positive, default=80, metavar="N", help="(default: %(default)s)")
-    add("--temperature", type=float, default=2.0, metavar="T", help="(default: %(default)s)")
-    add("--share", type=float, default=0.9, metavar="S", help="(default: %(default)s)")
+    add("--temperature", type=float, default=4.0, metavar="T", help="(default: %(default)s)")
+    add("--share", type=float, default=1.0, metavar="S", help="(default: %(default)s)")
     add("--average", type=float, default=0.999, metavar="D", help="(default: %(default)s)")
-    add("--train-size", type=positive, metavar="N", help="training images (default: all)")
+    add("--most", type=positive, default=60_000, metavar="N", help="training images (default: all)")
     add("--validate", action="store_true", help="hold out 5,000 training images, and measure there")
     options = parser.parse_args()
     print(machine({}))
-    source = choose_source(options.validate)
-    of_all = {"train_size": options.train_size}
+    source = choose_source(options.validate, options.most)
     table = Table({"net": 12, "accuracy": 9, "seconds": 8})
     teachers, spent = [], 0.0
     for seed in range(FIRST_TEACHER, FIRST_TEACHER + options.teachers):
-        trained, seconds = fit(source, seed, epochs=options.teacher_epochs, **TEACHER, **of_all)
+        trained, seconds = fit(source, seed, epochs=options.teacher_epochs, **TEACHER)
         teachers.append(trained)
         spent += seconds
         accuracy = evaluate(trained, source.test).accuracy
@@ -74,9 +74,7 @@ def main():
     spent += time.perf_counter() - began
     accuracies = []
     for seed in range(options.seeds):
-        trained, seconds = fit(
-            taught, seed, epochs=options.epochs, average=options.average, **of_all
-        )
+        trained, seconds = fit(taught, seed, epochs=options.epochs, average=options.average)
         accuracies.append(100 * evaluate(trained, source.test).accuracy)
         table.row(f"student {seed}", f"{accuracies[-1]:.2f} %", f"{spent + seconds:.0f}")
     spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
