@@ -17,6 +17,7 @@ from lenet5c.recognition.grammar import (
     DIGITS,
     MOST_DEPTH,
     MOST_SIGNS,
+    Result,
     SumError,
     join_number,
     work_out,
@@ -36,7 +37,10 @@ SELDOM = {
     "second equals sign": 0.1,
     "mixed number": 0.5,
     "leading minus": 0.3,
+    "several marks": 0.05,
 }
+#: The logarithms of these.
+COST = {name: float(np.log(share)) for name, share in SELDOM.items()}
 #: Gap between two digits of a number, as a share of their height, that is not wide.
 NEAR = 0.55
 #: Powers of e lost for each height beyond.
@@ -75,6 +79,7 @@ class Sum:
     choices: tuple[Choice, ...]
     expression: str  #: in ASCII
     probability: float
+    result: Result  #: what it comes to
 
     @property
     def text(self) -> str:
@@ -104,11 +109,11 @@ def decode(places: Sequence[Place]) -> Sum | None:
         if expression is None:
             continue
         try:
-            work_out(expression)
+            result = work_out(expression)
         except SumError:
             continue
         among = np.exp(total) + (1.0 - min(1.0, float(np.exp(total)))) / PRIOR
-        return Sum(choices, expression, min(1.0, float(np.exp(score) / among)))
+        return Sum(choices, expression, min(1.0, float(np.exp(score) / among)), result)
     return None
 
 
@@ -148,32 +153,31 @@ def _may_end(state: _State) -> bool:
 def _step(state: _State, sign: str, gap: float, equals: bool) -> Iterator[tuple[_State, float]]:
     """Yield the state after a sign, if the grammar lets it stand there, and what it costs."""
     last, depth, count = state.last, state.depth, state.equals
-    seldom = {name: float(np.log(share)) for name, share in SELDOM.items()}
     operand = last in ("start", "sign", "minus")
     if sign in DIGITS:
         wide = -WIDE * max(0.0, gap - NEAR)
         if operand:
             yield _State("number", depth, 0, sign == "0", count), 0.0
         elif last == "number":
-            cost = wide + (seldom["leading zero"] if state.zero else 0.0)
+            cost = wide + (COST["leading zero"] if state.zero else 0.0)
             yield _State("number", depth, state.marks, False, count), cost
         elif last == "mark":
             yield _State("number", depth, state.marks, False, count), wide
         elif last == "closed":
-            cost = seldom["no sign after a bracket"]
+            cost = COST["no sign after a bracket"]
             yield _State("number", depth, 0, sign == "0", count), cost
     elif sign in (".", ","):
         if last == "number":
             wide = -WIDE * max(0.0, gap - NEAR)
-            cost = wide + (float(np.log(0.05)) if state.marks else 0.0)
+            cost = wide + (COST["several marks"] if state.marks else 0.0)
             yield _State("mark", depth, min(3, state.marks + 1), False, count), cost
         elif operand:
-            yield _State("mark", depth, 1, False, count), seldom["leading mark"]
+            yield _State("mark", depth, 1, False, count), COST["leading mark"]
     elif sign == "-":
         if last == "start":
-            yield _State("minus", depth, 0, False, count), seldom["leading minus"]
+            yield _State("minus", depth, 0, False, count), COST["leading minus"]
         elif last == "sign":
-            yield _State("minus", depth, 0, False, count), seldom["minus after a sign"]
+            yield _State("minus", depth, 0, False, count), COST["minus after a sign"]
         elif not operand and last != "mark":
             yield _State("sign", depth, 0, False, count), 0.0
     elif sign in ("+", "*", "/"):
@@ -181,11 +185,11 @@ def _step(state: _State, sign: str, gap: float, equals: bool) -> Iterator[tuple[
             yield _State("sign", depth, 0, False, count), 0.0
     elif sign == "=":
         if equals and depth == 0 and not operand and last != "mark":
-            cost = seldom["second equals sign"] * count
+            cost = COST["second equals sign"] * count
             yield _State("start", 0, 0, False, min(count + 1, 4)), cost
     elif sign == "(":
         if depth < MOST_DEPTH and last != "mark":
-            cost = 0.0 if operand else seldom["no sign before a bracket"]
+            cost = 0.0 if operand else COST["no sign before a bracket"]
             yield _State("start", depth + 1, 0, False, count), cost
     elif sign == ")":
         if depth > 0 and not operand and last != "mark":
@@ -194,7 +198,7 @@ def _step(state: _State, sign: str, gap: float, equals: bool) -> Iterator[tuple[
         if operand:
             yield _State("fraction", depth, 0, False, count), 0.0
         elif last == "number" and state.marks == 0:
-            yield _State("fraction", depth, 0, False, count), seldom["mixed number"]
+            yield _State("fraction", depth, 0, False, count), COST["mixed number"]
 
 
 def spell(choices: Sequence[Choice]) -> str | None:

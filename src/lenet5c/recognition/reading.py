@@ -104,12 +104,12 @@ def read_digit(
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
     image = framing.color(digit.image, channels)
-    probabilities = trained.softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
+    probabilities = _ask(trained, image)
     seen = None
     if reads_digits(trained):
         # Signs are known in MNIST's form alone.
-        ink = digit.image if framing == MNIST else form(digit.ink.strength)
-        seen = open_signs().probabilities(ink[np.newaxis])[0].astype(np.float64)
+        ink = digit.image if is_mnist(trained) else form(digit.ink.strength)
+        seen = _ask(open_signs(), ink[np.newaxis])
     rejected = reject_ink(measure(digit))
     if not rejected and not (seen is not None and is_sign(seen)):
         rejected = _reject_several(digit, probabilities.max())
@@ -125,10 +125,15 @@ def read_whole(
 ) -> Reading:
     """Read the class of a picture, resized: for models of other images than digits."""
     image = to_image(picture, trained.image_shape)
-    probabilities = trained.softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
+    probabilities = _ask(trained, image)
     steps = {"picture": picture, "image": to_picture(image)}
     box = (0, 0, *picture.shape[:2])
     return replace(decide(probabilities, trained, box, reject), steps=steps)
+
+
+def _ask(trained: TrainedModel, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the probabilities (K,) that a model gives the classes of one image (C, H, W)."""
+    return trained.softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
 
 
 def _read_alike(picture: NDArray[np.uint8], trained: TrainedModel, reject: float) -> Reading | None:
@@ -238,6 +243,11 @@ def get_framing(trained: TrainedModel) -> Framing:
             "images; take pictures whole, with --reading whole"
         )
     return trained.framing
+
+
+def is_mnist(trained: TrainedModel) -> bool:
+    """Return whether a model takes digits in the form of MNIST, 28 x 28."""
+    return (trained.framing, *trained.image_shape[1:]) == (MNIST, 28, 28)
 
 
 def to_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

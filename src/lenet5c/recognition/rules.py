@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.erasing import erase_lines
+from lenet5c.recognition.filters import find_quantile
 from lenet5c.recognition.lines import Line, find_lines
 
 #: Strength of a digit's ink.
@@ -264,9 +265,7 @@ def _find_bodies(rest: NDArray[np.uint8]) -> tuple[NDArray[np.int64], float]:
     if len(parts) == 0:
         return parts.boxes, 0.0
     height = parts.boxes[:, 2] - parts.boxes[:, 0]
-    order = np.argsort(height, kind="stable")
-    total = np.cumsum(parts.area[order])
-    usual = float(height[order][np.searchsorted(total, total[-1] / 2)])
+    usual = find_quantile(height, parts.area, 2)
     return parts.boxes[height >= 0.1 * usual], usual
 
 
@@ -301,8 +300,10 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     )
     little = 0.15 * usual
     through = over & (tops < row - little) & (bottoms > row + little)
-    above = over & ~through & (bottoms <= row + little) & (row - bottoms <= 0.6 * usual)
-    below = over & ~through & (tops >= row - little) & (tops - row <= 0.6 * usual)
+    # Written as for all parts below: what is above or below is among those, to the last bit.
+    up, down = row - bottoms, tops - row
+    above = over & ~through & (-little <= up) & (up <= 0.6 * usual)
+    below = over & ~through & (-little <= down) & (down <= 0.6 * usual)
     if line.length >= LONG * usual:
         if through.any():
             whole = through & (start <= lefts + little) & (end >= rights - little)
