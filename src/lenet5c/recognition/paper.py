@@ -135,7 +135,11 @@ def _estimate_paper(small: Plane) -> tuple[Plane, bool]:
     beyond = np.maximum(np.abs(rest) - 3 * spread, 0)
     dark = float(beyond[rest < 0].sum()) >= float(beyond[rest > 0].sum())
     if _is_uneven(-rest if dark else rest, spread):
-        surface, dark = _remove_strokes(small)
+        calm = smooth(small) if estimate_noise(small) >= 1 else small
+        dark = _find_polarity(calm - surface)
+        # Without the slope of the light: on it, squares beside a digit have paper of many levels.
+        slope = _fit_surface(small, trust, 1)
+        surface = slope + _remove_strokes(calm - slope, dark)
         rest = small - surface
         spread = _estimate_spread(rest, trust)
     # What the surface misses of the paper is taken from around the ink and its gray edge.
@@ -156,25 +160,25 @@ def _is_uneven(signed: Plane, spread: float) -> bool:
     return bool(np.mean(inked) > 0.05 or np.mean(opposite) > 0.003)
 
 
-def _remove_strokes(small: Plane) -> tuple[Plane, bool]:
-    """Return paper with a shadow, all that is wider than a stroke, and whether ink is dark.
+def _find_polarity(rest: Plane) -> bool:
+    """Return whether ink is dark on paper with a shadow, of which the broad light is taken away.
 
     Dark strokes vanish under a closing, light ones under an opening. So do gaps between strokes
     under the other one; but gaps lie between strokes, so the ink reaches further out.
     """
-    calm = smooth(small) if estimate_noise(small) >= 1 else small
-    radius = max(1, round(WIDEST * max(small.shape) / 2))
-    without_dark = _filter_extremes(calm, radius, np.max, np.min)
-    without_light = _filter_extremes(calm, radius, np.min, np.max)
-    responses = without_dark - calm, calm - without_light
+    responses = _remove_strokes(rest, dark=True) - rest, rest - _remove_strokes(rest, dark=False)
     strongest = [float(response.max()) for response in responses]
-    # Of what is weaker by far, as rounding is on a clean page, the reach tells nothing.
-    least = max(1.0, 0.1 * max(strongest))
+    # Of what is weaker by far, as rounding on a clean page or a shadow is, the reach tells nothing.
+    least = max(1.0, 0.4 * max(strongest))
     reach = [_measure_reach(response, least) for response in responses]
     lead = float(np.sum(reach[0] > reach[1])) - float(np.sum(reach[0] < reach[1]))
-    if lead == 0:
-        lead = strongest[0] - strongest[1]
-    return (without_dark, True) if lead >= 0 else (without_light, False)
+    return (lead or strongest[0] - strongest[1]) >= 0
+
+
+def _remove_strokes(plane: Plane, dark: bool) -> Plane:
+    """Return paper with a shadow: all that is wider than a stroke, by a closing or an opening."""
+    radius = max(1, round(WIDEST * max(plane.shape) / 2))
+    return _filter_extremes(plane, radius, *((np.max, np.min) if dark else (np.min, np.max)))
 
 
 def _filter_extremes(plane: Plane, radius: int, *extremes: Callable[..., Plane]) -> Plane:

@@ -300,8 +300,10 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     )
     little = 0.15 * usual
     through = over & (tops < row - little) & (bottoms > row + little)
-    above = over & ~through & (bottoms <= row + little) & (row - bottoms <= 0.6 * usual)
-    below = over & ~through & (tops >= row - little) & (tops - row <= 0.6 * usual)
+    # Written as for all parts below: what is above or below is among those, to the last bit.
+    up, down = row - bottoms, tops - row
+    above = over & ~through & (-little <= up) & (up <= 0.6 * usual)
+    below = over & ~through & (-little <= down) & (down <= 0.6 * usual)
     if line.length >= LONG * usual:
         if through.any():
             whole = through & (start <= lefts + little) & (end >= rights - little)
