@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+from workers import calls_to_last, timed
 
 import lenet5c
 from lenet5c import kernels
@@ -50,8 +51,11 @@ ENVIRONMENT = (
 REST = 0.05
 
 
-def make_parser(doc, repeats, seconds=None):
-    """Return a parser with the options of all benchmarks; its help is the file's docstring."""
+def make_parser(doc, repeats=None, seconds=None):
+    """Return a parser with the options of all benchmarks; its help is the file's docstring.
+
+    Options without a default here are left out.
+    """
     prepare_streams()
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -64,13 +68,14 @@ def make_parser(doc, repeats, seconds=None):
         metavar="N",
         help="(default: %(default)s)",
     )
-    add(
-        "--repeats",
-        type=positive,
-        default=repeats,
-        metavar="N",
-        help="turns of each contender (default: %(default)s)",
-    )
+    if repeats is not None:
+        add(
+            "--repeats",
+            type=positive,
+            default=repeats,
+            metavar="N",
+            help="turns of each contender (default: %(default)s)",
+        )
     if seconds is not None:
         add(
             "--seconds",
@@ -184,21 +189,6 @@ def interleaved(contenders, repeats, seconds=0.0):
                 contenders[name]()
             times[name].append(timed(contenders[name], calls[name]) / calls[name])
     return times
-
-
-def calls_to_last(run, seconds):
-    run()
-    calls = 1
-    while seconds and timed(run, calls) < seconds:
-        calls *= 2
-    return calls
-
-
-def timed(run, calls):
-    began = time.perf_counter()
-    for _ in range(calls):
-        run()
-    return time.perf_counter() - began
 
 
 class Peak:

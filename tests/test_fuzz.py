@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from processes import HANGING
 from torture.fuzz import __main__ as command
 from torture.fuzz.support import mutate_json, mutate_part, pack, parse_json, unpack
 from torture.fuzz.targets import SHARES
@@ -27,7 +28,7 @@ def test_each_target_has_its_share():
 def test_seeds(name, tmp_path):
     words = [Path(command.__file__).parent, name, "--seeds", "--crashes", tmp_path]
     done = subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, timeout=300
+        [sys.executable, *map(str, words)], capture_output=True, text=True, timeout=HANGING
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from processes import HANGING
 
 from lenet5c import _files
 from lenet5c.__main__ import main
@@ -22,7 +23,7 @@ from lenet5c.training import open_model, save_model
 
 def run(*arguments, cwd):
     command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=HANGING)
 
 
 @pytest.mark.parametrize(
@@ -76,16 +77,16 @@ def test_from_start_to_ctrl_c(name, tmp_path):
             assert str(tmp_path / "lenet5c-samples") in lines[1] and "Ctrl-C" in lines[2]
             # Whatever the environment says, this machine is reached without a proxy.
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(address, timeout=10) as reply:
+            with opener.open(address, timeout=HANGING) as reply:
                 assert b"lenet5c" in reply.read()
             process.send_signal(getattr(signal, name))
-            rest, errors = process.communicate(timeout=20)
+            rest, errors = process.communicate(timeout=HANGING)
         finally:
             process.kill()
     assert (process.returncode, errors, rest.strip()) == (0, "", "The demo has ended.")
     assert list(tmp_path.iterdir()) == []  # nothing is written before something is saved
     with pytest.raises(urllib.error.URLError):
-        opener.open(address, timeout=5)
+        opener.open(address, timeout=HANGING)
 
 
 def test_models(tmp_path):
@@ -134,7 +135,11 @@ def test_the_parser_is_cheap():
     )
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=HANGING,
     )
     assert done.stdout.strip() == "False", done.stderr
 
@@ -150,7 +155,7 @@ def test_the_scripts_are_javascript(entry):
         input=bundle(entry, BUNDLES[entry]),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGING,
     )
     assert done.returncode == 0, done.stderr
 

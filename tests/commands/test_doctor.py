@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from processes import HANGING
 
 from lenet5c.commands import doctor
 
@@ -182,7 +183,7 @@ def run(*arguments, cwd, **environment):
         name: value for name, value in os.environ.items() if name not in doctor.VARIABLES
     } | environment
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, env=variables, timeout=120
+        command, cwd=cwd, capture_output=True, text=True, env=variables, timeout=HANGING
     )
 
 

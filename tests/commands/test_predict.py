@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import output, run_python
+from processes import HANGING, output, run_python
 
 from lenet5c.__main__ import main
 from lenet5c.commands.predict import EXAMPLES
@@ -125,14 +125,14 @@ def test_standard_input(folder):
         [sys.executable, "-m", "lenet5c", "predict", "-"],
         input=content,
         capture_output=True,
-        timeout=60,
+        timeout=HANGING,
     )
     assert done.returncode == 0 and done.stdout.split()[:2] == [b"-", b"2"]
     done = subprocess.run(
         [sys.executable, "-m", "lenet5c", "predict", "-"],
         input=b"",
         capture_output=True,
-        timeout=60,
+        timeout=HANGING,
     )
     assert done.returncode == 2 and done.stderr.decode().splitlines() == [
         "lenet5c predict: error: standard input is empty"

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from processes import HANGING
 
 from lenet5c import _files
 from lenet5c.__main__ import main
@@ -180,6 +181,6 @@ def test_what_cannot_be_finished_leaves_nothing(run, tmp_path, idx_files, suffix
 @pytest.mark.skipif(os.name == "nt", reason="POSIX shell")
 def test_a_reader_that_has_enough():
     command = f"{shlex.quote(sys.executable)} -m lenet5c predict --data mnist | head -n 2"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=HANGING)
     assert done.stdout.startswith("id,label,probability,true_label\n0,7,0.99997")
     assert done.stderr == "10,000 images; 99.65% predicted as labeled (9,965)\n"

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from own_files import change_record
+from processes import HANGING
 from train_command import assert_bad_use, command, digest, train
 
 from lenet5c.training import open_model
@@ -20,8 +21,8 @@ GENERAL = shlex.split(
 )
 
 
-def wait_for(condition, process, seconds=60):
-    deadline = time.monotonic() + seconds
+def wait_for(condition, process):
+    deadline = time.monotonic() + HANGING
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -44,7 +45,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(tmp_path, quick, idx_files, num
     metrics = stopped / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 3, process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGING)
     assert process.returncode == code
     assert not (stopped / "summary.json").exists()
     if number != signal.SIGKILL:
@@ -96,7 +97,7 @@ def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
     metrics = tmp_path / "stopped/metrics.jsonl"
     wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 2, process)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANGING)
     result = train("--resume", "--out", tmp_path / "stopped", "--threads", 1, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl", "metrics.csv"):

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from processes import run_python
+from processes import HANGING, run_python
 
 from lenet5c.training import open_model
 from lenet5c.training.interrupt import StopRequest
@@ -59,7 +59,7 @@ def interrupt(words, folder, after, bursts):
     for number, pause in bursts:
         process.send_signal(number)
         time.sleep(pause)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=HANGING)
     return process, errors
 
 
@@ -103,7 +103,7 @@ def test_a_burst_stops_a_training_with_a_checkpoint(name, tmp_path, idx_files):
     for _ in range(6):
         process.send_signal(number)
         time.sleep(0.0005)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGING)
     assert process.returncode == 128 + number and "Traceback" not in errors
     assert f"lenet5c train --resume --out {folder}" in errors
     assert (folder / "checkpoint.safetensors").exists()
@@ -127,7 +127,7 @@ def test_a_signal_that_is_ignored_stays_so(name, tmp_path, idx_files):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(getattr(signal, name))
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=HANGING)
     assert (process.returncode, errors) == (0, "") and "Test accuracy" in output
 
 

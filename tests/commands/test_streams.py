@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from processes import HANGING
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 FULL = "error: cannot write standard output: No space left on device\n"
@@ -58,7 +59,7 @@ def run(tmp_path, idx_files):
         words += shlex.split(command.format(folder=tmp_path, data=idx_files))
         line = f"{shlex.join(words)} {redirection}"
         return subprocess.run(
-            ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120
+            ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=HANGING
         )
 
     return call

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from faulty_server import running_server
+from processes import HANGING
 
 from lenet5c.datasets.cache import lock
 from lenet5c.datasets.download import DownloadError, Patience, fetch, is_complete
@@ -15,7 +16,9 @@ from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
 
 CONTENT = np.random.default_rng(0).bytes(100_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Patience(timeout=30, window=0.2, least=1000, attempts=2, pause=0.0)
+QUICK = Patience(timeout=HANGING, window=HANGING, attempts=2, pause=0.0)
+#: With a server that nobody should wait for.
+IMPATIENT = {"silent": {"timeout": 0.3}, "drip": {"window": 0.2, "least": 1000}}
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
     ],
 )
 def test_a_fault_leads_to_the_next_address_and_alone_to_an_error(fault, said, server, tmp_path):
-    patience = replace(QUICK, timeout=0.3) if fault == "silent" else QUICK
+    patience = replace(QUICK, **IMPATIENT.get(fault, {}))
     with pytest.raises(DownloadError) as error:
         fetch(remote(server, fault), tmp_path, patience=patience)
     line = str(error.value)
@@ -80,7 +83,19 @@ def test_a_fault_leads_to_the_next_address_and_alone_to_an_error(fault, said, se
         for text in (server.url(fault, "a.gz"), str(tmp_path / "a.gz"), "100,000 bytes", SHA256)
     )
     assert not (tmp_path / "a.gz").exists()
-    assert fetch(remote(server, fault, "good"), tmp_path, patience=patience).read_bytes() == CONTENT
+    path = fetch_from_the_next(remote(server, fault, "good"), tmp_path, patience)
+    assert path.read_bytes() == CONTENT
+
+
+def fetch_from_the_next(file, folder, patience):
+    """Fetch; as on a busy machine the next server may be slow, too, wait longer and longer."""
+    while True:
+        try:
+            return fetch(file, folder, patience=patience)
+        except DownloadError:
+            if patience.timeout >= HANGING:
+                raise
+        patience = replace(patience, timeout=2 * patience.timeout)
 
 
 def test_a_refused_connection_leads_to_the_next_address(server, tmp_path):

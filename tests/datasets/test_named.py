@@ -10,6 +10,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from faulty_server import running_server
+from processes import HANGING
 
 from lenet5c.datasets import DatasetError, open_source
 from lenet5c.datasets import source as source_module
@@ -18,7 +19,7 @@ from lenet5c.datasets.download import DownloadError, Patience
 from lenet5c.datasets.named import download_named, load_named, missing_files
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
 
-QUICK = Patience(timeout=30, window=30, least=1000, attempts=1, pause=0.0)
+QUICK = Patience(timeout=HANGING, window=HANGING, attempts=1, pause=0.0)
 RANDOM = np.random.default_rng(0)
 TRAIN, TEST = (RANDOM.integers(0, 256, (n, 28, 28), dtype=np.uint8) for n in (20, 10))
 

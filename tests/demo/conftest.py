@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from page_jobs import encode
+from processes import HANGING
 
 from lenet5c.datasets import Source
 from lenet5c.demo.server import DemoServer
@@ -25,7 +26,7 @@ class Client:
 
     def request(self, method, path, body=None, headers=None):
         """(status, headers, content); a header that is None is left out."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANGING)
         headers = {"Host": self.host, **(headers or {})}
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from drawn.demo_digits import DIGITS
 from page_models import MODELS, of
+from processes import HANGING
 
 from lenet5c.datasets import Preparation, mnist
 from lenet5c.export import import_torch, to_html
@@ -105,7 +106,8 @@ def saved_file(page, selector, folder):
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
     )
     page.press(selector)
-    for _ in range(500):
+    end = time.monotonic() + HANGING
+    while time.monotonic() < end:
         found = [path for path in folder.iterdir() if path.suffix != ".crdownload"]
         if found and found[0].stat().st_size:
             return found[0]

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from drawn.demo_digits import DIGITS
+from processes import HANGING
 
 pytest.importorskip("selenium", reason="needs selenium")
 from selenium import webdriver
@@ -41,7 +42,7 @@ def chromium():
         options.add_argument("--no-sandbox")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_page_load_timeout(30)
+    driver.set_page_load_timeout(HANGING)
     yield driver
     driver.quit()
 
@@ -93,12 +94,15 @@ class Page:
     def text(self, selector):
         return self.find(selector).text
 
-    def until(self, value, expected, seconds=20):
+    def until(self, value, expected):
         """Wait until `value()` is what is expected: a value, or a function that says so."""
-        for _ in range(seconds * 50):
+        end = time.monotonic() + HANGING
+        while True:
             last = value()
             if expected(last) if callable(expected) else last == expected:
                 return last
+            if time.monotonic() > end:
+                break
             time.sleep(0.02)
         pytest.fail(f"{last!r} is not {expected!r}; the page says {self.errors!r}")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import HANGING
 
 from lenet5c.export.html_bundle import PAGE, bundle
 from lenet5c.export.html_model import describe_page
@@ -21,7 +22,7 @@ def run_jobs(tmp_path, jobs):
     script = tmp_path / "driver.mjs"
     script.write_text(bundle("page_driver.js", (Path(__file__).parent, PAGE)), encoding="utf-8")
     done = subprocess.run(
-        [NODE, script], input=json.dumps(jobs), capture_output=True, text=True, timeout=300
+        [NODE, script], input=json.dumps(jobs), capture_output=True, text=True, timeout=HANGING
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)

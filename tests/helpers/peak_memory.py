@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import HANGING
 
 SCRIPT = """
 import sys
@@ -34,7 +35,7 @@ def measure_peak(code, *arguments):
         [sys.executable, "-c", SCRIPT.format(code=code), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGING,
     )
     assert result.returncode == 0, result.stderr
     *lines, size = result.stdout.splitlines()

@@ -4,8 +4,12 @@ import os
 import subprocess
 import sys
 
+#: Seconds after which a process or a server hangs. A machine may be slow or busy: no test is a
+#: measurement of speed.
+HANGING = 600
 
-def run_python(code, *arguments, timeout=60, **environment):
+
+def run_python(code, *arguments, timeout=HANGING, **environment):
     """Run code in a new interpreter; return the finished process. None unsets a variable."""
     variables = {
         name: value for name, value in {**os.environ, **environment}.items() if value is not None

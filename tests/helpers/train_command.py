@@ -4,6 +4,8 @@ import hashlib
 import subprocess
 import sys
 
+from processes import HANGING
+
 
 def command(*arguments, cwd):
     return [sys.executable, "-m", "lenet5c.train", "--no-report", *map(str, arguments)], {
@@ -14,7 +16,7 @@ def command(*arguments, cwd):
 
 def train(*arguments, cwd):
     argv, options = command(*arguments, cwd=cwd)
-    return subprocess.run(argv, capture_output=True, **options, timeout=300)
+    return subprocess.run(argv, capture_output=True, **options, timeout=HANGING)
 
 
 def digest(path):

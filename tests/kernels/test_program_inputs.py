@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from lenet5c.kernels.engine._program import Program
+from processes import HANGING
 from programs import (
     SMOOTH,
     TILES,
@@ -224,7 +225,12 @@ def test_memory_of_a_training_step_does_not_grow_with_the_batch():
     def peak(batch):
         command = [sys.executable, "-c", PEAK_MEMORY, str(batch)]  # minutes, emulated
         done = subprocess.run(
-            command, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=600
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            env=dict(os.environ),
+            timeout=HANGING,
         )
         return int(done.stdout)
 

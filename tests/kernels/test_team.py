@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from debug_builds import CHECKOUT, build_modules, needs_sources
+from processes import HANGING
 
 DRIVE = CHECKOUT / "tools/races/drive.py"
 
@@ -67,7 +68,7 @@ def run(build, *arguments):
     paths = f"{build}{os.pathsep}{CHECKOUT / 'tools'}"
     variables = os.environ | {"PYTHONPATH": paths}
     command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=HANGING)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from processes import output
+from processes import HANGING, output
 
 from lenet5c import kernels, nn
 from lenet5c.kernels import _openmp, threads
@@ -213,7 +213,7 @@ def fork(code):
     here = os.path.dirname(__file__)
     helpers = os.path.join(os.path.dirname(here), "helpers")
     setup = FORK.format(helpers=helpers, kernel_tests=here)
-    return output(setup + code, PYTHONWARNINGS="ignore", timeout=300)
+    return output(setup + code, PYTHONWARNINGS="ignore", timeout=HANGING)
 
 
 class TestFork:

@@ -104,6 +104,23 @@ def test_a_point_stays_a_piece():
     ]
 
 
+@pytest.mark.parametrize("place", [22, 46, 72])
+def test_a_point_at_any_height_stays_apart_from_digits_that_need_none(place):
+    sheet = np.zeros((100, 200), np.uint8)
+    bar(sheet, 20, 20, 80, 28)
+    bar(sheet, place, 33, place + 8, 41)
+    bar(sheet, 20, 48, 80, 56)
+
+    def tall(pieces, sure):
+        return np.array([[sure if piece.width <= 8 else 0.99] for piece in pieces])
+
+    (line,) = read_lines(sheet, lambda pieces: tall(pieces, 0.99), digits=None)
+    assert [cell.piece.width for cell in line] == [8, 8, 8]
+    if place == 46:  # it is part of a digit that is none without it
+        (line,) = read_lines(sheet, lambda pieces: tall(pieces, 0.1), digits=None)
+        assert [cell.piece.width for cell in line] != [8, 8, 8]
+
+
 def test_bars_above_each_other_are_one():
     sheet = np.zeros((100, 200), np.uint8)
     bar(sheet, 20, 20, 80, 26)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from own_files import change_record
+from processes import HANGING
 
 from lenet5c.__main__ import main
 from lenet5c.datasets import Source
@@ -224,12 +225,12 @@ def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGING
     while not list(tmp_path.glob("runs/reproduce/*/metrics.jsonl")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGING)
     assert (
         process.returncode == 128 + number
         and "the same command goes on" in errors
@@ -237,7 +238,7 @@ def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx
     )
     (folder,) = (tmp_path / "runs/reproduce").iterdir()
     assert (folder / "checkpoint.safetensors").exists() and not (folder / "summary.json").exists()
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANGING)
     assert done.returncode == 0, done.stderr
     assert "resumed, so not timed" in done.stdout and (tmp_path / "docs/reproductions.md").exists()
 

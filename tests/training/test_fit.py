@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from processes import run_python
+from processes import HANGING, run_python
 from trainers import replace_train_steps
 
 import lenet5c
@@ -345,7 +345,9 @@ def test_ctrl_c_in_a_program(tmp_path):
         "history = trainer.fit()\n"
         "print(history.done, len(history))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGING
+    )
     assert done.returncode == 0 and done.stderr == "", done.stderr
     first, last = done.stdout.splitlines()
     assert first.startswith("Interrupted in epoch 1 of 1, after step ") and last == "False 0"

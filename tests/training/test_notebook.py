@@ -3,6 +3,7 @@
 import warnings
 
 import pytest
+from processes import HANGING
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
@@ -43,7 +44,7 @@ def cells(tmp_path_factory):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the client, not of ours
-        nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute(
+        nbclient.NotebookClient(notebook, timeout=HANGING, kernel_name="python3").execute(
             cwd=tmp_path_factory.mktemp("nb")
         )
     return notebook.cells

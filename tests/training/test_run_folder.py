@@ -12,6 +12,7 @@ from unittest.mock import MagicMock
 
 import pytest
 from own_files import RUN_FILES, SUMMARY, change_record, change_tensors
+from processes import HANGING
 
 from lenet5c import _files
 from lenet5c.datasets import Source
@@ -86,7 +87,7 @@ def test_of_many_that_start_at_once_one_wins(tmp_path):
     for process in processes:
         process.stdin.write(b"x")
         process.stdin.flush()
-    ends = [(*process.communicate(timeout=300), process.returncode) for process in processes]
+    ends = [(*process.communicate(timeout=HANGING), process.returncode) for process in processes]
     codes = [code for _, _, code in ends]
     assert sorted(codes) == [0, 2, 2, 2], ends
     for _, errors, code in ends:

@@ -26,6 +26,8 @@ class Campaign:
         The one attempt to make.
     first : int
         The attempt to begin with.
+    answer_within : float
+        Seconds in which a server must answer, however it is attacked.
 
     Attributes
     ----------
@@ -36,10 +38,17 @@ class Campaign:
     """
 
     def __init__(
-        self, name: str, seconds: float, seed: int, only: int | None = None, first: int = 0
+        self,
+        name: str,
+        seconds: float,
+        seed: int,
+        only: int | None = None,
+        first: int = 0,
+        answer_within: float = 1.0,
     ) -> None:
         self.name, self.seconds, self.seed, self.only = name, seconds, seed, only
         self.first = first if only is None else only
+        self.answer_within = answer_within
         self.began = time.monotonic()
         self.attempts = 0
         self.failures: list[str] = []

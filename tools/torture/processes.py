@@ -44,7 +44,7 @@ class Child:
     def __init__(self, pid, log, wait):
         self.pid, self.log, self._wait = pid, log, wait
 
-    def wait(self, seconds=60.0):
+    def wait(self, seconds=300.0):
         """Return the exit code; one that takes longer is killed, and a TimeoutError raised."""
         code = self._wait(seconds)
         if code is None:

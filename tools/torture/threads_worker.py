@@ -21,7 +21,7 @@ from races.drive import direct, passes, run_at_once, small_net, train
 
 from lenet5c import kernels
 
-WAIT = 60  # seconds after which a child hangs
+WAIT = 300  # seconds after which a child hangs
 
 
 class Attempt:

@@ -14,6 +14,8 @@ from lenet5c.recognition.pieces import FIRM, LEAST, Piece, join_pieces
 SURE, WIDE = 0.97, 1.15
 #: Widest run of parts, and widest gap in one, in usual heights.
 WIDEST, GAP = 1.5, 0.3
+#: Longer side of a point, in usual heights, at most.
+POINT = 0.24
 #: Parts in a run at most.
 MOST = 5
 #: What an unknown character is worth, and a small mark: probabilities.
@@ -83,11 +85,12 @@ class Lattice:
                 parts = self.cut(c)
                 self.divided += parts
                 self.whole[c].whole = piece if parts else None
+        apart = [sure[c] or self._is_point(c) for c in range(len(self.pieces))]
         for a in range(len(self.pieces)):
             for b in range(a + 1, min(a + MOST, len(self.pieces))):
                 if self._gap(b) > GAP * self.usual:
                     break
-                if not all(sure[a : b + 1]) and (run := self._join(a, b)):
+                if not all(apart[a : b + 1]) and (run := self._join(a, b)):
                     self.divided.append(run)
         return self.divided + [run for run in self.whole if run.whole is not None]
 
@@ -131,7 +134,16 @@ class Lattice:
         return self.pieces[c].box[1] - left
 
     def _is_point(self, c: int) -> bool:
-        """Return whether a piece is a point or comma behind another, not a part of it."""
+        """Return whether a piece is as small and round as a point.
+
+        Then it is joined to those beside it only if they are no digits without it.
+        """
+        piece = self.pieces[c]
+        short, long = sorted((piece.height, piece.width))
+        return long <= max(POINT * self.usual, 2 * self.pen) and long <= 2 * short
+
+    def _is_comma(self, c: int) -> bool:
+        """Return whether a piece is a point or comma below and behind another, not a part of it."""
         top, left, bottom, right = self.pieces[c].box
         if max(bottom - top, 1.4 * (right - left)) > 0.4 * self.usual or c == 0:
             return False
@@ -141,7 +153,7 @@ class Lattice:
 
     def _join(self, a: int, b: int) -> Run | None:
         """Return the run of whole pieces from one to another."""
-        if any(self._is_point(c) for c in range(a, b + 1)):
+        if any(self._is_comma(c) for c in range(a, b + 1)):
             return None
         piece = join_pieces(self.pieces[a : b + 1])
         if piece.width > WIDEST * self.usual or piece.height > 1.7 * self.usual:

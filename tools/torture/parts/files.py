@@ -339,7 +339,7 @@ def download(out: str, url: str, sha256: str) -> int:
 
     try:
         file = RemoteFile("file.bin", (url,), sha256, 4000)
-        fetch(file, Path(out), patience=Patience(timeout=5, pause=0.01))
+        fetch(file, Path(out), patience=Patience(pause=0.01))
     except EXPECTED as error:
         return fail_with("download", error)
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from torture.campaign import Campaign
 
 WORKER = Path(__file__).parents[1] / "threads_worker.py"
-TIMEOUT = 120  # seconds: an attempt takes two on a quiet machine
+TIMEOUT = 600  # seconds: an attempt takes two on a quiet machine
 KINDS = ["alone", "callers", "signals", "forks"]
 DISTURBANCES = ["nothing", "spinning processes", "stops", "affinity", "all of these"]
 SPIN = "while True: pass"
