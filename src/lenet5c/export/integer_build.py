@@ -96,15 +96,13 @@ def quantize_int8(
         raise ValueError(f"ranges must be one of {', '.join(RANGES)}, got {ranges!r}")
     net = to_network(model, input_shape)
     if net.trained is None:
-        x = np.asarray(images, np.float32)
-        raw = x
+        x: Floats = np.asarray(images, np.float32)
     else:
-        raw = net.trained.as_images(images)
-        x = net.trained.preparation(raw)
+        x = net.trained.preparation(net.trained.as_images(images))
     if len(x) == 0:
         raise ValueError("images must be one or more, got none; use some hundred training images")
     if x.shape[1:] != net.input_shape:
-        raise ValueError(f"images must be inputs (N, *{net.input_shape}), got {x.shape}")
+        raise ValueError(f"images must be inputs of the shape {net.input_shape}, got {x.shape[1:]}")
     return _Builder(net, ranges).build(x)
 
 
@@ -330,7 +328,7 @@ class _Builder:
         return units.rescale(step, low=-_INT32, high=_INT32)
 
     def pool(self, stage: Stage, tensor: _Tensor) -> tuple[Op, _Tensor]:
-        """Pooling by itself."""
+        """Return pooling by itself, and what it makes of a tensor."""
         step, layer = stage.main, stage.main.layer
         is_max = step.kind == "MaxPool2d"
         size, stride, (top, _) = step.window
@@ -356,13 +354,11 @@ class _Builder:
                 op.outer = _of_int8(stage.before, tensor.scaling, scaling)
         else:
             units = _Units(np.array([scale / 256]), np.array([256 * 256]))
-            op.outer, scaling = self.outer(
-                stage, stage.before, units, pooled, floats
-            )
+            op.outer, scaling = self.outer(stage, stage.before, units, pooled, floats)
         return op, _Tensor(floats, scaling, op.result)
 
     def distances(self, stage: Stage, tensor: _Tensor) -> tuple[Op, _Tensor]:
-        """Squared distances from codes."""
+        """Return squared distances from codes, and what they make of a tensor."""
         codes = tensor.scaling.values(stage.main.arrays["codes"], -32768, 32767)
         largest = codes.shape[1] * (int(np.abs(codes).max()) + 128) ** 2
         if largest > _INT32:
@@ -378,7 +374,7 @@ class _Builder:
         return op, _Tensor(floats, scaling, result)
 
     def add(self, stage: Stage, tensor: _Tensor) -> tuple[Op, _Tensor]:
-        """A residual block."""
+        """Return a residual block, and what it makes of a tensor."""
         last, self.last = self.last, None  # a branch makes no scores
         (layers, a), (shortcut, b) = (
             self.chain([part for each in branch for part in _split(each)], tensor)
