@@ -6,7 +6,7 @@ import sys
 from lenet5c.commands import signals
 
 #: How options begin with which ``train`` may read other data than MNIST, or none.
-OTHER_DATA = ("-h", "--h", "--d", "--config", "--resume")
+OTHER_DATA = ("-h", "--h", "--da", "--config", "--resume")
 TYPE_CHECKING = False  # that of typing, without its import
 if TYPE_CHECKING:
     from collections.abc import Sequence

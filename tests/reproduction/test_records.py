@@ -34,7 +34,7 @@ def test_the_table_and_its_record(tmp_path, monkeypatch, capsys, few):
         assert row["accuracy"]["mean"] == pytest.approx(found.mean, abs=1e-6)
         assert [run["seed"] for run in row["runs"]] == [0, 1] and row["seconds"]["mean"] > 0
     assert reachable["command"] == "lenet5c train --recipe fast --seed S --train-size 1500"
-    assert (reachable["parameters"], out_of_reach["parameters"]) == (44426, 61706)
+    assert (reachable["parameters"], out_of_reach["parameters"]) == (52710, 61706)
     page = (tmp_path / "report/records.md").read_text("utf-8")
     (line,) = (line for line in page.splitlines() if line.startswith("| 30.0 %"))
     assert "✓" in line and f"{reachable['accuracy']['mean']:.2f} %" in line
