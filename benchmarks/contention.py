@@ -14,13 +14,13 @@ of each core: twice the time is all that a fair scheduler can give.
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from common import Table, load_peers, make_parser, positive, print_header, time_cell
+from workers import WorkerError, answer, measure, process
 
 WORKER = Path(__file__).with_name("epoch_worker.py")
 WAYS = {
@@ -42,27 +42,6 @@ while os.getppid() == parent:
 
 
 @contextmanager
-def process(*arguments):
-    """Return a Python process with pipes; killed when the block is left, however that happens."""
-    # In a group of its own, Ctrl-C does not reach it: its parent ends it in silence.
-    child = subprocess.Popen(
-        [sys.executable, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        process_group=0 if os.name == "posix" else None,
-    )
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            with suppress(OSError):
-                pipe.close()
-
-
-@contextmanager
 def busy_cores(cores):
     """One busy process on each of these cores; a core of -1 is any."""
     if not cores:
@@ -74,20 +53,7 @@ def busy_cores(cores):
             yield
 
 
-def answer(child):
-    """Return the next line that a process prints."""
-    if not (line := child.stdout.readline()):
-        sys.exit(f"{Path(child.args[1]).name} ended with exit code {child.wait()}")
-    return line.strip()
-
-
-def epoch(worker):
-    """Seconds of an epoch in a worker."""
-    print(file=worker.stdin, flush=True)
-    return float(answer(worker))
-
-
-def measure(workers, cores, repeats):
+def take_turns(workers, cores, repeats):
     """Way -> (seconds alone, seconds beside busy processes), taking turns."""
     times = {way: ([], []) for way in workers}
     ways = list(workers)
@@ -95,9 +61,9 @@ def measure(workers, cores, repeats):
         first %= len(ways)
         for way in ways[first:] + ways[:first]:
             alone, beside = times[way]
-            alone.append(epoch(workers[way]))
+            alone.append(measure(workers[way])[0])
             with busy_cores(cores):
-                beside.append(epoch(workers[way]))
+                beside.append(measure(workers[way])[0])
             time.sleep(0.1)
     return times
 
@@ -155,7 +121,7 @@ def main():
         "×: median beside by median alone.",
     )
     with started(ways, (options.batch_size, options.images, options.threads)) as workers:
-        times = measure(workers, cores, options.repeats)
+        times = take_turns(workers, cores, options.repeats)
     table = Table({"": 23, "alone": 17, "beside": 17, "×": 5})
     for way, (alone, beside) in times.items():
         ratio = statistics.median(beside) / statistics.median(alone)
@@ -167,3 +133,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except WorkerError as error:
+        sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""Process of contention.py that trains an epoch for each line it reads, and prints the seconds.
+"""Worker of contention.py and guard.py that trains an epoch a turn (see workers.py).
 
     python benchmarks/epoch_worker.py {command,library,pytorch} BATCH_SIZE IMAGES THREADS
 
@@ -8,7 +8,6 @@ of its own.
 """
 
 import sys
-import time
 
 from lenet5c.commands.cli import wait_briefly
 
@@ -17,7 +16,8 @@ if WAY == "command":
     wait_briefly()  # before the kernels load OpenMP
 
 import numpy as np  # noqa: E402
-from train_epoch import Ours, PyTorch  # noqa: E402
+from train_epoch import Ours  # noqa: E402
+from workers import serve  # noqa: E402
 
 import lenet5c  # noqa: E402
 from lenet5c.datasets import Preparation, mnist  # noqa: E402
@@ -30,17 +30,14 @@ def main(batch_size, images, threads):
     contender = Ours(train_set, batch_size)
     if WAY == "pytorch":
         import torch
+        from training_engines import PyTorch
 
         torch.set_num_threads(threads)
         prepared = Preparation.named("default")(train_set.images)
-        state = contender.model.state_dict()
-        contender = PyTorch(torch, state, prepared, train_set.labels.astype(np.int64), batch_size)
+        labels = train_set.labels.astype(np.int64)
+        contender = PyTorch(torch, contender.model, prepared, labels, batch_size)
     contender.epoch()  # warms up
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        contender.epoch()
-        print(time.perf_counter() - began, flush=True)
+    serve(contender.epoch)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 from lenet5c import datasets, nn, optim, training
+from lenet5c.datasets.centering import bound
 from lenet5c.datasets.resampling import resize
 from lenet5c.datasets.signs import draw_blots, draw_scribbles, draw_zigzags
 from lenet5c.datasets.stroke_shapes import LETTERS, MARKS
 from lenet5c.datasets.strokes import Hands, draw_texts
-from lenet5c.recognition.filters import bound, dilate
+from lenet5c.recognition.filters import dilate
 from lenet5c.recognition.lattice import Lattice
 from lenet5c.recognition.parts import NO_DIGITS, NOT_ONE, frame_part
 from lenet5c.recognition.pieces import find_pieces
@@ -133,7 +134,7 @@ def cut_clutter(inks, rng):
     pieces, ruler = find_pieces(inks.max(axis=0))
     for piece in pieces:
         usual = min(piece.height, ruler.height) * rng.uniform(0.9, 1.05)
-        lattice = Lattice([piece], ruler.pen, usual, signs=False)
+        lattice = Lattice([piece], ruler.pen, usual)
         parts = [run.piece for run in lattice.cut(0)]
         some = rng.permutation(len(parts))[: max(4, len(parts) // 3)].tolist()
         for part in (piece, *(parts[i] for i in some)):
@@ -146,7 +147,7 @@ def cut_string(inks, labels, rng):
     mass = inks[: len(labels)].sum(axis=(1, 2), dtype=np.int64)
     for piece in pieces:
         usual = min(piece.height, ruler.height) * rng.uniform(0.9, 1.05)
-        lattice = Lattice([piece], ruler.pen, usual, signs=False)
+        lattice = Lattice([piece], ruler.pen, usual)
         parts = [run.piece for run in lattice.whole + lattice.cut(0)]
         shared = np.stack([share(part, inks[: len(labels)]) for part in parts])
         size = np.array([part.strength.sum(dtype=np.int64) for part in parts])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lenet5c.datasets.framing import MNIST, measure_framing
-from lenet5c.datasets.signs import CLASS_NAMES, NONE, draw_sign, signs
+from lenet5c.datasets.sign_names import CLASS_NAMES, NONE
+from lenet5c.datasets.signs import draw_sign, signs
 from lenet5c.datasets.source import NAMES, source_name
 from lenet5c.datasets.strokes import Hands
 

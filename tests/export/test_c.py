@@ -12,7 +12,7 @@ from exported_models import ODD_INPUT, WINDOWS_INPUT, images, model_of_windows, 
 
 from lenet5c import nn
 from lenet5c.datasets import mnist
-from lenet5c.export import ExportError, quantize_int8, to_c
+from lenet5c.export import ExportError, quantize_weights, to_c
 from lenet5c.export.activations import float_text
 from lenet5c.export.c_text import string
 from lenet5c.training import TrainedModel, evaluate, open_model
@@ -95,19 +95,19 @@ def test_large_values_where_infinities_are_not_heeded(tmp_path, layer):
 
 @needs_compiler
 @pytest.mark.parametrize("name", ["1998", "batch-norm", "enlarged"])
-def test_int8_weights(tmp_path, name):
+def test_weights_of_int8(tmp_path, name):
     trained = VARIANTS[name]
     x = images(trained, 20)
-    found = scores(tmp_path, to_c(trained, quantize="int8"), x)
-    assert_same(found, quantize_int8(trained).logits(x))
+    found = scores(tmp_path, to_c(trained, quantize="weights"), x)
+    assert_same(found, quantize_weights(trained).logits(x))
     assert not np.array_equal(found[0], trained.logits(x))
 
 
-def test_int8_costs_little_accuracy():
+def test_weights_of_int8_cost_little_accuracy():
     trained, (_, test) = open_model(), mnist()
-    small = quantize_int8(trained)
+    small = quantize_weights(trained)
     assert abs(evaluate(small.model, test, small.preparation).correct - 9965) <= 5
-    assert len(to_c(trained, quantize="int8")) < len(to_c(trained)) / 2
+    assert len(to_c(trained, quantize="weights")) < len(to_c(trained)) / 2
 
 
 @needs_compiler
@@ -137,7 +137,7 @@ def test_with_sanitizers(tmp_path):
 
 @needs_compiler
 def test_it_checks_itself(tmp_path):
-    text = to_c(open_model(), "digits", quantize="int8", image=mnist()[1].images[0])
+    text = to_c(open_model(), "digits", quantize="weights", image=mnist()[1].images[0])
     program = compiled(tmp_path, text, "-DLENET5C_MODEL_MAIN")
     done = subprocess.run([program], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
@@ -147,6 +147,18 @@ def test_it_checks_itself(tmp_path):
     program = compiled(tmp_path, broken, "-DLENET5C_MODEL_MAIN")
     done = subprocess.run([program], capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout.endswith("FAILED\n")
+
+
+@needs_compiler
+@pytest.mark.parametrize("options", [["-O2"], ["-O3", "-ffast-math"]], ids=" ".join)
+@pytest.mark.parametrize("number", ["NAN", "INFINITY"])
+def test_it_fails_where_a_score_is_no_number(tmp_path, options, number):
+    """One of the first scores, so that later ones are right again."""
+    text = to_c(open_model(), "digits", image=mnist()[1].images[0])
+    broken = re.sub(r"(digits_stage5_bias\[10\] = \{\n    )", rf"\g<1>{number} + ", text)
+    program = compiled(tmp_path, broken, "-DLENET5C_MODEL_MAIN", *options)
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout.endswith("FAILED\n"), done.stdout
 
 
 @needs_compiler
@@ -241,7 +253,7 @@ def test_numbers_are_read_back_exactly():
 def test_memory_is_as_the_comment_says():
     text = to_c(open_model())
     assert "flash  246,824 bytes" in text  # 61,706 floats
-    assert "RAM    8,800 bytes" in text  # the padded image and the first pooled maps
+    assert "RAM    9,024 bytes" in text  # the padded image, the first pooled maps, two rows
     assert "416,520 multiply-adds" in text
     assert max(map(len, text.splitlines())) < 140
     assert text == to_c(open_model())
@@ -252,7 +264,7 @@ def test_what_cannot_be_exported():
         to_c(nn.Sequential(nn.Conv2d(1, 2, 3)), input_shape=(1, 5, 5))
     with pytest.raises(ExportError, match="must have a layer with an effect"):
         to_c(nn.Sequential(nn.Dropout()), input_shape=(4,))
-    with pytest.raises(ValueError, match="quantize must be one of none, int8, got 'int4'"):
+    with pytest.raises(ValueError, match="quantize must be one of none, weights, got 'int4'"):
         to_c(nn.LeNet5(), quantize="int4")
     with pytest.raises(ValueError, match="image must be uint8"):
         to_c(open_model(), image=np.zeros((28, 28), np.uint8))

@@ -5,12 +5,12 @@ import importlib.util
 
 import numpy as np
 import pytest
-from c_programs import needs_compiler, scores
+from c_programs import assert_equal, assert_near, needs_compiler, scores
 from every_layer import LAYERS
 from exported_models import shaken
 
 from lenet5c import nn
-from lenet5c.export import to_c, to_onnx, to_torch, torch_source
+from lenet5c.export import quantize_int8, to_c, to_onnx, to_torch, torch_source
 
 CASES = [
     pytest.param(layer, shape, id=f"{name}-{i}")
@@ -61,6 +61,15 @@ def test_c(layer, shape, tmp_path):
     model, x = model_of(layer, shape), samples(shape)
     found, _ = scores(tmp_path, to_c(model), x)
     assert close(found, model.forward(x))
+
+
+@needs_compiler
+@pytest.mark.parametrize(("layer", "shape"), CASES)
+def test_int8(layer, shape, tmp_path):
+    model, x = model_of(layer, shape), samples(shape)
+    small = quantize_int8(model, x)
+    assert_near(small, x, model.forward(x), 0.1)
+    assert_equal(tmp_path, small, x)
 
 
 @pytest.mark.parametrize(("layer", "shape"), CASES)

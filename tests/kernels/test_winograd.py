@@ -14,6 +14,8 @@ CONVOLUTIONS = [
     ((6, 14, 14), 16, {"kernel_size": (5, 5)}),
     ((8, 9, 12), 10, {"kernel_size": (3, 5), "groups": 2, "dilation": (2, 1)}),
     ((4, 6, 10), 5, {"kernel_size": (6, 5)}),
+    ((5, 4, 15), 4, {"kernel_size": (2, 5)}),
+    ((4, 5, 7), 6, {"kernel_size": (3, 5)}),
     ((9, 7, 10), 11, {"kernel_size": (3, 3)}),
     ((32, 8, 9), 18, {"kernel_size": (3, 3), "groups": 2}),
 ]

@@ -96,29 +96,43 @@ def test_a_point_stays_a_piece():
     def greedy(pieces):
         return np.full((len(pieces), 1), 0.9)
 
-    for signs in (False, True):
-        boxes = [
-            [cell.piece.box for cell in line]
-            for line in read_lines(sheet, greedy, signs=signs, digits=None)
-        ]
-        expected = [(20, 20, 80, 28), (72, 36, 80, 44), (20, 60, 80, 68)]
-        assert boxes[0] == expected or signs
+    (line,) = read_lines(sheet, greedy, digits=None)
+    assert [cell.piece.box for cell in line] == [
+        (20, 20, 80, 28),
+        (72, 36, 80, 44),
+        (20, 60, 80, 68),
+    ]
 
 
-def test_bars_above_each_other_are_one_only_without_signs():
+@pytest.mark.parametrize("place", [22, 46, 72])
+def test_a_point_at_any_height_stays_apart_from_digits_that_need_none(place):
+    sheet = np.zeros((100, 200), np.uint8)
+    bar(sheet, 20, 20, 80, 28)
+    bar(sheet, place, 33, place + 8, 41)
+    bar(sheet, 20, 48, 80, 56)
+
+    def tall(pieces, sure):
+        return np.array([[sure if piece.width <= 8 else 0.99] for piece in pieces])
+
+    (line,) = read_lines(sheet, lambda pieces: tall(pieces, 0.99), digits=None)
+    assert [cell.piece.width for cell in line] == [8, 8, 8]
+    if place == 46:  # it is part of a digit that is none without it
+        (line,) = read_lines(sheet, lambda pieces: tall(pieces, 0.1), digits=None)
+        assert [cell.piece.width for cell in line] != [8, 8, 8]
+
+
+def test_bars_above_each_other_are_one():
     sheet = np.zeros((100, 200), np.uint8)
     bar(sheet, 20, 20, 80, 26)
     bar(sheet, 40, 60, 46, 100)
     bar(sheet, 56, 60, 62, 100)
     pieces, ruler = find_pieces(sheet)
     assert len(pieces) == 2 and ruler.height == 60
-    pieces, _ = find_pieces(sheet, signs=True)
-    assert len(pieces) == 3
 
 
 def test_unscored_runs_are_left_out():
     piece = Piece((0, 0, 40, 20), np.full((40, 20), 255, np.uint8))
-    lattice = Lattice([piece], 5.0, 40.0, signs=False)
+    lattice = Lattice([piece], 5.0, 40.0)
     lattice.whole[0].probabilities = np.array([0.2, 0.7])
     assert best_of(lattice.whole[0]) == 0.7
     assert lattice.best() == lattice.whole

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lenet5c.datasets import mnist
-from lenet5c.datasets.signs import CLASS_NAMES
+from lenet5c.datasets.sign_names import CLASS_NAMES
 from lenet5c.datasets.stroke_shapes import LETTERS
 from lenet5c.datasets.strokes import Hands, draw_texts
 from lenet5c.recognition import Reader, predict

@@ -6,15 +6,15 @@ from numpy.testing import assert_allclose
 
 from lenet5c import reference
 
-# Taps and outputs of the six points: 7 of both.
-each_split = pytest.mark.parametrize("taps, outputs", [(5, 2), (3, 4), (4, 3), (6, 1)])
+# Taps and outputs of the eight points: 9 of both.
+each_split = pytest.mark.parametrize("taps, outputs", [(5, 4), (3, 6), (4, 5), (8, 1)])
 
 
 @each_split
 def test_sums_are_those_of_the_definition(rng, taps, outputs):
     T, G, S = reference.winograd_matrices(outputs)
-    assert (T.shape, G.shape, S.shape) == ((6, 6), (6, taps), (outputs, 6))
-    d, g = rng.standard_normal(6), rng.standard_normal(taps)
+    assert (T.shape, G.shape, S.shape) == ((8, 8), (8, taps), (outputs, 8))
+    d, g = rng.standard_normal(8), rng.standard_normal(taps)
     assert_allclose(S @ ((T @ d) * (G @ g)), np.correlate(d, g), rtol=1e-12)
 
 
@@ -25,9 +25,9 @@ def test_other_points(rng):
 
 
 @each_split
-@pytest.mark.parametrize("rows", [1, 3, 5])
-def test_convolution_and_its_gradients(rng, taps, outputs, rows):
-    W = taps - 1 + 3 * outputs
+@pytest.mark.parametrize("rows, more", [(1, 0), (3, 1), (5, -1)])
+def test_convolution_and_its_gradients(rng, taps, outputs, rows, more):
+    W = taps - 1 + 3 * outputs + more
     x, weight = rng.standard_normal((2, 3, 6, W)), rng.standard_normal((4, 3, rows, taps))
     y = reference.winograd_conv2d(x, weight, outputs)
     assert_allclose(y, reference.conv2d(x, weight), rtol=1e-12, atol=1e-12)

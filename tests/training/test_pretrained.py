@@ -7,7 +7,7 @@ import pytest
 
 from lenet5c.datasets import mnist
 from lenet5c.datasets.framing import MNIST
-from lenet5c.datasets.signs import CLASS_NAMES
+from lenet5c.datasets.sign_names import CLASS_NAMES
 from lenet5c.recipes import RECIPES
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.training import evaluate, open_model

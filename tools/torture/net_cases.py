@@ -217,7 +217,7 @@ def train_steps(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     kind, batch = str(rng.choice(["sgd", "adam", "lion"])), int(rng.integers(1, 40))
     rates = [1e-3] * -(-len(index) // batch)
     loss, other = nn.MSELoss(), deepcopy(net)
-    program, job = net._whole_chain().prepare_step(samples, labels.astype(np.int32), loss)
+    program, job = net.whole_chain().prepare_step(samples, labels.astype(np.int32), loss)
     job |= {"params": _filled(memory, net.vector), "grads": _filled(memory, net.vector),
             "num_threads": int(rng.integers(1, 4))}  # fmt: skip
     model: Any = SimpleNamespace(vector=job["params"], grad_vector=job["grads"])
@@ -244,7 +244,7 @@ def train_steps(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 def _program(net: nn.Sequential, x: np.ndarray, memory: GuardedMemory) -> tuple[Any, ...]:
     """Return the net's program, and its parameters and gradients under guard."""
-    program = net._whole_chain().program(x.shape[1:])
+    program = net.whole_chain().program(x.shape[1:])
     params = memory.put(net.vector, WHOLE)
     return program, params, memory.empty(params.shape, np.float32, WHOLE)
 

@@ -30,7 +30,6 @@ from lenet5c.commands.cli import (
     warn,
     whole,
 )
-from lenet5c.commands.why import Reasons
 from lenet5c.commands.written_sums import GREEN, YELLOW, show_sums, sums_as_json
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.file_tree import is_archive
@@ -238,7 +237,11 @@ def predict_pictures(options: Namespace) -> int:
     )
     reader.white = measure_whites(name for name in names if name != STREAM) | reader.white
     width = min(40, max(len(printable(name)) for name in names))
-    reasons = Reasons(reader, options.neighbors, note) if options.why else None
+    reasons = None
+    if options.why:
+        from lenet5c.commands.why import Reasons
+
+        reasons = Reasons(reader, options.neighbors, note)
     taken: set[str] = set()
     for name in names:
         try:

@@ -17,14 +17,11 @@ from lenet5c.datasets.digit_pieces import (
     draw_several,
 )
 from lenet5c.datasets.mnist import mnist
+from lenet5c.datasets.sign_names import CLASS_NAMES, NONE
 from lenet5c.datasets.stroke_shapes import DIGITS, LETTERS, MARKS, SIGNS
 from lenet5c.datasets.strokes import Hands, Strokes, bell, draw_strokes, draw_texts, repeat_shape
 
 Images = NDArray[np.uint8]
-
-NONE = "none"
-#: The digits, signs by their shape alone, and `NONE`.
-CLASS_NAMES = (*"0123456789", "+", "-", "x", "/", "=", "(", ")", ".", NONE)
 
 #: The pen's width over the longer side, where signs are smaller than digits; how wide; how turned.
 _FORMS = {

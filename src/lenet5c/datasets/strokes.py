@@ -348,7 +348,6 @@ def _edge(depth: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _dry(dry: Floats, waves: Floats) -> NDArray[np.float32]:
     """Return the share of ink that a pen leaves which may run dry, (n, _GRID, _GRID)."""
-    angle, phase, frequency = waves[:, :, None, None]
     shades = np.ones((len(dry), _GRID, _GRID), np.float32)
     some = dry > 0
     angle, phase, frequency = waves[:, some, None, None]

@@ -1,117 +1,152 @@
-"""Places of the values between the stages of a model in C, all in one array of floats.
+"""Places of the values between the functions of a C file, all in one array: the work area.
 
-A stage reads at one end of a region and writes at the other, so that a chain takes no more than its
-two largest neighbors. The input of a residual block stays where it is while the block's branches
-are computed in the rest of the region; its result is left at the end of the region that is not the
-input's, as that of any stage.
+A value is there from the call that makes it to the last one that reads it. Two that are there at
+the same time lie apart, but a function may write over what it has read already: its output may
+begin `gap` before its input.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import permutations
+from math import factorial, prod
+from typing import Any
 
-from lenet5c.export.c_stages import Stage
+import numpy as np
 
-#: A place in the work area, or the input of the model.
-Place = int | str
-INPUT = "input"
+#: Orders of placing that are tried.
+MOST_ORDERS = 5040
 
 
-@dataclass(frozen=True)
-class Call:
-    """A function that is called: a stage's, or ``add`` or ``copy`` of so many values."""
+@dataclass(eq=False)
+class Value:
+    """So many items that are there from one call to another; `place` is where in the work area."""
 
-    what: Stage | str
-    source: Place
-    target: Place
     size: int
+    first: int
+    last: int
+    place: int = 0
+
+    @property
+    def end(self) -> int:
+        """Where it ends."""
+        return self.place + self.size
 
 
-@dataclass(frozen=True)
-class Region:
-    """A part of the work area."""
+@dataclass(eq=False)
+class Call:
+    """A function that is called: a stage or an op, which has branches if it adds their results."""
 
-    low: int
-    high: int
-
-    def end(self, at_low: bool, size: int) -> int:
-        """Return the place of so many values at an end."""
-        return self.low if at_low else self.high - size
-
-    def rest(self, at_low: bool, size: int) -> "Region":
-        """Return what is left beside so many values at an end."""
-        return Region(self.low + size, self.high) if at_low else Region(self.low, self.high - size)
+    what: Any
+    sources: tuple[Value, ...]
+    target: Value
+    scratch: Value | None
 
 
-def work_size(stages: list[Stage], held: int) -> int:
-    """Return how many values a chain needs, of which its input takes `held`, 0 if it is elsewhere.
+@dataclass(eq=False)
+class Plan:
+    """Calls that compute a model, and the size of the work area."""
 
-    One that is elsewhere is not overwritten.
+    calls: list[Call]
+    input: Value
+    size: int = 0
+    values: list[Value] = field(default_factory=list)
+
+
+def plan_memory(chain: list[Any], held: int, outside: Iterable[Any] = ()) -> Plan:
+    """Return the calls that compute a chain, with places for their values.
+
+    Parameters
+    ----------
+    chain : list
+        Stages or ops, with `result`, `branches`, `gap` and `scratch`.
+    held : int
+        Items of the input in the work area; 0 if it is elsewhere.
+    outside : iterable, optional
+        Those whose outputs are not in the work area.
     """
-    need = held
-    for stage in stages:
-        size = prod(stage.result)
-        if stage.branches:
-            layers, shortcut = stage.branches
-            within = max(work_size(layers, 0), size + work_size(shortcut, 0), size)
-            need, held = max(need, held + within), size
-        elif stage.in_place and held:
-            need = max(need, size)
-        else:
-            need, held = max(need, held + size), size
-    return need
+    start = Value(held, -1, -1)
+    plan = Plan([], start)
+    end = _add_calls(plan, chain, start)
+    end.last = len(plan.calls)
+    for number, call in enumerate(plan.calls):
+        for value in call.sources:
+            value.last = max(value.last, number)
+    elsewhere = {id(call.target) for call in plan.calls if call.what in outside}
+    values = [start, *(call.target for call in plan.calls if id(call.target) not in elsewhere)]
+    values += [call.scratch for call in plan.calls if call.scratch]
+    plan.values = [value for value in values if value.size]
+    overlaps = _allowed_overlaps(plan.calls)
+    best: list[int] = []
+    for order in _orders(plan.values):
+        size = _place(order, overlaps)
+        if not best or size < plan.size:
+            plan.size, best = size, [value.place for value in plan.values]
+    for value, place in zip(plan.values, best, strict=True):
+        value.place = place
+    return plan
 
 
-def calls(stages: list[Stage], size: int) -> list[Call]:
-    """Return the calls that compute a model; the work area has `work_size` of them for its input.
+def _add_calls(plan: Plan, chain: list[Any], value: Value) -> Value:
+    for what in chain:
+        sources: tuple[Value, ...] = (value,)
+        if what.branches:
+            sources = tuple(_add_calls(plan, branch, value) for branch in what.branches)
+        number = len(plan.calls)
+        value = Value(prod(what.result), number, number)
+        scratch = Value(what.scratch, number, number) if what.scratch else None
+        plan.calls.append(Call(what, sources, value, scratch))
+    return value
 
-    The input may lie at the low end of the work area.
-    """
-    chain = _Chain(Region(0, work_size(stages, size)), INPUT, size, at_low=True)
-    return list(chain.run(stages))
+
+def _allowed_overlaps(calls: list[Call]) -> dict[tuple[int, int], int]:
+    """Return how far a target is before a source that it may overwrite, by their identities."""
+    return {
+        (id(source), id(call.target)): call.what.gap
+        for number, call in enumerate(calls)
+        for source in call.sources
+        if call.what.gap is not None and source.last == number
+    }
 
 
-class _Chain:
-    """Stages that feed one another in a region, with its values at one end of it, or elsewhere."""
+def _orders(values: list[Value]) -> Iterator[list[Value]]:
+    """Yield orders in which values may be placed: all of a few, else some of them."""
+    if factorial(min(len(values), 20)) <= MOST_ORDERS:
+        yield from map(list, permutations(values))
+        return
+    yield sorted(values, key=lambda value: -value.size)
+    yield sorted(values, key=lambda value: -value.first)
+    rng = np.random.default_rng(0)
+    for _ in range(MOST_ORDERS // len(values)):
+        yield [values[i] for i in rng.permutation(len(values))]
 
-    def __init__(self, region: Region, place: Place, held: int, at_low: bool) -> None:
-        self.region, self.place, self.held, self.at_low = region, place, held, at_low
 
-    def run(self, stages: list[Stage]) -> Iterator[Call]:
-        """Yield the calls of the stages; `place` is that of the result then."""
-        for stage in stages:
-            size = prod(stage.result)
-            if stage.branches:
-                yield from self._run_branches(stage.branches, size)
-            elif stage.in_place and self.held:
-                source, self.place = self.place, self.region.end(self.at_low, size)
-                yield Call(stage, source, self.place, size)
-            else:
-                source = self.place
-                self._move(size)
-                yield Call(stage, source, self.place, size)
+def _place(order: list[Value], overlaps: dict[tuple[int, int], int]) -> int:
+    """Give each value the lowest place that those before it leave; return the size of all."""
+    placed: list[Value] = []
+    for value in order:
+        there = [
+            other for other in placed if other.first <= value.last >= value.first <= other.last
+        ]
+        places = [0]
+        for other in there:
+            places += [other.end, other.place - value.size]
+            if (gap := overlaps.get((id(value), id(other)))) is not None:
+                places.append(other.place + gap)
+            if (gap := overlaps.get((id(other), id(value)))) is not None:
+                places.append(other.place - gap)
+        for value.place in sorted(place for place in places if place >= 0):
+            if all(_may_lie(value, other, overlaps) for other in there):
+                break
+        placed.append(value)
+    return max((value.end for value in placed), default=0)
 
-    def _move(self, size: int) -> None:
-        """Take a place for a result at the end of the region where the values are not."""
-        self.at_low = not self.at_low
-        self.place, self.held = self.region.end(self.at_low, size), size
 
-    def _run_branches(self, branches: tuple[list[Stage], ...], size: int) -> Iterator[Call]:
-        layers, shortcut = branches
-        source, region = self.place, self.region.rest(self.at_low, self.held)
-        self._move(size)
-        if layers:
-            # The first stage writes to an end, each further one that is not in place to the other.
-            moves = sum(1 for stage in layers[1:] if stage.branches or not stage.in_place)
-            first_at_low = self.at_low == (moves % 2 == 0)
-            yield from _Chain(region, source, 0, at_low=not first_at_low).run(layers)
-        else:
-            yield Call("copy", source, self.place, size)
-        added = source
-        if shortcut:
-            # Anywhere beside the result.
-            beside = region.rest(self.at_low, size)
-            chain = _Chain(beside, source, 0, at_low=True)
-            yield from chain.run(shortcut)
-            added = chain.place
-        yield Call("add", added, self.place, size)
+def _may_lie(a: Value, b: Value, overlaps: dict[tuple[int, int], int]) -> bool:
+    """Return whether two values may be where they are."""
+    if a.end <= b.place or b.end <= a.place:
+        return True
+    for source, target in ((a, b), (b, a)):
+        gap = overlaps.get((id(source), id(target)))
+        if gap is not None and target.place + gap <= source.place:
+            return True
+    return False

@@ -15,7 +15,7 @@ from lenet5c.export.quantization import quantize
 
 POOLS = ("MaxPool2d", "AvgPool2d", "Subsample2d")
 ALONE = ("RBF", "Residual")  # activations after it are a stage of their own
-SIZES = {"float": 4, "int8_t": 1, "int32_t": 4, "uint32_t": 4}  # bytes
+SIZES = {"float": 4, "int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}  # bytes
 
 
 @dataclass
@@ -55,13 +55,18 @@ class Stage:
         return self.main.kind in (*ACTIVATIONS, "BatchNorm")
 
     @property
+    def gap(self) -> int | None:
+        """How far before its input its output may begin; None if they must be apart."""
+        return 0 if self.in_place or self.branches else None
+
+    @property
     def rows(self) -> int:
         """Rows that a convolution computes at a time."""
         return self.pool.window[0][0] if self.pool else 1
 
     @property
-    def line_size(self) -> int:
-        """Values of these rows."""
+    def scratch(self) -> int:
+        """Values of these rows, which lie in the work area."""
         return self.rows * self.main.result[2] if self.main.kind == "Conv2d" else 0
 
     @property
@@ -126,7 +131,7 @@ def _as_linear(step: Step) -> Step:
 class Constants:
     """Constant arrays of the file, and how many bytes they take."""
 
-    def __init__(self, prefix: str, quantize: bool) -> None:
+    def __init__(self, prefix: str, quantize: bool = False) -> None:
         self.prefix, self.quantize = prefix, quantize
         self.texts: list[str] = []
         self.bytes = 0
@@ -202,7 +207,6 @@ def _conv2d(stage: Stage, label: str, constants: Constants) -> list[str]:
     value += [*_activations(stage.after), "*y++ = v;"]
     rows_of_maps = [*loop("r", rows, line), *loop("px", stage.result[2], value)]
     return [
-        f"float line[{rows * OW}];",
         "int32_t c, k, py, px, r, i, kh;",
         *(["int32_t ph, pw;"] if stage.pool else []),
         *loop("c", O, loop("py", stage.result[1], rows_of_maps)),

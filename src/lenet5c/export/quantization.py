@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +11,8 @@ from lenet5c.export.network import Step, fold_batch_norm, to_network
 from lenet5c.training import TrainedModel
 
 
-def quantize_int8(trained: TrainedModel) -> TrainedModel:
-    """Return the model that a C file with int8 weights computes, to measure what rounding costs.
+def quantize_weights(trained: TrainedModel) -> TrainedModel:
+    """Return the model that a C file with weights of int8 computes, to measure what rounding costs.
 
     Parameters
     ----------
@@ -26,25 +27,25 @@ def quantize_int8(trained: TrainedModel) -> TrainedModel:
     Examples
     --------
     >>> from lenet5c.datasets import mnist
-    >>> from lenet5c.export import quantize_int8
+    >>> from lenet5c.export import quantize_weights
     >>> from lenet5c.training import open_model
     >>> _, test = mnist()
     >>> trained = open_model()
     >>> logits = trained.logits(test.images[:100])
-    >>> abs(quantize_int8(trained).logits(test.images[:100]) - logits).max() < 0.5
+    >>> abs(quantize_weights(trained).logits(test.images[:100]) - logits).max() < 0.5
     np.True_
     """
     model = round_weights(fold_batch_norm(to_network(trained).steps))
     return replace(trained, model=model, path=None)
 
 
-def quantize(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def quantize(weight: np.ndarray, least: Any = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return a weight (O, ...) as int8 of its shape, and float32 scales (O,).
 
-    The largest weight of each output becomes 127.
+    The largest weight of each output becomes 127, or less where its scale would be below `least`.
     """
     flat = weight.reshape(len(weight), -1).astype(np.float64)
-    scale = (np.abs(flat).max(axis=1) / 127).astype(np.float32)
+    scale = np.maximum(np.abs(flat).max(axis=1) / 127, least).astype(np.float32)
     scale[scale == 0] = 1
     values = np.clip(np.rint(flat / scale[:, None].astype(np.float64)), -127, 127)
     return values.astype(np.int8).reshape(weight.shape), scale
@@ -56,21 +57,28 @@ def round_weights(steps: list[Step]) -> nn.Sequential:
 
 
 def _rounded(step: Step) -> nn.Layer:
-    old = step.layer
-    layer: nn.Layer
     if step.branches:
         layers, shortcut = ([_rounded(each) for each in branch] for branch in step.branches)
         beside = nn.Sequential(shortcut) if shortcut else None
         return nn.Residual(layers or [nn.Dropout(0.0)], shortcut=beside)
+    if step.kind not in ("Linear", "Conv2d"):
+        return layer_of(step)
+    values, scale = quantize(step.arrays["weight"])
+    weight = values * scale.reshape(-1, *[1] * (values.ndim - 1))
+    return layer_of(replace(step, arrays=step.arrays | {"weight": weight}))
+
+
+def layer_of(step: Step) -> nn.Layer:
+    """Return a layer of a step's arrays, dense where the step's has a connection table."""
+    old = step.layer
+    layer: nn.Layer
     if step.kind == "Linear":
-        layer = nn.Linear(old.in_features, old.out_features)
+        layer = nn.Linear(*step.arrays["weight"].shape[::-1])
     elif step.kind == "Conv2d":
         options = (old.kernel_size, old.stride, old.padding, old.dilation, old.groups)
         layer = nn.Conv2d(old.in_channels, old.out_channels, *options)
     else:
-        layer = deepcopy(old)
-        return layer
-    values, scale = quantize(step.arrays["weight"])
-    layer.params["weight"] = values * scale.reshape(-1, *[1] * (values.ndim - 1))
+        return deepcopy(old)
+    layer.params["weight"] = step.arrays["weight"]
     layer.params["bias"] = step.arrays["bias"]
     return layer

@@ -28,7 +28,7 @@ class Composite(Layer):
 
     @property
     def store(self) -> ParameterStore:
-        if self._store is None or any(each._store is not self._store for each in self.all_layers()):
+        if self._store is None or not self._store.current:
             raise RuntimeError(
                 "a layer of this model was put into another model; give it a copy.deepcopy of the "
                 "layer"
@@ -54,3 +54,26 @@ class InOrder(Layer):
         yield self
         for layer in self.layers.values():
             yield from layer.all_layers()
+
+    def connections(self, input_shape: Shape) -> int:
+        total = 0
+        for layer in self.layers.values():
+            total += layer.connections(input_shape)
+            input_shape = layer.output_shape(input_shape)
+        return total
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        total = 0
+        for layer in self.layers.values():
+            total += layer.multiply_adds(input_shape)
+            input_shape = layer.output_shape(input_shape)
+        return total
+
+    def __getitem__(self, name: int | str) -> Layer:
+        """Return the layer of this name or position."""
+        return list(self.layers.values())[name] if isinstance(name, int) else self.layers[name]
+
+    def __repr__(self) -> str:
+        lines = "".join(f"\n{name}: {layer!r}" for name, layer in self.layers.items())
+        inner = lines.replace("\n", "\n  ")
+        return f"{type(self).__name__}({inner}\n)"

@@ -53,8 +53,11 @@ class ParameterStore:
     """The flat vectors of all parameters and gradients of a layer, or of the layers of a model.
 
     A third vector, of second derivatives, is made when it is asked for. `offsets` has the place of
-    each layer's parameter, `spans` the part of a layer and the layers within it.
+    each layer's parameter, `spans` the part of a layer and the layers within it. It is `current`
+    until one of its layers gets another store.
     """
+
+    current = True
 
     def __init__(self, owner: Layer) -> None:
         layers = list(owner.named_layers())
@@ -75,6 +78,8 @@ class ParameterStore:
                 self.offsets[id(layer), name] = at
                 at += array.size
         for layer in owner.all_layers():
+            if layer._store is not None:
+                layer._store.current = False
             layer._store = self
             layer.moved()
             layer.gather()

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.arrays import rows, unmasked
 from lenet5c.kernels.engine.samples import Samples
+from lenet5c.nn.compiled import CompiledModel
 from lenet5c.nn.composite import Composite, InOrder
 from lenet5c.nn.curvatures import measure_curvatures
 from lenet5c.nn.inputs import check_finite, check_shape, check_sizes, explain_error, take_samples
@@ -22,7 +23,7 @@ from lenet5c.nn.steps import Steps, StepsTaken
 from lenet5c.nn.summary import Summary, summary, to_notebook
 from lenet5c.nn.tile_layer import TileChain, make_segments
 
-__all__ = ["Samples", "Sequential"]
+__all__ = ["CompiledModel", "Samples", "Sequential"]
 
 # Labels of the samples; or targets, which a loss has to take.
 Labels = NDArray[np.integer[Any]] | Floats
@@ -210,7 +211,7 @@ class Sequential(InOrder, Composite):
         """
         samples = take_samples(self, samples)
         labels = loss.check_target(labels, len(samples))
-        if chain := self._whole_chain():
+        if chain := self.whole_chain():
             return chain.train_step(samples, labels, loss, sample_weight)
         logits = self.forward(samples.values(), training=True)
         value, dy = loss(logits, labels, sample_weight)
@@ -258,7 +259,7 @@ class Sequential(InOrder, Composite):
         labels = loss.check_target(labels, len(samples))
         weights = None if sample_weight is None else unmasked("sample_weight", sample_weight)
         record = StepsTaken(len(rates)) if record is None else record
-        chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
+        chain = self.whole_chain() if type(self).train_step is Sequential.train_step else None
         describe_steps = getattr(optimizer, "describe_steps", None)
         update = describe_steps(self, rates) if describe_steps else None
         if chain and update:
@@ -290,7 +291,7 @@ class Sequential(InOrder, Composite):
             return first.backward(dy, need_dx)
         return np.asarray(first.backward(dy), np.float32)
 
-    def _whole_chain(self) -> TileChain | None:
+    def whole_chain(self) -> TileChain | None:
         """Return the model as one chain, None if it has layers in NumPy."""
         first, *others = self.segments
         return first if isinstance(first, TileChain) and not others else None
@@ -301,12 +302,50 @@ class Sequential(InOrder, Composite):
         Memory does not grow with N beyond the result.
         """
         samples = take_samples(self, samples)
-        if chain := self._whole_chain():
+        if chain := self.whole_chain():
             return chain.run(samples, samples.shape)
         # Of nearly equal size: a few samples left over would go one by one, and have other last
         # digits.
         chunks = np.array_split(np.arange(len(samples)), max(1, -(-len(samples) // CHUNK)))
         return np.concatenate([self.forward(samples[chunk].values()) for chunk in chunks])
+
+    def compile(
+        self, input_shape: Shape | None = None, *, num_threads: int | None = None
+    ) -> CompiledModel:
+        """Return a function of this model's outputs for samples of one shape, for fast answers.
+
+        Parameters
+        ----------
+        input_shape : tuple of int, optional
+            Shape of one sample; may be left out where the model has its own.
+        num_threads : int, optional
+            Of each call; the default at the time of a call if not given.
+
+        Returns
+        -------
+        CompiledModel
+
+        Raises
+        ------
+        TypeError
+            A layer has no compiled form, or the class has a `forward` of its own.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet5c.nn import LeNet5
+        >>> model, image = LeNet5(rng=0), np.ones((1, 1, 32, 32), np.float32)
+        >>> outputs = model.compile()
+        >>> model.params["fc3.bias"][:] += 1  # it computes with the parameters of the time
+        >>> bool((outputs(image) == model.forward(image)).all())
+        True
+        """
+        if type(self).forward is not Sequential.forward:
+            raise TypeError(
+                f"model must have the forward of Sequential, got a {type(self).__name__} with one "
+                "of its own; call that"
+            )
+        return CompiledModel(self, self._own_shape(input_shape), num_threads)
 
     def predict(self, x: Floats) -> NDArray[np.int64]:
         """Return the predicted label of each sample of x (N, ...), ndarray of int64 (N,).
@@ -324,20 +363,6 @@ class Sequential(InOrder, Composite):
         """Return the outputs (N, K) as logits: after an `RBF` layer the penalties negated."""
         last = [layer for layer in self.flat_layers() if not isinstance(layer, Flatten)][-1:]
         return -outputs if last and isinstance(last[0], RBF) else outputs
-
-    def connections(self, input_shape: Shape) -> int:
-        total = 0
-        for layer in self.layers.values():
-            total += layer.connections(input_shape)
-            input_shape = layer.output_shape(input_shape)
-        return total
-
-    def multiply_adds(self, input_shape: Shape) -> int:
-        total = 0
-        for layer in self.layers.values():
-            total += layer.multiply_adds(input_shape)
-            input_shape = layer.output_shape(input_shape)
-        return total
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters and buffers by name, such as 'conv1.weight'."""
@@ -388,13 +413,16 @@ class Sequential(InOrder, Composite):
 
         `input_shape` may be left out where the model has its own.
         """
-        shape = self.input_shape if input_shape is None else tuple(input_shape)
+        return summary(self, self._own_shape(input_shape))
+
+    def _own_shape(self, input_shape: Shape | None) -> Shape:
+        shape = self.input_shape if input_shape is None else check_shape(input_shape)
         if shape is None:
             raise ValueError(
                 "input_shape must be given for a model that does not have its own, got None; use "
                 "such as (1, 32, 32)"
             )
-        return summary(self, shape)
+        return shape
 
     def _state(self) -> dict[str, Array]:
         """Return parameters and buffers by name, layer by layer, after a look at the store."""
@@ -416,15 +444,6 @@ class Sequential(InOrder, Composite):
                 yield from layer.flat_items(f"{prefix}{name}.")
             else:
                 yield f"{prefix}{name}", layer
-
-    def __getitem__(self, name: int | str) -> Layer:
-        """Return the layer of this name or position."""
-        return list(self.layers.values())[name] if isinstance(name, int) else self.layers[name]
-
-    def __repr__(self) -> str:
-        lines = "".join(f"\n{name}: {layer!r}" for name, layer in self.layers.items())
-        inner = lines.replace("\n", "\n  ")
-        return f"{type(self).__name__}({inner}\n)"
 
     def _repr_html_(self) -> str:
         return to_notebook(self)

@@ -17,6 +17,7 @@ from lenet5c.recognition.grammar import (
     DIGITS,
     MOST_DEPTH,
     MOST_SIGNS,
+    Result,
     SumError,
     join_number,
     work_out,
@@ -36,11 +37,20 @@ SELDOM = {
     "second equals sign": 0.1,
     "mixed number": 0.5,
     "leading minus": 0.3,
+    "several marks": 0.05,
 }
+#: The logarithms of these.
+COST = {name: float(np.log(share)) for name, share in SELDOM.items()}
 #: Gap between two digits of a number, as a share of their height, that is not wide.
 NEAR = 0.55
 #: Powers of e lost for each height beyond.
 WIDE = 5.0
+#: Gaps within a number, and beside a sign, as shares of a digit's height: their means before a line
+#: is looked at, as many as so many gaps of it; their spread; and the least difference.
+WITHIN, BESIDE, KNOWN = 0.14, 0.32, 2.0
+SPREAD, APART = 0.11, 0.08
+#: Powers of e that a gap may speak for one or the other at most.
+MOST_LEAN = 1.5
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,7 @@ class Sum:
     choices: tuple[Choice, ...]
     expression: str  #: in ASCII
     probability: float
+    result: Result  #: what it comes to
 
     @property
     def text(self) -> str:
@@ -104,11 +115,11 @@ def decode(places: Sequence[Place]) -> Sum | None:
         if expression is None:
             continue
         try:
-            work_out(expression)
+            result = work_out(expression)
         except SumError:
             continue
         among = np.exp(total) + (1.0 - min(1.0, float(np.exp(total)))) / PRIOR
-        return Sum(choices, expression, min(1.0, float(np.exp(score) / among)))
+        return Sum(choices, expression, min(1.0, float(np.exp(score) / among)), result)
     return None
 
 
@@ -118,12 +129,12 @@ def search(places: Sequence[Place], equals: bool = True) -> tuple[list[_Way], fl
         return [], -np.inf
     ways: dict[_State, list[_Way]] = {_State(): [(0.0, ())]}
     total: dict[_State, float] = {_State(): 0.0}
-    for place in places:
+    for place, lean in zip(places, _weigh_gaps(places), strict=True):
         next_ways: dict[_State, list[_Way]] = {}
         next_total: dict[_State, float] = {}
         for state, hypotheses in ways.items():
             for choice in place.choices:
-                for after, cost in _step(state, choice.sign, place.gap, equals):
+                for after, cost in _step(state, choice.sign, place.gap, lean, equals):
                     score = choice.score + cost
                     next_ways.setdefault(after, []).extend(
                         (before + score, (*path, choice)) for before, path in hypotheses
@@ -145,47 +156,78 @@ def _may_end(state: _State) -> bool:
     return state.depth == 0 and (closed or (state.last == "start" and state.equals > 0))
 
 
-def _step(state: _State, sign: str, gap: float, equals: bool) -> Iterator[tuple[_State, float]]:
+def _weigh_gaps(places: Sequence[Place]) -> list[float]:
+    """Return how far the gap before each place speaks for a sign on one side, in powers of e.
+
+    Some leave much room between digits, some little: gaps of the line tell where its signs are
+    known. A gap as wide as those beside its signs makes a stroke rather a slash than a one.
+    """
+    known = [_find_kind(place) for place in places]
+    gaps: dict[bool, list[float]] = {False: [], True: []}
+    for before, after, place in zip(known, known[1:], places[1:], strict=False):
+        if before and after and (before, after) != ("sign", "sign"):
+            gaps["sign" in (before, after)].append(min(place.gap, NEAR))
+    within, beside = (
+        (KNOWN * mean + sum(gaps[kind])) / (KNOWN + len(gaps[kind]))
+        for kind, mean in ((False, WITHIN), (True, BESIDE))
+    )
+    beside = max(beside, within + APART)
+    middle, slope = (within + beside) / 2, (beside - within) / SPREAD**2
+    return [
+        float(np.clip(slope * (place.gap - middle), -MOST_LEAN, MOST_LEAN)) / 2 for place in places
+    ]
+
+
+def _find_kind(place: Place) -> str:
+    """Return 'digit' or 'sign' for what is surely one, '' for others: a one may be a slash."""
+    best = max(place.choices, key=lambda choice: choice.score, default=None)
+    if best is None or best.score < np.log(0.9):
+        return ""
+    return "digit" if best.sign in DIGITS - {"1"} else "sign" if best.sign in "+-*=" else ""
+
+
+def _step(
+    state: _State, sign: str, gap: float, lean: float, equals: bool
+) -> Iterator[tuple[_State, float]]:
     """Yield the state after a sign, if the grammar lets it stand there, and what it costs."""
     last, depth, count = state.last, state.depth, state.equals
-    seldom = {name: float(np.log(share)) for name, share in SELDOM.items()}
     operand = last in ("start", "sign", "minus")
     if sign in DIGITS:
-        wide = -WIDE * max(0.0, gap - NEAR)
+        wide = -lean - WIDE * max(0.0, gap - NEAR)
         if operand:
-            yield _State("number", depth, 0, sign == "0", count), 0.0
+            yield _State("number", depth, 0, sign == "0", count), lean * (last == "sign")
         elif last == "number":
-            cost = wide + (seldom["leading zero"] if state.zero else 0.0)
+            cost = wide + (COST["leading zero"] if state.zero else 0.0)
             yield _State("number", depth, state.marks, False, count), cost
         elif last == "mark":
             yield _State("number", depth, state.marks, False, count), wide
         elif last == "closed":
-            cost = seldom["no sign after a bracket"]
+            cost = COST["no sign after a bracket"]
             yield _State("number", depth, 0, sign == "0", count), cost
     elif sign in (".", ","):
         if last == "number":
-            wide = -WIDE * max(0.0, gap - NEAR)
-            cost = wide + (float(np.log(0.05)) if state.marks else 0.0)
+            wide = -lean - WIDE * max(0.0, gap - NEAR)
+            cost = wide + (COST["several marks"] if state.marks else 0.0)
             yield _State("mark", depth, min(3, state.marks + 1), False, count), cost
         elif operand:
-            yield _State("mark", depth, 1, False, count), seldom["leading mark"]
+            yield _State("mark", depth, 1, False, count), COST["leading mark"]
     elif sign == "-":
         if last == "start":
-            yield _State("minus", depth, 0, False, count), seldom["leading minus"]
+            yield _State("minus", depth, 0, False, count), COST["leading minus"]
         elif last == "sign":
-            yield _State("minus", depth, 0, False, count), seldom["minus after a sign"]
+            yield _State("minus", depth, 0, False, count), COST["minus after a sign"]
         elif not operand and last != "mark":
-            yield _State("sign", depth, 0, False, count), 0.0
+            yield _State("sign", depth, 0, False, count), lean
     elif sign in ("+", "*", "/"):
         if not operand and last != "mark":
-            yield _State("sign", depth, 0, False, count), 0.0
+            yield _State("sign", depth, 0, False, count), lean
     elif sign == "=":
         if equals and depth == 0 and not operand and last != "mark":
-            cost = seldom["second equals sign"] * count
+            cost = lean + COST["second equals sign"] * count
             yield _State("start", 0, 0, False, min(count + 1, 4)), cost
     elif sign == "(":
         if depth < MOST_DEPTH and last != "mark":
-            cost = 0.0 if operand else seldom["no sign before a bracket"]
+            cost = 0.0 if operand else COST["no sign before a bracket"]
             yield _State("start", depth + 1, 0, False, count), cost
     elif sign == ")":
         if depth > 0 and not operand and last != "mark":
@@ -194,7 +236,7 @@ def _step(state: _State, sign: str, gap: float, equals: bool) -> Iterator[tuple[
         if operand:
             yield _State("fraction", depth, 0, False, count), 0.0
         elif last == "number" and state.marks == 0:
-            yield _State("fraction", depth, 0, False, count), seldom["mixed number"]
+            yield _State("fraction", depth, 0, False, count), COST["mixed number"]
 
 
 def spell(choices: Sequence[Choice]) -> str | None:

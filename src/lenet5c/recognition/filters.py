@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets.centering import bound as bound
 from lenet5c.datasets.conversion import to_gray
 
 #: Factor by which ink must stand out more in a color than in brightness, for the color to be taken.
@@ -107,6 +106,13 @@ def measure_stroke(mask: NDArray[np.bool_]) -> float:
     edges = np.count_nonzero(np.diff(padded, axis=0)) + np.count_nonzero(np.diff(padded, axis=1))
     # Steps along the grid overstate a slanted line; pi / 4 is right on average over its directions.
     return 2 * np.count_nonzero(mask) / max(edges * np.pi / 4, 1)
+
+
+def find_quantile(values: NDArray[Any], weight: NDArray[Any], parts: int) -> float:
+    """Return the value below which one of so many parts of the weight lies; 2 for the median."""
+    order = np.argsort(values, axis=None, kind="stable")
+    total = np.cumsum(weight.ravel()[order])
+    return float(values.ravel()[order[np.searchsorted(total, total[-1] / parts)]])
 
 
 def find_threshold(values: NDArray[Any]) -> float:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.centering import crop_ink, find_box
 from lenet5c.datasets.framing import MNIST
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
-from lenet5c.recognition.digit import FINE, Digit, crop_ink, find_box, normalize_stroke
+from lenet5c.recognition.digit import FINE, Digit, normalize_stroke
 from lenet5c.recognition.filters import measure_stroke, reduce
 from lenet5c.recognition.signs import ALONE, describe, digit_share
 

@@ -14,6 +14,8 @@ from lenet5c.recognition.pieces import FIRM, LEAST, Piece, join_pieces
 SURE, WIDE = 0.97, 1.15
 #: Widest run of parts, and widest gap in one, in usual heights.
 WIDEST, GAP = 1.5, 0.3
+#: Longer side of a point, in usual heights, at most.
+POINT = 0.24
 #: Parts in a run at most.
 MOST = 5
 #: What an unknown character is worth, and a small mark: probabilities.
@@ -52,12 +54,10 @@ class Lattice:
         Width of the strokes.
     usual : float
         Height of the usual digit of the line.
-    signs : bool
-        Whether small pieces may be characters of their own.
     """
 
-    def __init__(self, pieces: list[Piece], pen: float, usual: float, signs: bool) -> None:
-        self.pieces, self.pen, self.usual, self.signs = pieces, pen, usual, signs
+    def __init__(self, pieces: list[Piece], pen: float, usual: float) -> None:
+        self.pieces, self.pen, self.usual = pieces, pen, usual
         self.whole = [Run((c, 0), (c + 1, 0), piece) for c, piece in enumerate(pieces)]
         self.divided: list[Run] = []
 
@@ -68,15 +68,14 @@ class Lattice:
             return False
         return best_of(run) >= SURE and run.piece.width <= WIDE * run.piece.height
 
-    def find_unsure(self, wide: bool) -> list[int]:
-        """Return the pieces that are no character for sure, wider than high or not; no marks."""
-        return [
-            c
-            for c, piece in enumerate(self.pieces)
-            if (piece.width > piece.height) == wide
+    def count_unsure(self, wide: bool) -> int:
+        """Count the pieces that are no character for sure, wider than high or not; no marks."""
+        return sum(
+            (piece.width > piece.height) == wide
             and not self._is_mark(piece)
             and not self.is_sure(c)
-        ]
+            for c, piece in enumerate(self.pieces)
+        )
 
     def divide(self, cut: bool = True) -> list[Run]:
         """Return the runs of parts of pieces, with those that are cut, and of several pieces."""
@@ -86,11 +85,12 @@ class Lattice:
                 parts = self.cut(c)
                 self.divided += parts
                 self.whole[c].whole = piece if parts else None
+        apart = [sure[c] or self._is_point(c) for c in range(len(self.pieces))]
         for a in range(len(self.pieces)):
             for b in range(a + 1, min(a + MOST, len(self.pieces))):
                 if self._gap(b) > GAP * self.usual:
                     break
-                if not all(sure[a : b + 1]) and (run := self._join(a, b)):
+                if not all(apart[a : b + 1]) and (run := self._join(a, b)):
                     self.divided.append(run)
         return self.divided + [run for run in self.whole if run.whole is not None]
 
@@ -125,8 +125,8 @@ class Lattice:
         return worth - cost
 
     def _is_mark(self, piece: Piece) -> bool:
-        """Return whether a piece is too small for a digit, where it must be one."""
-        return not self.signs and piece.size < LEAST * self.usual
+        """Return whether a piece is too small for a digit."""
+        return piece.size < LEAST * self.usual
 
     def _gap(self, c: int) -> float:
         """Return the columns between a piece and those on its left."""
@@ -134,7 +134,16 @@ class Lattice:
         return self.pieces[c].box[1] - left
 
     def _is_point(self, c: int) -> bool:
-        """Return whether a piece is a point or comma behind another, not a part of it."""
+        """Return whether a piece is as small and round as a point.
+
+        Then it is joined to those beside it only if they are no digits without it.
+        """
+        piece = self.pieces[c]
+        short, long = sorted((piece.height, piece.width))
+        return long <= max(POINT * self.usual, 2 * self.pen) and long <= 2 * short
+
+    def _is_comma(self, c: int) -> bool:
+        """Return whether a piece is a point or comma below and behind another, not a part of it."""
         top, left, bottom, right = self.pieces[c].box
         if max(bottom - top, 1.4 * (right - left)) > 0.4 * self.usual or c == 0:
             return False
@@ -144,7 +153,7 @@ class Lattice:
 
     def _join(self, a: int, b: int) -> Run | None:
         """Return the run of whole pieces from one to another."""
-        if not self.signs and any(self._is_point(c) for c in range(a, b + 1)):
+        if any(self._is_comma(c) for c in range(a, b + 1)):
             return None
         piece = join_pieces(self.pieces[a : b + 1])
         if piece.width > WIDEST * self.usual or piece.height > 1.7 * self.usual:
@@ -180,7 +189,7 @@ class Lattice:
                 part = piece.between(start[i], end[j])
                 if part is None or part.width > WIDEST * self.usual:
                     continue
-                if not self.signs and part.size < LEAST * height:
+                if part.size < LEAST * height:
                     continue
                 node = (c, j + 1) if j < count else (c + 1, 0)
                 runs.append(Run((c, i), node, part, cut=float(cost[j]), whole=piece))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lenet5c.recognition.decoding import Choice, Place, make_fraction
 from lenet5c.recognition.digit import Box
-from lenet5c.recognition.pieces import Piece
+from lenet5c.recognition.pieces import Piece, unite
 
 #: Sizes and distances are shares of the usual digit's height.
 DOT = 0.3  #: longer side of a dot at most
@@ -24,6 +24,8 @@ FLAT, THICK = 2.0, 0.4  #: width over height of a bar at least, and its height a
 TALL = 0.55  #: height of a digit at least
 MARK = 0.62  #: height of a comma at most
 REACH = 0.85  #: from a fraction bar to what is above and below it, at most
+DASH = 1.5  #: width over height of a hyphen at least
+HALF = (0.55, 0.15)  #: place of a hyphen: mean and spread
 LOW = 0.75  #: place of a point or a comma, from the top of a digit (0) to its foot (1)
 SPREAD = 0.11  #: of the places of points
 SPECKS = (0.05, 1.5)  #: places beyond which a dot is a speck
@@ -155,15 +157,9 @@ def _is_bar(mark: Mark, usual: float) -> bool:
     return mark.place is None and (is_bar(mark, usual) or (slanted and mark.width > 0.2 * usual))
 
 
-def _unite(*boxes: Box) -> Box:
-    top, left = (min(box[k] for box in boxes) for k in (0, 1))
-    bottom, right = (max(box[k] for box in boxes) for k in (2, 3))
-    return top, left, bottom, right
-
-
 def _join(marks: Sequence[Mark], sign: str, shown: str) -> Mark:
     """Return marks as one sign, as probable as its shape lets it be."""
-    box = _unite(*(mark.box for mark in marks))
+    box = unite(mark.box for mark in marks)
     return Mark(box, {}, Place((Choice(sign, float(np.log(0.98)), shown),), 0.0, box))
 
 
@@ -223,7 +219,7 @@ def _join_fractions(marks: list[Mark], usual: float) -> list[Mark]:
         if above and below:
             if bar.width < usual and _has_neighbors(bar, marks, above + below, usual):
                 continue
-            box = _unite(bar.box, *(mark.box for mark in above + below))
+            box = unite([bar.box, *(mark.box for mark in above + below)])
             rows = [_group_rows(side, usual) for side in (above, below)]
             if any(len(row) != 1 for row in rows):
                 continue
@@ -270,7 +266,7 @@ def _find_beside(bar: Mark, marks: list[Mark], usual: float, side: int) -> list[
     ]
     if not tall:
         return []
-    top, _, bottom, _ = _unite(*(mark.box for mark in tall))
+    top, _, bottom, _ = unite(mark.box for mark in tall)
     return [mark for mark in inside if top - 0.2 * usual <= mark.center[0] <= bottom + 0.2 * usual]
 
 
@@ -364,13 +360,15 @@ def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choic
     p, chances = mark.probabilities, {}
     low = 0.5 + (mark.center[0] - middle) / height
     longer = max(mark.height, mark.width)
-    if _is_dot(mark, usual):
-        chances = _weigh_dot(low, 0.97)
+    if _is_dot(mark, usual) or (_is_bar(mark, usual) and longer <= 1.3 * DOT * usual):
+        # A hyphen is short, a dab of a pen may be flat: by its shape to the net, and by its place.
+        flat = mark.width / mark.height
+        share = (p.get("-", 0.0) + 0.01) / (p.get("-", 0.0) + p.get(".", 0.0) + 0.02)
+        share = float(np.clip(share, 0.02, 0.98) if flat >= DASH else min(share, 0.02))
+        share *= float(np.exp(-(((low - HALF[0]) / HALF[1]) ** 2) / 2))
+        chances = {"-": ("−", 0.97 * share)} | _weigh_dot(low, 0.97 * (1 - share))
     elif _is_bar(mark, usual):
         chances = {"-": ("−", max(p.get("-", 0.0), 0.9))}
-        if longer <= 1.3 * DOT * usual:
-            share = 0.5
-            chances = {"-": ("−", share)} | _weigh_dot(low, 1 - share)
     else:
         for name, chance in p.items():
             if name.isdigit():

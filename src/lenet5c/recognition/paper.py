@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.centering import bound
 from lenet5c.datasets.resampling import resize_matrix
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.filters import (
-    bound,
     estimate_noise,
+    find_quantile,
     find_threshold,
     grow,
     measure_stroke,
@@ -75,12 +76,14 @@ def measure_margin(plane: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
 def _is_digit(mask: NDArray[np.bool_]) -> bool:
     """Return whether a mask is lines in one piece, and at the edge."""
     box = bound(mask)
-    if box is None or not (_take_border(mask).any() or _take_border(mask, NEAR).any()):
+    border = _take_border(mask)
+    # What is all around is paper, be it one pixel wide.
+    if box is None or border.all() or not (border.any() or _take_border(mask, NEAR).any()):
         return False
     area = find_components(mask).area
     stroke, longer = measure_stroke(mask), max(box[2] - box[0], box[3] - box[1])
     return bool(
-        mask.mean() < 0.6
+        mask.mean() < 0.7
         and area.max() > 0.9 * area.sum()
         and stroke < 0.35 * longer
         and area.sum() / stroke < 4.6 * longer
@@ -126,7 +129,7 @@ def _estimate_paper(small: Plane) -> tuple[Plane, bool]:
     surface = _fit_surface(small, trust, 1)
     for degree in (0, 1, 1, 2, 2, 3):
         rest = small - surface
-        rest -= _find_quantile(rest, trust, 2)
+        rest -= find_quantile(rest, trust, 2)
         weight = trust * np.clip(1 - (rest / (4 * _estimate_spread(rest, trust))) ** 2, 0, 1) ** 2
         surface = _fit_surface(small, weight, degree)
     rest = small - surface
@@ -134,7 +137,11 @@ def _estimate_paper(small: Plane) -> tuple[Plane, bool]:
     beyond = np.maximum(np.abs(rest) - 3 * spread, 0)
     dark = float(beyond[rest < 0].sum()) >= float(beyond[rest > 0].sum())
     if _is_uneven(-rest if dark else rest, spread):
-        surface, dark = _remove_strokes(small)
+        calm = smooth(small) if estimate_noise(small) >= 1 else small
+        dark = _find_polarity(calm - surface)
+        # Without the slope of the light: on it, squares beside a digit have paper of many levels.
+        slope = _fit_surface(small, trust, 1)
+        surface = slope + _remove_strokes(calm - slope, dark)
         rest = small - surface
         spread = _estimate_spread(rest, trust)
     # What the surface misses of the paper is taken from around the ink and its gray edge.
@@ -155,25 +162,25 @@ def _is_uneven(signed: Plane, spread: float) -> bool:
     return bool(np.mean(inked) > 0.05 or np.mean(opposite) > 0.003)
 
 
-def _remove_strokes(small: Plane) -> tuple[Plane, bool]:
-    """Return paper with a shadow, all that is wider than a stroke, and whether ink is dark.
+def _find_polarity(rest: Plane) -> bool:
+    """Return whether ink is dark on paper with a shadow, of which the broad light is taken away.
 
     Dark strokes vanish under a closing, light ones under an opening. So do gaps between strokes
     under the other one; but gaps lie between strokes, so the ink reaches further out.
     """
-    calm = smooth(small) if estimate_noise(small) >= 1 else small
-    radius = max(1, round(WIDEST * max(small.shape) / 2))
-    without_dark = _filter_extremes(calm, radius, np.max, np.min)
-    without_light = _filter_extremes(calm, radius, np.min, np.max)
-    responses = without_dark - calm, calm - without_light
+    responses = _remove_strokes(rest, dark=True) - rest, rest - _remove_strokes(rest, dark=False)
     strongest = [float(response.max()) for response in responses]
-    # Of what is weaker by far, as rounding is on a clean page, the reach tells nothing.
-    least = max(1.0, 0.1 * max(strongest))
+    # Of what is weaker by far, as rounding on a clean page or a shadow is, the reach tells nothing.
+    least = max(1.0, 0.4 * max(strongest))
     reach = [_measure_reach(response, least) for response in responses]
     lead = float(np.sum(reach[0] > reach[1])) - float(np.sum(reach[0] < reach[1]))
-    if lead == 0:
-        lead = strongest[0] - strongest[1]
-    return (without_dark, True) if lead >= 0 else (without_light, False)
+    return (lead or strongest[0] - strongest[1]) >= 0
+
+
+def _remove_strokes(plane: Plane, dark: bool) -> Plane:
+    """Return paper with a shadow: all that is wider than a stroke, by a closing or an opening."""
+    radius = max(1, round(WIDEST * max(plane.shape) / 2))
+    return _filter_extremes(plane, radius, *((np.max, np.min) if dark else (np.min, np.max)))
 
 
 def _filter_extremes(plane: Plane, radius: int, *extremes: Callable[..., Plane]) -> Plane:
@@ -204,16 +211,9 @@ def _weigh_points(shape: tuple[int, ...]) -> Plane:
     return trust
 
 
-def _find_quantile(values: Plane, weight: Plane, parts: int) -> float:
-    """Return the value below which one of so many parts of the weight lies; 2 for the median."""
-    order = np.argsort(values, axis=None)
-    total = np.cumsum(weight.ravel()[order])
-    return float(values.ravel()[order[np.searchsorted(total, total[-1] / parts)]])
-
-
 def _estimate_spread(rest: Plane, weight: Plane) -> float:
     """Return the standard deviation of the paper, from the nearest third: the others may be ink."""
-    return max(_find_quantile(np.abs(rest), weight, 3) / 0.43, 1.5)
+    return max(find_quantile(np.abs(rest), weight, 3) / 0.43, 1.5)
 
 
 def _fit_surface(small: Plane, weight: Plane, degree: int) -> Plane:

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.pieces import Piece
 from lenet5c.training import TrainedModel, open_model
-from lenet5c.training.model_file import BEST_FOLDER
+from lenet5c.training.model_file import PARTS
 
-#: The model, made by tools/train_parts.py.
-FILE = "parts.safetensors"
 #: Rows and columns of its images, and the share of them that a part fills.
 SIDE, FILLED = 28, 5 / 7
 #: Strength of the ink around a part, of its own.
@@ -30,8 +28,8 @@ SHARE, OWN = 0.85, 0.5
 
 @lru_cache(maxsize=1)
 def open_parts() -> TrainedModel:
-    """Open the model of parts in the package; once, then it is the same one."""
-    return open_model(BEST_FOLDER / FILE)
+    """Open the model of parts in the package, made by tools/train_parts.py; once."""
+    return open_model(PARTS)
 
 
 def judge_parts(parts: Sequence[tuple[Piece, Piece]]) -> NDArray[np.floating]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.centering import Box, bound
 from lenet5c.recognition.components import Components, find_components
-from lenet5c.recognition.digit import Box
-from lenet5c.recognition.filters import bound, grow, measure_stroke
+from lenet5c.recognition.filters import find_quantile, grow, measure_stroke
 
 #: Strength from which a pixel counts as ink: neighbors whose soft edges meet stay apart.
 FIRM = 96
@@ -61,13 +61,17 @@ class Piece:
         return Piece((y + top, x + start, y + bottom, x + end), strength[top:bottom, start:end])
 
 
+def unite(boxes: Iterable[Sequence[int]]) -> Box:
+    """Return the box of several boxes."""
+    top, left, bottom, right = zip(*boxes, strict=True)
+    return min(top), min(left), max(bottom), max(right)
+
+
 def join_pieces(pieces: Sequence[Piece]) -> Piece:
     """Return the ink of several pieces as one."""
     if len(pieces) == 1:
         return pieces[0]
-    boxes = np.array([piece.box for piece in pieces])
-    top, left = boxes[:, :2].min(axis=0).tolist()
-    bottom, right = boxes[:, 2:].max(axis=0).tolist()
+    top, left, bottom, right = unite(piece.box for piece in pieces)
     strength = np.zeros((bottom - top, right - left), np.uint8)
     for piece in pieces:
         y, x = piece.box[0] - top, piece.box[1] - left
@@ -93,29 +97,26 @@ def measure_writing(parts: Components) -> Ruler | None:
     # Of the component at the middle of the ink, in order of height; bars have none.
     upright = height >= FLAT * pen
     area = np.where(upright, parts.area, 0) if upright.any() else parts.area
-    order = np.argsort(height, kind="stable")
-    total = np.cumsum(area[order])
-    return Ruler(pen, float(height[order][np.searchsorted(total, total[-1] / 2)]))
+    return Ruler(pen, find_quantile(height, area, 2))
 
 
 def find_pieces(
-    strength: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None, *, signs: bool = False
+    strength: NDArray[np.uint8], parts: Components | None = None
 ) -> tuple[list[Piece], Ruler | None]:
     """Find the pieces of ink that may be characters, or parts of some.
 
     Specks and faint rests are left out. Parts of one character that are above each other are one
-    piece, unless `signs` may be made of such parts.
+    piece.
 
     Parameters
     ----------
     strength : ndarray of uint8, shape (h, w)
         0 is paper, 255 full ink.
-    mask : ndarray of bool, shape (h, w), optional
-        The pixels that are ink. Default: those that are strong enough.
-    signs : bool, optional
-        Whether parts above each other may be characters of their own.
+    parts : Components, optional
+        Those of the pixels of strength `FIRM` and more, if they are known.
     """
-    parts = find_components(strength >= FIRM if mask is None else mask)
+    if parts is None:
+        parts = find_components(strength >= FIRM)
     ruler = measure_writing(parts)
     if ruler is None:
         return [], None
@@ -128,12 +129,11 @@ def find_pieces(
     kept = (sides.min(axis=1) >= least) & (parts.area >= 1.5 * least**2)
     kept = (kept | large) & ~(faint & (sides.max(axis=1) < 0.6 * ruler.height))
     numbers = np.flatnonzero(kept)
-    group = np.arange(len(numbers)) if signs else _stack(boxes[numbers], ruler.height)
+    group = _stack(boxes[numbers], ruler.height)
     pieces = []
     for g in np.unique(group):
         members = numbers[group == g]
-        top, left = boxes[members, :2].min(axis=0).tolist()
-        bottom, right = boxes[members, 2:].max(axis=0).tolist()
+        top, left, bottom, right = unite(boxes[members].tolist())
         # The soft edge around the firm pixels belongs to the character, too.
         near = parts.labels[top:bottom, left:right]
         own = np.isin(near, members)
@@ -161,6 +161,5 @@ def _stack(boxes: NDArray[np.int64], usual: float) -> NDArray[np.intp]:
         for j in np.flatnonzero(stacked).tolist():
             if group[j] != group[i]:
                 group[group == group[j]] = group[i]
-        members = boxes[group == group[i]]
-        extent[group[i]] = [*members[:, :2].min(axis=0), *members[:, 2:].max(axis=0)]
+        extent[group[i]] = unite(boxes[group == group[i]].tolist())
     return group

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.centering import bound
 from lenet5c.recognition.components import find_components
-from lenet5c.recognition.filters import bound, grow, reduce
+from lenet5c.recognition.filters import grow, reduce
 from lenet5c.recognition.lattice import Lattice, Run
 from lenet5c.recognition.parts import HOPELESS, NOT_ONE, judge_parts, mix
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, Ruler, find_pieces, measure_writing
 from lenet5c.recognition.text_lines import group_lines, measure_slope
 
-__all__ = ["Cell", "Piece", "Scorer", "find_pieces", "read_lines"]
+__all__ = ["Cell", "Scorer", "read_lines"]
 
 #: Rows of the usual digit, and pixels of a stroke, at least, when a sheet is reduced.
 ROWS, PEN = 44, 2.5
@@ -43,11 +44,7 @@ class Cell:
 
 
 def read_lines(
-    strength: NDArray[np.uint8],
-    scorer: Scorer,
-    *,
-    signs: bool = False,
-    digits: Sequence[int] | None = tuple(range(10)),
+    strength: NDArray[np.uint8], scorer: Scorer, *, digits: Sequence[int] | None = tuple(range(10))
 ) -> list[list[Cell]]:
     """Divide ink into lines of characters, each from left to right.
 
@@ -57,9 +54,6 @@ def read_lines(
         0 is paper, 255 full ink.
     scorer : callable
         Takes N pieces to probabilities, (N, K); see `Scorer`.
-    signs : bool, optional
-        Whether small and flat pieces may be characters of their own, as points and bars are. Else
-        parts above each other are one character.
     digits : sequence of int, optional
         The digits that the first columns of the scores are of. None if they are other classes:
         touching ones are then told apart by the scorer alone.
@@ -70,23 +64,21 @@ def read_lines(
         From top to bottom; empty if there is no ink, or more than a sheet can hold.
     """
     mask = strength >= FIRM
-    ruler = measure_writing(find_components(mask))
+    parts = find_components(mask)
+    ruler = measure_writing(parts)
     if ruler is None:
         return []
     strength = strength * grow(mask)
     factor = max(1, int(min(ruler.height / ROWS, ruler.pen / PEN)))
     reduced = reduce(strength, factor)
-    pieces, ruler = find_pieces(reduced, mask if factor == 1 else None, signs=signs)
+    pieces, ruler = find_pieces(reduced, parts if factor == 1 else None)
     if ruler is None or len(pieces) > MOST_PIECES:
         return []
-    lines = [
-        Lattice(line, ruler.pen, _measure_height(line), signs)
-        for line in _line_up(pieces, ruler, signs)
-    ]
+    lines = [Lattice(line, ruler.pen, _measure_height(line)) for line in _line_up(pieces, ruler)]
     _score([run for line in lines for run in line.whole], scorer)
-    unsure = _find_unsure(lines)
-    if sum(unsure) <= MOST_UNSURE:
-        cut = not _are_letters(lines, *unsure)
+    wide, narrow = (sum(line.count_unsure(wide) for line in lines) for wide in (True, False))
+    if wide + narrow <= MOST_UNSURE:
+        cut = not _are_letters(lines, wide, narrow)
         runs = [run for line in lines for run in line.divide(cut)]
         if digits is None:
             _score(runs, scorer)
@@ -95,8 +87,8 @@ def read_lines(
     return [[_to_cell(run, strength, factor) for run in line.best()] for line in lines]
 
 
-def _line_up(pieces: list[Piece], ruler: Ruler, signs: bool) -> list[list[Piece]]:
-    """Return the pieces by line; small ones go to the line they are in, if there is one."""
+def _line_up(pieces: list[Piece], ruler: Ruler) -> list[list[Piece]]:
+    """Return the pieces by line; small ones go to the line they are in, or nowhere."""
     boxes = np.array([piece.box for piece in pieces], np.int64).reshape(-1, 4)
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
     large = np.array([piece.size >= LEAST * ruler.height for piece in pieces], bool)
@@ -104,7 +96,6 @@ def _line_up(pieces: list[Piece], ruler: Ruler, signs: bool) -> list[list[Piece]
     lines = [numbers[line].tolist() for line in group_lines(boxes[large], ruler.height)]
     slope = measure_slope(boxes[large], ruler.height)
     line_of = {i: k for k, line in enumerate(lines) for i in line}
-    stray = []
     for i in np.flatnonzero(~large).tolist():
         down = center[numbers, 0] - center[i, 0] - slope * (center[numbers, 1] - center[i, 1])
         half = (boxes[numbers, 2] - boxes[numbers, 0]) / 2
@@ -114,9 +105,7 @@ def _line_up(pieces: list[Piece], ruler: Ruler, signs: bool) -> list[list[Piece]
         distance = np.maximum(out, far)
         if len(distance) and distance.min() <= 1:
             lines[line_of[int(numbers[distance.argmin()])]].append(i)
-        elif signs:
-            stray.append([i])
-    lines = [sorted(line, key=lambda i: float(center[i, 1])) for line in lines + stray]
+    lines = [sorted(line, key=lambda i: float(center[i, 1])) for line in lines]
     lines.sort(key=lambda line: float(np.mean(center[line, 0] - slope * center[line, 1])))
     return [[pieces[i] for i in line] for line in lines]
 
@@ -125,12 +114,6 @@ def _measure_height(line: list[Piece]) -> float:
     """Return the height of the usual digit of a line."""
     heights = np.array([piece.height for piece in line])
     return float(np.median(heights[heights >= LEAST * heights.max()]))
-
-
-def _find_unsure(lines: list[Lattice]) -> tuple[int, int]:
-    """Return how many pieces are no character for sure: wider than high, and narrower."""
-    wide, narrow = (sum(len(line.find_unsure(wide)) for line in lines) for wide in (True, False))
-    return wide, narrow
 
 
 def _are_letters(lines: list[Lattice], wide: int, narrow: int) -> bool:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets.framing import MNIST, Framing
-from lenet5c.recognition.digit import BlankImageError, find_ink, form
+from lenet5c.recognition.digit import BlankImageError, Ink, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.pieces import LEAST
-from lenet5c.recognition.reading import Reading, get_framing, to_picture
-from lenet5c.recognition.segment import Cell, Piece, Scorer, read_lines
+from lenet5c.recognition.pieces import LEAST, Piece
+from lenet5c.recognition.reading import Reading, get_framing, is_mnist, to_picture
+from lenet5c.recognition.segment import Cell, Scorer, read_lines
 from lenet5c.recognition.signs import DIGITS, P_NONE, digit_share, open_signs, reads_digits
 from lenet5c.recognition.text_lines import find_spaces
 from lenet5c.training import TrainedModel
@@ -33,9 +34,8 @@ def read_sheet(
     What has a confidence of less than `reject` is rejected: a sign, a letter, half a digit.
     """
     get_framing(trained)  # or say that there is none
-    factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
     try:
-        ink = find_ink(reduce_to_gray(picture, factor), SHEET_SIDE, specks=0.0, core=0.35)
+        ink, factor = find_sheet_ink(picture)
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
     steps = {"picture": picture, "ink": ink.strength}
@@ -49,6 +49,16 @@ def read_sheet(
     return Reading(digits=digits, text=_join_labels(digits), steps=steps)
 
 
+def find_sheet_ink(picture: NDArray[np.uint8]) -> tuple[Ink, int]:
+    """Return the ink on a sheet, with its specks, and the factor by which it was reduced.
+
+    A BlankImageError says that there is none.
+    """
+    factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
+    ink = find_ink(reduce_to_gray(picture, factor), SHEET_SIDE, specks=0.0, core=0.35)
+    return ink, factor
+
+
 def make_scorer(trained: TrainedModel) -> Scorer:
     """Return a scorer of pieces by a model.
 
@@ -58,13 +68,13 @@ def make_scorer(trained: TrainedModel) -> Scorer:
     framing, (channels, *size) = get_framing(trained), trained.image_shape
 
     def score(pieces: list[Piece]) -> NDArray[np.floating]:
-        formed = np.stack([_form(piece, framing, (size[0], size[1])) for piece in pieces])
+        formed = form_pieces(pieces, framing, (size[0], size[1]))
         images = np.stack([framing.color(image, channels) for image in formed])
         classes = trained.probabilities(images)
         if not reads_digits(trained):
             return np.pad(classes, ((0, 0), (0, 1)))
-        if (framing, *size) != (MNIST, 28, 28):
-            formed = np.stack([_form(piece, MNIST, (28, 28)) for piece in pieces])
+        if not is_mnist(trained):
+            formed = form_pieces(pieces)
         seen = open_signs().probabilities(formed[:, np.newaxis])
         share = digit_share(seen)
         none = seen[:, P_NONE] / (seen[:, : len(DIGITS)].sum(axis=1) + 1e-12) * share
@@ -73,12 +83,15 @@ def make_scorer(trained: TrainedModel) -> Scorer:
     return score
 
 
-def _form(piece: Piece, framing: Framing, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a piece in the form of digits; of a few pixels far apart nothing may be left."""
-    try:
-        return form(piece.strength, framing, size)
-    except BlankImageError:
-        return np.zeros(size, np.uint8)
+def form_pieces(
+    pieces: Sequence[Piece], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
+) -> NDArray[np.uint8]:
+    """Return pieces in the form of digits, (N, H, W); of a few pixels nothing may be left."""
+    images = np.zeros((len(pieces), *size), np.uint8)
+    for image, piece in zip(images, pieces, strict=True):
+        with suppress(BlankImageError):
+            image[:] = form(piece.strength, framing, size)
+    return images
 
 
 def _find_digits(trained: TrainedModel) -> list[int] | None:
@@ -89,7 +102,8 @@ def _find_digits(trained: TrainedModel) -> list[int] | None:
 def _show(piece: Piece, trained: TrainedModel) -> NDArray[np.uint8]:
     """Return what the net sees of a piece as a picture."""
     framing, (channels, height, width) = get_framing(trained), trained.image_shape
-    return to_picture(framing.color(_form(piece, framing, (height, width)), channels))
+    (image,) = form_pieces([piece], framing, (height, width))
+    return to_picture(framing.color(image, channels))
 
 
 def _decide(

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets.signs import CLASS_NAMES, NONE
+from lenet5c.datasets.sign_names import CLASS_NAMES, NONE
 from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import SIGNS
 
@@ -34,7 +34,8 @@ WORDS = {
 def open_signs() -> TrainedModel:
     """Open the model of digits and signs in the package; once, then it is the same one.
 
-    Its classes are `lenet5c.datasets.signs.CLASS_NAMES`: the digits, signs by their shape, 'none'.
+    Its classes are the digits, signs by their shape, and 'none':
+    `lenet5c.datasets.sign_names.CLASS_NAMES`.
 
     Examples
     --------

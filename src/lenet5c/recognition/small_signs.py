@@ -25,7 +25,7 @@ BAR_STROKE = 0.2
 
 
 def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[np.uint8]]:
-    """Return the pieces of ink that are points, commas or bars, and the ink that is left.
+    """Return the pieces of ink that are points, commas or bars, and the ink of all that is large.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[
         near = (np.abs(x - x[i]) <= 0.3 * width[i]) & (np.abs(y - y[i]) <= 0.5 * usual)
         least[small & near] = np.minimum(least[small & near], 0.6 * height[i])
     thin = np.minimum(height, width) < least
-    chosen = np.zeros(len(parts), bool)
+    alone = np.zeros(len(parts), bool)
     for i in np.flatnonzero(bar | small).tolist():
-        kept = not (faint[i] or thin[i])
-        chosen[i] = kept and not _belongs(parts.boxes[i], parts.boxes[large], usual, bool(bar[i]))
+        alone[i] = not _belongs(parts.boxes[i], parts.boxes[large], usual, bool(bar[i]))
+    chosen = alone & ~(faint | thin)
     pieces = []
     rest = strength.copy()
     for i in np.flatnonzero(chosen).tolist():
@@ -65,7 +65,8 @@ def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[
         pieces.append(
             Piece((top, left, bottom, right), strength[top:bottom, left:right] * grow(own))
         )
-    rest[grow(parts.mask(chosen)) & ~parts.mask(~chosen)] = 0
+    # Specks are gone, too: read as points, they would make a sum of noise.
+    rest[grow(parts.mask(alone)) & ~parts.mask(~alone)] = 0
     return pieces, rest
 
 

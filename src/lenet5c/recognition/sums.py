@@ -8,19 +8,17 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets.framing import MNIST
 from lenet5c.errors import UserError
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.decoding import Choice, Place, decode
-from lenet5c.recognition.digit import BlankImageError, Box, find_ink, form
-from lenet5c.recognition.filters import reduce_to_gray
-from lenet5c.recognition.grammar import MOST_SIGNS, show_value, work_out
+from lenet5c.recognition.digit import BlankImageError, Box
+from lenet5c.recognition.grammar import MOST_SIGNS, show_value
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out, measure_bow
-from lenet5c.recognition.pieces import FIRM, Piece, find_pieces, join_pieces
-from lenet5c.recognition.reading import Reading, get_framing
+from lenet5c.recognition.pieces import FIRM, Piece, find_pieces, join_pieces, unite
+from lenet5c.recognition.reading import Reading, get_framing, is_mnist
 from lenet5c.recognition.segment import MOST_PIECES, read_lines
-from lenet5c.recognition.sheet import SHEET_SIDE
+from lenet5c.recognition.sheet import find_sheet_ink, form_pieces
 from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
 from lenet5c.recognition.small_signs import part_small_signs
 from lenet5c.training import TrainedModel, open_model
@@ -77,10 +75,9 @@ def read_sum(
     trained = trained or open_model()
     if tuple(trained.class_names) != DIGITS:
         raise UserError("model must be one of the ten digits to read sums, got one of others")
-    factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
     steps = {"picture": picture}
     try:
-        ink = find_ink(reduce_to_gray(picture, factor), SHEET_SIDE, specks=0.0, core=0.35)
+        ink, factor = find_sheet_ink(picture)
     except BlankImageError as error:
         return Reading(rejected=str(error), steps=steps)
     steps["ink"] = ink.strength
@@ -228,18 +225,14 @@ class _Scorer:
     """
 
     def __init__(self, trained: TrainedModel) -> None:
-        self.trained, self.signs = trained, open_signs()
-        self.framing = get_framing(trained)
+        self.trained, self.framing = trained, get_framing(trained)
 
     def __call__(self, pieces: list[Piece]) -> NDArray[np.floating]:
-        formed = np.stack([form(piece.strength) for piece in pieces])
-        probabilities = self.signs.probabilities(formed[:, np.newaxis])[:, :P_NONE]
-        if self.framing != MNIST:
-            _, *size = self.trained.image_shape
-            formed = np.stack(
-                [form(piece.strength, self.framing, (size[0], size[1])) for piece in pieces]
-            )
-        channels = self.trained.image_shape[0]
+        formed = form_pieces(pieces)
+        probabilities = open_signs().probabilities(formed[:, np.newaxis])[:, :P_NONE]
+        channels, height, width = self.trained.image_shape
+        if not is_mnist(self.trained):
+            formed = form_pieces(pieces, self.framing, (height, width))
         images = np.stack([self.framing.color(image, channels) for image in formed])
         which = self.trained.probabilities(images)
         digits = probabilities[:, : len(DIGITS)]
@@ -280,7 +273,7 @@ def _scale(box: Box, factor: int) -> Box:
 
 def _read_line(places: Sequence[Place], reject: float) -> Reading:
     """Return the reading of one line, with its signs as `digits`."""
-    box = _bound(places)
+    box = unite(place.box for place in places)
     if len(places) > MOST_SIGNS:
         return Reading(rejected=f"a line has {len(places)} signs; {MOST_SIGNS} are read", box=box)
     found = decode(places)
@@ -292,7 +285,7 @@ def _read_line(places: Sequence[Place], reject: float) -> Reading:
             reason = f"the net is not sure: {found.text} has {found.probability:.0%}"
         signs = _list_signs(places, guess)
         return Reading(rejected=reason, text=text, box=box, digits=(tuple(signs),))
-    result = work_out(found.expression)
+    result = found.result
     value = None if result.value is None else show_value(result.value)
     return Reading(
         probability=found.probability,
@@ -305,13 +298,6 @@ def _read_line(places: Sequence[Place], reject: float) -> Reading:
         box=box,
         digits=(tuple(_list_signs(places, found.choices)),),
     )
-
-
-def _bound(places: Sequence[Place]) -> Box:
-    boxes = np.array([place.box for place in places])
-    top, left = boxes[:, :2].min(axis=0).tolist()
-    bottom, right = boxes[:, 2:].max(axis=0).tolist()
-    return top, left, bottom, right
 
 
 def _guess(place: Place) -> Choice | None:

@@ -18,9 +18,9 @@ other points l::
     T[k]                      the coefficients of the product of z - p[l] over the other finite
                               points l; for infinity over all of them
 
-lenet5c's kernels take pairs of outputs for filter rows of five taps: M = 2, R = 5, points 0, 1, -1,
-2, -2 and infinity, so six products replace ten. U is made once for all images, V once for all
-filters, and the sum over channels and filter rows is taken before S.
+lenet5c's kernels take four outputs at a time for filter rows of five taps: M = 4, R = 5, points 0,
+1, -1, 2, -2, 1/2, -1/2 and infinity, so eight products replace twenty. U is made once for all
+images, V once for all filters, and the sum over channels and filter rows is taken before S.
 
 Applied to rows and then to columns, the transforms give a square of M x M outputs::
 
@@ -37,12 +37,12 @@ from numpy.typing import ArrayLike
 
 from lenet5c.reference._arrays import Array, float64
 
-POINTS = (0, 1, -1, 2, -2)  # and infinity
+POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)  # and infinity
 SQUARE_POINTS = (0, 1, -1)
 
 
 def winograd_matrices(
-    outputs: int = 2, points: tuple[float, ...] = POINTS
+    outputs: int = 4, points: tuple[float, ...] = POINTS
 ) -> tuple[Array, Array, Array]:
     """Return the three transforms, T, G and S.
 
@@ -72,15 +72,19 @@ def winograd_matrices(
     >>> from lenet5c import reference
     >>> T, G, S = reference.winograd_matrices()
     >>> S
-    array([[ 1.,  1.,  1.,  1.,  1.,  0.],
-           [ 0.,  1., -1.,  2., -2.,  1.]])
+    array([[ 1.   ,  1.   ,  1.   ,  1.   ,  1.   ,  1.   ,  1.   ,  0.   ],
+           [ 0.   ,  1.   , -1.   ,  2.   , -2.   ,  0.5  , -0.5  ,  0.   ],
+           [ 0.   ,  1.   ,  1.   ,  4.   ,  4.   ,  0.25 ,  0.25 ,  0.   ],
+           [ 0.   ,  1.   , -1.   ,  8.   , -8.   ,  0.125, -0.125,  1.   ]])
     >>> T
-    array([[ 4.,  0., -5.,  0.,  1.,  0.],
-           [ 0., -4., -4.,  1.,  1.,  0.],
-           [ 0.,  4., -4., -1.,  1.,  0.],
-           [ 0., -2., -1.,  2.,  1.,  0.],
-           [ 0.,  2., -1., -2.,  1.,  0.],
-           [ 0.,  4.,  0., -5.,  0.,  1.]])
+    array([[-1.  ,  0.  ,  5.25,  0.  , -5.25,  0.  ,  1.  ,  0.  ],
+           [ 0.  ,  1.  ,  1.  , -4.25, -4.25,  1.  ,  1.  ,  0.  ],
+           [ 0.  , -1.  ,  1.  ,  4.25, -4.25, -1.  ,  1.  ,  0.  ],
+           [ 0.  ,  0.5 ,  0.25, -2.5 , -1.25,  2.  ,  1.  ,  0.  ],
+           [ 0.  , -0.5 ,  0.25,  2.5 , -1.25, -2.  ,  1.  ,  0.  ],
+           [ 0.  ,  2.  ,  4.  , -2.5 , -5.  ,  0.5 ,  1.  ,  0.  ],
+           [ 0.  , -2.  ,  4.  ,  2.5 , -5.  , -0.5 ,  1.  ,  0.  ],
+           [ 0.  , -1.  ,  0.  ,  5.25,  0.  , -5.25,  0.  ,  1.  ]])
     """
     K = len(points) + 1
     M, R = outputs, K + 1 - outputs
@@ -95,18 +99,19 @@ def winograd_matrices(
     return T, G, S
 
 
-def winograd_conv2d(x: ArrayLike, weight: ArrayLike, outputs: int = 2) -> Array:
+def winograd_conv2d(x: ArrayLike, weight: ArrayLike, outputs: int = 4) -> Array:
     """`conv2d` without bias, row by row through Winograd's transforms.
 
-    Equal to the definition up to rounding.
+    Equal to the definition up to rounding. The last outputs of a row read zeros beyond the image,
+    if there are fewer of them than M, and what they put out there is left out.
 
     Parameters
     ----------
     x : array_like (N, C, H, W)
     weight : array_like (O, C, KH, 5 or another number of taps that fits `outputs`)
-        With `outputs` M, KW must be 7 - M.
+        With `outputs` M, KW must be 9 - M.
     outputs : int
-        M; must divide OW.
+        M, outputs of a row that are computed together.
 
     Returns
     -------
@@ -126,18 +131,20 @@ def winograd_conv2d(x: ArrayLike, weight: ArrayLike, outputs: int = 2) -> Array:
     T, G, S = winograd_matrices(outputs)
     (N, _, H, W), (O, _, KH, KW), K = x.shape, weight.shape, len(T)
     OH, OW = H - KH + 1, W - KW + 1
+    whole = -(-OW // outputs) * outputs
+    x = np.pad(x, ((0, 0), (0, 0), (0, 0), (0, whole - OW)))
     U = np.einsum("kr,oihr->koih", G, weight)
-    y = np.zeros((N, O, OH, OW))
-    for oh, ow in np.ndindex(OH, OW // outputs):
+    y = np.zeros((N, O, OH, whole))
+    for oh, ow in np.ndindex(OH, whole // outputs):
         left = ow * outputs
         V = np.einsum("kw,nihw->knih", T, x[:, :, oh : oh + KH, left : left + K])
         products = np.einsum("koih,knih->kno", U, V)
         y[:, :, oh, left : left + outputs] = np.einsum("mk,kno->nom", S, products)
-    return y
+    return y[..., :OW]
 
 
 def winograd_conv2d_backward(
-    dy: ArrayLike, x: ArrayLike, weight: ArrayLike, outputs: int = 2
+    dy: ArrayLike, x: ArrayLike, weight: ArrayLike, outputs: int = 4
 ) -> tuple[Array, Array]:
     """Gradients of `winograd_conv2d`, by the transposed transforms.
 
@@ -158,7 +165,9 @@ def winograd_conv2d_backward(
     """
     dy, x, weight = float64(dy, x, weight)
     T, G, S = winograd_matrices(outputs)
-    KH, K = weight.shape[2], len(T)
+    KH, K, W = weight.shape[2], len(T), x.shape[3]
+    more = ((0, 0), (0, 0), (0, 0), (0, -dy.shape[3] % outputs))
+    x, dy = np.pad(x, more), np.pad(dy, more)
     U = np.einsum("kr,oihr->koih", G, weight)
     dx, dU = np.zeros_like(x), np.zeros_like(U)
     for oh, ow in np.ndindex(dy.shape[2], dy.shape[3] // outputs):
@@ -168,7 +177,7 @@ def winograd_conv2d_backward(
         E = np.einsum("mk,nom->kno", S, dy[:, :, oh, left : left + outputs])
         dU += np.einsum("kno,knih->koih", E, V)
         dx[at] += np.einsum("kw,koih,kno->nihw", T, U, E)
-    return dx, np.einsum("kr,koih->oihr", G, dU)
+    return dx[..., :W], np.einsum("kr,koih->oihr", G, dU)
 
 
 def winograd_square_conv2d(

@@ -67,6 +67,24 @@ def shrink(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return resize(images, size)
 
 
+def paste(
+    sheet: NDArray[np.uint8],
+    colors: Floats,
+    left: int,
+    top: int,
+    size: tuple[int, int],
+    frame: str = PALE,
+) -> None:
+    """Put a picture (h, w, 3) on a sheet, enlarged to `size` by repeated pixels, in a thin frame.
+
+    The size is (height, width).
+    """
+    tall, wide = size
+    rows, columns = (np.arange(n) * own // n for n, own in zip(size, colors.shape, strict=False))
+    sheet[top - 1 : top + tall + 1, left - 1 : left + wide + 1] = to_bytes(rgb(frame))
+    sheet[top : top + tall, left : left + wide] = to_bytes(colors)[rows[:, np.newaxis], columns]
+
+
 def canvas(width: int, height: int) -> tuple["Figure", Any]:
     """Return a figure of so many pixels, and the one axes that fills it.
 

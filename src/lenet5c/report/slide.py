@@ -7,12 +7,11 @@ from numpy.typing import ArrayLike
 
 from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.resampling import resize
-from lenet5c.report.matrix import rgb
-from lenet5c.report.mosaic import DPI, Floats, canvas, place, to_bytes, to_colors, write
+from lenet5c.report.mosaic import DPI, Floats, canvas, paste, place, to_bytes, to_colors, write
 from lenet5c.report.names import drawable, text_width
 from lenet5c.training import TrainedModel
 from lenet5c.training.explanation import Slide
-from lenet5c.training.plot_style import BLUE, GREY, INK, PALE, styled
+from lenet5c.training.plot_style import BLUE, GREY, INK, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,17 +81,10 @@ def slide(
         shown = resize((shown.transpose(2, 0, 1) * 255).astype(np.uint8), (tall, wide))
         shown = shown.transpose(1, 2, 0) / 255
     sheet = np.full((below + tall + MARGIN, left + wide + MARGIN, 3), 255, np.uint8)
-    rows_of, columns_of = (
-        np.arange(n) * own // n for n, own in zip((tall, wide), shown.shape, strict=False)
-    )
-    sheet[below - 1 : below + tall + 1, left - 1 : left + wide + 1] = to_bytes(rgb(PALE))
-    sheet[below : below + tall, left : left + wide] = to_bytes(shown)[
-        rows_of[:, np.newaxis], columns_of
-    ]
+    paste(sheet, shown, left, below, (tall, wide))
     middles = (found.positions + found.width / 2) * scale
     step = float(np.diff(middles).min()) if len(middles) > 1 else float(found.width * scale)
-    sheet[top - 1 : top + rows + 1, left - 1 : left + wide + 1] = to_bytes(rgb(PALE))
-    sheet[top : top + rows, left : left + wide] = 255
+    paste(sheet, np.ones((1, 1, 3)), left, top, (rows, wide))
     for column, middle in enumerate(middles):
         ends = (max(0, round(middle - step / 2)), min(wide, round(middle + step / 2)))
         # White to black by the probability, evenly for the eye.

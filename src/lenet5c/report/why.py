@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._text import shorten
-from lenet5c.datasets import Dataset, resize
-from lenet5c.report.matrix import rgb
+from lenet5c.datasets import Dataset
 from lenet5c.report.mosaic import (
     Floats,
     canvas,
     limit_of,
+    paste,
     place,
     short,
-    to_bytes,
+    shrink,
     to_colors,
     to_diverging,
     write,
@@ -23,7 +23,7 @@ from lenet5c.report.mosaic import (
 from lenet5c.report.names import drawable
 from lenet5c.training import Evaluation, TrainedModel
 from lenet5c.training.explanation import Explanation, Neighbors, explain
-from lenet5c.training.plot_style import GREY, INK, ORANGE, PALE, styled
+from lenet5c.training.plot_style import GREY, INK, ORANGE, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MARGIN, SIDE, PITCH = 16, 140, 162  # pixels: around all, a picture, from one to the next
 HEAD, LINE = 26, 16  # of the titles, and of a line of text
 THUMB, THUMB_PITCH, ACROSS = 56, 62, 3  # of the nearest images
-BAR = (64, 8)  # of a color bar
+BAR = (64, 8)  # width and height of a color bar
 WIDEST = 16  # columns of the name of a class
 #: The least share of its side that a picture fills with pixels of whole multiples.
 WHOLE = 0.75
@@ -231,10 +231,7 @@ def _draw_nearest(
 def _fit(picture: NDArray[np.uint8]) -> Floats:
     """Return a picture as colors (h, w, 3), 0 to 1, at most as large as its place."""
     planes = picture[np.newaxis] if picture.ndim == 2 else picture.transpose(2, 0, 1)
-    factor = SIDE / max(planes.shape[1:])
-    if factor < 1:
-        planes = resize(planes, tuple(max(1, round(factor * n)) for n in planes.shape[1:]))
-    return to_colors(planes[np.newaxis], inverted=False)[0]
+    return to_colors(shrink(planes[np.newaxis], SIDE), inverted=False)[0]
 
 
 class _Sheet:
@@ -251,10 +248,8 @@ class _Sheet:
         # Pixels of one size, unless much room would be left.
         factor = int(factor) if int(factor) >= WHOLE * factor else factor
         tall, wide = (max(1, round(factor * n)) for n in (height, width))
-        rows, columns = (np.arange(n) * own // n for n, own in ((tall, height), (wide, width)))
         y, x = top + (side - tall) // 2, left + (side - wide) // 2
-        self.pixels[y - 1 : y + tall + 1, x - 1 : x + wide + 1] = to_bytes(rgb(PALE))
-        self.pixels[y : y + tall, x : x + wide] = to_bytes(colors)[rows[:, np.newaxis], columns]
+        paste(self.pixels, colors, x, y, (tall, wide))
 
     def map(self, values: Any, shown: Floats, left: int, top: int) -> None:
         """Put a map over the image that it is of, with its color bar below."""
@@ -264,8 +259,7 @@ class _Sheet:
         low = -1.0 if (values < 0).any() else 0.0
         bar = to_diverging(np.linspace(low, 1, BAR[0])[np.newaxis], 1)
         x, y = left + (SIDE - BAR[0]) // 2, top + SIDE + 9
-        self.pixels[y - 1 : y + BAR[1] + 1, x - 1 : x + BAR[0] + 1] = to_bytes(rgb(GREY))
-        self.pixels[y : y + BAR[1], x : x + BAR[0]] = to_bytes(bar)
+        paste(self.pixels, bar, x, y, BAR[::-1], GREY)
         middle = y + BAR[1] / 2
         for number, at, side in ((low * limit, x - 5, "right"), (limit, x + BAR[0] + 5, "left")):
             text = short(float(f"{number:.2g}"))

@@ -11,7 +11,7 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport isfinite, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from lenet5c.kernels.simd.tiles cimport (
     spread_filters, useful_threads)
 
 from lenet5c.kernels.engine.samples import Samples
+from lenet5c.kernels.threads import effective
 
 cdef enum:
     FEW_SAMPLES_ = 5
@@ -51,6 +52,16 @@ cdef enum:
     LOSS_WORK = 40
 
 
+cdef Workspace take_workspace(list idle, Py_ssize_t floats):
+    """Return an idle workspace of at least this size, or a new one."""
+    cdef Workspace space
+    try:
+        space = idle.pop()
+    except IndexError:
+        return Workspace(floats)
+    return space if space.floats >= floats else Workspace(floats)
+
+
 cdef class Program:
     """A lowered model, ready to run.
 
@@ -61,12 +72,14 @@ cdef class Program:
     cdef Op* ops
     cdef Slice* slices
     cdef Py_ssize_t slice_count
-    cdef SampleWay sample_way
+    cdef SampleWay sample_way      # of training steps
+    cdef SampleWay inference_way   # the same bits, and nothing for a gradient
     cdef Job template
     cdef float* zeros
     cdef double work
     cdef Py_ssize_t* cuts
     cdef list idle_workspaces, gaps, held
+    cdef list idle_filters  # workspaces of `forward_samples`, with packed filters
     cdef readonly list counters  # of the passes with masks, of each dropout
     cdef object capsule
     cdef readonly tuple input_shape, output_shape
@@ -78,7 +91,7 @@ cdef class Program:
         cdef Op* op
         cdef Job* job = &self.template
         self.capsule = capsule
-        self.idle_workspaces = []
+        self.idle_workspaces, self.idle_filters = [], []
         self.gaps = plan.gaps
         self.held = []
         self.counters = []
@@ -127,9 +140,12 @@ cdef class Program:
         if plan.sample is not None:
             self.by_sample = set_sample_way(
                 &self.sample_way, plan.sample, self.template.kernels, self.held)
+            self.by_sample = self.by_sample and set_sample_way(
+                &self.inference_way, plan.inference, self.template.kernels, self.held)
 
     def __dealloc__(self):
         free_sample_way(&self.sample_way)
+        free_sample_way(&self.inference_way)
         free(self.ops)
         free(self.slices)
         free(self.zeros)
@@ -201,12 +217,7 @@ cdef class Program:
 
     cdef Workspace workspace(self, Py_ssize_t floats):
         """Return an idle workspace of at least this size, or a new one, for give_back."""
-        cdef Workspace space
-        try:
-            space = self.idle_workspaces.pop()
-        except IndexError:
-            return Workspace(floats)
-        return space if space.floats >= floats else Workspace(floats)
+        return take_workspace(self.idle_workspaces, floats)
 
     cdef give_back(self, Workspace space):
         self.idle_workspaces.append(space)
@@ -233,13 +244,7 @@ cdef class Program:
             return draws
         job.params = <float*>&params[0] if params.shape[0] > 0 else NULL
         job.out = &out[0, 0]
-        job.forward_ops = job.op_count
-        if by_sample and job.batch <= FEW_SAMPLES_ and self.by_sample:
-            forward_samples(self, &job, num_threads)
-        elif job.cut_count > 0:
-            forward_in_stages(self, &job, num_threads)
-        else:
-            forward_in_tiles(self, &job, num_threads)
+        forward_batch(self, &job, num_threads, by_sample)
         self.count_draws(1)
         return draws
 
@@ -423,3 +428,4 @@ cdef class Program:
 
 
 include "run.pxi"
+include "inference.pxi"

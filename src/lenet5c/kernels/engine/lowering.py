@@ -51,6 +51,7 @@ class Plan:
     gaps: list[tuple[int, int]]
     penalties: bool
     sample: SamplePlan | None
+    inference: SamplePlan | None
 
     @property
     def work(self) -> int:
@@ -96,7 +97,8 @@ def lower(input_shape: Shape, layers: Iterable[Op], definition: bool = False) ->
         slices=_slices(ops, max(SLICE, extent // MAX_SLICES)),
         gaps=_gaps(spans),
         penalties=bool(ops) and isinstance(ops[-1], Rbf),
-        sample=SampleLowering(tuple(input_shape), ops).plan(),
+        sample=SampleLowering(tuple(input_shape), ops, inference=False).plan(),
+        inference=SampleLowering(tuple(input_shape), ops, inference=True).plan(),
     )
 
 

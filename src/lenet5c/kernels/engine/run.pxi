@@ -1,12 +1,27 @@
 # The runs of a program: a few samples one by one, or all threads together, tile by tile.
 
 
+cdef forward_batch(Program self, Job* job, int num_threads, bint by_sample):
+    """The outputs of the job's batch, by the way that suits its size."""
+    job.forward_ops = job.op_count
+    if by_sample and job.batch <= FEW_SAMPLES_ and self.by_sample:
+        forward_samples(self, job, num_threads)
+    elif job.cut_count > 0:
+        forward_in_stages(self, job, num_threads)
+    else:
+        forward_in_tiles(self, job, num_threads)
+
+
 cdef forward_samples(Program self, const Job* job, int num_threads):
-    """A few samples, one by one."""
-    cdef const SampleWay* way = &self.sample_way
+    """A few samples, one by one.
+
+    Packed filters stay in the workspace, which is this call's alone while it runs: calls of several
+    Python threads have nothing in common that one of them writes.
+    """
+    cdef const SampleWay* way = &self.inference_way
     cdef Py_ssize_t i
     cdef Py_ssize_t n
-    cdef Py_ssize_t packed = round_up(way.packed_floats)
+    cdef Py_ssize_t copied = round_up(way.copied_floats), packed = round_up(way.packed_floats)
     cdef Py_ssize_t stride = round_up(way.arena_floats)
     cdef int threads = self.thread_count(job.batch, num_threads, job.batch)
     cdef Py_ssize_t scratch = 0
@@ -16,11 +31,12 @@ cdef forward_samples(Program self, const Job* job, int num_threads):
     if job.distorts:
         scratch = job.kernels.distort_floats(&job.distort) + CANARY_FLOATS
     stride += round_up(scratch)
-    space = self.workspace(packed + threads * stride)
-    filters, arenas = space.start, space.start + packed
+    space = take_workspace(self.idle_filters, copied + packed + threads * stride)
+    filters, arenas = space.start + copied, space.start + copied + packed
     for i in range(way.count):
         if way.steps[i].kind == STEP_CONV2D:
-            pack_filters(job, way.steps + i, filters + way.steps[i].packed)
+            pack_changed_filters(job, way.steps + i, space.start + way.steps[i].packed_from,
+                                 filters + way.steps[i].packed)
     if threads == 1:
         with nogil:
             for n in range(job.batch):
@@ -31,7 +47,8 @@ cdef forward_samples(Program self, const Job* job, int num_threads):
                         nogil=True):
             forward_sample(job, way, n, filters, arenas + threadid() * stride,
                            arenas + threadid() * stride + round_up(way.arena_floats))
-    self.give_back(space)
+    self.idle_filters.append(space)
+    raise_overrun()
 
 
 cdef forward_in_tiles(Program self, const Job* job, int num_threads):

@@ -29,6 +29,7 @@ cdef struct Step:
     Op op                       # its x and y are offsets into the sample's arena
     bint blocked                # x lies 16 channels side by side, and not plain (C, H, W)
     Py_ssize_t packed           # CONV2D: where its packed filters begin, with the bias after them
+    Py_ssize_t packed_from      # CONV2D: where the copy of what they were packed from begins
     Py_ssize_t training         # CONV2D, CHANNELS: where their part of the training's memory
                                 # begins
     Py_ssize_t* taps            # CONV2D: offsets of a filter's taps from its first
@@ -43,7 +44,7 @@ cdef struct SampleWay:
     Step* steps
     Py_ssize_t count
     Py_ssize_t first_trainable      # steps before it have nothing to learn
-    Py_ssize_t output, arena_floats, packed_floats, training_floats
+    Py_ssize_t output, arena_floats, packed_floats, copied_floats, training_floats
 
 
 cdef bint set_offsets(Step* step) noexcept:
@@ -139,6 +140,32 @@ cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept
             packed[(blocks * size + block) * LANES + lane] = bias
         job.kernels.pack_floats(filters, size, packed + block * size * LANES)
     check_canary(packed + packed_floats(step), op.kernels.name, b"packed filters")
+
+
+cdef inline Py_ssize_t copied_floats(const Step* step) noexcept nogil:
+    """Of a convolution's filters and bias as they lie among the parameters."""
+    if step.kind != STEP_CONV2D:
+        return 0
+    return weight_size(&step.op) + (step.op.O if step.op.has_bias else 0)
+
+
+cdef void pack_changed_filters(const Job* job, const Step* step, float* copy,
+                               float* packed) noexcept nogil:
+    """Pack the filters again if they, or the bias, are no longer those in the copy.
+
+    Whoever changed them, by whatever way: all bits are compared, which takes a third of the time.
+    Memory of zeros is right from the beginning, as the packed form of filters of zeros.
+    """
+    cdef const Op* op = &step.op
+    cdef Py_ssize_t size = weight_size(op)
+    if (memcmp(copy, job.params + op.weight, size * sizeof(float)) == 0 and (
+            not op.has_bias
+            or memcmp(copy + size, job.params + op.bias, op.O * sizeof(float)) == 0)):
+        return
+    memcpy(copy, job.params + op.weight, size * sizeof(float))
+    if op.has_bias:
+        memcpy(copy + size, job.params + op.bias, op.O * sizeof(float))
+    pack_filters(job, step, packed)
 
 
 cdef void sample_conv2d(const Job* job, const Step* step, const float* packed,

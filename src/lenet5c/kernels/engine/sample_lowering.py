@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from lenet5c.kernels.engine._program import TILE_LANES as LANES
@@ -24,6 +24,17 @@ from lenet5c.kernels.engine.ops import (
 from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 
 MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class PixelConv2d(Conv2d):
+    """A convolution of a plain x to a plain y, 16 pixels side by side; for inference.
+
+    `other` is where the arena has the even and the odd columns of x, if it pools.
+    """
+
+    kind = "conv2d_pixels"
+    other: int = field(init=False, default=0)
 
 
 @dataclass(eq=False, repr=False)
@@ -56,11 +67,12 @@ class SamplePlan:
 class SampleLowering:
     """The steps that take one sample through the ops, 16 channels side by side after a convolution.
 
-    A change of layout has an op for its shape alone: a padding by nothing.
+    A change of layout has an op for its shape alone: a padding by nothing. For `inference`, a
+    convolution may have 16 pixels side by side, if that fills more lanes.
     """
 
-    def __init__(self, input_shape: Shape, ops: list[Op]) -> None:
-        self.ops = ops
+    def __init__(self, input_shape: Shape, ops: list[Op], inference: bool) -> None:
+        self.ops, self.inference = ops, inference
         self.shape: Shape = input_shape if len(input_shape) == 3 else (prod(input_shape), 1, 1)
         self.blocked = False
         self.steps: list[SampleStep] = []
@@ -84,6 +96,9 @@ class SampleLowering:
         return SamplePlan(self.steps, self.at, self.end, min(trainable, default=len(self.steps)))
 
     def add(self, op: Op) -> None:
+        if isinstance(op, Conv2d) and self.inference and not self.blocked and suits_pixels(op):
+            self.convolve_pixels(op)
+            return
         if isinstance(op, Conv2d):
             self.step("conv2d", op, op.inner_shape, blocked=True)
             self.pool(op)
@@ -134,6 +149,17 @@ class SampleLowering:
         if isinstance(tiles, Pool2d):
             tiles.mask = False
         self.step("tile", tiles, op.out_shape, blocked=True)
+
+    def convolve_pixels(self, op: Conv2d) -> None:
+        """Add a convolution with 16 pixels side by side, rectified and pooled by itself."""
+        pixels = PixelConv2d(op.weight, op.bias, op.out_channels, op.kernel_size)
+        pixels = pixels.shaped(op.in_shape, op.out_shape)
+        pixels.relu, pixels.pool, pixels.other = op.relu, op.pool, self.end
+        if op.pool:
+            channels, height, width = op.in_shape
+            self.end += 2 * _whole_tiles(channels * height * -(-width // 2)) + 2 * LANES
+        self.step("tile", pixels, op.out_shape)
+        self.end += LANES  # into which the last short row reaches
 
     def pool(self, op: Op) -> None:
         """Add the pooling that is part of an op."""
@@ -186,6 +212,17 @@ class SampleLowering:
         if self.blocked != blocked:
             op = Pad2d((0, 0)).shaped(self.shape, self.shape)
             self.step("blocked" if blocked else "plain", op, self.shape, blocked)
+
+
+def suits_pixels(op: Conv2d) -> bool:
+    """Return whether 16 pixels side by side fill more lanes than 16 output channels do."""
+    plain = op.stride == op.dilation == (1, 1) and op.groups == 1 and op.connections is None
+    channels, height, width = op.inner_shape
+    phases = 2 if op.pool else 1
+    if not plain or height < 2 or (not op.pool and width < LANES):
+        return False
+    vectors = phases * -(-width // (phases * LANES))  # of a row
+    return channels * vectors < -(-channels // LANES) * width
 
 
 def _whole_tiles(count: int) -> int:

@@ -217,6 +217,8 @@ cdef bint set_sample_way(SampleWay* way, plan, const TileKernels* kernels, list 
         step.op.x, step.op.y = planned.x, planned.y
         step.blocked = planned.blocked
         step.packed, step.training = way.packed_floats, way.training_floats
+        step.packed_from = way.copied_floats
+        way.copied_floats += copied_floats(step)
         way.packed_floats += packed_floats(step) + CANARY_FLOATS
         way.training_floats += training_floats(step) + CANARY_FLOATS
     if way.arena_floats + way.packed_floats + way.training_floats > most_elements():

@@ -10,29 +10,32 @@ cdef enum:
 
 
 cdef inline v16 transform_sums(const float* m, Py_ssize_t plane, float* dg) noexcept nogil:
-    """dg (5, 16) = G^T m of 16 filter rows, m (6, plane); at least 0 where no tap is so small that
+    """dg (5, 16) = G^T m of 16 filter rows, m (8, plane); at least 0 where no tap is so small that
     it may be the rounding of others.
     """
     cdef v16 taps[TAPS]
     cdef v16 terms[TERMS]
-    cdef v16 even1, odd1, even3, odd3, least, size
+    cdef v16 even1, odd1, even2, odd2, even3, odd3, least, size
     cdef int i
     for i in range(TERMS):
         terms[i] = v16_load(m + i * plane)
-    even1 = v16_mul(v16_set1(-1. / 6), v16_add(terms[1], terms[2]))
-    odd1 = v16_mul(v16_set1(-1. / 6), v16_sub(terms[1], terms[2]))
-    even3 = v16_mul(v16_set1(1. / 24), v16_add(terms[3], terms[4]))
-    odd3 = v16_mul(v16_set1(1. / 24), v16_sub(terms[3], terms[4]))
-    taps[0] = v16_add(v16_fma(v16_set1(0.25), terms[0], even1), even3)
-    taps[1] = v16_fma(v16_set1(2), odd3, odd1)
-    taps[2] = v16_fma(v16_set1(4), even3, even1)
-    taps[3] = v16_fma(v16_set1(8), odd3, odd1)
-    taps[4] = v16_add(v16_fma(v16_set1(16), even3, even1), terms[5])
+    even1 = v16_mul(v16_set1(-2. / 9), v16_add(terms[1], terms[2]))
+    odd1 = v16_mul(v16_set1(-2. / 9), v16_sub(terms[1], terms[2]))
+    even2 = v16_mul(v16_set1(1. / 90), v16_add(terms[3], terms[4]))
+    odd2 = v16_mul(v16_set1(1. / 90), v16_sub(terms[3], terms[4]))
+    even3 = v16_mul(v16_set1(2. / 45), v16_add(terms[5], terms[6]))
+    odd3 = v16_mul(v16_set1(2. / 45), v16_sub(terms[5], terms[6]))
+    taps[0] = v16_fma(v16_set1(16), even3, v16_add(v16_add(terms[0], even1), even2))
+    taps[1] = v16_fma(v16_set1(8), odd3, v16_fma(v16_set1(2), odd2, odd1))
+    taps[2] = v16_fma(v16_set1(4), even3, v16_fma(v16_set1(4), even2, even1))
+    taps[3] = v16_fma(v16_set1(2), odd3, v16_fma(v16_set1(8), odd2, odd1))
+    taps[4] = v16_add(v16_add(v16_fma(v16_set1(16), even2, even1), even3), terms[7])
     for i in range(TERMS):
         terms[i] = magnitude(terms[i])
-    size = v16_fma(v16_set1(0.25), terms[0], terms[5])
-    size = v16_fma(v16_set1(1. / 6), v16_add(terms[1], terms[2]), size)
-    size = v16_fma(v16_set1(16. / 24), v16_add(terms[3], terms[4]), size)
+    size = v16_add(terms[0], terms[7])
+    size = v16_fma(v16_set1(2. / 9), v16_add(terms[1], terms[2]), size)
+    size = v16_fma(v16_set1(16. / 90), v16_add(terms[3], terms[4]), size)
+    size = v16_fma(v16_set1(32. / 45), v16_add(terms[5], terms[6]), size)
     least = magnitude(taps[0])
     for i in range(TAPS):
         v16_store(dg + i * LANES, taps[i])
@@ -53,12 +56,12 @@ cdef inline void winograd_dweight_block(
     cdef nv e[4]
     cdef nv v
     cdef int i, k
-    cdef Py_ssize_t place, at, part, row = (op.OW // 2) * LANES
+    cdef Py_ssize_t place, at, part, row = row_floats(op)
     cdef Py_ssize_t places = op.OH * row
     for part in range(V16_PARTS):
         for i in range(TO * TK):
             acc[i] = nv_set1(0)
-        for place in range(op.OH * (op.OW // 2)):
+        for place in range(places // LANES):
             at = place * LANES + part * NV_LANES
             for i in range(TO):
                 e[i] = nv_load(E + i * places + at)
@@ -78,7 +81,7 @@ cdef inline void winograd_dweight_term(
     const Op* op, const float* V, const float* E, float* m, Py_ssize_t next_output, int TO,
 ) noexcept nogil:
     """One term of TO output channels x all filter rows of one input channel."""
-    cdef Py_ssize_t kh = 0, row = (op.OW // 2) * LANES
+    cdef Py_ssize_t kh = 0, row = row_floats(op)
     while kh < op.KH:
         if op.KH - kh >= 5:
             winograd_dweight_block(op, V + kh * op.DH * row, E, m + kh, next_output, TO, 5)
@@ -88,13 +91,21 @@ cdef inline void winograd_dweight_term(
             kh += 1
 
 
+cdef inline Py_ssize_t block_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
+    """Channels of the block from `first` on; blocks are of nearly equal size."""
+    cdef Py_ssize_t most = 4 if NV_REGISTERS == 32 else 2
+    cdef Py_ssize_t blocks = (count + most - 1) // most
+    cdef Py_ssize_t small = count // blocks, large = count % blocks
+    return small + 1 if first < large * (small + 1) else small
+
+
 cdef void winograd_dweight(
     const Op* op, const float* x, const float* dy, const float* V, const float* E, float* dweight,
     float* m,
 ) noexcept nogil:
-    """One group; m (6, O * C * KH, rounded up) takes the sums of products."""
+    """One group; m (8, O * C * KH, rounded up) takes the sums of products."""
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
-    cdef Py_ssize_t row = (op.OW // 2) * LANES, next_output = channels * op.KH
+    cdef Py_ssize_t row = row_floats(op), next_output = channels * op.KH
     cdef Py_ssize_t plane = round_up(outputs * next_output)
     cdef Py_ssize_t t, c, o, size
     cdef const float* v

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lenet5c.nn.layer import positive
 from lenet5c.training.explanation.pixels import Label, LevelPass, find_label, take_image
 from lenet5c.training.model_file import TrainedModel
 
@@ -112,8 +113,7 @@ def smallest_change(
     >>> trained.predict(image)[0] == change.before, trained.predict(change.image)[0] == change.label
     (np.True_, np.True_)
     """
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise ValueError(f"steps must be an int of at least 1, got {steps!r}")
+    steps = positive("steps", steps)
     pixels = take_image(trained, image)
     logits = trained.logits(pixels[np.newaxis])[0]
     before = int(logits.argmax())

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from lenet5c.nn.layer import positive
 from lenet5c.training.explanation.pixels import Label, find_ground, find_label, take_image
 from lenet5c.training.model_file import TrainedModel
 
@@ -62,8 +63,7 @@ def occlusion(
     """
     pixels = take_image(trained, image)
     channels, height, width = pixels.shape
-    if isinstance(patch, bool) or not isinstance(patch, int) or not patch >= 1:
-        raise ValueError(f"patch must be an int of at least 1, got {patch!r}")
+    patch = positive("patch", patch)
     if fill is None:
         ground = np.rint(find_ground(trained, pixels)).astype(np.uint8)
     elif isinstance(fill, (int, np.integer)) and 0 <= fill <= 255:

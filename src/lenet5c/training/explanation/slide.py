@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.resampling import resize
 from lenet5c.nn import Residual
-from lenet5c.nn.layer import Shape
+from lenet5c.nn.layer import Shape, positive
 from lenet5c.training.explanation.layers import (
     Items,
     find_window,
@@ -80,9 +80,7 @@ def slide(trained: TrainedModel, image: ArrayLike, stride: int | None = None) ->
     framed, border, scale = _frame(trained, image)
     items, window = list_layers(trained.model), trained.input_shape
     count, period = _count_shared(items, window)
-    stride = period if stride is None else stride
-    if isinstance(stride, bool) or not isinstance(stride, (int, np.integer)) or stride < 1:
-        raise ValueError(f"stride must be an int of at least 1, got {stride!r}")
+    stride = period if stride is None else positive("stride", stride)
     starts = np.arange(0, framed.shape[2] - window[2] + 1, stride)
     shared, rest = items[:count], items[count:]
     shape: Shape = window

@@ -1,0 +1,103 @@
+"""Processes that measure on request: a line in, seconds out.
+
+A worker prints the folder that it has lenet5c from, once it is warm. From then on it runs what it
+measures for each line that it reads, and prints the wall-clock and the processor's seconds of a
+call.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import lenet5c
+
+try:
+    from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+except ImportError:  # Windows
+    getrusage = None
+
+
+class WorkerError(Exception):
+    """A worker ended; its message is the last line of what it wrote to its standard error."""
+
+
+@contextmanager
+def process(*arguments, keep_errors=False, **settings):
+    """Return a Python process with pipes; killed when the block is left, however that happens."""
+    # In a group of its own, Ctrl-C does not reach it: its parent ends it in silence.
+    child = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if keep_errors else None,
+        text=True,
+        process_group=0 if os.name == "posix" else None,
+        **settings,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+        for pipe in filter(None, (child.stdin, child.stdout, child.stderr)):
+            with suppress(OSError):
+                pipe.close()
+
+
+def answer(child):
+    """Return the next line that a process prints."""
+    if line := child.stdout.readline():
+        return line.strip()
+    errors = child.stderr.read().strip().splitlines() if child.stderr else []
+    code = child.wait()
+    name = next((Path(word).name for word in child.args[1:] if word.endswith(".py")), "a process")
+    raise WorkerError(errors[-1] if errors else f"{name} ended with exit code {code}")
+
+
+def measure(child):
+    """Wall-clock and processor's seconds of a call in a worker."""
+    with suppress(BrokenPipeError):  # answer tells why
+        print(file=child.stdin, flush=True)
+    wall, processor = map(float, answer(child).split())
+    return wall, processor
+
+
+def serve(run, calls=1, timings=1):
+    """Be a worker that measures `run`: the least of `timings` a turn, each the mean of `calls`."""
+    print(Path(lenet5c.__file__).parent, flush=True)
+    for _ in sys.stdin:
+        least = [math.inf, math.inf]
+        for _ in range(timings):
+            busy, began = processor_seconds(), time.perf_counter()
+            for _ in range(calls):
+                run()
+            wall, busy = time.perf_counter() - began, processor_seconds() - busy
+            least = [min(least[0], wall / calls), min(least[1], busy / calls)]
+        print(*least, flush=True)
+
+
+def calls_to_last(run, seconds):
+    run()
+    calls = 1
+    while seconds and timed(run, calls) < seconds:
+        calls *= 2
+    return calls
+
+
+def timed(run, calls):
+    began = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return time.perf_counter() - began
+
+
+def processor_seconds():
+    """Return the processor's seconds of this process, its threads and its finished children."""
+    if getrusage is None:
+        return time.process_time()
+    usages = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

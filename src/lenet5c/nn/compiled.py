@@ -1,0 +1,95 @@
+"""A model bound for inference: one call, from an array to an array."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lenet5c.kernels.arrays import check_out, deliver
+from lenet5c.kernels.engine._program import Inference
+from lenet5c.kernels.threads import check_num_threads
+from lenet5c.nn.inputs import check_sizes
+from lenet5c.nn.layer import Floats, Shape, as_floats
+
+if TYPE_CHECKING:
+    from lenet5c.nn.sequential import Sequential
+
+
+class CompiledModel(Inference):
+    """The outputs of a model for samples of one shape; `Sequential.compile` makes it.
+
+    ``compiled(x, out=None)`` returns, or writes to `out` and returns, ``model.forward(x)`` to the
+    bit. x is float32 (N, ...) or what `forward` takes beside that, which is converted first. `out`
+    is a writeable array of float32 of the result's shape.
+
+    **The parameters are the model's own**, not a copy: a call computes with what they are at the
+    time, however they were changed, by an optimizer, by `load_state_dict` or by an assignment into
+    an array. Packed filters are kept from call to call; each call compares what they were packed
+    from with the parameters, to the bit, and packs those again that were changed.
+
+    **Threads.** Any number of Python threads may call it at once: each call in progress has memory
+    of its own, which later calls use again, and the interpreter's lock is released meanwhile. As
+    with `forward`, no thread may change parameters while another one computes with them.
+
+    Attributes
+    ----------
+    model : Sequential
+    input_shape, output_shape : tuple of int
+        Shapes of one sample.
+    """
+
+    def __init__(self, model: Sequential, input_shape: Shape, num_threads: int | None) -> None:
+        check_compiled(model)
+        self.model, self.input_shape = model, input_shape
+        self._num_threads = 0 if num_threads is None else check_num_threads(num_threads)
+        try:
+            check_sizes(model, "x", (1, *input_shape))
+        except ValueError as error:
+            raise ValueError(
+                f"input_shape must be one that the model takes, got {input_shape}: {error}"
+            ) from None
+        self.bind()
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Any, out: Floats | None = None) -> Floats: ...
+
+    def bind(self) -> None:
+        """Take the program and the parameters that the model has now."""
+        chain = self.model.whole_chain()
+        program = chain.program(self.input_shape)
+        self.output_shape: Shape = program.output_shape
+        self.bind_program(program, chain.store, chain.params, self._num_threads)
+
+    def convert(self, x: Any, out: Any) -> Floats:
+        """Return the outputs for arrays that the program cannot take as they are."""
+        x = as_floats(x, type(self.model).__name__)
+        check_sizes(self.model, "x", x.shape)
+        if x.shape[1:] != self.input_shape:
+            raise ValueError(
+                f"x must have the shape (N, {', '.join(map(str, self.input_shape))}), for which "
+                f"the model was compiled, got {x.shape}; compile it for that one, too"
+            )
+        shape = (len(x), *self.output_shape)
+        check_out("out", out, shape, np.dtype(np.float32))
+        y = np.empty(shape, np.float32)
+        if len(x):
+            self(np.require(x, np.float32, ("C", "A", "E")), y)
+        return deliver(y, out)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.model, self.input_shape, self._num_threads or None)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {type(self.model).__name__}: {self.input_shape}>"
+
+
+def check_compiled(model: Sequential) -> None:
+    """Refuse a model that does not run as one program."""
+    for path, layer in model.flat_items():
+        if not layer.compiled:
+            raise TypeError(
+                f"model must be of layers that have a compiled form, got {path!r}, a "
+                f"{type(layer).__name__}, which is in NumPy; call model.forward"
+            )
