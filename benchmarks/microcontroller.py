@@ -1,11 +1,13 @@
-"""C files of models on emulated microcontrollers: memory, instructions, accuracy; int8 beside floats.
+"""C files of models on emulated microcontrollers: memory, instructions, accuracy.
 
     python benchmarks/microcontroller.py [MODEL ...] [--images 20] [--test 10000]
 
-Needs arm-none-eabi-gcc and qemu-system-arm (Debian: gcc-arm-none-eabi, libnewlib-arm-none-eabi, qemu-system-arm). Each file
-is compiled for a Cortex-M4 with floating-point unit and a Cortex-M0+ and run on test images of MNIST; the scores of int8 must be
-those of the Python reference to the bit. Instructions are those of the whole call, counted by the emulator; they
-are no cycles: a load takes two of these on a Cortex-M0+, and flash has wait states. The accuracy is that of the Python reference.
+Needs arm-none-eabi-gcc and qemu-system-arm (Debian: gcc-arm-none-eabi, libnewlib-arm-none-eabi,
+qemu-system-arm). Each file is compiled for a Cortex-M4 with floating-point unit and a Cortex-M0+
+and run on test images of MNIST; the scores of int8 must be those of the Python reference to the
+bit. Instructions are those of the whole call, counted by the emulator; they are no cycles: a load
+takes two of these on a Cortex-M0+, and flash has wait states. The accuracy is that of the Python
+reference.
 """
 
 import argparse

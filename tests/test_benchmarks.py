@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 from common import PEERS
 from processes import HANGING, run_python
@@ -62,6 +63,7 @@ QUICK = {
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1, "--channels", 3],
     "augmentation": ["--count", 4, "--epochs", 1, "--seeds", 1, "--names", "none", "pictures"],
     "softmax": ["--seconds", 0.001, "--repeats", 1],
+    "cost_model": ["--images", 16, 17, "--seconds", 0.001, "--repeats", 1],
     "blocks": ["--batch-size", 20, "--nets", "separable", "residual net", "--repeats", 1],
 }
 # How the rows of the tables begin.
@@ -121,6 +123,7 @@ ROWS = {
         for shape in ("1x10", "8x21x64x64")
         for dtype in ("float32", "float64")
     ],
+    "cost_model": [f"{work} {n}" for work in ("forward", "train step") for n in (16, 17)],
     "blocks": ["net lenet5c", "separable", "residual net"],
     "c_surface": ["kernel shape batch cykernels"]
     + [
@@ -356,3 +359,16 @@ def test_extra_installs_the_peers():
         for requirement in project["optional-dependencies"]["bench"]
     }
     assert extra == set(chain(*PEERS.values()))
+
+
+def test_the_cost_model_finds_the_costs_it_is_made_of():
+    import cost_model
+
+    costs = np.array([3e-6, 50e-6, 2e-6])
+    cases = [("train step", n, p) for n in (16, 64, 200, 256, 1000) for p in (1, 2)]
+    found = cost_model.fit(cases, [cost_model.predict(costs, *case) for case in cases])
+    assert np.allclose(found, costs, atol=1e-12)
+    # At most 16 shards, cut by the batch alone.
+    tiles = [cost_model.tiles_in_a_row("train step", n, 64) for n in (16, 128, 256, 257, 1024)]
+    assert tiles == [1, 1, 1, 2, 4]
+    assert cost_model.tiles_in_a_row("forward", 10_000, 64) == 10
