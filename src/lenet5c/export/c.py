@@ -162,10 +162,7 @@ class _FloatWriter(Writer):
                 "float largest = scores[0], sum = 0.0f;",
                 "int32_t c;",
                 f"{each} largest = scores[c] > largest ? scores[c] : largest;",
-                *block(
-                    each,
-                    [f"probabilities[c] = expf({exponent});", "sum += probabilities[c];"],
-                ),
+                *block(each, [f"probabilities[c] = expf({exponent});", "sum += probabilities[c];"]),
                 f"{each} probabilities[c] /= sum;",
             ],
         )

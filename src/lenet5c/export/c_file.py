@@ -242,7 +242,9 @@ class Writer:
             "int32_t c, py, px;",
             *loop("c", C, loop("py", H, loop("px", W, [*pixel, *self.store_pixel()]))),
         ]
-        return function(f"static void {self.prefix}_prepare(const uint8_t *image, {value} *x)", body)
+        return function(
+            f"static void {self.prefix}_prepare(const uint8_t *image, {value} *x)", body
+        )
 
     def _resized(self, h: int, w: int, H: int, W: int) -> list[str]:
         """Compute a pixel of the resized image in integers, exactly as lenet5c does."""

@@ -114,7 +114,14 @@ class IntegerWriter(Writer):
                 "int32_t largest = scores[0], c;",
                 "uint32_t sum = 0;",
                 f"{each} largest = scores[c] > largest ? scores[c] : largest;",
-                *block(each, [*lines, "probabilities[c] = (uint16_t)(e > 65535u ? 65535u : e);", "sum += probabilities[c];"]),
+                *block(
+                    each,
+                    [
+                        *lines,
+                        "probabilities[c] = (uint16_t)(e > 65535u ? 65535u : e);",
+                        "sum += probabilities[c];",
+                    ],
+                ),
                 f"{each} probabilities[c] = (uint16_t)(probabilities[c] * 65535u / sum);",
             ],
         )

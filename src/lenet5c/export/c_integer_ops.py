@@ -80,7 +80,7 @@ static void ${p}_dots(const int8_t *one, const int8_t *rows, int32_t count, int3
         for (i = 0; i < length; i++) sum += (int32_t)one[i] * rows[i];
         *sums = sum;
     }
-}"""),
+}""")
 }
 
 
@@ -130,8 +130,10 @@ def _sums(op: Sums, label: str, constants: Constants) -> list[str]:
             *finish,
             store,
         ]
-        channels = loop("c", of_group, body) if op.groups == 1 else block(
-            f"for (c = g * {of_group}; c < (g + 1) * {of_group}; c++)", body
+        channels = (
+            loop("c", of_group, body)
+            if op.groups == 1
+            else block(f"for (c = g * {of_group}; c < (g + 1) * {of_group}; c++)", body)
         )
     else:
         end = str(O) if op.groups == 1 else f"(g + 1) * {of_group}"
@@ -139,7 +141,11 @@ def _sums(op: Sums, label: str, constants: Constants) -> list[str]:
         rows = min(4, of_group)
         body = [
             f"int32_t sums[{rows}], j;",
-            *([f"const int32_t count = {end} - c < {rows} ? {end} - c : {rows};"] if count == "count" else []),
+            *(
+                [f"const int32_t count = {end} - c < {rows} ? {end} - c : {rows};"]
+                if count == "count"
+                else []
+            ),
             f"for (j = 0; j < {count}; j++) sums[j] = {bias}[c + j];",
             f"{constants.prefix}_dots({inputs}, {weight} + c * {taps}, {count}, {taps}, sums);",
             *block(f"for (j = 0; j < {count}; j++, c++)", ["int32_t v = sums[j];", *finish, store]),

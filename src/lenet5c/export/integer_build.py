@@ -356,9 +356,7 @@ class _Builder:
                 op.outer = _of_int8(stage.before, tensor.scaling, scaling)
         else:
             units = _Units(np.array([scale / 256]), np.array([256 * 256]))
-            op.outer, scaling = self.outer(
-                stage, stage.before, units, pooled, floats
-            )
+            op.outer, scaling = self.outer(stage, stage.before, units, pooled, floats)
         return op, _Tensor(floats, scaling, op.result)
 
     def distances(self, stage: Stage, tensor: _Tensor) -> tuple[Op, _Tensor]:
