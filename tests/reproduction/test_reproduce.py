@@ -126,7 +126,6 @@ def test_trainings_record_report_and_pictures(tmp_path, call, paper, mnist_slice
     assert {Path(name).name for name in pictures} == {
         "overview.png",
         "curve-fast.png",
-        "curve-default.png",
         "sizes-fast.png",
         "errors-fast.png",
     }
@@ -136,7 +135,7 @@ def test_trainings_record_report_and_pictures(tmp_path, call, paper, mnist_slice
         "| [fast](#fast) | 95.00 % | **{mean:.2f} %** ± {sd:.2f} |".format(**fast["accuracy"])
         in text
     )
-    assert "| 1 (20) | 61,706 |" in text and "epochs = 1, data = data" in text
+    assert "| 1 (20) | 52,710 |" in text and "epochs = 1, data = data" in text
     assert f"| 500 | 9.00 % | {100 - small['accuracy']['mean']:.2f} %" in text
     assert "trainings shared the cores" in text and "None" not in text and "nan" not in text
     for row in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
