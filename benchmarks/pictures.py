@@ -32,6 +32,7 @@ import tempfile
 import time
 from collections import defaultdict
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -246,18 +247,26 @@ def clutter(dataset, options):
 
 
 def sums(dataset, options):
-    reader, table = Reader(digits="sum"), heading("whole sum")
+    reader, table, told = Reader(digits="sum"), heading("whole sum"), []
     for row, (name, draw) in enumerate(SUMS.items()):
         found = []
         for i in range(options.count):
             picture, text = draw(dataset, generator(options, "sums", row, i))
-            said = reader(picture).expression
+            reading = reader(picture)
+            said = reading.expression
+            if said is not None:
+                told.append((reading.probability, said == text))
             found.append(
                 "correct" if said == text else "rejected" if said is None else "misclassified"
             )
             if said != text:
                 save(options, name, i, picture, f"{text} {said}")
         rate(table, name, found)
+    table = Table({"probability": 14, "pictures": 9, "correct": 9})
+    for low, high in pairwise((0.5, 0.7, 0.9, 0.97, 0.99, 1.0)):
+        right = [each for share, each in told if low <= share < high or share == high == 1]
+        share = f"{np.mean(right):.1%}" if right else "-"
+        table.row(f"{low:g} to {high:g}", len(right), share)
 
 
 def speed(dataset, options):
