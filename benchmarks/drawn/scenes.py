@@ -86,7 +86,9 @@ def pencil_on_squares(digit, rng):
     page = Page(640, 560)
     page.rule("squared", pixels / rng.uniform(1, 4), rng.uniform(1, 2.5), rng)
     ink = enlarge(digit, pixels)
-    page.put(ink, *(rng.uniform(0.2, 0.8) * (a - b) for a, b in zip(page.shape, ink.shape, strict=True)))
+    page.put(
+        ink, *(rng.uniform(0.2, 0.8) * (a - b) for a, b in zip(page.shape, ink.shape, strict=True))
+    )
     gray = int(rng.integers(70, 125))
     picture = page.scan((gray, gray, gray), (165, 185, 215))
     return _take(picture.astype(np.float32) * 0.93, rng, light="even" if pixels % 2 else "slope")
