@@ -306,11 +306,11 @@ def test_each_training_has_a_folder_by_its_settings(mnist_slice):
     def folders(epochs=None, source=source, work="w"):
         return [run.folder for run in plan(["default", "fast"], 2, work, "mnist", epochs, source)]
 
-    assert len(set(folders() + folders(epochs=1) + folders(source=other))) == 12
+    assert len(set(folders() + folders(epochs=3) + folders(source=other))) == 12
     assert folders() == folders() and folders(work="v") != folders()
     runs = plan(["fast", "default"], None, "w", "mnist", None, source)
     assert len(runs) == reported("fast").seeds + reported("default").seeds
-    assert (runs[-1].recipe, runs[-1].seed, runs[-1].data) == ("default", 4, "mnist")
+    assert (runs[-1].recipe, runs[-1].seed, runs[-1].data) == ("default", 19, "mnist")
     assert runs[-1].settings == RECIPES["default"] and not runs[-1].watch_test
     assert plan(["paper1998"], 1, "w", "mnist", None, source)[0].watch_test
 
