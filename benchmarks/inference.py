@@ -2,9 +2,10 @@
 
     python benchmarks/inference.py [--images 1 256 …] [--threads 2] [--repeats 7]
 
-Calls as a user makes them: `model.forward(x)`; `session.run` on a graph made of the same weights;
-PyTorch in eager mode, `eval` and `no_grad`, with `from_numpy` before and `.numpy()` behind. One
-image is also timed on one thread. Before anything is timed, the logits are compared.
+Calls as a user makes them: `outputs(x)` of ``outputs = model.compile()``, and `model.forward(x)`;
+`session.run` on a graph made of the same weights; PyTorch in eager mode, `eval` and `no_grad`, with
+`from_numpy` before and `.numpy()` behind. One image is also timed on one thread. Before anything is
+timed, the logits are compared.
 """
 
 from functools import partial
@@ -29,6 +30,7 @@ from lenet5c.datasets import Preparation, mnist
 from lenet5c.nn import LeNet5
 
 TOLERANCE = 1e-5
+FORWARD = "forward"
 
 
 def onnx_model(state):
@@ -84,7 +86,7 @@ def contenders_for(threads, peers):
     set_threads(threads, peers)
     model = LeNet5(pooling="max", rng=0)
     state = model.state_dict()
-    contenders = {OURS: model.forward}
+    contenders = {OURS: model.compile(), FORWARD: model.forward}
     if "ONNX Runtime" in peers:
         contenders["ONNX Runtime"] = onnx_runtime(peers["ONNX Runtime"], state, threads)
     if "PyTorch" in peers:
