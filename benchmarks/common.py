@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +18,30 @@ from lenet5c import kernels
 from lenet5c.commands.cli import prepare_streams
 from lenet5c.kernels.simd import _peak, dispatch
 
-# Floating-point operations of LeNet-5 for one sample. Forward: 416,520 multiply-adds; a training
-# step takes 1,131,960: backward is twice forward, without the gradient of the input image
-# (117,600).
-FORWARD_FLOP = 2 * 416_520
-TRAIN_FLOP = 2 * 1_131_960
-
 OURS = "lenet5c"
 NUMPY = "NumPy im2col"
-# What a peer needs, by its name here: modules, the first of which has the version; they are called
-# so on PyPI, too.
+# What a peer needs, by its name here: packages on PyPI and the module of each, its own first.
 PEERS = {
-    "PyTorch": ("torch",),
-    "ONNX Runtime": ("onnxruntime", "onnx"),
-    "threadpoolctl": ("threadpoolctl",),
+    "PyTorch": {"torch": "torch"},
+    "ONNX Runtime": {"onnxruntime": "onnxruntime", "onnx": "onnx"},
+    "OpenVINO": {"openvino": "openvino", "onnx": "onnx"},
+    "LiteRT": {"ai-edge-litert": "ai_edge_litert", "flatbuffers": "flatbuffers"},
+    "IREE": {
+        "iree-base-runtime": "iree.runtime",
+        "iree-base-compiler": "iree.compiler",
+        "onnx": "onnx",
+    },
+    "JAX": {"jax": "jax"},
+    "threadpoolctl": {"threadpoolctl": "threadpoolctl"},
 }
 THREADS_SET_BY = {
     OURS: "set_num_threads",
     "PyTorch": "torch.set_num_threads",
     "ONNX Runtime": "intra_op_num_threads, with inter_op_num_threads = 1",
+    "OpenVINO": "INFERENCE_NUM_THREADS, with one stream",
+    "LiteRT": "num_threads",
+    "IREE": "task_topology_max_group_count (one: local-sync)",
+    "JAX": "NPROC",
     "threadpoolctl": "threadpoolctl for NumPy's BLAS",
 }
 ENVIRONMENT = (
@@ -99,14 +105,14 @@ def load_peers(*names):
     found = {}
     for name in (*names, "threadpoolctl"):
         try:
-            found[name] = next(import_module(module) for module in PEERS[name])
+            found[name], *_ = [import_module(module) for module in PEERS[name].values()]
         except ImportError:
             print(f"{name} is not installed and left out: pip install {' '.join(PEERS[name])}")
     return found
 
 
 def set_threads(threads, peers):
-    """Set one thread count for all but ONNX Runtime, which takes it when a session is made."""
+    """Set one thread count for all but engines that take it when a session is made."""
     lenet5c.set_num_threads(threads)
     if "PyTorch" in peers:
         peers["PyTorch"].set_num_threads(threads)
@@ -128,9 +134,7 @@ def print_header(threads, peers, *notes):
 def machine(peers):
     """One line: processor, cores, system, versions."""
     others = "".join(
-        f", {name} {module.__version__}"
-        for name, module in peers.items()
-        if name != "threadpoolctl"
+        f", {name} {version(next(iter(PEERS[name])))}" for name in peers if name != "threadpoolctl"
     )
     return (
         f"{processor()}, {os.cpu_count()} cores, {platform.system()}; "
@@ -256,6 +260,29 @@ class Comparison:
         others = (times.get(name) for name in self.contenders[1:])
         ratios = [f"{statistics.median(other) / ours:.2f}" if other else "-" for other in others]
         self.table.row(*keys, *cells, *ratios, share)
+
+
+class Ranking:
+    """A table with a line for each contender: times, and its median by that of the first."""
+
+    NOTE = (
+        "Times: minimum / median. ×: median divided by lenet5c's median, from the same turns. "
+        "Of FMA peak: the arithmetic of the definition, at the minimum."
+    )
+
+    def __init__(self, keys):
+        self.table = Table(
+            {**keys, "engine": 24, "time": 17, "×": 6, "of FMA peak": 0}, len(keys) + 1
+        )
+
+    def rows(self, keys, times, labels, peak, flop):
+        """Print a row of each contender but `peak`; `labels` maps some to longer names."""
+        ours = statistics.median(times[OURS])
+        for name, taken in times.items():
+            if name != "peak":
+                ratio = f"{statistics.median(taken) / ours:.2f}"
+                share = peak.share(flop, min(taken))
+                self.table.row(*keys, labels.get(name, name), time_cell(taken), ratio, share)
 
 
 def time_cell(times):

@@ -16,7 +16,7 @@ if WAY == "command":
     wait_briefly()  # before the kernels load OpenMP
 
 import numpy as np  # noqa: E402
-from train_epoch import Ours, PyTorch  # noqa: E402
+from train_epoch import Ours  # noqa: E402
 from workers import serve  # noqa: E402
 
 import lenet5c  # noqa: E402
@@ -30,11 +30,12 @@ def main(batch_size, images, threads):
     contender = Ours(train_set, batch_size)
     if WAY == "pytorch":
         import torch
+        from training_engines import PyTorch
 
         torch.set_num_threads(threads)
         prepared = Preparation.named("default")(train_set.images)
-        state = contender.model.state_dict()
-        contender = PyTorch(torch, state, prepared, train_set.labels.astype(np.int64), batch_size)
+        labels = train_set.labels.astype(np.int64)
+        contender = PyTorch(torch, contender.model, prepared, labels, batch_size)
     contender.epoch()  # warms up
     serve(contender.epoch)
 

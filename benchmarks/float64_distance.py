@@ -19,7 +19,7 @@ import sys
 from dataclasses import dataclass, field
 
 import numpy as np
-from train_epoch import pytorch_lenet5
+from nets import pytorch_net
 
 from lenet5c import nn, optim, set_num_threads
 from lenet5c.datasets import Preparation, mnist
@@ -99,8 +99,8 @@ CONFIGURATIONS = {
 class Theirs:
     """PyTorch's training in one dtype."""
 
-    def __init__(self, configuration, state, dtype):
-        self.model = pytorch_lenet5(torch, state, configuration.activation, configuration.pooling)
+    def __init__(self, configuration, model, dtype):
+        self.model = pytorch_net(torch, model)
         self.model.to(dtype)
         self.dtype = dtype
         self.optimizer = configuration.theirs(self.model.parameters())
@@ -163,9 +163,8 @@ def run(configuration, steps, seed=0):
     ours, our_probe = (nn.LeNet5(**settings, rng=seed) for _ in range(2))
     optimizer = configuration.ours(ours)
     loss = nn.CrossEntropyLoss(label_smoothing=configuration.label_smoothing)
-    state = ours.state_dict()
-    judge, exact_probe = (Theirs(configuration, state, torch.float64) for _ in range(2))
-    single, probe = (Theirs(configuration, state, torch.float32) for _ in range(2))
+    judge, exact_probe = (Theirs(configuration, ours, torch.float64) for _ in range(2))
+    single, probe = (Theirs(configuration, ours, torch.float32) for _ in range(2))
     course = Course()
     for step, lr in enumerate(configuration.rates(steps)):
         batch = rng.choice(len(train.images), configuration.batch_size, replace=False)

@@ -26,6 +26,7 @@ against OLD in its own time: the speed of a machine wanders more than most chang
 import json
 import math
 import os
+import signal
 import statistics
 import sys
 import time
@@ -339,6 +340,8 @@ def parse():
 
 def main():
     options = parse()
+    # Ended from outside, it leaves its blocks, too, and so ends its workers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         bad = compare(options.compare, options) if options.compare else run_guard(options)
     except (BuildError, WorkerError) as error:
@@ -352,4 +355,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -24,6 +24,7 @@ from common import (
     set_threads,
     timed,
 )
+from nets import pytorch_net
 
 from lenet5c import nn, optim
 
@@ -49,29 +50,6 @@ def make_net(name, dropout=0.5):
         nn.Flatten(),
         nn.Linear(64 * 4 * 4, 10, rng=3),
     )
-
-
-def pytorch_net(torch, model):
-    """Return the same net with the same weights, layer by layer."""
-    layers = []
-    for layer in model.layers.values():
-        kind = getattr(torch.nn, type(layer).__name__)
-        if isinstance(layer, nn.Conv2d):
-            out_channels, in_channels, *window = layer.params["weight"].shape
-            made = kind(in_channels, out_channels, window, padding=layer.padding)
-        elif isinstance(layer, nn.Linear):
-            made = kind(*layer.params["weight"].shape[::-1])
-        elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            made = kind(layer.num_features)
-        elif isinstance(layer, nn.Dropout):
-            made = kind(layer.p)
-        else:
-            made = kind(2) if isinstance(layer, (nn.AvgPool2d, nn.MaxPool2d)) else kind()
-        layers.append(made)
-    made = torch.nn.Sequential(*layers)
-    values = (torch.from_numpy(array) for array in model.state_dict().values())
-    made.load_state_dict(dict(zip(made.state_dict(), values, strict=True)))
-    return made
 
 
 class Ours:

@@ -9,8 +9,6 @@ pooling, and a linear layer, on 32 images of that size. channels: two convolutio
 and to that many channels, on 32 images of 28 by 28. All settings of a section take turns.
 """
 
-from math import prod
-
 import numpy as np
 from common import (
     Peak,
@@ -24,6 +22,7 @@ from common import (
     set_threads,
     time_cell,
 )
+from nets import multiply_adds
 
 import lenet5c
 from lenet5c.nn import (
@@ -66,19 +65,6 @@ def wide(channels):
         Flatten(),
         Linear(channels, CLASSES, rng=2),
     )
-
-
-def multiply_adds(model, shape):
-    """Return the operations of one sample: (forward, training step).
-
-    A step takes those of the forward pass three times, but for the first dx.
-    """
-    counts = []
-    for layer in model.layers.values():
-        if "weight" in layer.params:
-            counts.append(layer.params["weight"].size * prod(layer.output_shape(shape)[1:]))
-        shape = layer.output_shape(shape)
-    return sum(counts), 3 * sum(counts) - counts[0]
 
 
 def works(model, shape, batch):

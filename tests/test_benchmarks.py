@@ -10,21 +10,26 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
+from common import PEERS
 from processes import HANGING, run_python
 
 PROJECT = Path(__file__).parent.parent
 BENCHMARKS = PROJECT / "benchmarks"
-PEERS = {
-    "PyTorch": ["torch"],
-    "ONNX Runtime": ["onnxruntime", "onnx"],
-    "threadpoolctl": ["threadpoolctl"],
-}
 TYPES = "float32", "float64"
 QUICK = {
-    "train_epoch": ["--batch-size", 32, 50, "--images", 100, "--numpy-steps", 2, "--repeats", 1],
+    # Without engines whose compilers take a minute.
+    "train_epoch": [
+        *["--batch-size", 32, 50, "--images", 100, "--numpy-steps", 2, "--repeats", 1],
+        *["--engines", "PyTorch", "JAX", "--nets", "lenet5", "simplechains"],
+    ],
     "own_nets": ["--batch-size", 8, "--steps", 2, "--repeats", 1],
-    "inference": ["--images", 1, 17, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
+    "inference": [
+        *["--images", 1, 17, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
+        *["--engines", "ONNX Runtime", "OpenVINO", "LiteRT", "PyTorch"],
+        *["--nets", "lenet5", "mnist-example"],
+    ],
     "kernels": [
         "--shapes",
         "conv2",
@@ -58,13 +63,21 @@ QUICK = {
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1, "--channels", 3],
     "augmentation": ["--count", 4, "--epochs", 1, "--seeds", 1, "--names", "none", "pictures"],
     "softmax": ["--seconds", 0.001, "--repeats", 1],
+    "cost_model": ["--images", 16, 17, "--seconds", 0.001, "--repeats", 1],
     "blocks": ["--batch-size", 20, "--nets", "separable", "residual net", "--repeats", 1],
 }
 # How the rows of the tables begin.
 ROWS = {
-    "train_epoch": ["batch lenet5c", "32", "50"],
+    "train_epoch": ["net batch engine"]
+    + [f"{net} {batch} lenet5c" for net in ("lenet5", "simplechains") for batch in (32, 50)]
+    + [f"lenet5 {batch} NumPy im2col" for batch in (32, 50)],
     "own_nets": ["net lenet5c", "lenet5-norm-dropout", "three-conv"],
-    "inference": ["images threads lenet5c", "1 1", "1 2", "17 2"],
+    "inference": ["net images threads engine"]
+    + [
+        f"{net} {case} lenet5c"
+        for net in ("lenet5", "mnist-example")
+        for case in ("1 1", "1 2", "17 2")
+    ],
     "kernels": ["kernel shape batch dtype lenet5c"]
     + [
         f"{kernel} conv2 {batch} {dtype}"
@@ -110,6 +123,7 @@ ROWS = {
         for shape in ("1x10", "8x21x64x64")
         for dtype in ("float32", "float64")
     ],
+    "cost_model": [f"{work} {n}" for work in ("forward", "train step") for n in (16, 17)],
     "blocks": ["net lenet5c", "separable", "residual net"],
     "c_surface": ["kernel shape batch cykernels"]
     + [
@@ -168,8 +182,9 @@ def assert_rows(lines, name):
 @pytest.fixture
 def nothing_installed(tmp_path):
     """Return a folder whose modules hide the peers."""
-    for module in chain(*PEERS.values()):
-        (tmp_path / f"{module}.py").write_text("raise ImportError('hidden')\n")
+    for module in chain(*(packages.values() for packages in PEERS.values())):
+        name = module.partition(".")[0]
+        (tmp_path / f"{name}.py").write_text("raise ImportError('hidden')\n")
     return tmp_path
 
 
@@ -187,13 +202,16 @@ def test_runs_without_peers(name, nothing_installed):
 
 @pytest.mark.parametrize("name", WITH)
 def test_runs_with_peers(name):
-    missing = [module for peer in WITH[name] for module in PEERS[peer] if find_spec(module) is None]
+    modules = [module for peer in WITH[name] for module in PEERS[peer].values()]
+    missing = [module for module in modules if find_spec(module) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} is not installed")
     lines = run(name, *QUICK[name])
     assert_rows(lines, name)
     heading = next(line for line in lines if line.startswith(ROWS[name][0]))
-    assert all(f"{peer} ×" in heading for peer in WITH[name])
+    for peer in WITH[name]:
+        row = re.compile(rf"\w\S*( \d+)+ {peer} \d.* %")  # of benchmarks with a line an engine
+        assert f"{peer} ×" in heading or any(map(row.fullmatch, lines)), (peer, lines)
 
 
 def test_import_times():
@@ -315,6 +333,16 @@ def test_recall_of_a_rare_digit():
     assert re.fullmatch(r"8 --class-weight balanced( \d+\.\d){2} \S+ \d+\.\d\d", lines[2])
 
 
+def test_a_net_taught_by_others():
+    epochs = ("--teachers", 2, "--teacher-epochs", 1, "--epochs", 1, "--seeds", 2)
+    lines = run("record", *epochs, "--most", 200, "--validate")
+    assert lines[1] == "net accuracy seconds"
+    names = ["teacher 1000", "teacher 1001", "student 0", "student 1"]
+    for name, line in zip(names, lines[2:], strict=False):
+        assert re.fullmatch(rf"{name} \d+\.\d\d % \d+", line)
+    assert re.fullmatch(r"61,706 parameters, 2 seeds: \d+\.\d\d % ± \d+\.\d\d", lines[-1])
+
+
 def test_wrong_results_are_not_timed():
     arrays = {"lenet5c": [[1.0, 2.0]], "other": [[1.0, 2.1]]}
     code = f"import common; common.check_agreement('sum', {arrays}, 1e-4)"
@@ -331,3 +359,16 @@ def test_extra_installs_the_peers():
         for requirement in project["optional-dependencies"]["bench"]
     }
     assert extra == set(chain(*PEERS.values()))
+
+
+def test_the_cost_model_finds_the_costs_it_is_made_of():
+    import cost_model
+
+    costs = np.array([3e-6, 50e-6, 2e-6])
+    cases = [("train step", n, p) for n in (16, 64, 200, 256, 1000) for p in (1, 2)]
+    found = cost_model.fit(cases, [cost_model.predict(costs, *case) for case in cases])
+    assert np.allclose(found, costs, atol=1e-12)
+    # At most 16 shards, cut by the batch alone.
+    tiles = [cost_model.tiles_in_a_row("train step", n, 64) for n in (16, 128, 256, 257, 1024)]
+    assert tiles == [1, 1, 1, 2, 4]
+    assert cost_model.tiles_in_a_row("forward", 10_000, 64) == 10

@@ -1,7 +1,7 @@
 """The campaign: each of its parts for a while, and that it notices what it looks for.
 
-LENET5C_TORTURE_SECONDS is the time of each part, by default 30 seconds; two run at a time. Fuzzing,
-whose readers want some seconds each, has four times as long. A weekly job gives an hour to each.
+LENET5C_TORTURE_SECONDS is the time of each part, by default 30 seconds. Fuzzing, whose readers want
+some seconds each, has four times as long. A weekly job gives an hour to each.
 """
 
 import json
@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import types
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -49,23 +48,9 @@ def run_part(folder, name, *options, seconds=SECONDS):
     return done, json.loads(figures.read_text())[name] if figures.exists() else None
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    """Start all parts, two at a time; return the results as futures by name."""
-    folder = tmp_path_factory.mktemp("figures")
-    with ThreadPoolExecutor(2) as pool:
-        # The longest first: the others run beside it.
-        names = sorted(command.PARTS, key=lambda name: -LONGER.get(name, 1))
-        yield {
-            name: pool.submit(run_part, folder, name, seconds=SECONDS * LONGER.get(name, 1))
-            for name in names
-        }
-        pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize("name", command.PARTS)
-def test_part(running, name):
-    done, figures = running[name].result()
+def test_part(name, tmp_path):
+    done, figures = run_part(tmp_path, name, seconds=SECONDS * LONGER.get(name, 1))
     assert done.returncode == 0 and figures["failures"] == [], done.stdout
     if figures["attempts"] == 0:
         pytest.skip(next(what for what in figures["counts"] if what.startswith("skipped: ")))

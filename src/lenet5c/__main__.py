@@ -5,6 +5,8 @@ import sys
 
 from lenet5c.commands import signals
 
+#: How options begin with which ``train`` may read other data than MNIST, or none.
+OTHER_DATA = ("-h", "--h", "--da", "--config", "--resume")
 TYPE_CHECKING = False  # that of typing, without its import
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +28,7 @@ def main(argv: "Sequence[object] | None" = None) -> int:
     # Not at the top: a signal may come while they are imported.
     import lenet5c
     from lenet5c._text import suggest
-    from lenet5c.commands import cli
+    from lenet5c.commands import ahead, cli
     from lenet5c.commands.parser import COMMANDS, make_parser
 
     arguments = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
@@ -36,6 +38,8 @@ def main(argv: "Sequence[object] | None" = None) -> int:
         remedy = suggest(name, COMMANDS) or "; lenet5c --help lists them"
         return cli.fail("lenet5c", f"COMMAND must be the name of a command, got {name!r}{remedy}")
     cli.prepare_environment(name)
+    if name == "train" and not any(word.startswith(OTHER_DATA) for word in arguments):
+        ahead.begin()
     try:
         parser = make_parser(name)
     except cli.EXPECTED as error:

@@ -56,16 +56,17 @@ def test_onnx(here, capsys):
     assert onnx.load("lenet5.onnx").graph.input[0].name == "input"
 
 
-def test_c_of_the_shipped_model(here, capsys):
-    assert main(["export", "best", "--to", "c", "--name", "digits", "--quantize", "int8"]) == 0
+@pytest.mark.parametrize(("quantize", "ram"), [("weights", 9024), ("int8", 1896)])
+def test_c_of_the_shipped_model(here, capsys, quantize, ram):
+    options = ["--images", "200"] if quantize == "int8" else []
+    arguments = ["best", "--to", "c", "--name", "digits", "--quantize", quantize, *options]
+    assert main(["export", *arguments]) == 0
     out = capsys.readouterr().out
-    assert "digits.c: digits_predict()" in out and "RAM    8,800 bytes" in out
+    assert "digits.c: digits_predict()" in out and f"RAM    {ram:,} bytes, static" in out
+    assert ("bytes on cortex-m4" in out) == (shutil.which("arm-none-eabi-gcc") is not None)
     assert "% (99" in out and "99.65% (9965/10000) before" in out
-    assert (
-        (here / "digits.c")
-        .read_text()
-        .startswith("/* A LeNet5 for 1 x 28 x 28 pixels and 10 classes")
-    )
+    text = (here / "digits.c").read_text()
+    assert text.startswith("/* A LeNet5 for 1 x 28 x 28 pixels and 10 classes")
     compiler = shutil.which("cc")
     if compiler and sys.platform != "win32":
         subprocess.run(
@@ -73,6 +74,19 @@ def test_c_of_the_shipped_model(here, capsys):
         )
         done = subprocess.run(["./program"], capture_output=True, text=True)
         assert done.returncode == 0 and "class 7 7" in done.stdout
+
+
+def test_c_calibrated_on_a_folder(here, capsys):
+    save_model("small.safetensors", trained(nn.LeNet5(10, input_size=20, rng=0), (1, 20, 20)))
+    data = np.random.default_rng(0).integers(0, 256, (60, 20, 20), np.uint8)
+    np.savez("data.npz", x_train=data, y_train=np.arange(60) % 10)
+    arguments = ["small.safetensors", "--to", "c", "--quantize", "int8"]
+    options = ["--calibrate", "data.npz", "--images", "20", "--ranges", "minmax"]
+    assert main(["export", *arguments, *options]) == 0
+    out = capsys.readouterr().out
+    assert "none of floats" in out and " with int8, " in out
+    assert main(["export", *arguments, "--calibrate", "none"]) == 2
+    assert "--calibrate must be a file or folder" in capsys.readouterr().err
 
 
 def test_c_of_other_images(here, capsys):
@@ -229,6 +243,10 @@ def test_a_net_described_by_its_settings(here, capsys):
         (
             ["best", "--to", "onnx", "--quantize", "int8"],
             ["--quantize must go with --to c, got it with onnx"],
+        ),
+        (
+            ["best", "--to", "c", "--quantize", "weights", "--images", "9"],
+            ["--images must go with --quantize int8"],
         ),
         (["best", "--to", "c", "--out", "empty"], ["which is a folder"]),
         (["best", "--to", "c", "--out", "no/such/folder/x.c"], ["x.c: No such file"]),

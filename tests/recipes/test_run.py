@@ -28,7 +28,7 @@ def test_a_run_in_memory(source, tmp_path, monkeypatch):
     before = kernels.get_num_threads()
     seen = []
     result = train(
-        RunConfig.named("fast", seed=1, threads=1),
+        RunConfig.named("fast", seed=1, threads=1, epochs=2),
         source,
         on_start=lambda trainer, config: seen.append((trainer.epoch, config.seed)),
         on_epoch=lambda trainer, row: seen.append((row["epoch"], kernels.get_num_threads())),

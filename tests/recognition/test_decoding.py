@@ -125,3 +125,19 @@ def test_long_lines():
     assert decode(line("1+" * 40 + "1")).expression == "1+" * 40 + "1"
     assert decode(line("1" * 121)) is None
     assert decode(line("1" * 30)) is None  # no number has so many digits
+
+
+@pytest.mark.parametrize(("gap", "expression"), [(0.1, "512*3"), (0.4, "5/2*3")])
+def test_room_about_a_stroke_makes_it_a_slash(gap, expression):
+    stroke = {"d1": 0.5, "over": 0.5}
+    places = [place(d5=0.95), place(gap, **stroke), place(gap, d2=0.95)]
+    places += [place(0.4, times=0.95), place(0.4, d3=0.95)]
+    assert decode(places).expression == expression
+
+
+def test_gaps_are_judged_by_those_of_the_line():
+    """Of a hand that leaves room between all signs, a wide gap speaks for nothing."""
+    stroke = place(0.35, d1=0.6, over=0.4)
+    close = [place(0.1, **{name_of(sign): 0.95}) for sign in "234"] + [stroke, place(0.35, d5=0.95)]
+    wide = [place(0.35, **{name_of(sign): 0.95}) for sign in "2346789"] + close[-2:]
+    assert decode(close).expression == "234/5" and decode(wide).expression == "234678915"

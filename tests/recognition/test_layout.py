@@ -83,6 +83,13 @@ def test_leading_minus():
     assert read([bar(0, 130), digit("8", 60)]) == (["-8"], ["−8"])
 
 
+@pytest.mark.parametrize(("middle", "expression"), [(132, "2-8"), (156, "2.8")])
+def test_a_hyphen_is_a_minus_by_its_shape_and_place(middle, expression):
+    hyphen = bar(50, middle, width=20, height=6)
+    found, _ = read([digit("2", 0), hyphen, digit("8", 90)])
+    assert found == [expression]
+
+
 def test_fractions():
     over = [digit("1", 20, 30), digit("2", 60, 30)]
     marks = [*over, bar(10, 110, 100), digit("4", 45, 125)]

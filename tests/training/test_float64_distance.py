@@ -5,9 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from float64_distance import CONFIGURATIONS, run  # noqa: E402
+from float64_distance import CONFIGURATIONS, PARTED, run  # noqa: E402
 
-STEPS = 12  # before a rounding decides a ReLU or a maximum otherwise, and chance rules
+STEPS, SEEDS = 8, 5
+LITTLE = 1e-6  # distances that are rounding of the weights themselves
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,9 +33,19 @@ def one_torch_thread():
     ],
 )
 def test_is_as_near_as_pytorch(name):
-    course = run(CONFIGURATIONS[name], STEPS)
-    distances, errors, missed = course.figures
-    assert distances[0] <= max(2 * distances[1], 1e-5), distances
-    assert errors[0] <= 2 * errors[1]
-    assert not missed[0]
-    assert np.isfinite(course.distances).all()
+    courses = [run(CONFIGURATIONS[name], STEPS, seed) for seed in range(SEEDS)]
+    ratios, parted = [], np.zeros(2, int)
+    for course in courses:
+        distances = np.array(course.distances)
+        assert np.isfinite(distances).all()
+        # Once a rounding decides a ReLU or a maximum otherwise, how far a run comes is chance.
+        apart = distances > PARTED
+        last = max(0, int(apart.any(axis=1).argmax()) - 1) if apart.any() else STEPS - 1
+        ours, theirs = np.maximum(distances[last], LITTLE)
+        ratios.append(ours / theirs)
+        parted += apart.any(axis=0)
+    assert np.exp(np.mean(np.log(ratios))) <= 2, ratios
+    assert parted[0] <= parted[1] + 2, parted
+    errors, missed = (np.array([course.figures[k] for course in courses]) for k in (1, 2))
+    assert np.median(errors[:, 0]) <= 2 * np.median(errors[:, 1]), errors
+    assert not missed[:, 0].any()

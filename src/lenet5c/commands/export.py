@@ -8,13 +8,30 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lenet5c import _files
-from lenet5c.commands.cli import MODEL_HELP, describe_model, file, number, pair, say, setting
+from lenet5c.commands.cli import (
+    MODEL_HELP,
+    describe_model,
+    file,
+    number,
+    pair,
+    read_options,
+    say,
+    setting,
+    whole,
+)
 from lenet5c.datasets import Preparation, mnist
+from lenet5c.datasets.dataset import Dataset
+from lenet5c.datasets.mapped import take
+from lenet5c.datasets.source import open_source, source_name
 from lenet5c.export import (
     ExportError,
     import_torch,
     quantize_int8,
+    quantize_weights,
     to_c,
     to_html,
     to_onnx,
@@ -23,12 +40,15 @@ from lenet5c.export import (
 )
 from lenet5c.export.c import QUANTIZATIONS
 from lenet5c.export.c_text import prefix_of
+from lenet5c.export.footprint import TARGETS, has_compiler, measure_c, with_footprints
 from lenet5c.export.html_model import choose_examples
+from lenet5c.export.integer_build import IMAGES, RANGES
 from lenet5c.export.onnx import INPUTS, OPSET
 from lenet5c.nn import LeNet5
-from lenet5c.training import TrainedModel, evaluate, mcnemar, open_model, save_model
+from lenet5c.training import RunError, TrainedModel, evaluate, mcnemar, open_model, save_model
+from lenet5c.training.matching import match_dataset, match_size
 from lenet5c.training.model_file import BEST
-from lenet5c.training.run_folder import recorded_accuracy
+from lenet5c.training.run_folder import read_record, recorded_accuracy
 
 FORMS = {
     "onnx": "ONNX, for ONNX Runtime and other runtimes",
@@ -47,14 +67,17 @@ SUFFIXES = {
 MARK = b", written by lenet5c "  # in the first lines of sources
 BY_SUFFIX = {".onnx": "onnx", ".c": "c", ".h": "c", ".html": "html"}
 #: The one form that an option is for.
-FORM_OF = {"input": "onnx", "quantize": "c"} | dict.fromkeys(
-    ("like", "names", "net", "mean", "std"), "lenet5c"
+FORM_OF = (
+    {"input": "onnx"}
+    | dict.fromkeys(("quantize", "calibrate", "images", "ranges"), "c")
+    | dict.fromkeys(("like", "names", "net", "mean", "std"), "lenet5c")
 )
 DESCRIPTION = "Take a model elsewhere, or bring one from PyTorch."
 EXAMPLES = """examples:
   lenet5c export best --to onnx
   lenet5c export runs/first --to c --name digits --out digits.c
   lenet5c export best --to c --quantize int8
+  lenet5c export model.safetensors --to c --quantize int8 --calibrate my-folder --images 500
   lenet5c export best --to html
   lenet5c export runs/first/model.safetensors --to torch
   lenet5c export theirs.safetensors --to lenet5c --like best --names conv1=features.0
@@ -75,7 +98,23 @@ def add_arguments(parser: ArgumentParser) -> None:
         "of onnx: uint8, images as they are, prepared inside the graph; or float, prepared already"
     )
     add("--input", choices=INPUTS, help=f"{text} (default: uint8)")
-    add("--quantize", choices=QUANTIZATIONS, help="of c: weights as one byte each (default: none)")
+    text = (
+        "of c: weights, each in one byte, activations are floats; or int8, weights and activations "
+        "as int8, no floats at all (default: none)"
+    )
+    add("--quantize", choices=(*QUANTIZATIONS, "int8"), help=text)
+    text = (
+        "of --quantize int8: data whose training images show the range of activations, as for "
+        "lenet5c train (default: that of the run in folder MODEL, else mnist)"
+    )
+    add("--calibrate", metavar="NAME_OR_PATH", help=text)
+    text = f"of --quantize int8: how many of these images, chosen by chance (default: {IMAGES:,})"
+    add("--images", type=whole(1), metavar="N", help=text)
+    text = (
+        "of --quantize int8: the range of each activation: mse, of the least mean squared error; "
+        "or minmax, all that occurs (default: mse)"
+    )
+    add("--ranges", choices=RANGES, help=text)
     text = "of lenet5c: the model whose net, preparation and class names these are"
     add("--like", metavar="MODEL", help=text)
     text = "of lenet5c, instead of --like: settings of lenet5c.nn.LeNet5, such as activation=tanh"
@@ -93,6 +132,9 @@ def run(options: Namespace) -> None:
     form = options.to or BY_SUFFIX.get(options.out.suffix.lower() if options.out else "")
     if form is None:
         raise ExportError(f"--to must be one of {', '.join(FORMS)}, got nothing")
+    for name in ("calibrate", "images", "ranges"):
+        if getattr(options, name) is not None and options.quantize != "int8":
+            raise ExportError(f"--{name} must go with --quantize int8")
     for name, of in FORM_OF.items():
         if getattr(options, name) is not None and form != of:
             raise ExportError(f"--{name} must go with --to {of}, got it with {form}")
@@ -183,25 +225,67 @@ def write_onnx(trained: TrainedModel, out: Path, options: Namespace, accuracy: s
 
 def write_c(trained: TrainedModel, out: Path, options: Namespace, prefix: str) -> None:
     """Write a model as a C file."""
-    test = mnist()[1] if reads_digits(trained) else None
+    train, test = None, mnist()[1] if reads_digits(trained) else None
     image = None if test is None else test.images[0]
-    text = to_c(trained, prefix, quantize=options.quantize or "none", image=image)
+    if options.quantize == "int8":
+        train, test = open_calibration(trained, options)
+        small = quantize_int8(trained, train, ranges=options.ranges or RANGES[0])
+        text = to_c(small, prefix, image=image)
+    else:
+        text = to_c(trained, prefix, quantize=options.quantize or "none", image=image)
+    if has_compiler():
+        text = with_footprints(text, [measure_c(text, cpu) for cpu in TARGETS])
     _files.write_bytes(out, text.encode("ascii"))
-    head = [line for line in text.splitlines()[:6] if line.startswith(" *     ")]
+    head = [line for line in text.splitlines()[:10] if line.startswith(" *     ")]
     language = "" if out.suffix == ".c" else "-x c "
+    library = "" if options.quantize == "int8" else " -lm"
     lines = [
         f"{out}: {prefix}_predict()",
-        *(line.removeprefix(" * ").strip() for line in head),
-        f"check it: cc -O2 -DLENET5C_MODEL_MAIN {language}{quote(str(out))} -lm && ./a.out",
+        *(line.removeprefix(" *     ") for line in head[: 4 + 2 * has_compiler()]),
+        f"check it: cc -O2 -DLENET5C_MODEL_MAIN {language}{quote(str(out))}{library} && ./a.out",
     ]
     say("\n  ".join(lines))
-    if options.quantize == "int8" and test is not None:
-        after, before = (evaluate(each, test) for each in (quantize_int8(trained), trained))
-        p = mcnemar(before.right, after.right).p_value
-        say(
-            f"Test accuracy on MNIST: {after} with int8 weights, {before} before "
-            f"(McNemar's exact test: p = {p:.2g})"
+    if test is None or options.quantize in (None, "none"):
+        return
+    before = evaluate(trained, test)
+    if train is None:
+        right, what = evaluate(quantize_weights(trained), test).right, "int8 weights"
+    else:
+        right, what = small.predict(test.images) == test.labels, "int8"
+    p = mcnemar(before.right, right).p_value
+    name = "MNIST" if test.name == "mnist" else test.name or "these data"
+    say(
+        f"Test accuracy on {name}: {100 * right.mean():.2f}% "
+        f"({right.sum()}/{len(right)}) with {what}, {before} before "
+        f"(McNemar's exact test: p = {p:.2g})"
+    )
+
+
+def open_calibration(
+    trained: TrainedModel, options: Namespace
+) -> tuple[NDArray[np.uint8], Dataset | None]:
+    """Return training images for `quantize_int8`, and the test images of the same data.
+
+    These are None if they have other classes than the model.
+    """
+    of_run = read_record(options.model) if options.calibrate is None else {}
+    data = source_name(options.calibrate or of_run.get("data", "mnist"), "--calibrate")
+    source = open_source(data, read_options(options, of_run), tell=say)
+    images = source.train.images
+    channels = trained.image_shape[0]
+    if images.shape[1] != channels:
+        raise ExportError(
+            f"--calibrate must be data with images of {channels} channels, as the model's, got "
+            f"{images.shape[1]} in {data}; name the data that the model was trained on"
         )
+    count = min(options.images or IMAGES, len(images))
+    chosen = np.sort(np.random.default_rng(0).choice(len(images), count, replace=False))
+    fitted, _ = match_size(trained, take(images, chosen))
+    try:
+        test = match_dataset(trained, source.test)[0]
+    except RunError:
+        test = None
+    return np.asarray(fitted), test
 
 
 def write_html(trained: TrainedModel, out: Path, name: str) -> None:

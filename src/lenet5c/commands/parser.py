@@ -25,7 +25,10 @@ COMMANDS = {
 
 
 def make_parser(*names: str) -> cli.Parser:
-    """Return the parser of all commands; only those of `names` are loaded and have options."""
+    """Return the parser of the commands of these names, which are loaded.
+
+    If none of them is a command, it lists all commands.
+    """
     parser = cli.Parser("lenet5c", description="LeNet-5 on a CPU.")
     parser.add_argument("--version", "-V", action="store_true", help="print the version")
     version = f"lenet5c {lenet5c.__version__}\n"
@@ -35,9 +38,10 @@ def make_parser(*names: str) -> cli.Parser:
     commands = parser.add_subparsers(
         title="commands (lenet5c COMMAND --help tells more)", metavar="COMMAND", prog="lenet5c"
     )
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary)
-        if name in names:
+    known = [name for name in names if name in COMMANDS]
+    for name in known or COMMANDS:
+        command = commands.add_parser(name, help=COMMANDS[name])
+        if known:
             module = import_module(f"lenet5c.commands.{name}")
             command.description, command.epilog = module.DESCRIPTION, module.EXAMPLES
             command.set_defaults(run=module.run)

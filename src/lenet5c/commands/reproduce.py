@@ -7,7 +7,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lenet5c.commands.cli import FAILED, directory, fail, file, say, whole
+from lenet5c.errors import RunError
 from lenet5c.recipes import RECIPES
+from lenet5c.reproduction.records import RECORDS_PAGE, reproduce_records
 from lenet5c.reproduction.rerun import PICTURES, RECORD, REPORT, reproduce
 from lenet5c.reproduction.runs import TrainingError
 
@@ -18,7 +20,8 @@ DESCRIPTION = (
 )
 EXAMPLES = """examples:
   lenet5c reproduce fast default --seeds 3 --out report
-  lenet5c reproduce paper1998 --jobs 2 --out report"""
+  lenet5c reproduce paper1998 --jobs 2 --out report
+  lenet5c reproduce --records --out report"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--seeds",
         type=whole(1, 1000),
         metavar="N",
-        help="seeds 0 to N - 1 of each (default: 5, or what suits the recipe)",
+        help="seeds 0 to N - 1 of each (default: 20, fewer of recipes that take over a minute)",
     )
     add(
         "--out",
@@ -65,6 +68,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="in place of the recipes' own; the report says so",
     )
     add(
+        "--records",
+        action="store_true",
+        help=f"write {RECORDS_PAGE} instead, a table of the seconds until a test accuracy",
+    )
+    add(
         "--reached",
         type=file,
         metavar="FILE",
@@ -75,14 +83,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Train and report; after an interrupt the trainings leave checkpoints."""
-    names = ("seeds", "out", "work", "jobs", "data", "epochs", "reached")
-    arguments = {name: getattr(options, name) for name in names}
+    arguments = {name: getattr(options, name) for name in ("seeds", "out", "work", "jobs")}
+    others = {name: getattr(options, name) for name in ("recipes", "data", "epochs", "reached")}
     try:
-        reproduce(options.recipes, **arguments, tell=say)
+        if not options.records:
+            reproduce(**arguments, **others, tell=say)
+        elif others == {"recipes": [], "data": "mnist", "epochs": None, "reached": None}:
+            reproduce_records(**arguments, tell=say)
+        else:
+            raise RunError("--records must be without recipes, --data, --epochs and --reached")
     except TrainingError as error:
         return fail(options.prog, error, FAILED)
     except KeyboardInterrupt:
         text = "interrupted; the same command goes on where this one stopped"
         raise KeyboardInterrupt(text) from None
-    say(f"\nThe report is {options.out / REPORT}")
+    say(f"\nThe report is {options.out / (RECORDS_PAGE if options.records else REPORT)}")
     return 0

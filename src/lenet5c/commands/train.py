@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c import recipes
-from lenet5c.commands import signals
+from lenet5c.commands import ahead, signals
 from lenet5c.commands.cli import (
     FAILED,
     add_threads,
@@ -30,6 +30,7 @@ from lenet5c.commands.cli import (
 from lenet5c.commands.cli import setting as pair
 from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
 from lenet5c.datasets import Source
+from lenet5c.datasets.idx import INFLATING
 from lenet5c.datasets.source import source_name
 from lenet5c.nn.kind import DICT, Kind
 from lenet5c.recipes import RunConfig
@@ -46,7 +47,7 @@ DESCRIPTION = (
 )
 EXAMPLES = """examples:
   lenet5c train                                                   MNIST, 10 epochs, over 99.4 %
-  lenet5c train --recipe fast --out runs/first                    2 epochs, 2 seconds
+  lenet5c train --recipe fast --out runs/first                    1 epoch, a second
   lenet5c train --epochs 4 --seed 1 --target-accuracy 0.99        exit code 3 below the target
   lenet5c train --resume --out runs/first                         go on with a run that was stopped
   lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine
@@ -179,6 +180,7 @@ def naming_options() -> Iterator[None]:
 @naming_options()
 def run(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
+    INFLATING.update(ahead.claim())
     config = configure(options)
     if config.folds and config.fold is None:
         return run_folds(options, config)

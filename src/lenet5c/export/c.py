@@ -68,9 +68,9 @@ def to_c(
     >>> from lenet5c.export import quantize_int8, to_c
     >>> from lenet5c.training import open_model
     >>> train, _ = mnist()
-    >>> text = to_c(quantize_int8(open_model(), train.images[:1000]), "digits")
+    >>> text = to_c(quantize_int8(open_model(), train.images[:300]), "digits")
     >>> print(*text.splitlines()[2:4], sep="\n")
-     *     flash  63,394 bytes of constants, weights and activations as int8
+     *     flash  63,358 bytes of constants, weights and activations as int8
      *     RAM    1,896 bytes, static
     >>> "int digits_predict(const uint8_t *image, int32_t *scores);" in text
     True
@@ -162,10 +162,7 @@ class _FloatWriter(Writer):
                 "float largest = scores[0], sum = 0.0f;",
                 "int32_t c;",
                 f"{each} largest = scores[c] > largest ? scores[c] : largest;",
-                *block(
-                    each,
-                    [f"probabilities[c] = expf({exponent});", "sum += probabilities[c];"],
-                ),
+                *block(each, [f"probabilities[c] = expf({exponent});", "sum += probabilities[c];"]),
                 f"{each} probabilities[c] /= sum;",
             ],
         )

@@ -184,7 +184,7 @@ class Writer:
             call = f"{p}_predict_input({place}, scores)"
             functions.append(function(head, [f"{p}_prepare(image, {place});", f"return {call};"]))
         expected = self.expected(x)
-        work = f"static {numbers.value} {p}_work[{max(self.plan.size, 1)}];"
+        work = [f"static {numbers.value} {p}_work[{self.plan.size}];"] if self.plan.size else []
         heat = f" at the temperature {net.temperature:g}" if net.temperature != 1 else ""
         functions.append(self.softmax())
         return Template(FILE).substitute(
@@ -208,7 +208,7 @@ class Writer:
             declaration=declaration,
             heat=heat,
             names=",\n".join(f"    {string(name)}" for name in class_names),
-            functions="\n\n".join([*self.constants.texts, work, *functions]),
+            functions="\n\n".join([*self.constants.texts, *work, *functions]),
             given=array_text(f"{p}_test_{argument}", x, kind),
             expected=array_text(f"{p}_test_scores", expected, numbers.score),
             check="\n".join(f"    {line}" for line in self.check(int(expected.argmax()))),
@@ -242,7 +242,9 @@ class Writer:
             "int32_t c, py, px;",
             *loop("c", C, loop("py", H, loop("px", W, [*pixel, *self.store_pixel()]))),
         ]
-        return function(f"static void {self.prefix}_prepare(const uint8_t *image, {value} *x)", body)
+        return function(
+            f"static void {self.prefix}_prepare(const uint8_t *image, {value} *x)", body
+        )
 
     def _resized(self, h: int, w: int, H: int, W: int) -> list[str]:
         """Compute a pixel of the resized image in integers, exactly as lenet5c does."""

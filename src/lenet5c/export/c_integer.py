@@ -83,7 +83,7 @@ class IntegerWriter(Writer):
 
     def store_pixel(self) -> list[str]:
         """Return the statements that store a pixel, of channel c at py, px."""
-        H, W, C = self.model.shape
+        _, W, C = self.model.shape
         at = f"(py * {W} + px) * {C} + c" if C > 1 else f"py * {W} + px"
         pixels, offsets = self.model.pixels, self.model.offsets
         if pixels is None or offsets is None:
@@ -114,7 +114,14 @@ class IntegerWriter(Writer):
                 "int32_t largest = scores[0], c;",
                 "uint32_t sum = 0;",
                 f"{each} largest = scores[c] > largest ? scores[c] : largest;",
-                *block(each, [*lines, "probabilities[c] = (uint16_t)(e > 65535u ? 65535u : e);", "sum += probabilities[c];"]),
+                *block(
+                    each,
+                    [
+                        *lines,
+                        "probabilities[c] = (uint16_t)(e > 65535u ? 65535u : e);",
+                        "sum += probabilities[c];",
+                    ],
+                ),
                 f"{each} probabilities[c] = (uint16_t)(probabilities[c] * 65535u / sum);",
             ],
         )

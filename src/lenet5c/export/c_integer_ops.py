@@ -28,16 +28,24 @@ HELPERS = {
 /* A right shift of a negative number keeps its sign: true of all compilers, required by none. */
 typedef char ${p}_shift_keeps_sign[(-1 >> 1) == -1 ? 1 : -1];
 
-#if defined(__ARM_FEATURE_SIMD32) && !defined(${P}_PORTABLE)
-#include <arm_acle.h>
-/* Two products and sums an instruction, of the bytes 0 and 2, then 1 and 3. */
-#define ${P}_FOUR(v, a, b) ${p}_four(v, a, b)
-static inline int32_t ${p}_four(int32_t sum, const int8_t *a, int16x2_t even, int16x2_t odd)
+#if defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__) && !defined(${P}_PORTABLE)
+/* Four int8 are two pairs of int16, of which an instruction multiplies and adds two. */
+#define ${P}_PAIRS 1
+static inline int32_t ${p}_even(const int8_t *from, int32_t *odd)
 {
-    uint32_t bytes;
-    memcpy(&bytes, a, 4);
-    sum = __smlad(__sxtb16(bytes), even, sum);
-    return __smlad(__sxtb16(__ror(bytes, 8)), odd, sum);
+    int32_t bytes, even;
+    memcpy(&bytes, from, 4);
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(*odd) : "r"(bytes));
+    __asm__("sxtb16 %0, %1" : "=r"(even) : "r"(bytes));
+    return even;
+}
+
+static inline int32_t ${p}_add(int32_t sum, const int8_t *from, int32_t even, int32_t odd)
+{
+    int32_t other, pair = ${p}_even(from, &other);
+    __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(pair), "r"(even));
+    __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(other), "r"(odd));
+    return sum;
 }
 #endif
 
@@ -45,42 +53,49 @@ static inline int32_t ${p}_four(int32_t sum, const int8_t *a, int16x2_t even, in
 static void ${p}_dots(const int8_t *one, const int8_t *rows, int32_t count, int32_t length,
                       int32_t *sums)
 {
-    int32_t i;
-    for (; count >= 4; count -= 4, rows += 4 * length, sums += 4) {
-        const int8_t *r0 = rows, *r1 = r0 + length, *r2 = r1 + length, *r3 = r2 + length;
+#ifdef ${P}_PAIRS
+    const int8_t *const end = one + length;
+    const int8_t *const fours = one + (length & ~3);
+    for (; count >= 4; count -= 4, rows += 3 * length, sums += 4) {
+        const int8_t *a = one, *r1 = rows + length, *r2 = r1 + length, *r3 = r2 + length;
         int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
-        i = 0;
-#ifdef ${P}_FOUR
-        for (; i + 4 <= length; i += 4) {
-            uint32_t bytes;
-            int16x2_t even, odd;
-            memcpy(&bytes, one + i, 4);
-            even = __sxtb16(bytes);
-            odd = __sxtb16(__ror(bytes, 8));
-            s0 = ${P}_FOUR(s0, r0 + i, even, odd);
-            s1 = ${P}_FOUR(s1, r1 + i, even, odd);
-            s2 = ${P}_FOUR(s2, r2 + i, even, odd);
-            s3 = ${P}_FOUR(s3, r3 + i, even, odd);
+        for (; a < fours; a += 4, rows += 4, r1 += 4, r2 += 4, r3 += 4) {
+            int32_t odd, even = ${p}_even(a, &odd);
+            s0 = ${p}_add(s0, rows, even, odd);
+            s1 = ${p}_add(s1, r1, even, odd);
+            s2 = ${p}_add(s2, r2, even, odd);
+            s3 = ${p}_add(s3, r3, even, odd);
         }
-#endif
-        for (; i < length; i++) {
-            const int32_t v = one[i];
-            s0 += v * r0[i];
-            s1 += v * r1[i];
-            s2 += v * r2[i];
-            s3 += v * r3[i];
+        for (; a < end; a++) {
+            const int32_t v = *a;
+            s0 += v * *rows++;
+            s1 += v * *r1++;
+            s2 += v * *r2++;
+            s3 += v * *r3++;
         }
         sums[0] = s0;
         sums[1] = s1;
         sums[2] = s2;
         sums[3] = s3;
     }
+#endif
+    for (; count >= 2; count -= 2, rows += 2 * length, sums += 2) {
+        const int8_t *const r1 = rows + length;
+        int32_t s0 = sums[0], s1 = sums[1], i;
+        for (i = 0; i < length; i++) {
+            const int32_t v = one[i];
+            s0 += v * rows[i];
+            s1 += v * r1[i];
+        }
+        sums[0] = s0;
+        sums[1] = s1;
+    }
     for (; count > 0; count--, rows += length, sums++) {
-        int32_t sum = *sums;
+        int32_t sum = *sums, i;
         for (i = 0; i < length; i++) sum += (int32_t)one[i] * rows[i];
         *sums = sum;
     }
-}"""),
+}""")
 }
 
 
@@ -130,8 +145,10 @@ def _sums(op: Sums, label: str, constants: Constants) -> list[str]:
             *finish,
             store,
         ]
-        channels = loop("c", of_group, body) if op.groups == 1 else block(
-            f"for (c = g * {of_group}; c < (g + 1) * {of_group}; c++)", body
+        channels = (
+            loop("c", of_group, body)
+            if op.groups == 1
+            else block(f"for (c = g * {of_group}; c < (g + 1) * {of_group}; c++)", body)
         )
     else:
         end = str(O) if op.groups == 1 else f"(g + 1) * {of_group}"
@@ -139,7 +156,11 @@ def _sums(op: Sums, label: str, constants: Constants) -> list[str]:
         rows = min(4, of_group)
         body = [
             f"int32_t sums[{rows}], j;",
-            *([f"const int32_t count = {end} - c < {rows} ? {end} - c : {rows};"] if count == "count" else []),
+            *(
+                [f"const int32_t count = {end} - c < {rows} ? {end} - c : {rows};"]
+                if count == "count"
+                else []
+            ),
             f"for (j = 0; j < {count}; j++) sums[j] = {bias}[c + j];",
             f"{constants.prefix}_dots({inputs}, {weight} + c * {taps}, {count}, {taps}, sums);",
             *block(f"for (j = 0; j < {count}; j++, c++)", ["int32_t v = sums[j];", *finish, store]),
@@ -148,13 +169,13 @@ def _sums(op: Sums, label: str, constants: Constants) -> list[str]:
         channels = block(f"for (c = {start}; c < {end};)", body)
     if op.whole:
         return ["int32_t c;", *channels]
-    names = ["c", "py", "px", "kh", "i", *(["ph", "pw"] if pooled else [])]
+    names = ["c", "py", "px", "kh", *(["ph", "pw"] if pooled else [])]
     pixel = ["int8_t *p = patches;", *_gather(op, pooled), *channels]
     if op.groups > 1:
         names.append("g")
         pixel = loop("g", op.groups, pixel)
     if _has_edges(op):
-        names.append("kw")
+        names += ["kw", "i"]
     pixels = loop("py", op.result[0], loop("px", op.result[1], pixel))
     return [f"int32_t {', '.join(names)};", *pixels]
 
@@ -201,7 +222,8 @@ def _gather(op: Sums, pooled: bool) -> list[str]:
     else:
         lines = [
             f"const int8_t *in = x + (({row} + {down}) * {W} + {column}) * {C};",
-            f"for (i = 0; i < {KW * I}; i++) *p++ = in[i];",
+            f"memcpy(p, in, {KW * I});",
+            f"p += {KW * I};",
         ]
     lines = loop("kh", KH, lines)
     if not pooled:

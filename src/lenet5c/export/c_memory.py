@@ -88,7 +88,7 @@ def plan_memory(chain: list[Any], held: int, outside: Iterable[Any] = ()) -> Pla
 
 def _add_calls(plan: Plan, chain: list[Any], value: Value) -> Value:
     for what in chain:
-        sources = (value,)
+        sources: tuple[Value, ...] = (value,)
         if what.branches:
             sources = tuple(_add_calls(plan, branch, value) for branch in what.branches)
         number = len(plan.calls)
@@ -124,7 +124,9 @@ def _place(order: list[Value], overlaps: dict[tuple[int, int], int]) -> int:
     """Give each value the lowest place that those before it leave; return the size of all."""
     placed: list[Value] = []
     for value in order:
-        there = [other for other in placed if other.first <= value.last >= value.first <= other.last]
+        there = [
+            other for other in placed if other.first <= value.last >= value.first <= other.last
+        ]
         places = [0]
         for other in there:
             places += [other.end, other.place - value.size]

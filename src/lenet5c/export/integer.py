@@ -196,13 +196,13 @@ class Sums(Op):
         patches = np.empty((N, OH, OW, self.groups, KH, KW, I), kind)
         for kh in range(KH):
             for kw in range(KW):
-                rows = slice(kh * DH, kh * DH + (OH - 1) * SH + 1, SH)
-                columns = slice(kw * DW, kw * DW + (OW - 1) * SW + 1, SW)
-                part = padded[:, rows, columns].reshape(N, OH, OW, self.groups, I)
+                down = slice(kh * DH, kh * DH + (OH - 1) * SH + 1, SH)
+                across = slice(kw * DW, kw * DW + (OW - 1) * SW + 1, SW)
+                part = padded[:, down, across].reshape(N, OH, OW, self.groups, I)
                 patches[..., kh, kw, :] = part
-        patches = patches.reshape(N * OH * OW, self.groups, -1)
+        rows = patches.reshape(N * OH * OW, self.groups, -1)
         weight = self.weight.reshape(self.groups, O // self.groups, -1).astype(kind)
-        sums = np.concatenate([patches[:, g] @ weight[g].T for g in range(self.groups)], axis=1)
+        sums = np.concatenate([rows[:, g] @ weight[g].T for g in range(self.groups)], axis=1)
         return sums.astype(np.int64).reshape(N, OH, OW, O) + self.bias
 
 
@@ -376,7 +376,7 @@ class IntegerModel:
             return self.scaling.values(channels_last(x)).reshape(len(x), *self.shape)
         fitted = np.asarray(self.network.trained.preparation.fit_images(x))
         fitted = channels_last(fitted).astype(np.int64)
-        if self.pixels is None:
+        if self.pixels is None or self.offsets is None:
             return fitted + LOW
         scaled = (fitted * self.pixels.multiplier + self.offsets) >> self.pixels.shift
         return np.clip(scaled, LOW, HIGH)
@@ -413,7 +413,7 @@ class IntegerModel:
 
     def probabilities(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Return probabilities (N, classes), at the model's temperature."""
-        return self.softmax(self.scores(images)) / np.float32(65535)
+        return self.softmax(self.scores(images)).astype(np.float32) / np.float32(65535)
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.int64]:
         """Return the predicted class of each image (N,)."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tomllib
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -56,6 +55,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = _files.read_bytes(path, MOST)
         if path.suffix.lower() == ".toml":
+            import tomllib
+
             return tomllib.loads(content.decode())
         values = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -15,7 +15,7 @@ from lenet5c import _files
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError
-from lenet5c.recipes.run import Run, check_config, record_data, train
+from lenet5c.recipes.run import Run, check_config, data_digest, record_data, train
 from lenet5c.training import Evaluation, MeanInterval, mean_interval
 from lenet5c.training.run_folder import RunFolder
 
@@ -152,7 +152,7 @@ def cross_validate(
         source = Source(source, source)
     config = config.choose_recipe(source.train, options.get("tell"))
     if config.folder is not None:
-        config = record_data(config, source)
+        config = record_data(config, data_digest(source))
     result = CrossValidation(config, source.train, [])
     folds = assign_folds(source.train, count, config.seed)
     evaluations = []

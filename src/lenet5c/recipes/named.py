@@ -79,8 +79,14 @@ RECIPES = {
     "default": DEFAULT,
     "fast": replace(
         DEFAULT,
-        summary="the default net in two epochs, on all training images",
-        epochs=2,
+        summary="28 x 28 pixels and 20 maps in C3, one epoch, on all training images",
+        epochs=1,
+        input_size=28,
+        model={"channels": [6, 20]},
+        batch_size=32,
+        lr=9e-3,
+        optimizer_settings={"betas": [0.8, 0.99]},
+        schedule_settings={"warm_up": 0.3},
         validation=0,
     ),
     "best": replace(

@@ -249,9 +249,10 @@ class Recipe:
         """Return this recipe with some settings changed.
 
         Another net comes with its own options, another optimizer brings its own learning rate,
-        weight decay and settings along, another schedule its settings, unless these are changed,
-        too; another loss comes without settings and label smoothing; another `validation` without
-        `least_validation`, and that of 0 with the last weights and without patience.
+        weight decay and settings along, another schedule its settings, another preparation its
+        input size, unless these are changed, too; another loss comes without settings and label
+        smoothing; another `validation` without `least_validation`, and that of 0 with the last
+        weights and without patience.
 
         Parameters
         ----------
@@ -289,6 +290,8 @@ class Recipe:
                 along |= {"loss": loss, "loss_settings": {}, "label_smoothing": 0.0}
         if changes.get("schedule", self.schedule) != self.schedule:
             along |= {"schedule_settings": {}}
+        if changes.get("preparation", self.preparation) != self.preparation:
+            along |= {"input_size": Recipe.input_size}
         if changes.get("loss", self.loss) != self.loss:
             along |= {"label_smoothing": 0.0, "loss_settings": {}}
         if "validation" in changes:  # what is asked for is held out, however few

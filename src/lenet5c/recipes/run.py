@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -231,19 +232,22 @@ def _open(
     start = start or config.open_start()
     rehearsed = config.open_rehearsed(source, tell)
     folder = None if config.folder is None else RunFolder(config.folder)
-    if folder is not None:
-        config = record_data(config, source, rehearsed)
-    try:
-        if start is not None:
-            config = replace(config, settings=take_net(config.settings, start))
-            source = _fit(source, start, config, frame, tell)
-        if folder is not None:  # what could not be saved is said before the training
-            check_class_names(source.train.class_names, source.train.num_classes)
+    with ThreadPoolExecutor(1) as pool:
+        # Beside the rest: hashlib lets other threads run.
+        present = None if folder is None else pool.submit(data_digest, source, rehearsed)
+        try:
             if start is not None:
-                config = replace(config, start_digest=digest_of(start))
-        trainer, _ = config.build(source, start, rehearsed.train if rehearsed else None)
-    except (ValueError, TypeError) as error:
-        raise RunError(error) from None
+                config = replace(config, settings=take_net(config.settings, start))
+                source = _fit(source, start, config, frame, tell)
+            if folder is not None:  # what could not be saved is said before the training
+                check_class_names(source.train.class_names, source.train.num_classes)
+                if start is not None:
+                    config = replace(config, start_digest=digest_of(start))
+            trainer, _ = config.build(source, start, rehearsed.train if rehearsed else None)
+        except (ValueError, TypeError) as error:
+            raise RunError(error) from None
+        if present is not None:
+            config = record_data(config, present.result())
     run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed)
     if folder is not None and resume:
         _resume(run, folder, tell, held)
@@ -260,9 +264,8 @@ def _open(
     return run
 
 
-def record_data(config: RunConfig, source: Source, rehearsed: Source | None = None) -> RunConfig:
+def record_data(config: RunConfig, present: str) -> RunConfig:
     """Return the configuration with the digest of its data; refuse other data than it has."""
-    present = data_digest(source, rehearsed)
     if (config.data_digest or present) != present:
         raise RunError(
             f"data must be the {config.data} that the run in {config.folder} began with, got "

@@ -45,6 +45,12 @@ COST = {name: float(np.log(share)) for name, share in SELDOM.items()}
 NEAR = 0.55
 #: Powers of e lost for each height beyond.
 WIDE = 5.0
+#: Gaps within a number, and beside a sign, as shares of a digit's height: their means before a line
+#: is looked at, as many as so many gaps of it; their spread; and the least difference.
+WITHIN, BESIDE, KNOWN = 0.14, 0.32, 2.0
+SPREAD, APART = 0.11, 0.08
+#: Powers of e that a gap may speak for one or the other at most.
+MOST_LEAN = 1.5
 
 
 @dataclass(frozen=True)
@@ -123,12 +129,12 @@ def search(places: Sequence[Place], equals: bool = True) -> tuple[list[_Way], fl
         return [], -np.inf
     ways: dict[_State, list[_Way]] = {_State(): [(0.0, ())]}
     total: dict[_State, float] = {_State(): 0.0}
-    for place in places:
+    for place, lean in zip(places, _weigh_gaps(places), strict=True):
         next_ways: dict[_State, list[_Way]] = {}
         next_total: dict[_State, float] = {}
         for state, hypotheses in ways.items():
             for choice in place.choices:
-                for after, cost in _step(state, choice.sign, place.gap, equals):
+                for after, cost in _step(state, choice.sign, place.gap, lean, equals):
                     score = choice.score + cost
                     next_ways.setdefault(after, []).extend(
                         (before + score, (*path, choice)) for before, path in hypotheses
@@ -150,14 +156,46 @@ def _may_end(state: _State) -> bool:
     return state.depth == 0 and (closed or (state.last == "start" and state.equals > 0))
 
 
-def _step(state: _State, sign: str, gap: float, equals: bool) -> Iterator[tuple[_State, float]]:
+def _weigh_gaps(places: Sequence[Place]) -> list[float]:
+    """Return how far the gap before each place speaks for a sign on one side, in powers of e.
+
+    Some leave much room between digits, some little: gaps of the line tell where its signs are
+    known. A gap as wide as those beside its signs makes a stroke rather a slash than a one.
+    """
+    known = [_find_kind(place) for place in places]
+    gaps: dict[bool, list[float]] = {False: [], True: []}
+    for before, after, place in zip(known, known[1:], places[1:], strict=False):
+        if before and after and (before, after) != ("sign", "sign"):
+            gaps["sign" in (before, after)].append(min(place.gap, NEAR))
+    within, beside = (
+        (KNOWN * mean + sum(gaps[kind])) / (KNOWN + len(gaps[kind]))
+        for kind, mean in ((False, WITHIN), (True, BESIDE))
+    )
+    beside = max(beside, within + APART)
+    middle, slope = (within + beside) / 2, (beside - within) / SPREAD**2
+    return [
+        float(np.clip(slope * (place.gap - middle), -MOST_LEAN, MOST_LEAN)) / 2 for place in places
+    ]
+
+
+def _find_kind(place: Place) -> str:
+    """Return 'digit' or 'sign' for what is surely one, '' for others: a one may be a slash."""
+    best = max(place.choices, key=lambda choice: choice.score, default=None)
+    if best is None or best.score < np.log(0.9):
+        return ""
+    return "digit" if best.sign in DIGITS - {"1"} else "sign" if best.sign in "+-*=" else ""
+
+
+def _step(
+    state: _State, sign: str, gap: float, lean: float, equals: bool
+) -> Iterator[tuple[_State, float]]:
     """Yield the state after a sign, if the grammar lets it stand there, and what it costs."""
     last, depth, count = state.last, state.depth, state.equals
     operand = last in ("start", "sign", "minus")
     if sign in DIGITS:
-        wide = -WIDE * max(0.0, gap - NEAR)
+        wide = -lean - WIDE * max(0.0, gap - NEAR)
         if operand:
-            yield _State("number", depth, 0, sign == "0", count), 0.0
+            yield _State("number", depth, 0, sign == "0", count), lean * (last == "sign")
         elif last == "number":
             cost = wide + (COST["leading zero"] if state.zero else 0.0)
             yield _State("number", depth, state.marks, False, count), cost
@@ -168,7 +206,7 @@ def _step(state: _State, sign: str, gap: float, equals: bool) -> Iterator[tuple[
             yield _State("number", depth, 0, sign == "0", count), cost
     elif sign in (".", ","):
         if last == "number":
-            wide = -WIDE * max(0.0, gap - NEAR)
+            wide = -lean - WIDE * max(0.0, gap - NEAR)
             cost = wide + (COST["several marks"] if state.marks else 0.0)
             yield _State("mark", depth, min(3, state.marks + 1), False, count), cost
         elif operand:
@@ -179,13 +217,13 @@ def _step(state: _State, sign: str, gap: float, equals: bool) -> Iterator[tuple[
         elif last == "sign":
             yield _State("minus", depth, 0, False, count), COST["minus after a sign"]
         elif not operand and last != "mark":
-            yield _State("sign", depth, 0, False, count), 0.0
+            yield _State("sign", depth, 0, False, count), lean
     elif sign in ("+", "*", "/"):
         if not operand and last != "mark":
-            yield _State("sign", depth, 0, False, count), 0.0
+            yield _State("sign", depth, 0, False, count), lean
     elif sign == "=":
         if equals and depth == 0 and not operand and last != "mark":
-            cost = COST["second equals sign"] * count
+            cost = lean + COST["second equals sign"] * count
             yield _State("start", 0, 0, False, min(count + 1, 4)), cost
     elif sign == "(":
         if depth < MOST_DEPTH and last != "mark":

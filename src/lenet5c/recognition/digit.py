@@ -29,6 +29,8 @@ FINE = 200
 CORE = 0.55
 #: Fainter pixels join nothing: noise is stronger in shadows than the paper's on average.
 FAINT = 0.15
+#: Share of the brightest light on light ink, from which the faintest is due to the pen.
+EVEN = 0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,10 @@ class Digit:
 
 
 def prepare_digit(
-    gray: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
+    gray: NDArray[np.uint8],
+    framing: Framing = MNIST,
+    size: tuple[int, int] = (28, 28),
+    marks: bool = True,
 ) -> Digit:
     """Find the digit in a gray picture and bring it to a form, by default that of MNIST's digits.
 
@@ -98,6 +103,8 @@ def prepare_digit(
         Place and size of the digit in the result, and the width of its strokes.
     size : (int, int), optional
         Height and width of the result.
+    marks : bool, optional
+        Take out lines below, through and above the digit, too, not the paper's and frames alone.
 
     Raises
     ------
@@ -119,7 +126,7 @@ def prepare_digit(
     if not isinstance(framing, Framing):
         raise TypeError(f"framing must be a Framing, got {framing!r:.40}")
     size = check_size(size, WORKING_SIDE)
-    ink = find_ink(gray)
+    ink = find_ink(gray, marks=marks)
     stroke = normalize_stroke(crop_ink(ink.strength), framing, size)
     image = center(stroke, framing, size)
     top, left, bottom, right = (ink.scale * n for n in find_box(ink.strength))
@@ -137,6 +144,7 @@ def find_ink(
     working_side: int = WORKING_SIDE,
     specks: float = 0.02,
     core: float = CORE,
+    marks: bool = True,
 ) -> Ink:
     """Find the ink in a gray picture (h, w): its polarity, on even paper, without noise and specks.
 
@@ -162,8 +170,10 @@ def find_ink(
             break
         # A stroke is wider than a grain of noise.
         signed = smooth(signed)
+    if not dark:
+        strength /= _find_light(strength, contrast)
     relative = _relate(strength, contrast, noise)
-    cleaned, rules = remove_rules((255.0 * relative + 0.5).astype(np.uint8))
+    cleaned, rules = remove_rules((255.0 * relative + 0.5).astype(np.uint8), marks)
     if rules:
         strength[(cleaned == 0) & (relative > 0)] = 0
         # The rules may be darker than the pen.
@@ -230,6 +240,33 @@ def _measure_contrast(strength: NDArray[np.float32], noise: float) -> float:
     if above.size == 0:
         return 0.0
     return float(np.quantile(above[above >= find_threshold(above)], 0.7))
+
+
+def _find_light(strength: NDArray[np.float32], contrast: float) -> NDArray[np.float32]:
+    """Return the light on light ink, 1 where it has the contrast: a plane above most of the ink.
+
+    Dark ink is compared with the paper around it; of dark paper, too little light comes back.
+    """
+    y, x = np.nonzero(strength >= 0.3 * contrast)
+    some = slice(None, None, 1 + len(y) // 10_000)
+    y, x = y[some], x[some]
+    height, width = strength.shape
+    basis = np.stack([np.ones(len(y)), y / height - 0.5, x / width - 0.5], axis=1)
+    level = strength[y, x] / contrast
+    weight = np.ones(len(y))
+    for _ in range(6):
+        weighted = basis * weight[:, np.newaxis]
+        # Little ink tells little of the slope.
+        normal = basis.T @ weighted + np.diag([1e-6, 20.0, 20.0])
+        plane = np.linalg.solve(normal, weighted.T @ level)
+        # Soft edges and noise are below.
+        weight = np.where(basis @ plane > level, 0.1, 1.0)
+    lit = basis @ plane
+    if lit.min() > EVEN * lit.max():
+        return np.ones((1, 1), np.float32)
+    rows, columns = np.arange(height) / height - 0.5, np.arange(width) / width - 0.5
+    light = plane[0] + plane[1] * rows[:, np.newaxis] + plane[2] * columns
+    return np.clip(light, 0.4, 1.6).astype(np.float32)
 
 
 def _relate(strength: NDArray[np.float32], contrast: float, noise: float) -> NDArray[np.float32]:

@@ -76,12 +76,14 @@ def measure_margin(plane: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
 def _is_digit(mask: NDArray[np.bool_]) -> bool:
     """Return whether a mask is lines in one piece, and at the edge."""
     box = bound(mask)
-    if box is None or not (_take_border(mask).any() or _take_border(mask, NEAR).any()):
+    border = _take_border(mask)
+    # What is all around is paper, be it one pixel wide.
+    if box is None or border.all() or not (border.any() or _take_border(mask, NEAR).any()):
         return False
     area = find_components(mask).area
     stroke, longer = measure_stroke(mask), max(box[2] - box[0], box[3] - box[1])
     return bool(
-        mask.mean() < 0.6
+        mask.mean() < 0.7
         and area.max() > 0.9 * area.sum()
         and stroke < 0.35 * longer
         and area.sum() / stroke < 4.6 * longer

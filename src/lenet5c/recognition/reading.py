@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from lenet5c.datasets.resampling import fit_size
 from lenet5c.errors import UserError
 from lenet5c.recognition.digit import WORKING_SIDE, BlankImageError, Box, Digit, form, prepare_digit
 from lenet5c.recognition.filters import reduce, reduce_to_gray
+from lenet5c.recognition.inside import cut_inside
 from lenet5c.recognition.judge import REJECT, measure, measure_confidence, reject_answer, reject_ink
 from lenet5c.recognition.pieces import find_pieces
 from lenet5c.recognition.signs import is_sign, open_signs, reads_digits
@@ -21,6 +23,10 @@ from lenet5c.training import TrainedModel
 
 #: A digit of fewer working pixels in a large picture is looked at again, closely.
 CLOSE = 90
+#: The least confidence of a digit that is not all that is in a picture.
+INSIDE = 0.8
+#: Kinds of rules that may be strokes of a digit.
+MARKS = frozenset({"underline", "strike", "overline", "mark"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,14 +102,36 @@ def read_digit(
 
     It is rejected where `measure_confidence` is less than `reject`.
     """
-    framing, (channels, *size) = get_framing(trained), trained.image_shape
+    framing, (_, *size) = get_framing(trained), trained.image_shape
     if framing != MNIST and (reading := _read_alike(picture, trained, reject)):
         return reading
     try:
         digit = find_digit(picture, framing, (size[0], size[1]))
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
-    image = framing.color(digit.image, channels)
+    reading = _read_ink(digit, trained, reject)
+    if any(rule.kind in MARKS for rule in digit.ink.rules):
+        # The bar of a 5 or a 7 may be apart from it: what is more of a digit, with it or without?
+        whole = _read_ink(
+            find_digit(picture, framing, (size[0], size[1]), marks=False), trained, reject
+        )
+        reading = max(reading, whole, key=lambda each: (not each.rejected, each.confidence or 0.0))
+    for part in cut_inside(picture, digit.ink, WORKING_SIDE) if reading.rejected else ():
+        with suppress(BlankImageError):
+            found = find_digit(part.picture, framing, (size[0], size[1]))
+            again = _read_ink(found, trained, max(reject, INSIDE))
+            if not again.rejected:
+                top, left, bottom, right = found.box
+                y, x = part.top, part.left
+                reading = replace(again, box=(y + top, x + left, y + bottom, x + right))
+                break
+    return replace(reading, steps={"picture": picture, **reading.steps})
+
+
+def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Reading:
+    """Read a digit that was found."""
+    framing = get_framing(trained)
+    image = framing.color(digit.image, trained.image_shape[0])
     probabilities = _ask(trained, image)
     seen = None
     if reads_digits(trained):
@@ -112,11 +140,11 @@ def read_digit(
         seen = _ask(open_signs(), ink[np.newaxis])
     rejected = reject_ink(measure(digit))
     if not rejected and not (seen is not None and is_sign(seen)):
-        rejected = _reject_several(digit, probabilities.max())
-    steps = {"picture": picture, **digit.steps}
+        rejected = _reject_several(digit, measure_confidence(probabilities, seen), seen is None)
+    reading = decide(probabilities, trained, digit.box, reject, rejected, seen)
+    steps = dict(digit.steps)
     if framing != MNIST:
         steps["placed"], steps["image"] = steps.pop("centered"), to_picture(image)
-    reading = decide(probabilities, trained, digit.box, reject, rejected, seen)
     return replace(reading, steps=steps)
 
 
@@ -155,17 +183,21 @@ def _read_alike(picture: NDArray[np.uint8], trained: TrainedModel, reject: float
 
 
 def find_digit(
-    picture: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
+    picture: NDArray[np.uint8],
+    framing: Framing = MNIST,
+    size: tuple[int, int] = (28, 28),
+    marks: bool = True,
 ) -> Digit:
     """Return the `Digit` in a picture, its box in pixels of the picture.
 
-    A large picture is reduced first. A small digit in it is then looked at closely.
+    A large picture is reduced first. A small digit in it is then looked at closely. `marks` is as
+    of `prepare_digit`.
     """
 
     def prepare(part: NDArray[np.uint8], y: int, x: int) -> tuple[Digit, int]:
         """Return the digit in a part of the picture, and the factor it was reduced by."""
         factor = -(-max(part.shape[:2]) // WORKING_SIDE)
-        digit = prepare_digit(reduce_to_gray(part, factor), framing, size)
+        digit = prepare_digit(reduce_to_gray(part, factor), framing, size, marks)
         top, left, bottom, right = (factor * n for n in digit.box)
         return replace(digit, box=(y + top, x + left, y + bottom, x + right)), factor
 
@@ -194,10 +226,11 @@ def _overlap(one: Box, other: Box) -> float:
     return height * width / (sum(areas) - height * width)
 
 
-def _reject_several(digit: Digit, probability: float) -> str | None:
+def _reject_several(digit: Digit, confidence: float, unseen: bool) -> str | None:
     """Return a reason if the ink looks like several digits: pieces of like size, side by side.
 
-    A digit in two halves looks so, too; then it is no wider than high, and the net knows it.
+    A digit in pieces looks so, too; then the nets know it. Those that have not seen several digits
+    at once do not, and what they know must be no wider than high.
     """
     pieces, _ = find_pieces(digit.ink.strength)
     tallest = max((piece.height for piece in pieces), default=0)
@@ -207,7 +240,9 @@ def _reject_several(digit: Digit, probability: float) -> str | None:
         for piece, own in zip(pieces, mass, strict=True)
     )
     top, left, bottom, right = digit.box
-    if count >= 2 and (probability < 0.95 or right - left > 1.15 * (bottom - top)):
+    wide = right - left > 1.15 * (bottom - top)
+    sure = (confidence >= 0.95 and not wide) if unseen else confidence >= 0.75
+    if count >= 2 and not sure:
         return f"it looks like {count} digits; --digits many reads them"
     return None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets.centering import bound
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.erasing import erase_lines
 from lenet5c.recognition.filters import find_quantile
@@ -24,6 +25,8 @@ SLENDER = 12.0
 PAPER, FAMILY = 0.6, 3
 #: Sides of boxes that are found by their ends: length over thickness, and how many, at least.
 SHORT, SIDES = 4.0, 4
+#: Length over thickness of the sides of a box about ink, at least.
+BROAD = 5.0
 #: Times the height of digits that a line beside them has, at least.
 LONG = 1.35
 
@@ -48,10 +51,13 @@ class Rule:
     kind: str
 
 
-def remove_rules(strength: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[Rule]]:
+def remove_rules(
+    strength: NDArray[np.uint8], marks: bool = True
+) -> tuple[NDArray[np.uint8], list[Rule]]:
     """Return a plane of ink (h, w) without rules, and the rules.
 
-    Strokes that cross a rule are whole in the result.
+    Strokes that cross a rule are whole in the result. With `marks` false, only lines of the paper
+    and frames are taken out.
 
     Examples
     --------
@@ -67,13 +73,13 @@ def remove_rules(strength: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[R
     """
     lines = [line for line in find_lines(strength) if line.coverage >= 0.4]
     chosen = _find_paper(lines, strength.shape)
-    chosen |= _find_frames(lines, chosen)
+    chosen |= _find_frames(strength, lines, chosen)
     rest = erase_lines(strength, list(chosen))
-    marks = _find_marks(rest, [line for line in lines if line not in chosen])
-    found = chosen | marks
+    by_itself = _find_marks(rest, [line for line in lines if line not in chosen]) if marks else {}
+    found = chosen | by_itself
     more = _find_rests(lines, found)
     more |= _find_sides([line for line in lines if line not in found], found)
-    rest = erase_lines(rest, list(marks | more))
+    rest = erase_lines(rest, list(by_itself | more))
     found |= more
     return rest, [Rule(line.box, line.thickness, kind) for line, kind in found.items()]
 
@@ -164,10 +170,12 @@ def _describe_family(lines: list[Line]) -> _Family:
     )
 
 
-def _find_frames(lines: list[Line], chosen: dict[Line, str]) -> dict[Line, str]:
+def _find_frames(
+    strength: NDArray[np.uint8], lines: list[Line], chosen: dict[Line, str]
+) -> dict[Line, str]:
     """Return lines that meet at the corners of boxes."""
-    flat = [line for line in lines if not line.upright and _is_slender(line)]
-    upright = [line for line in lines if line.upright and _is_slender(line)]
+    flat = [line for line in lines if not line.upright and line.length >= BROAD * line.thickness]
+    upright = [line for line in lines if line.upright and line.length >= BROAD * line.thickness]
     if len(flat) < 2 or len(upright) < 2:
         return {}
     meets, crossing = _meet(flat, upright)
@@ -178,9 +186,34 @@ def _find_frames(lines: list[Line], chosen: dict[Line, str]) -> dict[Line, str]:
         rows = crossing[shared, i]
         # Two lines through two strokes are no box.
         if rows.max() - rows.min() >= 0.6 * min(upright[i].length, upright[j].length):
-            sides = [flat[k] for k in shared] + [upright[i], upright[j]]
+            top, bottom = (flat[shared[place]] for place in (rows.argmin(), rows.argmax()))
+            sides = [flat[k] for k in shared if _is_slender(flat[k])] + [upright[i], upright[j]]
+            if len(sides) < 4 or not all(map(_is_slender, sides)):
+                if not _has_ink(strength, top, bottom, upright[i], upright[j]):
+                    continue
+                sides = [top, bottom, upright[i], upright[j]]
             found |= {line: "frame" for line in sides if line not in chosen}
     return found
+
+
+def _has_ink(strength: NDArray[np.uint8], top: Line, bottom: Line, one: Line, other: Line) -> bool:
+    """Return whether broad lines are a box about something high, not strokes of one digit."""
+    left, right = sorted((one, other), key=lambda line: float(line.middle.mean()))
+    sides = (top, left, bottom, right)
+    thick = [line.thickness for line in sides]
+    if max(thick) > 1.6 * min(thick) + 1:
+        return False
+    near = 2 * max(thick) + 2
+    height, width = (min(line.length for line in pair) for pair in ((left, right), (top, bottom)))
+    # The sides end at the corners.
+    if max(left.length, right.length) > height + 2 * near:
+        return False
+    if max(top.length, bottom.length) > width + 2 * near:
+        return False
+    first, start = (round(line.middle.max() + line.thickness / 2 + 2) for line in (top, left))
+    last, end = (round(line.middle.min() - line.thickness / 2 - 1) for line in (bottom, right))
+    inside = bound(strength[max(0, first) : max(0, last), max(0, start) : max(0, end)] >= INK)
+    return inside is not None and inside[2] - inside[0] >= 0.3 * height
 
 
 def _find_sides(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:

@@ -19,6 +19,7 @@ from lenet5c.recipes import RECIPES, RunConfig
 from lenet5c.recipes.run import open_run
 from lenet5c.reproduction.runs import PROCESS_FILE, folder_of
 from lenet5c.training import mcnemar, mean_interval, wilson_interval
+from lenet5c.training.run_folder import RunFolder
 
 FORMAT = "lenet5c reproductions 1"
 MOST = 2**23  # bytes of a record that is read
@@ -95,19 +96,7 @@ def make_result(configs: list[RunConfig], source: Source) -> dict[str, Any]:
 def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
     """Return the figures of one training, from its files and the evaluation of its model."""
     folder = folder_of(config)
-    process_file = folder.path / PROCESS_FILE
-    try:
-        process = json.loads(_files.read_bytes(process_file, _files.MOST_RECORD))
-        kinds = {"seconds": (float, type(None)), "started": (str,), "jobs": (int,)}
-        timed = {key: process[key] for key in kinds}
-        if not all(type(timed[key]) in kinds[key] for key in kinds):
-            raise ValueError(f"it has {timed}")
-    except FileNotFoundError:  # the report was killed in the moment the training ended
-        timed = {"seconds": None, "started": None, "jobs": None}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(
-            f"{process_file} cannot be read ({error}); delete it: the run then counts as not timed"
-        ) from None
+    timed = read_process(folder)
     run = open_run(folder, source)
     summary, result = run.summary or {}, run.evaluation
     wrong = np.flatnonzero(result.predictions != result.labels)
@@ -133,6 +122,33 @@ def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
             "confidence": [round(float(value), 4) for value in result.confidences[wrong]],
         },
     }
+
+
+def read_process(folder: RunFolder) -> dict[str, Any]:
+    """Return the time of the process of a run, when it began, and how many shared the machine.
+
+    A run that was resumed has no seconds, and one whose report was killed as it ended has none of
+    the three.
+
+    Raises
+    ------
+    RunError
+        The file cannot be read.
+    """
+    process_file = folder.path / PROCESS_FILE
+    try:
+        process = json.loads(_files.read_bytes(process_file, _files.MOST_RECORD))
+        kinds = {"seconds": (float, type(None)), "started": (str,), "jobs": (int,)}
+        timed = {key: process[key] for key in kinds}
+        if not all(type(timed[key]) in kinds[key] for key in kinds):
+            raise ValueError(f"it has {timed}")
+    except FileNotFoundError:  # the report was killed in the moment the training ended
+        return {"seconds": None, "started": None, "jobs": None}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(
+            f"{process_file} cannot be read ({error}); delete it: the run then counts as not timed"
+        ) from None
+    return timed
 
 
 def describe_spread(values: list[float]) -> dict[str, Any]:

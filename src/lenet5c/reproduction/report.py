@@ -84,7 +84,6 @@ def write(path: Path, record: Result, pictures: dict[tuple[str, str], str]) -> N
 
 def head(record: Result) -> str:
     """Return the beginning: the command, the machine, and a warning if recipes were changed."""
-    made = record["machine"]
     changed = [f"{name} = {value}" for name, value in record["changes"].items()]
     changed += [f"data = {record['data']}"] if record["data"] != "mnist" else []
     warning = f"\n\n**These are not the recipes as they are: {', '.join(changed)}.**"
@@ -92,12 +91,20 @@ def head(record: Result) -> str:
         "# Reproductions\n\n"
         "What each recipe was reported to reach, and what it reaches here. This file is written by "
         "a command and not by hand:\n\n"
+        f"{describe_run(record)} "
+        "[reproductions.json](reproductions.json) has every run with its history."
+        + (warning if changed else "")
+    )
+
+
+def describe_run(record: Result) -> str:
+    """Return the command of a record, its date and its machine."""
+    made = record["machine"]
+    return (
         f"```sh\n{record['command']}\n```\n\n"
         f"{record['date'][:10]}; {made['processor']}, {made['cores']} cores, {made['system']}; "
         f"Python {made['python']}, NumPy {made['numpy']}, lenet5c {made['lenet5c']} "
-        f"({made['instructions']}, {made['threads']} threads). "
-        "[reproductions.json](reproductions.json) has every run with its history."
-        + (warning if changed else "")
+        f"({made['instructions']}, {made['threads']} threads)."
     )
 
 

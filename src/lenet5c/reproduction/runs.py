@@ -34,25 +34,33 @@ def plan(
     epochs: int | None,
     source: Source,
 ) -> list[RunConfig]:
-    """Return all runs of a report, in order; arguments as of `reproduce`, `source` has the data.
-
-    The name of a run's folder contains a digest of its settings, the version and the data, so that
-    it never stands for a run that was trained otherwise.
-    """
-    configs, digest = [], data_digest(source)
+    """Return all runs of a report, in order; arguments as of `reproduce`, `source` has the data."""
+    configs = []
     for name in names:
         facts = reported(name)
         for size in (None, *(size for size in facts.sizes if size < len(source.train))):
             changes = {"train_size": size} | ({"epochs": epochs} if epochs else {})
             watch = bool(facts.test_errors) and size is None
             for seed in range(seeds or facts.seeds):
-                config = RunConfig.named(name, data=data, seed=seed, watch_test=watch, **changes)
-                values = replace(config, data_digest=digest).to_dict()
-                text = json.dumps(values, sort_keys=True)
-                key = _files.digest(text)[:12]
-                folder = Path(work) / f"{name}{f'-{size}' if size else ''}-{seed}-{key}"
-                configs.append(replace(config, folder=folder))
-    return configs
+                made = RunConfig.named(name, data=data, seed=seed, watch_test=watch, **changes)
+                configs.append(made)
+    return place(configs, work, source)
+
+
+def place(configs: list[RunConfig], work: str | Path, source: Source) -> list[RunConfig]:
+    """Return runs on this data with their folders in the folder `work`.
+
+    The name of a run's folder contains a digest of its settings, the version and the data, so that
+    it never stands for a run that was trained otherwise.
+    """
+    placed, present = [], data_digest(source)
+    for config in configs:
+        values = replace(config, data_digest=present).to_dict()
+        key = _files.digest(json.dumps(values, sort_keys=True))[:12]
+        size = config.settings.train_size
+        name = f"{config.recipe}{f'-{size}' if size else ''}-{config.seed}-{key}"
+        placed.append(replace(config, folder=Path(work) / name))
+    return placed
 
 
 def title(config: RunConfig) -> str:

@@ -18,6 +18,7 @@ from lenet5c.training.statistics import (
     mean_interval,
     wilson_interval,
 )
+from lenet5c.training.teaching import teach
 from lenet5c.training.temperature import Calibration, fit_temperature
 from lenet5c.training.trainer import Trainer
 
@@ -54,5 +55,6 @@ __all__ = [
     "roc_areas",
     "roc_curve",
     "save_model",
+    "teach",
     "wilson_interval",
 ]

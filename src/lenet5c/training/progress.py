@@ -3,15 +3,16 @@
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lenet5c._text import is_terminal
 from lenet5c.training.sparkline import blocks_for, sparkline, summarize_for
 from lenet5c.training.statistics import describe_accuracy, is_vague
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from lenet5c.training.trainer import Trainer
 
 LATEST = 12  # epochs in the bar's sparkline
@@ -39,27 +40,16 @@ class Progress:
     ) -> None:
         self.quiet, self.write = quiet, write
         self.epochs = trainer.epochs
-        samples = len(trainer.train_set)
-        kind = _notebook_bar() if notebook else tqdm
         # A notebook shows what is written to two streams in turns in blocks of two colors.
         file = sys.stdout if notebook else sys.stderr
-        self.bar = kind(
-            total=trainer.epochs * samples,
-            initial=trainer.epoch * samples + min(trainer.step * trainer.batch_size, samples),
-            unit="img",
-            unit_scale=True,
-            leave=kind is not tqdm,
-            mininterval=0.1,
-            disable=quiet or not (notebook or is_terminal(file)),
-            file=file,
-            dynamic_ncols=True,
-        )
+        shown = not quiet and (notebook or is_terminal(file))
+        self.bar = _make_bar(trainer, file, notebook) if shown else None
         self.blocks = blocks_for(file)
         self.heading_due = True
 
     def step(self, trainer: "Trainer", samples: int) -> None:
         """Show a stretch of steps."""
-        if self.bar.disable:
+        if self.bar is None:
             return
         seen = min(trainer.step * trainer.batch_size, len(trainer.train_set))
         losses = [row["train_loss"] for row in trainer.history[-LATEST:]]
@@ -113,12 +103,15 @@ class Progress:
     def line(self, text: str) -> None:
         """Write a line above the bar."""
         if not self.quiet:
-            with self.bar.external_write_mode(file=sys.stdout):
+            bar = self.bar
+            above = nullcontext() if bar is None else bar.external_write_mode(file=sys.stdout)
+            with above:
                 self.write(text)
 
     def close(self) -> None:
         """Remove the bar."""
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
 
 def in_notebook() -> bool:
@@ -129,9 +122,24 @@ def in_notebook() -> bool:
     return "IPKernelApp" in getattr(shell, "config", {})
 
 
-def _notebook_bar() -> type[tqdm]:
-    """Return tqdm's widget if ipywidgets is there, else its bar of text."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is so, or that ipywidgets is missing
-        from tqdm.autonotebook import tqdm as bar
-    return bar
+def _make_bar(trainer: "Trainer", file: TextIO, notebook: bool) -> "tqdm":
+    """Return a bar: in a notebook tqdm's widget if ipywidgets is there, else one of text."""
+    from tqdm import tqdm  # slow to import, and without a terminal there is no bar
+
+    kind = tqdm
+    if notebook:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is so, or that ipywidgets is missing
+            from tqdm import autonotebook
+        kind = autonotebook.tqdm
+    samples = len(trainer.train_set)
+    return kind(
+        total=trainer.epochs * samples,
+        initial=trainer.epoch * samples + min(trainer.step * trainer.batch_size, samples),
+        unit="img",
+        unit_scale=True,
+        leave=kind is not tqdm,
+        mininterval=0.1,
+        file=file,
+        dynamic_ncols=True,
+    )

@@ -376,14 +376,14 @@ class Trainer:
         """Take the next few steps of the epoch; return the number of their samples."""
         began = time.perf_counter()
         first = self.steps_taken
-        count = min(self._stretch, self._longest, self.steps_per_epoch - self.step)
-        if self.average:
-            count = min(count, self.average.steps_before_next(first))
+        most = self.average.steps_before_next(first) if self.average else self._longest
+        count = min(self._stretch, self._longest, self.steps_per_epoch - self.step, most)
         if self._on_plateau:  # it changes between epochs alone
             rates = [self._rate(first)] * count
         else:
             rates = [self.schedule(first + i) for i in range(count)]
-        samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
+        size, begin = self.batch_size, self.step * self.batch_size
+        samples = order[begin : begin + count * size]
         distortion = self.epoch_distortion()
         target, weight = self.targets.of_steps(samples, distortion)
         record = StepsTaken(count)
@@ -394,13 +394,13 @@ class Trainer:
                 self.loss,
                 self.optimizer,
                 rates,
-                batch_size=self.batch_size,
+                batch_size=size,
                 sample_weight=weight,
                 record=record,
             )
         finally:
             # An interrupt may come as soon as the steps are done: they count.
-            batches = np.split(samples, range(self.batch_size, len(samples), self.batch_size))
+            batches = [samples[i:][:size] for i in range(0, len(samples), size)]
             for loss, batch in zip(record.losses[: record.taken], batches, strict=False):
                 self.loss_sum += float(loss) * self.targets.count(batch)
             self.correct += record.correct

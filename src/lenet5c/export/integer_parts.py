@@ -1,0 +1,169 @@
+"""Pieces of an integer model: what layers are as sums, tables and scalings."""
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.export.activations import ACTIVATIONS
+from lenet5c.export.c_stages import Stage
+from lenet5c.export.errors import ExportError
+from lenet5c.export.integer import HIGH, LOW, Op, Reorder, Rescale, Scaling, Sums, rescale_by
+from lenet5c.export.network import Step
+from lenet5c.export.quantization import layer_of, quantize
+
+Floats = NDArray[np.floating]
+#: Entries of the table of an activation after sums.
+TABLE = 1024
+#: Sums that are pooled at once; larger windows are pooled from int8.
+MOST_POSITIONS = 16
+#: The largest sum.
+INT32 = 2**31 - 1
+#: Layers whose outputs of int8 are a table.
+ELEMENTWISE = tuple(ACTIVATIONS)
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """Activations of the calibration images: as floats, and how int8 stands for them."""
+
+    floats: Floats
+    scaling: Scaling
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Numbers that sums of 1 stand for, and the largest sums that there can be."""
+
+    of: Floats
+    largest: NDArray[Any]
+
+    def rescale(self, step: float, **settings: Any) -> Rescale:
+        """Return what makes values of this step of the sums."""
+        ratio = self.of / step
+        if (np.abs(ratio) * self.largest).max() >= INT32 - 2**16:
+            raise ExportError(
+                "activations must be of one range for all images to be written in int8; "
+                "use quantize='weights'"
+            )
+        return rescale_by(ratio, **settings)
+
+
+def channels_last_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return the shape of a sample with its channels last; features are one pixel."""
+    if len(shape) == 1:
+        return (1, 1, shape[0])
+    C, H, W = shape
+    return (H, W, C)
+
+
+def reorder(shape: tuple[int, int, int]) -> Reorder:
+    """Return the op that makes features, in the order of lenet5c's layers, of maps."""
+    return Reorder(name="flatten", shape=shape, result=(1, 1, prod(shape)))
+
+
+def split_stage(stage: Stage) -> list[Stage]:
+    """Return a stage as those that sums can be pooled in."""
+    pool = stage.pool
+    if pool is None:
+        return [stage]
+    wide = prod(pool.window[0]) > MOST_POSITIONS
+    if wide or (pool.kind == "Subsample2d" and stage.before):
+        return [replace(stage, pool=None, after=[]), Stage(pool, before=stage.after)]
+    return [stage]
+
+
+def weight_of(step: Step, tensor: Tensor) -> tuple[Floats, Floats, dict[str, Any]]:
+    """Return weight (O, KH, KW, I), bias (O,) and settings of the convolution that a step is."""
+    H, W, C = tensor.shape
+    if step.kind == "BatchNorm":
+        scale, shift = step.arrays["scale"], step.arrays["shift"]
+        return scale.reshape(-1, 1, 1, 1), shift, {"groups": C, "grid": (H, W)}
+    weight, bias = (step.arrays[name].astype(np.float64) for name in ("weight", "bias"))
+    if step.kind == "Linear":
+        # Its features may be maps.
+        channels_first = weight.reshape(len(weight), C, H, W)
+        return channels_first.transpose(0, 2, 3, 1), bias, {}
+    size, stride, pads = step.window
+    settings = {"grid": step.result[1:], "stride": stride, "pads": pads}
+    if step.kind == "Subsample2d":
+        factors = np.broadcast_to(weight.reshape(-1, 1, 1, 1), (C, *size, 1))
+        return factors, bias, settings | {"groups": C}
+    groups = step.layer.groups
+    settings |= {"dilation": step.dilation, "groups": groups}
+    return weight.transpose(0, 2, 3, 1), bias, settings
+
+
+def round_sums(weight: Floats, bias: Floats, scaling: Scaling) -> tuple[Any, Any, Floats]:
+    """Return weight and bias as integers, and the number that a sum of 1 stands for (O,)."""
+    values, scale = quantize(weight, least=np.abs(bias) / (scaling.scale * 2**29))
+    units = scale.astype(np.float64) * scaling.scale
+    totals = values.reshape(len(values), -1).sum(axis=1, dtype=np.int64)
+    whole = np.rint(bias / units - scaling.zero * totals).astype(np.int64)
+    made = values.astype(np.int64), whole
+    if np.abs(made[0]).reshape(len(whole), -1).sum(axis=1).max() * 128 > 2**30:
+        raise ExportError(
+            f"layers must add at most 66,000 products for int8, got {values[0].size:,}; "
+            "use quantize='weights'"
+        )
+    return *made, units
+
+
+def largest_sums(op: Sums) -> NDArray[np.int64]:
+    """Return a bound of the absolute value of sums (O,)."""
+    products = np.abs(op.weight).reshape(len(op.weight), -1).sum(axis=1) * 128
+    return products + np.abs(op.bias)
+
+
+def layer_floats(step: Step, x: Floats) -> Floats:
+    """Return the outputs of a step for its inputs."""
+    # A convolution as large as its maps is written as the linear layer that it is.
+    shape = (prod(step.shape),) if step.kind == "Linear" else step.shape
+    return layer_of(step).forward(x.reshape(len(x), *shape)).reshape(len(x), *step.result)
+
+
+def apply_steps(steps: list[Step], x: Floats) -> Floats:
+    """Return the outputs of activations."""
+    for step in steps:
+        x = step.layer.forward(x)
+    return x
+
+
+def through_table(
+    steps: list[Step],
+    units: Units,
+    sums: Floats,
+    scaling: Scaling,
+    low: int = LOW,
+    high: int = HIGH,
+) -> Rescale:
+    """Return what makes outputs of sums by a table of activations."""
+    first, last = float(sums.min()), float(sums.max())
+    spread = (last - first) or 1.0
+    # Sums of other images may lie outside.
+    first, last = first - 0.1 * spread, last + 0.1 * spread
+    step = (last - first) / (TABLE - 1)
+    zero = int(np.rint(-first / step))
+    numbers = step * (np.arange(TABLE) - zero)
+    table = scaling.values(apply_steps(steps, numbers.astype(np.float32)[np.newaxis])[0], low, high)
+    return units.rescale(step, zero=zero, low=0, high=TABLE - 1, table=table)
+
+
+def table_of_int8(steps: list[Step], before: Scaling, after: Scaling) -> Rescale:
+    """Return the table of activations for int8."""
+    numbers = before.numbers(np.arange(LOW, HIGH + 1)).astype(np.float32)
+    return rescale_by(1.0, table=after.values(apply_steps(steps, numbers[np.newaxis])[0]))
+
+
+def row_gap(op: Op, rows: int, top: int) -> int:
+    """Return how far before its input an output may begin that is written row by row.
+
+    A row of the output is computed from `rows` further rows of the input.
+    """
+    (H, W, C), (OH, OW, O) = op.shape, op.result
+    read = [max(0, min(H, py * rows - top)) * W * C for py in range(OH)]
+    written = [(py + 1) * OW * O for py in range(OH)]
+    return max(0, *(end - start for end, start in zip(written, read, strict=True)))

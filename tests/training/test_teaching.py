@@ -1,0 +1,77 @@
+"""Soft targets from trained models."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lenet5c import reference
+from lenet5c.errors import RunError
+from lenet5c.recipes import trainer
+from lenet5c.training import open_model, teach
+
+
+@pytest.fixture(scope="module")
+def models(mnist_slice):
+    """Return two models of other nets, trained for a moment."""
+    made = [trainer("fast", data=mnist_slice[0], seed=seed, channels=(4, 8)) for seed in (0, 1)]
+    for each in made:
+        each.run()
+    return [each.trained for each in made]
+
+
+@pytest.mark.parametrize("temperature, share", [(1.0, 1.0), (3.0, 1.0), (2.0, 0.25)])
+def test_targets_are_the_mean_of_the_models(mnist_slice, models, temperature, share):
+    data = mnist_slice[0]
+    taught = teach(data, models, temperature, share)
+    said = [
+        reference.softmax(model.logits(data.images).astype(np.float64) / temperature)
+        for model in models
+    ]
+    expected = share * np.mean(said, axis=0) + (1 - share) * np.eye(10)[data.labels]
+    np.testing.assert_allclose(taught.targets, expected, atol=1e-6)
+    assert taught.targets.dtype == np.float32 and taught.images is data.images
+    assert np.array_equal(taught.labels, data.labels)
+
+
+def test_the_temperature_of_a_model_has_no_effect(mnist_slice):
+    data, model = mnist_slice[0].take(range(20)), open_model()
+    before = teach(data, [model]).targets
+    model.temperature *= 5
+    assert np.array_equal(teach(data, [model]).targets, before)
+
+
+def test_targets_are_taught_again(mnist_slice, models):
+    data = mnist_slice[0].take(range(30))
+    twice = teach(teach(data, models[:1]), models[1:], share=0.5)
+    np.testing.assert_allclose(twice.targets, teach(data, models).targets, atol=1e-6)
+
+
+def test_a_net_learns_from_them(mnist_slice):
+    data = mnist_slice[0]
+    unlabeled = teach(data, [open_model()])
+    student = trainer("fast", data=unlabeled, epochs=4, label_smoothing=0)
+    student.run()
+    assert (student.trained.predict(data.images) == data.labels).mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"teachers": []}, "teachers must be at least one model"),
+        ({"temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
+        ({"temperature": np.inf}, "temperature must be"),
+        ({"share": 0.0}, "share must be more than 0"),
+        ({"share": 1.5}, "share must be more than 0 and at most 1, got 1.5"),
+    ],
+)
+def test_arguments_out_of_range(mnist_slice, models, changes, message):
+    with pytest.raises(ValueError, match=message):
+        teach(mnist_slice[0], **{"teachers": models} | changes)
+
+
+def test_other_classes_are_refused(mnist_slice, models):
+    data = mnist_slice[0]
+    named = replace(data, class_names=tuple("abcdefghij"))
+    with pytest.raises(RunError, match="teachers must have the classes"):
+        teach(named, models)
