@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,17 +13,9 @@ from lenet5c.datasets.conversion import to_channels, to_image
 from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.datasets.resampling import fit_size
 from lenet5c.errors import UserError
-from lenet5c.recognition.components import find_components
-from lenet5c.recognition.digit import (
-    WORKING_SIDE,
-    BlankImageError,
-    Box,
-    Digit,
-    Ink,
-    form,
-    prepare_digit,
-)
+from lenet5c.recognition.digit import WORKING_SIDE, BlankImageError, Box, Digit, form, prepare_digit
 from lenet5c.recognition.filters import reduce, reduce_to_gray
+from lenet5c.recognition.inside import cut_inside
 from lenet5c.recognition.judge import REJECT, measure, measure_confidence, reject_answer, reject_ink
 from lenet5c.recognition.pieces import find_pieces
 from lenet5c.recognition.signs import is_sign, open_signs, reads_digits
@@ -123,50 +116,16 @@ def read_digit(
             find_digit(picture, framing, (size[0], size[1]), marks=False), trained, reject
         )
         reading = max(reading, whole, key=lambda each: (not each.rejected, each.confidence or 0.0))
-    if reading.rejected and (inside := _find_inside(picture, digit.ink)):
-        top, left, bottom, right = inside
-        part = _read_ink(
-            find_digit(picture[top:bottom, left:right], framing, (size[0], size[1])),
-            trained,
-            max(reject, INSIDE),
-        )
-        if not part.rejected and part.box:
-            y, x, *ends = part.box
-            box = (top + y, left + x, top + ends[0], left + ends[1])
-            reading = replace(part, box=box)
+    for part in cut_inside(picture, digit.ink, WORKING_SIDE) if reading.rejected else ():
+        with suppress(BlankImageError):
+            found = find_digit(part.picture, framing, (size[0], size[1]))
+            again = _read_ink(found, trained, max(reject, INSIDE))
+            if not again.rejected:
+                top, left, bottom, right = found.box
+                y, x = part.top, part.left
+                reading = replace(again, box=(y + top, x + left, y + bottom, x + right))
+                break
     return replace(reading, steps={"picture": picture, **reading.steps})
-
-
-def _find_inside(picture: NDArray[np.uint8], ink: Ink) -> Box | None:
-    """Return the surroundings of the one thing that is not at the picture's edge, or None.
-
-    A note lies on a table, a sheet ends in the picture; a scan may have punch holes in its margin.
-    """
-    factor = -(-max(picture.shape[:2]) // WORKING_SIDE)
-    height, width = ink.flat.shape
-    if (height, width) != tuple(side // factor for side in picture.shape[:2]):
-        return None  # a close look
-    parts = find_components(np.abs(ink.flat.astype(np.int16) - 128) > 50)
-    top, left, bottom, right = parts.boxes.T
-    inner = (top > 1) & (left > 1) & (bottom < height - 1) & (right < width - 1)
-    inner &= parts.area >= 0.02 * parts.area[inner].max(initial=0)
-    if not inner.any():
-        return None
-    main = int(np.argmax(np.where(inner, np.maximum(bottom - top, right - left), 0)))
-    longer = max(bottom[main] - top[main], right[main] - left[main])
-    sides = bottom - top, right - left
-    holes = (
-        (np.maximum(*sides) <= 1.3 * np.minimum(*sides))
-        & (parts.area >= 0.65 * sides[0] * sides[1])
-        & (np.minimum(left, width - right) <= 0.12 * width)
-        & (np.maximum(left - right[main], left[main] - right) > 0.5 * longer)
-    )
-    inner[main] = False
-    if (inner & ~holes).any() or 4 * longer < CLOSE:
-        return None
-    around = 2 + round(0.15 * longer)
-    place = top[main] - around, left[main] - around, bottom[main] + around, right[main] + around
-    return tuple(max(0, factor * int(n)) for n in place)  # type: ignore[return-value]
 
 
 def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Reading:
