@@ -12,6 +12,7 @@ thin       strokes of 1 to 3 % of the height,
 cropped    digits that fill the picture or touch its edge,
 pieces     broken strokes,
 marked     underlined, struck by a rule, in a box
+scenes     notes on a table, punch holes, pencil, screenshots, phones (drawn/scenes.py)
 numbers    2 to 8 digits on all kinds of paper, in boxes, combs, frames (drawn/numbers.py)
 touching   numbers whose ink meets; digits counted one by one, by edit distance
 sheets     40 digits a sheet, counted in the same way (drawn/sheets.py)
@@ -32,6 +33,7 @@ import tempfile
 import time
 from collections import defaultdict
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,7 @@ from drawn.no_digits import KINDS
 from drawn.numbers import NUMBERS, number
 from drawn.papers import Page
 from drawn.pens import has_loops
+from drawn.scenes import SCENES
 from drawn.sheets import sheet
 from drawn.singles import SINGLES
 from drawn.sums import SUMS
@@ -62,6 +65,7 @@ SHEETS = {
     "boxes overlap by 8 %": {"gap": -0.08},
 }
 PER_SHEET = 40
+SINGLE = SINGLES | {"scenes": SCENES}
 #: Run in a process of its own, on Linux. Its ru_maxrss would be that of this process at least,
 #: which has drawn the picture.
 PEAK = """
@@ -141,7 +145,7 @@ def hard_digits(dataset, options):
 def single_digits(part):
     def run(dataset, options):
         reader, table = Reader(), heading("one digit")
-        for row, (name, draw) in enumerate(SINGLES[part].items()):
+        for row, (name, draw) in enumerate(SINGLE[part].items()):
             found = []
             for i in range(options.count):
                 rng = generator(options, part, row, i)
@@ -246,18 +250,26 @@ def clutter(dataset, options):
 
 
 def sums(dataset, options):
-    reader, table = Reader(digits="sum"), heading("whole sum")
+    reader, table, told = Reader(digits="sum"), heading("whole sum"), []
     for row, (name, draw) in enumerate(SUMS.items()):
         found = []
         for i in range(options.count):
             picture, text = draw(dataset, generator(options, "sums", row, i))
-            said = reader(picture).expression
+            reading = reader(picture)
+            said = reading.expression
+            if said is not None:
+                told.append((reading.probability, said == text))
             found.append(
                 "correct" if said == text else "rejected" if said is None else "misclassified"
             )
             if said != text:
                 save(options, name, i, picture, f"{text} {said}")
         rate(table, name, found)
+    table = Table({"probability": 14, "pictures": 9, "correct": 9})
+    for low, high in pairwise((0.5, 0.7, 0.9, 0.97, 0.99, 1.0)):
+        right = [each for share, each in told if low <= share < high or share == high == 1]
+        share = f"{np.mean(right):.1%}" if right else "-"
+        table.row(f"{low:g} to {high:g}", len(right), share)
 
 
 def speed(dataset, options):
@@ -349,7 +361,7 @@ def distance(one, other):
 PARTS = {
     "clean": clean_digits,
     "hard": hard_digits,
-    **{part: single_digits(part) for part in SINGLES},
+    **{part: single_digits(part) for part in SINGLE},
     "numbers": numbers,
     "touching": touching,
     "sheets": sheets,

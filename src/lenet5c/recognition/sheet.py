@@ -15,6 +15,7 @@ from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.pieces import LEAST, Piece
 from lenet5c.recognition.reading import Reading, get_framing, is_mnist, to_picture
+from lenet5c.recognition.rules import Rule
 from lenet5c.recognition.segment import Cell, Scorer, read_lines
 from lenet5c.recognition.signs import DIGITS, P_NONE, digit_share, open_signs, reads_digits
 from lenet5c.recognition.text_lines import find_spaces
@@ -24,6 +25,9 @@ from lenet5c.training import TrainedModel
 SHEET_SIDE = 1600
 #: The least share of a sheet's characters that are digits.
 LEAST_DIGITS = 0.5
+#: Height over width of a side of a box, at least; pixels from its ends to other sides, at most; and
+#: upright sides that were found on the sheet, at least.
+UPRIGHT, REACH, SIDES = 2.2, 2.0, 4
 
 
 def read_sheet(
@@ -41,7 +45,11 @@ def read_sheet(
     steps = {"picture": picture, "ink": ink.strength}
     lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
     digits = tuple(
-        tuple(_decide(cell, line, trained, factor, reject) for cell in line) for line in lines
+        tuple(
+            _decide(cell, line, trained, factor, reject, _is_side(cell.piece, ink.rules))
+            for cell in line
+        )
+        for line in lines
     )
     labels = [digit.label for line in digits for digit in line]
     if len(labels) - labels.count(None) < max(1, LEAST_DIGITS * len(labels)):
@@ -107,9 +115,9 @@ def _show(piece: Piece, trained: TrainedModel) -> NDArray[np.uint8]:
 
 
 def _decide(
-    cell: Cell, line: Sequence[Cell], trained: TrainedModel, factor: int, reject: float
+    cell: Cell, line: Sequence[Cell], trained: TrainedModel, factor: int, reject: float, side: bool
 ) -> Reading:
-    """Return the reading of a cell of a line."""
+    """Return the reading of a cell of a line; `side` tells one of a box or a table."""
     *classes, sign = map(float, cell.probabilities)
     share = max(sum(classes), 1e-12)
     confidence = max(classes)
@@ -127,6 +135,8 @@ def _decide(
     rejected = None
     if len(line) > 1 and cell.piece.size < LEAST * usual:
         rejected = "it is too small for a digit beside the others: a point, a comma or a dash"
+    elif side:
+        rejected = "it is a line of a box or a table"
     elif confidence < reject or sign > confidence:
         if sign > 1 - share - sign and share < 0.5:
             rejected = "it is a sign, not a digit; --digits sum reads signs"
@@ -137,6 +147,31 @@ def _decide(
     if rejected:
         return replace(reading, label=None, probability=None, rejected=rejected)
     return reading
+
+
+def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
+    """Return whether an upright stroke goes from one level line of a table to the next.
+
+    Sides of boxes that a hand has bent are not taken out with the straight ones, and look like 1.
+    """
+    top, left, bottom, right = piece.box
+    if bottom - top < UPRIGHT * (right - left):
+        return False
+    middle = (left + right) / 2
+    sides, ends = 0, [False, False]
+    for rule in rules:
+        y0, x0, y1, x1 = rule.line
+        if abs(y1 - y0) > abs(x1 - x0):
+            sides += rule.kind == "frame"
+            continue
+        far = REACH + rule.width
+        level = y0 + (y1 - y0) * (middle - x0) / ((x1 - x0) or 1.0)
+        if min(x0, x1) - far <= middle <= max(x0, x1) + far:
+            ends = [
+                seen or abs(level - end) <= far
+                for seen, end in zip(ends, (top, bottom), strict=True)
+            ]
+    return all(ends) and sides >= SIDES
 
 
 def _join_labels(lines: Sequence[Sequence[Reading]]) -> str:

@@ -27,8 +27,9 @@ from lenet5c.training import TrainedModel, open_model
 WEAK, MOST_WEAK = 0.5, 40
 #: Probability, and width over height, of a piece that is not divided: least and most.
 WHOLE, BROAD = 0.5, 1.3
-#: The same of what is surely one sign.
+#: The same of what is surely one sign, and of what is too narrow for two.
 SURE, BROADEST = 0.9, 2.2
+LIKELY, NARROW = 0.15, 0.75
 #: Distance of two parts of one sign, in heights of a digit.
 BESIDE = 0.2
 
@@ -127,10 +128,9 @@ def _take_whole(
     rest, whole = strength.copy(), []
     alone = {id(piece) for piece in small}
     for piece, row in _join_broken(list(zip(pieces, scorer(pieces), strict=True)), scorer):
-        broad = BROADEST if row.max() >= SURE else BROAD
         if id(piece) in alone:
             whole.append((piece, row))
-        elif row.max() >= WHOLE and piece.width <= broad * piece.height:
+        elif _is_whole(piece, float(row.max())):
             whole.append((piece, row))
             top, left, bottom, right = piece.box
             rest[top:bottom, left:right][piece.strength > 0] = 0
@@ -140,6 +140,12 @@ def _take_whole(
             part = rest[top:bottom, left:right]
             np.maximum(part, piece.strength, out=part)
     return whole, rest
+
+
+def _is_whole(piece: Piece, likely: float) -> bool:
+    """Return whether a piece of this probability is one sign, by its proportions."""
+    broad = NARROW if likely < WHOLE else BROAD if likely < SURE else BROADEST
+    return likely >= LIKELY and piece.width <= broad * piece.height
 
 
 def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
