@@ -10,8 +10,8 @@ each number of threads up to --threads, all in turns. The model of a call on P t
 Sixteen images are a tile. A forward pass hands tiles out one by one, so the last thread takes
 ceil(tiles / P). A training step has at most 16 shards of neighboring tiles, cut by the batch alone
 (docs/design.md, "The same bits at any thread count"), so that more than 16 threads, or more than
-there are tiles, cannot help. The three coefficients of a pass, none of them negative, are fitted to
-all its measurements, by relative error.
+there are tiles, cannot help; P is then as many as can. The three coefficients of a pass, none of
+them negative, are fitted to all its measurements, by relative error.
 
 The prediction assumes as many cores of the same speed, with caches of their own, and memory that
 keeps up; that every further thread costs what the second does, as at a counter that all of them
@@ -31,18 +31,23 @@ from lenet5c.nn import CrossEntropyLoss, LeNet5
 LANES, SHARDS = 16, 16
 
 
+def portions(work, images):
+    """Return in how many parts a call is cut at most, and how many tiles the largest one has."""
+    tiles = ceil(images / LANES)
+    parts = tiles if work == "forward" else min(tiles, SHARDS)
+    return parts, ceil(tiles / parts)
+
+
 def tiles_in_a_row(work, images, threads):
     """Return how many tiles the busiest thread takes."""
-    tiles = ceil(images / LANES)
-    if work == "forward":
-        return ceil(tiles / threads)
-    shards = min(tiles, SHARDS)
-    return ceil(shards / threads) * ceil(tiles / shards)
+    parts, tiles = portions(work, images)
+    return ceil(parts / threads) * tiles
 
 
 def terms(work, images, threads):
     """Return what the coefficients of the model are multiplied with."""
-    return 1.0, tiles_in_a_row(work, images, threads), threads - 1
+    used = min(threads, portions(work, images)[0])
+    return 1.0, tiles_in_a_row(work, images, threads), used - 1
 
 
 def fit(cases, seconds):

@@ -61,6 +61,7 @@ class CompiledModel(Inference):
     def bind(self) -> None:
         """Take the program and the parameters that the model has now."""
         chain = self.model.whole_chain()
+        assert chain is not None  # of compiled layers alone there is one
         program = chain.program(self.input_shape)
         self.output_shape: Shape = program.output_shape
         self.few: int = program.few if program.by_sample else 0
