@@ -6,12 +6,12 @@
 Calls as a user makes them, arrays in and arrays out: ``outputs(x)`` of ``outputs =
 model.compile()``, and `model.forward(x)`; `session.run` of ONNX Runtime; `infer` of OpenVINO, of a
 graph for that many images; LiteRT's interpreter, set_tensor to get_tensor, with its XNNPACK
-delegate; IREE, compiled for this processor; PyTorch in eager mode and
-compiled, `eval` and `no_grad`, with `from_numpy` before and `.numpy()` behind. All have float32 and
-the same weights (benchmarks/inference_engines.py, benchmarks/nets.py); the two of LeNet-5's size
-and the one of PyTorch's MNIST example are described there. An engine is given many images whole or
-in pieces of at most 128, whichever is faster in a trial. One image is also timed on one thread.
-Before anything is timed, the logits are compared. Engines that are not installed are left out.
+delegate; IREE, compiled for this processor; PyTorch in eager mode and compiled, `eval` and
+`no_grad`, with `from_numpy` before and `.numpy()` behind. All have float32 and the same weights
+(benchmarks/inference_engines.py, benchmarks/nets.py); the two of LeNet-5's size and the one of
+PyTorch's MNIST example are described there. An engine is given many images whole or in pieces of at
+most 128, whichever is faster in a trial. One image is also timed on one thread. Before anything is
+timed, the logits are compared. Engines that are not installed are left out.
 """
 
 from functools import partial
