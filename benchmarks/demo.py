@@ -5,10 +5,10 @@
 
 Of the page that `lenet5c export best --to html` writes, opened as a file, and of `lenet5c demo`.
 Digits are drawn by mouse events, 60 a second, as polylines of drawn/demo_digits.py. The page itself
-takes the times: from the event to the frame after the one in which answer, maps and bars were
-drawn. With a screen of 60 frames a second, half a frame passes before one begins. The target is
+takes the times: from the event to the end of the frame in which answer, maps and bars were
+painted. With a screen of 60 frames a second, half a frame passes before one begins. The target is
 16 ms in the median after the stroke, and 600 KB for the page. `computing` is the time that the
-page's script takes for an answer, painting included.
+page's script takes for an answer, painting included; the overlay is computed after it.
 
 --exact compares what the page computes for all 10,000 test images with lenet5c's.
 """

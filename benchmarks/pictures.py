@@ -12,6 +12,7 @@ thin       strokes of 1 to 3 % of the height,
 cropped    digits that fill the picture or touch its edge,
 pieces     broken strokes,
 marked     underlined, struck by a rule, in a box
+scenes     notes on a table, punch holes, pencil, screenshots, phones (drawn/scenes.py)
 numbers    2 to 8 digits on all kinds of paper, in boxes, combs, frames (drawn/numbers.py)
 touching   numbers whose ink meets; digits counted one by one, by edit distance
 sheets     40 digits a sheet, counted in the same way (drawn/sheets.py)
@@ -43,6 +44,7 @@ from drawn.no_digits import KINDS
 from drawn.numbers import NUMBERS, number
 from drawn.papers import Page
 from drawn.pens import has_loops
+from drawn.scenes import SCENES
 from drawn.sheets import sheet
 from drawn.singles import SINGLES
 from drawn.sums import SUMS
@@ -63,6 +65,7 @@ SHEETS = {
     "boxes overlap by 8 %": {"gap": -0.08},
 }
 PER_SHEET = 40
+SINGLE = SINGLES | {"scenes": SCENES}
 #: Run in a process of its own, on Linux. Its ru_maxrss would be that of this process at least,
 #: which has drawn the picture.
 PEAK = """
@@ -142,7 +145,7 @@ def hard_digits(dataset, options):
 def single_digits(part):
     def run(dataset, options):
         reader, table = Reader(), heading("one digit")
-        for row, (name, draw) in enumerate(SINGLES[part].items()):
+        for row, (name, draw) in enumerate(SINGLE[part].items()):
             found = []
             for i in range(options.count):
                 rng = generator(options, part, row, i)
@@ -358,7 +361,7 @@ def distance(one, other):
 PARTS = {
     "clean": clean_digits,
     "hard": hard_digits,
-    **{part: single_digits(part) for part in SINGLES},
+    **{part: single_digits(part) for part in SINGLE},
     "numbers": numbers,
     "touching": touching,
     "sheets": sheets,

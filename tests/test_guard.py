@@ -14,6 +14,7 @@ import builds
 import guard
 import pytest
 import rank_intervals
+from processes import HANGING
 
 GUARD = Path(guard.__file__)
 # As the options are by default.
@@ -138,7 +139,7 @@ def run(*words):
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=300,
+        timeout=HANGING,
         env=os.environ | {"PYTHONIOENCODING": "utf-8"},
     )
     return done.returncode, done.stdout, done.stderr

@@ -138,8 +138,8 @@ def test_training_from_it_on(tmp_path, mnist_slice, classes):
         ('{"type": "AlexNet"}', "type of the net must be one of"),
         (json.dumps(nn.describe(own_net(classes=7))), "net must have 10 outputs, one a class"),
         (
-            json.dumps(nn.describe(nn.Sequential(nn.Flatten(), nn.Linear(784, 10, rng=0)))),
-            "samples of (1, 32, 32): samples must be of the shape (784,)",
+            json.dumps(nn.describe(nn.Sequential(nn.Flatten(), nn.Linear(1024, 10, rng=0)))),
+            "samples of (1, 28, 28): samples must be of the shape (1024,)",
         ),
         (
             '{"type":"Sequential","settings":{"layers":[{"type":"Linear","settings":'

@@ -38,7 +38,8 @@ def server():
 def idx(array, code=8):
     data = array.astype({8: np.uint8, 12: ">i4"}[code])
     return gzip.compress(
-        struct.pack(f">4B{array.ndim}I", 0, 0, code, array.ndim, *array.shape) + data.tobytes()
+        struct.pack(f">4B{array.ndim}I", 0, 0, code, array.ndim, *array.shape) + data.tobytes(),
+        mtime=0,
     )
 
 
@@ -182,9 +183,9 @@ MEMBER = "gzip/emnist-digits-test-labels-idx1-ubyte.gz"
         (idx(labels(10, 10, 1)), "10 classes"),
         (idx(labels(10, 10))[:-4], "ends early"),
         (b"no gzip", "corrupt"),
-        (gzip.compress(b"no idx"), "IDX"),
+        (gzip.compress(b"no idx", mtime=0), "IDX"),
         (
-            gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, 10**6, 10**3, 10**3)),
+            gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, 10**6, 10**3, 10**3), mtime=0),
             "gzipped bytes can hold",
         ),
         (idx(labels(10, 10).reshape(2, 5)), "labels"),

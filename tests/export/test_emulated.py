@@ -2,6 +2,7 @@
 
 import re
 
+import microcontroller
 import numpy as np
 import pytest
 from emulated import MACHINES, emulate, has_tools
@@ -63,6 +64,16 @@ def test_the_two_ways_of_sums_agree(tmp_path):
     portable = emulate(tmp_path, text, x, "cortex-m4", "-DMODEL_PORTABLE")
     np.testing.assert_array_equal(pairs.scores, portable.scores)
     assert pairs.instructions.mean() < 0.7 * portable.instructions.mean()
+
+
+@needs_tools
+def test_the_benchmark(capsys, monkeypatch):
+    arguments = ["--images", "2", "--test", "100", "--forms", "int8"]
+    monkeypatch.setattr("sys.argv", ["microcontroller.py", *arguments])
+    assert microcontroller.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "with int8" in lines[0] and [line.split()[2] for line in lines[2:]] == CPUS
+    assert all(line.endswith("yes") for line in lines[2:])
 
 
 @pytest.mark.skipif(not has_compiler(), reason="needs arm-none-eabi-gcc")

@@ -9,7 +9,6 @@ import { Net } from "./net.js";
 import { render } from "./drawing.js";
 import { frame, MNIST } from "./ink.js";
 import { Plane } from "./resampling.js";
-import { writeTensors } from "./tensors.js";
 import { applyTransform, thicken } from "./transform.js";
 import { occlusion, saliency } from "./why.js";
 
@@ -33,11 +32,6 @@ const WORK = {
       for (let at = 0; at < values.length; at += size) found.push(...net.logits(values.subarray(at, at + size)));
     }
     return { logits: textOf(Float32Array.from(found)) };
-  },
-  maps({ model, image }) {
-    const net = new Net(model);
-    net.logits(bytesOf(image));
-    return { maps: net.maps().map((values) => textOf(values)) };
   },
   ink: ({ strokes, width }) => ({ ink: textOf(render(strokes, width).values) }),
   prepare({ model, strokes, width }) {
@@ -91,15 +85,10 @@ const WORK = {
     const start = { weight: layer.weight.slice(), bias: layer.bias.slice() }, own = bytesOf(images);
     const samples = labels.map((label, n) => ({ features: features(net, own.subarray(n * size, (n + 1) * size)), label }));
     const rehearsed = unpackExamples(model.examples, size).map(({ image }) => features(net, image));
-    const began = process.cpuUsage();
     tuneLastLayer(net, start, samples, rehearsed);
-    const { user, system } = process.cpuUsage(began);
-    return { weight: textOf(layer.weight), bias: textOf(layer.bias), milliseconds: (user + system) / 1000 };
+    return { weight: textOf(layer.weight), bias: textOf(layer.bias) };
   },
   examples: ({ model }) => unpackExamples(model.examples, sizeOf(model.image)).map(({ image, label }) => ({ image: textOf(image), label })),
-  tensors: ({ arrays }) => ({
-    content: textOf(writeTensors(arrays.map(({ name, shape, values }) => ({ name, shape, values: Float32Array.from(values) })))),
-  }),
 };
 
 let text = "";

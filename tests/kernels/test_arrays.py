@@ -5,6 +5,7 @@ import datetime
 
 import numpy as np
 import pytest
+from case_names import name_of
 from numpy.testing import assert_array_equal
 
 from lenet5c import kernels
@@ -242,7 +243,7 @@ class Failing:
         (datetime.datetime_CAPI, "PyCapsule"),
         (Failing(), "Failing.*the file is gone"),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=lambda value: name_of(repr(value))[:30],
 )
 def test_all_else_is_refused_by_name(value, words):
     with pytest.raises(TypeError, match=f"^weight must be an array of real numbers.*{words}"):

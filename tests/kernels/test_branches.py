@@ -5,6 +5,7 @@ from math import prod
 
 import numpy as np
 import pytest
+from case_names import name_of
 
 from lenet5c.kernels.engine.branches import Add, Fork, Residual, Turn
 from lenet5c.kernels.engine.lowering import LANES, lower
@@ -94,7 +95,7 @@ def test_a_pooling_after_a_rectified_sum_masks_its_gradient():
         ([conv(), Flatten()], [Flatten()], False),
         ([residual([conv()])], [], True),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_a_sum_in_place(layers, shortcut, in_place):
     plan = lower((3, 4, 4), [TANH, residual(layers, shortcut), RELU])

@@ -5,6 +5,7 @@ from math import prod
 
 import numpy as np
 import pytest
+from case_names import name_of
 from lenet5c.kernels.engine._program import Program
 
 from lenet5c.kernels.engine.lowering import LANES, lower
@@ -105,7 +106,7 @@ def test_lenet5():
         ((3, 7, 5), [conv(4, (7, 5)), FLATTEN, linear(2)], (2,)),
         ((3, 7, 5), [], (3, 7, 5)),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_output_shape(input_shape, layers, output_shape):
     plan = lower(input_shape, layers)
@@ -133,7 +134,7 @@ class TestFusion:
     @pytest.mark.parametrize(
         "input_shape, layer",
         [((3, 6, 6), conv(4, (3, 3))), ((3, 6, 6), conv(4, (6, 6))), ((9,), linear(4))],
-        ids=str,
+        ids=name_of,
     )
     def test_relu_into_conv2d_and_linear(self, input_shape, layer):
         plan = lower(input_shape, [layer, RELU])
@@ -141,14 +142,14 @@ class TestFusion:
         assert op.relu and op.mask
         assert plan.output == op.y
 
-    @pytest.mark.parametrize("activation", [SIGMOID, TANH], ids=str)
+    @pytest.mark.parametrize("activation", [SIGMOID, TANH], ids=name_of)
     def test_no_other_activation(self, activation):
         plan = lower((3, 6, 6), [conv(4, (3, 3)), activation])
         assert kinds(plan) == ["conv2d", activation.kind]
         assert not any(op.relu or masks(op) for op in plan.ops)
 
     @pytest.mark.parametrize(
-        "layers", [[RELU], [max_pool(), RELU], [avg_pool(), RELU], [TANH, RELU]], ids=str
+        "layers", [[RELU], [max_pool(), RELU], [avg_pool(), RELU], [TANH, RELU]], ids=name_of
     )
     def test_not_into_other_ops(self, layers):
         plan = lower((3, 6, 6), layers)
@@ -164,7 +165,7 @@ class TestFusion:
         (op,) = lower((3, 6, 6), [conv(4, (3, 3)), FLATTEN, RELU]).ops
         assert op.relu and op.mask
 
-    @pytest.mark.parametrize("relu", [[RELU], []], ids=str)
+    @pytest.mark.parametrize("relu", [[RELU], []], ids=name_of)
     def test_a_halving_max_pool_into_conv2d(self, relu):
         (op,) = lower((3, 6, 6), [conv(4, (3, 3)), *relu, max_pool()]).ops
         assert (op.pool, op.relu, op.mask) == (True, bool(relu), bool(relu))
@@ -173,7 +174,7 @@ class TestFusion:
     @pytest.mark.parametrize(
         "pool",
         [max_pool((2, 2), (1, 1)), max_pool((2, 2), (2, 2), (1, 1)), max_pool((3, 3)), avg_pool()],
-        ids=str,
+        ids=name_of,
     )
     def test_no_other_pool(self, pool):
         assert not any(op.pool for op in lower((3, 6, 6), [conv(4, (3, 3)), pool]).ops)
@@ -181,7 +182,9 @@ class TestFusion:
     def test_an_odd_edge_keeps_the_pool_apart(self):
         assert kinds(lower((3, 7, 6), [conv(4, (3, 3)), max_pool()])) == ["conv2d", "max_pool2d"]
 
-    @pytest.mark.parametrize("pool", [max_pool((3, 3)), max_pool((3, 3), (1, 1), (1, 1))], ids=str)
+    @pytest.mark.parametrize(
+        "pool", [max_pool((3, 3)), max_pool((3, 3), (1, 1), (1, 1))], ids=name_of
+    )
     def test_max_pool_takes_the_gate(self, pool):
         before, after = lower((3, 6, 6), [conv(4, (3, 3)), RELU, pool]).ops
         assert (before.relu, before.mask, after.mask) == (True, False, True)
@@ -194,7 +197,7 @@ class TestFusion:
             [RELU, max_pool()],
             [max_pool()],
         ],
-        ids=str,
+        ids=name_of,
     )
     def test_max_pool_without_a_rectified_input_has_no_gate(self, layers):
         assert not any(masks(op) for op in lower((3, 6, 6), layers).ops)
@@ -247,7 +250,7 @@ class TestConvolutionAsWideAsTheImage:
             conv(6, (3, 5)),
             conv(6, (4, 3), dilation=(1, 2)),
         ],
-        ids=str,
+        ids=name_of,
     )
     def test_others_are_not(self, layer):
         assert kinds(lower((3, 4, 5), [layer])) == ["conv2d"]
@@ -262,7 +265,7 @@ class TestConvolutionAsWideAsTheImage:
         ([linear(3, weight=5, bias=40)], 43, 0),
         ([linear(3, weight=50), RELU, linear(2, weight=0)], 50 + 3 * 8, 0),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_parameters(layers, extent, first_trainable):
     plan = lower((8,), layers)
@@ -335,7 +338,7 @@ def assert_no_value_is_lost(plan):
         ([conv(4, (3, 3)), TANH, max_pool()], [False, True, False]),
         ([conv(4, (3, 3)), FLATTEN, TANH], [False, True]),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_activations_in_place(layers, in_place):
     plan = lower((3, 6, 6), layers)
@@ -379,7 +382,7 @@ def test_no_value_of_lenet5_is_lost():
         ((2**36,), [RELU, RELU], "activation"),
         ((2**35,), [RELU, RELU], "activations of a tile"),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_sizes_out_of_bounds_are_errors(input_shape, layers, message):
     with pytest.raises(ValueError, match=message):

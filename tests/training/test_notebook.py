@@ -83,7 +83,7 @@ def test_a_plot_is_shown(cells):
 
 def test_a_trainer_is_shown(cells):
     (page,) = texts(cells[3], "text/html")
-    assert "61,706 parameters" in page and "<table>" in page
+    assert "52,710 parameters" in page and "<table>" in page
 
 
 def test_the_stop_button_and_going_on(cells):

@@ -32,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--seeds",
         type=whole(1, 1000),
         metavar="N",
-        help="seeds 0 to N - 1 of each (default: 5, or what suits the recipe)",
+        help="seeds 0 to N - 1 of each (default: 20, fewer of recipes that take over a minute)",
     )
     add(
         "--out",

@@ -172,9 +172,9 @@ class RunConfig:
         Examples
         --------
         >>> from lenet5c.recipes import RunConfig
-        >>> config = RunConfig.named("fast", seed=3, epochs=1, pooling="max")
+        >>> config = RunConfig.named("fast", seed=3, epochs=4, pooling="max")
         >>> config.command()
-        'lenet5c train --recipe fast --seed 3 --epochs 1 --pooling max'
+        'lenet5c train --recipe fast --seed 3 --epochs 4 --pooling max'
         """
         own = {each.name for each in fields(cls)} - {"asked"}
         of_run = {key: value for key, value in changes.items() if key in own}

@@ -29,6 +29,8 @@ FINE = 200
 CORE = 0.55
 #: Fainter pixels join nothing: noise is stronger in shadows than the paper's on average.
 FAINT = 0.15
+#: Share of the brightest light on light ink, from which the faintest is due to the pen.
+EVEN = 0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,6 +261,9 @@ def _find_light(strength: NDArray[np.float32], contrast: float) -> NDArray[np.fl
         plane = np.linalg.solve(normal, weighted.T @ level)
         # Soft edges and noise are below.
         weight = np.where(basis @ plane > level, 0.1, 1.0)
+    lit = basis @ plane
+    if lit.min() > EVEN * lit.max():
+        return np.ones((1, 1), np.float32)
     rows, columns = np.arange(height) / height - 0.5, np.arange(width) / width - 0.5
     light = plane[0] + plane[1] * rows[:, np.newaxis] + plane[2] * columns
     return np.clip(light, 0.4, 1.6).astype(np.float32)

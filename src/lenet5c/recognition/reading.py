@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from lenet5c.datasets.resampling import fit_size
 from lenet5c.errors import UserError
 from lenet5c.recognition.digit import WORKING_SIDE, BlankImageError, Box, Digit, form, prepare_digit
 from lenet5c.recognition.filters import reduce, reduce_to_gray
+from lenet5c.recognition.inside import cut_inside
 from lenet5c.recognition.judge import REJECT, measure, measure_confidence, reject_answer, reject_ink
 from lenet5c.recognition.pieces import find_pieces
 from lenet5c.recognition.signs import is_sign, open_signs, reads_digits
@@ -21,6 +23,8 @@ from lenet5c.training import TrainedModel
 
 #: A digit of fewer working pixels in a large picture is looked at again, closely.
 CLOSE = 90
+#: The least confidence of a digit that is not all that is in a picture.
+INSIDE = 0.8
 #: Kinds of rules that may be strokes of a digit.
 MARKS = frozenset({"underline", "strike", "overline", "mark"})
 
@@ -112,6 +116,15 @@ def read_digit(
             find_digit(picture, framing, (size[0], size[1]), marks=False), trained, reject
         )
         reading = max(reading, whole, key=lambda each: (not each.rejected, each.confidence or 0.0))
+    for part in cut_inside(picture, digit.ink, WORKING_SIDE) if reading.rejected else ():
+        with suppress(BlankImageError):
+            found = find_digit(part.picture, framing, (size[0], size[1]))
+            again = _read_ink(found, trained, max(reject, INSIDE))
+            if not again.rejected:
+                top, left, bottom, right = found.box
+                y, x = part.top, part.left
+                reading = replace(again, box=(y + top, x + left, y + bottom, x + right))
+                break
     return replace(reading, steps={"picture": picture, **reading.steps})
 
 

@@ -42,7 +42,8 @@ def draw(record: Result, test_set: Dataset, folder: Path) -> dict[tuple[str, str
         ("overview", ""): partial(overview, list(whole.values()))
     }
     for name, result in whole.items():
-        figures["curve", name] = partial(curve, result)
+        if result["epochs"] > 1 or reported(name).test_errors:  # else it is a single point
+            figures["curve", name] = partial(curve, result)
         if points := [each for each in results if each["recipe"] == name and each["train_size"]]:
             figures["sizes", name] = partial(sizes, [*points, result], record["train_count"], whole)
     for name in choose_shown(list(whole)):

@@ -36,7 +36,7 @@ def reproduce(
     recipes : iterable of str
         Names; all recipes if empty.
     seeds : int, optional
-        Seeds 0 to this of each; by default 5, or as many as suit the recipe.
+        Seeds 0 to this of each; by default 20, fewer of recipes that take over a minute.
     data : str
         As option --data of ``lenet5c train`` has it.
     epochs : int, optional

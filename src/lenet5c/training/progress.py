@@ -130,7 +130,8 @@ def _make_bar(trainer: "Trainer", file: TextIO, notebook: bool) -> "tqdm":
     if notebook:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is so, or that ipywidgets is missing
-            from tqdm.autonotebook import tqdm as kind
+            from tqdm import autonotebook
+        kind = autonotebook.tqdm
     samples = len(trainer.train_set)
     return kind(
         total=trainer.epochs * samples,

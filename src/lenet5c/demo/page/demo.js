@@ -38,7 +38,9 @@ async function start() {
   new Photo(photos);
   store.numbers = state.samples;
   page.teacher.update();
-  tuning = new Tuning(tests, (weights) => page.teacher.useWeights(weights));
+  tuning = new Tuning(tests, {
+    useWeights: (weights) => page.teacher.useWeights(weights), keepSamples: (kept) => page.teacher.keepSamples(kept),
+  });
   await tuning.update(state);
   page.ready = true;
 }

@@ -6,9 +6,10 @@ import { find, samplesText, showError } from "./dom.js";
 const [LEAST_EPOCHS, DEFAULT_EPOCHS, MOST_EPOCHS] = [1, 3, 20];
 
 export class Tuning {
-  // `tests` says how many test images there are, or why there are none; `useWeights` has others answer in the page.
-  constructor(tests, useWeights) {
-    Object.assign(this, { tests, useWeights, model: 0 });
+  // `tests` says how many test images there are, or why there are none; `useWeights` has others answer in the page, and
+  // `keepSamples` is told whether they are being learned now.
+  constructor(tests, { useWeights, keepSamples }) {
+    Object.assign(this, { tests, useWeights, keepSamples, model: 0 });
     for (const [id, path] of [["#revert", "/revert_model"], ["#keep", "/keep_model"]]) {
       find(id).addEventListener("click", () => this.#act(path));
     }
@@ -35,7 +36,7 @@ export class Tuning {
     find("#folder").textContent = `In ${folder}`;
     find("#tune").textContent = running ? "Stop" : "Fine-tune all layers";
     find("#tune").disabled = !running && (total === 0 || !hasTests);
-    find("#delete").disabled = total === 0 || running;
+    this.keepSamples(running);
     find("#keep").disabled = !tuned || kept !== null;
     find("#revert").disabled = !tuned;
     find("#kept").textContent = kept === null ? "" : `Kept. Use it: lenet5c predict --model ${quoted(kept)} digit.png`;

@@ -8,6 +8,11 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+// Writes a text where it has changed: the browser does not lay the page out again for the same one.
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 export const samplesText = (count) => (count === 1 ? "1 sample" : `${count} samples`);
 
 // Shows an error beside what was pressed, or none; all others are gone then.

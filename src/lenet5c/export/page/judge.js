@@ -13,13 +13,13 @@ export function measure(ink) {
   let crop = whole, thinLength = 0;
   if (thin.longer > MNIST.stroke[1] * width) {
     // A pen may be as thin as it likes: lines count as broad as the net sees them.
-    thinLength = thin.values.filter((value) => value >= 128).length / Math.max(width, 1e-6) / thin.longer;
+    thinLength = count(thin.values, 128) / Math.max(width, 1e-6) / thin.longer;
     [crop] = normalizeStroke(whole, MNIST, [28, 28]);
   }
   const scale = LONGER / crop.longer;
   const fine = resize(crop, ...[crop.height, crop.width].map((side) => Math.max(1, roundEven(side * scale))));
   const stroke = Math.max(measureStroke(fine), 1e-6);
-  const inked = fine.values.filter((value) => value >= 128).length, faint = fine.values.filter((value) => value >= 26);
+  const inked = count(fine.values, 128), faint = count(fine.values, 26);
   const areas = measureComponents(fine), largest = Math.max(0, ...areas);
   const paper = measureComponents(fine.map((value) => 255 - value).pad(1, 255));
   const { height, width: across, values } = ink;
@@ -33,28 +33,36 @@ export function measure(ink) {
     parts: areas.filter((area) => area >= 0.05 * largest).length,
     holes: paper.filter((area) => area >= 6).length - 1,
     edge: edge / (2 * (height + across)),
-    gray: faint.length ? faint.filter((value) => value < 180).length / faint.length : 1,
+    gray: faint ? count(fine.values, 26, 180) / faint : 1,
   };
+}
+
+// Returns how many values are at least `low`, and less than `high`.
+function count(values, low, high = 256) {
+  let found = 0;
+  for (let i = 0; i < values.length; i++) if (values[i] >= low && values[i] < high) found++;
+  return found;
 }
 
 // Returns the areas of the components of ink; they touch at an edge or a corner.
 function measureComponents({ height, width, values }) {
-  const seen = new Uint8Array(values.length), areas = [];
-  for (let start = 0; start < values.length; start++) {
-    if (seen[start] || values[start] < 128) continue;
-    const waiting = [start];
-    seen[start] = 1;
-    let area = 0;
-    while (waiting.length) {
-      const at = waiting.pop(), y = Math.floor(at / width), x = at % width;
+  // With paper all around, so that a neighbor is always there.
+  const across = width + 2, left = new Uint8Array(across * (height + 2)), areas = [], waiting = new Int32Array(values.length);
+  for (let y = 0, i = 0, at = across + 1; y < height; y++, at += 2) for (let x = 0; x < width; x++, i++, at++) left[at] = values[i] >> 7;
+  const around = [-across - 1, -across, -across + 1, -1, 1, across - 1, across, across + 1];
+  for (let start = 0; start < left.length; start++) {
+    if (!left[start]) continue;
+    let area = 0, count = 1;
+    waiting[0] = start;
+    left[start] = 0;
+    while (count) {
+      const at = waiting[--count];
       area++;
-      for (let i = Math.max(0, y - 1); i <= Math.min(height - 1, y + 1); i++) {
-        for (let j = Math.max(0, x - 1); j <= Math.min(width - 1, x + 1); j++) {
-          const next = i * width + j;
-          if (seen[next] || values[next] < 128) continue;
-          seen[next] = 1;
-          waiting.push(next);
-        }
+      for (let k = 0; k < 8; k++) {
+        const next = at + around[k];
+        if (!left[next]) continue;
+        left[next] = 0;
+        waiting[count++] = next;
       }
     }
     areas.push(area);

@@ -47,8 +47,12 @@ class Linear extends Layer {
     this.x = x;
     const { weight, bias, y } = this, count = x.length;
     for (let o = 0, w = 0; o < y.length; o++) {
-      let sum = bias[o];
-      for (let i = 0; i < count; i++) sum += weight[w++] * x[i];
+      let sum = bias[o], i = 0;
+      // Four at a time: each sum waits for the one before.
+      for (; i + 3 < count; i += 4, w += 4) {
+        sum += weight[w] * x[i] + weight[w + 1] * x[i + 1] + weight[w + 2] * x[i + 2] + weight[w + 3] * x[i + 3];
+      }
+      for (; i < count; i++) sum += weight[w++] * x[i];
       y[o] = sum;
     }
     return y;
@@ -98,15 +102,17 @@ class BatchNorm extends Layer {
   }
 
   forward(x) {
-    for (let i = 0; i < x.length; i++) {
-      const c = Math.floor(i / this.plane);
-      this.y[i] = x[i] * this.scale[c] + this.shift[c];
+    for (let c = 0, i = 0; c < this.scale.length; c++) {
+      const scale = this.scale[c], shift = this.shift[c];
+      for (let n = 0; n < this.plane; n++, i++) this.y[i] = x[i] * scale + shift;
     }
     return this.y;
   }
 
   backward(dy) {
-    for (let i = 0; i < dy.length; i++) this.dx[i] = dy[i] * this.scale[Math.floor(i / this.plane)];
+    for (let c = 0, i = 0; c < this.scale.length; c++) {
+      for (let n = 0; n < this.plane; n++, i++) this.dx[i] = dy[i] * this.scale[c];
+    }
     return this.dx;
   }
 }
@@ -135,7 +141,15 @@ class Windows extends Layer {
 class Conv2d extends Windows {
   constructor(step) {
     super(step);
-    this.columns = new Float32Array((this.C * this.KH * this.KW) * this.OH * this.OW);
+    // Numbers of 64 bits, as the sums have: nothing is converted on the way.
+    this.columns = new Float64Array(this.C * this.KH * this.KW * this.OH * this.OW);
+    this.sums = new Float64Array(2 * this.OH * this.OW);
+    this.taps = (this.C / step.groups) * this.KH * this.KW;
+  }
+
+  // Returns the first row of the column matrix that an output reads.
+  #firstRow(o) {
+    return Math.floor((o * this.groups) / this.O) * this.taps;
   }
 
   // Calls `run(from, to, count)` for each row of outputs under a tap that lies in the map: values from `from` on, a stride apart,
@@ -157,38 +171,44 @@ class Conv2d extends Windows {
   }
 
   forward(x) {
-    const { y, bias, weight, columns, SW, O, C, groups } = this, plane = this.OH * this.OW;
+    const { y, bias, weight, columns, sums, taps, SW, O } = this, plane = this.OH * this.OW;
     this.#each((from, to, count) => {
       for (let n = 0; n < count; n++) columns[to + n] = x[from + n * SW];
     });
-    const taps = (C / groups) * this.KH * this.KW;
-    for (let o = 0, w = 0; o < O; o++) {
-      const first = o * plane, last = first + plane;
-      let at = Math.floor((o * groups) / O) * taps * plane - first, k = 0;
-      y.fill(bias[o], first, last);
-      // Four taps at a time, which is faster than one.
-      for (; k + 3 < taps; k += 4, w += 4, at += 4 * plane) {
-        const a = weight[w], b = weight[w + 1], c = weight[w + 2], d = weight[w + 3];
-        const second = at + plane, third = second + plane, fourth = third + plane;
-        for (let n = first; n < last; n++) {
-          y[n] += a * columns[at + n] + b * columns[second + n] + c * columns[third + n] + d * columns[fourth + n];
+    for (let o = 0; o < O; o++) {
+      // Two outputs and four taps at a time, so that a value is read once for both.
+      const row = this.#firstRow(o), both = o + 1 < O && this.#firstRow(o + 1) === row;
+      const w = o * taps, v = both ? w + taps : w;
+      sums.fill(bias[o], 0, plane).fill(both ? bias[o + 1] : 0, plane);
+      let at = row * plane, k = 0;
+      for (; k + 3 < taps; k += 4, at += 4 * plane) {
+        addRows(columns, at, plane, sums, weight[w + k], weight[w + k + 1], weight[w + k + 2], weight[w + k + 3],
+          weight[v + k], weight[v + k + 1], weight[v + k + 2], weight[v + k + 3]);
+      }
+      for (; k < taps; k++, at += plane) {
+        const a = weight[w + k], b = weight[v + k];
+        for (let n = 0; n < plane; n++) {
+          sums[n] += a * columns[at + n];
+          sums[plane + n] += b * columns[at + n];
         }
       }
-      for (; k < taps; k++, w++, at += plane) {
-        for (let n = first; n < last; n++) y[n] += weight[w] * columns[at + n];
-      }
+      y.set(both ? sums : sums.subarray(0, plane), o * plane);
+      if (both) o++;
     }
     return y;
   }
 
   backward(dy) {
-    const { dx, weight, SW, O, C, groups } = this, plane = this.OH * this.OW;
-    const taps = (C / groups) * this.KH * this.KW, slopes = new Float32Array(this.columns.length);
-    for (let o = 0, w = 0; o < O; o++) {
-      let at = Math.floor((o * groups) / O) * taps * plane;
-      for (let k = 0; k < taps; k++, w++) {
-        const factor = weight[w];
-        for (let n = o * plane; n < (o + 1) * plane; n++) slopes[at++] += factor * dy[n];
+    const { dx, weight, columns, taps, groups, SW } = this, plane = this.OH * this.OW, outputs = this.O / groups;
+    const slopes = (this.slopes ??= new Float64Array(columns.length)).fill(0);
+    for (let row = 0; row < groups * taps; row++) {
+      const first = Math.floor(row / taps) * outputs, last = first + outputs, at = row * plane;
+      let o = first, w = first * taps + (row % taps);
+      for (; o + 3 < last; o += 4, w += 4 * taps) {
+        addOutputs(slopes, at, plane, dy, o * plane, weight[w], weight[w + taps], weight[w + 2 * taps], weight[w + 3 * taps]);
+      }
+      for (; o < last; o++, w += taps) {
+        for (let n = 0; n < plane; n++) slopes[at + n] += weight[w] * dy[o * plane + n];
       }
     }
     dx.fill(0);
@@ -199,30 +219,49 @@ class Conv2d extends Windows {
   }
 }
 
+// Adds four rows of a column matrix, each times a factor, to the sums of an output, and times another to those of a second one.
+function addRows(columns, at, plane, sums, a, b, c, d, e, f, g, h) {
+  const second = at + plane, third = second + plane, fourth = third + plane;
+  for (let n = 0; n < plane; n++) {
+    const p = columns[at + n], q = columns[second + n], r = columns[third + n], s = columns[fourth + n];
+    sums[n] += a * p + b * q + c * r + d * s;
+    sums[plane + n] += e * p + f * q + g * r + h * s;
+  }
+}
+
+// Adds the slopes of four outputs, each times a factor, to those of a row.
+function addOutputs(slopes, at, plane, dy, first, a, b, c, d) {
+  const second = first + plane, third = second + plane, fourth = third + plane;
+  for (let n = 0; n < plane; n++) {
+    slopes[at + n] += a * dy[first + n] + b * dy[second + n] + c * dy[third + n] + d * dy[fourth + n];
+  }
+}
+
+// The taps of all windows that lie in the map, one window after another: their places, and where those of each window end.
 class Pool extends Windows {
-  // Calls `run(o, map, taps)` for each window with the places of its taps within the map, and how
-  // many there would be with the padding.
-  each(run) {
+  constructor(step) {
+    super(step);
     const { KH, KW, SH, SW, DH, DW, H, W, OH, OW, top, bottom, left, right } = this, taps = [];
+    this.ends = new Int32Array(this.y.length);
+    this.padded = new Int32Array(this.y.length); // how many there would be with the padding
     for (let c = 0, o = 0; c < this.O; c++) {
       for (let oy = 0; oy < OH; oy++) {
         for (let ox = 0; ox < OW; ox++, o++) {
-          let padded = 0;
-          taps.length = 0;
           for (let ky = 0; ky < KH; ky++) {
             const y = oy * SH + ky * DH - top;
             if (y >= H + bottom) break;
             for (let kx = 0; kx < KW; kx++) {
               const x = ox * SW + kx * DW - left;
               if (x >= W + right) break;
-              padded++;
+              this.padded[o]++;
               if (y >= 0 && y < H && x >= 0 && x < W) taps.push((c * H + y) * W + x);
             }
           }
-          run(o, c, taps, padded);
+          this.ends[o] = taps.length;
         }
       }
     }
+    this.taps = Int32Array.from(taps);
   }
 }
 
@@ -230,12 +269,13 @@ class MaxPool2d extends Pool {
   #largest = new Int32Array(this.y.length); // the place of each window's first maximum
 
   forward(x) {
-    this.each((o, _, taps) => {
-      let best = taps[0];
-      for (const i of taps) if (x[i] > x[best]) best = i;
+    const { taps, ends } = this;
+    for (let o = 0, t = 0; o < ends.length; o++) {
+      let best = taps[t];
+      for (; t < ends[o]; t++) if (x[taps[t]] > x[best]) best = taps[t];
       this.#largest[o] = best;
       this.y[o] = x[best];
-    });
+    }
     return this.y;
   }
 
@@ -248,22 +288,32 @@ class MaxPool2d extends Pool {
 
 // The sum of each window times a factor, plus a summand.
 class SumPool extends Pool {
+  constructor(step) {
+    super(step);
+    const plane = this.OH * this.OW;
+    this.factors = Float64Array.from(this.ends, (end, o) => (
+      this.factor(Math.floor(o / plane), end - (o ? this.ends[o - 1] : 0), this.padded[o])));
+    this.summands = Float64Array.from(this.ends, (_, o) => this.summand(Math.floor(o / plane)));
+  }
+
   forward(x) {
-    this.each((o, c, taps, padded) => {
+    const { taps, ends, y, factors, summands } = this;
+    for (let o = 0, t = 0; o < ends.length; o++) {
       let sum = 0;
-      for (const i of taps) sum += x[i];
-      this.y[o] = sum * this.factor(c, taps.length, padded) + this.summand(c);
-    });
-    return this.y;
+      for (; t < ends[o]; t++) sum += x[taps[t]];
+      y[o] = sum * factors[o] + summands[o];
+    }
+    return y;
   }
 
   backward(dy) {
-    this.dx.fill(0);
-    this.each((o, c, taps, padded) => {
-      const share = dy[o] * this.factor(c, taps.length, padded);
-      for (const i of taps) this.dx[i] += share;
-    });
-    return this.dx;
+    const { taps, ends, dx, factors } = this;
+    dx.fill(0);
+    for (let o = 0, t = 0; o < ends.length; o++) {
+      const share = dy[o] * factors[o];
+      for (; t < ends[o]; t++) dx[taps[t]] += share;
+    }
+    return dx;
   }
 }
 

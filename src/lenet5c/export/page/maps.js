@@ -1,6 +1,5 @@
 // Maps of a layer, or its units, as pictures.
 
-import { chooseColors } from "./colors.js";
 import { make } from "./dom.js";
 import { sizeOf } from "./layers.js";
 
@@ -31,13 +30,16 @@ function shrink(values, shape, [channels, rows, columns]) {
   return sums.map((sum, i) => sum / counts[i]);
 }
 
-// Returns values as bytes: 128 is zero, 255 the largest value of the layer; of the last one, where only differences count, 128
+// Writes values as bytes: 128 is zero, 255 the largest value of the layer; of the last one, where only differences count, 128
 // is in the middle between the lowest and the highest.
-function quantize(values, centered) {
-  const middle = centered ? (Math.max(...values) + Math.min(...values)) / 2 : 0;
-  let peak = 0;
-  for (const value of values) peak = Math.max(peak, Math.abs(value - middle));
-  return Uint8Array.from(values, (value) => ((value - middle) * 127) / (peak || 1) + 128.5);
+function quantize(values, centered, bytes) {
+  let low = values[0], high = values[0];
+  for (let i = 1; i < values.length; i++) {
+    if (values[i] < low) low = values[i];
+    else if (values[i] > high) high = values[i];
+  }
+  const middle = centered ? (high + low) / 2 : 0, peak = Math.max(high - middle, middle - low) || 1;
+  for (let i = 0; i < values.length; i++) bytes[i] = ((values[i] - middle) * 127) / peak + 128.5;
 }
 
 // Some maps, or units, on one canvas.
@@ -58,8 +60,9 @@ class Sheet {
       const left = (map % columns) * stepX, top = Math.floor(map / columns) * stepY;
       for (let y = 0; y < height; y++) {
         const line = (top + y * scale) * across + left;
-        for (let x = 0; x < width; x++, i++) {
-          pixels.fill(colors[values[i]], line + x * scale, line + (x + 1) * scale);
+        for (let x = 0, at = line; x < width; x++, i++) {
+          const color = colors[values[i]];
+          for (let copy = 0; copy < scale; copy++) pixels[at++] = color;
         }
         for (let copy = 1; copy < scale; copy++) {
           pixels.copyWithin(line + copy * across, line, line + width * scale);
@@ -97,21 +100,20 @@ export class Maps {
     }
     this.figure = make("figure", {}, picture,
       make("figcaption", { title: stage.kind }, make("strong", {}, stage.name), " ", shape));
-    this.clear();
+    this.bytes = new Uint8Array(sizeOf(this.shown));
   }
 
-  clear() {
-    this.bytes = new Uint8Array(sizeOf(this.shown)).fill(128);
-    this.repaint();
+  clear(colors) {
+    this.bytes.fill(128);
+    this.repaint(colors);
   }
 
-  paint(values) {
-    this.bytes = quantize(shrink(values, this.shape, this.shown), this.last);
-    this.repaint();
+  paint(values, colors) {
+    quantize(shrink(values, this.shape, this.shown), this.last, this.bytes);
+    this.repaint(colors);
   }
 
-  repaint() {
-    const colors = chooseColors();
+  repaint(colors) {
     let at = 0;
     for (const sheet of this.sheets) sheet.paint(this.bytes.subarray(at, (at += sheet.size)), colors);
   }

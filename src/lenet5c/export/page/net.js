@@ -72,8 +72,9 @@ export class Net {
     return fitted;
   }
 
-  // Returns logits of a fitted image.
+  // Returns logits of a fitted image, which `forwarded` is from then on.
   forward(fitted) {
+    this.forwarded = fitted;
     const { prepared, offset } = this, { scale, negated } = this.model, uniform = offset.length === 1;
     for (let i = 0; i < fitted.length; i++) prepared[i] = Math.fround(fitted[i] * scale) + offset[uniform ? 0 : i];
     const outputs = runForward(this.layers, prepared);
@@ -94,7 +95,7 @@ export class Net {
     return this.model.stages.map(({ last }) => {
       let at = last + 1;
       while (values[at] === null) at--;
-      return Float32Array.from(values[at]);
+      return values[at].slice();
     });
   }
 

@@ -36,11 +36,12 @@ export class WhyView {
     find("#why-on").checked = recall("why-on") !== "off";
     find("#why-on").addEventListener("change", () => {
       remember("why-on", find("#why-on").checked ? "on" : "off");
-      this.repaint();
+      this.#paint();
     });
     this.#explain();
+    this.colors = chooseColors();
     new ResizeObserver(() => this.#fit()).observe(this.overlay);
-    this.repaint();
+    this.#paint();
   }
 
   get kind() {
@@ -56,11 +57,11 @@ export class WhyView {
 
   clear() {
     this.#job = this.#shown = null;
-    this.repaint();
+    this.#paint();
   }
 
   // Shows why an answer is as it is; `placed` says where the image lies on the drawing, null if it is no drawing.
-  update({ seen, best }, placed, transform) {
+  update({ seen, fitted, best }, placed, transform) {
     this.#job = null;
     const subject = { placed, transform }, { form } = this.reader;
     if (this.kind === "none") {
@@ -68,6 +69,7 @@ export class WhyView {
     } else if (this.kind === "gradient") {
       // More ink is less light where ink is dark.
       const sign = form.ink[0] < form.paper[0] ? -1 : 1;
+      if (this.net.forwarded !== fitted) this.net.forward(fitted);
       this.#show(saliency(this.net, best).map((value) => sign * value), subject);
     } else {
       this.#start(occlusion(this.net, seen, best, this.reader.groundOf(seen), () => performance.now() > this.end), subject);
@@ -89,16 +91,22 @@ export class WhyView {
 
   #show(map, subject) {
     this.#shown = { map, ...subject };
-    this.repaint();
+    this.#paint();
   }
 
   #fit() {
     const side = Math.round(this.overlay.clientWidth * Math.min(window.devicePixelRatio || 1, 2));
     if (side > 0 && side !== this.overlay.width) this.overlay.width = this.overlay.height = side;
-    this.repaint();
+    this.#paint();
   }
 
+  // Paints in the colors of the page, which may have changed.
   repaint() {
+    this.colors = chooseColors();
+    this.#paint();
+  }
+
+  #paint() {
     const context = this.overlay.getContext("2d"), shown = this.#shown;
     context.resetTransform();
     context.clearRect(0, 0, this.overlay.width, this.overlay.height);
@@ -121,14 +129,14 @@ export class WhyView {
   }
 
   #paintMap(canvas, map, alpha) {
-    const image = new ImageData(this.width, this.height), colors = new Uint8Array(chooseColors().buffer);
+    const image = new ImageData(this.width, this.height), { data } = image, pixels = new Uint32Array(data.buffer);
     let peak = 0;
-    for (const value of map) peak = Math.max(peak, Math.abs(value));
-    map.forEach((value, i) => {
-      const share = value / (peak || 1), color = 4 * Math.round(128 + 127 * share);
-      image.data.set(colors.subarray(color, color + 3), 4 * i);
-      image.data[4 * i + 3] = alpha(Math.abs(share));
-    });
+    for (let i = 0; i < map.length; i++) peak = Math.max(peak, Math.abs(map[i]));
+    for (let i = 0; i < map.length; i++) {
+      const share = map[i] / (peak || 1);
+      pixels[i] = this.colors[Math.round(128 + 127 * share)];
+      data[4 * i + 3] = alpha(Math.abs(share));
+    }
     canvas.getContext("2d").putImageData(image, 0, 0);
   }
 }

@@ -17,6 +17,7 @@ export class Pad {
   #picture = null;
   #width = USUAL_WIDTH;
   #pointer = null;
+  #box = null; // of the canvas in the window, as long as it stays there
   #cursor = { x: 0.5, y: 0.25, down: false, shown: false, held: new Set() };
 
   // `changed(time)` is called with the time of the event when the drawing changes; `tell(text)`
@@ -36,6 +37,7 @@ export class Pad {
     on("focus", () => this.#showCursor(canvas.matches(":focus-visible")));
     on("blur", () => this.#showCursor(false));
     new ResizeObserver(() => this.#fit()).observe(canvas);
+    for (const name of ["scroll", "resize"]) window.addEventListener(name, () => { this.#box = null; }, { capture: true, passive: true });
   }
 
   get empty() {
@@ -77,7 +79,7 @@ export class Pad {
   }
 
   #place(event) {
-    const box = this.canvas.getBoundingClientRect();
+    const box = (this.#box ??= this.canvas.getBoundingClientRect());
     // Only a pen's pressure means something; a mouse has 0.5 throughout, fingers what they like.
     const thickness = event.pointerType === "pen" && event.pressure > 0 ? 0.5 + event.pressure : 1;
     return rounded((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height, thickness);
@@ -87,6 +89,7 @@ export class Pad {
     // One pointer at a time: the palm beside the pen does not draw.
     if (this.#pointer !== null || event.button !== 0) return;
     this.#showCursor(false);
+    this.#box = null;
     this.#begin(this.#place(event));
     this.#pointer = event.pointerId;
     this.canvas.setPointerCapture(event.pointerId);

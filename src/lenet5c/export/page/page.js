@@ -1,7 +1,7 @@
-// The page: each change of the drawing or of the sliders is answered by the net, here, with the next frame.
+// The page: each change of the drawing or of the sliders is answered by the net, here, before the next frame.
 
 import { Reader } from "./answer.js";
-import { find, recall, remember, showError } from "./dom.js";
+import { find, recall, remember, setText, showError } from "./dom.js";
 import { unpackExamples } from "./examples.js";
 import { sizeOf } from "./layers.js";
 import { Net } from "./net.js";
@@ -19,7 +19,12 @@ const SOURCE = find("meta[name=token]") === null ? `<!doctype html>\n${document.
 export class Page {
   #image = null; // the image of the data that is shown in place of a drawing: {image, label, caption}
   #savedAs = null; // the label of the drawing, if it was saved
-  #asked = null; // the time of the event that the next frame answers
+  #asked = null; // the time of the last event that was not answered yet
+  #answered = null; // the time of the event that was answered last
+  #asks = 0; // events since the last frame
+  #seldom = true; // there was one at most before it
+  #awaited = false; // there will be a frame
+  #explain = null; // explains the last answer
   // For tests, and for the curious: milliseconds from an event to its painted answer, and of those spent here.
   latencies = [];
   computing = [];
@@ -68,21 +73,44 @@ export class Page {
   }
 
   say(text) {
-    find("#pad-state").textContent = text;
+    setText(find("#pad-state"), text);
   }
 
-  // Answers with the next frame what is drawn or shown then.
+  // Answers at once what is drawn or shown. What comes before the answer has been painted is answered with the frame; so is
+  // everything as long as there is more than one event to a frame, since nobody would see the answers in between.
   ask(time = performance.now()) {
     const blank = this.pad.empty && this.#image === null;
     find("#invite").hidden = !blank;
     find("#undo").disabled = find("#clear").disabled = blank;
-    if (this.#asked === null) requestAnimationFrame(() => this.#answer());
     this.#asked = time;
+    this.#asks++;
+    if (this.#awaited) return;
+    this.#awaited = true;
+    requestAnimationFrame(() => this.#endFrame());
+    if (this.#seldom) this.#answer();
+  }
+
+  // Answers what has not been answered yet; when all is painted, explains it and measures the time.
+  #endFrame() {
+    this.#awaited = false;
+    this.#seldom = this.#asks < 2;
+    this.#asks = 0;
+    if (this.#asked !== null) this.#answer();
+    // Of the messages after a frame, the first comes when it has been painted.
+    const { port1, port2 } = new MessageChannel(), time = this.#answered;
+    port1.onmessage = () => {
+      port1.close();
+      this.#measure(performance.now() - time);
+      this.#explain?.();
+      this.#explain = null;
+    };
+    port2.postMessage(null);
   }
 
   #answer() {
-    const time = this.#asked, transform = this.sliders.values, began = performance.now();
-    this.#asked = null;
+    const transform = this.sliders.values, began = performance.now();
+    this.#answered = this.#asked;
+    this.#asked = this.#explain = null;
     const placed = this.#image
       ? { image: this.reader.rewrite(this.#image.image, transform.width), rejected: null, seen: null }
       : this.reader.prepare(this.pad.strokes, transform.width);
@@ -94,16 +122,10 @@ export class Page {
       answer.rejected = this.reader.reject(placed, answer);
       if (this.#image) this.pad.show({ image: placed.image, shape: this.net.model.image, form: this.reader.form });
       this.view.paint(answer, this.#image?.label);
-      this.why.update(answer, this.#image ? null : placed, transform);
+      const drawn = this.#image ? null : placed;
+      this.#explain = () => this.why.update(answer, drawn, transform);
     }
     keepLast(this.computing, performance.now() - began);
-    // Of the messages after a frame, the first comes when it has been painted.
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      this.#measure(performance.now() - time);
-    };
-    port2.postMessage(null);
   }
 
   #measure(milliseconds) {

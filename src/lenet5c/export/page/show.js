@@ -1,7 +1,7 @@
 // The answer: predicted label, bars, the net's input, and the maps of every layer.
 
 import { chooseColors } from "./colors.js";
-import { find, make } from "./dom.js";
+import { find, make, setText } from "./dom.js";
 import { sizeOf } from "./layers.js";
 import { Maps, shapeText } from "./maps.js";
 
@@ -25,6 +25,7 @@ export class View {
     Object.assign(find("#seen"), { width, height });
     find("#seen-shape").textContent = shapeText(input);
     this.seen = new ImageData(width, height);
+    this.seenContext = find("#seen").getContext("2d");
     this.maps = stages.map((stage, i) => new Maps(stage, i === stages.length - 1 ? classes : null));
     find("#maps").replaceChildren(...this.maps.map((maps) => maps.figure));
     this.scale = find("#scale").getContext("2d");
@@ -36,56 +37,64 @@ export class View {
     find("#bars").replaceChildren(...this.bars.map(({ item }) => item));
     find("#bars").classList.toggle("many", classes.length > FEW);
     if (classes.length > FEW) find("#bars").tabIndex = 0; // it can be scrolled by keys
+    this.colors = chooseColors();
     this.blank();
     this.repaint();
   }
 
   blank() {
-    Object.assign(find("#best"), { textContent: "?", className: "none" });
-    find("#sure").textContent = `draw ${this.model.subject}`;
+    this.#setVerdict("?", "none", `draw ${this.model.subject}`);
     this.#setBars(new Float32Array(this.model.classes.length), -1);
     this.#showSeen(new Uint8Array(sizeOf(this.model.input)));
-    for (const maps of this.maps) maps.clear();
+    for (const maps of this.maps) maps.clear(this.colors);
     this.#say(`No answer: draw ${this.model.subject}`);
   }
 
   // Paints all layers in the colors of the page, which may have changed, and their legend.
   repaint() {
-    const colors = chooseColors(), legend = new ImageData(255, 1);
-    new Uint32Array(legend.data.buffer).set(colors.subarray(1));
+    const legend = new ImageData(255, 1);
+    this.colors = chooseColors();
+    new Uint32Array(legend.data.buffer).set(this.colors.subarray(1));
     this.scale.putImageData(legend, 0, 0);
-    for (const maps of this.maps) maps.repaint();
+    for (const maps of this.maps) maps.repaint(this.colors);
   }
 
   // Shows an answer; `label` is the true label of an image of the data.
   paint({ best, rejected, probabilities, fitted, maps }, label) {
     const { classes } = this.model, name = classes[best], sure = percent(probabilities[best]);
     this.#showSeen(fitted);
-    this.maps.forEach((each, i) => each.paint(maps[i]));
+    this.maps.forEach((each, i) => each.paint(maps[i], this.colors));
     this.#setBars(probabilities, best);
     let kind = "", verdict = "";
     if (label === best) [kind, verdict] = ["correct", ", correct"];
     else if (label !== undefined) [kind, verdict] = ["wrong", `, wrong: the true label is ${classes[label]}`];
     else if (rejected !== null) [kind, verdict] = ["rejected", `, rejected: ${rejected}`];
-    Object.assign(find("#best"), { textContent: name, className: kind });
-    find("#best").classList.toggle("long", name.length > 2);
-    find("#sure").textContent = sure + verdict;
+    this.#setVerdict(name, name.length > 2 ? `${kind} long` : kind, sure + verdict);
     this.#say(`${name}, ${sure}${verdict}`, name + verdict);
+  }
+
+  #setVerdict(name, className, sure) {
+    const best = find("#best");
+    setText(best, name);
+    if (best.className !== className) best.className = className;
+    setText(find("#sure"), sure);
   }
 
   #showSeen(bytes) {
     fillImage(this.seen, bytes, this.model.input[0]);
-    find("#seen").getContext("2d").putImageData(this.seen, 0, 0);
+    this.seenContext.putImageData(this.seen, 0, 0);
   }
 
   #setBars(probabilities, best) {
     const order = [...probabilities.keys()];
     if (order.length > FEW) order.sort((a, b) => probabilities[b] - probabilities[a] || a - b);
-    this.bars.forEach(({ item, name, bar, number }, i) => {
-      const share = probabilities[order[i]], text = this.model.classes[order[i]];
+    this.bars.forEach((row, i) => {
+      const { item, name, bar, number } = row, share = probabilities[order[i]], text = this.model.classes[order[i]];
       if (name.textContent !== text) name.textContent = name.title = text;
-      bar.style.transform = `scaleX(${share})`;
-      number.textContent = best < 0 ? "" : percent(share);
+      // What is less is no pixel of the bar.
+      const length = share.toFixed(4);
+      if (row.length !== length) bar.style.transform = `scaleX(${(row.length = length)})`;
+      setText(number, best < 0 ? "" : percent(share));
       item.classList.toggle("best", order[i] === best);
     });
   }

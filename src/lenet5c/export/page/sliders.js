@@ -70,10 +70,11 @@ export class Sliders {
     find("#animate").ariaPressed = "true";
     const start = performance.now();
     const sweep = (now) => {
-      this.#frame = requestAnimationFrame(sweep);
       const at = ([name, [reach, seconds]]) =>
         [name, this.defaults[name] + reach * Math.sin((2 * Math.PI * (now - start)) / 1000 / seconds)];
       this.set(Object.fromEntries(Object.entries(SWEEP).map(at)), now);
+      // After what it has asked of the next frame, so that each is answered.
+      this.#frame = requestAnimationFrame(sweep);
     };
     this.#frame = requestAnimationFrame(sweep);
   }

@@ -34,7 +34,7 @@ export class Teacher {
   // saved, `changed()` when other weights answer; `source` is the page as it was loaded,
   // null if it cannot be saved.
   constructor(net, store, { drawing, saved, changed, examples, source }) {
-    Object.assign(this, { net, store, drawing, saved, changed, examples, source });
+    Object.assign(this, { net, store, drawing, saved, changed, examples, source, kept: false });
     this.#start();
     this.#makeClasses();
     const on = (selector, action) => find(selector).addEventListener("click", () => this.#act(action));
@@ -102,10 +102,16 @@ export class Teacher {
       count.parentElement.ariaLabel = `${classes[label]}, ${samplesText(counts[label])}`;
     });
     find("#counts").textContent = total === 0 ? "No samples yet" : samplesText(total);
-    find("#delete").disabled = total === 0;
+    find("#delete").disabled = total === 0 || this.kept;
     find("#tune-last").disabled = total === 0 || !this.start;
     find("#reset-last").disabled = find("#save-page").disabled = find("#save-weights").disabled = !this.tuned;
     if (!this.start) find("#tune-last-state").textContent = "The last layer of this net is not linear: it cannot be fine-tuned here.";
+  }
+
+  // Has no sample be deleted for a while.
+  keepSamples(kept) {
+    this.kept = kept;
+    this.update();
   }
 
   // Fine-tunes the last layer, from where it began, on all samples; its outputs for images of the training data are to stay

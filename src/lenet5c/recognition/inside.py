@@ -1,0 +1,102 @@
+"""The part of a picture that is looked at again where more than paper and a digit is in it.
+
+A note lies on a table, a sheet ends in the picture, a scan has punch holes in its margin: what is
+at the picture's edge is left out. Of two things inside, none is cut out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.recognition.components import Components, find_components
+from lenet5c.recognition.digit import Ink
+
+#: Gray levels of even paper, of 127, from which a pixel is something else.
+APART = 50
+#: The least longer side of a thing, in pixels.
+LEAST = 22
+#: Share of its box that a note fills, at least, and its longer side as a share of the picture's.
+SOLID, LARGE = 0.35, 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part of a picture, and its first row and column there."""
+
+    picture: NDArray[np.uint8]
+    top: int
+    left: int
+
+
+def cut_inside(picture: NDArray[np.uint8], ink: Ink, working_side: int) -> Iterator[Part]:
+    """Return the one thing that is not at the edge of a picture, with the paper around it.
+
+    `ink` is that of the picture, reduced to at most so many pixels a side. What may be a note comes
+    first without what is around it, continued from its edges.
+    """
+    factor = -(-max(picture.shape[:2]) // working_side)
+    if ink.flat.shape != tuple(side // factor for side in picture.shape[:2]):
+        return  # the ink is that of a close look
+    parts = find_components(np.abs(ink.flat.astype(np.int16) - 128) > APART)
+    main = _find_main(parts, ink.flat.shape)
+    if main is None:
+        return
+    top, left, bottom, right = parts.boxes[main].tolist()
+    longer = max(bottom - top, right - left)
+    area = (bottom - top) * (right - left)
+    if parts.area[main] > SOLID * area and longer > LARGE * max(ink.flat.shape):
+        note = parts.labels[top:bottom, left:right] == main
+        if part := _cut_note(picture, note, top, left, factor):
+            yield part
+    around = 2 + round(0.15 * longer)
+    top, left = max(0, factor * (top - around)), max(0, factor * (left - around))
+    bottom, right = factor * (bottom + around), factor * (right + around)
+    yield Part(picture[top:bottom, left:right], top, left)
+
+
+def _find_main(parts: Components, shape: tuple[int, ...]) -> int | None:
+    """Return the one component inside that is neither small nor a punch hole."""
+    height, width = shape
+    top, left, bottom, right = parts.boxes.T
+    inner = (top > 1) & (left > 1) & (bottom < height - 1) & (right < width - 1)
+    inner &= parts.area >= 0.02 * parts.area[inner].max(initial=0)
+    if not inner.any():
+        return None
+    high, wide = bottom - top, right - left
+    main = int(np.argmax(np.where(inner, np.maximum(high, wide), 0)))
+    longer = int(max(high[main], wide[main]))
+    holes = (
+        (np.maximum(high, wide) <= 1.3 * np.minimum(high, wide))
+        & (parts.area >= 0.65 * high * wide)
+        & (np.minimum(left, width - right) <= 0.12 * width)
+        & (np.maximum(left - right[main], left[main] - right) > 0.5 * longer)
+    )
+    inner[main] = False
+    # What is on a note is no thing beside it.
+    within = (top >= top[main]) & (left >= left[main])
+    within &= (bottom <= bottom[main]) & (right <= right[main])
+    return None if longer < LEAST or (inner & ~holes & ~within).any() else main
+
+
+def _cut_note(
+    picture: NDArray[np.uint8], note: NDArray[np.bool_], top: int, left: int, factor: int
+) -> Part | None:
+    """Return what is between the edges of a note, a mask at a place, its rows continued outward."""
+    inset = 3 + round(0.02 * max(note.shape))
+    first, last = note.argmax(axis=1) + inset, note.shape[1] - note[:, ::-1].argmax(axis=1) - inset
+    rows = np.flatnonzero(last - first > 0.3 * note.shape[1])[inset:-inset]
+    if len(rows) < LEAST:
+        return None
+    start, end = int(rows[0]), int(rows[-1]) + 1
+    y, x = factor * (top + start), factor * left
+    cut = picture[y : y + factor * (end - start), x : x + factor * note.shape[1]].copy()
+    for row, line in enumerate(cut):
+        at = min(start + row // factor, end - 1)
+        one, other = factor * int(first[at]), factor * int(last[at])
+        if one < other:
+            line[:one], line[other:] = line[one], line[other - 1]
+    return Part(cut, y, x)
