@@ -3,8 +3,8 @@
     python benchmarks/inference.py [--images 1 256 …] [--nets lenet5 …] [--engines OpenVINO …]
         [--threads 2] [--repeats 7]
 
-Calls as a user makes them, arrays in and arrays out: `model.forward(x)`; `session.run` of ONNX
-Runtime; `infer` of OpenVINO, of a graph for that many images; LiteRT's interpreter, set_tensor to
+Calls as a user makes them, arrays in and arrays out: ``outputs(x)`` of ``outputs =
+model.compile()``, and `model.forward(x)`; `session.run` of ONNX Runtime; `infer` of OpenVINO, of a graph for that many images; LiteRT's interpreter, set_tensor to
 get_tensor, with its XNNPACK delegate; IREE, compiled for this processor; PyTorch in eager mode and
 compiled, `eval` and `no_grad`, with `from_numpy` before and `.numpy()` behind. All have float32 and
 the same weights (benchmarks/inference_engines.py, benchmarks/nets.py); the two of LeNet-5's size
@@ -34,13 +34,15 @@ from nets import NETS, multiply_adds
 from lenet5c.datasets import mnist
 
 TOLERANCE = 1e-5
+FORWARD = "forward"
 
 
 def contenders_for(engines, net, x, threads, peers):
     """Return name -> callable, all set to this many threads; and name -> label."""
     set_threads(threads, peers)
     model = net.make()
-    contenders, labels = {OURS: partial(model.forward, x)}, {}
+    contenders = {OURS: partial(model.compile(net.shape), x), FORWARD: partial(model.forward, x)}
+    labels = {}
     for name in engines:
         try:
             run, pieces = make_engine(name, model, net.shape, x, threads)

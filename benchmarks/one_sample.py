@@ -1,22 +1,28 @@
-"""Convolve one sample by the two ways that have 16 channels side by side: in a program, in strips.
+"""Say where the time of one image through LeNet-5 goes, and convolve one in two ways.
 
     python benchmarks/one_sample.py [--repeats 3000]
 
-One thread; both take and give plain arrays. Least of all repeats in microseconds.
+One thread; all take and give plain arrays. Least of all repeats in microseconds, each of ten calls.
+The budget is of differences: of LeNet-5 cut off after each part. Convolution goes by the two ways
+that have 16 channels side by side: in a program of one op, in strips.
 """
 
 import argparse
+import copy
 import time
 
 import numpy as np
 from lenet5c.kernels.engine._program import Program
 
+import lenet5c
+from lenet5c import nn
 from lenet5c.kernels.direct import _direct, strips
 from lenet5c.kernels.engine import lowering, ops
 from lenet5c.kernels.simd import dispatch
 
 CONVOLUTIONS = {"first": (1, 32, 6), "second": (6, 14, 16)}  # channels, side, filters of 5 x 5
 KERNEL = (5, 5)
+CALLS = 10
 
 
 def least(call, repeats):
@@ -24,9 +30,52 @@ def least(call, repeats):
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
+        for _ in range(CALLS):
+            call()
+        times.append((time.perf_counter() - began) / CALLS)
     return min(times) * 1e6
+
+
+def aligned(shape):
+    """Return an array that begins with a cache line, as copies to any other may take far longer."""
+    memory = np.empty(np.prod(shape) + 16, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    return memory[start : start + np.prod(shape)].reshape(shape)
+
+
+def measure_budget(repeats):
+    """Yield parts of an answer with their microseconds, then whole answers."""
+    lenet5c.set_num_threads(1)
+    x = np.random.default_rng(0).standard_normal((1, 1, 32, 32)).astype(np.float32)
+    model = nn.LeNet5(pooling="max", rng=0)
+    one, empty = np.ones((1, 1), np.float32), nn.Sequential(nn.ReLU()).compile((1,))
+    before = least(lambda: empty(one, one), repeats)
+    yield "call: arguments, buffers, the lock", before
+    yield "a new array for the result", least(lambda: empty(one), repeats) - before
+    ends = {"pool1": "first convolution, its pooling and ReLU", "pool2": "the second, likewise"}
+    for end, what in {**ends, "fc3": "fully connected layers"}.items():
+        names = list(model.layers)
+        layers = {name: model.layers[name] for name in names[: names.index(end) + 1]}
+        outputs = nn.Sequential(copy.deepcopy(layers)).compile(x.shape[1:])
+        out = aligned((1, *outputs.output_shape))
+        whole = least(lambda outputs=outputs, out=out: outputs(x, out), repeats)
+        yield what, whole - before
+        before = whole
+    outputs, weight = model.compile(), model.params["conv2.weight"][0, 0, 0]
+
+    def change(call):
+        weight[0] += 1
+        call()
+
+    changing = least(lambda: change(lambda: outputs(x)), repeats)
+    yield (
+        "packing, if a filter was changed",
+        changing
+        - least(lambda: change(lambda: None), repeats)
+        - least(lambda: outputs(x), repeats),
+    )
+    yield "an answer of model.compile()", least(lambda: outputs(x), repeats)
+    yield "an answer of model.forward", least(lambda: model.forward(x), repeats)
 
 
 def calls(channels, side, filters):
@@ -68,7 +117,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=3000)
     options = parser.parse_args()
-    print(f"{'convolution':14}{'':10}{'in a program':>14}{'in strips':>12}")
+    for what, microseconds in measure_budget(options.repeats):
+        print(f"{what:40}{microseconds:8.2f}")
+    print(f"\n{'convolution':14}{'':10}{'in a program':>14}{'in strips':>12}")
     for name, settings in CONVOLUTIONS.items():
         for direction, ways in calls(*settings).items():
             program, in_strips = (least(way, options.repeats) for way in ways)

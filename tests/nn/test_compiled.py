@@ -37,14 +37,22 @@ def assert_bits(actual, expected):
     assert actual.tobytes() == expected.tobytes()
 
 
+def expect(model, few, x):
+    """Return the outputs for x from `forward`, of up to `few` samples alone."""
+    if 0 < len(x) <= few:
+        return np.concatenate([model.forward(x[i : i + 1]) for i in range(len(x))])
+    return model.forward(x)
+
+
 @each_model
 @pytest.mark.parametrize("threads", [None, 1, 3])
 def test_bits_of_forward(make, threads):
     model = make()
     outputs = model.compile(SHAPE, num_threads=threads)
-    for count in (1, 2, 5, 6, 16, 17, 40, 0):
+    assert outputs.few == 0 if make is with_groups else 5 <= outputs.few <= 16
+    for count in (1, 2, 3, 4, 5, 6, 7, 11, 16, 17, 40, 0):
         x = images(count)
-        expected = model.forward(x)
+        expected = expect(model, outputs.few, x)
         assert_bits(outputs(x), expected)
         out = np.full_like(expected, np.nan)
         assert outputs(x, out) is out

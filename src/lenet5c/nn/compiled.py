@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class CompiledModel(Inference):
     """The outputs of a model for samples of one shape; `Sequential.compile` makes it.
 
-    ``compiled(x, out=None)`` returns, or writes to `out` and returns, ``model.forward(x)`` to the
-    bit. x is float32 (N, ...) or what `forward` takes beside that, which is converted first. `out`
-    is a writeable array of float32 of the result's shape.
+    ``compiled(x, out=None)`` returns the outputs for a batch, in `out` if there is one: a writeable
+    array of float32 of their shape. x is float32 (N, ...) or what `forward` takes beside that,
+    which is converted first. Up to `few` samples go one by one, on several threads, and each has
+    the bits of ``model.forward`` for it alone; a larger batch has those of ``model.forward(x)``.
 
     **The parameters are the model's own**, not a copy: a call computes with what they are at the
     time, however they were changed, by an optimizer, by `load_state_dict` or by an assignment into
@@ -37,6 +38,8 @@ class CompiledModel(Inference):
     model : Sequential
     input_shape, output_shape : tuple of int
         Shapes of one sample.
+    few : int
+        Samples up to which they go one by one; 5 to 16, and 0 for models that cannot.
     """
 
     def __init__(self, model: Sequential, input_shape: Shape, num_threads: int | None) -> None:
@@ -60,6 +63,7 @@ class CompiledModel(Inference):
         chain = self.model.whole_chain()
         program = chain.program(self.input_shape)
         self.output_shape: Shape = program.output_shape
+        self.few: int = program.few if program.by_sample else 0
         self.bind_program(program, chain.store, chain.params, self._num_threads)
 
     def convert(self, x: Any, out: Any) -> Floats:

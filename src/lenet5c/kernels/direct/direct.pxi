@@ -21,7 +21,7 @@
 cdef enum:
     # Vectors that the innermost loops go through again and again, for every block of places: they
     # stay in the L1 cache.
-    DIRECT_STEPS = 64
+    DIRECT_VECTORS = 256
 
 
 cdef inline void direct_block(
@@ -65,13 +65,21 @@ cdef inline void direct_places(
     Py_ssize_t start_row, Py_ssize_t start_place, real* y, int TR, int TP, bint blocked,
     bint scalars,
 ) noexcept nogil:
-    """All places, TP at a time and the last ones one by one."""
+    """All places, TP at a time, then 4 or 2, and the last one alone."""
     cdef Py_ssize_t j = 0
     while j < s.places_count:
         if j + TP <= s.places_count:
             direct_block(s, vectors, x, s.places + j, start + j * start_place, start_row,
                          start_place, y + j * LANES, TR, TP, blocked, scalars)
             j += TP
+        elif TP > 4 and j + 4 <= s.places_count:
+            direct_block(s, vectors, x, s.places + j, start + j * start_place, start_row,
+                         start_place, y + j * LANES, TR, 4, blocked, scalars)
+            j += 4
+        elif TP > 2 and j + 2 <= s.places_count:
+            direct_block(s, vectors, x, s.places + j, start + j * start_place, start_row,
+                         start_place, y + j * LANES, TR, 2, blocked, scalars)
+            j += 2
         else:
             direct_block(s, vectors, x, s.places + j, start + j * start_place, start_row,
                          start_place, y + j * LANES, TR, 1, blocked, scalars)
@@ -124,8 +132,8 @@ cdef void direct_sum(
     cdef Py_ssize_t width = 1 if whole.scalars else LANES
     cdef Py_ssize_t block, c, k
     # Whole channels if several have few enough steps, else some steps of one channel
-    cdef Py_ssize_t channels = max(DIRECT_STEPS // max(whole.steps_count, <Py_ssize_t>1),
-                                   <Py_ssize_t>1)
+    cdef Py_ssize_t steps = DIRECT_VECTORS // whole.rows
+    cdef Py_ssize_t channels = max(steps // max(whole.steps_count, <Py_ssize_t>1), <Py_ssize_t>1)
     for block in range(whole.blocks):
         c = 0
         while c < whole.channels:
@@ -133,12 +141,12 @@ cdef void direct_sum(
             k = 0
             while True:
                 part.steps = whole.steps + k
-                part.steps_count = min(<Py_ssize_t>DIRECT_STEPS, whole.steps_count - k)
+                part.steps_count = min(steps, whole.steps_count - k)
                 direct_part(&part, vectors, x + block * whole.block_stride
                             + c * whole.channel_stride, start, start_row, start_place, y)
                 vectors += part.channels * part.steps_count * whole.rows * width
                 start, start_row, start_place = y, whole.y_row, LANES
-                k += DIRECT_STEPS
+                k += steps
                 if k >= whole.steps_count:
                     break
             c += part.channels

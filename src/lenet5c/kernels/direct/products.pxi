@@ -8,9 +8,17 @@
 # Each for m from `first` to `stop`. Terms are added in an order that neither the range nor the number
 # of rows changes: those of dot in LANES sums, one for each lane, and then in the tree of vec_reduce.
 
-cdef inline void dot_block(const RowProduct* p, const real* x, const real* matrix, const real* bias,
-                           real* y, int TN, int TM) noexcept nogil:
-    """TN rows by TM rows of the matrix; the pointers are those of the first."""
+cdef inline vec load_first(const real* a, Py_ssize_t count, Py_ssize_t readable) noexcept nogil:
+    """The first `count` values of a vector, and zeros: without a copy if all of it may be read."""
+    if readable >= LANES:
+        return vec_where_lt(vec_load(VEC_NUMBERS), vec_set1(<real>count), vec_load(a), vec_zero())
+    return load_some(a, count)
+
+
+cdef inline void dot_block(const RowProduct* p, const real* x, const real* matrix, Py_ssize_t left,
+                           const real* bias, real* y, int TN, int TM) noexcept nogil:
+    """TN rows by TM rows of the matrix, of which `left` values are left; the pointers are those of the
+    first."""
     cdef vec acc[6]
     cdef vec values[3]
     cdef vec weights
@@ -30,7 +38,7 @@ cdef inline void dot_block(const RowProduct* p, const real* x, const real* matri
         for n in range(TN):
             values[n] = load_some(x + n * p.x_row + k, rest)
         for m in range(TM):
-            weights = load_some(matrix + m * p.K + k, rest)
+            weights = load_first(matrix + m * p.K + k, rest, left - m * p.K - k)
             for n in range(TN):
                 acc[m * TN + n] = vec_fma(values[n], weights, acc[m * TN + n])
     for m in range(TM):
@@ -40,13 +48,20 @@ cdef inline void dot_block(const RowProduct* p, const real* x, const real* matri
 
 cdef inline void dot_some(const RowProduct* p, const real* x, const real* matrix, const real* bias,
                           Py_ssize_t first, Py_ssize_t stop, real* y, int TN, int TM) noexcept nogil:
-    cdef Py_ssize_t m = first
+    cdef Py_ssize_t m = first, left
+    cdef const real* w
+    cdef const real* b
     while m < stop:
+        w, b = matrix + m * p.K, bias + m if bias is not NULL else NULL
+        left = (p.M - m) * p.K
         if m + TM <= stop:
-            dot_block(p, x, matrix + m * p.K, bias + m if bias is not NULL else NULL, y + m, TN, TM)
+            dot_block(p, x, w, left, b, y + m, TN, TM)
             m += TM
+        elif TM > 4 and m + 4 <= stop:
+            dot_block(p, x, w, left, b, y + m, TN, 4)
+            m += 4
         else:
-            dot_block(p, x, matrix + m * p.K, bias + m if bias is not NULL else NULL, y + m, TN, 1)
+            dot_block(p, x, w, left, b, y + m, TN, 1)
             m += 1
 
 

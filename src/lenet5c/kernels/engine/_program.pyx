@@ -30,6 +30,7 @@ from lenet5c.kernels.threads import effective
 
 cdef enum:
     FEW_SAMPLES_ = 5
+    GROUP = 3     # samples that a product of few rows takes together, see direct/products.pxi
 
 # So many go one by one: in training a tile takes about as long as five, in inference as eight; but
 # forward has to have the bits of a training step.
@@ -85,6 +86,7 @@ cdef class Program:
     cdef readonly tuple input_shape, output_shape
     cdef readonly Py_ssize_t param_extent
     cdef readonly bint by_sample
+    cdef readonly Py_ssize_t few   # samples that `Inference` takes one by one
 
     def __cinit__(self, plan, capsule):
         cdef Py_ssize_t i
@@ -142,6 +144,7 @@ cdef class Program:
                 &self.sample_way, plan.sample, self.template.kernels, self.held)
             self.by_sample = self.by_sample and set_sample_way(
                 &self.inference_way, plan.inference, self.template.kernels, self.held)
+            self.few = plan.inference.few
 
     def __dealloc__(self):
         free_sample_way(&self.sample_way)
@@ -244,7 +247,7 @@ cdef class Program:
             return draws
         job.params = <float*>&params[0] if params.shape[0] > 0 else NULL
         job.out = &out[0, 0]
-        forward_batch(self, &job, num_threads, by_sample)
+        forward_batch(self, &job, num_threads, FEW_SAMPLES_ if by_sample else 0)
         self.count_draws(1)
         return draws
 

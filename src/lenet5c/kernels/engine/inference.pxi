@@ -83,7 +83,7 @@ cdef class Inference:
             threads = effective(self.num_threads or None)
         job.floats, job.batch, job.out = x, count, out
         job.params = <float*>&self.params[0] if self.params.shape[0] > 0 else NULL
-        forward_batch(program, &job, threads, True)
+        forward_batch(program, &job, threads, program.few)
 
 
 cdef inline bint overlap(const Py_buffer* a, const Py_buffer* b) noexcept nogil:

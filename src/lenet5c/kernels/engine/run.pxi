@@ -1,10 +1,10 @@
 # The runs of a program: a few samples one by one, or all threads together, tile by tile.
 
 
-cdef forward_batch(Program self, Job* job, int num_threads, bint by_sample):
-    """The outputs of the job's batch, by the way that suits its size."""
+cdef forward_batch(Program self, Job* job, int num_threads, Py_ssize_t few):
+    """The outputs of the job's batch, of up to `few` samples one by one."""
     job.forward_ops = job.op_count
-    if by_sample and job.batch <= FEW_SAMPLES_ and self.by_sample:
+    if job.batch <= few and self.by_sample:
         forward_samples(self, job, num_threads)
     elif job.cut_count > 0:
         forward_in_stages(self, job, num_threads)
@@ -15,23 +15,25 @@ cdef forward_batch(Program self, Job* job, int num_threads, bint by_sample):
 cdef forward_samples(Program self, const Job* job, int num_threads):
     """A few samples, one by one.
 
-    Packed filters stay in the workspace, which is this call's alone while it runs: calls of several
+    Groups of a few share what they read. Packed filters stay in the workspace, which is this call's alone while it runs: calls of several
     Python threads have nothing in common that one of them writes.
     """
     cdef const SampleWay* way = &self.inference_way
     cdef Py_ssize_t i
-    cdef Py_ssize_t n
+    cdef Py_ssize_t group
     cdef Py_ssize_t copied = round_up(way.copied_floats), packed = round_up(way.packed_floats)
-    cdef Py_ssize_t stride = round_up(way.arena_floats)
+    cdef Py_ssize_t stride = round_up(way.arena_floats), scratch = 0, of_thread
     cdef int threads = self.thread_count(job.batch, num_threads, job.batch)
-    cdef Py_ssize_t scratch = 0
+    # of nearly equal size, as many for each thread
+    cdef Py_ssize_t groups = min(job.batch, threads * ((job.batch + GROUP * threads - 1)
+                                                       // (GROUP * threads)))
     cdef Workspace space
     cdef float* filters
     cdef float* arenas
     if job.distorts:
         scratch = job.kernels.distort_floats(&job.distort) + CANARY_FLOATS
-    stride += round_up(scratch)
-    space = take_workspace(self.idle_filters, copied + packed + threads * stride)
+    of_thread = GROUP * stride + round_up(scratch)
+    space = take_workspace(self.idle_filters, copied + packed + threads * of_thread)
     filters, arenas = space.start + copied, space.start + copied + packed
     for i in range(way.count):
         if way.steps[i].kind == STEP_CONV2D:
@@ -39,16 +41,23 @@ cdef forward_samples(Program self, const Job* job, int num_threads):
                                  filters + way.steps[i].packed)
     if threads == 1:
         with nogil:
-            for n in range(job.batch):
-                forward_sample(job, way, n, filters, arenas,
-                               arenas + round_up(way.arena_floats))
+            for group in range(groups):
+                forward_part(job, way, group, groups, filters, arenas, stride)
     else:
-        for n in prange(job.batch, schedule="dynamic", chunksize=1, num_threads=threads,
-                        nogil=True):
-            forward_sample(job, way, n, filters, arenas + threadid() * stride,
-                           arenas + threadid() * stride + round_up(way.arena_floats))
+        for group in prange(groups, schedule="dynamic", chunksize=1, num_threads=threads,
+                            nogil=True):
+            forward_part(job, way, group, groups, filters, arenas + threadid() * of_thread, stride)
     self.idle_filters.append(space)
     raise_overrun()
+
+
+cdef inline void forward_part(
+    const Job* job, const SampleWay* way, Py_ssize_t group, Py_ssize_t groups,
+    const float* filters, float* arenas, Py_ssize_t stride,
+) noexcept nogil:
+    """One of so many groups of the batch."""
+    cdef Py_ssize_t first = group * job.batch // groups, stop = (group + 1) * job.batch // groups
+    forward_group(job, way, first, stop - first, filters, arenas, stride, arenas + GROUP * stride)
 
 
 cdef forward_in_tiles(Program self, const Job* job, int num_threads):
@@ -100,7 +109,7 @@ cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssi
             choose_batch(&job, step * batch_size, batch_size)
             begin_sample_step(&job, way, job.dx is not NULL, packed, training)
             for n in range(job.batch):
-                forward_sample(&job, way, n, packed, arenas + n * stride, scratch)
+                forward_group(&job, way, n, 1, packed, arenas + n * stride, stride, scratch)
                 start_sample_gradient(&job, n, arenas + n * stride + way.output,
                                       arenas + n * stride + half + way.output, tile,
                                       loss + step, correct + step)

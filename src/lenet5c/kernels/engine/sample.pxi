@@ -244,20 +244,21 @@ cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) no
         x[i] = <float>bytes[i] * job.scale + job.offset[i]
 
 
-cdef void forward_sample(
-    const Job* job, const SampleWay* way, Py_ssize_t n, const float* packed, float* arena,
-    float* scratch,
-) noexcept nogil:
-    """Sample n of the batch through all steps; scratch is for its distortion."""
-    cdef Py_ssize_t i
-    cdef const Step* step
-    cdef const Op* op
-    cdef float* end = arena + way.arena_floats - CANARY_FLOATS
-    load_sample(job, n, arena, scratch)
-    for i in range(way.count):
-        set_canary(end)
-        step = way.steps + i
-        op = &step.op
+cdef void forward_step(const Job* job, const Step* step, const float* packed, float* arenas,
+                       Py_ssize_t count, Py_ssize_t stride) noexcept nogil:
+    """One step of `count` samples."""
+    cdef const Op* op = &step.op
+    cdef RowProduct p
+    cdef Py_ssize_t n
+    cdef float* arena
+    if step.kind == STEP_LINEAR:
+        p.N, p.K, p.M, p.x_row, p.y_row = count, op.KW, op.O, stride, stride
+        job.kernels.direct.dot(&p, arenas + op.x, job.params + op.weight,
+                               job.params + op.bias if op.has_bias else NULL, 0, op.O,
+                               arenas + op.y)
+        return
+    for n in range(count):
+        arena = arenas + n * stride
         if step.kind == STEP_CONV2D:
             sample_conv2d(job, step, packed + step.packed, arena)
         elif step.kind == STEP_BLOCKED:
@@ -268,6 +269,28 @@ cdef void forward_sample(
             op.kernels.forward(op, job.params, arena, NULL)
         else:
             op.kernels.sample_forward(op, job.params, arena + op.x, arena + op.y)
-        check_canary(end, op.kernels.name, b"arena of a sample")
+
+
+cdef void forward_group(
+    const Job* job, const SampleWay* way, Py_ssize_t first, Py_ssize_t count, const float* packed,
+    float* arenas, Py_ssize_t stride, float* scratch,
+) noexcept nogil:
+    """`count` samples of the batch from `first` on through all steps, with an arena each.
+
+    They go step by step together, so that a linear layer's weights, most of what a net reads, come
+    from memory once for all of them. scratch is for distortions.
+    """
+    cdef Py_ssize_t i, n, end = way.arena_floats - CANARY_FLOATS
+    for n in range(count):
+        load_sample(job, first + n, arenas + n * stride, scratch)
+    for i in range(way.count):
+        for n in range(count):
+            set_canary(arenas + n * stride + end)
+        forward_step(job, way.steps + i, packed, arenas, count, stride)
+        for n in range(count):
+            check_canary(arenas + n * stride + end, way.steps[i].op.kernels.name,
+                         b"arena of a sample")
     if job.out is not NULL:
-        memcpy(job.out + n * job.output_size, arena + way.output, job.output_size * sizeof(float))
+        for n in range(count):
+            memcpy(job.out + (first + n) * job.output_size, arenas + n * stride + way.output,
+                   job.output_size * sizeof(float))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
+from lenet5c.kernels.engine._program import FEW_SAMPLES
 from lenet5c.kernels.engine._program import TILE_LANES as LANES
 from lenet5c.kernels.engine.branches import Add, Branch, Fork, Turn
 from lenet5c.kernels.engine.ops import (
@@ -24,16 +25,21 @@ from lenet5c.kernels.engine.ops import (
 from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 
 MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
+# A tile is computed by one thread, samples one by one by several: so they still pay where all of
+# them together cost so many tiles.
+MOST_TILES = 1.7
 
 
 @dataclass(eq=False, repr=False, match_args=False)
 class PixelConv2d(Conv2d):
     """A convolution of a plain x to a plain y, 16 pixels side by side; for inference.
 
-    `other` is where the arena has the even and the odd columns of x, if it pools.
+    With `average` its pooling is that of the mean. `other` is where the arena has the even and the
+    odd columns of x, if it pools.
     """
 
     kind = "conv2d_pixels"
+    average: bool = field(init=False, default=False)
     other: int = field(init=False, default=0)
 
 
@@ -56,12 +62,17 @@ class SampleStep:
 
 @dataclass(eq=False, repr=False)
 class SamplePlan:
-    """The steps of a sample, with the place of the last output and the floats of an arena."""
+    """The steps of a sample, with the place of the last output and the floats of an arena.
+
+    Up to `few` samples are answered sooner one by one than as a tile, by a count of vector
+    operations.
+    """
 
     steps: list[SampleStep]
     output: int
     arena_floats: int
     first_trainable: int
+    few: int
 
 
 class SampleLowering:
@@ -89,16 +100,19 @@ class SampleLowering:
             return None
         if any(isinstance(op, Dropout) or getattr(op, "of_batch", False) for op in self.ops):
             return None  # of lanes that are samples
-        for op in self.ops:
-            self.add(op)
+        at = 0
+        while at < len(self.ops):
+            taken = self.add_pixels(*self.ops[at : at + 2]) if self.inference else 0
+            if not taken:
+                self.add(self.ops[at])
+            at += taken or 1
         self.arrange(blocked=False)
         trainable = [i for i, step in enumerate(self.steps) if isinstance(step.op, Weighted)]
-        return SamplePlan(self.steps, self.at, self.end, min(trainable, default=len(self.steps)))
+        first = min(trainable, default=len(self.steps))
+        few = count_few(self.ops, self.steps)
+        return SamplePlan(self.steps, self.at, self.end, first, few)
 
     def add(self, op: Op) -> None:
-        if isinstance(op, Conv2d) and self.inference and not self.blocked and suits_pixels(op):
-            self.convolve_pixels(op)
-            return
         if isinstance(op, Conv2d):
             self.step("conv2d", op, op.inner_shape, blocked=True)
             self.pool(op)
@@ -150,16 +164,26 @@ class SampleLowering:
             tiles.mask = False
         self.step("tile", tiles, op.out_shape, blocked=True)
 
-    def convolve_pixels(self, op: Conv2d) -> None:
-        """Add a convolution with 16 pixels side by side, rectified and pooled by itself."""
+    def add_pixels(self, op: Op, after: Op | None = None) -> int:
+        """Add a convolution with 16 pixels side by side, and a pooling after it, if it suits.
+
+        It rectifies and pools by itself. Return how many ops these are.
+        """
+        if not isinstance(op, Conv2d) or self.blocked:
+            return 0
+        average = isinstance(after, AvgPool2d) and after.halves and not op.pool
         pixels = PixelConv2d(op.weight, op.bias, op.out_channels, op.kernel_size)
-        pixels = pixels.shaped(op.in_shape, op.out_shape)
-        pixels.relu, pixels.pool, pixels.other = op.relu, op.pool, self.end
-        if op.pool:
+        pixels = pixels.shaped(op.in_shape, after.out_shape if after and average else op.out_shape)
+        pixels.relu, pixels.average, pixels.pool = op.relu, average, op.pool or average
+        if not (suits_pixels(op) and saves_vectors(pixels)):
+            return 0
+        pixels.other = self.end
+        if pixels.pool:
             channels, height, width = op.in_shape
             self.end += 2 * _whole_tiles(channels * height * -(-width // 2)) + 2 * LANES
-        self.step("tile", pixels, op.out_shape)
+        self.step("tile", pixels, pixels.out_shape)
         self.end += LANES  # into which the last short row reaches
+        return 2 if average else 1
 
     def pool(self, op: Op) -> None:
         """Add the pooling that is part of an op."""
@@ -214,15 +238,54 @@ class SampleLowering:
             self.step("blocked" if blocked else "plain", op, self.shape, blocked)
 
 
-def suits_pixels(op: Conv2d) -> bool:
-    """Return whether 16 pixels side by side fill more lanes than 16 output channels do."""
-    plain = op.stride == op.dilation == (1, 1) and op.groups == 1 and op.connections is None
+def count_few(ops: list[Op], steps: list[SampleStep]) -> int:
+    """Return up to how many samples are answered sooner one by one than as a tile."""
+    of_tile = sum(op.work * tile_share(op) for op in ops)
+    of_sample = sum(count_vectors(step.op) for step in steps)
+    return max(FEW_SAMPLES, min(LANES, int(MOST_TILES * of_tile / max(of_sample, 1))))
+
+
+def tile_share(op: Op) -> float:
+    """Return about which share of an op's multiplications a tile takes, transforms included."""
+    if isinstance(op, Conv2d) and op.stride == op.dilation == (1, 1) and op.groups == 1:
+        least = min(op.in_shape[0], op.out_channels)
+        if op.kernel_size[1] == 5 and least >= 4:
+            return 0.5
+        if op.kernel_size == (3, 3) and least >= 8:
+            return 0.55
+    return 1
+
+
+def count_vectors(op: Op) -> int:
+    """Return about how many vectors a sample takes through an op."""
     channels, height, width = op.inner_shape
+    if isinstance(op, PixelConv2d):
+        return channels * height * vectors_of_row(op) * op.filter_size
+    if isinstance(op, Conv2d):
+        return -(-channels // LANES) * height * width * op.filter_size
+    if isinstance(op, Linear):
+        return 2 * channels * -(-op.filter_size // LANES)  # each waits for its weights
+    return -(-op.work // LANES)
+
+
+def vectors_of_row(op: Conv2d) -> int:
+    """Return the vectors of an output row, the even and the odd columns apart for a pooling."""
     phases = 2 if op.pool else 1
-    if not plain or height < 2 or (not op.pool and width < LANES):
+    return phases * -(-op.inner_shape[2] // (phases * LANES))
+
+
+def suits_pixels(op: Conv2d) -> bool:
+    """Return whether a convolution is one that `PixelConv2d` can do."""
+    plain = op.stride == op.dilation == (1, 1)
+    return plain and op.groups == 1 and op.connections is None and op.inner_shape[1] >= 2
+
+
+def saves_vectors(op: PixelConv2d) -> bool:
+    """Return whether 16 pixels side by side fill more lanes than 16 output channels do."""
+    channels, _, width = op.inner_shape
+    if not op.pool and width < LANES:
         return False
-    vectors = phases * -(-width // (phases * LANES))  # of a row
-    return channels * vectors < -(-channels // LANES) * width
+    return channels * vectors_of_row(op) < -(-channels // LANES) * width
 
 
 def _whole_tiles(count: int) -> int:

@@ -22,6 +22,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
     op.DH, op.DW = getattr(o, "dilation", (1, 1))
     op.groups, op.definition = getattr(o, "groups", 1), getattr(o, "definition", False)
     op.relu, op.mask, op.pool = o.relu, getattr(o, "mask", False), o.pool
+    op.average = getattr(o, "average", False)
     op.count_pad = getattr(o, "count_include_pad", False)
     op.has_bias = getattr(o, "bias", None) is not None
     op.x, op.y, op.argmax = o.x, o.y, getattr(o, "argmax", 0)
@@ -61,7 +62,7 @@ cdef set_batch_norm(Op* op, o, list held):
             f"running mean and variance have {mean.shape[0]} and {var.shape[0]} values for {op.C} "
             "channels")
     op.running_mean, op.running_var, op.tracked = &mean[0], &var[0], &tracked[0]
-    op.of_batch, op.eps, op.momentum, op.average = o.of_batch, o.eps, o.momentum, o.average
+    op.of_batch, op.eps, op.momentum = o.of_batch, o.eps, o.momentum
     held += [mean, var, tracked]
 
 

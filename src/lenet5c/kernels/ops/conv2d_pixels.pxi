@@ -3,7 +3,8 @@
 #
 #   y[o, oh, ow] = bias[o] + sum over c, kh, kw of x[c, oh + kh, ow + kw] * weight[o, c, kh, kw]
 #
-# x (C, H, W), y (O, OH, OW) or, with `pool`, (O, OH / 2, OW / 2), the largest of each 2 x 2 window.
+# x (C, H, W), y (O, OH, OW) or, with `pool`, (O, OH / 2, OW / 2): the largest of each 2 x 2 window
+# or, with `average`, its mean, after the rectifier.
 # Filters are read value by value where they lie. The first layer of LeNet-5, whose six output
 # channels fill six of sixteen lanes, has 14 of 16 in use here, and computes the same bits: the terms
 # of a sum are added in the order of c, kh, kw, as direct.pxi adds them.
@@ -71,6 +72,17 @@ cdef inline v16 rectified(const Op* op, v16 a) noexcept nogil:
     return v16_max(v16_zero(), a) if op.relu else a
 
 
+cdef inline v16 pooled(const Op* op, const v16* window) noexcept nogil:
+    """Of four values each, by the operations of pool2d.pxi."""
+    cdef v16 total
+    if op.average:
+        total = v16_add(v16_add(v16_zero(), rectified(op, window[0])), rectified(op, window[1]))
+        total = v16_add(v16_add(total, rectified(op, window[2])), rectified(op, window[3]))
+        return v16_mul(total, v16_set1(0.25))
+    total = larger(larger(larger(window[0], window[1]), window[2]), window[3])
+    return rectified(op, total)
+
+
 cdef inline void pixel_outputs(
     const Op* op, const float* x, Py_ssize_t row, Py_ssize_t odd, const float* weight,
     const float* bias, float* y, int TO, int phases, Py_ssize_t KW,
@@ -83,7 +95,7 @@ cdef inline void pixel_outputs(
     cdef Py_ssize_t width = op.OW // phases, height = op.OH // phases, plane = width * height
     cdef Py_ssize_t pair, at, oh
     cdef int i
-    cdef v16 best
+    cdef v16 result
     cdef v16 acc[2 * 2 * PIXEL_OUTPUTS]
     for pair in range((op.OH + 1) // 2):
         oh = min(2 * pair, op.OH - 2)
@@ -92,12 +104,11 @@ cdef inline void pixel_outputs(
             pixel_block(op, x + oh * row + at, row, odd, weight, bias, acc, TO, phases, KW)
             for i in range(TO):
                 if phases == 2:
-                    best = larger(acc[4 * i], acc[4 * i + 1])
-                    best = rectified(op, larger(larger(best, acc[4 * i + 2]), acc[4 * i + 3]))
+                    result = pooled(op, acc + 4 * i)
                     if width < LANES and pair == height - 1 and i < TO - 1:
-                        store_some(y + i * plane + pair * width, width, best)
+                        store_some(y + i * plane + pair * width, width, result)
                     else:
-                        v16_store(y + i * plane + pair * width + at, best)
+                        v16_store(y + i * plane + pair * width + at, result)
                 else:
                     v16_store(y + i * plane + oh * width + at, rectified(op, acc[2 * i]))
                     v16_store(y + i * plane + (oh + 1) * width + at,

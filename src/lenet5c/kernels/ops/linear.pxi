@@ -12,13 +12,6 @@
 # A sample by itself takes its inputs 16 side by side, as its weights lie: direct/products.pxi.
 
 
-cdef void linear_sample(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
-    """y (O) of a sample x (I)."""
-    cdef RowProduct p
-    p.N, p.K, p.M, p.x_row, p.y_row = 1, op.KW, op.O, 0, 0
-    dot_rows(&p, x, params + op.weight, params + op.bias if op.has_bias else NULL, 0, op.O, y)
-
-
 cdef void linear_sample_backward(const Op* op, const float* params, const float* x,
                                  const float* dy, float* dx, float* sums) noexcept nogil:
     """dx (I) of a sample's dy (O); the other gradients are those of all samples."""
@@ -211,4 +204,4 @@ cdef void linear_dparams(
 
 cdef OpKernels* linear = add_op(b"linear", conv2d_forward, linear_backward)
 linear.reads_x, linear.scratch_floats, linear.saved_floats = True, linear_scratch, linear_saved
-linear.sample_forward, linear.sample_backward = linear_sample, linear_sample_backward
+linear.sample_backward = linear_sample_backward  # forward: `dot` of products.pxi
