@@ -28,7 +28,7 @@ def main(argv: "Sequence[object] | None" = None) -> int:
     # Not at the top: a signal may come while they are imported.
     import lenet5c
     from lenet5c._text import suggest
-    from lenet5c.commands import ahead, cli
+    from lenet5c.commands import cli
     from lenet5c.commands.parser import COMMANDS, make_parser
 
     arguments = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
@@ -39,6 +39,8 @@ def main(argv: "Sequence[object] | None" = None) -> int:
         return cli.fail("lenet5c", f"COMMAND must be the name of a command, got {name!r}{remedy}")
     cli.prepare_environment(name)
     if name == "train" and not any(word.startswith(OTHER_DATA) for word in arguments):
+        from lenet5c.commands import ahead
+
         ahead.begin()
     try:
         parser = make_parser(name)

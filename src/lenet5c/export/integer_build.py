@@ -97,7 +97,8 @@ def quantize_int8(
     >>> from lenet5c.training import open_model
     >>> train, test = mnist()
     >>> small = quantize_int8(open_model(), train.images[:300])
-    >>> bool((small.predict(test.images[:500]) == open_model().predict(test.images[:500])).all())
+    >>> alike = small.predict(test.images[:500]) == open_model().predict(test.images[:500])
+    >>> bool(alike.mean() > 0.99)
     True
     """
     if ranges not in RANGES:

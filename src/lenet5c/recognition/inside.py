@@ -20,7 +20,7 @@ APART = 50
 #: The least longer side of a thing, in pixels.
 LEAST = 22
 #: Share of its box that a note fills, at least, and its longer side as a share of the picture's.
-SOLID, LARGE = 0.35, 0.3
+SOLID, LARGE = 0.5, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,8 @@ def cut_inside(picture: NDArray[np.uint8], ink: Ink, working_side: int) -> Itera
         note = parts.labels[top:bottom, left:right] == main
         if part := _cut_note(picture, note, top, left, factor):
             yield part
+    if _lie_within(parts, main).all():
+        return  # nothing is left out
     around = 2 + round(0.15 * longer)
     top, left = max(0, factor * (top - around)), max(0, factor * (left - around))
     bottom, right = factor * (bottom + around), factor * (right + around)
@@ -75,11 +77,20 @@ def _find_main(parts: Components, shape: tuple[int, ...]) -> int | None:
         & (np.minimum(left, width - right) <= 0.12 * width)
         & (np.maximum(left - right[main], left[main] - right) > 0.5 * longer)
     )
-    inner[main] = False
     # What is on a note is no thing beside it.
-    within = (top >= top[main]) & (left >= left[main])
-    within &= (bottom <= bottom[main]) & (right <= right[main])
+    within = _lie_within(parts, main)
     return None if longer < LEAST or (inner & ~holes & ~within).any() else main
+
+
+def _lie_within(parts: Components, main: int) -> NDArray[np.bool_]:
+    """Return which components lie in the box of one, itself among them."""
+    top, left, bottom, right = parts.boxes.T
+    return (
+        (top >= top[main])
+        & (left >= left[main])
+        & (bottom <= bottom[main])
+        & (right <= right[main])
+    )
 
 
 def _cut_note(
