@@ -151,7 +151,7 @@ def test_rescaling_is_rounding():
 
 
 def test_values_do_not_meet_in_memory(shipped):
-    """What a call reads is not overwritten before: simulated, call by call, row by row."""
+    """Simulate calls row by row: none reads what was overwritten before."""
     plan = plan_memory(shipped.ops, 1024, outside=[shipped.ops[-1]])
     assert plan.size < 1024 + 1176  # two layers do not lie side by side
     for number, call in enumerate(plan.calls):

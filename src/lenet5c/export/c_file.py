@@ -1,4 +1,4 @@
-"""What every C file of a model has: the comment, declarations, images, calls, a self-test."""
+"""The parts that every C file of a model has: comment, declarations, images, calls, a self-test."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ class Value:
 
     @property
     def end(self) -> int:
-        """Where it ends."""
+        """Place of the first item after it."""
         return self.place + self.size
 
 

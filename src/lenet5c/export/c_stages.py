@@ -56,7 +56,7 @@ class Stage:
 
     @property
     def gap(self) -> int | None:
-        """How far before its input its output may begin; None if they must be apart."""
+        """Values before its input at which its output may begin; None if they must be apart."""
         return 0 if self.in_place or self.branches else None
 
     @property

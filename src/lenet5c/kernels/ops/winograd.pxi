@@ -246,9 +246,11 @@ cdef inline void winograd_block(
                 v16_store(y + i * y_plane + t * LANES, v16_max(v16_zero(), a) if op.relu else a)
 
 
-cdef inline Py_ssize_t winograd_block_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
-    """Channels of the block from `first` on; blocks are of nearly equal size."""
-    cdef Py_ssize_t blocks = (count + most_channels() - 1) // most_channels()
+cdef inline Py_ssize_t block_size(
+    Py_ssize_t count, Py_ssize_t first, Py_ssize_t most,
+) noexcept nogil:
+    """Channels of the block from `first` on; blocks are of nearly equal size, `most` at most."""
+    cdef Py_ssize_t blocks = (count + most - 1) // most
     cdef Py_ssize_t small = count // blocks, large = count % blocks
     return small + 1 if first < large * (small + 1) else small
 
@@ -266,7 +268,7 @@ cdef void lay_out_filters(
     cdef float u[TERMS]
     cdef Py_ssize_t first = 0, size, i, other, kh, t
     while first < count:
-        size = winograd_block_size(count, first)
+        size = block_size(count, first, most_channels())
         for other in range(others):
             for kh in range(KH):
                 for i in range(size):
@@ -306,7 +308,7 @@ cdef void winograd_forward(
             u = U
             o = 0
             while o < outputs:
-                size = winograd_block_size(outputs, o)
+                size = block_size(outputs, o, most_channels())
                 winograd_block(op, v, u, bias + o, to + o * y_plane, y_plane, op.OW - quad * QUAD,
                                size)
                 u += size * channels * op.KH * TERMS
@@ -391,7 +393,7 @@ cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* 
             u = U
             c = 0
             while c < channels:
-                size = winograd_block_size(channels, c)
+                size = block_size(channels, c, most_channels())
                 to = dx + ((c * op.H + ih) * op.W + QUAD * quad) * LANES
                 winograd_dx_block(op, e, u, to, first, rows, op.W - QUAD * quad, size)
                 u += size * outputs * op.KH * TERMS

@@ -91,14 +91,6 @@ cdef inline void winograd_dweight_term(
             kh += 1
 
 
-cdef inline Py_ssize_t block_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
-    """Channels of the block from `first` on; blocks are of nearly equal size."""
-    cdef Py_ssize_t most = 4 if NV_REGISTERS == 32 else 2
-    cdef Py_ssize_t blocks = (count + most - 1) // most
-    cdef Py_ssize_t small = count // blocks, large = count % blocks
-    return small + 1 if first < large * (small + 1) else small
-
-
 cdef void winograd_dweight(
     const Op* op, const float* x, const float* dy, const float* V, const float* E, float* dweight,
     float* m,
@@ -116,7 +108,7 @@ cdef void winograd_dweight(
             v = V + (t * channels + c) * op.H * row
             o = 0
             while o < outputs:
-                size = block_size(outputs, o)
+                size = block_size(outputs, o, 4 if NV_REGISTERS == 32 else 2)
                 e = E + (t * outputs + o) * op.OH * row
                 to = m + t * plane + o * next_output + c * op.KH
                 if NV_REGISTERS == 32 and size == 4:
