@@ -240,8 +240,11 @@ def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
         shown.close()
     if result.interrupted:
         signals.settle(stop.signal or 0)
-        whole = replace(result.interrupted.config, folder=config.folder)
-        return report_stop(replace(result.interrupted, config=whole), stop.signal or 0)
+        if result.stopped is None:
+            note(f"\nStopped. Go on with:\n  {resume_command(config)}")
+            return 128 + (stop.signal or 0)
+        whole = replace(result.stopped.config, folder=config.folder)
+        return report_stop(replace(result.stopped, config=whole), stop.signal or 0)
     shown.line(class_table(result.matrix, result.dataset.class_names))
     shown.line(f"Each image by the model of its fold; see {config.folder}/{recipes.folds.RECORD}")
     over, target = result.interval, options.target_accuracy
