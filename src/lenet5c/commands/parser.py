@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "measure a trained model, or compare two",
     "predict": "read the digits in pictures, or classify a data set",
     "tune": "search for the best settings",
+    "sweep": "train with many seeds and settings at once",
     "runs": "compare runs in a table and a picture",
     "demo": "draw a digit in the browser, and watch the net classify it",
     "export": "take a model elsewhere: ONNX, one C file, PyTorch",

@@ -10,8 +10,11 @@ from typing import Any
 
 from lenet5c._text import command_line, table
 from lenet5c.commands import signals
-from lenet5c.commands.cli import directory, note, say, whole
+from lenet5c.commands.cli import FAILED, directory, fail, note, say, whole
 from lenet5c.commands.train import add_settings, make_config, naming_options, read_settings
+from lenet5c.commands.workers import Workers, add_workers, open_workers
+from lenet5c.errors import TrainingError
+from lenet5c.recipes import RunConfig
 from lenet5c.recipes.search_space import USUAL, read_space
 from lenet5c.recipes.tune import BEST, TABLE, Tuning, tune
 from lenet5c.training import Trainer
@@ -43,6 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="settings to search: NAME, NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C (default: "
         f"{' '.join(USUAL)})",
     )
+    add_workers(parser)
     add("--quiet", action="store_true", help="print the last lines only")
 
 
@@ -52,20 +56,32 @@ def run(options: Namespace) -> int:
     config = make_config(read_settings(options), options.out)
     display, stop = Display(options), StopRequest()
     read_space(config.settings, options.search)  # what is wrong is said before the data is read
+    with open_workers(options) as workers:
+        return search(options, config, display, stop, workers) if workers else 0
+
+
+def search(
+    options: Namespace, config: RunConfig, display: "Display", stop: StopRequest, workers: Workers
+) -> int:
+    """Search by some workers; return the exit code."""
     source = config.open(display.line)
     config = config.choose_recipe(source.train, display.line)
     try:
         result = tune(
             config,
             read_space(config.settings, options.search),
-            source,
+            source if workers.are_here else None,  # others read it
             trials=options.trials,
             tell=display.line,
             on_trial=display.trial,
             on_start=display.start,
             on_step=display.step,
             stop=stop,
+            executor=workers.executor,
+            jobs=workers.jobs,
         )
+    except TrainingError as error:
+        return fail(options.prog, error, FAILED)
     finally:
         display.close()
     if result.interrupted:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
@@ -18,8 +18,10 @@ from lenet5c import _files
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError, TrainingError
+from lenet5c.recipes.executors import open_executor
 from lenet5c.recipes.jobs import Job, Outcome, run_jobs
-from lenet5c.recipes.many import open_executor, train_job
+from lenet5c.recipes.many import train_job
+from lenet5c.recipes.many_bar import ManyBar
 from lenet5c.recipes.run import Run, check_config, data_digest, record_data, train
 from lenet5c.recipes.worker_pool import Here
 from lenet5c.training import Evaluation, MeanInterval, mean_interval
@@ -109,6 +111,7 @@ def cross_validate(
     overwrite: bool = False,
     executor: Executor | None = None,
     jobs: int | None = 1,
+    progress: bool = False,
     on_fold: Callable[[Run], object] | None = None,
     stop: Callable[[], object] | None = None,
     **options: Any,
@@ -134,6 +137,8 @@ def cross_validate(
     jobs : int, optional
         What carries the runs out, and how many at a time, as of `run_many`; here one in this
         process by default.
+    progress : bool
+        Whether to show a bar over the epochs of all runs, where they are in other processes.
     on_fold : callable, optional
         ``on_fold(run)`` after each finished run.
     stop : callable, optional
@@ -167,7 +172,7 @@ def cross_validate(
     count = config.folds
     if count is None:
         raise RunError("folds must be at least 2 to cross-validate, got None")
-    given = source
+    given: Source | None = source if isinstance(source, Source) else None
     if source is None:
         source = config.open_whole(options.get("tell"))
     elif isinstance(source, Dataset):
@@ -189,7 +194,18 @@ def cross_validate(
             if config.folder is None:
                 work.folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
             todo = (Job(str(fold), train_job, work.arguments(fold)) for fold in work.left())
-        done = run_jobs(todo, executor, work.end, slots=slots, folder=work.folder, stop=stop)
+            work.bar = ManyBar([work.configure(fold) for fold in range(1, count + 1)], progress)
+            held.callback(work.bar.close)
+        done = run_jobs(
+            todo,
+            executor,
+            work.end,
+            slots=slots,
+            folder=work.folder,
+            tell=options.get("tell"),
+            poll=work.bar.look if work.bar else None,
+            stop=stop,
+        )
         result.interrupted = result.interrupted or not done
         work.finish()
     return result
@@ -212,12 +228,15 @@ class _Folds:
         self.folder, self.here = result.config.folder, False
         self.evaluations: dict[int, Evaluation] = {}
         self.failed: dict[int, Exception] = {}
+        self.bar: ManyBar | None = None
 
     def left(self) -> Iterator[int]:
         """Yield the numbers of the folds, until the runs are interrupted or one fails here."""
         for fold in range(1, (self.result.config.folds or 0) + 1):
             if self.result.interrupted:
                 return
+            if self.bar:
+                self.bar.begin(fold - 1)
             yield fold
 
     def configure(self, fold: int) -> "RunConfig":
@@ -241,23 +260,27 @@ class _Folds:
 
     def end(self, job: Job, outcome: Outcome) -> None:
         """Take the result of a fold."""
-        fold = int(job.name)
-        if outcome.error is not None:
-            if self.here:  # the next one would most likely fail as well
-                raise outcome.error
-            self.failed[fold] = outcome.error
-            if tell := self.options.get("tell"):
-                tell(f"Fold {fold} has failed: {outcome.error}")
-            return
+        fold, error = int(job.name), outcome.error
+        if error is not None and self.here:  # the next one would most likely fail as well
+            raise error
         if outcome.state == "stopped":
             return
-        run = outcome.value or self.train(None, fold)  # it is finished: only its result is read
-        if run.interrupted:
-            self.result.interrupted, self.result.stopped = True, run
-            return
-        self.evaluations[fold] = run.evaluation
-        if self.on_fold:
-            self.on_fold(run)
+        run = None
+        if error is None:  # of a run elsewhere, which is finished, the result is read
+            run = outcome.value or self.train(None, fold)
+            if run.interrupted:
+                self.result.interrupted, self.result.stopped = True, run
+                return
+            self.evaluations[fold] = run.evaluation
+        if self.bar:
+            self.bar.end(fold - 1, failed=run is None)
+        with self.bar.above() if self.bar else nullcontext():
+            if run is not None and self.on_fold:
+                self.on_fold(run)
+            elif error is not None:
+                self.failed[fold] = error
+                if tell := self.options.get("tell"):
+                    tell(f"Fold {fold} has failed: {error}")
 
     def finish(self) -> None:
         """Put the results together, and write them; raise a TrainingError if a fold has failed."""

@@ -282,9 +282,9 @@ class _Desk:
         try:
             wait(self.running, GRACE)
         finally:
-            if self.running and isinstance(self.executor, WorkerPool):
-                if not all(future.done() for future in self.running):
-                    self.executor.kill()
+            late = any(not future.done() for future in self.running)
+            if late and isinstance(self.executor, WorkerPool):
+                self.executor.kill()
         for future, job in self.running.items():
             if future.done() and not future.cancelled() and future.exception() is None:
                 yield job, future.result()
@@ -307,9 +307,7 @@ class _Desk:
             )
 
 
-def carry_out(
-    orders: Orders, function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> Outcome:
+def carry_out(orders: Orders, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
     """Do a job, where the executor wants it done."""
     lines: list[str] = []
     home = orders.is_home()

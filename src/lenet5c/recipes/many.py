@@ -2,24 +2,24 @@
 
 import json
 import shutil
-import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import product
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lenet5c import _files, kernels
-from lenet5c._text import is_terminal
+from lenet5c._text import reason
 from lenet5c.datasets import Source
 from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError
-from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs, share_threads
+from lenet5c.recipes.executors import open_executor
+from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
+from lenet5c.recipes.many_bar import ManyBar
 from lenet5c.recipes.many_rows import (
     LINES,
     TABLE,
@@ -29,15 +29,12 @@ from lenet5c.recipes.many_rows import (
     spread,
     write_rows,
 )
-from lenet5c.recipes.run import data_digest, train
-from lenet5c.recipes.run_config import RunConfig, digest_of
-from lenet5c.recipes.worker_pool import Here, WorkerPool
+from lenet5c.recipes.placement import place
+from lenet5c.recipes.run import train
+from lenet5c.recipes.run_config import RunConfig
 from lenet5c.training import TrainedModel, open_model
-from lenet5c.training.progress import in_notebook, make_bar
 from lenet5c.training.run_folder import RunFolder
 
-#: Data that is in the package: it need not be read to know that it is the same.
-CONSTANT = ("mnist", "signs")
 #: The data that this process has read last, and for which run.
 _last: tuple[Any, Source] | None = None
 
@@ -87,12 +84,12 @@ class ManyRuns:
         return [open_model(config.folder or "") for config in self.configs]
 
     def spread(self) -> list[dict[str, Any]]:
-        """Return mean and standard deviation of the test accuracies over seeds.
+        """Return mean and standard deviation of the test accuracies over seeds and folds.
 
         Returns
         -------
         list of dict
-            Recipe, settings, 'count', 'mean' and 'sd' of each group that differs by seed alone.
+            Recipe, settings, 'count', 'mean' and 'sd' of each group that has other settings.
         """
         return spread(self.rows)
 
@@ -212,8 +209,9 @@ def run_many(
         held.enter_context(RunFolder(path).lock(tell, (LINES, TABLE)))
         result.configs = place(given, path, sources, tell)
         executor, slots = held.enter_context(open_executor(executor, jobs, len(given)))
-        work = _Work(result, path, progress, tell, on_run)
-        held.callback(work.close)
+        bar = ManyBar(result.configs, progress)
+        held.callback(bar.close)
+        work = _Work(result, path, bar, tell, on_run)
         result.interrupted = not run_jobs(
             work.due(sources),
             executor,
@@ -221,7 +219,7 @@ def run_many(
             slots=slots,
             folder=path,
             tell=tell,
-            poll=work.look,
+            poll=bar.look,
             stop=stop,
         )
         work.finish()
@@ -248,81 +246,6 @@ def _expand(
     return [config for config, _ in made], [data for _, data in made]
 
 
-@contextmanager
-def open_executor(
-    executor: Executor | None, jobs: int | None, most: int
-) -> Iterator[tuple[Executor, int | None]]:
-    """Yield an executor and its jobs at a time: the given one, processes, or this process.
-
-    `most` is the number of jobs in all.
-    """
-    if executor is not None:
-        yield executor, jobs
-        return
-    count = min(jobs or kernels.get_num_threads(), most)
-    if count <= 1:
-        yield Here(), 1
-        return
-    with WorkerPool(count, share_threads(count)) as pool:
-        yield pool, count
-
-
-def place(
-    configs: Sequence[RunConfig],
-    folder: Path,
-    sources: Sequence[Source | None] | None = None,
-    tell: Callable[[str], object] | None = None,
-) -> list[RunConfig]:
-    """Return runs with their folders in a folder, each by a digest of its settings and its data.
-
-    It never stands for a run that was trained otherwise.
-    """
-    placed: dict[Path, RunConfig] = {}
-    digests: dict[Any, str] = {}
-    for i, config in enumerate(configs):
-        source = sources[i] if sources else None
-        read = config.data, config.read_options, config.rehearse, config.start is None
-        key = str(read) if source is None else f"{id(source)} {config.rehearse}"
-        if key not in digests:
-            digests[key] = _digest_data(config, source, tell)
-        start = config.open_start()
-        values = replace(
-            config,
-            data_digest=digests[key],
-            start_digest=None if start is None else digest_of(start),
-        ).to_dict()
-        sha = _files.digest(json.dumps(values, sort_keys=True))[:12]
-        size, fold = config.settings.train_size, config.fold
-        words = [config.recipe, size, f"fold-{fold}" if fold else None, config.seed, sha]
-        path = folder / "-".join(str(word) for word in words if word is not None)
-        if path in placed:
-            raise RunError(f"configs must differ from each other, got {title(config)} twice")
-        placed[path] = replace(config, folder=path)
-    return list(placed.values())
-
-
-def _digest_data(
-    config: RunConfig, source: Source | None, tell: Callable[[str], object] | None
-) -> str:
-    """Return a digest of the data of a run: of their bytes where they may change."""
-    if source is not None:
-        return data_digest(source, config.open_rehearsed(source, tell))
-    if config.data in CONSTANT and config.rehearse in (None, "none", *CONSTANT):
-        return _files.digest(f"{config.data} {config.rehearse}")
-    source = config.open_whole(tell)
-    return data_digest(source, config.open_rehearsed(source))
-
-
-def title(config: RunConfig) -> str:
-    """Return the name of a run in messages."""
-    size, fold = config.settings.train_size, config.fold
-    return (
-        f"{config.recipe}, seed {config.seed}"
-        + (f", fold {fold} of {config.folds}" if fold else "")
-        + (f", {size:,} training images" if size else "")
-    )
-
-
 def train_job(
     context: JobContext,
     config: RunConfig,
@@ -339,7 +262,7 @@ def train_job(
     folder = RunFolder(config.folder or "")
     run = train(
         config,
-        source or _open_data(config, context.tell),
+        source or open_data(config, context.tell),
         resume=folder.config_file.exists(),
         tell=context.tell,
         stop=context.stopped,
@@ -349,7 +272,7 @@ def train_job(
         raise JobStoppedError
 
 
-def _open_data(config: RunConfig, tell: Callable[[str], object]) -> Source:
+def open_data(config: RunConfig, tell: Callable[[str], object]) -> Source:
     """Return the data of a run; those of the last one, if they are the same."""
     global _last
     whole = config.fold is not None
@@ -370,63 +293,52 @@ class _Work:
         self,
         result: ManyRuns,
         folder: Path,
-        progress: bool,
+        bar: ManyBar,
         tell: Callable[[str], object] | None,
         on_run: Callable[[dict[str, Any]], object] | None,
     ) -> None:
-        self.result, self.folder = result, folder
+        self.result, self.folder, self.bar = result, folder, bar
         self.tell, self.on_run = tell, on_run
         self.settings = differing_settings(result.configs)
         self.rows: dict[int, dict[str, Any]] = {}
         self.told: set[str] = set()
-        self.running: dict[int, int] = {}  # finished epochs of each
-        self.epochs = 0  # finished, of runs that have ended
-        self.seen = (-1, -1)  # in the bar: finished epochs and runs
-        notebook = progress and in_notebook()
-        file = sys.stdout if notebook else sys.stderr
-        total = sum(config.settings.epochs for config in result.configs)
-        shown = progress and total and (notebook or is_terminal(file))
-        self.bar = make_bar(total, 0, "epoch", file, notebook) if shown else None
         (folder / LINES).unlink(missing_ok=True)
 
     def due(self, sources: Sequence[Source | None]) -> Iterator[Job]:
         """Yield the runs that are not finished as jobs, after the rows of those that are."""
         due = []
-        for number, config in enumerate(self.result.configs):
-            try:
-                row = make_row(config, self.settings[number], None)
-            except (RunError, OSError) as error:
-                row = make_row(config, self.settings[number], str(error))
+        for number in range(len(self.result.configs)):
+            row = self.read(number, None)
             if row["state"] == "stopped":
                 due.append(number)
             else:
                 self.add(number, row)
         for number in due:
-            self.running[number] = 0
-            arguments = self.result.configs[number], sources[number]
-            yield Job(str(number), train_job, arguments)
+            self.bar.begin(number)
+            yield Job(str(number), train_job, (self.result.configs[number], sources[number]))
+
+    def read(self, number: int, error: str | None) -> dict[str, Any]:
+        """Return the row of a run by its folder; of one whose files cannot be used an error."""
+        config, settings = self.result.configs[number], self.settings[number]
+        try:
+            return make_row(config, settings, error)
+        except (RunError, OSError) as fault:
+            return make_row(config, settings, reason(fault))
 
     def end(self, job: Job, outcome: Outcome) -> None:
         """Take the row of a run that has ended."""
-        number = int(job.name)
-        self.running.pop(number, None)
+        number, error = int(job.name), outcome.error
         for line in outcome.lines:
             if self.tell and line not in self.told:
                 self.told.add(line)
                 self.tell(line)
         if outcome.state == "stopped":
             return
-        config, error = self.result.configs[number], outcome.error
-        text = None if error is None else str(error) or type(error).__name__
-        try:
-            row = make_row(config, self.settings[number], text)
-            if row["state"] == "stopped":
-                raise RunError(
-                    f"folder must be one that all workers see, got {self.folder}, where no result "
-                    f"of {title(config)} is"
-                )
-        except (RunError, OSError) as fault:
-            row = make_row(config, self.settings[number], str(fault))
+        text = None if error is None else reason(error) or type(error).__name__
+        row = self.read(number, text)
+        if row["state"] == "stopped":
+            why = f"folder must be one that all workers see, got {self.folder}: no result is there"
+            row = self.read(number, why)
         if error is not None:
             self.result.traces[row["run"]] = outcome.trace
         self.add(number, row)
@@ -434,44 +346,17 @@ class _Work:
     def add(self, number: int, row: dict[str, Any]) -> None:
         """Add a row to the file, and tell it."""
         self.rows[number] = row
-        self.epochs += self.result.configs[number].settings.epochs
         with open(self.folder / LINES, "ab") as file:
             file.write((json.dumps(row) + "\n").encode())
-        self.look()
+        self.bar.end(number, row["state"] == "failed")
         if self.on_run:
-            if self.bar is None:
+            with self.bar.above():
                 self.on_run(row)
-            else:
-                with self.bar.external_write_mode(file=sys.stdout):
-                    self.on_run(row)
-
-    def look(self) -> None:
-        """Move the bar to the finished epochs of all runs."""
-        if self.bar is None:
-            return
-        for number in self.running:
-            file = RunFolder(self.result.configs[number].folder or "").metrics_file
-            with suppress(OSError):
-                self.running[number] = file.read_bytes().count(b"\n")
-        done, ended = self.epochs + sum(self.running.values()), len(self.rows)
-        if (done, ended) == self.seen:
-            return
-        self.seen = done, ended
-        failed = sum(row["state"] == "failed" for row in self.rows.values())
-        text = f"{ended}/{len(self.result.configs)} runs" + (f", {failed} failed" if failed else "")
-        self.bar.set_postfix_str(text, refresh=False)
-        self.bar.n = done
-        self.bar.refresh()
 
     def finish(self) -> None:
-        """Put the rows in order, those that have not ended as well, and write them."""
-        for number, config in enumerate(self.result.configs):
+        """Put the rows in order, those of runs that have not ended as well, and write them."""
+        for number in range(len(self.result.configs)):
             if number not in self.rows:
-                self.rows[number] = make_row(config, self.settings[number], None)
+                self.rows[number] = self.read(number, None)
         self.result.rows = [self.rows[number] for number in range(len(self.result.configs))]
         write_rows(self.folder, self.result.rows)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self.bar is not None:
-            self.bar.close()

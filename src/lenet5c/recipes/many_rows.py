@@ -104,7 +104,7 @@ def _show(row: dict[str, Any], name: str) -> str:
 
 
 def spread(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return mean and standard deviation over the seeds of what differs by the seed alone.
+    """Return mean and standard deviation over seeds and folds.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def spread(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         Recipe, settings, count, mean and sd of the test accuracy; of groups of at least two.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
-    hidden = (*RESULTS, "run", "state", "error", "seed")
+    hidden = (*RESULTS, "run", "state", "error", "seed", "fold")
     for row in rows:
         if row["state"] == "done":
             kept = {name: value for name, value in row.items() if name not in hidden}

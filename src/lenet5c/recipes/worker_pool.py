@@ -68,26 +68,38 @@ class WorkerPool(Executor):
             process.kill()
 
     def _call(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        local = self._local
-        if not hasattr(local, "pool"):
-            local.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin_work)
-            self._pools.append(local.pool)
-            with _limit_blas(self._threads):
-                before = set(multiprocessing.active_children())
-                future = local.pool.submit(fn, *args, **kwargs)
-                made = set(multiprocessing.active_children()) - before
-            local.process = made.pop() if len(made) == 1 else None
-            self.processes += [local.process] if local.process else []
-        else:
-            future = local.pool.submit(fn, *args, **kwargs)
+        try:
+            future = self._open().submit(fn, *args, **kwargs)
+        except BrokenExecutor:  # it has died since its last call
+            self._drop()
+            future = self._open().submit(fn, *args, **kwargs)
         try:
             return future.result()
         except BrokenExecutor:
-            self._pools.remove(local.pool)
-            del local.pool  # the next call makes another
-            if local.process:
-                self.processes.remove(local.process)
-            raise WorkerDiedError(_describe_end(local.process)) from None
+            raise WorkerDiedError(_describe_end(self._drop())) from None
+
+    def _open(self) -> ProcessPoolExecutor:
+        """Return the process of this thread, a new one if it has none."""
+        local = self._local
+        if not hasattr(local, "pool"):
+            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin_work)
+            with _limit_blas(self._threads):
+                before = set(multiprocessing.active_children())
+                pool.submit(os.getpid)  # it is made
+                made = set(multiprocessing.active_children()) - before
+            local.pool, local.process = pool, made.pop() if len(made) == 1 else None
+            self._pools.append(pool)
+            self.processes += [local.process] if local.process else []
+        return local.pool
+
+    def _drop(self) -> Any:
+        """Forget the process of this thread, which is dead, and return it."""
+        local = self._local
+        self._pools.remove(local.pool)
+        del local.pool
+        if local.process:
+            self.processes.remove(local.process)
+        return local.process
 
 
 class Here(Executor):
