@@ -49,5 +49,5 @@ def open_workers(options: Namespace, usual: int | None = 1) -> Iterator[Workers 
     if options.executor is None:
         yield Workers(None, options.jobs or usual)
         return
-    with name_executor(options.executor, options.jobs) as executor:
+    with name_executor(options.executor) as executor:
         yield None if executor is None else Workers(executor, options.jobs)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Any
 
 from lenet5c import kernels
 from lenet5c._optional import require
@@ -40,29 +39,31 @@ def open_executor(
 
 
 @contextmanager
-def name_executor(name: str, jobs: int | None = None) -> Iterator[Executor | None]:
+def name_executor(name: str) -> Iterator[Executor | None]:
     """Yield the executor of a name; in the processes that work for another, None at the end.
 
     Parameters
     ----------
     name : str
-        'mpi': the other processes that ``mpiexec -n N`` has started, or without it as many as
-        `jobs` says, which MPI starts. 'dask:ADDRESS': the workers of a scheduler of Dask, such as
-        ``dask:tcp://10.0.0.1:8786``.
-    jobs : int, optional
+        'mpi': the other processes that ``mpiexec -n N`` has started. 'dask:ADDRESS': the workers
+        of a scheduler of Dask, such as ``dask:tcp://10.0.0.1:8786``.
 
     Raises
     ------
     RunError
-        There is no such executor, or no scheduler at the address.
+        There is no such executor, no scheduler at the address, or a single process of MPI.
     MissingExtraError
         mpi4py or Dask is not installed.
     """
     if name == "mpi":
         futures = require("mpi4py.futures", "mpi", "trainings by MPI")
         size = require("mpi4py.MPI", "mpi", "trainings by MPI").COMM_WORLD.Get_size()
-        opened: Any = futures.MPIPoolExecutor(jobs) if size == 1 else futures.MPICommExecutor()
-        with opened as executor:
+        if size == 1:
+            raise RunError(
+                "executor mpi must have a process that gives the work out and others that do it, "
+                "got 1 in all; begin the command with: mpiexec -n 3"
+            )
+        with futures.MPICommExecutor() as executor:
             yield executor
     elif name.startswith(DASK):
         distributed = require("distributed", "dask", "trainings by Dask")

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c import kernels
-from lenet5c.errors import NonFiniteError, RunError, UserError
-from lenet5c.recipes.worker_pool import Here, WorkerPool, end_orphan, orphaned
+from lenet5c.errors import NonFiniteError, RunError, TrainingError, UserError
+from lenet5c.recipes.worker_pool import Here, WorkerDiedError, WorkerPool, end_orphan, orphaned
 from lenet5c.training.interrupt import StopRequest
 
 #: Seconds between two looks at what the workers do, and those that they have to stop.
@@ -348,6 +348,8 @@ def simplify(error: BaseException) -> Exception:
         return OSError(error.errno, error.strerror or str(error), error.filename)
     if isinstance(error, (UserError, NonFiniteError)):
         return (RunError if isinstance(error, UserError) else NonFiniteError)(str(error))
+    if isinstance(error, WorkerDiedError):
+        return TrainingError(str(error))
     if isinstance(error, MemoryError):
         return MemoryError(*map(str, error.args))
     return RuntimeError(f"{type(error).__name__}: {error}")

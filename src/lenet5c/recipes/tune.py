@@ -26,7 +26,7 @@ from lenet5c.recipes.many import open_data
 from lenet5c.recipes.run import data_digest
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.recipes.search_space import Space, check_space, usual_space
-from lenet5c.recipes.worker_pool import Here, WorkerDiedError
+from lenet5c.recipes.worker_pool import Here
 from lenet5c.training import Trainer
 
 RECORD, JOURNAL, BEST, TABLE = "tune.json", "study.journal", "best.json", "trials.csv"
@@ -197,12 +197,11 @@ class _Search:
         if outcome.state != "done":
             _give_back(self.optuna, self.study, number)
             if outcome.error is not None:
-                if isinstance(outcome.error, WorkerDiedError):
-                    outcome.error = TrainingError(
-                        f"trial {number} has failed: {outcome.error}; the same search goes on "
-                        "with it"
-                    )
-                self.error = self.error or outcome.error
+                error = outcome.error
+                if isinstance(error, TrainingError):  # its worker has died
+                    text = f"trial {number} has failed: {error}; the same search goes on with it"
+                    error = TrainingError(text)
+                self.error = self.error or error
             return
         if outcome.value is None:
             self.study.tell(number, state=self.optuna.trial.TrialState.PRUNED)
