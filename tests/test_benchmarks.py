@@ -333,6 +333,12 @@ def test_recall_of_a_rare_digit():
     assert re.fullmatch(r"8 --class-weight balanced( \d+\.\d){2} \S+ \d+\.\d\d", lines[2])
 
 
+def test_many_runs_have_the_same_files():
+    lines = run("many_runs", "--runs", 2, "--train-size", 200, "--repeats", 1)
+    assert any(re.fullmatch(r"1( +\d+\.\d+){4}", line) for line in lines)
+    assert lines[-1].startswith("2 trainings of fast by 2 processes: ")
+
+
 def test_a_net_taught_by_others():
     epochs = ("--teachers", 2, "--teacher-epochs", 1, "--epochs", 1, "--seeds", 2)
     lines = run("record", *epochs, "--most", 200, "--validate")

@@ -48,9 +48,11 @@ def test_loky(idx_files, tmp_path):
 def test_dask(idx_files, tmp_path):
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with distributed.LocalCluster(**options) as cluster:
-        with name_executor(f"dask:{cluster.scheduler_address}") as executor:
-            carry_out(idx_files, tmp_path / "there", executor=executor)
+    with (
+        distributed.LocalCluster(**options) as cluster,
+        name_executor(f"dask:{cluster.scheduler_address}") as executor,
+    ):
+        carry_out(idx_files, tmp_path / "there", executor=executor)
     carry_out(idx_files, tmp_path / "here", jobs=1)
     assert digests(tmp_path / "there") == digests(tmp_path / "here")
 
@@ -67,13 +69,16 @@ def test_mpi(idx_files, tmp_path):
     assert digests(tmp_path / "there") == digests(tmp_path / "here")
 
 
+def open_and_close(name):
+    with name_executor(name):
+        pass
+
+
 def test_names_that_are_none(monkeypatch):
     with pytest.raises(RunError, match="executor must be mpi or dask:ADDRESS, got 'slurm'"):
-        with name_executor("slurm"):
-            pass
+        open_and_close("slurm")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     monkeypatch.setitem(sys.modules, "distributed", None)
     for name, extra in (("mpi", "mpi"), ("dask:tcp://localhost:1", "dask")):
         with pytest.raises(MissingExtraError, match=f"pip install 'lenet5c.{extra}.'"):
-            with name_executor(name):
-                pass
+            open_and_close(name)
