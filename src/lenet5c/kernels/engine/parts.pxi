@@ -65,12 +65,13 @@ cdef void run_part(const Job* job, const Segment* segment, Py_ssize_t part, Py_s
         check_canary(scratch_end(&op, scratch), op.kernels.name, b"scratch of a part")
 
 
-cdef void work_on_parts(PartsRun* run, float* scratch) noexcept nogil:
+cdef void work_on_parts(PartsRun* run, int thread, float* scratch) noexcept nogil:
     """Take parts, stage by stage, until all are done."""
     cdef const Job* job = run.job
     cdef Py_ssize_t stage, parts, unit, tile, waited, last = run.segment_count + 1
     cdef int64_t* taken
     cdef float* arena
+    sleep_as(thread, 0, run.words, 62)
     for stage in range(last + 1):
         taken = run.words + 2 * stage * WORDS
         parts = 1
@@ -112,5 +113,5 @@ cdef forward_in_parts(Program self, const Job* job, int num_threads):
     run.arenas = space.start + words * (sizeof(int64_t) // sizeof(float))
     memset(run.words, 0, words * sizeof(int64_t))
     with nogil, parallel(num_threads=threads):
-        work_on_parts(&run, run.arenas + tiles * job.arena_half + threadid() * scratch)
+        work_on_parts(&run, threadid(), run.arenas + tiles * job.arena_half + threadid() * scratch)
     self.give_back(space)
