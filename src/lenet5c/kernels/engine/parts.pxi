@@ -95,6 +95,7 @@ cdef void work_on_parts(PartsRun* run, int thread, float* scratch) noexcept nogi
         waited = 0
         while stage < last and atomic_get(taken + WORDS) < parts * run.tiles:
             wait_a_little(&waited)
+    sleep_as(thread, 0, NULL, 0)
 
 
 cdef forward_in_parts(Program self, const Job* job, int num_threads):
