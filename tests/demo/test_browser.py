@@ -211,6 +211,33 @@ def test_errors_stand_beside_what_was_pressed(page):
     page.until(lambda: page.errors, [])
 
 
+def test_a_slow_save_marks_its_own_drawing_alone(page):
+    # Saving waits until `go` is called.
+    page.driver.execute_script("""
+        const fetch = window.fetch;
+        window.held = [];
+        window.fetch = async (path, ...rest) => {
+          if (String(path).endsWith("/save_sample")) await new Promise((go) => window.held.push(go));
+          return fetch(path, ...rest);
+        };""")
+    page.draw("7")
+    page.reads("7")
+    page.keys("7")
+    page.until(lambda: page.driver.execute_script("return held.length"), 1)
+    page.keys("1")  # of the same drawing
+    page.until(lambda: page.text("#teach-error"), "This drawing is being saved.")
+    page.press("#clear")
+    page.draw("1")
+    page.reads("1")
+    page.driver.execute_script("held.shift()()")
+    page.until(lambda: page.text("#counts"), "1 sample")
+    page.keys("1")  # the new drawing was not saved yet
+    page.until(lambda: page.driver.execute_script("return held.length"), 1)
+    page.driver.execute_script("held.shift()()")
+    page.until(lambda: page.text("#counts"), "2 samples")
+    page.until(lambda: page.text("#pad-state"), "Saved as 1. Draw the next one.")
+
+
 def test_it_is_taught(page, client):
     page.draw("7")
     page.reads("7")
