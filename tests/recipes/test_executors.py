@@ -1,6 +1,5 @@
 """Executors of other libraries, and their names: the same bytes on all of them."""
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from processes import HANGING
+from run_digests import digests
 
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes import grid, run_many
@@ -21,16 +21,6 @@ OPTIONS = "--recipe fast --epochs 2 --train-size 300 --batch-size 20 --seeds 3"
 def carry_out(idx_files, folder, **options):
     changes = {"data": idx_files, "epochs": 2, "train_size": 300, "batch_size": 20}
     return run_many(grid("fast", seed=range(3), **changes), folder, progress=False, **options)
-
-
-def digests(folder):
-    """Return digests of the files of many runs; summaries have times."""
-    files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path.name != "summary.json"
-    }
 
 
 def test_loky(idx_files, tmp_path):

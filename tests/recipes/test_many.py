@@ -2,7 +2,6 @@
 
 import csv
 import gc
-import hashlib
 import json
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pool_jobs
 import pytest
+from run_digests import digests
 
 import lenet5c
 from lenet5c.datasets import Source
@@ -26,16 +26,6 @@ QUICK = {"epochs": 2, "batch_size": 20}
 def source(mnist_slice):
     train_set, test_set = mnist_slice
     return Source(train_set.take(range(300)), test_set.take(range(100)))
-
-
-def digests(folder):
-    """Return digests of the files of many runs; summaries have times."""
-    files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path.name != "summary.json"
-    }
 
 
 def carry_out(configs, folder, **options):

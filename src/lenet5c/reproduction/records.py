@@ -59,12 +59,8 @@ def reproduce_records(
     ----------
     seeds : int, optional
         Seeds 0 to this of each row; by default `SEEDS`.
-    jobs : int, optional
-        Trainings at a time; they share the cores, so their times are longer. None: the workers of
-        the executor.
-    executor : concurrent.futures.Executor, optional
-        What starts the processes of the trainings, as of `lenet5c.run_many`; by default this
-        process.
+    jobs, executor
+        As of `reproduce`.
     work : str or Path
         The folder of the trainings.
     out : str or Path
