@@ -4,7 +4,9 @@ Exit codes: 0 done, 1 failed, 2 bad use; 130, 143 or 129 interrupted by SIGINT (
 SIGHUP.
 """
 
+import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,8 @@ def search(
     """Search by some workers; return the exit code."""
     source = config.open(display.line)
     config = config.choose_recipe(source.train, display.line)
+    if not workers.are_here:
+        display.show(options.trials, " trials")
     try:
         result = tune(
             config,
@@ -115,11 +119,12 @@ def show(name: str, value: Any) -> str:
 
 
 class Display:
-    """A line for each trial, and a bar over the steps of the present one."""
+    """A line for each trial, and a bar: over the steps of the present one, or over all trials."""
 
     def __init__(self, options: Namespace) -> None:
         self.quiet = options.quiet
         self.bar: Any = None
+        self.several = False
 
     def line(self, text: str) -> None:
         """Print a line, unless quiet."""
@@ -128,11 +133,15 @@ class Display:
 
     def start(self, trainer: Trainer, _: object) -> None:
         """Show the bar of a trial."""
+        self.show(trainer.epochs * len(trainer.train_set), " images")
+
+    def show(self, total: int, unit: str) -> None:
+        """Show a bar in place of the one before."""
         from tqdm import tqdm
 
         self.close()
-        total = trainer.epochs * len(trainer.train_set)
-        self.bar = tqdm(total=total, unit=" images", leave=False, disable=self.quiet or None)
+        self.several = unit == " trials"
+        self.bar = tqdm(total=total, unit=unit, leave=False, disable=self.quiet or None)
 
     def step(self, _: Trainer, samples: int) -> None:
         """Move the bar."""
@@ -141,12 +150,16 @@ class Display:
 
     def trial(self, row: dict[str, Any]) -> None:
         """Print the row of a trial."""
-        self.close()
+        if not self.several:
+            self.close()
         settings = ", ".join(f"{name} {show(name, row[name])}" for name in list(row)[4:])
         accuracy = row["validation_accuracy"]
         percent = "-" if accuracy is None else show("validation_accuracy", accuracy)
         end = "" if row["state"] == "complete" else f" after epoch {row['epochs']}, not worth more"
-        self.line(f"trial {row['trial']:3}  {percent:>7}{end}  {settings}")
+        with self.bar.external_write_mode(file=sys.stdout) if self.bar else nullcontext():
+            self.line(f"trial {row['trial']:3}  {percent:>7}{end}  {settings}")
+        if self.several:
+            self.bar.update()
 
     def close(self) -> None:
         """Remove the bar."""
