@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +19,7 @@ from lenet5c.errors import RunError
 from lenet5c.recipes import RunConfig, cross_validate, grid, many, run_many, train
 from lenet5c.recipes.many_bar import ManyBar
 from lenet5c.recipes.placement import place
+from lenet5c.training.run_folder import RunFolder
 
 QUICK = {"epochs": 2, "batch_size": 20}
 
@@ -125,6 +127,24 @@ def test_one_whose_process_is_killed_can_be_trained_alone(source, tmp_path, monk
     assert [row["seed"] for row in told] == [0, 2, 1] and not result.failed
     whole = carry_out(runs, tmp_path / "whole", source=source, jobs=1)
     assert whole.rows == result.rows
+
+
+def test_a_run_whose_last_worker_is_about_to_end_is_waited_for(source, tmp_path):
+    (config,) = place(grid("fast", **QUICK), tmp_path, [source])
+    folder, looks = RunFolder(config.folder), []
+    with ExitStack() as held:
+        held.enter_context(folder.lock())
+        (tmp_path / ".stop-0").touch()  # of the call that was killed
+
+        def stop():
+            looks.append(folder.is_locked())
+            if len(looks) == 4:
+                held.close()
+            return False
+
+        result = carry_out(grid("fast", **QUICK), tmp_path, source=source, jobs=1, stop=stop)
+    assert not result.failed and looks[:4] == [True] * 4
+    assert not folder.is_locked() and not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("kind", ["threads", "spawned"])

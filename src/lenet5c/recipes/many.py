@@ -1,8 +1,10 @@
 """Many runs at once, on any executor: seeds, folds, grids."""
 
 import json
+import os
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -13,6 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from lenet5c import _files
 from lenet5c._text import reason
 from lenet5c.datasets import Source
 from lenet5c.datasets.folds import assign_folds, take_fold
@@ -35,6 +38,8 @@ from lenet5c.recipes.run_config import RunConfig
 from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.run_folder import RunFolder
 
+#: Seconds in which a worker whose call was killed leaves the folder of its run.
+PATIENCE = 10.0
 #: The data that this process has read last, and for which run.
 _last: tuple[Any, Source] | None = None
 
@@ -207,6 +212,8 @@ def run_many(
     path = Path(folder).resolve()  # workers may be in another folder
     with ExitStack() as held:
         held.enter_context(RunFolder(path).lock(tell, (LINES, TABLE)))
+        for left in path.glob(".stop-*"):  # by a call that was killed
+            left.unlink(missing_ok=True)
         result.configs = place(given, path, sources, tell)
         executor, slots = held.enter_context(open_executor(executor, jobs, len(given)))
         bar = ManyBar(result.configs, progress)
@@ -260,6 +267,9 @@ def train_job(
         It was asked to stop, and has left a checkpoint.
     """
     folder = RunFolder(config.folder or "")
+    patience = time.monotonic() + PATIENCE
+    while folder.is_locked() and time.monotonic() < patience and not context.stopped():
+        time.sleep(0.05)
     run = train(
         config,
         source or open_data(config, context.tell),
@@ -346,7 +356,9 @@ class _Work:
     def add(self, number: int, row: dict[str, Any]) -> None:
         """Add a row to the file, and tell it."""
         self.rows[number] = row
-        with open(self.folder / LINES, "ab") as file:
+        lines = self.folder / LINES
+        with _files.name_errors(lines), _files.open_to_change(lines) as file:
+            file.seek(0, os.SEEK_END)
             file.write((json.dumps(row) + "\n").encode())
         self.bar.end(number, row["state"] == "failed")
         if self.on_run:

@@ -139,7 +139,7 @@ def make_bar(total: int, done: int, unit: str, file: TextIO, notebook: bool) -> 
         total=total,
         initial=done,
         unit=unit,
-        unit_scale=True,
+        unit_scale=total > 1000,
         leave=kind is not tqdm,
         mininterval=0.1,
         file=file,
