@@ -13,7 +13,7 @@ from processes import HANGING, run_python
 import lenet5c
 from lenet5c.errors import RunError, TrainingError
 from lenet5c.recipes.jobs import Job, count_workers, run_jobs, share_threads
-from lenet5c.recipes.worker_pool import BLAS_THREADS, Here, WorkerDiedError, WorkerPool
+from lenet5c.recipes.worker_pool import BLAS_THREADS, SerialExecutor, WorkerDiedError, WorkerPool
 
 
 @pytest.fixture
@@ -42,7 +42,9 @@ def spawning(count):
     return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
 
 
-@pytest.mark.parametrize("kind", [Here, lambda: ThreadPoolExecutor(2), lambda: WorkerPool(2)])
+@pytest.mark.parametrize(
+    "kind", [SerialExecutor, lambda: ThreadPoolExecutor(2), lambda: WorkerPool(2)]
+)
 def test_each_job_has_an_outcome(kind):
     jobs = [Job(f"double {i}", pool_jobs.double, (i,)) for i in range(5)]
     jobs.insert(2, Job("bad", pool_jobs.fail, ("user",)))
@@ -115,13 +117,13 @@ def test_jobs_share_the_threads(threads):
     with ThreadPoolExecutor(4) as executor:  # they share those of this process
         outcome = carry_out([Job("describe", pool_jobs.describe)], executor)["describe"]
     assert outcome.value[:2] == (2, 2) and lenet5c.get_num_threads() == 8
-    outcome = carry_out([Job("describe", pool_jobs.describe)], Here())["describe"]
+    outcome = carry_out([Job("describe", pool_jobs.describe)], SerialExecutor())["describe"]
     assert outcome.value[:2] == (8, 8)
 
 
 def test_workers_are_counted():
     with WorkerPool(3) as pool, ThreadPoolExecutor(5) as team:
-        assert [count_workers(each) for each in (Here(), pool, team)] == [1, 3, 5]
+        assert [count_workers(each) for each in (SerialExecutor(), pool, team)] == [1, 3, 5]
     assert count_workers(object()) is None
 
 

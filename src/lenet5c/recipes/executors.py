@@ -8,7 +8,7 @@ from lenet5c import kernels
 from lenet5c._optional import require
 from lenet5c.errors import RunError
 from lenet5c.recipes.jobs import share_threads
-from lenet5c.recipes.worker_pool import Here, WorkerPool
+from lenet5c.recipes.worker_pool import SerialExecutor, WorkerPool
 
 DASK = "dask:"
 
@@ -32,7 +32,7 @@ def open_executor(
         return
     count = min(jobs or kernels.get_num_threads(), most)
     if count <= 1:
-        yield Here(), 1
+        yield SerialExecutor(), 1
         return
     with WorkerPool(count, share_threads(count)) as pool:
         yield pool, count

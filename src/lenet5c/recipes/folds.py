@@ -23,7 +23,7 @@ from lenet5c.recipes.jobs import Job, Outcome, run_jobs
 from lenet5c.recipes.many import train_job
 from lenet5c.recipes.many_bar import ManyBar
 from lenet5c.recipes.run import Run, check_config, data_digest, record_data, train
-from lenet5c.recipes.worker_pool import Here
+from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Evaluation, MeanInterval, mean_interval
 from lenet5c.training.run_folder import RunFolder
 
@@ -187,7 +187,7 @@ def cross_validate(
         if config.folder is not None:
             _open_folder(config, resume, overwrite, held, options.get("tell"))
         executor, slots = held.enter_context(open_executor(executor, jobs, count))
-        if isinstance(executor, Here):
+        if isinstance(executor, SerialExecutor):
             call, stop, work.here = partial(work.train, stop=stop), None, True
             todo = (Job(str(fold), call, (fold,)) for fold in work.left())
         else:

@@ -28,7 +28,13 @@ from typing import Any
 
 from lenet5c import kernels
 from lenet5c.errors import NonFiniteError, RunError, TrainingError, UserError
-from lenet5c.recipes.worker_pool import Here, WorkerDiedError, WorkerPool, end_orphan, orphaned
+from lenet5c.recipes.worker_pool import (
+    SerialExecutor,
+    WorkerDiedError,
+    WorkerPool,
+    end_orphan,
+    orphaned,
+)
 from lenet5c.training.interrupt import StopRequest
 
 #: Seconds between two looks at what the workers do, and those that they have to stop.
@@ -36,7 +42,7 @@ LOOK, GRACE = 0.1, 20.0
 #: Variables with the number of processes on this machine, as starters of MPI programs set them.
 LOCAL_RANKS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE")
 # Tells this process from others, also on other machines.
-_HERE = uuid.uuid4().hex
+_PROCESS = uuid.uuid4().hex
 
 
 class JobStoppedError(Exception):
@@ -76,29 +82,29 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Orders:
-    """Terms of work, for all jobs alike.
+class JobTerms:
+    """Settings of one call of `run_jobs`, for its jobs in any process.
 
     Attributes
     ----------
     stop_file : str
-        A file that asks to stop, once it is there.
-    home : tuple of str and int
-        The process that gives the jobs.
+        A file that asks the jobs to stop, once it exists.
+    main : tuple of str and int
+        Identity of the process that submits the jobs.
     host : str
-        Its machine.
+        Its host name.
     threads : int
-        The share of a job there.
+        Threads of each job on that host.
     """
 
     stop_file: str
-    home: tuple[str, int]
+    main: tuple[str, int]
     host: str
     threads: int
 
-    def is_home(self) -> bool:
-        """Return whether this is the process that gives the jobs."""
-        return self.home == (_HERE, os.getpid())
+    def is_main(self) -> bool:
+        """Return whether this is the process that submits the jobs."""
+        return self.main == (_PROCESS, os.getpid())
 
     def share(self) -> int:
         """Return the threads of a job on this machine."""
@@ -111,14 +117,14 @@ class Orders:
 
 @dataclass
 class JobContext:
-    """Facts for a job, and the way to tell something.
+    """The first argument of each job's function.
 
     Attributes
     ----------
     threads : int
-        Threads that it may use.
+        Threads that the job may use.
     stopped : callable
-        Returns whether the job is to stop.
+        Returns whether the job has to stop.
     tell : callable
         Takes a line of text for the user.
     """
@@ -139,7 +145,7 @@ def share_threads(jobs: int) -> int:
 
 def count_workers(executor: Executor) -> int | None:
     """Return the number of calls that an executor makes at once; None if it does not tell."""
-    if isinstance(executor, Here):
+    if isinstance(executor, SerialExecutor):
         return 1
     client = getattr(executor, "_client", None)
     if client is not None and hasattr(client, "nthreads"):  # of Dask
@@ -186,9 +192,9 @@ def run_jobs(
     """
     slots = slots or count_workers(executor)
     stop_file = Path(folder or tempfile.gettempdir()) / f".stop-{uuid.uuid4().hex}"
-    at_home = isinstance(executor, (Here, ThreadPoolExecutor))
+    in_main = isinstance(executor, (SerialExecutor, ThreadPoolExecutor))
     threads = share_threads(slots or kernels.get_num_threads())
-    orders = Orders(str(stop_file), (_HERE, os.getpid()), socket.gethostname(), threads)
+    terms = JobTerms(str(stop_file), (_PROCESS, os.getpid()), socket.gethostname(), threads)
     stopping: Any = stop if hasattr(stop, "__enter__") else nullcontext()
     heard = False
 
@@ -199,31 +205,31 @@ def run_jobs(
 
     with stopping, ExitStack() as held:
         held.callback(stop_file.unlink, missing_ok=True)
-        if isinstance(executor, Here):  # which leaves no time between to look
-            _asked[orders.stop_file] = lambda: bool((poll and poll(), asked())[1])
-            held.callback(_asked.pop, orders.stop_file)
-        elif at_home:
-            held.enter_context(_team.use(threads))
-        desk = _Desk(iter(jobs), executor, slots, orders, tell)
-        held.callback(desk.close)
+        if isinstance(executor, SerialExecutor):  # which leaves no time between to look
+            _asked[terms.stop_file] = lambda: bool((poll and poll(), asked())[1])
+            held.callback(_asked.pop, terms.stop_file)
+        elif in_main:
+            held.enter_context(_thread_count.use(threads))
+        dispatcher = _Dispatcher(iter(jobs), executor, slots, terms, tell)
+        held.callback(dispatcher.close)
         try:
-            while desk.submit():
-                for job, outcome in desk.collect(LOOK):
+            while dispatcher.submit():
+                for job, outcome in dispatcher.collect(LOOK):
                     on_outcome(job, outcome)
                 if poll:
                     poll()
                 if asked():
-                    for job, outcome in desk.stop(stop_file):
+                    for job, outcome in dispatcher.stop(stop_file):
                         on_outcome(job, outcome)
                     return False
         except BaseException:
-            for _ in desk.stop(stop_file):
+            for _ in dispatcher.stop(stop_file):
                 pass
             raise
     return True
 
 
-class _Desk:
+class _Dispatcher:
     """The jobs that are at work, and those that wait."""
 
     def __init__(
@@ -231,11 +237,11 @@ class _Desk:
         jobs: Iterator[Job],
         executor: Executor,
         slots: int | None,
-        orders: Orders,
+        terms: JobTerms,
         tell: Callable[[str], object] | None,
     ) -> None:
         self.jobs, self.executor, self.slots = jobs, executor, slots
-        self.orders, self.tell = orders, tell
+        self.terms, self.tell = terms, tell
         self.running: dict[Future[Outcome], Job] = {}
         self.again: list[Job] = []  # of an executor that broke
         self.own: WorkerPool | None = None  # in place of it
@@ -247,7 +253,7 @@ class _Desk:
             if job is None:
                 break
             try:
-                future = self.executor.submit(carry_out, self.orders, job.function, job.arguments)
+                future = self.executor.submit(carry_out, self.terms, job.function, job.arguments)
             except BrokenExecutor as error:
                 self._replace(error)
                 self.again.append(job)
@@ -271,7 +277,7 @@ class _Desk:
                 yield job, Outcome("failed", error=RunError("it was canceled"))
             except Exception as error:
                 text = "".join(traceback.format_exception(error))
-                yield job, Outcome("failed", error=simplify(error), trace=text)
+                yield job, Outcome("failed", error=make_picklable(error), trace=text)
 
     def stop(self, stop_file: Path) -> Iterator[tuple[Job, Outcome]]:
         """Ask all to stop, and yield those that end within the time they have."""
@@ -300,31 +306,31 @@ class _Desk:
         if self.own is not None:
             return
         count = self.slots or kernels.get_num_threads()
-        self.executor = self.own = WorkerPool(count, self.orders.threads)
+        self.executor = self.own = WorkerPool(count, self.terms.threads)
         if self.tell:
             self.tell(
                 f"warning: the executor is broken ({error}); its jobs go on in {count} processes"
             )
 
 
-def carry_out(orders: Orders, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
+def carry_out(terms: JobTerms, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
     """Do a job, where the executor wants it done."""
     lines: list[str] = []
-    home = orders.is_home()
+    in_main = terms.is_main()
     try:
         with ExitStack() as held:
-            threads = orders.threads if home else orders.share()
-            signals: Any = nullcontext(lambda: False) if home else StopRequest()
+            threads = terms.threads if in_main else terms.share()
+            signals: Any = nullcontext(lambda: False) if in_main else StopRequest()
             signaled = held.enter_context(signals)
-            if not home:
-                held.enter_context(_team.use(threads))
+            if not in_main:
+                held.enter_context(_thread_count.use(threads))
 
             def stopped() -> bool:
-                asked = _asked.get(orders.stop_file)
+                asked = _asked.get(terms.stop_file)
                 return bool(
                     signaled()
                     or orphaned.is_set()
-                    or os.path.exists(orders.stop_file)
+                    or os.path.exists(terms.stop_file)
                     or (asked is not None and asked())
                 )
 
@@ -336,13 +342,13 @@ def carry_out(orders: Orders, function: Callable[..., Any], arguments: tuple[Any
         return Outcome("stopped", lines=lines)
     except Exception as error:
         text = traceback.format_exc()
-        kept = error if home else simplify(error)
+        kept = error if in_main else make_picklable(error)
         return Outcome("failed", error=kept, trace=text, lines=lines)
     finally:
         end_orphan()
 
 
-def simplify(error: BaseException) -> Exception:
+def make_picklable(error: BaseException) -> Exception:
     """Return an error that any process can unpickle, with the same message."""
     if isinstance(error, OSError):
         return OSError(error.errno, error.strerror or str(error), error.filename)
@@ -355,7 +361,7 @@ def simplify(error: BaseException) -> Exception:
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-class _Team:
+class _ThreadCount:
     """Threads of this process, for as long as any job is at work in it."""
 
     def __init__(self) -> None:
@@ -391,6 +397,6 @@ def _limit_blas(threads: int) -> Iterator[None]:
         yield
 
 
-_team = _Team()
+_thread_count = _ThreadCount()
 #: Of jobs in the very thread that gives them: whether to stop, by the file that says so.
 _asked: dict[str, Callable[[], bool]] = {}

@@ -218,7 +218,7 @@ def run_many(
         executor, slots = held.enter_context(open_executor(executor, jobs, len(given)))
         bar = ManyBar(result.configs, progress)
         held.callback(bar.close)
-        work = _Work(result, path, bar, tell, on_run)
+        work = _Results(result, path, bar, tell, on_run)
         result.interrupted = not run_jobs(
             work.due(sources),
             executor,
@@ -296,7 +296,7 @@ def open_data(config: RunConfig, tell: Callable[[str], object]) -> Source:
     return take_fold(source, assign_folds(source.train, config.folds, config.seed), config.fold)
 
 
-class _Work:
+class _Results:
     """The runs of one call: which are due, how far they are, their rows and files."""
 
     def __init__(

@@ -26,7 +26,7 @@ from lenet5c.recipes.many import open_data
 from lenet5c.recipes.run import data_digest
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.recipes.search_space import Space, check_space, usual_space
-from lenet5c.recipes.worker_pool import Here
+from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Trainer
 
 RECORD, JOURNAL, BEST, TABLE = "tune.json", "study.journal", "best.json", "trials.csv"
@@ -129,7 +129,7 @@ def tune(
         if config.folder is not None:
             config = _record(config, space, source)
         executor, slots = held.enter_context(open_executor(executor, jobs, trials))
-        here = isinstance(executor, Here)
+        here = isinstance(executor, SerialExecutor)
         folder = config.folder
         if folder is None and not here:  # the workers have the study by its file
             folder = Path(held.enter_context(TemporaryDirectory()))

@@ -82,7 +82,7 @@ class WorkerPool(Executor):
         """Return the process of this thread, a new one if it has none."""
         local = self._local
         if not hasattr(local, "pool"):
-            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin_work)
+            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initialize_worker)
             with _limit_blas(self._threads):
                 before = set(multiprocessing.active_children())
                 pool.submit(os.getpid)  # it is made
@@ -102,7 +102,7 @@ class WorkerPool(Executor):
         return local.process
 
 
-class Here(Executor):
+class SerialExecutor(Executor):
     """Calls in this process, each done when `submit` returns."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -115,7 +115,7 @@ class Here(Executor):
         return future
 
 
-def begin_work() -> None:
+def initialize_worker() -> None:
     """Prepare a new worker: interrupts are the business of the process that it works for."""
     for name in ("SIGINT", "SIGHUP"):
         if number := getattr(signal, name, None):
