@@ -121,6 +121,13 @@ def test_jobs_share_the_threads(threads):
     assert outcome.value[:2] == (8, 8)
 
 
+def test_a_quota_counts_as_the_cores(threads, monkeypatch):
+    known = {"openmp": 16, "processors": 16, "quota": 3.5, "wish": None}
+    monkeypatch.setattr("lenet5c.kernels.threads.limits", lambda: known)
+    lenet5c.set_num_threads(None)
+    assert [share_threads(jobs) for jobs in (1, 2, 3, 5)] == [4, 2, 1, 1]
+
+
 def test_workers_are_counted():
     with WorkerPool(3) as pool, ThreadPoolExecutor(5) as team:
         assert [count_workers(each) for each in (SerialExecutor(), pool, team)] == [1, 3, 5]
