@@ -80,6 +80,8 @@ class Display:
                 "--class-weight balanced --distortion modern gives all classes the same weight "
                 "and varies the few images."
             )
+        if self.progress:  # of a teacher
+            self.progress.close()
         self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 
     def step(self, trainer: Trainer, samples: int) -> None:

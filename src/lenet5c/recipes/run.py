@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import lenet5c
@@ -15,9 +15,10 @@ from lenet5c.datasets import Source
 from lenet5c.datasets.mapped import blocks
 from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
-from lenet5c.recipes.build import make_schedule
+from lenet5c.recipes.build import divide, make_schedule
 from lenet5c.recipes.run_config import RunConfig, digest_of
 from lenet5c.recipes.start import fit_source, take_net
+from lenet5c.recipes.teachers import run_teachers
 from lenet5c.training import (
     Evaluation,
     TrainedModel,
@@ -165,10 +166,22 @@ def train(
     with _threads(config.threads), ExitStack() as held:
         run = _open(config, source, start, frame, resume, overwrite, tell, held)
         config, trainer, folder = run.config, run.trainer, run.folder
-        resumed = trainer.steps_taken > 0
+        resumed = trainer.steps_taken > 0 or (resume and config.settings.teachers > 0)
         events = _events(run, tensorboard, tell)
         if run.summary is not None:
             return run
+        if config.settings.teachers:
+            called: dict[str, Any] = {
+                "on_start": on_start,
+                "on_step": on_step,
+                "on_epoch": on_epoch,
+                "stop": stop,
+            }
+            alike: Any = partial(train, overwrite=overwrite, tell=tell, **called)
+            rest, held_out = divide(config.settings, run.source, config.seed)
+            images = replace(run.source, train=rest, validation=held_out)
+            if not run_teachers(run, images, alike, resume, tell):
+                return run
         if on_start:
             on_start(trainer, config)
 
@@ -243,7 +256,8 @@ def _open(
                 check_class_names(source.train.class_names, source.train.num_classes)
                 if start is not None:
                     config = replace(config, start_digest=digest_of(start))
-            trainer, _ = config.build(source, start, rehearsed.train if rehearsed else None)
+            more = rehearsed.train if rehearsed else None
+            trainer, _ = config.build(source, start, more, teachers=())
         except (ValueError, TypeError) as error:
             raise RunError(error) from None
         if present is not None:

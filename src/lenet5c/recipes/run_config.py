@@ -1,6 +1,6 @@
 """A run as one thing: recipe, data, seed, threads, folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -324,12 +324,13 @@ class RunConfig:
         start: TrainedModel | None = None,
         rehearsed: Dataset | None = None,
         net: Sequential | None = None,
+        teachers: Sequence[TrainedModel] | None = None,
     ) -> tuple[Trainer, TrainedModel]:
         """Return a `Trainer` on this data, and the `TrainedModel` it trains.
 
         Parameters
         ----------
-        source, start, rehearsed, net
+        source, start, rehearsed, net, teachers
             As of `Recipe.build`.
 
         Raises
@@ -344,7 +345,7 @@ class RunConfig:
                 "lenet5c.recipes.cross_validate"
             )
         trainer, trained = self.settings.build(
-            source, self.seed, start, self.freeze, rehearsed, net
+            source, self.seed, start, self.freeze, rehearsed, net, teachers
         )
         given, count = self.settings.batch_size, len(trainer.train_set)
         if count < given != RECIPES[self.recipe].batch_size:
