@@ -58,7 +58,11 @@ LAYERS = {
             nn.Ensemble(
                 {
                     "maps": nn.Sequential(
-                        nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4)
+                        nn.Conv2d(2, 3, 3),
+                        nn.ReLU(),
+                        nn.MaxPool2d(2),
+                        nn.Flatten(),
+                        nn.Linear(12, 4),
                     ),
                     "codes": nn.Sequential(
                         nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 5), nn.RBF(np.eye(4, 5))

@@ -10,8 +10,9 @@ from pathlib import Path
 from lenet5c._text import command_line
 from lenet5c.commands.cli import file, say
 from lenet5c.errors import RunError
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.training import make_ensemble, save_model
-from lenet5c.training.ensemble import describe_kind, open_members
+from lenet5c.training.ensemble import open_members
 
 NAME = "ensemble.safetensors"
 DESCRIPTION = (
@@ -28,7 +29,9 @@ EXAMPLES = """examples:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    text = "a model file, the folder of a run, a folder of such folders, or best; two models or more"
+    text = (
+        "a model file, the folder of a run, a folder of such folders, or best; two models or more"
+    )
     add("runs", nargs="+", metavar="RUN", help=text)
     text = f"model file to write (default: {NAME}, here)"
     add("--out", type=file, default=Path(NAME), metavar="FILE", help=text)
@@ -50,7 +53,7 @@ def run(options: Namespace) -> None:
     trained = make_ensemble(members)
     save_model(out, trained)
     say(
-        f"{out}: {describe_kind(trained)}, {trained.model.num_params:,} parameters, "
+        f"{out}: {describe_kind(trained.model)}, {trained.model.num_params:,} parameters, "
         f"{len(trained.class_names)} classes; members {', '.join(members)}\n"
         f"evaluate it: {command_line('evaluate', str(out))}"
     )

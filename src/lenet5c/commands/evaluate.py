@@ -29,6 +29,7 @@ from lenet5c.datasets import Dataset
 from lenet5c.datasets.corruptions import CORRUPTIONS, SEVERITIES
 from lenet5c.datasets.mapped import take
 from lenet5c.datasets.source import open_part, open_source, source_name
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.report import tables
 from lenet5c.report.comparison import compare_members, describe_comparison, members_table
 from lenet5c.report.mistakes import check_folder, copy_mistakes, find_file
@@ -50,7 +51,6 @@ from lenet5c.training import (
     wilson_interval,
 )
 from lenet5c.training import evaluate as evaluate_model
-from lenet5c.training.ensemble import describe_kind
 from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import BEST, SIGNS
 from lenet5c.training.orientation import warn_of_sideways
@@ -328,7 +328,7 @@ def as_text(
     low, high = record["interval"]
     names, images = trained.class_names, tables.count_images(result.count, record["part"])
     parts = [
-        f"{options.model}: {describe_kind(trained)}, "
+        f"{options.model}: {describe_kind(trained.model)}, "
         f"{trained.model.num_params:,} parameters\n"
         f"{record['data']}: {images}, {len(names)} classes",
         *(f"Note: {note.rstrip('.')}." for note in record["notes"]),

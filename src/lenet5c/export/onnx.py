@@ -13,6 +13,7 @@ from lenet5c.datasets.resampling import resize_matrix
 from lenet5c.export.activations import ACTIVATIONS
 from lenet5c.export.errors import ExportError
 from lenet5c.export.network import Network, Pair, Step, to_network
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.training import TrainedModel
 
 # Old enough for runtimes of recent years; 13 is the first whose softmax is that of one axis.
@@ -272,7 +273,7 @@ _WRITERS: dict[str, Callable[[Graph, Step, str], str]] = {
 
 def _properties(net: Network, accuracy: str | None) -> dict[str, str]:
     """Return what a user of the file wants to know; values are JSON."""
-    values: dict[str, Any] = {"lenet5c": lenet5c.__version__, "model": type(net.model).__name__}
+    values: dict[str, Any] = {"lenet5c": lenet5c.__version__, "model": describe_kind(net.model)}
     if net.trained is not None:
         values |= {
             "class_names": list(net.trained.class_names),

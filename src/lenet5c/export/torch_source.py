@@ -9,6 +9,7 @@ from lenet5c import nn
 from lenet5c.datasets.resampling import UNIT
 from lenet5c.export.activations import ACTIVATIONS
 from lenet5c.export.network import Network, Step, all_steps, to_network
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.training import TrainedModel
 
 SCALED_TANH = '''
@@ -173,7 +174,7 @@ def torch_source(
     lines = _layers(net.model.layers.items(), steps)
     trained = net.trained
     parts = [
-        f'"""A {type(net.model).__name__} for PyTorch, written by lenet5c {lenet5c.__version__}: '
+        f'"""A {describe_kind(net.model)} for PyTorch, written by lenet5c {lenet5c.__version__}: '
         'load() gives it with its weights."""\n',
         "from collections import OrderedDict\nfrom pathlib import Path\n",
         "import torch\nfrom safetensors.torch import load_file\nfrom torch import nn\n",

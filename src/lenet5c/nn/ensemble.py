@@ -85,7 +85,7 @@ class Ensemble(Composite):
         *members: Sequential | Sequence[Any] | Mapping[str, Sequential],
         temperatures: Sequence[float] | None = None,
     ) -> None:
-        self.members = name_layers(members)
+        self.members: dict[str, Any] = dict(name_layers(members))
         for name, member in self.members.items():
             if not isinstance(member, Sequential):
                 raise TypeError(
@@ -231,6 +231,33 @@ class Ensemble(Composite):
             lines += f"\ntemperatures={self.temperatures}"
         inner = lines.replace("\n", "\n  ")
         return f"Ensemble({inner}\n)"
+
+
+def find_ensemble(model: Sequential) -> Ensemble | None:
+    """Return the ensemble that a model is, None if it is anything else."""
+    layers = list(model.flat_layers())
+    return layers[0] if len(layers) == 1 and isinstance(layers[0], Ensemble) else None
+
+
+def describe_kind(model: Sequential) -> str:
+    """Return the class of a model, of an ensemble in words.
+
+    Examples
+    --------
+    >>> from lenet5c import nn
+    >>> from lenet5c.nn.ensemble import describe_kind
+    >>> describe_kind(nn.Sequential(nn.Ensemble(nn.LeNet5(rng=0), nn.LeNet5(rng=1))))
+    'Ensemble of 2 LeNet5'
+    """
+    ensemble = find_ensemble(model)
+    if ensemble is None:
+        return type(model).__name__
+    kinds: dict[str, None] = {}  # in order, each once
+    for net in ensemble.members.values():
+        last = list(net.layers.values())[-1]  # after a normalization of its own
+        within = type(net) is Sequential and isinstance(last, Sequential)
+        kinds[type(last if within else net).__name__] = None
+    return f"Ensemble of {len(ensemble.members)} {' and '.join(kinds)}"
 
 
 def _sum(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:

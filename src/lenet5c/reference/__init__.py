@@ -97,6 +97,7 @@ from lenet5c.reference.loss import (
     nll_loss,
     nll_loss_second,
 )
+from lenet5c.reference.mixture import ensemble, ensemble_backward, ensemble_backward_second
 from lenet5c.reference.network import (
     lenet5,
     lenet5_1998,
@@ -104,7 +105,6 @@ from lenet5c.reference.network import (
     lenet5_1998_backward_second,
     lenet5_backward,
 )
-from lenet5c.reference.mixture import ensemble, ensemble_backward, ensemble_backward_second
 from lenet5c.reference.normalization import (
     batch_norm,
     batch_norm_backward,

@@ -15,6 +15,7 @@ MEMBERS = (
     "McNemar's exact test, and adjusted for as many tests by Holm"
 )
 
+
 def compare_members(
     trained: TrainedModel, dataset: Dataset, result: Evaluation
 ) -> list[dict[str, Any]]:
@@ -26,7 +27,7 @@ def compare_members(
         A mapping for JSON for each member; empty of a single net. `p_holm` is its p-value adjusted
         for as many tests as there are members.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, member in list_members(trained).items():
         alone = evaluate(member, dataset)
         test = mcnemar(result.right, alone.right)
@@ -47,7 +48,8 @@ def compare_members(
 
 def members_table(members: list[dict[str, Any]]) -> str:
     """Return the members of an ensemble as text, each compared with the ensemble."""
-    return f"{MEMBERS}:\n{table([HEADING, *map(_cells, members)], 'lrrrrrr')}"
+    about = textwrap.fill(f"{MEMBERS}:", tables.WIDEST)
+    return f"{about}\n{table([HEADING, *map(_cells, members)], 'lrrrrrr')}"
 
 
 def members_section(members: list[dict[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c.datasets import Dataset
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.report import page
 from lenet5c.report.comparison import members_section
 from lenet5c.report.probabilities import probability_sections
@@ -12,7 +13,6 @@ from lenet5c.report.results import accuracy_card, confusion_section, errors_sect
 from lenet5c.report.robustness import robustness_section
 from lenet5c.report.tables import count_images
 from lenet5c.training import Evaluation, TrainedModel
-from lenet5c.training.ensemble import describe_kind
 
 
 def evaluation_page(
@@ -45,7 +45,7 @@ def evaluation_page(
     title = f"Evaluation of {record['model']}"
     data = "MNIST" if record["data"] == "mnist" else record["data"]
     lead = (
-        f"{describe_kind(trained)} with {trained.model.num_params:,} parameters on "
+        f"{describe_kind(trained.model)} with {trained.model.num_params:,} parameters on "
         f"{count_images(result.count, record['part'])} of {data}. lenet5c {record['lenet5c']}."
     )
     return page.page(

@@ -13,6 +13,7 @@ from lenet5c._text import printable
 from lenet5c.datasets import Preparation
 from lenet5c.errors import RunError
 from lenet5c.nn import BatchNorm2d, Ensemble, Sequential
+from lenet5c.nn.ensemble import find_ensemble
 from lenet5c.training.model_file import SHIPPED, TrainedModel, open_model
 from lenet5c.training.run_folder import RunFolder
 from lenet5c.training.summary import MODEL_NAME
@@ -61,12 +62,14 @@ def make_ensemble(models: Mapping[str, TrainedModel] | Sequence[TrainedModel]) -
     >>> pair.probabilities(test.images[:3]).shape
     (3, 10)
     """
-    named = dict(models if isinstance(models, Mapping) else zip(map(str, range(len(models))), models))
+    if not isinstance(models, Mapping):
+        models = {str(number): model for number, model in enumerate(models)}
+    named = dict(models)
     if len(named) < 2:
         raise ValueError(f"models must be at least two, got {len(named)}")
     (first_name, first), *others = named.items()
     for name, model in named.items():
-        if find_ensemble(model) is not None:
+        if find_ensemble(model.model) is not None:
             raise RunError(
                 f"member {name} must be a single net, got an ensemble; give its members themselves"
             )
@@ -88,15 +91,9 @@ def make_ensemble(models: Mapping[str, TrainedModel] | Sequence[TrainedModel]) -
     return replace(first, model=net, preparation=preparation, temperature=1.0, path=None)
 
 
-def find_ensemble(trained: TrainedModel) -> Ensemble | None:
-    """Return the layer of an ensemble, None of a single net."""
-    layers = list(trained.model.flat_layers())
-    return layers[0] if len(layers) == 1 and isinstance(layers[0], Ensemble) else None
-
-
 def list_members(trained: TrainedModel) -> dict[str, TrainedModel]:
     """Return the members of an ensemble by name, none of a single net; they share its weights."""
-    layer = find_ensemble(trained)
+    layer = find_ensemble(trained.model)
     if layer is None:
         return {}
     return {
@@ -107,25 +104,11 @@ def list_members(trained: TrainedModel) -> dict[str, TrainedModel]:
     }
 
 
-def describe_kind(trained: TrainedModel) -> str:
-    """Return the class of a model's net; of an ensemble 'Ensemble of 5 LeNet5'."""
-    layer = find_ensemble(trained)
-    if layer is None:
-        return type(trained.model).__name__
-    nets: Any = [
-        member.layers[NET] if list(member.layers) == [INPUT, NET] else member
-        for member in layer.members.values()
-    ]
-    kinds = dict.fromkeys(type(net).__name__ for net in nets)
-    return f"Ensemble of {len(nets)} {' and '.join(kinds)}"
-
-
 def check_alike(first_name: str, first: TrainedModel, name: str, model: TrainedModel) -> None:
     """Raise a RunError unless a member has the classes of the first, and takes such images."""
     a, b = first.preparation, model.preparation
-    means = all(np.array_equal(x, y) for x, y in [(_mean_image(a), _mean_image(b))])
-    means &= _is_same(a, b) or a.mean_image is None
-    forms = [model.framing is None, first.framing is None]
+    means = (a.mean_image is None and b.mean_image is None) or _is_same(a, b)
+    forms = ["measured" if each.framing else "none" for each in (model, first)]
     differing: list[tuple[str, Any, Any]] = [
         ("the classes", list(model.class_names), list(first.class_names)),
         ("images of the shape", model.image_shape, first.image_shape),
@@ -133,7 +116,7 @@ def check_alike(first_name: str, first: TrainedModel, name: str, model: TrainedM
         ("the fit of images", b.fit, a.fit),
         ("the reading of pictures", model.reading, first.reading),
         ("levels of white", model.white, first.white),
-        ("the form of digits", *("none" if none else "measured" for none in forms)),
+        ("the form of digits", forms[0], forms[1]),
     ]
     if model.framing and first.framing:
         differing += [
