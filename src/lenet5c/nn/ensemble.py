@@ -14,6 +14,7 @@ from lenet5c.nn.naming import name_layers
 from lenet5c.nn.parameter_store import ParameterStore
 from lenet5c.nn.registry import describe
 from lenet5c.nn.sequential import Sequential
+from lenet5c.nn.summary import inner_kind
 
 __all__ = ["Ensemble"]
 
@@ -252,11 +253,7 @@ def describe_kind(model: Sequential) -> str:
     ensemble = find_ensemble(model)
     if ensemble is None:
         return type(model).__name__
-    kinds: dict[str, None] = {}  # in order, each once
-    for net in ensemble.members.values():
-        last = list(net.layers.values())[-1]  # after a normalization of its own
-        within = type(net) is Sequential and isinstance(last, Sequential)
-        kinds[type(last if within else net).__name__] = None
+    kinds = dict.fromkeys(inner_kind(net) for net in ensemble.members.values())
     return f"Ensemble of {len(ensemble.members)} {' and '.join(kinds)}"
 
 

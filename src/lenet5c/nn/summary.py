@@ -76,7 +76,7 @@ def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:
         for own, member in getattr(layer, "members", {}).items():  # of an ensemble
             counts = member.num_params, member.connections(shape), member.multiply_adds(shape)
             output = member.output_shape(shape)
-            rows.append(_row(f"{name}.{own}", type(member).__name__, output, 0, *counts))
+            rows.append(_row(f"{name}.{own}", inner_kind(member), output, 0, *counts))
             parameters -= counts[0]
             connections -= counts[1]
             work -= counts[2]
@@ -87,6 +87,13 @@ def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:
         kind = type(layer).__name__
         rows.append(_row(name, kind, shape, neurons, parameters, connections, work))
     return rows
+
+
+def inner_kind(model: Sequential) -> str:
+    """Return the class of a model, or of the one that a plain chain ends with."""
+    last = list(model.layers.values())[-1]
+    is_chain = isinstance(getattr(last, "layers", None), dict)
+    return type(last if is_chain and model.input_shape is None else model).__name__
 
 
 def _row(layer: str, kind: str, output: Shape, *counts: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c._files import digest
 from lenet5c.datasets import Dataset, EpochDistortion, Preparation
 from lenet5c.datasets.mapped import blocks
 from lenet5c.errors import RunError
@@ -181,6 +182,14 @@ class TaughtTargets(Targets):
             self.drawn[drawn] = self._ask(distortion)
         self.targets = self.drawn[drawn]
         return self[index]
+
+    def digest(self) -> str:
+        """Return a digest of the teachers and of how their probabilities become targets."""
+        parts: list[Any] = [f"{self.temperature} {self.share} {self.draws}"]
+        for teacher in self.teachers:
+            state = teacher.model.state_dict()
+            parts += [f"{teacher.preparation.to_dict()} {list(state)}", *state.values()]
+        return digest(*parts)
 
     def _ask(self, distortion: EpochDistortion | None) -> NDArray[np.float32]:
         """Return what the teachers predict for all images, (N, classes)."""
