@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lenet5c import nn
+from lenet5c import _files, nn
 from lenet5c.datasets import Framing, Preparation
 from lenet5c.errors import RunError
 from lenet5c.nn.ensemble import describe_kind
@@ -151,3 +151,34 @@ def test_an_unfinished_run_is_told(tmp_path):
     (tmp_path / "begun/config.json").write_text("{}")
     with pytest.raises(RunError, match="begun, a folder without model.safetensors; finish its run"):
         open_members([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda own: own.update(temperatures=[1]), "temperatures must be one for each of the 2"),
+        (lambda own: own.update(temperatures=[1, -1]), "temperatures"),
+        (lambda own: own.update(temperatures=["a", 1]), "temperatures"),
+        (lambda own: own.update(temperatures=None, members=[]), "layers must be at least one"),
+        (lambda own: own.pop("members"), "it lacks 'members'"),
+        (lambda own: own.update(members={"type": "ReLU"}), "must be"),
+        (
+            lambda own: own["members"].append({"type": "ReLU"}),
+            "member '2' must be a lenet5c.nn.Seq",
+        ),
+        (
+            lambda own: own["members"][0]["settings"].update(num_classes=9),
+            "fc3.weight must have the shape (9, 84), the model's, got (10, 84)",
+        ),
+        (lambda own: own["members"][0]["settings"].update(units=[10**9]), "must have at most the"),
+    ],
+)
+def test_a_file_is_not_trusted(tmp_path, change, words):
+    path = tmp_path / "ensemble.safetensors"
+    save_model(path, make_ensemble([member(0), member(1)]))
+    tensors, metadata = _files.read_tensors(path, "model")
+    change(metadata["model"]["settings"]["layers"][0]["settings"])
+    _files.write_tensors(path, "model", tensors, metadata)
+    with pytest.raises(RunError, match="must be a model file that fits together") as raised:
+        open_model(path)
+    assert words in str(raised.value) and "\n" not in str(raised.value)
