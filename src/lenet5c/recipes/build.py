@@ -167,7 +167,9 @@ def build(
         trainer.trained = replace(start, model=model, class_names=names, reading=reading, path=None)
     trainer.calibrates = recipe.temperature is None
     taught = bool(recipe.teachers or teachers)
-    trainer.trained.temperature = recipe.temperature or (usual_temperature(recipe) if taught else 1)
+    trainer.trained.temperature = recipe.temperature or (
+        usual_temperature(recipe) if taught else 1.0
+    )
     trainer.trained.framing = framing
     trainer.trained.white = dict(source.white)
     return trainer, trainer.trained
