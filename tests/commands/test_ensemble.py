@@ -69,11 +69,11 @@ def test_a_file_is_replaced_only_if_asked(run, runs, ensemble):
     [
         (["relu"], "RUN must be two models or more, got 1"),
         (["relu", "none"], "which does not exist"),
-        (["relu", "best"], "member best must have the input size (28, 28), as relu, got (32, 32)"),
+        (["relu", "signs"], "member signs must have the classes ['0', '1', '2'"),
     ],
 )
 def test_one_line_for_what_cannot_be(run, runs, tmp_path, names, words):
-    paths = [name if name == "best" else runs / name for name in names]
+    paths = [name if name == "signs" else runs / name for name in names]
     code, said, errors = run("ensemble", *paths, "--out", tmp_path / "x.safetensors")
     assert code == 2 and said == "" and len(errors.splitlines()) == 1
     assert words in errors

@@ -25,7 +25,8 @@ NAMES = tuple("0123456789")
 
 def member(seed, temperature=1.0, net=nn.LeNet5, **preparation):
     """Return an untrained model, whose probabilities are far from equal."""
-    model = net(rng=seed)
+    sized = {"input_size": preparation["size"]} if "size" in preparation else {}
+    model = net(rng=seed, **sized)
     for array in model.params.values():
         array *= 2
     settings = {"size": (32, 32), "mean": 0.13, "std": 0.31} | preparation
@@ -39,6 +40,9 @@ TRIPLES = {
     "normalization": [member(0, mean=0.1), member(1, std=0.5), member(2, mean=0.5, std=1.0)],
     "mean image": [member(0, **MEAN_IMAGE), member(1, **MEAN_IMAGE), member(2, **MEAN_IMAGE)],
     "penalties": [member(0, 20.0, nn.LeNet5_1998), member(1), member(2, 50.0, nn.LeNet5_1998)],
+    "sizes": [member(0, size=(28, 28), mean=0.1), member(1), member(2, size=(31, 36))],
+    "padded": [member(0, size=(28, 29)), member(1, size=(33, 30)), member(2)],
+    "of the size, and padded": [member(0, size=(28, 28), fit="resize"), member(1), member(2)],
     "resized": [member(seed, fit="resize", mean=seed / 10) for seed in range(3)],
 }
 
@@ -101,15 +105,12 @@ def test_its_answers_are_explained(mnist_slice):
 
 def test_other_members_are_refused():
     first = member(0)
-    small = replace(
-        member(1), model=nn.LeNet5(input_size=28, rng=1), preparation=Preparation((28, 28))
-    )
+    large = member(1, fit="resize", size=(36, 36))
     named = replace(member(1), class_names=tuple("abcdefghij"))
     dark = replace(member(1), framing=Framing(paper=(255,), ink=(0,)))
     boxed = replace(member(1), framing=Framing(center="box"))
     for other, words in (
         (named, "member b must have the classes ['0', "),
-        (small, "member b must have the input size (32, 32), as a, got (28, 28); leave it out, or"),
         (replace(first, image_shape=(1, 20, 20)), "images of the shape (1, 28, 28), as a, got (1"),
         (member(1, fit="resize"), "member b must have the fit of images pad, as a, got resize"),
         (replace(first, reading="whole"), "the reading of pictures ink, as a, got whole"),
@@ -123,6 +124,11 @@ def test_other_members_are_refused():
         with pytest.raises(RunError) as raised:
             make_ensemble({"a": first, "b": other})
         assert words in str(raised.value)
+    with pytest.raises(RunError) as raised:
+        make_ensemble({"a": member(0, fit="resize"), "b": large})
+    assert "member b must have the input size (32, 32), as a, got (36, 36); leave it" in str(
+        raised.value
+    )
     with pytest.raises(ValueError, match="models must be at least two, got 1"):
         make_ensemble([first])
 

@@ -111,18 +111,9 @@ class Ensemble(Composite):
         ParameterStore(self)
 
     def forward(self, x: Floats, training: bool = False) -> Floats:
-        """Return the logarithm of the mean probability of each class.
+        """Return the logarithm of the mean probability of each class, ndarray of float32 (N, K).
 
-        Parameters
-        ----------
-        x : ndarray of float32 (N, ...)
-            Or of a dtype that float32 holds exactly, such as uint8 or float16.
-        training : bool
-            Save what `backward` needs.
-
-        Returns
-        -------
-        ndarray of float32 (N, K)
+        Arguments are those of `Sequential.forward`.
         """
         log_p, log_r = self._log_shares([each.forward(x, training) for each in self._nets()])
         self._saved = (log_p, log_r) if training else None

@@ -12,7 +12,7 @@ import numpy as np
 from lenet5c._text import printable
 from lenet5c.datasets import Preparation
 from lenet5c.errors import RunError
-from lenet5c.nn import BatchNorm2d, Ensemble, Sequential
+from lenet5c.nn import Conv2d, Ensemble, Sequential
 from lenet5c.nn.ensemble import find_ensemble
 from lenet5c.training.model_file import SHIPPED, TrainedModel, open_model
 from lenet5c.training.run_folder import RunFolder
@@ -28,8 +28,9 @@ def make_ensemble(models: Mapping[str, TrainedModel] | Sequence[TrainedModel]) -
     """Return a model whose probabilities are the mean of those of several models, its members.
 
     Each member computes its probabilities at its own temperature, and from pixels of its own mean
-    and standard deviation. That of the ensemble is 1; `calibrate` fits it. In all else that becomes
-    of an image, members must agree. They are copied.
+    and standard deviation; where all pad their images, also of its own size. In all else that
+    becomes of an image, members must agree. They are copied. The temperature of the ensemble is 1;
+    `calibrate` fits it.
 
     Parameters
     ----------
@@ -79,11 +80,13 @@ def make_ensemble(models: Mapping[str, TrainedModel] | Sequence[TrainedModel]) -
     members = {name: deepcopy(model.model) for name, model in named.items()}
     preparation = preparations[0]
     if not all(_is_same(preparation, each) for each in preparations):
-        # The pixels as they are, which each member then scales and shifts by itself.
-        preparation = Preparation(preparation.size, preparation.fit, std=1 / 255)
-        channels = first.image_shape[0]
+        # The pixels as they are, of the smallest size, which each member then prepares by itself.
+        sizes = zip(*(each.size for each in preparations), strict=True)
+        height, width = map(min, sizes)
+        fit = "pad" if "pad" in map(_fit, named.values()) else preparation.fit
+        preparation = Preparation((height, width), fit, std=1 / 255)
         members = {
-            name: Sequential({INPUT: _normalize(own, channels), NET: net})
+            name: Sequential({INPUT: _prepare(preparation.size, own, first.image_shape), NET: net})
             for (name, net), own in zip(members.items(), preparations, strict=True)
         }
     layer = Ensemble(members, temperatures=[model.temperature for model in named.values()])
@@ -112,12 +115,15 @@ def check_alike(first_name: str, first: TrainedModel, name: str, model: TrainedM
     differing: list[tuple[str, Any, Any]] = [
         ("the classes", list(model.class_names), list(first.class_names)),
         ("images of the shape", model.image_shape, first.image_shape),
-        ("the input size", b.size, a.size),
-        ("the fit of images", b.fit, a.fit),
         ("the reading of pictures", model.reading, first.reading),
         ("levels of white", model.white, first.white),
         ("the form of digits", forms[0], forms[1]),
     ]
+    fits = {_fit(model), _fit(first)} - {None}
+    if len(fits) > 1:
+        differing.append(("the fit of images", b.fit, a.fit))
+    elif "resize" in fits:
+        differing.append(("the input size", b.size, a.size))
     if model.framing and first.framing:
         differing += [
             (what, getattr(model.framing, part), getattr(first.framing, part))
@@ -192,12 +198,34 @@ def _short_name(path: str | Path) -> str:
     return printable(name.replace(".", "-")) or "model"
 
 
-def _normalize(preparation: Preparation, channels: int) -> BatchNorm2d:
-    """Return a layer that makes of pixels, 0 to 255, what a preparation does."""
-    layer = BatchNorm2d(channels, eps=0.0)
-    layer.params["weight"] = np.full(channels, preparation.scale)
+def _prepare(size: tuple[int, int], preparation: Preparation, shape: tuple[int, ...]) -> Conv2d:
+    """Return a layer that makes of pixels, 0 to 255, what a preparation does.
+
+    A convolution of one tap for each channel; zeros beyond the image become what black does.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Of the images, which may be padded already.
+    preparation : Preparation
+    shape : (int, int, int)
+        Of the images before anything was padded.
+    """
+    channels = shape[0]
+    pads = []
+    for before, after, source in zip(size, preparation.size, shape[1:], strict=True):
+        first = (after - source) // 2 - (before - source) // 2 if after != before else 0
+        pads.append((first, after - before - first))
+    layer = Conv2d(channels, channels, 1, padding=tuple(pads), groups=channels)
+    layer.params["weight"] = np.full(layer.params["weight"].shape, preparation.scale)
     layer.params["bias"] = preparation.offset(channels)[:, 0, 0]
     return layer
+
+
+def _fit(model: TrainedModel) -> str | None:
+    """Return how a model brings images to its size, None where they have it already."""
+    preparation = model.preparation
+    return None if preparation.size == model.image_shape[1:] else preparation.fit
 
 
 def _is_same(a: Preparation, b: Preparation) -> bool:
