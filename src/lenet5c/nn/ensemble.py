@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.kernels.softmax import log_softmax
+from lenet5c.kernels.softmax import log_softmax, softmax
 from lenet5c.nn.composite import Composite
 from lenet5c.nn.layer import Floats, Layer, Shape, check_number
 from lenet5c.nn.naming import name_layers
@@ -78,8 +78,8 @@ class Ensemble(Composite):
     ['members.0.0.weight', 'members.1.0.weight']
     """
 
-    # Of the last training pass: logarithms of p, and of r, each (M, N, K).
-    _saved: tuple[NDArray[Any], NDArray[Any]] | None = None
+    # Logarithms of p in the last training pass, (M, N, K).
+    _saved: NDArray[Any] | None = None
 
     def __init__(
         self,
@@ -115,29 +115,29 @@ class Ensemble(Composite):
 
         Arguments are those of `Sequential.forward`.
         """
-        log_p, log_r = self._log_shares([each.forward(x, training) for each in self._nets()])
-        self._saved = (log_p, log_r) if training else None
-        # log_r is log_p less the logarithm of the sum, and so largest where that is.
-        y: Floats = log_p.max(axis=0) - log_r.max(axis=0)
+        log_p = self._log_probabilities([each.forward(x, training) for each in self._nets()])
+        self._saved = log_p if training else None
+        # log r is log p less the logarithm of the sum, and so largest where that is.
+        y: Floats = log_p.max(axis=0) - log_softmax(log_p, axis=0).max(axis=0)
         return y - y.dtype.type(log(len(log_p)))
 
     def backward(self, dy: Floats) -> Floats:
         """Set `grads`, and return the sum of the gradients of all members."""
-        slopes = self._slopes(*self._last("backward"), dy, "dy")
+        slopes = self._slopes(self._last("backward"), dy)
         return _sum(each.backward(dz) for each, dz in zip(self._nets(), slopes, strict=True))
 
     def input_gradient(self, x: Floats, dy: Floats) -> Floats:
-        shares = self._log_shares([each.forward(x) for each in self._nets()])
-        slopes = self._slopes(*shares, dy, "dy")
+        log_p = self._log_probabilities([each.forward(x) for each in self._nets()])
+        slopes = self._slopes(log_p, dy)
         return _sum(
             each.input_gradient(x, dz) for each, dz in zip(self._nets(), slopes, strict=True)
         )
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return the sum of the second derivatives of all members, each taken by itself."""
-        log_p, log_r = self._last("backward_second")
+        log_p = self._last("backward_second")
         _check_shape("d2y", d2y, log_p.shape[1:])
-        p, through = np.exp(log_p), np.exp(2 * log_r) * d2y
+        p, through = softmax(log_p), softmax(log_p, axis=0) ** 2 * d2y
         d2z = (1 - 2 * p) * through + p * p * through.sum(axis=-1, keepdims=True)
         return _sum(
             each.backward_second(d2 / d2.dtype.type(divisor**2))
@@ -182,23 +182,20 @@ class Ensemble(Composite):
     def _nets(self) -> list[Any]:
         return list(self.members.values())
 
-    def _log_shares(self, outputs: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the logarithms of p and of r, (M, N, K), of the outputs of the members."""
+    def _log_probabilities(self, outputs: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return the logarithms of p, (M, N, K), of the outputs of the members."""
         self._check_outputs([each.shape[1:] for each in outputs])
         logits = [each / each.dtype.type(d) for each, d in zip(outputs, self.divisors, strict=True)]
-        log_p = log_softmax(np.stack(logits))
-        return log_p, log_softmax(log_p, axis=0)
+        return log_softmax(np.stack(logits))
 
-    def _slopes(
-        self, log_p: NDArray[Any], log_r: NDArray[Any], dy: NDArray[Any], name: str
-    ) -> list[NDArray[Any]]:
+    def _slopes(self, log_p: NDArray[Any], dy: NDArray[Any]) -> list[NDArray[Any]]:
         """Return the gradient by the output of each member."""
-        _check_shape(name, dy, log_p.shape[1:])
-        through = np.exp(log_r) * dy
-        dz = through - np.exp(log_p) * through.sum(axis=-1, keepdims=True)
+        _check_shape("dy", dy, log_p.shape[1:])
+        through = softmax(log_p, axis=0) * dy
+        dz = through - softmax(log_p) * through.sum(axis=-1, keepdims=True)
         return [each / each.dtype.type(d) for each, d in zip(dz, self.divisors, strict=True)]
 
-    def _last(self, caller: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _last(self, caller: str) -> NDArray[Any]:
         if self._saved is None:
             raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
         return self._saved

@@ -212,11 +212,12 @@ def _prepare(size: tuple[int, int], preparation: Preparation, shape: tuple[int, 
         Of the images before anything was padded.
     """
     channels = shape[0]
-    pads = []
+    pads: list[tuple[int, int]] = []
     for before, after, source in zip(size, preparation.size, shape[1:], strict=True):
         first = (after - source) // 2 - (before - source) // 2 if after != before else 0
         pads.append((first, after - before - first))
-    layer = Conv2d(channels, channels, 1, padding=tuple(pads), groups=channels)
+    vertical, horizontal = pads
+    layer = Conv2d(channels, channels, 1, padding=(vertical, horizontal), groups=channels)
     layer.params["weight"] = np.full(layer.params["weight"].shape, preparation.scale)
     layer.params["bias"] = preparation.offset(channels)[:, 0, 0]
     return layer
