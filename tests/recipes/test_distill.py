@@ -107,7 +107,8 @@ def test_the_temperature_is_that_of_the_teacher_s_logits(few):
     made = lenet5c.distill("best", "fast", few, temperature=4, **SMALL)
     assert made.trained.temperature == 0.25 and made.loss.label_smoothing == 0
     mixed = lenet5c.distill("best", "fast", few, temperature=4, weight=0.5, **SMALL)
-    assert mixed.trained.temperature == 1
+    tuned = lenet5c.distill("best", data=few, start="best", epochs=1, validation=0)
+    assert mixed.trained.temperature == tuned.trained.temperature == 1
 
 
 def test_a_checkpoint_is_of_its_teacher(few, teacher, tmp_path):

@@ -166,7 +166,7 @@ def build(
     else:
         trainer.trained = replace(start, model=model, class_names=names, reading=reading, path=None)
     trainer.calibrates = recipe.temperature is None
-    taught = bool(recipe.teachers or teachers)
+    taught = start is None and bool(recipe.teachers or teachers)
     trainer.trained.temperature = recipe.temperature or (
         usual_temperature(recipe) if taught else 1.0
     )
