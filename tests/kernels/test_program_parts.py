@@ -42,7 +42,8 @@ NETS = {
         (16, 12, 12), [conv(24, 3, padding=1), RELU, pool("max"), conv(16, 1), TANH, conv(8, 3)]
     ),
     "groups, and a table": Model(
-        (16, 14, 14), [conv(24, 5, groups=2), RELU, connected(some(24, 17), 5), pool("avg"), FLATTEN]
+        (16, 14, 14),
+        [conv(24, 5, groups=2), RELU, connected(some(24, 17), 5), pool("avg"), FLATTEN],
     ),
     "wide": WIDE,
     "wide, of 1998": WIDE_1998,
