@@ -46,6 +46,18 @@ def draw_several(images: Images, rng: np.random.Generator, count: int) -> Images
     return _draw(draw, rng, count, (1.0, 2.4))
 
 
+def draw_strings(images: Images, rng: np.random.Generator, count: int) -> Images:
+    """Return three to six digits that touch or overlap, or nearly."""
+
+    def draw() -> Images:
+        row = _pick(images, rng)
+        for _ in range(2 + int(4 * rng.random())):
+            row = _beside(row, _pick(images, rng), rng).max(axis=0)
+        return row
+
+    return _draw(draw, rng, count, (1.2, 3.0))
+
+
 def draw_parts_of(images: Images, labels: Labels, rng: np.random.Generator, count: int) -> Images:
     """Return parts of a third to two thirds of a digit; the halves of 0 and 1 are left out.
 

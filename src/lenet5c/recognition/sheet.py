@@ -25,6 +25,9 @@ from lenet5c.training import TrainedModel
 SHEET_SIDE = 1600
 #: The least share of a sheet's characters that are digits.
 LEAST_DIGITS = 0.5
+#: Share of what is no character on a sheet before it is looked at, as of so many characters; and by
+#: how much it may change the odds of one.
+STRANGE, LOOKED, CHANGE = 0.1, 3.0, (1.0, 300.0)
 #: Height over width of a side of a box, at least; pixels from its ends to other sides, at most; and
 #: upright sides that were found on the sheet, at least.
 UPRIGHT, REACH, SIDES = 2.2, 2.0, 4
@@ -44,6 +47,8 @@ def read_sheet(
         return Reading(rejected=str(error), steps={"picture": picture})
     steps = {"picture": picture, "ink": ink.strength}
     lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
+    if reads_digits(trained):
+        lines = judge_by_company(lines)
     digits = tuple(
         tuple(
             _decide(cell, line, trained, factor, reject, _is_side(cell.piece, ink.rules))
@@ -85,10 +90,31 @@ def make_scorer(trained: TrainedModel) -> Scorer:
             formed = form_pieces(pieces)
         seen = open_signs().probabilities(formed[:, np.newaxis])
         share = digit_share(seen)
-        none = seen[:, P_NONE] / (seen[:, : len(DIGITS)].sum(axis=1) + 1e-12) * share
+        none = seen[:, P_NONE:].sum(axis=1) / (seen[:, : len(DIGITS)].sum(axis=1) + 1e-12) * share
         return np.column_stack([classes * share[:, np.newaxis], np.maximum(1 - share - none, 0)])
 
     return score
+
+
+def judge_by_company(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    """Return the cells of a sheet, each less likely a digit the more of the others are none.
+
+    Among letters even what looks like a digit is rather one of them. The share of what is no
+    character is found along with the probabilities of each, by expectation maximization.
+    """
+    cells = [cell for line in lines for cell in line]
+    none = 1 - np.array([min(1.0, float(cell.probabilities.sum())) for cell in cells])
+    before = STRANGE / (1 - STRANGE)
+    odds, own = 1.0, none
+    for _ in range(20):
+        share = (LOOKED * STRANGE + own.sum()) / (LOOKED + len(cells))
+        odds = float(np.clip(share / (1 - share) / before, *CHANGE))
+        own = none * odds / (none * odds + 1 - none)
+    less = iter((1 - own) / np.maximum(1 - none, 1e-12))
+    return [
+        [replace(cell, probabilities=cell.probabilities * next(less)) for cell in line]
+        for line in lines
+    ]
 
 
 def form_pieces(
