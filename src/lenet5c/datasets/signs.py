@@ -180,12 +180,14 @@ def draw_sign(
 
 
 def draw_dots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw dots: round, long, with corners, and as little rings with hardly a hole."""
+    """Draw dots: round, long, with corners, square, and as little rings with hardly a hole."""
     some = _choose(hands, count, rng)
     points = (rng.random((count, 3, 2)) - 0.5) * [1.0, 0.6]
     ring = repeat_shape("s .5,0 .1,.3 .15,.8 .5,1 .85,.8 .9,.3 .5,0", count)
+    square = repeat_shape("l 0,0 1,0 1,1 0,1 0,0 | l .3,.3 .7,.3 .7,.7 .3,.7 .3,.3", count)
     kinds: list[tuple[float, Strokes, tuple[float, float]]] = [
-        (0.65, [(False, points[:, :2])], (0.6, 0.98)),
+        (0.5, [(False, points[:, :2])], (0.6, 0.98)),
+        (0.15, square, (0.25, 0.5)),
         (0.1, [(False, points[:, :2])], (0.42, 0.6)),
         (0.2, [(True, points)], (0.45, 0.8)),
         (0.05, ring, (0.36, 0.45)),

@@ -19,15 +19,17 @@ from lenet5c.recognition.digit import Box
 from lenet5c.recognition.pieces import Piece, unite
 
 #: Sizes and distances are shares of the usual digit's height.
-DOT = 0.3  #: longer side of a dot at most
+DOT, BOLD = 0.3, 0.42  #: longer side of a dot at most, and of one that the net is sure of
 FLAT, THICK = 2.0, 0.4  #: width over height of a bar at least, and its height at most
 TALL = 0.55  #: height of a digit at least
 MARK = 0.62  #: height of a comma at most
 REACH = 0.85  #: from a fraction bar to what is above and below it, at most
 DASH = 1.5  #: width over height of a hyphen at least
 HALF = (0.55, 0.15)  #: place of a hyphen: mean and spread
-LOW = 0.75  #: place of a point or a comma, from the top of a digit (0) to its foot (1)
-SPREAD = 0.11  #: of the places of points
+LEVEL = 0.2  #: spread of the place of a minus sign
+#: Places of a point and of a multiplication, from the top of a digit (0) to its foot (1): mean and
+#: spread of each, and the share of them that are anywhere.
+POINT, TIMES, ANYWHERE = (0.97, 0.09), (0.54, 0.1), 0.02
 SPECKS = (0.05, 1.5)  #: places beyond which a dot is a speck
 #: Height over a digit's, bow and slant of what is one stroke: mean and spread of each.
 STROKES = {
@@ -41,6 +43,10 @@ WIDTHS = (1.0, 0.5, 1.5)  #: ranges of these, within which a few are anywhere
 #: What a net's shape may be, and how it is shown.
 SHOWN = {"+": "+", "-": "−", "x": "×", "/": "/", "=": "=", "(": "(", ")": ")"}
 LEAST = 1e-4
+#: Probability that what is much smaller than a digit is a rest of one, or of a rule; and its
+#: shorter side at most.
+REST, THIN = 0.1, 0.12
+SURELY = 0.3  #: probability up to which what may be a speck is a dot of a division sign
 LEAST_ROWS = 6  #: of what has a bow
 
 
@@ -53,6 +59,7 @@ class Mark:
     place: Place | None = None  #: what is known already, of signs put together
     bow: float = 0.0  #: see `measure_bow`
     slant: float = 0.0
+    speck: float = 0.0  #: probability that a dot is none
 
     @property
     def height(self) -> int:
@@ -149,7 +156,12 @@ def is_bar(mark: Mark | Piece, usual: float) -> bool:
 
 
 def _is_dot(mark: Mark, usual: float) -> bool:
-    return mark.place is None and is_dot(mark, usual)
+    if mark.place is not None:
+        return False
+    # The points of a broad pen, and of bold type, are large.
+    longer = max(mark.height, mark.width)
+    bold = longer <= BOLD * usual and mark.probabilities.get(".", 0.0) >= 0.5
+    return bold or is_dot(mark, usual)
 
 
 def _is_bar(mark: Mark, usual: float) -> bool:
@@ -165,7 +177,7 @@ def _join(marks: Sequence[Mark], sign: str, shown: str) -> Mark:
 
 def _join_dots(marks: list[Mark], usual: float) -> list[Mark]:
     """Join bars with a dot above and below, and two dots above each other."""
-    dots = [mark for mark in marks if _is_dot(mark, usual)]
+    dots = [mark for mark in marks if _is_dot(mark, usual) and mark.speck <= SURELY]
     gone: set[int] = set()
     joined = []
     for bar in (mark for mark in marks if _is_bar(mark, usual)):
@@ -350,7 +362,10 @@ def _place_row(row: Sequence[Mark], usual: float) -> list[Place]:
             if _is_dot(mark, usual) and not SPECKS[0] <= low <= SPECKS[1]:
                 continue
             place = Place(weigh(mark, usual, middle, height), 0.0, mark.box)
-        places.append(replace(place, gap=gap))
+        room = 0.0
+        if right is not None and k + 1 < len(row):
+            room = (row[k + 1].box[1] - right) / usual
+        places.append(replace(place, gap=gap, room=room))
         right = mark.box[3]
     return places
 
@@ -366,9 +381,12 @@ def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choic
         share = (p.get("-", 0.0) + 0.01) / (p.get("-", 0.0) + p.get(".", 0.0) + 0.02)
         share = float(np.clip(share, 0.02, 0.98) if flat >= DASH else min(share, 0.02))
         share *= float(np.exp(-(((low - HALF[0]) / HALF[1]) ** 2) / 2))
-        chances = {"-": ("−", 0.97 * share)} | _weigh_dot(low, 0.97 * (1 - share))
+        chances = {"-": ("−", 0.97 * share)} | _weigh_dot(low, 0.97 * (1 - share), mark.speck)
     elif _is_bar(mark, usual):
-        chances = {"-": ("−", max(p.get("-", 0.0), 0.9))}
+        # A bar as high as the tops of the digits, or as their feet, is one's stroke.
+        off = (low - HALF[0]) / LEVEL
+        share = 0.03 + 0.97 * float(np.exp(-(off**2) / 2))
+        chances = {"-": ("−", share * max(p.get("-", 0.0), 0.9))}
     else:
         for name, chance in p.items():
             if name.isdigit():
@@ -390,10 +408,16 @@ def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choic
 _Chances = dict[str, tuple[str, float]]
 
 
-def _weigh_dot(low: float, chance: float) -> _Chances:
-    """Return what a dot may be: a point if it is low, a multiplication at half height."""
-    point = 1 / (1 + np.exp(-(low - LOW) / (SPREAD / 2)))
-    return {".": (".", chance * float(point)), "*": ("·", chance * float(1 - point))}
+def _weigh_dot(low: float, chance: float, speck: float = 0.0) -> _Chances:
+    """Return what a dot may be: a point if it is low, a multiplication at half height, a speck."""
+    point, times = (
+        ANYWHERE + (1 - ANYWHERE) * np.exp(-(((low - mean) / spread) ** 2) / 2) / (2.5 * spread)
+        for mean, spread in (POINT, TIMES)
+    )
+    weights = np.array([(1 - speck) / 2 * point, (1 - speck) / 2 * times, speck / 2])
+    signs = ((".", "."), ("*", "·"), ("", ""))
+    shares = chance * weights / weights.sum()
+    return {sign: (shown, float(own)) for (sign, shown), own in zip(signs, shares, strict=True)}
 
 
 def _weigh_stroke(chances: _Chances, mark: Mark, usual: float) -> _Chances:
@@ -427,7 +451,10 @@ def _weigh_small(mark: Mark, chances: _Chances, low: float, height: float) -> _C
         sign: (shown, chance * (small if sign.isdigit() or sign in "/()" else 1.0) * (1 - comma))
         for sign, (shown, chance) in chances.items()
     }
-    return weighed | {",": (",", float(comma * stroke))}
+    rest = REST * (1 - small) * (1 - comma)
+    if min(mark.height, mark.width) > THIN * height:
+        rest = 0.0
+    return weighed | {",": (",", float(comma * stroke)), "": ("", float(rest))}
 
 
 def _join_lines(lines: list[list[Place]]) -> list[list[Place]]:
@@ -443,4 +470,5 @@ def _join_lines(lines: list[list[Place]]) -> list[list[Place]]:
 
 def _best(place: Place) -> str:
     """Return the likeliest sign of a place; 'fraction' is one, too."""
-    return max(place.choices, key=lambda choice: choice.score).sign if place.choices else "none"
+    signs = [choice for choice in place.choices if choice.sign]
+    return max(signs, key=lambda choice: choice.score).sign if signs else "none"

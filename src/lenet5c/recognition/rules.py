@@ -29,6 +29,8 @@ SHORT, SIDES = 4.0, 4
 BROAD = 5.0
 #: Times the height of digits that a line beside them has, at least.
 LONG = 1.35
+#: Height of a digit, of the usual one's, that no sign between fractions has.
+SIGN = 0.8
 
 
 @dataclass(frozen=True)
@@ -338,6 +340,10 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     above = over & ~through & (-little <= up) & (up <= 0.6 * usual)
     below = over & ~through & (-little <= down) & (down <= 0.6 * usual)
     if line.length >= LONG * usual:
+        tall = bottoms - tops >= SIGN * usual
+        fractions = (above & tall).any() and (below & tall).any()
+        if through.any() and fractions and not (through & tall).any():
+            return None  # bars of fractions in a row, with a sign between them
         if through.any():
             whole = through & (start <= lefts + little) & (end >= rights - little)
             # A minus sign before a digit with a flat stroke at its height is no strike.
@@ -360,9 +366,11 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
                 return None  # bars of sevens and fives that touch
             return "overline"
         beside = (tops < row) & (bottoms > row) & ~over
-        near = np.minimum(np.abs(lefts - end), np.abs(start - rights)) <= usual
-        if (beside & near).any() and line.length <= 2 * usual and start > 0:
+        before, after = (np.abs(gap) <= usual for gap in (start - rights, lefts - end))
+        if (beside & (before | after)).any() and line.length <= 2 * usual and start > 0:
             return None  # a minus sign
+        if (beside & before).any() and (beside & after).any():
+            return None  # that of an equals sign and a minus sign after it
         return "mark"
     if through.any() or below.any() or not above.any():
         return None

@@ -18,14 +18,22 @@ FLAT = 2.0
 NEAR, FOOT = 0.15, 0.07
 #: Width of such a part at most.
 PART = 0.85
-#: Share of a stroke's width below which ink is a speck: points are lighter than strokes.
-SPECK = 0.4
+#: Share of a stroke's width below which ink may be a speck, and is one: points are lighter than
+#: strokes.
+SPECK, NOTHING = 0.4, 0.18
+#: Probability that a point is a speck: a usual one, and from the thickest to the thinnest that may
+#: be one; and how many such there are at most, where they are no noise.
+USUAL, DOUBT, FEW = 0.02, (0.15, 0.6), 4
 #: Share of the width of a stroke that a bar's height has at least to tell the pen of the signs.
 BAR_STROKE = 0.2
 
 
-def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[np.uint8]]:
+def part_small_signs(
+    strength: NDArray[np.uint8],
+) -> tuple[list[tuple[Piece, float]], NDArray[np.uint8]]:
     """Return the pieces of ink that are points, commas or bars, and the ink of all that is large.
+
+    Each piece comes with the probability that it is a speck.
 
     Parameters
     ----------
@@ -52,19 +60,26 @@ def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[
         y, x = ((parts.boxes[:, axis] + parts.boxes[:, 2 + axis]) / 2 for axis in (0, 1))
         near = (np.abs(x - x[i]) <= 0.3 * width[i]) & (np.abs(y - y[i]) <= 0.5 * usual)
         least[small & near] = np.minimum(least[small & near], 0.6 * height[i])
-    thin = np.minimum(height, width) < least
+    shorter = np.minimum(height, width)
+    thin = shorter < least
     alone = np.zeros(len(parts), bool)
     for i in np.flatnonzero(bar | small).tolist():
         alone[i] = not _belongs(parts.boxes[i], parts.boxes[large], usual, bool(bar[i]))
     chosen = alone & ~(faint | thin)
+    low, high = DOUBT
+    doubt = low + (high - low) * (SPECK * pen - shorter) / ((SPECK - NOTHING) * pen)
+    doubt = np.where(chosen, USUAL, np.clip(doubt, low, high))
+    # A thin pen leaves thin points.
+    unsure = alone & small & (faint | thin) & (shorter >= max(1.5, NOTHING * pen))
+    if np.count_nonzero(unsure) <= FEW:
+        chosen |= unsure
     pieces = []
     rest = strength.copy()
     for i in np.flatnonzero(chosen).tolist():
         top, left, bottom, right = parts.boxes[i].tolist()
         own = parts.labels[top:bottom, left:right] == i
-        pieces.append(
-            Piece((top, left, bottom, right), strength[top:bottom, left:right] * grow(own))
-        )
+        piece = Piece((top, left, bottom, right), strength[top:bottom, left:right] * grow(own))
+        pieces.append((piece, float(doubt[i])))
     # Specks are gone, too: read as points, they would make a sum of noise.
     rest[grow(parts.mask(alone)) & ~parts.mask(~alone)] = 0
     return pieces, rest

@@ -101,7 +101,8 @@ def read_sum(
 def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> list[Mark]:
     """Return the signs on a sheet, and the shapes that they may be."""
     small, rest = part_small_signs(strength)
-    scored, rest = _take_whole(small, rest, scorer)
+    doubts = {id(piece): doubt for piece, doubt in small}
+    scored, rest = _take_whole([piece for piece, _ in small], rest, scorer)
     cells = read_lines(rest, scorer, digits=range(len(DIGITS))) if rest.any() else []
     scored += [(cell.piece, cell.probabilities) for line in cells for cell in line]
     names = open_signs().class_names[:P_NONE]
@@ -110,7 +111,8 @@ def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> li
         bow, slant = measure_bow(piece.strength)
         row = row / max(1.0, float(row.sum()))
         shapes = dict(zip(names, map(float, row), strict=True))
-        marks.append(Mark(_scale(piece.box, factor), shapes, None, bow, slant))
+        speck = doubts.get(id(piece), 0.0)
+        marks.append(Mark(_scale(piece.box, factor), shapes, None, bow, slant, speck))
     return marks
 
 
@@ -156,6 +158,7 @@ def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
     weak = [k for k, (_, row) in enumerate(scored) if row.max() < WEAK and not small[k]]
     if len(weak) > MOST_WEAK:
         return scored
+    boxes = [piece.box for piece, _ in scored]
     pairs = [
         (k, j)
         for k in weak
@@ -166,7 +169,8 @@ def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
         (k, j)
         for k in np.flatnonzero(small).tolist()
         for j in np.flatnonzero(~np.array(small)).tolist()
-        if j not in weak and _may_be_flag(scored[k][0].box, scored[j][0].box, usual)
+        if (j not in weak and _may_be_flag(scored[k][0].box, scored[j][0].box, usual))
+        or _is_at_top(scored[k][0].box, scored[j][0].box, boxes, usual)
     ]
     pairs += _pair_brackets(scored, usual)
     if not pairs:
@@ -178,7 +182,10 @@ def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
     gone: set[int] = set()
     for (k, j), piece, row in ways:
         apart = float(scored[k][1].max() * scored[j][1].max())
-        least = SURE if small[k] else max(WEAK, apart)
+        least = max(WEAK, apart)
+        if small[k]:
+            at_top = _is_at_top(scored[k][0].box, scored[j][0].box, boxes, usual)
+            least = WEAK if at_top else SURE
         likely = float(row[: len(DIGITS)].max() if small[k] else row.max())
         if likely > least and not {k, j} & gone:
             gone |= {k, j}
@@ -221,6 +228,25 @@ def _may_be_flag(bar: Box, digit: Box, usual: float) -> bool:
         and shared >= -0.05 * usual
         and digit[0] - bar[2] <= BESIDE * usual
         and place <= 0.45
+    )
+
+
+def _is_at_top(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool:
+    """Return whether a bar is where a five or a seven has one, and higher than a minus sign."""
+    wide, shared = bar[3] - bar[1], min(bar[3], digit[3]) - max(bar[1], digit[1])
+    place = ((bar[0] + bar[2]) / 2 - digit[0]) / (digit[2] - digit[0])
+    # A fraction bar has something above it.
+    above = any(
+        bar[0] - 1.2 * usual <= box[2] <= bar[0] + 0.1 * usual
+        and min(box[3], bar[3]) > max(box[1], bar[1])
+        for box in boxes
+    )
+    return bool(
+        0.2 * usual < wide <= 1.2 * usual
+        and digit[2] - digit[0] >= 0.6 * usual
+        and -0.3 <= place <= 0.2
+        and shared >= -0.1 * usual
+        and not above
     )
 
 
@@ -315,6 +341,8 @@ def _guess(place: Place) -> Choice | None:
 def _list_signs(places: Sequence[Place], choices: Sequence[Choice | None]) -> Iterator[Reading]:
     """Yield a reading for each sign, those of fractions one by one."""
     for place, choice in zip(places, choices, strict=True):
+        if choice is not None and not choice.sign:
+            continue  # a speck
         if place.parts:
             parts = choice.parts if choice else [_guess(part) for part in place.parts]
             yield from _list_signs(place.parts, parts)
