@@ -29,8 +29,8 @@ LEAST_DIGITS = 0.5
 #: how much it may change the odds of one.
 STRANGE, LOOKED, CHANGE = 0.1, 3.0, (1.0, 300.0)
 #: Height over width of a side of a box, at least; pixels from its ends to other sides, at most; and
-#: upright sides that were found on the sheet, at least.
-UPRIGHT, REACH, SIDES = 2.2, 2.0, 4
+#: upright sides that were found on the sheet, at least; level lines that no digit crosses.
+UPRIGHT, REACH, SIDES, CROSSED = 2.2, 2.0, 4, 4
 
 
 def read_sheet(
@@ -176,7 +176,7 @@ def _decide(
 
 
 def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
-    """Return whether an upright stroke goes from one level line of a table to the next.
+    """Return whether an upright stroke goes from one level line of a table to the next, or further.
 
     Sides of boxes that a hand has bent are not taken out with the straight ones, and look like 1.
     """
@@ -184,7 +184,7 @@ def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
     if bottom - top < UPRIGHT * (right - left):
         return False
     middle = (left + right) / 2
-    sides, ends = 0, [False, False]
+    sides, crossed, ends = 0, 0, [False, False]
     for rule in rules:
         y0, x0, y1, x1 = rule.line
         if abs(y1 - y0) > abs(x1 - x0):
@@ -197,7 +197,8 @@ def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
                 seen or abs(level - end) <= far
                 for seen, end in zip(ends, (top, bottom), strict=True)
             ]
-    return all(ends) and sides >= SIDES
+            crossed += top + far < level < bottom - far
+    return (all(ends) and sides >= SIDES) or crossed >= CROSSED
 
 
 def _join_labels(lines: Sequence[Sequence[Reading]]) -> str:
