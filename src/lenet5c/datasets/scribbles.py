@@ -90,17 +90,21 @@ def draw_hatchings(count: int, hands: Hands, rng: np.random.Generator) -> Images
 
 
 def draw_glyphs(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw characters of no script: three to six short strokes, put together at random."""
+    """Draw characters of no script: three to six strokes and rings, put together at random."""
 
     def trace(some: int) -> Strokes:
         strokes: Strokes = []
-        grid = np.array([0.0, 0.33, 0.67, 1.0])
+        grid, circle = np.array([0.0, 0.33, 0.67, 1.0]), np.linspace(0, 2.1 * np.pi, 12)
         for _ in range(3 + int(4 * rng.random())):
             ends = grid[(4 * rng.random((2, 2))).astype(int)]
             if np.abs(ends[0] - ends[1]).max() < 0.3:
                 ends[1] = (ends[0] + 0.67) % 1.0
-            if rng.random() < 0.7:
+            kind = rng.random()
+            if kind < 0.6:
                 path = ends
+            elif kind < 0.7:  # a ring
+                middle, size = rng.random(2), 0.1 + 0.4 * rng.random(2)
+                path = middle + size * np.stack([np.cos(circle), np.sin(circle)], axis=1)
             else:  # an arc
                 aside = (ends[1] - ends[0])[::-1] * [-0.4, 0.4] * rng.choice([-1, 1])
                 path = np.stack([ends[0], ends.mean(axis=0) + aside, ends[1]])

@@ -127,7 +127,7 @@ def draw_parts(
         (draw_tangles, 600),
         (draw_walks, 900),
         (draw_hatchings, 600),
-        (draw_glyphs, 1500),
+        (draw_glyphs, 2500),
     ):
         yield NONE, draw(count(number), writers, rng)
     yield NONE, draw_parts_of(images, labels, rng, count(1000))

@@ -45,7 +45,7 @@ SHOWN = {"+": "+", "-": "−", "x": "×", "/": "/", "=": "=", "(": "(", ")": ")"
 LEAST = 1e-4
 #: Probability that what is much smaller than a digit is a rest of one, or of a rule; and its
 #: shorter side at most.
-REST, THIN = 0.1, 0.12
+REST, THIN = 0.1, 0.16
 SURELY = 0.3  #: probability up to which what may be a speck is a dot of a division sign
 LEAST_ROWS = 6  #: of what has a bow
 
@@ -386,7 +386,8 @@ def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choic
         # A bar as high as the tops of the digits, or as their feet, is one's stroke.
         off = (low - HALF[0]) / LEVEL
         share = 0.03 + 0.97 * float(np.exp(-(off**2) / 2))
-        chances = {"-": ("−", share * max(p.get("-", 0.0), 0.9))}
+        share *= (1 - mark.speck) * max(p.get("-", 0.0), 0.9)
+        chances = {"-": ("−", share), "": ("", mark.speck)}
     else:
         for name, chance in p.items():
             if name.isdigit():
@@ -451,7 +452,7 @@ def _weigh_small(mark: Mark, chances: _Chances, low: float, height: float) -> _C
         sign: (shown, chance * (small if sign.isdigit() or sign in "/()" else 1.0) * (1 - comma))
         for sign, (shown, chance) in chances.items()
     }
-    rest = REST * (1 - small) * (1 - comma)
+    rest = max(REST * (1 - small), mark.speck) * (1 - comma)
     if min(mark.height, mark.width) > THIN * height:
         rest = 0.0
     return weighed | {",": (",", float(comma * stroke)), "": ("", float(rest))}
@@ -461,11 +462,16 @@ def _join_lines(lines: list[list[Place]]) -> list[list[Place]]:
     """Join lines that go on: after a sign, or with an equals sign, plus, times or over."""
     joined: list[list[Place]] = []
     for line in lines:
-        if joined and line and (_best(line[0]) in "=+*/" or _best(joined[-1][-1]) in "+-*/"):
+        if joined and line and (_may_go_on(line[0]) or _best(joined[-1][-1]) in set("+-*/")):
             joined[-1] = joined[-1] + line
         elif line:
             joined.append(line)
     return joined
+
+
+def _may_go_on(place: Place) -> bool:
+    """Return whether a line that begins with this goes on with the last; a one may look like /."""
+    return _best(place) in set("=+*") or any(choice.shown in set("÷:") for choice in place.choices)
 
 
 def _best(place: Place) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,19 +23,18 @@ PART = 0.85
 #: Share of a stroke's width below which ink may be a speck, and is one: points are lighter than
 #: strokes.
 SPECK, NOTHING = 0.4, 0.18
-#: Probability that a point is a speck: a usual one, and from the thickest to the thinnest that may
-#: be one; and how many such there are at most, where they are no noise.
-USUAL, DOUBT, FEW = 0.02, (0.15, 0.6), 4
+#: How many thin points there are at most, where they are no noise.
+FEW = 4
+#: Probability that a small sign is a speck, by its shorter side as a share of a stroke's width; that
+#: of faint ones, of those beside a digit's strokes, and of those where rules have been taken out.
+DOUBT = ((0.1, 0.97), (0.18, 0.6), (0.4, 0.15), (0.41, 0.02))
+FAINT_ONES, BESIDE, RULED = 0.15, 0.15, 0.7
 #: Share of the width of a stroke that a bar's height has at least to tell the pen of the signs.
 BAR_STROKE = 0.2
 
 
-def part_small_signs(
-    strength: NDArray[np.uint8],
-) -> tuple[list[tuple[Piece, float]], NDArray[np.uint8]]:
+def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[np.uint8]]:
     """Return the pieces of ink that are points, commas or bars, and the ink of all that is large.
-
-    Each piece comes with the probability that it is a speck.
 
     Parameters
     ----------
@@ -66,9 +67,6 @@ def part_small_signs(
     for i in np.flatnonzero(bar | small).tolist():
         alone[i] = not _belongs(parts.boxes[i], parts.boxes[large], usual, bool(bar[i]))
     chosen = alone & ~(faint | thin)
-    low, high = DOUBT
-    doubt = low + (high - low) * (SPECK * pen - shorter) / ((SPECK - NOTHING) * pen)
-    doubt = np.where(chosen, USUAL, np.clip(doubt, low, high))
     # A thin pen leaves thin points.
     unsure = alone & small & (faint | thin) & (shorter >= max(1.5, NOTHING * pen))
     if np.count_nonzero(unsure) <= FEW:
@@ -78,11 +76,50 @@ def part_small_signs(
     for i in np.flatnonzero(chosen).tolist():
         top, left, bottom, right = parts.boxes[i].tolist()
         own = parts.labels[top:bottom, left:right] == i
-        piece = Piece((top, left, bottom, right), strength[top:bottom, left:right] * grow(own))
-        pieces.append((piece, float(doubt[i])))
+        pieces.append(
+            Piece((top, left, bottom, right), strength[top:bottom, left:right] * grow(own))
+        )
     # Specks are gone, too: read as points, they would make a sum of noise.
     rest[grow(parts.mask(alone)) & ~parts.mask(~alone)] = 0
     return pieces, rest
+
+
+def weigh_specks(pieces: Sequence[Piece], ruled: bool) -> NDArray[np.float64]:
+    """Return the probability of each piece that it is a speck, or the rest of a digit or a rule.
+
+    That of what is large is 0. `ruled` tells that lines of the paper have been taken out, and may
+    have broken digits.
+    """
+    specks = np.zeros(len(pieces))
+    boxes = np.array([piece.box for piece in pieces], np.int64).reshape(-1, 4)
+    height, width = (boxes[:, 2 + axis] - boxes[:, axis] for axis in (0, 1))
+    upright = height[width < FLAT * height]
+    if len(upright) == 0:
+        return specks
+    usual = float(np.median(upright[upright >= 0.5 * np.quantile(upright, 0.8)]))
+    large = np.flatnonzero(height >= 0.6 * usual)
+    masks = [piece.strength >= FIRM for piece in pieces]
+    pen = float(np.median([measure_stroke(masks[i]) for i in large]))
+    mean = [
+        float(piece.strength[mask].mean()) if mask.any() else 0.0
+        for piece, mask in zip(pieces, masks, strict=True)
+    ]
+    faint = FAINT * float(np.median([mean[i] for i in large]))
+    sides, doubts = zip(*DOUBT, strict=True)
+    for i, (top, left, bottom, right) in enumerate(boxes.tolist()):
+        flat = width[i] >= FLAT * height[i]
+        if max(height[i], width[i]) > SMALL * usual:
+            continue
+        if not flat:
+            specks[i] = np.interp(min(height[i], width[i]) / pen, sides, doubts)
+            if mean[i] < faint:
+                specks[i] = max(specks[i], FAINT_ONES)
+        shared = np.minimum(boxes[large, 3], right) - np.maximum(boxes[large, 1], left)
+        middle = (top + bottom) / 2
+        within = (boxes[large, 0] <= middle) & (middle <= boxes[large, 2])
+        if (within & (shared >= 0.5 * (right - left))).any():
+            specks[i] = max(specks[i], RULED if ruled else BESIDE)
+    return specks
 
 
 def _measure_height(parts: Components) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lenet5c.errors import UserError
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.decoding import Choice, Place, decode
-from lenet5c.recognition.digit import BlankImageError, Box
+from lenet5c.recognition.digit import BlankImageError, Box, Ink
 from lenet5c.recognition.grammar import MOST_SIGNS, show_value
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out, measure_bow
@@ -20,7 +20,7 @@ from lenet5c.recognition.reading import Reading, get_framing, is_mnist
 from lenet5c.recognition.segment import MOST_PIECES, read_lines
 from lenet5c.recognition.sheet import find_sheet_ink, form_pieces
 from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
-from lenet5c.recognition.small_signs import part_small_signs
+from lenet5c.recognition.small_signs import part_small_signs, weigh_specks
 from lenet5c.training import TrainedModel, open_model
 
 #: Probability below which a piece is no sign by itself; more of them are not looked at again.
@@ -82,7 +82,7 @@ def read_sum(
     except BlankImageError as error:
         return Reading(rejected=str(error), steps=steps)
     steps["ink"] = ink.strength
-    marks = _find_marks(ink.strength, _Scorer(trained), factor)
+    marks = _find_marks(ink, _Scorer(trained), factor)
     if not marks:
         return Reading(rejected="no signs are found in it", steps=steps)
     layout = lay_out(marks)
@@ -98,20 +98,21 @@ def read_sum(
     return replace(_unite(sums), steps=steps)
 
 
-def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> list[Mark]:
+def _find_marks(ink: Ink, scorer: _Scorer, factor: int) -> list[Mark]:
     """Return the signs on a sheet, and the shapes that they may be."""
+    strength, ruled = ink.strength, any(rule.kind == "paper" for rule in ink.rules)
     small, rest = part_small_signs(strength)
-    doubts = {id(piece): doubt for piece, doubt in small}
-    scored, rest = _take_whole([piece for piece, _ in small], rest, scorer)
+    scored, rest = _take_whole(small, rest, scorer)
     cells = read_lines(rest, scorer, digits=range(len(DIGITS))) if rest.any() else []
     scored += [(cell.piece, cell.probabilities) for line in cells for cell in line]
     names = open_signs().class_names[:P_NONE]
     marks = []
-    for piece, row in _join_broken(scored, scorer):
+    scored = _join_broken(scored, scorer)
+    specks = weigh_specks([piece for piece, _ in scored], ruled).tolist()
+    for (piece, row), speck in zip(scored, specks, strict=True):
         bow, slant = measure_bow(piece.strength)
         row = row / max(1.0, float(row.sum()))
         shapes = dict(zip(names, map(float, row), strict=True))
-        speck = doubts.get(id(piece), 0.0)
         marks.append(Mark(_scale(piece.box, factor), shapes, None, bow, slant, speck))
     return marks
 
