@@ -45,7 +45,7 @@ SHOWN = {"+": "+", "-": "−", "x": "×", "/": "/", "=": "=", "(": "(", ")": ")"
 LEAST = 1e-4
 #: Probability that what is much smaller than a digit is a rest of one, or of a rule; and its
 #: shorter side at most.
-REST, THIN = 0.1, 0.16
+REST, THIN = 0.1, 0.18
 SURELY = 0.3  #: probability up to which what may be a speck is a dot of a division sign
 LEAST_ROWS = 6  #: of what has a bow
 
@@ -366,7 +366,8 @@ def _place_row(row: Sequence[Mark], usual: float) -> list[Place]:
         if right is not None and k + 1 < len(row):
             room = (row[k + 1].box[1] - right) / usual
         places.append(replace(place, gap=gap, room=room))
-        right = mark.box[3]
+        if mark.speck <= 0.5:
+            right = max(right or 0, mark.box[3])
     return places
 
 
@@ -446,13 +447,15 @@ def _weigh_small(mark: Mark, chances: _Chances, low: float, height: float) -> _C
     if foot > 0.9 and mark.height <= 0.5 * height:
         # A comma of a broad pen looks like a nine, but no digit is so small and low.
         stroke = max(stroke, 0.85)
-    small = max(0.02, min(1.0, (mark.height / height - 0.35) / 0.25))
-    weighed = {
-        # A digit is seldom so small beside the others.
-        sign: (shown, chance * (small if sign.isdigit() or sign in "/()" else 1.0) * (1 - comma))
-        for sign, (shown, chance) in chances.items()
-    }
-    rest = max(REST * (1 - small), mark.speck) * (1 - comma)
+    # A digit is seldom so small beside the others, least of all one of a stroke.
+    small, stroke_small = (
+        max(0.02, min(1.0, (mark.height / height - least) / (0.6 - least))) for least in (0.35, 0.45)
+    )
+    weighed = {}
+    for sign, (shown, chance) in chances.items():
+        share = stroke_small if sign in STROKES else small if sign.isdigit() else 1.0
+        weighed[sign] = (shown, chance * share * (1 - comma))
+    rest = max(REST * (1 - stroke_small), mark.speck) * (1 - comma)
     if min(mark.height, mark.width) > THIN * height:
         rest = 0.0
     return weighed | {",": (",", float(comma * stroke)), "": ("", float(rest))}
@@ -462,16 +465,16 @@ def _join_lines(lines: list[list[Place]]) -> list[list[Place]]:
     """Join lines that go on: after a sign, or with an equals sign, plus, times or over."""
     joined: list[list[Place]] = []
     for line in lines:
-        if joined and line and (_may_go_on(line[0]) or _best(joined[-1][-1]) in set("+-*/")):
+        if joined and line and (_may_go_on(line[0], "=+*") or _may_go_on(joined[-1][-1], "+-*")):
             joined[-1] = joined[-1] + line
         elif line:
             joined.append(line)
     return joined
 
 
-def _may_go_on(place: Place) -> bool:
-    """Return whether a line that begins with this goes on with the last; a one may look like /."""
-    return _best(place) in set("=+*") or any(choice.shown in set("÷:") for choice in place.choices)
+def _may_go_on(place: Place, signs: str) -> bool:
+    """Return whether a line goes on before or after this: a sign, but no slash, which may be a 1."""
+    return _best(place) in set(signs) or any(choice.shown in set("÷:") for choice in place.choices)
 
 
 def _best(place: Place) -> str:

@@ -29,8 +29,9 @@ SHORT, SIDES = 4.0, 4
 BROAD = 5.0
 #: Times the height of digits that a line beside them has, at least.
 LONG = 1.35
-#: Height of a digit, of the usual one's, that no sign between fractions has.
-SIGN = 0.8
+#: From a fraction bar to the numbers above and below it, at most, in usual heights; and of the
+#: smaller distance to the larger, at least.
+FAR, ALIKE = 1.0, 0.35
 
 
 @dataclass(frozen=True)
@@ -318,6 +319,13 @@ def _goes_on(rest: NDArray[np.uint8], line: Line, sides: list[Line]) -> bool:
     return False
 
 
+def _are_about(up: NDArray[np.float64], down: NDArray[np.float64], usual: float) -> bool:
+    """Return whether digits so far above and below a line are nearly as far from it on each side."""
+    over, under = (float(gap[gap >= 0].min(initial=np.inf)) for gap in (up, down))
+    near, far = sorted((over, under))
+    return far <= FAR * usual and near >= ALIKE * far
+
+
 def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     """Return the kind of a horizontal line as a rule, None if it is none."""
     start, end = line.start, line.end
@@ -340,10 +348,12 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     above = over & ~through & (-little <= up) & (up <= 0.6 * usual)
     below = over & ~through & (-little <= down) & (down <= 0.6 * usual)
     if line.length >= LONG * usual:
-        tall = bottoms - tops >= SIGN * usual
-        fractions = (above & tall).any() and (below & tall).any()
-        if through.any() and fractions and not (through & tall).any():
+        if 0 < 2 * through.sum() <= min(above.sum(), below.sum()):
             return None  # bars of fractions in a row, with a sign between them
+        if not through.any() and _are_about(up[over], down[over], usual):
+            # A fraction's numbers may be farther from its bar than digits from an underline.
+            above = over & (-little <= up) & (up <= FAR * usual)
+            below = over & (-little <= down) & (down <= FAR * usual)
         if through.any():
             whole = through & (start <= lefts + little) & (end >= rights - little)
             # A minus sign before a digit with a flat stroke at its height is no strike.
@@ -355,7 +365,7 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
             up, down = row_at(parts) - parts[:, 2], parts[:, 0] - row_at(parts)
             sides = [inside & (-little <= gap) & (gap <= 1.2 * usual) for gap in (up, down)]
             widest = max(parts[side, 3].max() - parts[side, 1].min() for side in sides)
-            if line.length <= 1.5 * widest + 0.5 * usual:
+            if line.length <= 2 * widest + 0.5 * usual:
                 return None  # a fraction bar
             return "mark"
         if above.any():
