@@ -20,7 +20,7 @@ from lenet5c.recognition.reading import Reading, get_framing, is_mnist
 from lenet5c.recognition.segment import MOST_PIECES, read_lines
 from lenet5c.recognition.sheet import find_sheet_ink, form_pieces
 from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
-from lenet5c.recognition.small_signs import part_small_signs, weigh_specks
+from lenet5c.recognition.small_signs import FLAT, part_small_signs, weigh_specks
 from lenet5c.training import TrainedModel, open_model
 
 #: Probability below which a piece is no sign by itself; more of them are not looked at again.
@@ -154,8 +154,14 @@ def _is_whole(piece: Piece, likely: float) -> bool:
 def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
     """Join pieces that are no sign by themselves to those beside them if they are one together."""
     scored = list(scored)
-    usual = float(np.median([piece.height for piece, row in scored if row.max() >= WEAK] or [0]))
-    small = [is_dot(piece, usual) or is_bar(piece, usual) for piece, _ in scored]
+    sure = [piece for piece, row in scored if row.max() >= WEAK]
+    upright = [piece for piece in sure if piece.width < FLAT * piece.height]
+    usual = float(np.median([piece.height for piece in upright or sure] or [0]))
+    minus = open_signs().class_names.index("-")
+    small = [
+        is_dot(piece, usual) or is_bar(piece, usual) or _is_slanted_bar(piece, row[minus])
+        for piece, row in scored
+    ]
     weak = [k for k, (_, row) in enumerate(scored) if row.max() < WEAK and not small[k]]
     if len(weak) > MOST_WEAK:
         return scored
@@ -232,6 +238,10 @@ def _may_be_flag(bar: Box, digit: Box, usual: float) -> bool:
     )
 
 
+def _is_slanted_bar(piece: Piece, minus: float) -> bool:
+    return minus >= 0.5 and piece.height <= 0.6 * piece.width
+
+
 def _is_at_top(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool:
     """Return whether a bar is where a five or a seven has one, and higher than a minus sign."""
     wide, shared = bar[3] - bar[1], min(bar[3], digit[3]) - max(bar[1], digit[1])
@@ -244,8 +254,9 @@ def _is_at_top(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool
     )
     return bool(
         0.2 * usual < wide <= 1.2 * usual
-        and digit[2] - digit[0] >= 0.6 * usual
-        and -0.3 <= place <= 0.2
+        and digit[2] - digit[0] >= 0.4 * usual
+        and -0.5 <= place <= 0.2
+        and digit[0] - bar[2] <= 0.3 * usual
         and shared >= -0.1 * usual
         and not above
     )
