@@ -158,9 +158,7 @@ def _draw(
 
     def parts() -> Iterator[Images]:
         for first in range(0, count, _GROUP):
-            some = hands.take(
-                (len(hands) * rng.random(min(_GROUP, count - first))).astype(int)
-            )
+            some = hands.take((len(hands) * rng.random(min(_GROUP, count - first))).astype(int))
             strokes: list[tuple[bool, Floats]] = trace(len(some))
             yield draw_strokes(strokes, some, rng, width=width, aspect=aspect, turn=turn)
 

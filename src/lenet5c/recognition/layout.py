@@ -449,7 +449,8 @@ def _weigh_small(mark: Mark, chances: _Chances, low: float, height: float) -> _C
         stroke = max(stroke, 0.85)
     # A digit is seldom so small beside the others, least of all one of a stroke.
     small, stroke_small = (
-        max(0.02, min(1.0, (mark.height / height - least) / (0.6 - least))) for least in (0.35, 0.45)
+        max(0.02, min(1.0, (mark.height / height - least) / (0.6 - least)))
+        for least in (0.35, 0.45)
     )
     weighed = {}
     for sign, (shown, chance) in chances.items():

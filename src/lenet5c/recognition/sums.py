@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.errors import UserError
-from lenet5c.recognition.components import find_components
 from lenet5c.recognition.decoding import Choice, Place, decode
 from lenet5c.recognition.digit import BlankImageError, Box, Ink
 from lenet5c.recognition.grammar import MOST_SIGNS, show_value
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out, measure_bow
-from lenet5c.recognition.pieces import FIRM, Piece, find_pieces, join_pieces, unite
-from lenet5c.recognition.reading import Reading, get_framing, is_mnist
+from lenet5c.recognition.pieces import Piece, find_pieces, join_pieces, unite
+from lenet5c.recognition.reading import Reading
 from lenet5c.recognition.segment import MOST_PIECES, read_lines
-from lenet5c.recognition.sheet import find_sheet_ink, form_pieces
+from lenet5c.recognition.sheet import find_sheet_ink
+from lenet5c.recognition.sign_scorer import SignScorer
 from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
 from lenet5c.recognition.small_signs import FLAT, part_small_signs, weigh_specks
 from lenet5c.training import TrainedModel, open_model
@@ -32,11 +32,6 @@ SURE, BROADEST = 0.9, 2.2
 LIKELY, NARROW = 0.15, 0.75
 #: Distance of two parts of one sign, in heights of a digit.
 BESIDE = 0.2
-
-#: Place of the middle of a digit's hole, from its top (0) to its foot (1): mean and spread.
-HOLES = {0: (0.51, 0.045), 6: (0.705, 0.06), 9: (0.295, 0.06)}
-#: Share of the box that a hole has at least, and of a digit's hole that is anywhere.
-HOLE, ANYWHERE = 0.02, 0.02
 
 #: Probability of the best sum below which a line is told as what it looks like, sign by sign.
 DOUBT = 0.1
@@ -82,7 +77,7 @@ def read_sum(
     except BlankImageError as error:
         return Reading(rejected=str(error), steps=steps)
     steps["ink"] = ink.strength
-    marks = _find_marks(ink, _Scorer(trained), factor)
+    marks = _find_marks(ink, SignScorer(trained), factor)
     if not marks:
         return Reading(rejected="no signs are found in it", steps=steps)
     layout = lay_out(marks)
@@ -98,7 +93,7 @@ def read_sum(
     return replace(_unite(sums), steps=steps)
 
 
-def _find_marks(ink: Ink, scorer: _Scorer, factor: int) -> list[Mark]:
+def _find_marks(ink: Ink, scorer: SignScorer, factor: int) -> list[Mark]:
     """Return the signs on a sheet, and the shapes that they may be."""
     strength, ruled = ink.strength, any(rule.kind == "paper" for rule in ink.rules)
     small, rest = part_small_signs(strength)
@@ -121,7 +116,7 @@ _Scored = list[tuple[Piece, NDArray[np.floating]]]
 
 
 def _take_whole(
-    small: list[Piece], strength: NDArray[np.uint8], scorer: _Scorer
+    small: list[Piece], strength: NDArray[np.uint8], scorer: SignScorer
 ) -> tuple[_Scored, NDArray[np.uint8]]:
     """Return small signs and pieces that are one sign, and the ink that is left to be divided."""
     pieces, _ = find_pieces(strength)
@@ -151,7 +146,7 @@ def _is_whole(piece: Piece, likely: float) -> bool:
     return likely >= LIKELY and piece.width <= broad * piece.height
 
 
-def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
+def _join_broken(scored: _Scored, scorer: SignScorer) -> _Scored:
     """Join pieces that are no sign by themselves to those beside them if they are one together."""
     scored = list(scored)
     sure = [piece for piece, row in scored if row.max() >= WEAK]
@@ -260,54 +255,6 @@ def _is_at_top(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool
         and shared >= -0.1 * usual
         and not above
     )
-
-
-class _Scorer:
-    """The probabilities of the signs that pieces may be, by two nets: (N, 18).
-
-    The net of signs tells digits and signs apart, that of digits which digit it is.
-    """
-
-    def __init__(self, trained: TrainedModel) -> None:
-        self.trained, self.framing = trained, get_framing(trained)
-
-    def __call__(self, pieces: list[Piece]) -> NDArray[np.floating]:
-        formed = form_pieces(pieces)
-        probabilities = open_signs().probabilities(formed[:, np.newaxis])[:, :P_NONE]
-        channels, height, width = self.trained.image_shape
-        if not is_mnist(self.trained):
-            formed = form_pieces(pieces, self.framing, (height, width))
-        images = np.stack([self.framing.color(image, channels) for image in formed])
-        which = self.trained.probabilities(images)
-        digits = probabilities[:, : len(DIGITS)]
-        # Both err alike: their product would be too sure.
-        both = np.sqrt(digits * which)
-        for row, piece in zip(both, pieces, strict=True):
-            if row[list(HOLES)].sum() > 0.02 * row.sum():
-                row[list(HOLES)] *= _weigh_hole(piece.strength)
-        both *= digits.sum(axis=1, keepdims=True) / np.maximum(
-            both.sum(axis=1, keepdims=True), 1e-9
-        )
-        return np.concatenate([both, probabilities[:, len(DIGITS) :]], axis=1)
-
-
-def _weigh_hole(strength: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return how likely a zero, a six and a nine have the hole that a digit has; ones if none.
-
-    To a net that knows handwriting alone, the broad hole of a printed six is a zero's.
-    """
-    step = max(1, min(strength.shape) // 20)
-    parts = find_components(np.pad(strength[::step, ::step] < FIRM, 1, constant_values=True))
-    height = parts.labels.shape[0] - 2
-    held = parts.area >= HOLE * strength[::step, ::step].size
-    held[parts.labels[0, 0]] = False
-    if held.sum() != 1:
-        return np.ones(len(HOLES))
-    top, _, bottom, _ = parts.boxes[np.flatnonzero(held)[0]]
-    middle = ((top + bottom) / 2 - 1) / height
-    mean, spread = np.array(list(HOLES.values())).T
-    bell = np.exp(-(((middle - mean) / spread) ** 2) / 2) / (2.5066 * spread)
-    return np.asarray((1 - ANYWHERE) * bell + ANYWHERE)
 
 
 def _scale(box: Box, factor: int) -> Box:
