@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lenet5c.recognition.decoding import decode
-from lenet5c.recognition.layout import Mark, lay_out, measure_bow
+from lenet5c.recognition.layout import lay_out
+from lenet5c.recognition.marks import Mark, measure_bow
 
 WIDTHS = {"+": 40, "-": 40, "x": 36, "/": 30, "=": 40, "(": 18, ")": 18}
 

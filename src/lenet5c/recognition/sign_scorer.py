@@ -19,8 +19,8 @@ HOLES = {0: (0.51, 0.045), 6: (0.705, 0.06), 9: (0.295, 0.06)}
 #: Share of the box that a hole has at least, and of a digit's hole that is anywhere.
 HOLE, ANYWHERE = 0.02, 0.02
 
-#: Of digits less probable than the first, and more than the second, other slants are looked at, too:
-#: columns to the right for each row up.
+#: Probability below which a digit is looked at in other slants, too, and of any digit, at least;
+#: the slants, columns to the right for each row up.
 UNSURE, DIGIT, SLANTS = 0.95, 0.3, (-0.15, 0.15)
 
 
@@ -34,7 +34,7 @@ class SignScorer:
         self.trained, self.framing = trained, get_framing(trained)
 
     def __call__(self, pieces: Sequence[Piece]) -> NDArray[np.floating]:
-        """Return the probabilities of pieces, (N, 18): of the digits, and of signs by their shape."""
+        """Return the probabilities of pieces, (N, 18): of digits, and of signs by their shape."""
         probabilities, both = self._ask(pieces)
         digits = probabilities[:, : len(DIGITS)].sum(axis=1)
         likely = both.max(axis=1) / np.maximum(both.sum(axis=1), 1e-9)

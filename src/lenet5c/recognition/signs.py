@@ -14,8 +14,8 @@ from lenet5c.training.model_file import SIGNS
 DIGITS = tuple("0123456789")
 #: Columns of the classes 'none' and 'several'; those of signs are before them.
 P_NONE, P_SEVERAL = CLASS_NAMES.index(NONE), CLASS_NAMES.index(SEVERAL)
-#: How often there are signs, and what is neither or several, over their shares of the training images: among
-#: the pieces of a line of digits, and where a picture of one digit is expected.
+#: How often there are signs, and what is neither or several, over their shares of the training
+#: images: among the pieces of a line of digits, and where a picture of one digit is expected.
 IN_LINE, ALONE = (0.2, 1.0), (0.1, 0.3)
 #: Names of signs in messages.
 WORDS = {
@@ -64,8 +64,8 @@ def digit_share(
     seen : ndarray, shape (..., 20)
         Probabilities of `open_signs`.
     expected : (float, float), optional
-        How often signs, and what is neither or several, are met over their shares of its training images.
-        Both are rarer where a digit is expected: a one may look like a slash.
+        How often signs, and what is neither or several, are met over their shares of its training
+        images. Both are rarer where a digit is expected: a one may look like a slash.
 
     Returns
     -------

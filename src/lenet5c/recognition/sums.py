@@ -13,7 +13,8 @@ from lenet5c.recognition.decoding import Choice, Place, decode
 from lenet5c.recognition.digit import BlankImageError, Box, Ink
 from lenet5c.recognition.grammar import MOST_SIGNS, show_value
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out, measure_bow
+from lenet5c.recognition.layout import lay_out
+from lenet5c.recognition.marks import Mark, is_bar, is_dot, measure_bow
 from lenet5c.recognition.pieces import Piece, find_pieces, join_pieces, unite
 from lenet5c.recognition.reading import Reading
 from lenet5c.recognition.segment import MOST_PIECES, read_lines
