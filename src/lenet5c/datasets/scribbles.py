@@ -1,4 +1,4 @@
-"""Ink that is no character: coils, waves, tangles, hatchings, and strokes put together at random."""
+"""Ink that is no character: coils, waves, tangles, hatchings, strokes put together at random."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ SPECK, NOTHING = 0.4, 0.18
 #: How many thin points there are at most, where they are no noise.
 FEW = 4
 #: Probability that a small sign is a speck, by its shorter side as a share of a stroke's width;
-#: that of faint ones, of those beside a digit's strokes, and of those where rules have been taken out.
+#: that of faint ones, of those beside a digit's strokes, and of those where rules were taken out.
 DOUBT = ((0.1, 0.97), (0.18, 0.6), (0.4, 0.15), (0.41, 0.02))
 FAINT_ONES, BESIDE, RULED = 0.15, 0.15, 0.7
 #: Share of the width of a stroke that a bar's height has at least to tell the pen of the signs.
