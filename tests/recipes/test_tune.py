@@ -133,7 +133,7 @@ def test_a_trial_of_a_killed_process_is_repeated(tmp_path):
 
 def test_the_lock_of_a_killed_process_is_taken_away(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys.modules["lenet5c.recipes.tune"], "_LOCK_SECONDS", 1)
+    monkeypatch.setattr(sys.modules["lenet5c.recipes.tune"], "_LOCK_SECONDS", 3)
     os.mkdir("study")
     lock = tmp_path / "study" / "study.journal.lock"
     if sys.platform == "win32":
