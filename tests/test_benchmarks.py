@@ -339,16 +339,6 @@ def test_recall_of_a_rare_digit():
     assert re.fullmatch(r"8 --class-weight balanced( \d+\.\d){2} \S+ \d+\.\d\d", lines[2])
 
 
-def test_a_net_taught_by_others():
-    epochs = ("--teachers", 2, "--teacher-epochs", 1, "--epochs", 1, "--seeds", 2)
-    lines = run("record", *epochs, "--most", 200, "--validate")
-    assert lines[1] == "net accuracy seconds"
-    names = ["teacher 1000", "teacher 1001", "student 0", "student 1"]
-    for name, line in zip(names, lines[2:], strict=False):
-        assert re.fullmatch(rf"{name} \d+\.\d\d % \d+", line)
-    assert re.fullmatch(r"61,706 parameters, 2 seeds: \d+\.\d\d % ± \d+\.\d\d", lines[-1])
-
-
 def test_wrong_results_are_not_timed():
     arrays = {"lenet5c": [[1.0, 2.0]], "other": [[1.0, 2.1]]}
     code = f"import common; common.check_agreement('sum', {arrays}, 1e-4)"

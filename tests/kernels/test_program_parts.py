@@ -1,8 +1,6 @@
 """Tiles that several threads share: the bits of one thread, and how the ops are cut."""
 
-import numpy as np
 import pytest
-from lenet5c.kernels.engine import lowering, ops
 from numpy.testing import assert_array_equal
 from programs import (
     FLATTEN,
@@ -22,6 +20,7 @@ from programs import (
     some,
 )
 
+from lenet5c.kernels.engine import lowering, ops
 from lenet5c.kernels.threads import THREAD_WORK
 
 HEAD = [FLATTEN, linear(120), RELU, linear(84), RELU, linear(10)]

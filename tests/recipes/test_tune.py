@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pool_jobs
 import pytest
@@ -128,6 +129,21 @@ def test_a_trial_of_a_killed_process_is_repeated(tmp_path):
     assert (first.state.name, second.state.name) == ("FAIL", "COMPLETE")
     assert first.params == second.params
     assert not list((tmp_path / "study").glob(".worker-*"))
+
+
+def test_the_lock_of_a_killed_process_is_taken_away(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["lenet5c.recipes.tune"], "_LOCK_SECONDS", 3)
+    os.mkdir("study")
+    lock = tmp_path / "study" / "study.journal.lock"
+    if sys.platform == "win32":
+        lock.write_bytes(b"")
+    else:
+        lock.symlink_to(tmp_path / "study" / "study.journal")
+    space = {"lr": Span(1e-4, 1e-2, log=True)}
+    result = tune(configure(Path("study"), epochs=1), space, source, trials=1)
+    assert [row["state"] for row in result.trials] == ["complete"]
+    assert not lock.is_symlink() and not lock.exists()
 
 
 def _read(path):

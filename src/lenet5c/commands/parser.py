@@ -13,6 +13,8 @@ COMMANDS = {
     "predict": "read the digits in pictures, or classify a data set",
     "tune": "search for the best settings",
     "sweep": "train with many seeds and settings at once",
+    "ensemble": "make one model of several trained models",
+    "distill": "train one net on the probabilities of a model, such as an ensemble",
     "runs": "compare runs in a table and a picture",
     "demo": "draw a digit in the browser, and watch the net classify it",
     "export": "take a model elsewhere: ONNX, one C file, PyTorch",

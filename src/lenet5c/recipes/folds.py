@@ -318,7 +318,8 @@ def _open_folder(
         return
     if overwrite:  # all folds, which may have been more
         (folder.path / RECORD).unlink(missing_ok=True)
-        for path in folder.path.glob("fold-*"):
+        of_folds = "fold-*", "fold-*/teacher-*"
+        for path in (path for each in of_folds for path in folder.path.glob(each)):
             for file in reversed(RunFolder(path).files):
                 file.unlink(missing_ok=True)
     folder.create(config.to_dict(), overwrite)

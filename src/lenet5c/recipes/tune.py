@@ -32,6 +32,7 @@ from lenet5c.training import Trainer
 RECORD, JOURNAL, BEST, TABLE = "tune.json", "study.journal", "best.json", "trials.csv"
 STUDY = "lenet5c"
 _WORKER = ".worker-{}.lock"
+_LOCK_SECONDS = 30  # after which the lock of a process that does not go on is taken away
 
 
 @dataclass(eq=False)
@@ -235,9 +236,13 @@ def _record(config: RunConfig, space: Space, source: Source) -> RunConfig:
 def _open_storage(optuna: Any, folder: Path) -> Any:
     """Return the storage of the study in a folder."""
     journal = optuna.storages.journal
-    path = str(folder / JOURNAL)
+    # The lock is a link to the file. One that leads nowhere, as a relative one does from the folder
+    # of a study, would be waited for without end if its process was killed.
+    path = str((folder / JOURNAL).resolve())
     # Windows lets few users make symbolic links.
-    lock = journal.JournalFileOpenLock(path) if sys.platform == "win32" else None
+    windows = sys.platform == "win32"
+    kind = journal.JournalFileOpenLock if windows else journal.JournalFileSymlinkLock
+    lock = kind(path, grace_period=_LOCK_SECONDS)
     return optuna.storages.JournalStorage(journal.JournalFileBackend(path, lock))
 
 
