@@ -41,7 +41,7 @@ class SignScorer:
         unsure = np.flatnonzero((digits >= DIGIT) & (likely < UNSURE))
         if len(unsure):
             # What the nets take for another digit once it is slanted is not sure.
-            turned = [slant(pieces[i], by) for by in SLANTS for i in unsure]
+            turned = [slant(pieces[i], by) for by in SLANTS for i in unsure.tolist()]
             others = self._ask(turned)[1].reshape(len(SLANTS), len(unsure), -1)
             mean = np.log(np.maximum(np.stack([both[unsure], *others]), 1e-6)).mean(axis=0)
             both[unsure] = np.exp(mean)
