@@ -102,7 +102,7 @@ class Hands:
             turn=0.03 * bell(rng, count),
             loose=0.002 + 0.012 * bent * rng.random(count),
             tremor=none,
-            bend=0.05 * bent * rng.random(count),
+            bend=0.07 * bent * rng.random(count),
             over=none,
             hook=none,
             round=none,

@@ -19,6 +19,8 @@ HOLES = {0: (0.51, 0.045), 6: (0.705, 0.06), 9: (0.295, 0.06)}
 #: Share of the box that a hole has at least, and of a digit's hole that is anywhere.
 HOLE, ANYWHERE = 0.02, 0.02
 
+#: Share of the net of signs in which digit a digit is.
+SHARE = 0.7
 #: Probability below which a digit is looked at in other slants, too, and of any digit, at least;
 #: the slants, columns to the right for each row up.
 UNSURE, DIGIT, SLANTS = 0.95, 0.3, (-0.15, 0.15)
@@ -41,7 +43,7 @@ class SignScorer:
         unsure = np.flatnonzero((digits >= DIGIT) & (likely < UNSURE))
         if len(unsure):
             # What the nets take for another digit once it is slanted is not sure.
-            turned = [slant(pieces[i], by) for by in SLANTS for i in unsure]
+            turned = [slant(pieces[i], by) for by in SLANTS for i in unsure.tolist()]
             others = self._ask(turned)[1].reshape(len(SLANTS), len(unsure), -1)
             mean = np.log(np.maximum(np.stack([both[unsure], *others]), 1e-6)).mean(axis=0)
             both[unsure] = np.exp(mean)
@@ -60,8 +62,8 @@ class SignScorer:
             formed = form_pieces(pieces, self.framing, (height, width))
         images = np.stack([self.framing.color(image, channels) for image in formed])
         which = self.trained.probabilities(images)
-        # Both err alike: their product would be too sure.
-        return probabilities, np.sqrt(probabilities[:, : len(DIGITS)] * which)
+        # Both err alike: their product would be too sure. The net of signs knows type.
+        return probabilities, probabilities[:, : len(DIGITS)] ** SHARE * which ** (1 - SHARE)
 
 
 def slant(piece: Piece, by: float) -> Piece:
