@@ -158,12 +158,12 @@ def add_read_options(parser: argparse._ActionsContainer) -> None:
     for name, text in (
         ("--skip-bad", "leave out images that cannot be read"),
         ("--follow-links", "follow links in a folder of images, to files and folders anywhere"),
-        ("--transpose", "exchange rows and columns of the images, where they are stored so"),
+        ("--transpose", "transpose the images (default: only IDX files named like EMNIST's)"),
     ):
         parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
-    text = "column of a table that has the labels: its name, or its position from 0"
+    text = "name or position (from 0) of the label column of a table (default: by names and values)"
     parser.add_argument("--label-column", metavar="NAME_OR_NUMBER", help=text)
-    text = "height and width of images that are rows of values, where they are no squares"
+    text = "shape of images stored as rows of values (default: square)"
     parser.add_argument("--image-shape", metavar="HxW", help=text)
 
 
@@ -258,21 +258,21 @@ def add_threads(parser: argparse._ActionsContainer, of: str = "") -> None:
         "--threads",
         type=whole(1, 1024),
         metavar="N",
-        help=f"{of}has no effect on the result (default: all cores)",
+        help=f"number of threads{of}; has no effect on the result (default: all cores)",
     )
 
 
 def file(text: str) -> Path:
     """Parse a path that is not empty."""
     if not text:
-        raise argparse.ArgumentTypeError("must be the name of a file, got ''")
+        raise argparse.ArgumentTypeError("must be a file name, got ''")
     return Path(text)
 
 
 def directory(text: str) -> Path:
     """Parse a path that is not empty."""
     if not text:
-        raise argparse.ArgumentTypeError("must be the name of a folder, got ''")
+        raise argparse.ArgumentTypeError("must be a folder name, got ''")
     return Path(text)
 
 
@@ -342,7 +342,7 @@ def setting(text: str) -> tuple[str, Any]:
         if value.isidentifier():
             return name, value
     raise argparse.ArgumentTypeError(
-        f"must be NAME=VALUE with a number, true, false, a list or a word, got {text}"
+        f"must be NAME=VALUE, where VALUE is a number, true, false, a list or a word, got {text}"
     )
 
 
@@ -355,7 +355,7 @@ def name_or_settings(text: str) -> str | dict[str, Any]:
     with suppress(ValueError, RecursionError):
         settings: dict[str, Any] = json.loads(text)
         return settings
-    raise argparse.ArgumentTypeError(f"must be a name, or settings in JSON, got {text}")
+    raise argparse.ArgumentTypeError(f"must be a name or settings as JSON, got {text}")
 
 
 def pair(text: str) -> tuple[str, str]:

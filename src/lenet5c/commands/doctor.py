@@ -21,9 +21,7 @@ from lenet5c._text import count, table
 from lenet5c.commands.cli import FAILED, say
 from lenet5c.errors import MissingExtraError, UserError
 
-DESCRIPTION = (
-    "Show what lenet5c runs on here, check that it computes right, and name what stands in its way."
-)
+DESCRIPTION = "Show the environment of lenet5c, check its results, and report problems."
 EXAMPLES = """examples:
   lenet5c doctor
   lenet5c doctor --with torch --json > report.json"""
@@ -46,8 +44,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="import this module first, as your program does, to see how the two get along; "
-        "may be repeated",
+        help=(
+            "import this module first, as your program does, to check that both work together; may "
+            "be repeated"
+        ),
     )
     text = "print everything as JSON, for a bug report"
     parser.add_argument("--json", action="store_true", help=text)
@@ -75,8 +75,8 @@ def import_first(name: str) -> None:
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(
-            f"--with must be a module that can be imported, got {name!r} ({reason}); install it "
-            "beside lenet5c, or start python -m lenet5c doctor in its folder"
+            f"--with must be a module that can be imported, got {name!r} ({reason}); install it in "
+            "the same environment, or run python -m lenet5c doctor in its folder"
         ) from None
 
 

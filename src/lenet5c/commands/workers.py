@@ -29,14 +29,18 @@ def add_workers(parser: _ActionsContainer, of: str = "", usual: str = "1") -> No
         "--jobs",
         type=whole(1, 1024),
         metavar="N",
-        help=f"trainings at a time{of}; they share the cores (default: {usual}; of an executor "
-        "all its workers)",
+        help=(
+            f"number of trainings to run in parallel{of}, which share the cores (default: {usual}, "
+            "or all workers of an executor)"
+        ),
     )
     parser.add_argument(
         "--executor",
         metavar="mpi|dask:ADDRESS",
-        help=f"carry the trainings{of.partition(',')[0]} out by MPI, after mpiexec -n N, or by "
-        "the workers of Dask's scheduler at ADDRESS",
+        help=(
+            f"run the trainings{of.partition(',')[0]} with MPI (under mpiexec -n N), or on the "
+            "workers of the Dask scheduler at ADDRESS"
+        ),
     )
 
 

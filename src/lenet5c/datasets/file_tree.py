@@ -145,8 +145,8 @@ def check_entries(root: Path, seen: int) -> None:
     """Refuse a data set of very many files and folders."""
     if seen > MAX_ENTRIES:
         raise DatasetError(
-            f"{root} must have at most {MAX_ENTRIES:,} files and folders, got more; "
-            "name a folder that holds images alone"
+            f"{root} must have at most {MAX_ENTRIES:,} files and folders, got more; use a folder "
+            "that contains only images"
         )
 
 
@@ -154,8 +154,8 @@ def check_depth(root: Path, depth: int) -> None:
     """Refuse folders in folders of which the deepest is `depth` under the root."""
     if depth > MAX_DEPTH + 1:
         raise DatasetError(
-            f"{root} must have folders in folders {MAX_DEPTH} deep at most, got more; "
-            "move the images up"
+            f"{root} must have nested folders {MAX_DEPTH} levels deep at most, got more; move the "
+            "images up"
         )
 
 

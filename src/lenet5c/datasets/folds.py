@@ -18,13 +18,13 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
         There are too few images.
     """
     if count > len(dataset):
-        raise RunError(f"folds must be at most the {len(dataset)} images, got {count}")
+        raise RunError(f"folds must be at most {len(dataset)}, the number of images, got {count}")
     of_class = np.bincount(dataset.labels)
     if (of_class == 1).any():
         name = dataset.class_names[int((of_class == 1).argmax())]
         raise RunError(
-            f"folds must leave each class an image to train on, got one image of {name!r}; add "
-            "images, or leave the class out"
+            f"folds must leave an image of each class for training, got one image of {name!r}; "
+            "add images, or leave the class out"
         )
     # A stream of its own, see docs/design.md.
     order = np.argsort(np.random.default_rng([seed, 8]).random(len(dataset)), kind="stable")

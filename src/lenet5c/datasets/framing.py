@@ -106,7 +106,7 @@ class Framing:
             put(self, name, tuple(levels))
         if len(self.paper) != len(self.ink) or self.paper == self.ink:
             raise ValueError(
-                f"ink must be of as many channels as paper and another color, got {self.ink} on "
+                f"ink must have as many channels as paper and a different color, got {self.ink} on "
                 f"{self.paper}"
             )
         for name, low, high in (
@@ -117,7 +117,7 @@ class Framing:
         ):
             put(self, name, _check_pair(name, getattr(self, name), low, high))
         if self.stroke[0] > self.stroke[1]:
-            raise ValueError(f"stroke must be the least and the largest, got {self.stroke}")
+            raise ValueError(f"stroke must be (smallest, largest), got {self.stroke}")
         check_choice("center", self.center, CENTERS)
         for name in ("stretched", "binary", "varied"):
             if not isinstance(getattr(self, name), bool):

@@ -269,5 +269,5 @@ def _check_rest(root: Path, files: FolderFiles, used: list[tuple[str, int, Path]
             of_part = "" if part == ALL else f" in {part}"
             raise DatasetError(
                 f"{root}: no image of {lost[0]!r}{of_part} can be read; "
-                "add some, or delete the folder"
+                "add images, or delete the folder"
             )

@@ -44,7 +44,7 @@ def make_dataset(
     found = convert_labels(targets, "labels")
     if len(found) != len(pixels):
         raise DatasetError(
-            f"labels must be {len(pixels):,}, one for each image, got {len(found):,}"
+            f"labels must have length {len(pixels):,}, one for each image, got {len(found):,}"
         )
     parts, _ = label_parts(Found({ALL: Records(converted["images"], found)}, name))
     if sample_weight is None:

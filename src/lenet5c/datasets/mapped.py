@@ -157,7 +157,7 @@ class MappedImages:
             object.__setattr__(self, "file", _File(self.path))
         needed = self.offset + self.count * self._stride
         if self.file.size < needed:
-            why = f"it has {self.file.size:,} bytes, fewer than the {needed:,} of its images"
+            why = f"it has {self.file.size:,} bytes, fewer than the {needed:,} that its images need"
             raise OSError(errno.EIO, why, str(self.path))
         probe = self._convert(np.zeros((1, *self.stored), self.stored_dtype))
         object.__setattr__(self, "shape", (len(self), *probe.shape[1:]))
@@ -233,7 +233,9 @@ class MappedImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            raise ValueError("copy must not be False: the images are in a file")
+            raise ValueError(
+                "copy must be True or None, got False: the images are read from a file"
+            )
         images = np.empty(self.shape, self.dtype)
         start = 0
         for block in blocks(self):
@@ -252,13 +254,13 @@ class MappedImages:
                 places = np.flatnonzero(places)
             if places.ndim != 1 or (places.size and places.dtype.kind not in "iu"):
                 raise IndexError(
-                    "index must be an int, a slice, a mask or one row of integers, got "
-                    f"{places.dtype} {places.shape}"
+                    "index must be an int, a slice, a mask or a one-dimensional array of integers, "
+                    f"got {places.dtype} {places.shape}"
                 )
             places = places.astype(np.int64, copy=False)
             if len(places) and not -count <= places.min() <= places.max() < count:
                 raise IndexError(
-                    f"index must be within {-count} to {count - 1}, got {places.min()} to "
+                    f"index must be from {-count} to {count - 1}, got {places.min()} to "
                     f"{places.max()}"
                 )
             if len(places) and places.min() < 0:

@@ -68,7 +68,7 @@ def check_exif(size: int, name: str) -> None:
 
 def _check(what: str, number: int, most: int, name: str) -> None:
     if number > most:
-        raise PictureError(f"{name} must have at most {most:,} {what}, got more; save it anew")
+        raise PictureError(f"{name} must have at most {most:,} {what}, got more; save it again")
 
 
 def _check_jpeg(file: BinaryIO, name: str) -> bool:

@@ -228,7 +228,7 @@ def choose_reader(path: Path) -> Callable[[Path, ReadOptions], Found]:
     if path.is_file():
         raise DatasetError(
             f"{path} must be an IDX, CSV, NumPy, Parquet or MATLAB file, a zip or tar, or a folder "
-            "of images for each class, got another file; convert it, for example by numpy.savez"
+            "of images for each class, got another file; convert it, for example with numpy.savez"
         )
     return read_image_folder
 
@@ -243,7 +243,7 @@ def read_packed(path: Path, options: ReadOptions) -> Found:
             return read_image_folder(path, options, files=files)
         if packed := next(filter(is_archive, files.archive.members), None):
             raise DatasetError(
-                f"{path} must hold images or tables, got an archive in it, {printable(packed)}; "
+                f"{path} must contain images or tables, got a nested archive, {printable(packed)}; "
                 "unpack it"
             )
         with TemporaryDirectory(prefix="lenet5c-") as folder:
@@ -265,7 +265,7 @@ def _load(path: Path, records: Records) -> Records:
     images = records.images
     if prod(images.shape) > MEMORY:
         raise DatasetError(
-            f"{path} must hold at most {MEMORY >> 30} GB of images, got more; unpack it, and give "
+            f"{path} must contain at most {MEMORY >> 30} GB of images, got more; unpack it and use "
             "the folder"
         )
     if not isinstance(images, np.ndarray):

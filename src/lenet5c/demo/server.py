@@ -123,7 +123,7 @@ class Request(BaseHTTPRequestHandler):
         """Refuse what is not to be served."""
         self.path, _, self.query = self.path.partition("?")
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
-            raise RefusedError(421, f"this page is at {self.server.address} alone")
+            raise RefusedError(421, f"this page is only served at {self.server.address}")
         if self.command not in ("GET", "HEAD", "POST"):
             raise RefusedError(501, "no such method")
         calls = {*CALLS, PICTURE}
@@ -145,7 +145,7 @@ class Request(BaseHTTPRequestHandler):
             raise RefusedError(403, "the request comes from another page")
         token = get("X-Lenet5c-Token", "").encode("utf-8", "replace")
         if not secrets.compare_digest(token, self.server.token.encode()):
-            raise RefusedError(403, "the page is of an earlier demo; load it again")
+            raise RefusedError(403, "the page belongs to an earlier demo; reload it")
         kind = "application/octet-stream" if self.path == PICTURE else "application/json"
         if get("Content-Type", "").partition(";")[0].strip().lower() != kind:
             raise RefusedError(415, f"Content-Type must be {kind}")

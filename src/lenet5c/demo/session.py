@@ -145,11 +145,11 @@ class Session:
         epochs = parse_integer({"epochs": EPOCHS} | request, "epochs", 1, MOST_EPOCHS)
         with self.lock:
             if self.tuning is not None and self.tuning.status["state"] == "running":
-                raise RequestError("a fine-tuning is under way; stop it first")
+                raise RequestError("fine-tuning is already running; stop it first")
             samples, unusable = self.samples.read()
             if samples is None:
                 raise RequestError(
-                    "there are no samples to learn from: draw, and press the true label"
+                    "there are no samples to train on; draw a digit and press its true label"
                 )
             self.tuning = Tuning(self.original, samples, self.data(), self.use, epochs)
             self.tuning.put(unusable=unusable[:5])
@@ -272,7 +272,7 @@ def check_data(test: Dataset, trained: TrainedModel) -> None:
         what, expected, found = "image shape", trained.image_shape, test.images.shape[1:]
     if found != expected:
         raise RequestError(
-            f"{test.name or 'the data'} must have the model's {what}, {expected!s:.60}, "
+            f"{test.name or 'the data'} must have the {what} of the model, {expected!s:.60}, "
             f"got {found!s:.60}; start the demo with --data NAME_OR_PATH, "
-            "the images it was trained on"
+            "the data that it was trained on"
         )

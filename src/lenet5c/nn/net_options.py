@@ -33,34 +33,35 @@ Channels: TypeAlias = Annotated[
     Sequence[int],
     Option(
         wholes(1, fewest=1),
-        "maps of each convolution, one or more, each with an activation and a 2 by 2 pooling",
+        "output channels of each convolution, which is followed by an activation and a 2 by 2 "
+        "pooling",
     ),
 ]
 Units: TypeAlias = Annotated[
-    Sequence[int], Option(wholes(1), "units of the fully connected layers before the last")
+    Sequence[int], Option(wholes(1), "units of the hidden fully connected layers")
 ]
 KernelSize: TypeAlias = Annotated[
-    int | Sequence[int], Option(one_or_each(1), "side of the convolutions' windows", search=[3, 5])
+    int | Sequence[int], Option(one_or_each(1), "kernel size of the convolutions", search=[3, 5])
 ]
 PaddingOption: TypeAlias = Annotated[
     int | Sequence[int],
     Option(
         one_or_each(0),
-        "zeros on each side of the convolutions' inputs, fewer than kernel_size",
+        "zero padding on each side of the convolutions' inputs, less than kernel_size",
         search=[0, 1, 2],
     ),
 ]
 Pooling: TypeAlias = Annotated[str, Option(choice(POOLINGS), "pooling")]
 GlobalPooling: TypeAlias = Annotated[
-    str, Option(choice(("none", *GLOBAL_POOLINGS)), "pooling of each of the last maps to one value")
+    str, Option(choice(("none", *GLOBAL_POOLINGS)), "global pooling of the last feature maps")
 ]
 Activation: TypeAlias = Annotated[str, Option(choice(ACTIVATIONS), "activation")]
 DropoutOption: TypeAlias = Annotated[
     float,
     Option(
         number(below=1),
-        "probability of dropout after the fully connected layers before the last; where there are "
-        "none, before the last",
+        "dropout probability after each hidden fully connected layer, or before the last layer if "
+        "there are none",
         search=(0.0, 0.5),
     ),
 ]
