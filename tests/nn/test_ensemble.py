@@ -150,7 +150,7 @@ def test_names_and_counts():
         (
             lambda: nn.Ensemble(linear(), linear(), temperatures=[1]),
             ValueError,
-            "temperatures must be one for each of the 2 members, got 1",
+            "temperatures must have one value for each of the 2 members, got 1",
         ),
         (
             lambda: nn.Ensemble(linear(), linear(), temperatures=[1, 0]),

@@ -141,7 +141,7 @@ def test_the_same_bits_at_any_number_of_threads_and_after_a_resume(data, tmp_pat
         kernels.set_num_threads(before)
     assert all(each == results[0] for each in results)
     other = lenet_trainer(data, class_weight="balanced")
-    with pytest.raises(Exception, match="must be of a training with loss"):
+    with pytest.raises(Exception, match="must come from a training with loss"):
         other.load(tmp_path / "x")
 
 

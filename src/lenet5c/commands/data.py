@@ -73,8 +73,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = "PNG file to write with examples of each class"
     inner.add_argument("--contact-sheet", type=file, metavar="FILE", help=text)
     text = (
-        f"draw training images with this augmentation into the file of --contact-sheet, {AUGMENTED} "
-        "by default; a name, as for lenet5c train --distortion, or "
+        "draw training images with this augmentation into the file of --contact-sheet (default: "
+        f"{AUGMENTED}); a name, as for lenet5c train --distortion, or "
         'settings such as \'{"flip": 0.5, "hue": 10}\''
     )
     inner.add_argument("--augment", type=name_or_settings, metavar="NAME_OR_JSON", help=text)

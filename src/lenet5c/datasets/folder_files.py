@@ -304,7 +304,7 @@ class _Arranger:
                 )
         if len(names) == 1 and trained:
             files.faults.append(
-                f"{root} has the one class {names[0]!r}; a net needs at least two; {LAYOUT}"
+                f"{root} must have at least two classes, got only {names[0]!r}; {LAYOUT}"
             )
 
     def _warn_of_parts(self, classes: dict[str, list[Folder]]) -> None:

@@ -19,8 +19,8 @@ def prefix_of(name: str) -> str:
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name) or "__" in name or name.endswith("_"):
         raise ExportError(
-            "name must be the beginning of C names: a letter, then letters, digits and single "
-            f"underscores, at most 40, got {name!r}"
+            "name must be a C identifier of at most 40 characters, a letter followed by letters, "
+            f"digits and single underscores, got {name!r}"
         )
     return name
 

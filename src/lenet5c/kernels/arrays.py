@@ -107,7 +107,7 @@ def unmasked(name: str, value: Any) -> Array:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} must be an array of real numbers without a mask, got a masked array; fill it "
-            f"first, as with {name}.filled(0)"
+            f"first, for example with {name}.filled(0)"
         )
     return np.asarray(value)
 
@@ -134,7 +134,7 @@ def check_axes(name: str, array: Any, ndim: int, or_else: str = "") -> None:
         raise ValueError(f"{name} must have {ndim} dimensions{or_else}, got {got}")
     if 0 in array.shape[1:]:
         raise ValueError(
-            f"{name} must not be empty but for the batch, its first dimension, got the shape "
+            f"{name} must not be empty except in the batch dimension, the first, got the shape "
             f"{array.shape}"
         )
 

@@ -250,7 +250,7 @@ def image_of(axes: int, shape: Shape, data_format: str) -> Shape:
     sample = shape[-axes - 1 :]
     if 0 in sample:
         raise ValueError(
-            f"x must not be empty but for the batch, its first dimension, got the shape {shape}"
+            f"x must not be empty except in the batch dimension, the first, got the shape {shape}"
         )
     return (sample[-1], *sample[:-1]) if data_format == FORMATS[axes][1] else sample
 
@@ -325,7 +325,7 @@ def _shape_or_array(name: str, value: Any, needs: bool, gradient: str) -> tuple[
         raise TypeError(f"{name} must be an array for {gradient}, got the shape {value}")
     if value and (value[0] < 0 or min(value[1:], default=1) < 1):
         raise ValueError(
-            f"{name} must be a shape of sizes of at least 1, the batch of at least 0, got {value}"
+            f"{name} must be a shape with sizes of at least 1 (the batch at least 0), got {value}"
         )
     return setting(name, value), None
 
@@ -348,7 +348,7 @@ def check_outs(
     given = [array for array in outs if array is not None]
     if any(np.may_share_memory(a, b) for i, a in enumerate(given) for b in given[:i]):
         raise ValueError(
-            "out holds arrays that overlap; dx, dweight and dbias need memory of their own"
+            "out must hold arrays that do not overlap, got dx, dweight or dbias sharing memory"
         )
     return outs
 

@@ -74,7 +74,7 @@ class BatchNorm(TileLayer):
         if len(input_shape) not in self.forms or input_shape[0] != self.num_features:
             remedy = suggest_channels("num_features", self.num_features, input_shape)
             raise ValueError(
-                f"samples must be {forms} of {self.num_features} channels for "
+                f"samples must be {forms} with {self.num_features} channels for "
                 f"{type(self).__name__}, got {tuple(input_shape)}{remedy}"
             )
         return tuple(input_shape)

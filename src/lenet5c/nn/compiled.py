@@ -50,7 +50,7 @@ class CompiledModel(Inference):
             check_sizes(model, "x", (1, *input_shape))
         except ValueError as error:
             raise ValueError(
-                f"input_shape must be one that the model takes, got {input_shape}: {error}"
+                f"input_shape must fit the model, got {input_shape}: {error}"
             ) from None
         self.bind()
 
@@ -74,7 +74,7 @@ class CompiledModel(Inference):
         if x.shape[1:] != self.input_shape:
             raise ValueError(
                 f"x must have the shape (N, {', '.join(map(str, self.input_shape))}), for which "
-                f"the model was compiled, got {x.shape}; compile it for that one, too"
+                f"the model was compiled, got {x.shape}; compile the model for this shape"
             )
         shape = (len(x), *self.output_shape)
         check_out("out", out, shape, np.dtype(np.float32))
@@ -96,7 +96,6 @@ def check_compiled(model: Sequential) -> None:
         if not layer.compiled:
             kind = type(layer).__name__
             raise TypeError(
-                f"model must be of layers that have a compiled form, got {path!r}, "
-                f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}, which is in NumPy; call "
-                "model.forward"
+                f"model must consist of layers with a compiled form, got {path!r}, "
+                f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind} written in NumPy; call model.forward"
             )

@@ -163,8 +163,8 @@ class Layer:
             There was no ``forward(x, training=True)`` before.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} has no backward_second; give it one, or use an optimizer other "
-            "than SDLM"
+            f"{type(self).__name__} has no backward_second; implement it, or use an optimizer "
+            "other than SDLM"
         )
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -180,8 +180,8 @@ class Layer:
         """
         kind = type(self).__name__
         raise NotImplementedError(
-            f"{kind} has no settings; give it a method settings() that returns the arguments it is "
-            "made with as a dict"
+            f"{kind} has no settings; add a method settings() that returns its constructor "
+            "arguments as a dict"
         )
 
     @classmethod

@@ -52,8 +52,5 @@ def reserve(**shapes: Shape) -> None:
         count = check_elements(name, shape)
         for left in _left.get():
             if count > left[0]:
-                raise LimitError(
-                    f"{name} must have at most the {left[0]:,} values that are left for it, got "
-                    f"{tuple(shape)}"
-                )
+                raise LimitError(f"{name} must have at most {left[0]:,} values, got {tuple(shape)}")
             left[0] -= count

@@ -113,8 +113,8 @@ def windows(options: Mapping[str, Any]) -> list[tuple[int, int]]:
     for kernel, padding in zip(kernels, paddings, strict=True):
         if padding >= kernel:
             raise ValueError(
-                f"padding must be smaller than kernel_size, {kernel}, got {padding}; more has no "
-                "pixel in its windows"
+                f"padding must be smaller than kernel_size, {kernel}, got {padding}; larger "
+                "padding leaves windows without a pixel"
             )
     return list(zip(kernels, paddings, strict=True))
 
@@ -140,7 +140,7 @@ def last_maps(size: tuple[int, int], windows: Sequence[tuple[int, int]]) -> tupl
         least = max(1, 2 * least + each)
     if min(size) < least:
         raise ValueError(
-            f"input_size must be at least {least} pixels a side for {len(windows)} convolutions "
+            f"input_size must be at least {least} pixels per side for {len(windows)} convolutions "
             f"with pooling, got {tuple(size)}; enlarge the images, or use fewer channels, a "
             "smaller kernel_size or more padding"
         )
@@ -165,7 +165,7 @@ def weight_shapes(options: Mapping[str, Any]) -> dict[str, Shape]:
     units = list(options["units"])
     if options["c5"] == "conv":
         if not units:
-            raise ValueError("c5 must be linear where units are none, got 'conv'")
+            raise ValueError("c5 must be 'linear' when there are no units, got 'conv'")
         shapes[f"conv{len(shapes) + 1}"] = (units[0], read, *maps)
     read *= prod(maps)
     for place, count in enumerate((*units, options["num_classes"]), start=1):

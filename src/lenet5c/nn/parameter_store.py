@@ -38,7 +38,7 @@ class Arrays(UserDict[str, Array]):
         return self
 
     def __delitem__(self, name: str) -> None:
-        raise TypeError(f"{name} cannot be removed from its layer")
+        raise TypeError(f"{name} cannot be deleted from its layer")
 
     def bind(self, name: str, array: Array) -> None:
         """Make `array` itself the one of this name."""

@@ -342,8 +342,8 @@ class Sequential(InOrder, Composite):
         """
         if type(self).forward is not Sequential.forward:
             raise TypeError(
-                f"model must have the forward of Sequential, got a {type(self).__name__} with one "
-                "of its own; call that"
+                f"model must use the forward of Sequential, got a {type(self).__name__} that "
+                "overrides it; call that forward"
             )
         return CompiledModel(self, self._own_shape(input_shape), num_threads)
 
@@ -419,8 +419,8 @@ class Sequential(InOrder, Composite):
         shape = self.input_shape if input_shape is None else check_shape(input_shape)
         if shape is None:
             raise ValueError(
-                "input_shape must be given for a model that does not have its own, got None; use "
-                "such as (1, 32, 32)"
+                "input_shape must be given for a model without one, got None; pass a shape such as "
+                "(1, 32, 32)"
             )
         return shape
 

@@ -289,7 +289,7 @@ class TileChain:
     def saved_input(self, caller: str) -> Floats:
         """Return the input of the last training `forward`."""
         if self.saved is None:
-            raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
+            raise RuntimeError(f"{caller} must be called after forward(x, training=True)")
         return self.saved
 
     def train_step(

@@ -91,7 +91,7 @@ class Optimizer:
             check_not_negative(f"the factor of {name}", factor)
             if not any(_covers(name, each) for each in self.model.params):
                 raise ValueError(
-                    f"factors must be of layers or parameters of the model, "
+                    "factors must have names of layers or parameters of the model as keys, "
                     f"{', '.join(self.model.params)}, got {name!r}"
                 )
         self.rate_factors = tuple((name, float(value)) for name, value in factors.items())
@@ -126,8 +126,8 @@ class Optimizer:
         whole = self.model is model
         if not whole and not np.may_share_memory(self.model.vector, model.vector):
             raise ValueError(
-                "optimizer must be of the model that is trained, got one of another model; "
-                f"make it with this model: {type(self).__name__}(model, ...)"
+                "optimizer must belong to the model being trained, got one of another model; "
+                f"create it with this model: {type(self).__name__}(model, ...)"
             )
         overridden = type(self).step is not Optimizer.step or "step" in vars(self)
         return self._describe(rates) if whole and not overridden else None

@@ -290,7 +290,7 @@ class _Folds:
             fold = min(self.failed)
             raise TrainingError(
                 f"fold {fold} has failed: {self.failed[fold]}; finished folds are kept in "
-                f"{result.config.folder}: once this is mended, resume there"
+                f"{result.config.folder}: fix the error and resume there"
             )
         if result.interrupted:
             return

@@ -206,7 +206,7 @@ class Recipe:
         for name in self.model:
             if name not in known:
                 raise ValueError(
-                    f"model must hold options of the net {name_net(self.net)}, "
+                    f"model must only have options of the net {name_net(self.net)}, "
                     f"{', '.join(known) or 'none'}, got {name!r}"
                 )
         model = check_options(known, self.model)

@@ -153,7 +153,9 @@ class RunConfig:
                     f"{name} must be None without a model to start from, got {value!r}"
                 )
         if self.fold is not None and self.fold > (self.folds or 0):
-            raise ValueError(f"fold must be at most the {self.folds} folds, got {self.fold}")
+            raise ValueError(
+                f"fold must be at most {self.folds}, the number of folds, got {self.fold}"
+            )
         if self.settings is None:
             object.__setattr__(self, "settings", RECIPES[self.recipe])
         check_taught(self)
@@ -322,8 +324,8 @@ class RunConfig:
         trained = open_model(copy if copy is not None and copy.is_file() else model)
         if getattr(self, f"{name}_digest") not in (None, digest_of(trained)):
             raise RunError(
-                f"{name} must be the model that the run in {self.folder} began with, got another "
-                f"in {trained.path}; restore it, or start a new run"
+                f"{name} must be the model that the run in {self.folder} started from, got another "
+                f"one in {trained.path}; restore it, or start a new run"
             )
         return trained
 
@@ -372,8 +374,8 @@ class RunConfig:
         given, count = self.settings.batch_size, len(trainer.train_set)
         if count < given != RECIPES[self.recipe].batch_size:
             raise ValueError(
-                f"batch_size must be at most the {count} images to train on, got {given}; give a "
-                "smaller one, or leave it out"
+                f"batch_size must be at most the {count} images to train on, got {given}; use a "
+                "smaller value, or leave it out"
             )
         return trainer, trained
 

@@ -97,8 +97,8 @@ def train_all(
     if failed:
         more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
         raise TrainingError(
-            f"{failed[0]}{more}; finished runs are kept: once this is mended, give the same "
-            "command again"
+            f"{failed[0]}{more}; finished runs are kept: fix the error and run the same command "
+            "again"
         )
 
 

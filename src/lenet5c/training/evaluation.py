@@ -175,7 +175,7 @@ def evaluate(
         preparation, temperature = model.preparation, model.temperature
         model = model.model
     if preparation is None:
-        raise TypeError("preparation must be a Preparation for a model without one, got None")
+        raise TypeError("preparation must be given for a model without one, got None")
     given, weight = loss, None
     target: NDArray[Any] = dataset.labels
     if given:

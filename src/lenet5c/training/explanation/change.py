@@ -124,8 +124,8 @@ def smallest_change(
         targets = np.array([find_label(trained, label, logits)])
         if targets[0] == before:
             raise ValueError(
-                f"label must be another class than the predicted one, got {label!r}; leave it out "
-                "for the nearest class"
+                f"label must differ from the predicted class, got {label!r}; omit it for the "
+                "nearest class"
             )
     start = pixels.astype(np.float64).ravel()
     ends = _Walk(way, pixels.shape, targets).run(start, steps)

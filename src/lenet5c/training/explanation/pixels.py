@@ -66,7 +66,7 @@ def take_image(trained: TrainedModel, image: ArrayLike) -> NDArray[np.uint8]:
     if len(images) != 1:
         raise ValueError(
             f"image must be one image, (h, w) or (C, h, w), got {len(images)} in an array of the "
-            f"shape {np.shape(image)}; take one of them: images[0]"
+            f"shape {np.shape(image)}; pass one of them, such as images[0]"
         )
     return images[0]
 
