@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from lenet5c import training as training
     from lenet5c.kernels import get_num_threads as get_num_threads
     from lenet5c.kernels import set_num_threads as set_num_threads
+    from lenet5c.recipes import distill as distill
     from lenet5c.recipes import trainer as trainer
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "datasets",
+    "distill",
     "errors",
     "export",
     "get_num_threads",
@@ -53,8 +55,8 @@ def __getattr__(name: str) -> object:
     # when OpenMP is loaded.
     if name in ("get_num_threads", "set_num_threads"):
         return getattr(import_module("lenet5c.kernels"), name)
-    if name == "trainer":
-        return import_module("lenet5c.recipes").trainer
+    if name in ("distill", "trainer"):
+        return getattr(import_module("lenet5c.recipes"), name)
     if name in __all__ or name == "sklearn":
         return import_module(f"lenet5c.{name}")
     raise AttributeError(f"module 'lenet5c' has no attribute {name!r}")

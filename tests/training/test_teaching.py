@@ -113,6 +113,6 @@ def test_draws_are_kept_where_they_repeat(mnist_slice, models):
 
 
 def test_teachers_of_other_images_are_refused(mnist_slice, models):
-    student = trainer("fast", data=mnist_slice[0], input_size=32)
+    student = trainer("fast", data=mnist_slice[0], input_size=32, fit="resize")
     with pytest.raises(ValueError, match=r"teachers must take images of \(1, 32, 32\)"):
-        TaughtTargets(student.train_set, student.loss, 64, models)
+        TaughtTargets(student.train_set, student.loss, 64, models, fit="resize")

@@ -55,6 +55,13 @@ class Display:
                     "It may forget what else it knows; --rehearse NAME_OR_PATH mixes in the data "
                     "it was trained on."
                 )
+        if config.taught_by:
+            share = config.settings.teaching_weight
+            labels = f", {100 * (1 - share):g} % of the targets the labels" if share < 1 else ""
+            self.line(
+                f"Taught by {config.taught_by}, at the temperature "
+                f"{config.settings.teaching_temperature:g}{labels}"
+            )
         mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
         self.line(
             f"{kind}, {model.num_params:,} parameters, {shape} input; {count:,} "

@@ -12,6 +12,8 @@ COMMANDS = {
     "evaluate": "measure a trained model, or compare two",
     "predict": "read the digits in pictures, or classify a data set",
     "tune": "search for the best settings",
+    "ensemble": "make one model of several trained models",
+    "distill": "train one net on the probabilities of a model, such as an ensemble",
     "runs": "compare runs in a table and a picture",
     "demo": "draw a digit in the browser, and watch the net classify it",
     "export": "take a model elsewhere: ONNX, one C file, PyTorch",

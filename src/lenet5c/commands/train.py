@@ -35,8 +35,9 @@ from lenet5c.datasets.source import source_name
 from lenet5c.nn.kind import DICT, Kind
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.config_file import read_config_file
-from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
+from lenet5c.recipes.run_config import NOTHING, option_settings
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
+from lenet5c.recipes.start import start_name
 from lenet5c.training import NonFiniteError, RunError, TrainedModel
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.run_folder import RunFolder
@@ -285,8 +286,9 @@ def read_settings(options: argparse.Namespace) -> dict[str, Any]:
     for name in ("data", "rehearse"):
         if given.get(name, NOTHING) != NOTHING:
             given[name] = source_name(given[name], f"--{name}")
-    if "start" in given:
-        given["start"] = start_name(given["start"])
+    for name in ("start", "taught_by"):
+        if name in given:
+            given[name] = start_name(given[name])
     return given
 
 
@@ -347,6 +349,10 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
         before = f"{100 * summary['start_test_accuracy']:.2f}%"
         test = f"McNemar's exact test on the same images: p = {summary['start_p_value']:.2g}"
         tell(f"Test accuracy of {start}, from which it started: {before} ({test})")
+    if "teacher_test_accuracy" in summary:
+        taught = f"{100 * summary['teacher_test_accuracy']:.2f}%"
+        test = f"McNemar's exact test on the same images: p = {summary['teacher_p_value']:.2g}"
+        tell(f"Test accuracy of {result.config.taught_by}, which taught it: {taught} ({test})")
     if "rehearsed_accuracy" in summary and result.rehearsed:
         before, after = (
             f"{100 * summary[name]:.2f}%"

@@ -1,7 +1,7 @@
 """Complete configurations of a training, the named ones, and the run of one."""
 
 from lenet5c.recipes.folds import CrossValidation, cross_validate
-from lenet5c.recipes.make_trainer import trainer
+from lenet5c.recipes.make_trainer import distill, trainer
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.reported import reached, reported
@@ -17,6 +17,7 @@ __all__ = [
     "RunConfig",
     "Tuning",
     "cross_validate",
+    "distill",
     "reached",
     "recipe",
     "reported",

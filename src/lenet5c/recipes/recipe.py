@@ -16,7 +16,7 @@ from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building
 from lenet5c.recipes import by_images
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
-from lenet5c.recipes.kind import CLASS_WEIGHT, TEMPERATURE, arguments, check_further, offer
+from lenet5c.recipes.kind import CLASS_WEIGHT, SHARE, TEMPERATURE, arguments, check_further, offer
 from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
 from lenet5c.recipes.own_net import NET_KIND, check_net, has_penalties, name_net
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
@@ -155,6 +155,11 @@ class Recipe:
     )
     teaching_temperature: float = training(
         4.0, number(above=True), "temperature of the teachers' probabilities"
+    )
+    teaching_weight: float = training(
+        1.0,
+        SHARE,
+        "share of the teachers' probabilities in the targets; the rest is the true label",
     )
     order: str = declare(
         "reshuffled", choice(("reshuffled", "constant")), "drawn for each epoch, or once for all"

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lenet5c.datasets import Dataset, Source
-from lenet5c.training import TrainedModel, Trainer
+from lenet5c.errors import RunError
+from lenet5c.training import TrainedModel, Trainer, temperature
 from lenet5c.training.run_folder import RunFolder
 from lenet5c.training.teaching import TaughtTargets
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
     from lenet5c.recipes.run import Run
+    from lenet5c.recipes.run_config import RunConfig
 
 #: Settings that a teacher does not have of its own: what it is taught by, and the images.
-SHARED = ("teachers", "teacher", "teaching_temperature", "train_size", "validation", "split")
+SHARED = (
+    *("teachers", "teacher", "teaching_temperature", "teaching_weight"),
+    *("train_size", "validation", "split"),
+)
 
 
 def make_teacher_recipe(recipe: "Recipe") -> "Recipe":
@@ -113,11 +118,48 @@ def set_teachers(trainer: Trainer, recipe: "Recipe", teachers: Sequence[TrainedM
     ValueError, RunError
         As of `TaughtTargets`.
     """
-    trainer.targets = TaughtTargets(
-        trainer.train_set,
-        trainer.loss,
-        trainer.batch_size,
-        teachers,
-        recipe.teaching_temperature,
-        trainer.draws,
-    )
+    try:
+        trainer.targets = TaughtTargets(
+            trainer.train_set,
+            trainer.loss,
+            trainer.batch_size,
+            teachers,
+            recipe.teaching_temperature,
+            trainer.draws,
+            share=recipe.teaching_weight,
+            fit=trainer.preparation.fit,
+        )
+    except (ValueError, RunError) as error:
+        name = "teachers" if recipe.teachers else "taught_by"
+        raise type(error)(str(error).replace("teachers must", f"{name} must")) from None
+
+
+def usual_temperature(recipe: "Recipe") -> float:
+    """Return the temperature of a net that was taught, before one is fitted.
+
+    A net that has learned probabilities at the temperature T has the teachers' logits divided by
+    T, unless labels are among its targets.
+    """
+    if recipe.teaching_weight < 1:
+        return 1.0
+    return float(np.clip(1 / recipe.teaching_temperature, temperature.LEAST, temperature.MOST))
+
+
+def check_taught(config: "RunConfig") -> None:
+    """Raise a ValueError for settings that do not go with a trained model that teaches."""
+    if config.taught_by is None:
+        if config.taught_by_digest is not None:
+            raise ValueError(
+                f"taught_by_digest must be None without taught_by, got {config.taught_by_digest!r}"
+            )
+        return
+    recipe = config.settings
+    mixup = (recipe.distortion or {}).get("mixup", 0.0)
+    for name, value, rule in (
+        ("folds", config.folds, "left out with taught_by, a model that may know all of them"),
+        ("teachers", recipe.teachers, "0 with taught_by, which is the teacher"),
+        ("label_smoothing", recipe.label_smoothing, "0 with taught_by, whose targets are soft"),
+        ("mixup", mixup, "0 with taught_by"),
+    ):
+        if value:
+            raise ValueError(f"{name} must be {rule}, got {value!r}")

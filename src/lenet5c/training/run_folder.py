@@ -73,6 +73,7 @@ class RunFolder:
         self.model_file = self.path / MODEL_NAME
         self.summary_file = self.path / summary.NAME
         self.start_file = self.path / "start.safetensors"
+        self.teacher_file = self.path / "teacher.safetensors"
         self.lock_path = self.path / ".lenet5c.lock"
         self.config_digest = self.run_digest = ""
 
@@ -181,9 +182,9 @@ class RunFolder:
         self.summary_file.unlink(missing_ok=True)
         self._write_config(config)
 
-    def keep_start(self, model: Path) -> None:
-        """Copy the file of the model that the run starts from."""
-        _files.write_bytes(self.start_file, _files.read_bytes(model, _files.MOST_TENSORS))
+    def keep(self, file: Path, model: Path) -> None:
+        """Copy a model that the run needs, to start from or to be taught by, as one of `files`."""
+        _files.write_bytes(file, _files.read_bytes(model, _files.MOST_TENSORS))
 
     def _write_config(self, config: dict[str, Any]) -> None:
         self.config_digest = _files.write_record(self.config_file, "config", config)

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets import Dataset, EpochDistortion
+from lenet5c._files import digest
+from lenet5c.datasets import Dataset, EpochDistortion, Preparation
 from lenet5c.datasets.mapped import blocks
 from lenet5c.errors import RunError
 from lenet5c.kernels import softmax
+from lenet5c.nn import Samples
 from lenet5c.training.model_file import TrainedModel, check_outputs, scale_logits
 from lenet5c.training.weights import Targets
 
@@ -60,8 +62,7 @@ def teach(
     >>> history = trainer.fit(progress=False)
     """
     check_teachers(dataset, teachers, temperature)
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be more than 0 and at most 1, got {share!r}")
+    _check_share(share)
     targets = _own_targets(dataset)
     taught = np.empty_like(targets)
     start = 0
@@ -84,6 +85,11 @@ def check_teachers(dataset: Dataset, teachers: Sequence[TrainedModel], temperatu
                 f"teachers must have the classes {dataset.class_names}, got one of "
                 f"{teacher.class_names}; train it on this data"
             )
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be more than 0 and at most 1, got {share!r}")
 
 
 def _own_targets(dataset: Dataset) -> NDArray[np.float32]:
@@ -112,6 +118,11 @@ class TaughtTargets(Targets):
         As of `teach`.
     draws : int
         Epochs after which the augmentation repeats, 0 for never.
+    share : float
+        As of `teach`.
+    fit : {'pad', 'resize'}
+        How images were brought to their size, as `Preparation` has it. Where teachers take images
+        of another size, those that were padded are padded on, or cropped, after the augmentation.
 
     Raises
     ------
@@ -135,18 +146,23 @@ class TaughtTargets(Targets):
         teachers: Sequence[TrainedModel],
         temperature: float = 1.0,
         draws: int = 0,
+        share: float = 1.0,
+        fit: str = "pad",
     ) -> None:
         check_teachers(dataset, teachers, temperature)
+        _check_share(share)
         size = dataset.images.shape[1:]
         for teacher in teachers:
-            if teacher.input_shape != size:
+            takes, padded = teacher.input_shape, fit == teacher.preparation.fit == "pad"
+            if takes[0] != size[0] or (takes != size and not padded):
                 raise ValueError(
-                    f"teachers must take images of {size}, as the student does, got one of "
-                    f"{teacher.input_shape}"
+                    f"teachers must take images of {size}, as the student does, got one of {takes}"
                 )
-        super().__init__(replace(dataset, targets=_own_targets(dataset)), loss, batch_size)
+        self.own = _own_targets(dataset)
+        super().__init__(replace(dataset, targets=self.own), loss, batch_size)
         self.images = dataset.images
         self.teachers, self.temperature, self.draws = tuple(teachers), temperature, draws
+        self.share = share
         self.drawn: dict[tuple[int, int] | None, NDArray[np.float32]] = {}
 
     def of_steps(
@@ -167,16 +183,53 @@ class TaughtTargets(Targets):
         self.targets = self.drawn[drawn]
         return self[index]
 
+    def digest(self) -> str:
+        """Return a digest of the teachers and of how their probabilities become targets."""
+        parts: list[Any] = [f"{self.temperature} {self.share} {self.draws}"]
+        for teacher in self.teachers:
+            state = teacher.model.state_dict()
+            parts += [f"{teacher.preparation.to_dict()} {list(state)}", *state.values()]
+        return digest(*parts)
+
     def _ask(self, distortion: EpochDistortion | None) -> NDArray[np.float32]:
         """Return what the teachers predict for all images, (N, classes)."""
         taught = np.zeros((len(self.images), self.classes), np.float32)
         for start in range(0, len(taught), BLOCK):
             rows = np.arange(start, min(start + BLOCK, len(taught)))
             for teacher in self.teachers:
-                samples = teacher.preparation.samples(self.images, rows, distortion)
-                outputs = teacher.model.outputs(samples)
+                outputs = teacher.model.outputs(self._samples(teacher, rows, distortion))
                 check_outputs(outputs)
                 logits = teacher.model.logits(outputs)
                 taught[rows] += softmax(scale_logits(logits, self.temperature))
-        taught /= len(self.teachers)
+        taught *= np.float32(self.share / len(self.teachers))
+        if self.share < 1:
+            taught += np.float32(1 - self.share) * self.own
         return taught
+
+    def _samples(
+        self, teacher: TrainedModel, rows: NDArray[np.int64], distortion: EpochDistortion | None
+    ) -> Samples:
+        """Return some of the images as a teacher takes them, augmented as the student's are."""
+        preparation, size = teacher.preparation, self.images.shape[2:]
+        if preparation.size == size:
+            return preparation.samples(self.images, rows, distortion)
+        pixels = Preparation(size, std=1 / 255).samples(self.images, rows, distortion).values()
+        values = _center(pixels, preparation.size) * preparation.scale
+        return Samples(values + preparation.offset(values.shape[1]))
+
+
+def _center(images: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return images (N, C, h, w) of another size: padded with zeros, or cropped, about the center.
+
+    Padding has its odd row or column at the end, as `Preparation` has it; cropping undoes that.
+    """
+    for axis, after in zip((2, 3), size, strict=True):
+        before = images.shape[axis]
+        less = abs(after - before) // 2
+        if after < before:
+            images = np.take(images, np.arange(less, less + after), axis)
+        elif after > before:
+            pads = [(0, 0)] * 4
+            pads[axis] = (less, after - before - less)
+            images = np.pad(images, pads)
+    return images
