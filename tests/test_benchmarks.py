@@ -325,6 +325,12 @@ def test_kernels_with_the_channels_last():
     assert not any(line.startswith("im2col") for line in lines)
 
 
+def test_many_runs_have_the_same_files():
+    lines = run("many_runs", "--runs", 2, "--train-size", 200, "--repeats", 1)
+    assert any(re.fullmatch(r"1( +\d+\.\d+){4}", line) for line in lines)
+    assert lines[-1].startswith("2 trainings of fast by 2 processes: ")
+
+
 def test_recall_of_a_rare_digit():
     sizes = ("--rare", 4, "--others", 8, "--seeds", 1)
     lines = run("rare_class", "--digits", 8, *sizes, "--settings", 0, 2)

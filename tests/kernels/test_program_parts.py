@@ -1,8 +1,6 @@
 """Tiles that several threads share: the bits of one thread, and how the ops are cut."""
 
-import numpy as np
 import pytest
-from lenet5c.kernels.engine import lowering, ops
 from numpy.testing import assert_array_equal
 from programs import (
     FLATTEN,
@@ -22,6 +20,7 @@ from programs import (
     some,
 )
 
+from lenet5c.kernels.engine import lowering, ops
 from lenet5c.kernels.threads import THREAD_WORK
 
 HEAD = [FLATTEN, linear(120), RELU, linear(84), RELU, linear(10)]
@@ -42,7 +41,8 @@ NETS = {
         (16, 12, 12), [conv(24, 3, padding=1), RELU, pool("max"), conv(16, 1), TANH, conv(8, 3)]
     ),
     "groups, and a table": Model(
-        (16, 14, 14), [conv(24, 5, groups=2), RELU, connected(some(24, 17), 5), pool("avg"), FLATTEN]
+        (16, 14, 14),
+        [conv(24, 5, groups=2), RELU, connected(some(24, 17), 5), pool("avg"), FLATTEN],
     ),
     "wide": WIDE,
     "wide, of 1998": WIDE_1998,

@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "measure a trained model, or compare two",
     "predict": "read the digits in pictures, or classify a data set",
     "tune": "search for the best settings",
+    "sweep": "train with many seeds and settings at once",
     "ensemble": "make one model of several trained models",
     "distill": "train one net on the probabilities of a model, such as an ensemble",
     "runs": "compare runs in a table and a picture",

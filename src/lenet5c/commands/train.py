@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c import recipes
+from lenet5c._text import command_line
 from lenet5c.commands import ahead, signals
 from lenet5c.commands.cli import (
     FAILED,
@@ -29,9 +30,11 @@ from lenet5c.commands.cli import (
 )
 from lenet5c.commands.cli import setting as pair
 from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
+from lenet5c.commands.workers import Workers, add_workers, open_workers
 from lenet5c.datasets import Source
 from lenet5c.datasets.idx import INFLATING
 from lenet5c.datasets.source import source_name
+from lenet5c.errors import TrainingError
 from lenet5c.nn.kind import DICT, Kind
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.config_file import read_config_file
@@ -96,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="exit with 3 if the test accuracy, 0 to 1, is lower",
     )
+    add_workers(group, " of --folds")
     add("--quiet", action="store_true", help="print the last line only")
     add(
         "--no-report",
@@ -184,7 +188,10 @@ def run(options: argparse.Namespace) -> int:
     INFLATING.update(ahead.claim())
     config = configure(options)
     if config.folds and config.fold is None:
-        return run_folds(options, config)
+        with open_workers(options) as workers:
+            return run_folds(options, config, workers) if workers else 0
+    if options.jobs is not None or options.executor is not None:
+        raise RunError("--jobs and --executor must be with --folds N, or those of lenet5c sweep")
     display, stop = Display(options.quiet), StopRequest()
     result = None
     try:
@@ -215,7 +222,7 @@ def run(options: argparse.Namespace) -> int:
     return report(result, options.target_accuracy, display.line)
 
 
-def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
+def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) -> int:
     """Cross-validate and report; return the exit code."""
     from lenet5c.report.tables import class_table
 
@@ -226,6 +233,9 @@ def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
             frame=frame,
             resume=options.resume,
             overwrite=options.overwrite,
+            executor=workers.executor,
+            jobs=workers.jobs,
+            progress=not options.quiet,
             tensorboard=options.tensorboard,
             tell=shown.line,
             on_fold=shown.fold,
@@ -237,12 +247,18 @@ def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
     except NonFiniteError as error:
         message = f"training failed: {error}; give the next run another --out"
         return fail(options.prog, message, FAILED)
+    except TrainingError as error:
+        return fail(options.prog, error, FAILED)
     finally:
         shown.close()
     if result.interrupted:
         signals.settle(stop.signal or 0)
-        whole = replace(result.interrupted.config, folder=config.folder)
-        return report_stop(replace(result.interrupted, config=whole), stop.signal or 0)
+        if result.stopped is None:
+            again = command_line("train", "--resume", "--out", config.folder)
+            note(f"\nStopped. Go on with:\n  {again}")
+            return 128 + (stop.signal or 0)
+        whole = replace(result.stopped.config, folder=config.folder)
+        return report_stop(replace(result.stopped, config=whole), stop.signal or 0)
     shown.line(class_table(result.matrix, result.dataset.class_names))
     shown.line(f"Each image by the model of its fold; see {config.folder}/{recipes.folds.RECORD}")
     over, target = result.interval, options.target_accuracy

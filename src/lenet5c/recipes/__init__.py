@@ -2,6 +2,7 @@
 
 from lenet5c.recipes.folds import CrossValidation, cross_validate
 from lenet5c.recipes.make_trainer import distill, trainer
+from lenet5c.recipes.many import ManyRuns, grid, run_many
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.reported import reached, reported
@@ -12,15 +13,18 @@ from lenet5c.recipes.tune import Tuning, tune
 __all__ = [
     "RECIPES",
     "CrossValidation",
+    "ManyRuns",
     "Recipe",
     "Run",
     "RunConfig",
     "Tuning",
     "cross_validate",
     "distill",
+    "grid",
     "reached",
     "recipe",
     "reported",
+    "run_many",
     "train",
     "trainer",
     "tune",

@@ -116,8 +116,9 @@ RECIPES = {
     ),
     "signs": replace(
         DEFAULT,
-        summary="the default net on distorted digits and signs, with --data signs",
+        summary="a net of more maps on distorted digits and signs, with --data signs",
         epochs=20,
+        model={"channels": [12, 24], "units": [100, 72]},
         lr=3e-3,
         schedule_settings={"warm_up": 0.1},
         label_smoothing=0.0,

@@ -123,6 +123,14 @@ class RunFolder:
             with suppress(RunError), self.lock():
                 pass
 
+    def is_locked(self) -> bool:
+        """Return whether another process holds the folder now."""
+        if not self.lock_path.exists():
+            return False
+        with suppress(OSError), _files.open_to_change(self.lock_path) as file:
+            return _files.try_lock(file.fileno()) is False
+        return False
+
     def _open_lock(self) -> tuple[BinaryIO, bool]:
         """Return the lock file, open, and whether it is locked, or the file system has no locks."""
         while True:

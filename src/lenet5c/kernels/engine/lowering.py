@@ -40,7 +40,8 @@ class Plan:
     A slice is (None, start, size, sums): parameters whose gradient is summed in records, from
     `sums` on; or (i, first, count, 0): outputs of the linear op i. Gaps, (start, stop), are
     parameters of no op. A segment is (first, stop, outputs, least): ops whose outputs can be shared
-    out, at least so many together; or (i, i + 1, 1, 1). With penalties, the class of a sample is where its output is smallest.
+    out, at least so many together; or (i, i + 1, 1, 1). With penalties, the class of a sample is
+    where its output is smallest.
     """
 
     input_shape: Shape
