@@ -42,6 +42,11 @@ def main(argv: "Sequence[object] | None" = None) -> int:
         from lenet5c.commands import ahead
 
         ahead.begin()
+    if name == "train" and "--no-mpi" not in arguments:
+        from lenet5c.parallel import launched_rank
+
+        if launched_rank() > 0:
+            cli.silence()
     try:
         parser = make_parser(name)
     except cli.EXPECTED as error:

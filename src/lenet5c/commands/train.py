@@ -29,10 +29,12 @@ from lenet5c.commands.cli import (
 )
 from lenet5c.commands.cli import setting as pair
 from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
+from lenet5c.commands.together import work_together
 from lenet5c.datasets import Source
 from lenet5c.datasets.idx import INFLATING
 from lenet5c.datasets.source import source_name
 from lenet5c.nn.kind import DICT, Kind
+from lenet5c.parallel import Ranks
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
@@ -96,6 +98,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="exit with 3 if the test accuracy, 0 to 1, is lower",
     )
     add("--quiet", action="store_true", help="print the last line only")
+    add(
+        "--mpi",
+        action=argparse.BooleanOptionalAction,
+        help="train on all processes that mpiexec has started, to the same bytes as one; needs "
+        "lenet5c[mpi] (default: if it has started several)",
+    )
     add(
         "--no-report",
         action="store_true",
@@ -177,14 +185,24 @@ def naming_options() -> Iterator[None]:
         raise RunError(f"{option(name, setting)}{must}{rest}") from None
 
 
-@naming_options()
 def run(options: argparse.Namespace) -> int:
+    """Train, on all ranks if there are several, evaluate and report; return the exit code."""
+    return work_together(options, train)
+
+
+@naming_options()
+def train(options: argparse.Namespace, ranks: Ranks) -> int:
     """Train, evaluate and report; return the exit code."""
     INFLATING.update(ahead.claim())
-    config = configure(options)
+    config = configure_together(options, ranks)
     if config.folds and config.fold is None:
+        if ranks.size > 1:
+            raise RunError(
+                "--folds must be left out of a training on several processes, got "
+                f"{config.folds}; leave mpiexec out"
+            )
         return run_folds(options, config)
-    display, stop = Display(options.quiet), StopRequest()
+    display, stop = Display(options.quiet or not ranks.first), StopRequest()
     result = None
     try:
         result = recipes.train(
@@ -198,6 +216,7 @@ def run(options: argparse.Namespace) -> int:
             on_step=display.step,
             on_epoch=display.epoch,
             stop=stop,
+            ranks=ranks,
         )
     except NonFiniteError as error:
         message = f"training failed: {error}; give the next run another --out"
@@ -205,8 +224,11 @@ def run(options: argparse.Namespace) -> int:
     finally:
         display.close(result)
     if result.interrupted:
-        signals.settle(stop.signal or 0)
-        return report_stop(result, stop.signal or 0)
+        number = max(ranks.gather(stop.signal or 0))
+        signals.settle(number)
+        return report_stop(result, number)
+    if not ranks.first:
+        return 0
     if not options.no_report:
         from lenet5c.report.run import leave_report
 
@@ -254,6 +276,15 @@ def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
         f"{result.matrix.trace()} of {len(result.dataset)} images"
     )
     return TARGET_MISSED if missed else 0
+
+
+def configure_together(options: argparse.Namespace, ranks: Ranks) -> RunConfig:
+    """Return the `RunConfig` that the options ask for; of a run to resume the first rank's."""
+    if not options.resume or ranks.size == 1:
+        return configure(options)
+    config = configure(options) if ranks.first else None
+    values = ranks.broadcast(config.to_dict() if config else None)
+    return config or RunConfig.from_dict(values)
 
 
 def configure(options: argparse.Namespace) -> RunConfig:

@@ -10,14 +10,15 @@ from typing import Any, cast
 
 import lenet5c
 from lenet5c import kernels
-from lenet5c._files import digest
 from lenet5c.datasets import Source
-from lenet5c.datasets.mapped import blocks
 from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
+from lenet5c.parallel import ALONE, Ranks
 from lenet5c.recipes.build import make_schedule
 from lenet5c.recipes.run_config import RunConfig, digest_of
 from lenet5c.recipes.start import fit_source, take_net
+from lenet5c.recipes.digests import data_digest
+from lenet5c.recipes.together import compare_weights, start_together
 from lenet5c.training import (
     Evaluation,
     TrainedModel,
@@ -103,6 +104,7 @@ def train(
     on_step: Callable[[Trainer, int], object] | None = None,
     on_epoch: Callable[[Trainer, dict[str, Any]], object] | None = None,
     stop: Callable[[], bool] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Carry out a run: open the data, build the trainer or resume, train, evaluate, save.
 
@@ -137,6 +139,9 @@ def train(
     stop : callable, optional
         Asked after each stretch of steps; true ends the training there, with a checkpoint. If it
         is a context manager, it is entered while the model trains.
+    ranks : lenet5c.parallel.Ranks
+        Processes that all call this with the same arguments, to train together: to the same bytes
+        as one. The first alone uses the folder.
 
     Returns
     -------
@@ -151,6 +156,8 @@ def train(
         A file cannot be written; it names the file. The last checkpoint is whole.
     NonFiniteError
         The training failed.
+    RankError
+        Ranks have other data, or other weights.
 
     Examples
     --------
@@ -162,12 +169,16 @@ def train(
     began = time.perf_counter()
     if tensorboard:
         EventFile.check()
+    saves = config.folder is not None
+    if not ranks.first:
+        config = replace(config, folder=None)
     with _threads(config.threads), ExitStack() as held:
         run = _open(config, source, start, frame, resume, overwrite, tell, held)
+        finished = start_together(run, ranks)
         config, trainer, folder = run.config, run.trainer, run.folder
         resumed = trainer.steps_taken > 0
         events = _events(run, tensorboard, tell)
-        if run.summary is not None:
+        if finished:
             return run
         if on_start:
             on_start(trainer, config)
@@ -175,8 +186,11 @@ def train(
         def after_epoch(trainer: Trainer, row: dict[str, Any]) -> None:
             if config.watch_test:
                 with trainer.weights_to_evaluate():
-                    result = evaluate(trainer.model, run.source.test, trainer.preparation)
+                    result = evaluate(
+                        trainer.model, run.source.test, trainer.preparation, ranks=ranks
+                    )
                 row["test_accuracy"] = result.accuracy
+            compare_weights(run, ranks)
             if folder:
                 folder.save_checkpoint(trainer)
             if events:
@@ -190,9 +204,10 @@ def train(
             if not done and folder:
                 folder.save_checkpoint(trainer)
         run.interrupted = not done
-        if done and folder:
-            summary = _summarize(run, resumed, time.perf_counter() - began)
-            folder.finish(run.trained, summary, trainer.history)
+        if done and saves:
+            summary = _summarize(run, resumed, time.perf_counter() - began, ranks)
+            if folder:
+                folder.finish(run.trained, summary, trainer.history)
             run.summary = summary
     return run
 
@@ -362,23 +377,6 @@ def open_run(folder: RunFolder, source: Source) -> Run:
         return _open(config, source, None, None, True, False, None, held)
 
 
-def data_digest(source: Source, rehearsed: Source | None = None) -> str:
-    """Return the SHA-256 of images, labels, class names, weights and soft targets."""
-    parts: list[Any] = []
-    for dataset in (
-        source.train,
-        source.test,
-        source.validation,
-        rehearsed.train if rehearsed else None,
-    ):
-        if dataset is not None:
-            described = f"{dataset.images.shape} {dataset.class_names}"
-            parts += [described, blocks(dataset.images), dataset.labels]
-            more = (dataset.sample_weight, dataset.targets)
-            parts += [array for array in more if array is not None]
-    return digest(*parts)
-
-
 def _events(run: Run, tensorboard: bool, tell: Callable[[str], object] | None) -> EventFile | None:
     """Return the run's file for TensorBoard with its epochs so far; None where none is written."""
     if run.folder is None or not (tensorboard or run.folder.events_file.exists()):
@@ -393,8 +391,9 @@ def _events(run: Run, tensorboard: bool, tell: Callable[[str], object] | None) -
     return events
 
 
-def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
-    result, trainer = run.evaluation, run.trainer
+def _summarize(run: Run, resumed: bool, seconds: float, ranks: Ranks) -> dict[str, Any]:
+    trainer = run.trainer
+    result = run.evaluation = evaluate(run.trained, run.source.test, ranks=ranks)
     summary = {
         "test_accuracy": result.accuracy,
         "test_correct": result.correct,
@@ -411,10 +410,12 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
         "threads": kernels.get_num_threads(),
         "lenet5c": lenet5c.__version__,
     }
+    if ranks.size > 1:
+        summary["ranks"] = ranks.size
     if resumed:
         summary["resumed"] = True  # so `seconds` is not the whole run's
     if run.start is not None and run.start.class_names == run.trained.class_names:
-        before = evaluate(run.start, run.source.test)
+        before = evaluate(run.start, run.source.test, ranks=ranks)
         summary["start_test_accuracy"] = before.accuracy
         test = mcnemar(before.right, result.right)
         summary["start_p_value"] = test.p_value
@@ -422,8 +423,10 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
             known = run.rehearsed.test
             with suppress(RunError):  # of other classes, or images that this model does not take
                 known, _ = match_dataset(run.start, known)
-                summary["rehearsed_accuracy"] = evaluate(run.trained, known).accuracy
-                summary["start_rehearsed_accuracy"] = evaluate(run.start, known).accuracy
+                summary["rehearsed_accuracy"] = evaluate(run.trained, known, ranks=ranks).accuracy
+                summary["start_rehearsed_accuracy"] = evaluate(
+                    run.start, known, ranks=ranks
+                ).accuracy
     row = trainer.kept_row
     if row and "validation_accuracy" in row:
         summary["validation_accuracy"] = row["validation_accuracy"]

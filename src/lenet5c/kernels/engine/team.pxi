@@ -79,6 +79,7 @@ cdef struct Team:
     double* loss            # of each step: the sum over its samples
     Py_ssize_t* correct
     bint speculate
+    Ranks ranks             # which take shards each, and have no latecomers
 
 cdef struct ShardBatch:
     int64_t number          # as in the shared words, also where a Py_ssize_t has 32 bits
@@ -86,6 +87,7 @@ cdef struct ShardBatch:
     Py_ssize_t step
     Job job                 # of the step's batch
     Py_ssize_t first_tile, tiles, shards
+    Py_ssize_t first, stop  # of the shards, those of this process
     bint begins, ends       # the step's first, the step's last
 
 
@@ -127,6 +129,8 @@ cdef void describe_shard_batch(const Team* team, int64_t next_shard,
     batch.first_tile = min(within * most, tiles)
     batch.tiles = min(most, tiles - batch.first_tile)
     batch.shards = min(batch.tiles, <Py_ssize_t>SHARDS)
+    batch.first = first_shard(&team.ranks, team.ranks.rank, batch.shards)
+    batch.stop = first_shard(&team.ranks, team.ranks.rank + 1, batch.shards)
 
 
 cdef inline Py_ssize_t shard_start(const ShardBatch* batch, Py_ssize_t shard) noexcept nogil:
@@ -150,11 +154,11 @@ cdef Py_ssize_t draw_shard(Team* team, const ShardBatch* batch) noexcept nogil:
     cdef int64_t seen
     while True:
         seen = atomic_get(next_shard_of(team))
-        if seen >> NUMBER_SHIFT != batch.number or (seen & 0xffff) >= batch.shards:
+        if seen >> NUMBER_SHIFT != batch.number or (seen & 0xffff) >= batch.stop - batch.first:
             return -1
         sleep_at(b"before drawing")
         if atomic_swap_if(next_shard_of(team), seen, seen + 1):
-            return seen & 0xffff
+            return batch.first + (seen & 0xffff)
 
 
 cdef inline bint draw_slice(Team* team, const ShardBatch* batch, Py_ssize_t i) noexcept nogil:
@@ -197,14 +201,33 @@ cdef bint compute_shard(Team* team, const ShardBatch* batch, Py_ssize_t shard, i
     return wanted
 
 
-cdef Py_ssize_t open_shard(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
-    """A shard that is not done, or -1, also if all is over; each thread looks from another one on."""
+cdef Py_ssize_t open_shard(Team* team, const ShardBatch* batch, Py_ssize_t first,
+                           Py_ssize_t stop, int thread) noexcept nogil:
+    """A shard of a range that is not done, or -1, also if all is over; each thread looks from another
+    one on."""
     cdef Py_ssize_t n, shard
-    for n in range(batch.shards):
-        shard = (thread + n) % batch.shards
+    for n in range(stop - first):
+        shard = first + (thread + n) % (stop - first)
         if is_open(batch, atomic_get(slot_of(team, shard))):
             return shard
     return -1
+
+
+cdef inline int64_t record_in_window(const ShardBatch* batch, Py_ssize_t shard) noexcept nogil:
+    """The record of a shard where ranks share them: batches of shards use two places in turn."""
+    return (batch.number & 1) * SHARDS + shard
+
+
+cdef void exchange_records(Team* team, const ShardBatch* batch) noexcept with gil:
+    """Exchange the records of all ranks, and close the slots of the others' shards."""
+    cdef Py_ssize_t shard
+    cdef const Record* records = team.records + record_in_window(batch, 0)
+    (<object>team.ranks.exchange)(
+        [ends_by_shard(&team.ranks, <const float*>records.loss, records[1].sums - records.sums,
+                       batch.shards)])
+    for shard in range(batch.shards):
+        atomic_set(slot_of(team, shard),
+                   (batch.number << 17) | CLOSED | record_in_window(batch, shard))
 
 
 cdef inline void compute_shards(
@@ -220,12 +243,18 @@ cdef inline void compute_shards(
             break
         sleep_at(b"after drawing")
         began = clock_seconds()
+        if team.ranks.count > 1:
+            record[0] = record_in_window(batch, shard)
         if compute_shard(team, batch, shard, thread, arena, record):
             tile_seconds[0] = min(tile_seconds[0],
                                   (clock_seconds() - began) / tiles_of(batch, shard))
-    began = clock_seconds()
+    if team.ranks.count > 1 and thread == 0:
+        while open_shard(team, batch, batch.first, batch.stop, 0) >= 0:
+            wait_a_little(&waited)
+        exchange_records(team, batch)
+    began, waited = clock_seconds(), 0
     while True:
-        shard = open_shard(team, batch, thread)
+        shard = open_shard(team, batch, 0, batch.shards, thread)
         sleep_at(b"while waiting")
         if shard < 0:
             break
@@ -240,7 +269,7 @@ cdef inline void compute_shards(
 
 
 cdef double shard_batch_loss(Team* team, const ShardBatch* batch,
-                             Py_ssize_t* correct) noexcept nogil:
+                             int64_t* correct) noexcept nogil:
     """The sums of losses and of correct answers over the tiles of a batch of shards, in order."""
     cdef Py_ssize_t shard, tile
     cdef const Record* record
@@ -346,7 +375,7 @@ cdef void begin_shard_batch(Team* team, int64_t number, int64_t buffer) noexcept
 
 
 cdef void finish_shard_batch(Team* team, const ShardBatch* batch, int64_t buffer) noexcept nogil:
-    cdef Py_ssize_t correct
+    cdef int64_t correct
     team.loss[batch.step] += shard_batch_loss(team, batch, &correct)
     team.correct[batch.step] += correct
     if batch.ends and not isfinite(team.loss[batch.step]) and team.update.kernel is not NULL:
@@ -357,7 +386,8 @@ cdef void finish_shard_batch(Team* team, const ShardBatch* batch, int64_t buffer
 
 cdef void compute_slices(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
     """Draw slices, own share first; the thread that does the last one ends the batch."""
-    cdef Py_ssize_t n, i, correct, first = thread * team.slice_count // team.threads
+    cdef int64_t correct
+    cdef Py_ssize_t n, i, first = thread * team.slice_count // team.threads
     cdef bint looked = False
     cdef Py_ssize_t buffer = batch.buffer
     cdef float* updated = NULL

@@ -1,0 +1,49 @@
+"""A command on all processes that ``mpiexec`` has started: threads, errors, the common end."""
+
+import argparse
+import os
+import time
+import traceback
+from collections.abc import Callable
+
+from lenet5c import kernels
+from lenet5c.commands import cli
+from lenet5c.parallel import Ranks, open_ranks
+
+# Seconds that a rank leaves the first one to meet the same error, and to print it.
+PATIENCE = 3.0
+
+
+def work_together(
+    options: argparse.Namespace, work: Callable[[argparse.Namespace, Ranks], int]
+) -> int:
+    """Do ``work(options, ranks)``, and return its exit code; a rank that fails ends all of them."""
+    ranks = open_ranks(options.mpi)
+    if ranks.size == 1:
+        return work(options, ranks)
+    try:
+        _share_threads(options, ranks)
+        code = work(options, ranks)
+    except cli.EXPECTED as error:
+        _end(ranks, error, cli.fail_with(options.prog, error))
+    except Exception as error:
+        traceback.print_exc()
+        _end(ranks, error, cli.FAILED)
+    ranks.close()
+    return code
+
+
+def _share_threads(options: argparse.Namespace, ranks: Ranks) -> None:
+    """Share out the processors to the ranks of this machine, unless the user has."""
+    if options.threads is None and kernels.threads.limits()["wish"] is None:
+        own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        neighbors = ranks.count_neighbors(" ".join(map(str, own)))
+        kernels.set_num_threads(max(1, kernels.get_num_threads() // neighbors))
+
+
+def _end(ranks: Ranks, error: BaseException, code: int) -> None:
+    """End all ranks by an error, which the first has printed if it has met it."""
+    if not ranks.first:
+        time.sleep(PATIENCE)
+        ranks.fail(error)
+    ranks.end(code)
