@@ -57,7 +57,8 @@ class MPIRanks(Ranks):
         self.node.Bcast(leader)
         self.comm = world.Split(0, int(leader[0]) * world.size + self.node.rank)
         self.rank, self.size = self.comm.rank, self.comm.size
-        leads = self.node.rank == 0
+        self.neighbor, self.neighbors = self.node.rank, self.node.size
+        leads = self.neighbor == 0
         self.leaders = self.comm.Split(0 if leads else MPI.UNDEFINED, self.rank)
         #: The first rank of each node.
         self.first_of_node = [rank for rank, flag in enumerate(self.gather(leads)) if flag]
@@ -115,13 +116,19 @@ class MPIRanks(Ranks):
         return self._window
 
     def exchange(self, pieces: list[list[int]]) -> None:
+        self.meet()
+        if len(self.first_of_node) > 1:
+            if self.neighbor == 0:
+                self._exchange_of_nodes(pieces)
+            self.meet()
+
+    def meet(self) -> None:
+        if self.neighbors == 1:
+            return
         try:
-            self._meet()
-            if len(self.first_of_node) > 1:
-                if self.node.rank == 0:
-                    for ends in pieces:
-                        self._exchange_of_nodes(ends)
-                self._meet()
+            self._shared.Sync()
+            self.node.Barrier()
+            self._shared.Sync()
         except BaseException as error:  # the compiled code that calls cannot pass it on
             self.fail(error)
 
@@ -184,20 +191,17 @@ class MPIRanks(Ranks):
         start = -content.ctypes.data % LINE
         self._window = content[start : start + 4 * floats].view(np.float32)
 
-    def _meet(self) -> None:
-        """Wait for all ranks of this node; each sees what the others have written before."""
-        if self.node.size > 1:
-            self._shared.Sync()
-            self.node.Barrier()
-            self._shared.Sync()
-
-    def _exchange_of_nodes(self, ends: list[int]) -> None:
-        starts = [ends[first] for first in self.first_of_node]
-        stops = [*starts[1:], ends[-1]]
-        counts = [stop - start for start, stop in zip(starts, stops, strict=True)]
-        self.leaders.Allgatherv(
-            self.mpi.IN_PLACE, [self._window.view(np.uint8), counts, starts, self.mpi.BYTE]
-        )
+    def _exchange_of_nodes(self, pieces: list[list[int]]) -> None:
+        content = self._window.view(np.uint8)
+        try:
+            for ends in pieces:
+                starts = [ends[first] for first in self.first_of_node]
+                stops = [*starts[1:], ends[-1]]
+                counts = [stop - start for start, stop in zip(starts, stops, strict=True)]
+                received = [content, counts, starts, self.mpi.BYTE]
+                self.leaders.Allgatherv(self.mpi.IN_PLACE, received)
+        except BaseException as error:  # as in `meet`
+            self.fail(error)
 
 
 def hash_text(text: str) -> int:

@@ -23,9 +23,12 @@ class Ranks:
         The number of this process, from 0.
     size : int
         Number of processes.
+    neighbor, neighbors : int
+        The same among those who have their window in the same memory.
     """
 
     rank, size = 0, 1
+    neighbor, neighbors = 0, 1
 
     @property
     def first(self) -> bool:
@@ -87,6 +90,9 @@ class Ranks:
             For each piece of the window the `size` + 1 bytes at which the parts of the ranks begin,
             and the last one ends.
         """
+
+    def meet(self) -> None:
+        """Wait for the neighbors, and see what they have written to the window."""
 
     def count_neighbors(self, processors: str) -> int:
         """Return how many ranks of this machine may run on the same processors, this one included."""

@@ -30,10 +30,5 @@ def _find_own(trainer: "Trainer", count: int) -> NDArray[np.bool_] | None:
     if not isinstance(images, MappedImages):
         return None
     return steps.own_samples(
-        trainer.model,
-        trainer.optimizer,
-        images.shape[1:],
-        count,
-        trainer.batch_size,
-        trainer.ranks,
+        trainer.model, trainer.optimizer, images.shape[1:], count, trainer.batch_size, trainer.ranks
     )

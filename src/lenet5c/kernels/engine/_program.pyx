@@ -3,7 +3,7 @@ one OpenMP region.
 
 Memory is threads x one tile and a fixed number of records, whatever the batch. The bits do not
 depend on the number of threads or on who ran what. job.pxi: what is done to a tile and to a shard
-of tiles. team.pxi: how threads share it out; stages.pxi: the same with batch normalization.
+of tiles. team.pxi: how threads share it out; stages.pxi: the same with batch normalization;
 ranks.pxi: what processes share. settings.pxi: what Python objects say of ops and loss.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -42,6 +42,7 @@ include "lenet5c/kernels/canary.pxi"
 include "job.pxi"
 include "ranks.pxi"
 include "team.pxi"
+include "shared_team.pxi"
 include "stages.pxi"
 include "sample.pxi"
 include "sample_training.pxi"

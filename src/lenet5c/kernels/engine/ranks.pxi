@@ -3,16 +3,18 @@
 # Each has the model, the optimizer and the list of samples, and takes every step. Of the shards of a
 # batch it computes a run of neighboring ones, cut by their number and that of the ranks; what they
 # add to the gradient it writes to a window, at the place of the shard. When all ranks have exchanged
-# what they wrote, each sums all of it in the order of the shards, as a process alone does, so the
-# number of ranks changes no bit.
+# what they wrote, the gradient is summed in the order of the shards, as a process alone does it, so
+# the number of ranks changes no bit. Ranks of one machine, whose window is in the memory that they
+# share, sum some of the slices each. Then each updates all parameters.
 #
-# Only the first thread of a rank exchanges, by a function of Python, which returns once all is there:
-# `lenet5c.parallel` has it. What one batch of shards or stage has written may still be read by another
-# rank while this one goes on to the next, but not beyond that: so two places are used in turn.
+# Only the first thread of a rank meets others, by methods of `lenet5c.parallel.Ranks`, which return
+# once all is there. What one batch of shards or stage has written may still be read by another rank
+# while this one goes on to the next, but not beyond that: so two places are used in turn.
 
 cdef struct Ranks:
     Py_ssize_t rank, count
-    void* exchange           # of Python: a list of the ends of each part of the window; NULL if alone
+    Py_ssize_t neighbor, neighbors  # the number of this one among those of its machine
+    void* given              # the `Ranks` of Python, NULL if alone
     float* window
 
 
@@ -22,14 +24,24 @@ cdef set_ranks(Ranks* ranks, given, Py_ssize_t floats):
     Returns what ranks points into, for the caller to hold on to.
     """
     cdef float[::1] window
-    ranks.rank, ranks.count, ranks.exchange, ranks.window = 0, 1, NULL, NULL
+    ranks.rank, ranks.count, ranks.neighbor, ranks.neighbors = 0, 1, 0, 1
+    ranks.given, ranks.window = NULL, NULL
     if given is None:
         return None
     window = given.window(floats)
-    exchange = given.exchange
     ranks.rank, ranks.count = given.rank, given.size
-    ranks.exchange, ranks.window = <void*>exchange, &window[0]
-    return window, exchange
+    ranks.neighbor, ranks.neighbors = given.neighbor, given.neighbors
+    ranks.given, ranks.window = <void*>given, &window[0]
+    return window
+
+
+cdef void meet(const Ranks* ranks) noexcept with gil:
+    (<object>ranks.given).meet()
+
+
+cdef inline Py_ssize_t own_slices(const Ranks* ranks, Py_ssize_t slices) noexcept nogil:
+    """The number of slices whose gradient this rank sums: every so many, from its own number on."""
+    return (slices - ranks.neighbor + ranks.neighbors - 1) // ranks.neighbors
 
 
 cdef inline Py_ssize_t first_shard(const Ranks* ranks, Py_ssize_t rank, Py_ssize_t shards) noexcept nogil:

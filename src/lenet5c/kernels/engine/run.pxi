@@ -150,7 +150,7 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
     sums_floats = round_up(job.sums_size + CANARY_FLOATS)
     record_floats = head_floats + sums_floats + job.saved_stride * min(
         team.shard_tiles, (tiles + SHARDS - 1) // SHARDS)
-    held = set_ranks(&team.ranks, given_ranks, 2 * SHARDS * record_floats)
+    held = set_ranks(&team.ranks, given_ranks, 2 * SHARDS * record_floats + self.param_extent)
     threads = self.thread_count(min(batch_size, job.batch), num_threads,
                                 (min(tiles, <Py_ssize_t>SHARDS) + team.ranks.count - 1)
                                 // team.ranks.count)
@@ -174,10 +174,12 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
         atomic_set(slot_of(&team, i), i)
         atomic_set(reading_of(&team, i), NOTHING)
     team.threads = threads
-    team.claims = <int64_t*>malloc(self.slice_count * sizeof(int64_t))
+    if team.ranks.count > 1:
+        team.grads = team.ranks.window + 2 * SHARDS * record_floats
+    team.claims = <int64_t*>malloc(2 * self.slice_count * sizeof(int64_t))
     if team.claims is NULL:
         raise MemoryError(f"no memory for the claims of {self.slice_count} slices")
-    for i in range(self.slice_count):
+    for i in range(2 * self.slice_count):
         team.claims[i] = -1
     team.records = records
     team.arenas = space.start + record_count * record_floats
@@ -185,6 +187,7 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
     for i in range(1, buffers):
         team.params[i] = team.arenas + threads * team.arena_stride + (i - 1) * buffer_floats
     atomic_set(update_of(&team), NOTHING)
+    atomic_set(summed_of(&team), NOTHING)
     begin_shard_batch(&team, 0, 0)
     if threads == 1:
         with nogil:
@@ -194,9 +197,11 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
             work_in_team(&team, threadid())
     free(team.claims)
     buffer = atomic_get(next_shard_of(&team)) >> 16 & 0xff
-    if buffer != 0:
-        for i in range(self.slice_count):
+    for i in range(self.slice_count):
+        if buffer != 0:
             copy_params(self.slices + i, team.params[buffer], job.params)
+        if team.ranks.count > 1 and grads.shape[0] > 0:
+            copy_params(self.slices + i, team.grads, &grads[0])
     self.give_back(space)
 
 
@@ -237,7 +242,7 @@ cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t ste
     run.partials_stride = round_up(2 * most + 2)
     shared_floats = 2 * shards * run.partials_stride * (sizeof(double) // sizeof(float))
     shared_floats += shards * run.sums_stride + (tiles * job.saved_stride if backward else 0)
-    held = set_ranks(&run.ranks, given_ranks, shared_floats)
+    held = set_ranks(&run.ranks, given_ranks, shared_floats + self.param_extent)
     threads = self.thread_count(min(batch_size, job.batch), num_threads,
                                 (shards + run.ranks.count - 1) // run.ranks.count)
     space = self.workspace(
@@ -254,10 +259,14 @@ cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t ste
     run.scratch = run.statistics + round_up(STATISTICS * channels)
     run.tiles = run.scratch + threads * run.scratch_stride
     run.job, run.batch_size, run.threads = job, batch_size, threads
-    run.of_step = 2 * job.cut_count + 2 if backward else job.cut_count + 1
+    run.of_step = 2 * job.cut_count + (2 if run.ranks.count == 1 else 3)
+    if not backward:
+        run.of_step = job.cut_count + 1
     run.backward, run.tracks = backward, job.dy is NULL
     run.slices, run.slice_count, run.update = self.slices, self.slice_count, update[0]
     run.grads = &grads[0] if grads.shape[0] > 0 else NULL
+    if run.ranks.count > 1:
+        run.grads = run.ranks.window + shared_floats
     run.loss, run.correct = loss, correct
     units = max(self.slice_count, shards)
     run.claims = <int64_t*>malloc(units * sizeof(int64_t))
@@ -273,6 +282,8 @@ cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t ste
         with nogil, parallel(num_threads=threads):
             work_in_stages(&run, threadid())
     free(run.claims)
+    for i in range(self.slice_count if run.ranks.count > 1 and grads.shape[0] > 0 else 0):
+        copy_params(self.slices + i, run.grads, &grads[0])
     self.give_back(space)
 
 

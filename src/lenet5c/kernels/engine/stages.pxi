@@ -6,7 +6,9 @@
 #
 #   0 ... K         the ops forward, from one cut to the next; moments of what comes to the next one
 #   K ... 2 K       the ops backward, from one cut to the one before; its sums of the gradient
-#   2 K + 1         slices of the parameters: their gradient, and the update
+#   2 K + 1         slices of the parameters: their gradient, and the update; of ranks, who sum some
+#                   slices each, the gradient alone
+#   2 K + 2         of ranks: the update
 #
 # Stage K does both: the last ops forward, the loss, and back. So each tile of a batch has an arena of
 # its own, from its first stage to the last. Gradients lie in that of a thread, which stays in its
@@ -92,8 +94,8 @@ cdef inline Py_ssize_t first_tile(const Stage* stage, Py_ssize_t shard) noexcept
 
 cdef inline double* partials_of(const Stages* run, const Stage* stage,
                                 Py_ssize_t shard) noexcept nogil:
-    # Of the 2 K + 2 stages of a step all but the last exchange, an odd number.
-    cdef Py_ssize_t turn = stage.job.step + stage.of_step & 1
+    # The first 2 K + 1 stages of a step exchange them, an odd number.
+    cdef Py_ssize_t turn = (stage.job.step + stage.of_step) & 1
     return run.partials + (turn * run.shards + shard) * run.partials_stride
 
 
@@ -272,8 +274,14 @@ cdef void set_shares(Stages* run, const Stage* stage) noexcept nogil:
         statistics[MEAN_SHARE * op.C + c] = <float>(share / count)
 
 
+cdef inline void move_slice(Stages* run, const Stage* stage, const Slice* part) noexcept nogil:
+    """Take the step of the optimizer; one whose loss is not finite moves nothing."""
+    if part.size > 0 and isfinite(run.loss[stage.job.step]):
+        update_slice(&run.update, stage.job.step, part, stage.job.params, run.grads)
+
+
 cdef void finish_slice(Stages* run, const Stage* stage, const Slice* part) noexcept nogil:
-    """The gradient of a range of parameters, and their update."""
+    """The gradient of a range of parameters, and their update where that is no stage of its own."""
     cdef const float* rows[SHARDS * SHARD_TILES]
     cdef const Job* job = &stage.job
     cdef const TileKernels* kernels = job.kernels
@@ -292,9 +300,8 @@ cdef void finish_slice(Stages* run, const Stage* stage, const Slice* part) noexc
         kernels.linear_dparams(part.linear, rows, count, part.start, part.size, first > 0,
                                run.grads)
         first += count
-    # A step whose loss is not finite moves nothing.
-    if isfinite(run.loss[job.step]):
-        update_slice(&run.update, job.step, part, job.params, run.grads)
+    if run.ranks.count == 1:
+        move_slice(run, stage, part)
 
 
 cdef void finish_stage(Stages* run, const Stage* stage) noexcept nogil:
@@ -334,13 +341,14 @@ cdef void exchange_stage(Stages* run, const Stage* stage) noexcept with gil:
             (at + stage.job.saved_stride
              * first_tile(stage, first_shard(ranks, rank, stage.shards))) * <Py_ssize_t>sizeof(float)
             for rank in range(ranks.count + 1)])
-    (<object>ranks.exchange)(pieces)
+    (<object>ranks.given).exchange(pieces)
 
 
 cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
     """The work of one thread, from the first stage to the last."""
     cdef Stage stage
-    cdef Py_ssize_t n, i, first, units, waited
+    cdef Py_ssize_t n, i, first, units, every, waited
+    cdef Py_ssize_t after        # stages after the last one backward
     cdef int64_t number
     cdef bint shared             # with other ranks: the first thread ends the stage
     cdef float* space = run.scratch + thread * run.scratch_stride
@@ -350,16 +358,24 @@ cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
             return
         sleep_as(thread, number, stage_of(run), 0)
         describe_stage(run, number, &stage)
-        first, units = stage.first, stage.stop - stage.first
+        first, units, every, after = stage.first, stage.stop - stage.first, 1, 0
         shared = run.ranks.count > 1
         if stage.of_step > 2 * stage.job.cut_count:
-            first, units, shared = 0, run.slice_count, False
+            after = stage.of_step - 2 * stage.job.cut_count
+            first, units, every = 0, run.slice_count, 1
+            if after == 2:
+                shared = False
+            else:
+                first, every = run.ranks.neighbor, run.ranks.neighbors
+                units = own_slices(&run.ranks, run.slice_count)
         for n in range(units):
-            i = first + (thread * units // run.threads + n) % units
+            i = first + (thread * units // run.threads + n) % units * every
             if not claim_unit(run, &stage, i):
                 continue
             sleep_at(b"after claiming")
-            if stage.of_step > 2 * stage.job.cut_count:
+            if after == 2:
+                move_slice(run, &stage, run.slices + i)
+            elif after == 1:
                 finish_slice(run, &stage, run.slices + i)
             else:
                 run_stage_of_shard(run, &stage, i, space)
@@ -371,7 +387,10 @@ cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
         waited = 0
         while atomic_get(stage_of(run)) == number:
             if shared and thread == 0 and atomic_get(units_done_of(run)) == units:
-                exchange_stage(run, &stage)
+                if after == 1:
+                    meet(&run.ranks)
+                else:
+                    exchange_stage(run, &stage)
                 finish_stage(run, &stage)
                 break
             wait_a_little(&waited)

@@ -36,6 +36,8 @@
 #   update          number << 8 | buffer; where the parameters of this batch of shards are updated,
 #                   as the first to hold a slice proposes
 #   reading         of each thread, the buffer that it reads or is about to, or NOTHING
+#   summed          of ranks: number of the last batch of shards of which all have summed their slices
+#   updates_done    of ranks: slices of this batch of shards that are updated
 
 cdef extern from "atomic.h" nogil:
     int64_t atomic_get(int64_t* a)
@@ -62,8 +64,8 @@ cdef struct Slice:
     Py_ssize_t start, size, sums
 
 cdef struct Team:
-    int64_t words[(3 + 2 * SHARDS) * WORDS]
-    int64_t* claims         # of each slice
+    int64_t words[(5 + 2 * SHARDS) * WORDS]
+    int64_t* claims         # of each slice; and, of ranks, of the update of each
     float* params[SHARDS]   # the buffers; no more threads than shards have a use for one
     int threads
     const Job* job          # of all samples; a step takes batch_size of them
@@ -101,6 +103,14 @@ cdef inline int64_t* slices_done_of(Team* team) noexcept nogil:
 
 cdef inline int64_t* update_of(Team* team) noexcept nogil:
     return team.words + 2 * WORDS
+
+
+cdef inline int64_t* summed_of(Team* team) noexcept nogil:
+    return team.words + (3 + 2 * SHARDS) * WORDS
+
+
+cdef inline int64_t* updates_done_of(Team* team) noexcept nogil:
+    return team.words + (4 + 2 * SHARDS) * WORDS
 
 
 cdef inline int64_t* slot_of(Team* team, Py_ssize_t shard) noexcept nogil:
@@ -211,23 +221,6 @@ cdef Py_ssize_t open_shard(Team* team, const ShardBatch* batch, Py_ssize_t first
         if is_open(batch, atomic_get(slot_of(team, shard))):
             return shard
     return -1
-
-
-cdef inline int64_t record_in_window(const ShardBatch* batch, Py_ssize_t shard) noexcept nogil:
-    """The record of a shard where ranks share them: batches of shards use two places in turn."""
-    return (batch.number & 1) * SHARDS + shard
-
-
-cdef void exchange_records(Team* team, const ShardBatch* batch) noexcept with gil:
-    """Exchange the records of all ranks, and close the slots of the others' shards."""
-    cdef Py_ssize_t shard
-    cdef const Record* records = team.records + record_in_window(batch, 0)
-    (<object>team.ranks.exchange)(
-        [ends_by_shard(&team.ranks, <const float*>records.loss, records[1].sums - records.sums,
-                       batch.shards)])
-    for shard in range(batch.shards):
-        atomic_set(slot_of(team, shard),
-                   (batch.number << 17) | CLOSED | record_in_window(batch, shard))
 
 
 cdef inline void compute_shards(
@@ -370,6 +363,7 @@ cdef void begin_shard_batch(Team* team, int64_t number, int64_t buffer) noexcept
                    (number << 17) | (atomic_get(slot_of(team, shard)) & 0xffff))
         sleep_at(b"while opening")
     atomic_set(slices_done_of(team), 0)
+    atomic_set(updates_done_of(team), 0)
     sleep_at(b"before beginning")
     atomic_set(next_shard_of(team), number << NUMBER_SHIFT | buffer << 16)
 
@@ -431,7 +425,10 @@ cdef void work_in_team(Team* team, int thread) noexcept nogil:
         describe_shard_batch(team, next_shard, &batch)
         compute_shards(team, &batch, thread, arena, &record, &tile_seconds)
         sleep_at(b"before slices")
-        compute_slices(team, &batch, thread)
+        if team.ranks.count > 1:
+            share_slices(team, &batch, thread)
+        else:
+            compute_slices(team, &batch, thread)
         sleep_at(b"at the end")
         waited = 0
         while not is_over(team, &batch):
