@@ -23,8 +23,8 @@ from workers import WorkerError, answer, measure, process, serve
 import lenet5c
 from lenet5c import nn, optim
 from lenet5c.datasets import Preparation, mnist
-from lenet5c.parallel import open_ranks
-from lenet5c.parallel.mpi import NODE_SIZE
+from lenet5c.training.parallel import open_ranks
+from lenet5c.training.parallel.mpi import NODE_SIZE
 
 IMAGES = 16384
 # As `lenet5c train` does it.
@@ -115,7 +115,7 @@ def main():
     print_header(
         total,
         {},
-        f"{IMAGES:,} images a turn, {options.repeats} turns each. Times of a step: minimum / median.",
+        f"{IMAGES:,} images a turn, {options.repeats} turns. Times of a step: minimum / median.",
         "Speed: that of the ranks by that of one process, of the minima / the medians.",
     )
     table = Table({"batch": 6, "": 30, "time of a step": 17, "speed": 0}, left=2)

@@ -43,7 +43,7 @@ def main(argv: "Sequence[object] | None" = None) -> int:
 
         ahead.begin()
     if name == "train" and "--no-mpi" not in arguments:
-        from lenet5c.parallel import launched_rank
+        from lenet5c.training.parallel import launched_rank
 
         if launched_rank() > 0:
             cli.silence()

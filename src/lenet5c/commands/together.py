@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from lenet5c import kernels
 from lenet5c.commands import cli
-from lenet5c.parallel import Ranks, open_ranks
+from lenet5c.training.parallel import Ranks, open_ranks
 
 # Seconds that a rank leaves the first one to meet the same error, and to print it.
 PATIENCE = 3.0

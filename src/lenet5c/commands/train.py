@@ -34,13 +34,13 @@ from lenet5c.datasets import Source
 from lenet5c.datasets.idx import INFLATING
 from lenet5c.datasets.source import source_name
 from lenet5c.nn.kind import DICT, Kind
-from lenet5c.parallel import Ranks
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
 from lenet5c.training import NonFiniteError, RunError, TrainedModel
 from lenet5c.training.interrupt import StopRequest
+from lenet5c.training.parallel import Ranks
 from lenet5c.training.run_folder import RunFolder
 from lenet5c.training.statistics import describe_accuracy
 

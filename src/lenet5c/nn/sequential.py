@@ -22,7 +22,6 @@ from lenet5c.nn.registry import describe
 from lenet5c.nn.steps import Steps, StepsTaken, take_each_step
 from lenet5c.nn.summary import Summary, summary, to_notebook
 from lenet5c.nn.tile_layer import TileChain, make_segments
-from lenet5c.parallel import ALONE, Ranks
 
 __all__ = ["CompiledModel", "Samples", "Sequential"]
 
@@ -230,7 +229,7 @@ class Sequential(InOrder, Composite):
         batch_size: int,
         sample_weight: ArrayLike | None = None,
         record: StepsTaken | None = None,
-        ranks: Ranks = ALONE,
+        ranks: Any = None,
     ) -> tuple[NDArray[np.float64], int, int]:
         """Do several times `train_step` and `optimizer.step`, to the bit, in one parallel region.
 
@@ -246,7 +245,7 @@ class Sequential(InOrder, Composite):
         batch_size : int
         record : StepsTaken, optional
             Receives the results, also when a KeyboardInterrupt ends the run.
-        ranks : lenet5c.parallel.Ranks
+        ranks : lenet5c.training.parallel.Ranks, optional
             Processes that all take these steps, and share out the work of compiled layers.
 
         Returns
@@ -267,8 +266,8 @@ class Sequential(InOrder, Composite):
         if chain and update:
             try:
                 program, job = chain.prepare_step(samples, labels, loss, weights)
-                job["ranks"] = ranks if ranks.size > 1 else None
-                program.train_steps(**job, batch_size=batch_size, update=update, record=record)
+                steps = {"batch_size": batch_size, "record": record, "ranks": ranks}
+                program.train_steps(**job, **steps, update=update)
             finally:
                 optimizer.steps += record.taken  # type: ignore[attr-defined]
                 if record.taken:

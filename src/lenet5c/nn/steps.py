@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from lenet5c.kernels.engine import _program
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.parallel import Ranks
 
 if TYPE_CHECKING:
     from lenet5c.nn.layer import Shape
@@ -63,7 +62,7 @@ def take_each_step(
 
 
 def own_samples(
-    model: Sequential, optimizer: Steps, shape: Shape, count: int, batch_size: int, ranks: Ranks
+    model: Sequential, optimizer: Steps, shape: Shape, count: int, batch_size: int, ranks: Any
 ) -> NDArray[np.bool_] | None:
     """Return which samples of `Sequential.train_steps` a rank reads; None for all.
 
@@ -75,14 +74,14 @@ def own_samples(
         Of a sample.
     count, batch_size : int
         Samples of all steps, and of one.
-    ranks : lenet5c.parallel.Ranks
+    ranks : lenet5c.training.parallel.Ranks
 
     Returns
     -------
     ndarray of bool (count,), or None
     """
     chain, update = model.compile_steps(optimizer, [0.0])
-    if ranks.size == 1 or not (chain and update):
+    if not (chain and update):
         return None
     program = chain.program(shape, settings=chain.training_settings)
     return _program.own_samples(program, count, batch_size, ranks.rank, ranks.size)

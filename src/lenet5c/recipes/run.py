@@ -13,11 +13,10 @@ from lenet5c import kernels
 from lenet5c.datasets import Source
 from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
-from lenet5c.parallel import ALONE, Ranks
 from lenet5c.recipes.build import make_schedule
+from lenet5c.recipes.digests import data_digest
 from lenet5c.recipes.run_config import RunConfig, digest_of
 from lenet5c.recipes.start import fit_source, take_net
-from lenet5c.recipes.digests import data_digest
 from lenet5c.recipes.together import compare_weights, start_together
 from lenet5c.training import (
     Evaluation,
@@ -32,6 +31,7 @@ from lenet5c.training.event_file import EventFile
 from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import check_class_names
 from lenet5c.training.orientation import warn_of_sideways
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.run_folder import RunFolder
 
 Frame = Callable[[Source, TrainedModel], tuple[Source, list[str]]]
@@ -139,7 +139,7 @@ def train(
     stop : callable, optional
         Asked after each stretch of steps; true ends the training there, with a checkpoint. If it
         is a context manager, it is entered while the model trains.
-    ranks : lenet5c.parallel.Ranks
+    ranks : lenet5c.training.parallel.Ranks
         Processes that all call this with the same arguments, to train together: to the same bytes
         as one. The first alone uses the folder.
 

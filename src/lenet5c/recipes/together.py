@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from lenet5c import kernels
 from lenet5c._files import digest
-from lenet5c.parallel import Ranks
 from lenet5c.recipes.digests import spread_digest
+from lenet5c.training.parallel import Ranks
 
 if TYPE_CHECKING:
     from lenet5c.recipes.run import Run

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from lenet5c.datasets import Dataset
-from lenet5c.parallel import ALONE, Ranks
 from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.temperature import Calibration, fit_temperature
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def calibrate(trained: TrainedModel, dataset: Dataset, ranks: Ranks = ALONE) -> 
     trained : TrainedModel
     dataset : lenet5c.datasets.Dataset
         Of images that the model was not trained on, with its classes. Each image counts once.
-    ranks : lenet5c.parallel.Ranks
+    ranks : lenet5c.training.parallel.Ranks
         Processes that all call this, and compute a part of the outputs each.
 
     Returns

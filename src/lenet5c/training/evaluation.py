@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.datasets.mapped import take
 from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
-from lenet5c.parallel import ALONE, Ranks
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
 from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs, scale_logits
 from lenet5c.training.notebook import show_evaluation
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.ranking import Rejections, reject_by_confidence, roc_areas
 from lenet5c.training.reliability import (
     BINS,
@@ -151,7 +151,7 @@ def evaluate(
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss, optional
         Of the data set's soft `targets` and `sample_weight`, if it has them. By default
         cross-entropy of the labels, each image counting once, as in the accuracy.
-    ranks : lenet5c.parallel.Ranks
+    ranks : lenet5c.training.parallel.Ranks
         Processes that all call this, and compute a part of the outputs each.
 
     Returns

@@ -23,8 +23,8 @@ from lenet5c.nn import Sequential, build, describe, softmax
 from lenet5c.nn.layer import Rng
 from lenet5c.nn.limits import limit_values
 from lenet5c.nn.work import check_work
-from lenet5c.parallel import ALONE, Ranks
 from lenet5c.training.notebook import show_model
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.summary import MODEL_NAME, read_summary
 from lenet5c.training.temperature import check_temperature
 
@@ -194,7 +194,7 @@ def compute_outputs(
 ) -> NDArray[np.float32]:
     """Return the outputs (N, classes) of a model for images that are still to be prepared.
 
-    Ranks compute a part each, if the model is compiled as a whole: no output depends on others then.
+    Ranks compute a part each if the model is compiled as a whole: no output depends on others then.
     """
     whole = ranks.size == 1 or model.whole_chain() is None
     own = images if whole else take(images, ranks.share(len(images)))

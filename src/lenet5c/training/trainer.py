@@ -17,7 +17,6 @@ from lenet5c.nn import Samples, Sequential
 from lenet5c.nn.layer import check_integer, positive
 from lenet5c.nn.steps import Steps, StepsTaken
 from lenet5c.optim import ReduceOnPlateau
-from lenet5c.parallel import ALONE, Ranks
 from lenet5c.training import checkpoint, state
 from lenet5c.training.average import WeightAverage
 from lenet5c.training.calibration import calibrate_trained
@@ -28,6 +27,7 @@ from lenet5c.training.history import History
 from lenet5c.training.model_file import TrainedModel
 from lenet5c.training.notebook import show_trainer
 from lenet5c.training.own_part import expect_order, own_samples
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.selection import best_row, epochs_since_best
 from lenet5c.training.weights import ClassWeight, Targets, class_weights, weigh, weigh_loss
 
@@ -95,7 +95,7 @@ class Trainer:
         Whether `run` fits the temperature of `trained` on the validation set; the result.
     mixture, remark : str
         What a recipe mixes into `train_set`, and what it has done to the model beforehand.
-    ranks : lenet5c.parallel.Ranks
+    ranks : lenet5c.training.parallel.Ranks
         The processes that train together, each with such a trainer; this one alone by default.
     stretch_seconds : float
         Steps run in stretches of about so long, without coming back to Python; 0 makes each step a

@@ -356,7 +356,7 @@ cdef class Program:
         record.losses receives the loss of each step. A step whose loss is not finite is the
         last and moves nothing. record.taken and record.correct become the number of steps taken,
         that one not counted, and of correct answers in them: before anything can interrupt this.
-        Of `ranks`, `lenet5c.parallel.Ranks` of several processes, each computes some shards.
+        Of `ranks`, `lenet5c.training.parallel.Ranks` of several processes, each computes some shards.
         """
         cdef Job job = self.template
         cdef double[::1] losses = record.losses

@@ -7,7 +7,7 @@
 # the number of ranks changes no bit. Ranks of one machine, whose window is in the memory that they
 # share, sum some of the slices each. Then each updates all parameters.
 #
-# Only the first thread of a rank meets others, by methods of `lenet5c.parallel.Ranks`, which return
+# Only the first thread of a rank meets others, by methods of `lenet5c.training.parallel.Ranks`, which return
 # once all is there. What one batch of shards or stage has written may still be read by another rank
 # while this one goes on to the next, but not beyond that: so two places are used in turn.
 
@@ -26,7 +26,7 @@ cdef set_ranks(Ranks* ranks, given, Py_ssize_t floats):
     cdef float[::1] window
     ranks.rank, ranks.count, ranks.neighbor, ranks.neighbors = 0, 1, 0, 1
     ranks.given, ranks.window = NULL, NULL
-    if given is None:
+    if given is None or given.size == 1:
         return None
     window = given.window(floats)
     ranks.rank, ranks.count = given.rank, given.size

@@ -2,7 +2,7 @@
 
 import os
 
-from lenet5c.parallel.ranks import ALONE, Ranks
+from lenet5c.training.parallel.ranks import ALONE, Ranks
 
 #: Variables with the number of a process and, where there is one, of all: those of MPICH, Intel MPI
 #: and Slurm's PMI-2, of Open MPI, and of PMIx.
@@ -49,7 +49,7 @@ def open_ranks(mpi: bool | None = None) -> Ranks:
 
     Examples
     --------
-    >>> from lenet5c.parallel import open_ranks
+    >>> from lenet5c.training.parallel import open_ranks
     >>> ranks = open_ranks()
     >>> ranks.rank, ranks.size
     (0, 1)
@@ -58,6 +58,8 @@ def open_ranks(mpi: bool | None = None) -> Ranks:
         mpi = launched_size() != 1
     if not mpi:
         return ALONE
-    from lenet5c.parallel.mpi import MPIRanks  # mpi4py joins the others when it is imported
+    from lenet5c.training.parallel.mpi import (
+        MPIRanks,  # mpi4py joins the others when it is imported
+    )
 
     return MPIRanks()

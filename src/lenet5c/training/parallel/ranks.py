@@ -13,8 +13,9 @@ TILE = 16
 class Ranks:
     """The processes that share a training; here this one is the only one.
 
-    `lenet5c.parallel.mpi.MPIRanks` are several. Each has the whole model and the list of all samples,
-    and takes all steps; it computes a part of each batch, and gets what the others have computed.
+    `lenet5c.training.parallel.mpi.MPIRanks` are several. Each has the whole model and the list of
+    all samples, and takes all steps; it computes a part of each batch, and gets what the others
+    have computed.
     All but `rank` and `size` are to be called by all ranks, in the same order.
 
     Attributes
@@ -95,7 +96,7 @@ class Ranks:
         """Wait for the neighbors, and see what they have written to the window."""
 
     def count_neighbors(self, processors: str) -> int:
-        """Return how many ranks of this machine may run on the same processors, this one included."""
+        """Return how many ranks of this machine, with this one, may run on the same processors."""
         return 1
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import lenet5c
 from lenet5c._optional import require
 from lenet5c.errors import MissingExtraError, RankError
-from lenet5c.parallel.ranks import Ranks
+from lenet5c.training.parallel.ranks import Ranks
 
 #: Variable with the most ranks that share memory, for trying out what machines do.
 NODE_SIZE = "LENET5C_MPI_NODE_SIZE"
