@@ -169,7 +169,7 @@ def train(
     began = time.perf_counter()
     if tensorboard:
         EventFile.check()
-    saves = config.folder is not None
+    saves = ranks.broadcast(config.folder is not None)
     if not ranks.first:
         config = replace(config, folder=None)
     with _threads(config.threads), ExitStack() as held:
