@@ -49,7 +49,7 @@ def work(batch_size, threads):
         )
 
     def run_together():
-        ranks.close()  # the others sleep until then
+        ranks.rest()  # the others sleep until then
         run()
 
     run()

@@ -2,16 +2,12 @@
 
 import argparse
 import os
-import time
 import traceback
 from collections.abc import Callable
 
 from lenet5c import kernels
 from lenet5c.commands import cli
 from lenet5c.training.parallel import Ranks, open_ranks
-
-# Seconds that a rank leaves the first one to meet the same error, and to print it.
-PATIENCE = 3.0
 
 
 def work_together(
@@ -25,12 +21,15 @@ def work_together(
         _share_threads(options, ranks)
         code = work(options, ranks)
     except cli.EXPECTED as error:
-        _end(ranks, error, cli.fail_with(options.prog, error))
+        code = cli.fail_with(options.prog, error)
+        if not ranks.first:
+            ranks.fail(error, code)
+        ranks.end(code)
     except Exception as error:
         traceback.print_exc()
-        _end(ranks, error, cli.FAILED)
-    ranks.close()
-    return code
+        ranks.fail(error)
+    ranks.rest()
+    ranks.leave(cli.finish(options.prog, code))
 
 
 def _share_threads(options: argparse.Namespace, ranks: Ranks) -> None:
@@ -39,11 +38,3 @@ def _share_threads(options: argparse.Namespace, ranks: Ranks) -> None:
         own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         neighbors = ranks.count_neighbors(" ".join(map(str, own)))
         kernels.set_num_threads(max(1, kernels.get_num_threads() // neighbors))
-
-
-def _end(ranks: Ranks, error: BaseException, code: int) -> None:
-    """End all ranks by an error, which the first has printed if it has met it."""
-    if not ranks.first:
-        time.sleep(PATIENCE)
-        ranks.fail(error)
-    ranks.end(code)

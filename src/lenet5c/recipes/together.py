@@ -45,7 +45,8 @@ def start_together(run: "Run", ranks: Ranks) -> bool:
         values, arrays = ranks.broadcast(values), ranks.broadcast_arrays(arrays)
         if not ranks.first:
             trainer.load_state(values, arrays)
-    compare_weights(run, ranks)
+    if not finished:
+        compare_weights(run, ranks)
     return bool(finished)
 
 

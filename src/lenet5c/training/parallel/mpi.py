@@ -1,11 +1,14 @@
 """Ranks on MPI, by mpi4py."""
 
+import ctypes
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from hashlib import sha256
 from itertools import accumulate
 from typing import Any, NoReturn
 
@@ -19,8 +22,16 @@ from lenet5c.training.parallel.ranks import Ranks
 
 #: Variable with the most ranks that share memory, for trying out what machines do.
 NODE_SIZE = "LENET5C_MPI_NODE_SIZE"
-# Seconds between two looks at whether the others are done.
+# Tests of a request between two looks at whether a rank has failed.
+LOOKS = 256
+# Leaves the processor to a thread that waits for it.
+YIELD = getattr(os, "sched_yield", lambda: time.sleep(0))
+# Seconds between two looks of a rank that waits long.
 PAUSE = 0.005
+# Seconds that a rank leaves the first one to meet the same error, and to print it.
+PATIENCE = 3.0
+# Seconds in which all ranks have to meet to end together.
+GRACE = 4.0
 # Bytes of a line of cache; a window begins with one.
 LINE = 64
 
@@ -56,6 +67,7 @@ class MPIRanks(Ranks):
         leader = np.array([world.rank], np.int64)
         self.node.Bcast(leader)
         self.comm = world.Split(0, int(leader[0]) * world.size + self.node.rank)
+        self.alarm = self.comm.Dup()
         self.rank, self.size = self.comm.rank, self.comm.size
         self.neighbor, self.neighbors = self.node.rank, self.node.size
         leads = self.neighbor == 0
@@ -68,15 +80,15 @@ class MPIRanks(Ranks):
 
     def gather(self, number: int) -> list[int]:
         numbers = np.empty(self.size, np.int64)
-        self.comm.Allgather(np.array([number], np.int64), numbers)
+        self._wait(self.comm.Iallgather(np.array([number], np.int64), numbers))
         return numbers.tolist()
 
     def broadcast(self, value: Any) -> Any:
         text = json.dumps(value, default=np.ndarray.tolist).encode() if self.first else b""
         length = np.array([len(text)], np.int64)
-        self.comm.Bcast(length)
+        self._wait(self.comm.Ibcast(length))
         content = np.frombuffer(text, np.uint8).copy() if self.first else np.empty(length, np.uint8)
-        self.comm.Bcast(content)
+        self._wait(self.comm.Ibcast(content))
         return json.loads(content.tobytes())
 
     def broadcast_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -84,7 +96,7 @@ class MPIRanks(Ranks):
         received = {}
         for name, dtype, shape in kinds:
             array = np.ascontiguousarray(arrays[name]) if self.first else np.empty(shape, dtype)
-            self.comm.Bcast([array.reshape(-1).view(np.uint8), self.mpi.BYTE])
+            self._wait(self.comm.Ibcast([array.reshape(-1).view(np.uint8), self.mpi.BYTE]))
             received[name] = array.reshape(shape)
         return received
 
@@ -112,7 +124,7 @@ class MPIRanks(Ranks):
     def window(self, floats: int) -> NDArray[np.float32]:
         if len(self._window) < floats:
             self._allocate(floats)
-        self.node.Barrier()
+        self._wait(self.node.Ibarrier())
         return self._window
 
     def exchange(self, pieces: list[list[int]]) -> None:
@@ -127,52 +139,77 @@ class MPIRanks(Ranks):
             return
         try:
             self._shared.Sync()
-            self.node.Barrier()
+            self._wait(self.node.Ibarrier())
             self._shared.Sync()
         except BaseException as error:  # the compiled code that calls cannot pass it on
             self.fail(error)
 
     def count_neighbors(self, processors: str) -> int:
-        digest = hash_text(processors)
-        all_of_node = np.empty(self.node.size, np.int64)
-        self.node.Allgather(np.array([digest], np.int64), all_of_node)
+        # The same hash in each process.
+        digest = int.from_bytes(sha256(processors.encode()).digest()[:8], "big") >> 1
+        all_of_node = np.empty(self.neighbors, np.int64)
+        self._wait(self.node.Iallgather(np.array([digest], np.int64), all_of_node))
         return int((all_of_node == digest).sum())
 
-    def close(self) -> None:
-        """Wait for all ranks to come here, without using a processor."""
-        request = self.comm.Ibarrier()
-        while not request.Test():
-            time.sleep(PAUSE)
+    def rest(self) -> None:
+        self._wait(self.comm.Ibarrier(), PAUSE)
 
-    def fail(self, error: BaseException) -> NoReturn:
-        """End all ranks by an error that only this one may have seen, with a line about it."""
-        interrupted = isinstance(error, KeyboardInterrupt)
-        told = "interrupted" if interrupted else str(error) or type(error).__name__
-        self.tell(f"lenet5c: error: rank {self.rank}: {' '.join(told.split())}")
-        self.end(130 if interrupted else 1)
+    def fail(self, error: BaseException, code: int = 1) -> NoReturn:
+        if not self.first:
+            # Most likely the first one meets the same error, and says so.
+            until = time.monotonic() + PATIENCE
+            while time.monotonic() < until:
+                self._look()
+                time.sleep(PAUSE)
+        self._tell(f"lenet5c: error: rank {self.rank}: {describe(error)}")
+        self.end(code)
 
-    def tell(self, line: str) -> None:
+    def end(self, code: int) -> NoReturn:
+        for rank in range(self.size):
+            if rank != self.rank:
+                self.alarm.Isend(np.array([code], np.int64), rank).Free()
+        self.leave(code)
+
+    def leave(self, code: int) -> NoReturn:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+        timer = threading.Timer(GRACE, os._exit, [code])
+        timer.daemon = True
+        timer.start()
+        self.mpi.Finalize()
+        with suppress(OSError, AttributeError):
+            # As `sys.exit`, after which MPICH reports nothing; but also from within compiled code.
+            ctypes.CDLL(None).exit(code)
+        os._exit(code)
+
+    def _look(self) -> None:
+        """Leave if another rank has asked all to end."""
+        if self.alarm.Iprobe():
+            code = np.empty(1, np.int64)
+            self.alarm.Recv(code)
+            self.leave(int(code[0]))
+
+    def _tell(self, line: str) -> None:
         """Print a line to standard error, also where the streams of this rank are silent."""
         with suppress(OSError, ValueError):
             stream = sys.__stderr__ or sys.stderr
             stream.write(f"{line}\n")
             stream.flush()
 
-    def end(self, code: int) -> NoReturn:
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-        # MPI would add a line of its own.
-        os.environ["MPIR_CVAR_SUPPRESS_ABORT_MESSAGE"] = "1"
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        self.comm.Abort(code)
-        os._exit(code)
+    def _wait(self, request: Any, pause: float = 0.0) -> None:
+        """Wait for what all ranks take part in; leave if one of them asks for it."""
+        looks = 0
+        while not request.Test():
+            looks += 1
+            if pause or looks % LOOKS == 0:
+                self._look()
+                time.sleep(pause) if pause else YIELD()
 
     def _gather_bytes(self, content: NDArray[np.uint8], lengths: list[int]) -> NDArray[np.uint8]:
         gathered = np.empty(sum(lengths), np.uint8)
         starts = [0, *accumulate(lengths)][:-1]
         byte = self.mpi.BYTE
-        self.comm.Allgatherv([content, byte], [gathered, lengths, starts, byte])
+        self._wait(self.comm.Iallgatherv([content, byte], [gathered, lengths, starts, byte]))
         return gathered
 
     def _allocate(self, floats: int) -> None:
@@ -199,16 +236,16 @@ class MPIRanks(Ranks):
                 stops = [*starts[1:], ends[-1]]
                 counts = [stop - start for start, stop in zip(starts, stops, strict=True)]
                 received = [content, counts, starts, self.mpi.BYTE]
-                self.leaders.Allgatherv(self.mpi.IN_PLACE, received)
+                self._wait(self.leaders.Iallgatherv(self.mpi.IN_PLACE, received))
         except BaseException as error:  # as in `meet`
             self.fail(error)
 
 
-def hash_text(text: str) -> int:
-    """Return a number of 63 bits, the same in each process."""
-    import hashlib
-
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+def describe(error: BaseException) -> str:
+    """Return an error in one line."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _import_mpi() -> Any:

@@ -99,16 +99,20 @@ class Ranks:
         """Return how many ranks of this machine, with this one, may run on the same processors."""
         return 1
 
-    def close(self) -> None:
-        """Wait for all ranks to come here; nothing is exchanged afterwards."""
+    def rest(self) -> None:
+        """Wait for all ranks to come here, without the use of a processor."""
 
-    def fail(self, error: BaseException) -> NoReturn:
-        """End all ranks by an error that only this one may have seen, with a line about it."""
+    def leave(self, code: int) -> NoReturn:
+        """End this process with an exit code; all ranks come here."""
+        raise SystemExit(code)
+
+    def fail(self, error: BaseException, code: int = 1) -> NoReturn:
+        """End all ranks by an error that only this one may have met, with a line about it."""
         raise error
 
     def end(self, code: int) -> NoReturn:
-        """End all ranks at once, with this exit code."""
-        raise SystemExit(code)
+        """End all ranks, wherever they wait for one another, with this exit code."""
+        self.leave(code)
 
 
 #: This process alone.
