@@ -17,7 +17,7 @@ from lenet5c.recipes.build import make_schedule
 from lenet5c.recipes.digests import data_digest
 from lenet5c.recipes.run_config import RunConfig, digest_of
 from lenet5c.recipes.start import fit_source, take_net
-from lenet5c.recipes.together import compare_weights, start_together
+from lenet5c.recipes.together import compare_runs, compare_weights, resume_together
 from lenet5c.training import (
     Evaluation,
     TrainedModel,
@@ -173,8 +173,8 @@ def train(
     if not ranks.first:
         config = replace(config, folder=None)
     with _threads(config.threads), ExitStack() as held:
-        run = _open(config, source, start, frame, resume, overwrite, tell, held)
-        finished = start_together(run, ranks)
+        run = _open(config, source, start, frame, resume, overwrite, tell, held, ranks)
+        finished = resume_together(run, ranks)
         config, trainer, folder = run.config, run.trainer, run.folder
         resumed = trainer.steps_taken > 0
         events = _events(run, tensorboard, tell)
@@ -234,6 +234,7 @@ def _open(
     overwrite: bool,
     tell: Callable[[str], object] | None,
     held: ExitStack,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Return a run that is ready to train, its folder locked by `held`, or finished."""
     if source is None:
@@ -264,6 +265,7 @@ def _open(
         if present is not None:
             config = record_data(config, present.result())
     run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed)
+    compare_runs(run, ranks)
     if folder is not None and resume:
         _resume(run, folder, tell, held)
     elif folder is not None:

@@ -15,38 +15,39 @@ if TYPE_CHECKING:
 OF_FOLDER = ("data_digest", "start_digest")
 
 
-def start_together(run: "Run", ranks: Ranks) -> bool:
-    """Bring all ranks to where the run of the first one is; return whether it is finished.
+def compare_runs(run: "Run", ranks: Ranks) -> None:
+    """See that all ranks are about to do the same, and let their trainers share it.
 
     Raises
     ------
     RankError
-        Ranks have another configuration, other data, or other weights to start from.
+        They have another configuration, other data, or other weights to start from.
     """
-    finished = run.summary is not None
     if ranks.size == 1:
-        return finished
-    trainer = run.trainer
-    trainer.ranks = ranks
-    settings = {
-        name: value for name, value in run.config.to_dict().items() if name not in OF_FOLDER
-    }
+        return
+    run.trainer.ranks = ranks
+    settings = run.config.to_dict().items()
+    told = {name: json.dumps(value) for name, value in settings if name not in OF_FOLDER}
     ranks.compare(
         {
-            "configuration": digest(json.dumps(settings, sort_keys=True)),
-            "data": spread_digest(run.source, run.rehearsed),
+            **told,
+            "data": f"{run.config.data} ({spread_digest(run.source, run.rehearsed)})",
             # Those of AVX2, AVX-512 and NEON give the same bits.
             "kernels": "baseline" if kernels.isa == "baseline" else "with fused multiply-add",
+            "initial weights": _digest_weights(run),
         }
     )
-    finished, begun = ranks.broadcast([finished, trainer.steps_taken > 0])
-    if begun and not finished:
+
+
+def resume_together(run: "Run", ranks: Ranks) -> bool:
+    """Bring all ranks to where the run of the first one is; return whether it is finished."""
+    trainer = run.trainer
+    finished, begun = ranks.broadcast([run.summary is not None, trainer.steps_taken > 0])
+    if begun and not finished and ranks.size > 1:
         values, arrays = trainer.state()
         values, arrays = ranks.broadcast(values), ranks.broadcast_arrays(arrays)
         if not ranks.first:
             trainer.load_state(values, arrays)
-    if not finished:
-        compare_weights(run, ranks)
     return bool(finished)
 
 
@@ -56,8 +57,11 @@ def compare_weights(run: "Run", ranks: Ranks) -> None:
     Raises
     ------
     RankError
-        They have not, on all ranks.
+        They have not.
     """
     if ranks.size > 1:
-        after = f"weights after step {run.trainer.steps_taken}"
-        ranks.compare({after: digest(*run.trainer.model.state_dict().values())})
+        ranks.compare({f"weights after step {run.trainer.steps_taken}": _digest_weights(run)})
+
+
+def _digest_weights(run: "Run") -> str:
+    return digest(*run.trainer.model.state_dict().values())
