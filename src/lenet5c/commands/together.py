@@ -14,7 +14,8 @@ def work_together(
     options: argparse.Namespace, work: Callable[[argparse.Namespace, Ranks], int]
 ) -> int:
     """Do ``work(options, ranks)``, and return its exit code; a rank that fails ends all of them."""
-    ranks = open_ranks(options.mpi)
+    # Those of an executor carry out a training each.
+    ranks = open_ranks(options.mpi if options.executor is None else False)
     if ranks.size == 1:
         return work(options, ranks)
     try:

@@ -3,32 +3,24 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
-import lenet5c
 from lenet5c import kernels
 from lenet5c.datasets import Source
 from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
-from lenet5c.recipes.build import make_schedule
+from lenet5c.recipes.build import divide, make_schedule
 from lenet5c.recipes.digests import data_digest
-from lenet5c.recipes.run_config import RunConfig, digest_of
-from lenet5c.recipes.start import fit_source, take_net
+from lenet5c.recipes.run_config import RunConfig
+from lenet5c.recipes.run_summary import summarize
+from lenet5c.recipes.start import digest_of, fit_source, take_net
+from lenet5c.recipes.teachers import run_teachers
 from lenet5c.recipes.together import compare_runs, compare_weights, resume_together
-from lenet5c.training import (
-    Evaluation,
-    TrainedModel,
-    Trainer,
-    evaluate,
-    mcnemar,
-    open_model,
-    wilson_interval,
-)
+from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
 from lenet5c.training.event_file import EventFile
-from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import check_class_names
 from lenet5c.training.orientation import warn_of_sideways
 from lenet5c.training.parallel import ALONE, Ranks
@@ -55,6 +47,8 @@ class Run:
         The model that it started from.
     rehearsed : lenet5c.datasets.Source or None
         The data mixed in so that they are not forgotten.
+    teacher : TrainedModel or None
+        The model whose probabilities were the targets.
     """
 
     config: RunConfig
@@ -65,6 +59,7 @@ class Run:
     interrupted: bool = False
     start: TrainedModel | None = None
     rehearsed: Source | None = None
+    teacher: TrainedModel | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -176,10 +171,22 @@ def train(
         run = _open(config, source, start, frame, resume, overwrite, tell, held, ranks)
         finished = resume_together(run, ranks)
         config, trainer, folder = run.config, run.trainer, run.folder
-        resumed = trainer.steps_taken > 0
+        resumed = trainer.steps_taken > 0 or (resume and config.settings.teachers > 0)
         events = _events(run, tensorboard, tell)
         if finished:
             return run
+        if config.settings.teachers:
+            called: dict[str, Any] = {
+                "on_start": on_start,
+                "on_step": on_step,
+                "on_epoch": on_epoch,
+                "stop": stop,
+            }
+            alike: Any = partial(train, overwrite=overwrite, tell=tell, ranks=ranks, **called)
+            rest, held_out = divide(config.settings, run.source, config.seed)
+            images = replace(run.source, train=rest, validation=held_out)
+            if not run_teachers(run, images, alike, resume, tell):
+                return run
         if on_start:
             on_start(trainer, config)
 
@@ -205,7 +212,7 @@ def train(
                 folder.save_checkpoint(trainer)
         run.interrupted = not done
         if done and saves:
-            summary = _summarize(run, resumed, time.perf_counter() - began, ranks)
+            summary = summarize(run, resumed, time.perf_counter() - began, ranks)
             if folder:
                 folder.finish(run.trained, summary, trainer.history)
             run.summary = summary
@@ -245,7 +252,7 @@ def _open(
             if warning:
                 tell(f"{config.data}: warning: {warning}")
     config = config.choose_recipe(source.train, tell)
-    start = start or config.open_start()
+    start, teacher = start or config.open_start(), config.open_teacher()
     rehearsed = config.open_rehearsed(source, tell)
     folder = None if config.folder is None else RunFolder(config.folder)
     with ThreadPoolExecutor(1) as pool:
@@ -259,25 +266,30 @@ def _open(
                 check_class_names(source.train.class_names, source.train.num_classes)
                 if start is not None:
                     config = replace(config, start_digest=digest_of(start))
-            trainer, _ = config.build(source, start, rehearsed.train if rehearsed else None)
+                if teacher is not None:
+                    config = replace(config, taught_by_digest=digest_of(teacher))
+            more = rehearsed.train if rehearsed else None
+            trainer, _ = config.build(source, start, more, teachers=[teacher] if teacher else ())
         except (ValueError, TypeError) as error:
             raise RunError(error) from None
         if present is not None:
             config = record_data(config, present.result())
-    run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed)
+    run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed, teacher=teacher)
     compare_runs(run, ranks)
     if folder is not None and resume:
         _resume(run, folder, tell, held)
     elif folder is not None:
         held.enter_context(folder.lock(tell))
-        if overwrite and start is not None and start.path in folder.files:
+        needed = ((start, folder.start_file), (teacher, folder.teacher_file))
+        models = [(model.path, copy) for model, copy in needed if model and model.path]
+        if overwrite and any(path in folder.files for path, _ in models):
             raise RunError(
-                f"folder of a new run must not be that of the model to start from, got "
-                f"{folder.path}; name another one"
+                f"folder of a new run must not be that of the model to start from or to be taught "
+                f"by, got {folder.path}; name another one"
             )
         folder.create(config.to_dict(), overwrite)
-        if start is not None and start.path is not None:
-            folder.keep_start(start.path)
+        for path, copy in models:
+            folder.keep(copy, path)
     return run
 
 
@@ -391,51 +403,3 @@ def _events(run: Run, tensorboard: bool, tell: Callable[[str], object] | None) -
         return None
     events.begin(run.history)
     return events
-
-
-def _summarize(run: Run, resumed: bool, seconds: float, ranks: Ranks) -> dict[str, Any]:
-    trainer = run.trainer
-    result = run.evaluation = evaluate(run.trained, run.source.test, ranks=ranks)
-    summary = {
-        "test_accuracy": result.accuracy,
-        "test_correct": result.correct,
-        "test_count": result.count,
-        "test_interval": list(wilson_interval(result.correct, result.count)),
-        "test_loss": result.loss,
-        "temperature": run.trained.temperature,
-        "seconds": round(seconds, 3),
-        "parameters": trainer.model.num_params,
-        "epochs": trainer.epoch,
-        "recipe": run.config.recipe,
-        "seed": run.config.seed,
-        "kernels": kernels.isa,
-        "threads": kernels.get_num_threads(),
-        "lenet5c": lenet5c.__version__,
-    }
-    if ranks.size > 1:
-        summary["ranks"] = ranks.size
-    if resumed:
-        summary["resumed"] = True  # so `seconds` is not the whole run's
-    if run.start is not None and run.start.class_names == run.trained.class_names:
-        before = evaluate(run.start, run.source.test, ranks=ranks)
-        summary["start_test_accuracy"] = before.accuracy
-        test = mcnemar(before.right, result.right)
-        summary["start_p_value"] = test.p_value
-        if run.rehearsed is not None:
-            known = run.rehearsed.test
-            with suppress(RunError):  # of other classes, or images that this model does not take
-                known, _ = match_dataset(run.start, known)
-                summary["rehearsed_accuracy"] = evaluate(run.trained, known, ranks=ranks).accuracy
-                summary["start_rehearsed_accuracy"] = evaluate(
-                    run.start, known, ranks=ranks
-                ).accuracy
-    row = trainer.kept_row
-    if row and "validation_accuracy" in row:
-        summary["validation_accuracy"] = row["validation_accuracy"]
-        summary["validation_count"] = len(trainer.validation_set or ())
-    if fitted := trainer.calibration:
-        summary["calibration_count"] = fitted.count
-        summary["nll_before"], summary["nll_after"] = fitted.nll_before, fitted.nll_after
-    if row and trainer.keep == "best":
-        summary["kept_epoch"] = row["epoch"]
-    return summary

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lenet5c.recipes.run import Run
 
 # Of a configuration, what only the rank with the folder knows.
-OF_FOLDER = ("data_digest", "start_digest")
+OF_FOLDER = ("data_digest", "start_digest", "taught_by_digest")
 
 
 def compare_runs(run: "Run", ranks: Ranks) -> None:
@@ -43,12 +43,24 @@ def resume_together(run: "Run", ranks: Ranks) -> bool:
     """Bring all ranks to where the run of the first one is; return whether it is finished."""
     trainer = run.trainer
     finished, begun = ranks.broadcast([run.summary is not None, trainer.steps_taken > 0])
-    if begun and not finished and ranks.size > 1:
+    if finished and ranks.size > 1:
+        _share_model(run, ranks)
+    elif begun and ranks.size > 1:
         values, arrays = trainer.state()
         values, arrays = ranks.broadcast(values), ranks.broadcast_arrays(arrays)
         if not ranks.first:
             trainer.load_state(values, arrays)
     return bool(finished)
+
+
+def _share_model(run: "Run", ranks: Ranks) -> None:
+    """Let all ranks have the model of a finished run."""
+    arrays = run.trained.model.state_dict() if ranks.first else {}
+    arrays = ranks.broadcast_arrays(arrays)
+    temperature = ranks.broadcast(run.trained.temperature)
+    if not ranks.first:
+        run.trained.model.load_state_dict(arrays)
+        run.trained.temperature = temperature
 
 
 def compare_weights(run: "Run", ranks: Ranks) -> None:

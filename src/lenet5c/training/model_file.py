@@ -20,6 +20,7 @@ from lenet5c.datasets.mapped import Images, blocks, take
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
 from lenet5c.nn import Sequential, build, describe, softmax
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.nn.layer import Rng
 from lenet5c.nn.limits import limit_values
 from lenet5c.nn.work import check_work
@@ -113,7 +114,7 @@ class TrainedModel:
     def __repr__(self) -> str:
         model, shape = self.model, " x ".join(map(str, self.image_shape))
         return (
-            f"<TrainedModel {type(model).__name__}: {model.num_params:,} parameters, images of "
+            f"<TrainedModel {describe_kind(model)}: {model.num_params:,} parameters, images of "
             f"{shape}, {len(self.class_names)} classes>"
         )
 

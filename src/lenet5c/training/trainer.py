@@ -75,9 +75,8 @@ class Trainer:
         The weights that the model has at the end: of the last epoch, or of the best one on the
         validation set.
     patience : int
-        End after so many epochs without a better one on the validation set; 0 never does. One
-        epoch is better than another if its validation accuracy is higher, or as high at a lower
-        loss.
+        End after so many epochs without a better one on the validation set; 0 never does. Better is
+        a higher validation accuracy, or the same at a lower loss.
     class_weight : None, 'balanced' or dict of class name to weight
         See `class_weights`. The loss of a batch is its mean weighted by class and `sample_weight`.
 
@@ -97,15 +96,15 @@ class Trainer:
         What a recipe mixes into `train_set`, and what it has done to the model beforehand.
     ranks : lenet5c.training.parallel.Ranks
         The processes that train together, each with such a trainer; this one alone by default.
+    draws : int
+        Epochs after which the augmentation repeats; 0 for never.
     stretch_seconds : float
-        Steps run in stretches of about so long, without coming back to Python; 0 makes each step a
-        stretch.
+        Steps run in stretches of about so long, without coming back to Python; 0: one by one.
 
     Raises
     ------
     ValueError
-        An argument is out of range, the optimizer is of another model, or a validation set is
-        needed and missing.
+        An argument is out of range or does not fit, or a validation set is needed and missing.
     TypeError
         The distortion is no Distortion.
     """
@@ -113,7 +112,7 @@ class Trainer:
     stretch_seconds = 0.1
     trained: TrainedModel | None = None
     calibrates, calibration = True, None
-    mixture = remark = ""
+    mixture, remark, draws = "", "", 0
     ranks: Ranks = ALONE
     _repr_html_ = show_trainer
 
@@ -444,4 +443,5 @@ class Trainer:
 
     def epoch_distortion(self) -> Any:
         """Return the distortion with its draws for this epoch, as `train_steps` takes it."""
-        return self.distortion and self.distortion.of_epoch(self.seed, self.epoch)
+        drawn_for = self.epoch % (self.draws or self.epochs)
+        return self.distortion and self.distortion.of_epoch(self.seed, drawn_for)

@@ -75,6 +75,8 @@ cdef class Program:
     cdef Op* ops
     cdef Slice* slices
     cdef Py_ssize_t slice_count
+    cdef Segment* segments
+    cdef Py_ssize_t segment_count
     cdef SampleWay sample_way      # of training steps
     cdef SampleWay inference_way   # the same bits, and nothing for a gradient
     cdef Job template
@@ -117,9 +119,12 @@ cdef class Program:
         self.slice_count = len(plan.slices)
         self.ops = <Op*>calloc(max(job.op_count, 1), sizeof(Op))
         self.slices = <Slice*>calloc(max(self.slice_count, 1), sizeof(Slice))
+        self.segment_count = len(plan.segments)
+        self.segments = <Segment*>calloc(max(self.segment_count, 1), sizeof(Segment))
         self.zeros = <float*>calloc(job.output_size, sizeof(float))
         self.cuts = <Py_ssize_t*>calloc(max(job.op_count, 1), sizeof(Py_ssize_t))
-        if self.ops is NULL or self.slices is NULL or self.zeros is NULL or self.cuts is NULL:
+        if (self.ops is NULL or self.slices is NULL or self.segments is NULL or self.zeros is NULL
+                or self.cuts is NULL):
             raise MemoryError("no memory for a program")
         job.ops, job.zeros, job.cuts = self.ops, self.zeros, self.cuts
         for i in range(job.op_count):
@@ -141,6 +146,10 @@ cdef class Program:
             linear, start, size, sums = plan.slices[i]
             self.slices[i].linear = NULL if linear is None else self.ops + <Py_ssize_t>linear
             self.slices[i].start, self.slices[i].size, self.slices[i].sums = start, size, sums
+        for i in range(self.segment_count):
+            first, stop, outputs, least = plan.segments[i]
+            self.segments[i].first, self.segments[i].stop = first, stop
+            self.segments[i].outputs, self.segments[i].least = outputs, least
         if plan.sample is not None:
             self.by_sample = set_sample_way(
                 &self.sample_way, plan.sample, self.template.kernels, self.held)
@@ -153,6 +162,7 @@ cdef class Program:
         free_sample_way(&self.inference_way)
         free(self.ops)
         free(self.slices)
+        free(self.segments)
         free(self.zeros)
         free(self.cuts)
 
@@ -434,5 +444,6 @@ cdef class Program:
                          ranks)
 
 
+include "parts.pxi"
 include "run.pxi"
 include "inference.pxi"

@@ -3,13 +3,20 @@
 
 cdef forward_batch(Program self, Job* job, int num_threads, Py_ssize_t few):
     """The outputs of the job's batch, of up to `few` samples one by one."""
+    cdef Py_ssize_t tiles
+    cdef int threads
     job.forward_ops = job.op_count
     if job.batch <= few and self.by_sample:
         forward_samples(self, job, num_threads)
     elif job.cut_count > 0:
         forward_in_stages(self, job, num_threads)
     else:
-        forward_in_tiles(self, job, num_threads)
+        tiles = (job.batch + LANES - 1) // LANES
+        threads = self.thread_count(job.batch, num_threads, tiles * MOST_PARTS)
+        if 0 < 2 * tiles <= threads:
+            forward_in_parts(self, job, threads)
+        else:
+            forward_in_tiles(self, job, <int>max(1, min(threads, tiles)))
 
 
 cdef forward_samples(Program self, const Job* job, int num_threads):
@@ -60,11 +67,10 @@ cdef inline void forward_part(
     forward_group(job, way, first, stop - first, filters, arenas, stride, arenas + GROUP * stride)
 
 
-cdef forward_in_tiles(Program self, const Job* job, int num_threads):
+cdef forward_in_tiles(Program self, const Job* job, int threads):
     """Each tile by itself, on whichever thread."""
     cdef Py_ssize_t tile, tiles = (job.batch + LANES - 1) // LANES
     cdef Py_ssize_t stride = job.arena_half + job.scratch_floats
-    cdef int threads = self.thread_count(job.batch, num_threads, tiles)
     cdef Workspace space = self.workspace(threads * stride)
     cdef float* arenas = space.start
     if threads == 1:
