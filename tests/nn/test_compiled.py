@@ -224,7 +224,7 @@ def test_another_shape_that_the_model_takes():
 
 
 def test_models_that_are_refused():
-    with pytest.raises(TypeError, match="got 'norm', a Normalize, which is in NumPy"):
+    with pytest.raises(TypeError, match="got 'norm', a Normalize written in NumPy"):
         with_numpy_layers().compile(SHAPE)
     with pytest.raises(TypeError, match="got '3', a Scale"):
         ending_with_numpy().compile(SHAPE)

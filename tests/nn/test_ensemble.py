@@ -108,7 +108,7 @@ def test_outputs_of_a_block_are_those_of_its_batches():
 def test_there_is_no_compiled_form():
     model = nn.Sequential(nn.Ensemble(lenets(2)), input_shape=(1, 32, 32))
     assert not model.compiled
-    with pytest.raises(TypeError, match="layers that have a compiled form, got '0', an Ensemble"):
+    with pytest.raises(TypeError, match="layers with a compiled form, got '0', an Ensemble"):
         model.compile()
 
 

@@ -169,7 +169,7 @@ def test_curvatures_have_the_weights(data):
         (
             {"sample_weight": np.r_[0, np.ones(199)].astype(np.float32)},
             {},
-            "sample_weight must be more than 0 for each image to train on, got 0",
+            "sample_weight must be greater than 0 for each training image, got 0",
         ),
         ({}, {"batch_size": 1}, "batch_size must be at least 2 with weights"),
         ({}, {"loss": MLELoss()}, "loss must be CrossEntropyLoss or MSELoss for soft targets"),

@@ -187,7 +187,8 @@ def check_outputs(outputs: NDArray[np.float32]) -> None:
     if broken := int((~np.isfinite(outputs)).any(axis=1).sum()):
         raise RunError(
             f"outputs of the model must be finite, got NaN or infinity for {broken} of "
-            f"{len(outputs)} images; its weights are damaged or its training diverged: use another model"
+            f"{len(outputs)} images; its weights are damaged or its training diverged: "
+            "use another model"
         )
 
 

@@ -77,7 +77,8 @@ class Samples:
             numbers = _integers("numbers", self.numbers)
             if len(numbers) != len(images):
                 raise ValueError(
-                    f"numbers must have length {len(images)}, one for each image, got {len(numbers)}"
+                    f"numbers must have length {len(images)}, one for each image, got "
+                    f"{len(numbers)}"
                 )
             object.__setattr__(self, "numbers", numbers)
         if index is not None:
