@@ -64,7 +64,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 @contextmanager
 def name_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let OSErrors have the name of `path`: those of reads and writes come without one."""
+    """Add `path` to OSErrors of reads and writes, which do not name a file."""
     try:
         yield
     except OSError as error:
@@ -128,7 +128,7 @@ def _open(name: str, flags: int, mode: str) -> BinaryIO:
 
 
 def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
-    """Return the content of a regular file of at most `most` bytes; errors as of `open_regular`."""
+    """Return the content of a regular file of at most `most` bytes; errors as in `open_regular`."""
     with name_errors(path), open_regular(path, most) as file:
         return _read(file, most)
 
@@ -144,7 +144,7 @@ def _read(file: BinaryIO, most: int) -> bytes:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes, durable: bool = True) -> None:
-    """Replace the file at `path` by one of this content, as `replace_file` does."""
+    """Write `content` to `path` atomically, as `replace_file`."""
     with replace_file(path, durable) as file:
         file.write(content)
 
@@ -219,7 +219,7 @@ def _check_replaceable(path: Path) -> None:
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Let the names in a folder outlast a power cut, where the system can do that."""
+    """Flush the entries of a folder to disk, where the system supports it."""
     if sys.platform == "win32":
         return
     with name_errors(folder):
@@ -237,7 +237,7 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
 
 
 def remove_temporaries(folder: str | os.PathLike[str], names: Collection[str]) -> None:
-    """Remove what killed writes of the files of these names have left in a folder.
+    """Remove temporary files that interrupted writes of these files have left in a folder.
 
     Nobody else may be writing them.
     """
@@ -255,7 +255,7 @@ def remove_temporaries(folder: str | os.PathLike[str], names: Collection[str]) -
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Lock an open file for this process, which releases it by closing the file, or by its end.
+    """Lock an open file for this process; closing the file or ending the process releases it.
 
     Returns
     -------
@@ -368,7 +368,7 @@ def read_tensors(
 
 
 def read_digest(path: str | os.PathLike[str], kind: str) -> str:
-    """Return the digest of a tensor file or record of this kind; errors as of `read_tensors`."""
+    """Return the digest of a tensor file or record of this kind; errors as in `read_tensors`."""
     with _refuse_unreadable(path, kind):
         return _check(path, kind, read_bytes(path, MOST_TENSORS))
 

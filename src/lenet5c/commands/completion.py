@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def mark_paths(parser: argparse.ArgumentParser, shtab: Any) -> None:
-    """Mark arguments that are paths for shtab, and give it choices as it takes them."""
+    """Mark path arguments and convert choices for shtab."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():

@@ -134,7 +134,7 @@ def run(options: Namespace) -> int | None:
 
 
 def inspect(options: Namespace) -> int:
-    """Print what is in a data set; return the exit code."""
+    """Print the contents of a data set; return the exit code."""
     # These load what only this needs.
     from lenet5c.datasets.contact_sheet import COLUMNS, write_contact_sheet
     from lenet5c.datasets.inspection import inspect as inspect_data
@@ -211,7 +211,7 @@ def write_augmented(
 
 
 def check_sheet(path: Path) -> None:
-    """Raise an error that would otherwise come after all images are read."""
+    """Check arguments before all images are read."""
     require("PIL.Image", "images", "contact sheets")
     if path.suffix.lower() != ".png":
         raise DatasetError(f"--contact-sheet must be a PNG file name, got {str(path)!r}")
@@ -264,7 +264,7 @@ def list_counts(counts: Mapping[str, int]) -> str:
 
 
 def list_sets(options: Namespace) -> None:
-    """Print the named data sets, or all about some of them."""
+    """Print the named data sets, or the details of some."""
     from lenet5c.datasets.named import missing_files
 
     states = {}
@@ -335,7 +335,7 @@ def list_facts(named: NamedSet, state: str) -> dict[str, Any]:
 
 
 def describe_set(named: NamedSet, facts: Mapping[str, Any]) -> str:
-    """Return a data set as text, with all that it takes to fetch it by hand."""
+    """Return a data set as text, with the details needed to download it manually."""
     lines = [
         f"{named.name}: {named.title}",
         f"images    {facts['train']:,} to train, {facts['test']:,} to test; "

@@ -106,7 +106,7 @@ def run(options: Namespace) -> None:
 
 
 def recorded_run(name: str) -> dict[str, Any]:
-    """Return the record of a model's run, if the data it names are here; otherwise nothing."""
+    """Return the record of a model's run if its data are available, otherwise an empty one."""
     from lenet5c.datasets.source import NAMES
     from lenet5c.training.run_folder import read_record
 

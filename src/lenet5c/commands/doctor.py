@@ -1,4 +1,4 @@
-"""``lenet5c doctor``: show the machine lenet5c runs on, check that it computes right.
+"""``lenet5c doctor``: show the environment of lenet5c and check its results.
 
 Exit codes: 0 all is well, 1 something needs attention, 2 bad use.
 """
@@ -66,7 +66,7 @@ def run(options: Namespace) -> int:
 
 
 def import_first(name: str) -> None:
-    """Import a module that the user's program has."""
+    """Import a module that the user's program uses."""
     if not all(part.isidentifier() for part in name.split(".")):
         raise UserError(f"--with must be the name of a module, such as torch, got {name!r}")
     try:
@@ -109,7 +109,7 @@ def examine() -> Facts:
 
 
 def check_itself() -> Facts:
-    """Train a step on made-up weights and images, on one thread and on two.
+    """Run one training step on synthetic weights and images, with one thread and with two.
 
     Returns the loss, whether it is the known one, and whether both give the same bits.
     """
@@ -154,7 +154,7 @@ def list_libraries() -> list[Facts] | None:
 
 
 def diagnose(facts: Facts) -> list[Facts]:
-    """Return the findings that the facts lead to, as plain data for JSON."""
+    """Return the findings for the facts, as plain data for JSON."""
     examiners = (
         check_result,
         check_instructions,

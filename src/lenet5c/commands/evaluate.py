@@ -129,7 +129,7 @@ def class_pair(text: str) -> tuple[str, str]:
 
 
 def frame(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, list[str]]:
-    """Bring files of pictures to the form in which a model reads ink; other data stay."""
+    """Center the ink of picture files as the model expects; return other data unchanged."""
     if trained.reading != "ink" or dataset.root is None or trained.framing is None:
         return dataset, []
     from lenet5c.recognition.samples import frame_dataset  # not needed for other data
@@ -203,7 +203,7 @@ def run(options: Namespace) -> None:
 
 
 def describe_result(result: Evaluation, dataset: Dataset, worst: int) -> dict[str, Any]:
-    """Return the figures for JSON: shares from 0 to 1, null for what is not defined."""
+    """Return the figures for JSON, as fractions from 0 to 1, with null for undefined values."""
     scores = result.scores
     names = ("precision", "recall", "f1")
     return {
@@ -360,7 +360,7 @@ def as_text(
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make a folder to write into, which must not hold a run: its pictures would be lost."""
+    """Create the output folder, which must not contain a run, as its pictures would be lost."""
     if (folder / "config.json").exists() or (folder / "metrics.jsonl").exists():
         raise RunError(
             f"--out must be a folder without a run, got {folder}, which holds a run; name another "

@@ -1,4 +1,4 @@
-"""``lenet5c export``: a model as ONNX, C or a page, for PyTorch, and from PyTorch back.
+"""``lenet5c export``: export a model to ONNX, C, HTML or PyTorch, or import one from PyTorch.
 
 Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 """
@@ -128,7 +128,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Write a model in another form, and say what it is."""
+    """Write a model in another format, and describe it."""
     form = options.to or BY_SUFFIX.get(options.out.suffix.lower() if options.out else "")
     if form is None:
         raise ExportError(f"--to must be one of {', '.join(FORMS)}, got nothing")
@@ -188,7 +188,7 @@ def bring(options: Namespace, out: Path) -> None:
 
 
 def make_untrained(settings: dict[str, Any], mean: float | None, std: float | None) -> TrainedModel:
-    """Return an untrained model of these settings, for images of MNIST's size or of its own."""
+    """Return an untrained model with these settings."""
     if drawn := settings.keys() & {"rng", "init", "conv_init"}:
         raise ExportError(f"--net must have no {', '.join(drawn)}: the weights are PyTorch's")
     try:

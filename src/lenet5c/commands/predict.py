@@ -196,7 +196,7 @@ def predict_data(options: Namespace) -> int:
 
 
 def check_out(out: Path | None, data: str, sample: Path | None) -> str:
-    """Return the ending of the file to write; refuse another one, and a file that is read."""
+    """Return the ending of the output file, after checking it."""
     if out is None:
         return ".csv"
     if (suffix := out.suffix.lower()) not in WRITERS or out.is_dir():
@@ -286,7 +286,7 @@ def predict_pictures(options: Namespace) -> int:
 
 
 def check_drawings(option: str, path: Path | None, count: int) -> None:
-    """Refuse a place for drawings that cannot be one."""
+    """Raise an error if drawings cannot be written to a path."""
     if path is None:
         return
     if path.suffix.lower() == ".png" and count != 1:
@@ -339,7 +339,7 @@ def open_stream() -> Any:
 
 
 def choose_file(path: Path, name: str, taken: set[str], kind: str) -> Path:
-    """Return the file for a drawing of a picture, another one for each."""
+    """Return the file for the drawing of a picture, unique for each picture."""
     if path.suffix.lower() == ".png":
         return path
     stem = "standard-input" if name == STREAM else Path(name).name

@@ -87,7 +87,7 @@ def run(options: Namespace) -> int:
 
 
 def report(options: Namespace, workers: Workers) -> int:
-    """Train by some workers, and report; return the exit code."""
+    """Train with some workers, and report; return the exit code."""
     arguments = {name: getattr(options, name) for name in ("seeds", "out", "work")}
     arguments |= {"jobs": workers.jobs, "executor": workers.executor}
     others = {name: getattr(options, name) for name in ("recipes", "data", "epochs", "reached")}

@@ -68,7 +68,7 @@ def net_settings() -> dict[str, Setting]:
 
 
 def run(options: Namespace) -> None:
-    """Print a model file or an untrained net as a table or print the summary as JSON."""
+    """Print a model file or an untrained net as a table or as JSON."""
     facts: dict[str, Any] = {}
     model: Any
     if options.model is None:
@@ -139,7 +139,7 @@ def find_shape(model: Sequential, of_data: dict[str, Any]) -> tuple[int, ...]:
 
 
 def list_facts(trained: TrainedModel) -> dict[str, Any]:
-    """Return the facts of a model file beside its layers."""
+    """Return the facts of a model file other than its layers."""
     return {
         "model": describe_kind(trained.model),
         "net": nn.describe(trained.model),

@@ -66,7 +66,7 @@ def run(options: Namespace) -> int:
 def search(
     options: Namespace, config: RunConfig, display: "Display", stop: StopRequest, workers: Workers
 ) -> int:
-    """Search by some workers; return the exit code."""
+    """Search with some workers; return the exit code."""
     source = config.open(display.line)
     config = config.choose_recipe(source.train, display.line)
     if not workers.are_here:
@@ -98,7 +98,7 @@ def search(
 
 
 def report(options: Namespace, result: Tuning) -> None:
-    """Print the best trials, and the command that trains by the best settings."""
+    """Print the best trials, and the command that trains with the best settings."""
     done = [row for row in result.trials if row["state"] == "complete"]
     done.sort(key=lambda row: -row["validation_accuracy"])
     names = [name for name in (done[0] if done else {}) if name not in ("state", "epochs")]
@@ -137,7 +137,7 @@ class Display:
         self.show(trainer.epochs * len(trainer.train_set), " images")
 
     def show(self, total: int, unit: str) -> None:
-        """Show a bar in place of the one before."""
+        """Replace the current bar."""
         from tqdm import tqdm
 
         self.close()

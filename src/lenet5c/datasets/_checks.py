@@ -32,7 +32,7 @@ def check_path(name: str, value: Any) -> Path:
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raise a ValueError unless `value` is one of some texts."""
+    """Raise a ValueError unless `value` is one of some strings."""
     if not isinstance(value, str) or value not in choices:
         shown = " or ".join(map(repr, choices))
         raise ValueError(f"{name} must be {shown}, got {value!r:.40}")

@@ -87,7 +87,7 @@ class Archive:
         self._total = 0
 
     def open(self, path: Path) -> BinaryIO:
-        """Return the content of the member at `path`, this archive's path with its name behind.
+        """Return the content of the member at `path`, the archive's path followed by its name.
 
         Raises
         ------
@@ -278,7 +278,7 @@ class _Slice:
 
 
 def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
-    """Refuse an archive of which `packed` bytes become so many."""
+    """Raise an error if `packed` bytes unpack to too many."""
     if unpacked > min(MAX_UNPACKED, max(SMALL, MAX_RATIO * packed)):
         raise DatasetError(
             f"{path} must unpack to at most {MAX_UNPACKED:,} bytes, and to {SMALL:,} or "

@@ -1,4 +1,4 @@
-"""Files of NumPy arrays: .npz, and .npy beside each other in a folder."""
+"""NumPy array files: .npz, and .npy files in a folder."""
 
 from __future__ import annotations
 

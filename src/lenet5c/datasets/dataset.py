@@ -1,4 +1,4 @@
-"""Images with their labels, how they are divided, and the parts that a run uses."""
+"""Images with their labels, splits, and the parts that a run uses."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Dataset:
     def split(
         self, count_or_fraction: float, seed: int | np.random.Generator, *, stratify: bool = False
     ) -> tuple[Dataset, Dataset]:
-        """Divide at random into two data sets that share nothing and together hold everything.
+        """Split at random into two disjoint data sets.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class Dataset:
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
 
     def split_last(self, count: int) -> tuple[Dataset, Dataset]:
-        """Divide into all but the last `count` images, and those.
+        """Split off the last `count` images.
 
         Parameters
         ----------

@@ -65,7 +65,7 @@ _SLACK = 16_000_000  # strips, tables and small metadata
 
 
 def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
-    """Open a picture, called `name` in errors, of which nothing is decoded yet.
+    """Open a picture, called `name` in errors, without decoding it.
 
     `held` are the bytes of it that are in memory already.
 
@@ -155,7 +155,7 @@ def _name_faults(image: Any, name: str) -> Iterator[None]:
 
 
 def check_size(width: int, height: int, name: str) -> None:
-    """Raise a PictureError unless there are as many pixels as are read."""
+    """Raise a PictureError if there are too many pixels or none."""
     if width < 1 or height < 1:
         raise PictureError(f"{name} has no pixels")
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:

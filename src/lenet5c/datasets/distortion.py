@@ -83,7 +83,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Distortion:
-    """Augment training images at random: each presentation of each image anew.
+    """Augment training images at random, differently in each presentation.
 
     In this order: an image is warped, all channels alike; its colors are changed; a rectangle is
     erased; and it is mixed with another one.
@@ -305,7 +305,7 @@ class Distortion:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Distortion:
-        """Rebuild what `to_dict` described.
+        """Create a distortion from the dict returned by `to_dict`.
 
         Parameters
         ----------
@@ -417,7 +417,7 @@ class EpochDistortion:
         return int(sequence.generate_state(1, np.uint64)[0])
 
     def mix_shares(self, numbers: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Return the share that each of some images has in its mixture, 1 where none are mixed.
+        """Return the weight of each image in its mixture, 1 without mixup.
 
         Parameters
         ----------

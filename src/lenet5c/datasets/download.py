@@ -1,4 +1,4 @@
-"""Downloads over HTTPS: from several addresses, resumed, and kept only if the SHA-256 is right."""
+"""Downloads over HTTPS, from several mirrors, resumable and verified by SHA-256."""
 
 import http.client
 import json
@@ -31,12 +31,12 @@ Progress = Callable[[int, int | None], object]
 
 
 class DownloadError(DatasetError):
-    """A file could not be fetched; the message has its address, its checksum and its place."""
+    """Raised when a download fails; the message has the URL, checksum and destination."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Limits of the wait for a server, in seconds."""
+    """Timeouts in seconds."""
 
     timeout: float = 30.0  #: without a byte
     window: float = 60.0  #: after each, at least `least` bytes must have come
@@ -84,13 +84,13 @@ def fetch(
 
 
 def describe_manual_download(file: RemoteFile, folder: Path) -> str:
-    """Return how to fetch a file without this program, as the end of a sentence."""
+    """Return instructions to download a file manually, as the end of a sentence."""
     size = f"{file.size:,} bytes, " if file.exact else ""
     return f"save {file.urls[0]} as {Path(folder) / file.name} ({size}SHA-256 {file.sha256})"
 
 
 def is_complete(file: RemoteFile, path: Path) -> bool:
-    """Return whether `path` is the file; a DownloadError says that something else is there.
+    """Return whether `path` is the file; raise a DownloadError if it is another file.
 
     Its SHA-256 is computed anew only if it has changed since.
     """

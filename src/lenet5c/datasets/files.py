@@ -1,4 +1,4 @@
-"""Files with many images each: which kind they are, and those of a folder that belong together."""
+"""Files with many images each: detection of their format, and grouping of those in a folder."""
 
 import errno
 import gzip

@@ -40,7 +40,7 @@ _FINE = 60  # pixels of an image at which strokes are measured
 
 @dataclass(frozen=True)
 class Framing:
-    """The form in which digits stand in the images of a data set, by default MNIST's.
+    """Position, size and colors of the digits in the images of a data set, by default MNIST's.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class Framing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Framing:
-        """Rebuild what `to_dict` described; it may come from a file: everything is checked."""
+        """Create a framing from the dict returned by `to_dict`, which is not trusted."""
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             found = sorted(map(str, values)) if isinstance(values, dict) else values
@@ -143,7 +143,7 @@ class Framing:
 
     @property
     def dark(self) -> bool:
-        """True if ink is darker than the ground."""
+        """True if the ink is darker than the background."""
         return sum(self.ink) < sum(self.paper)
 
     def color(self, strength: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from lenet5c.kernels.arrays import unmasked
 def make_dataset(
     images: ArrayLike, labels: ArrayLike, sample_weight: ArrayLike | None = None, name: str = "data"
 ) -> Dataset:
-    """Return a data set of arrays: of images as other programs have them, and their labels.
+    """Return a data set from arrays of images and labels.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Images that stay in their file and are read where they are used, for sets larger than memory."""
+"""Images that stay in their file and are read on demand, for data sets larger than memory."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ class MappedImages:
         return joined if self.index is None else joined.take(np.concatenate([self.index, added]))
 
     def expect(self, order: NDArray[np.integer]) -> None:
-        """Begin to read images in this order, some megabytes ahead in a thread.
+        """Start to prefetch images in this order in a thread, some megabytes ahead.
 
         Indices that follow it, one after the other, get them; others are read as ever.
         """
@@ -316,12 +316,12 @@ def blocks(images: Images) -> Iterator[Batch]:
 
 
 def take(images: Images, index: Any) -> Images:
-    """Return the images at these places; those in a file stay there."""
+    """Return the images at these indices; images in a file stay there."""
     return images.take(index) if isinstance(images, MappedImages) else images[index]
 
 
 def apply(images: AnyImages, function: Callable[[Batch], Batch]) -> AnyImages:
-    """Return what a function makes of each image; of those in a file once they are read."""
+    """Apply a function to images, lazily if they are in a file."""
     if isinstance(images, MappedImages):
         return cast(AnyImages, images.apply(function))
     return cast(AnyImages, function(cast(Batch, images)))
@@ -338,7 +338,7 @@ def join(images: Images, others: Images) -> Images:
 
 
 def expect(images: Images, order: NDArray[np.integer]) -> None:
-    """Begin to read images that are in a file in the order in which they will be wanted."""
+    """Start to prefetch images from a file in the order of their use."""
     if isinstance(images, MappedImages):
         images.expect(order)
 

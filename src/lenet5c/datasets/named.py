@@ -1,4 +1,4 @@
-"""Data sets with a name: fetched into the cache, and read from there."""
+"""Named data sets, downloaded into the cache and read from there."""
 
 import sys
 import zipfile
@@ -39,7 +39,7 @@ def load_named(
     tell: Callable[[str], object] | None = None,
     patience: Patience = _PATIENCE,
 ) -> Source:
-    """Read a data set with a name; fetch it first where it is not in the cache.
+    """Read a named data set, downloading it first if it is not in the cache.
 
     `folder` is the cache, by default `cache_folder()`; ``LENET5C_OFFLINE=1`` forbids downloads, as
     `download` does. `tell` is called with a line of text before each. A DatasetError says that the
@@ -66,7 +66,7 @@ def download_named(
     tell: Callable[[str], object] | None = None,
     patience: Patience = _PATIENCE,
 ) -> Path:
-    """Fetch the files of a data set that are not in the cache; return their folder."""
+    """Download the files of a data set that are not in the cache; return their folder."""
     from tqdm import tqdm
 
     place = place_of(named, folder)

@@ -273,7 +273,7 @@ def _read(
 
 
 def describe_fault(error: Exception, path: Path) -> str:
-    """Return why a file cannot be read, as the rest of a sentence after its name."""
+    """Return the reason why a file cannot be read, as the predicate of a sentence."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened ({error.strerror})"
     text = str(error) or (

@@ -276,7 +276,7 @@ class Preparation:
         return Samples(fitted, index, float(self.scale), offset, distortion, numbers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields for JSON; of the mean image, whether there is one.
+        """Return all fields for JSON, with a bool in place of the mean image.
 
         Examples
         --------
@@ -296,7 +296,7 @@ class Preparation:
     def from_dict(
         cls, values: Mapping[str, Any], mean_image: NDArray[np.float32] | None = None
     ) -> Preparation:
-        """Rebuild what `to_dict` described.
+        """Create a preparation from the dict returned by `to_dict`.
 
         Parameters
         ----------

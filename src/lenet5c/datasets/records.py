@@ -1,4 +1,4 @@
-"""Images as a file or folder holds them, and how classes and parts are made of them."""
+"""Images as stored in a file or folder, and their division into classes and parts."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
 
 
 def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> Source:
-    """Return data to train on; some images of each class are set aside where no test set is there.
+    """Return training data; without a test set, hold out some images of each class.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
 
 
 def leave_unlabeled(found: Found) -> Found:
-    """Return data without the parts that have no labels, as competitions have test images.
+    """Return data without unlabeled parts, such as the test images of competitions.
 
     All parts stay where the training images have none either.
     """
@@ -244,7 +244,7 @@ def leave_unlabeled(found: Found) -> Found:
 
 
 def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
-    """Return what `label_parts` does, of data that can be trained on.
+    """Call `label_parts` on data that can be used for training.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The triangle filter that makes images larger and smaller, the same on every machine."""
+"""Resampling of images with a triangle filter, reproducible on every machine."""
 
 from functools import lru_cache
 

@@ -34,7 +34,7 @@ USUAL = ReadOptions()
 
 
 def source_name(data: str, argument: str = "--data") -> str:
-    """Return a known name as it is, a path as the full one: the form in a run's config.json.
+    """Return a known name unchanged or a path as an absolute one, as in config.json.
 
     A DatasetError says that `data`, the value of `argument`, is neither.
     """
@@ -149,7 +149,7 @@ def open_part(
     tell: Tell | None = None,
     note: Tell | None = None,
 ) -> tuple[str | None, Dataset]:
-    """Do `open_dataset`, and return the part as well, None of data that is not divided."""
+    """Call `open_dataset`, and also return the part, None for undivided data."""
     source = _open_named(data, download, tell)
     if source is not None:
         dataset = getattr(source, part)

@@ -1,4 +1,4 @@
-"""Tables of text with an image a row, as digit competitions have them: CSV and its like."""
+"""Text tables with one image per row, such as the CSV files of competitions."""
 
 import csv
 import io

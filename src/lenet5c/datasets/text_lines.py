@@ -1,4 +1,4 @@
-"""The lines of files of text, some at a time."""
+"""Reading of text files in blocks of lines."""
 
 import gzip
 import zlib

@@ -26,7 +26,7 @@ UNFIT = re.compile(
 
 
 class SampleError(UserError):
-    """A sample cannot be saved or deleted."""
+    """Raised when a sample cannot be saved or deleted."""
 
 
 class SampleFolder:

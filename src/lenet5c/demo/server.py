@@ -43,11 +43,11 @@ HEADERS = {
 
 
 class PortError(UserError):
-    """The page cannot be served at this port."""
+    """Raised when the page cannot be served at this port."""
 
 
 class RefusedError(Exception):
-    """A request that is not served; its arguments are the status and the reason."""
+    """Raised for a request that is not served; the arguments are the status and the reason."""
 
 
 class DemoServer(Connections):
@@ -186,7 +186,7 @@ class Request(BaseHTTPRequestHandler):
         return self._reply(200, content, "application/octet-stream")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what http.server finds wrong with a request."""
+        """Reject a request that http.server finds invalid."""
         raise RefusedError(code, HTTPStatus(code).phrase)
 
     def _reply(
@@ -206,7 +206,7 @@ class Request(BaseHTTPRequestHandler):
         return head.encode("latin-1") + (b"" if self.command == "HEAD" else content)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Suppress logging."""
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A model as one file of C99 that depends on nothing but the C library's mathematics."""
+"""Export of a model as one C99 file that only depends on the math library."""
 
 from dataclasses import replace
 from math import prod

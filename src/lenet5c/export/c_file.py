@@ -1,4 +1,4 @@
-"""The parts that every C file of a model has: comment, declarations, images, calls, a self-test."""
+"""Common parts of C files: comment, declarations, image conversion, calls and self-test."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Pieces of C source: blocks, strings, arrays and comments that mean the same to every compiler."""
+"""Building blocks of portable C source: blocks, strings, arrays and comments."""
 
 import re
 
@@ -37,7 +37,7 @@ def string(text: str) -> str:
 
 
 def comment_text(text: str) -> str:
-    """Return text for a comment, which nothing in it can end or continue."""
+    """Return text that is safe inside a comment."""
     return re.sub(r"[^A-Za-z0-9 .,:;()_+-]", "_", text)
 
 

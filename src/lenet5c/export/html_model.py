@@ -134,7 +134,7 @@ def pack_weights(trained: TrainedModel) -> bytes:
 
 
 def choose_examples(dataset: Dataset, count: int = EXAMPLES) -> Dataset:
-    """Return some images of a data set, of each class as many as of the others if it has them."""
+    """Return some images of a data set, balanced over the classes where possible."""
     most = max(1, count // dataset.num_classes)
     seen = [0] * dataset.num_classes
     chosen = []

@@ -1,4 +1,4 @@
-"""A model as the steps of its inference, from which every writer of another format starts."""
+"""The inference steps of a model, the starting point of every export format."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -121,7 +121,7 @@ class Network:
         return self.trained.preparation.scale, np.array(offset.flat[0]) if constant else offset
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
-        """Return what the exported model is to compute, for prepared inputs or uint8 images."""
+        """Return the expected outputs of the exported model for prepared inputs or images."""
         if inputs.dtype == np.uint8:
             assert self.trained is not None
             inputs = self.trained.preparation(inputs)

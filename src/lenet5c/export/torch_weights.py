@@ -1,4 +1,4 @@
-"""Weights with PyTorch's names and layout, written and read as safetensors: never as pickles."""
+"""Weights with PyTorch's names and layout, stored as safetensors, never as pickles."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Convolution on plain NumPy arrays, float32 and float64; ways.py has how it is computed."""
+"""Convolution on plain NumPy arrays, float32 and float64, see ways.py for the algorithms."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -271,13 +271,13 @@ def weight_form(axes: int, data_format: str, outer: str, inner: str) -> str:
 
 
 def check_groups(groups: Any) -> None:
-    """Refuse what is no number of groups."""
+    """Check the number of groups."""
     if not isinstance(groups, int) or groups < 1:
         raise ValueError(f"groups must be an integer of at least 1, got {groups!r}")
 
 
 def shape_of(name: str, array: Any) -> Shape:
-    """Return the shape of an array that must be there."""
+    """Return the shape of a required array."""
     if array is None:
         raise TypeError(f"{name} must be an array of real numbers, got None")
     return array.shape
@@ -333,7 +333,7 @@ def _shape_or_array(name: str, value: Any, needs: bool, gradient: str) -> tuple[
 def check_outs(
     out: Any, needs: tuple[bool, ...], shapes: tuple[Shape, ...], dtype: Any
 ) -> Gradients:
-    """Return the outputs of three gradients, if they fit what is needed."""
+    """Return the output arrays of three gradients, after checking them."""
     if not isinstance(out, (tuple, list)) or len(out) != 3:
         given = len(out) if isinstance(out, (tuple, list)) else type(out).__name__
         raise ValueError(f"out must have three elements, for dx, dweight and dbias, got {given}")
@@ -354,7 +354,7 @@ def check_outs(
 
 
 def deliver_some(gradients: Gradients, outs: Gradients) -> Gradients:
-    """Return the gradients that there are, in the outputs that there are."""
+    """Return the computed gradients, in the given outputs."""
     dx, dweight, dbias = (
         None if gradient is None else deliver(gradient, out)
         for gradient, out in zip(gradients, outs, strict=True)

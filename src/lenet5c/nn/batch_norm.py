@@ -87,7 +87,7 @@ class BatchNorm(TileLayer):
 
 
 class BatchNorm1d(BatchNorm):
-    """Bring each channel of a batch to mean 0 and variance 1, then scale and shift it.
+    """Normalize each channel of a batch to mean 0 and variance 1, then scale and shift it.
 
     The batch is (N, C), or (N, C, L) with L places of a channel.
 

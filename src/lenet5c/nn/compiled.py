@@ -1,4 +1,4 @@
-"""A model bound for inference: one call, from an array to an array."""
+"""A model compiled for inference: one call from array to array."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class CompiledModel(Inference):
 
 
 def check_compiled(model: Sequential) -> None:
-    """Refuse a model that does not run as one program."""
+    """Raise an error unless the model runs as one program."""
     for path, layer in model.flat_items():
         if not layer.compiled:
             kind = type(layer).__name__

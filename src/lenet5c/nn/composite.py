@@ -37,7 +37,7 @@ class Composite(Layer):
 
 
 class InOrder(Layer):
-    """A layer of named `layers` that feed one another."""
+    """A layer that applies named `layers` in sequence."""
 
     layers: dict[str, Layer]
 

@@ -1,4 +1,4 @@
-"""Models side by side, whose probabilities are averaged."""
+"""Ensembles of models, whose probabilities are averaged."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import log, prod

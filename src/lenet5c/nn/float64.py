@@ -1,4 +1,4 @@
-"""Layers and models in float64: those of the package by their twins, others as they are.
+"""Layers and models in float64, those of the package by their reference twins.
 
 `to_float64` is for checks of gradients, in which float32 leaves too few digits. Convolution and
 pooling go forward by `lenet5c.kernels` in float64, for the time of many slopes.

@@ -24,7 +24,7 @@ LOSSES: dict[str, type["Loss"]] = {}
 
 
 class Loss:
-    """A loss, as `Sequential` and `Trainer` take it.
+    """Base class of losses.
 
     Called with outputs and targets, it returns the loss and its gradient; `value` returns the loss
     alone.

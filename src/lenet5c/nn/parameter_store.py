@@ -103,7 +103,7 @@ class ParameterStore:
 
 @contextmanager
 def keep_state(layer: Layer) -> Iterator[None]:
-    """Put buffers and random generators of a layer or model back after a `with` block."""
+    """Restore buffers and random generators of a layer or model after a `with` block."""
     buffers = {name: array.copy() for name, array in layer.buffers.items()}
     random = layer.random_layers()
     states = {name: each.rng_state for name, each in random.items()}

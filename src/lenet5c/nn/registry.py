@@ -1,4 +1,4 @@
-"""Layers by name: a layer as a description that JSON can hold, and a layer from a description."""
+"""Registry of layers: conversion of layers to descriptions for JSON and back."""
 
 from collections.abc import Callable, Mapping
 from inspect import signature
@@ -29,7 +29,7 @@ def register(kind: Kind, name: str | None = None) -> Kind: ...
 @overload
 def register(kind: str | None = None, name: str | None = None) -> Callable[[Kind], Kind]: ...
 def register(kind: Any = None, name: str | None = None) -> Any:
-    """Give a class of layers a name, by which model files and descriptions have it.
+    """Register a layer class under the name that model files and descriptions use.
 
     A model file is opened where its classes are registered: import the module that has them before.
 

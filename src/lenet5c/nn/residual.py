@@ -1,4 +1,4 @@
-"""Layers beside a shortcut, whose outputs are added."""
+"""Residual connections."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
@@ -18,7 +18,7 @@ __all__ = ["Residual"]
 
 
 class Residual(Composite, TileLayer):
-    """Add the input, or what a shortcut makes of it, to the output of some layers.
+    """Add the input, or the output of a shortcut, to the output of some layers.
 
     Compiled layers run as part of one program, in which no value is copied; with a layer in NumPy
     among them, each branch runs by itself.

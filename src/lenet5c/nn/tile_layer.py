@@ -253,7 +253,7 @@ class TileChain:
 
     @contextmanager
     def pass_again(self) -> Iterator[None]:
-        """Let the layers make the last training pass again, one by one, which counts as none."""
+        """Repeat the last training pass layer by layer, without counting it."""
         counters = self.program(
             self.saved_input("").shape[1:], settings=self.saved_settings
         ).counters

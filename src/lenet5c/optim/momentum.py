@@ -1,4 +1,4 @@
-"""Optimizers whose step is the gradient, or its mean over time, times the learning rate."""
+"""Gradient descent with and without momentum."""
 
 from collections.abc import Sequence
 

@@ -16,7 +16,7 @@ Kind = TypeVar("Kind", bound=type[Any])
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
-    """Enter a class into `SCHEDULES`."""
+    """Register a class in `SCHEDULES`."""
 
     def enter(cls: Kind) -> Kind:
         SCHEDULES[name] = cls
@@ -177,7 +177,7 @@ class ReduceOnPlateau:
 @register("piecewise")
 @dataclass(frozen=True)
 class Piecewise:
-    """Constant in pieces: ``rates[i]`` until step ``boundaries[i]``, the last rate after that.
+    """Piecewise constant: ``rates[i]`` until step ``boundaries[i]``, the last rate after that.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ class SDLM(Optimizer):
         self.set_curvature(measured)
 
     def set_curvature(self, curvature: ArrayLike) -> None:
-        """Use these second derivatives from now on.
+        """Set the second derivatives that the steps use.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""All that a recipe can say: each field with its values, its option and its description."""
+"""The fields of a recipe, each with its values, option and description."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -29,7 +29,7 @@ FURTHER, USUAL = "further arguments, in place of all the recipe's", "the recipe'
 @document
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a training, all but data and seed.
+    """Settings of a training, except data and seed.
 
     Most are options of ``lenet5c train``. Other fields are texts: `summary`, `reproduces` (the
     system that is rebuilt) and `notes` (how it differs, and why).
@@ -257,7 +257,7 @@ class Recipe:
 
     @classmethod
     def settings(cls) -> dict[str, Setting]:
-        """Return the settings by name: all fields but the texts."""
+        """Return the settings by name: all fields except the texts."""
         return settings(cls)
 
     def to_dict(self) -> dict[str, Any]:
@@ -267,7 +267,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild what `to_dict` returned; it may come from a file: everything is checked.
+        """Create a recipe from the dict returned by `to_dict`, which is not trusted.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""A run as one thing: recipe, data, seed, threads, folder."""
+"""The configuration of a run: recipe, data, seed, threads and folder."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -242,7 +242,7 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], folder: str | Path | None = None) -> Self:
-        """Rebuild what `to_dict` returned; everything is checked.
+        """Create a configuration from the dict returned by `to_dict`, which is checked.
 
         Raises
         ------
@@ -263,7 +263,7 @@ class RunConfig:
         return [each.name for each in fields(cls) if each.name not in left_out]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but folder and threads, for JSON."""
+        """Return all settings except folder and threads, for JSON."""
         return {name: getattr(self, name) for name in self._stored()} | self.settings.to_dict()
 
     @property
@@ -416,7 +416,7 @@ class RunConfig:
         return words
 
     def command(self) -> str:
-        """Return the command that does the run again."""
+        """Return the command that repeats the run."""
         import shlex
 
         return shlex.join(["lenet5c", "train", *self.options()])

@@ -1,4 +1,4 @@
-"""Training from a trained model on: its net, data brought to it, rates by layer, rehearsal.
+"""Training from a trained model: adapted net and data, layer-wise rates, rehearsal.
 
 The command, `lenet5c.trainer`, the estimator's `warm_start` and the demo's fine-tuning use this.
 """

@@ -55,7 +55,7 @@ def link(path: Path, folder: Path) -> str:
 
 
 def check_folder(folder: Path, argument: str) -> None:
-    """Raise a UserError unless `folder`, the value of `argument`, is empty or still to be made."""
+    """Raise a UserError unless `folder`, the value of `argument`, is empty or does not exist."""
     try:
         if not os.path.lexists(folder) or not any(folder.iterdir()):
             return

@@ -1,4 +1,4 @@
-"""Runs side by side: what their folders say, as rows and as curves."""
+"""Comparison of runs, as rows and as curves."""
 
 import json
 import os

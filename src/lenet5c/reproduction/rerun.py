@@ -103,7 +103,7 @@ def reproduce(
 
 
 def check(names: list[str], work: str | Path, out: Path) -> None:
-    """Raise a RunError for what would only show after hours of training."""
+    """Raise a RunError for errors that would otherwise appear after hours of training."""
     if unknown := [name for name in names if name not in RECIPES]:
         raise RunError(f"recipe must be one of {', '.join(RECIPES)}, got {unknown[0]!r}")
     require("matplotlib", "plots", "pictures of a report")

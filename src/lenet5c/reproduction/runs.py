@@ -1,4 +1,4 @@
-"""Trainings as processes, kept in a work folder, so that an interrupted report goes on."""
+"""Trainings as processes, kept in a work folder so that an interrupted report can be resumed."""
 
 import os
 import subprocess

@@ -40,7 +40,7 @@ def save(
 
 
 def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = None) -> None:
-    """Bring a trainer to where a checkpoint of the same settings was written.
+    """Restore a trainer from a checkpoint with the same settings.
 
     It may have been of fewer epochs; a schedule that depends on all steps, such as a cosine, is
     then taken up where the longer training has it.

@@ -1,4 +1,4 @@
-"""Ensembles: several trained models as one, and one of them by itself again."""
+"""Ensembles of trained models, and access to their members."""
 
 import os
 from collections.abc import Mapping, Sequence

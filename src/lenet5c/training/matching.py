@@ -1,4 +1,4 @@
-"""Bringing a data set to the classes and the image size of a model that was trained on another."""
+"""Conversion of a data set to the classes and the image size of a model."""
 
 import re
 from collections.abc import Mapping, Sequence

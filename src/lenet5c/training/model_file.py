@@ -1,4 +1,4 @@
-"""Trained models as files: weights with all that is needed to use them."""
+"""Files of trained models: weights with everything needed to use them."""
 
 import os
 import unicodedata
@@ -366,7 +366,7 @@ def _read(path: Path) -> TrainedModel:
 
 
 def check_parts(trained: TrainedModel) -> None:
-    """Raise a ValueError unless the parts of a `TrainedModel` go together.
+    """Raise a ValueError unless the parts of a `TrainedModel` are consistent.
 
     The image shape is that of images that the preparation makes the net's input of, where it pads
     not larger than that; the net has an output for each class name. Class names are all different,

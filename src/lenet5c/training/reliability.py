@@ -1,4 +1,4 @@
-"""Reliability of probabilities: what a model is sure of, against what is true."""
+"""Reliability of probabilities: confidence against accuracy."""
 
 from dataclasses import dataclass
 from math import exp, floor, lgamma, log, log1p
@@ -42,7 +42,7 @@ class Reliability:
 
     @property
     def accuracy(self) -> NDArray[np.float64]:
-        """Share of correct predictions in each bin."""
+        """Fraction of correct predictions in each bin."""
         return self.correct / self.count
 
     @property

@@ -40,7 +40,7 @@ def take(trainer: "Trainer") -> State:
 
 
 def restore(trainer: "Trainer", values: dict[str, Any], arrays: Arrays) -> None:
-    """Bring a trainer to where `take` was called, or leave it as it is.
+    """Restore a trainer to the state of `take`; leave it unchanged on error.
 
     Raises
     ------

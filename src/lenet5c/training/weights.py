@@ -84,7 +84,7 @@ def class_weights(class_weight: ClassWeight, dataset: Dataset) -> NDArray[np.flo
 def weigh_loss(
     loss: Any, weights: NDArray[np.float64] | None
 ) -> tuple[Any, NDArray[np.float64] | None]:
-    """Return the loss with weights of the classes, and those that images must have in its place.
+    """Return the loss with class weights, or the equivalent sample weights.
 
     A cross-entropy takes the weights itself, as PyTorch's does, and with label smoothing also in
     the share that a class has of the other classes' images. Weights that are all the same have no

@@ -1,4 +1,4 @@
-"""The samples of a batch, as one object from the training loop down to the tiles."""
+"""The samples of a batch, passed as one object from the training loop to the tiles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lenet5c.kernels.ops._distort import Warp
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """The samples of a batch, or of several: arrays as they lie, and what becomes of them.
+    """The samples of one or several batches: stored arrays, conversion and augmentation.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ INT64 = np.dtype(np.int64)
 
 
 class Plan(NamedTuple):
-    """The part of a call that depends on shapes and settings alone."""
+    """The part of a call that only depends on shapes and settings."""
 
     y_shape: tuple[int, ...]
     pixels: int  # of an image

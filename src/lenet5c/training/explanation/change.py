@@ -1,4 +1,4 @@
-"""The smallest change of an image that turns the answer of a model."""
+"""The smallest change of an image that changes the predicted label."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ WHITE = 255.0
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """A change of an image that turns the answer of a model.
+    """A change of an image that changes the predicted label.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Change:
 def smallest_change(
     trained: TrainedModel, image: ArrayLike, label: Label = None, *, steps: int = STEPS
 ) -> Change | None:
-    """Search for the smallest change of an image that turns the answer.
+    """Search for the smallest change of an image that changes the predicted label.
 
     Gray levels stay from 0 to 255, and the result is in whole ones: `TrainedModel.predict` gives
     the new class for it. Smallest is by the Euclidean (L2) norm; a search by slopes finds no

@@ -89,7 +89,7 @@ def find_label(trained: TrainedModel, label: Label, logits: Floats) -> int:
 
 
 def find_ground(trained: TrainedModel, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the gray level of what is no ink in an image (C, h, w), one for each channel.
+    """Return the background gray level of an image (C, h, w), one for each channel.
 
     The paper of the training images; the color of the image's edge if their paper varies, and its
     mean color where they are no ink on paper.
