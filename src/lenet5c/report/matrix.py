@@ -70,7 +70,7 @@ def confusion(matrix: ArrayLike, class_names: Sequence[str]) -> "Figure":
     whole.draw(figure, 0, part.height + TITLE + LEGEND)
     _draw_legend(figure, matrix, whole.left, part.height + TITLE)
     part.draw(figure, 0, 0)
-    title = f"The {len(chosen)} classes that are confused most"
+    title = f"The {len(chosen)} most confused classes"
     figure.text(part.left / width, (part.height + 0.12) / figure.get_figheight(), title, size=10)
     return figure
 
