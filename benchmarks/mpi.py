@@ -115,7 +115,7 @@ def main():
     print_header(
         total,
         {},
-        f"{options.images:,} images a turn, {options.repeats} turns. Time of a step: least, median.",
+        f"{options.images:,} images a turn, {options.repeats} turns. Times: least / median.",
         "Speed: that of the ranks by that of one process, of the least / the medians.",
     )
     table = Table({"batch": 6, "": 30, "time of a step": 17, "speed": 0}, left=2)
