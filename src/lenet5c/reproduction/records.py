@@ -26,6 +26,7 @@ RECORDS: dict[float, tuple[str, dict[str, Any]]] = {
     99.3: ("default", {"epochs": 4, "validation": 0}),
     99.5: ("best", {"epochs": 20}),
     99.6: ("best", {}),
+    99.66: ("record", {}),
 }
 HEAD = """# Records
 
