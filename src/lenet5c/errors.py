@@ -19,3 +19,7 @@ class TrainingError(RunError):
 
 class NonFiniteError(ArithmeticError):
     """A loss, a parameter, an output or a second derivative that is no longer a finite number."""
+
+
+class RankError(RuntimeError):
+    """Processes of one training that do not fit together."""
