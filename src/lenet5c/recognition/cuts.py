@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ APART, LEAST_SIDE = 0.12, 0.3
 
 
 def find_cuts(
-    strength: NDArray[np.uint8], pen: float, most: int
+    strength: NDArray[np.uint8], pen: float, most: int, wanted: Sequence[tuple[float, float]] = ()
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Find paths of little ink from the top of some ink to its bottom.
 
@@ -31,6 +33,8 @@ def find_cuts(
         Width of the strokes in pixels.
     most : int
         Paths to return at most.
+    wanted : sequence of (float, float), optional
+        Pairs of columns between which there is a path, on average over the rows, in any case.
 
     Returns
     -------
@@ -58,8 +62,14 @@ def find_cuts(
     total = float(before[:, -1].sum()) / unit
     cost[(mass < LEAST_SIDE) | (mass > total - LEAST_SIDE)] = np.inf
     kept: list[int] = []
-    for i in np.argsort(order, kind="stable"):
-        if len(kept) == most:
+    middle = paths.mean(axis=1) * factor
+    ranked = np.argsort(order, kind="stable")
+    for low, high in wanted:
+        between = ranked[(middle[ranked] > low) & (middle[ranked] < high)]
+        if len(between) and not any(low < middle[i] < high for i in kept):
+            kept.append(int(between[0]))
+    for i in ranked:
+        if len(kept) >= most:
             break
         if cost[i] > DEAREST:
             continue
