@@ -88,7 +88,8 @@ def test_reading_finds_digits_and_their_columns():
     digits, columns = string.read()
     assert digits == [1, 1, 8]
     np.testing.assert_allclose(columns, [3, 11, 15])
-    assert string.find_gaps() == [(3, 11), (11, 15)]
+    # From the middle of one to that of the next, with what is likeliest between them.
+    assert string.find_gaps() == [(7, 3, 11), (15, 11, 15)]
     assert String(say(None, NONE, None), 1.0).read() == ([], [])
     assert String(say(None, 6, 6, None), 1.0).read()[0] == [6]
 

@@ -17,6 +17,8 @@ ROWS = 40
 REACH = 0.14
 #: The dearest path, in strokes that it crosses.
 DEAREST = 4.5
+#: Strokes that a path may cross more for being nearer to where it is wanted, by a height.
+PER_HEIGHT = 5.0
 #: Least ink between two paths, and beside one: in strokes as long as the ink is high.
 APART, LEAST_SIDE = 0.12, 0.3
 
@@ -33,8 +35,9 @@ def find_cuts(
         Width of the strokes in pixels.
     most : int
         Paths to return at most.
-    wanted : sequence of (float, float), optional
-        Pairs of columns between which there is a path, on average over the rows, in any case.
+    wanted : sequence of (float, float, float), optional
+        Columns at which there is a path in any case, or near it: on average over the rows it is
+        between the two others.
 
     Returns
     -------
@@ -60,18 +63,20 @@ def find_cuts(
     unit = pen * rows
     mass = left.sum(axis=1) / unit
     total = float(before[:, -1].sum()) / unit
-    cost[(mass < LEAST_SIDE) | (mass > total - LEAST_SIDE)] = np.inf
+    aside = (mass < LEAST_SIDE) | (mass > total - LEAST_SIDE)
     kept: list[int] = []
     middle = paths.mean(axis=1) * factor
     ranked = np.argsort(order, kind="stable")
-    for low, high in wanted:
-        between = ranked[(middle[ranked] > low) & (middle[ranked] < high)]
-        if len(between) and not any(low < middle[i] < high for i in kept):
-            kept.append(int(between[0]))
+    for column, low, high in wanted:
+        between = np.flatnonzero((middle > low) & (middle < high) & np.isfinite(order))
+        if len(between):
+            far = PER_HEIGHT * pen * np.abs(middle[between] - column) / height
+            kept.append(int(between[(order[between] + far).argmin()]))
+    kept = list(dict.fromkeys(kept))
     for i in ranked:
         if len(kept) >= most:
             break
-        if cost[i] > DEAREST:
+        if cost[i] > DEAREST or aside[i]:
             continue
         if kept and np.abs(left[kept] - left[i]).sum(axis=1).min() < APART * unit:
             continue

@@ -167,9 +167,9 @@ class Lattice:
         if piece.height < 8 or piece.width < 0.3 * piece.height:
             return []
         height = min(piece.height, 1.3 * self.usual)
-        wanted = self.strings[c].find_gaps() if c in self.strings else []
+        gaps = self.strings[c].find_gaps() if c in self.strings else []
         most = 2 + round(7 * piece.width / height)
-        paths, cost = find_cuts(piece.strength, self.pen, most, wanted)
+        paths, cost = find_cuts(piece.strength, self.pen, most, gaps)
         count = len(paths)
         if count == 0:
             return []
@@ -183,7 +183,12 @@ class Lattice:
         start = np.vstack([np.zeros_like(rows), paths - both])
         end = np.vstack([paths + both, np.full_like(rows, piece.width)])
         cost = np.append(cost, 0.0)
-        middle = [-np.inf, *paths.mean(axis=1).tolist(), np.inf]
+        middle = paths.mean(axis=1)
+        for column, left, right in gaps:
+            near = np.where((middle > left) & (middle < right), np.abs(middle - column), np.inf)
+            if np.isfinite(near).any():
+                middle[near.argmin()] = column
+        middle = [-np.inf, *middle.tolist(), np.inf]
         runs = []
         for i in range(count + 1):
             for j in range(i, count + 1):

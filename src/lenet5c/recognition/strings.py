@@ -35,7 +35,7 @@ LIKELY, BEAMS = 0.001, 10
 #: Share of this model in which digit some ink is, beside the other; the exponents of its
 #: probability that it is one digit, and of the other's: of a whole piece of ink, and of a part. Of
 #: a part the other's counts for nothing: it has not seen what is around.
-WHOLE, PART = (0.3, 0.15, 1.0), (0.85, 0.5, 0.0)
+WHOLE, PART = (0.3, 0.15, 1.0), (0.75, 0.5, 0.0)
 
 
 def make_net(rng: int) -> Sequential:
@@ -156,9 +156,17 @@ class String:
         text, beam = next(iter(beams.items()))
         return list(text), self.columns[list(beam.places)].tolist()
 
-    def find_gaps(self) -> list[tuple[float, float]]:
-        """Return the columns at the middles of neighboring digits, pair by pair."""
-        return list(pairwise(self.read()[1]))
+    def find_gaps(self) -> list[tuple[float, float, float]]:
+        """Return where digits end, one after the other, and the next begin.
+
+        The column at which nothing is likeliest between two digits, and the middles of both.
+        """
+        gaps = []
+        for left, right in pairwise(self.read()[1]):
+            first, last = np.searchsorted(self.columns, (left, right)).tolist()
+            between = self.probabilities[first + 1 : last + 1, NOTHING]
+            gaps.append((float(self.columns[first + 1 + int(between.argmax())]), left, right))
+        return gaps
 
 
 @dataclass
