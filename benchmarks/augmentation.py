@@ -1,6 +1,6 @@
 """Held-out accuracy of drawn shapes, trained with and without augmentation.
 
-    python benchmarks/augmentation.py [--count 40] [--epochs 60] [--seeds 3]
+    python benchmarks/augmentation.py [--count 40] [--epochs 60] [--seeds 3] [--jobs 1]
                                       [--names none turned pictures ...]
 
 Five classes of colored, noisy shapes of 64 x 48 pixels (`tests/helpers/drawn_shapes.py`, none
@@ -12,7 +12,6 @@ training. The augmentation `turned` is what one knows of these shapes: any angle
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,8 @@ from common import Table, load_peers, positive, print_header, set_threads
 
 import lenet5c
 from lenet5c.datasets import Dataset, Source
-from lenet5c.training import evaluate
+from lenet5c.recipes import RunConfig
+from lenet5c.training.run_folder import RunFolder
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 import drawn_shapes
@@ -50,23 +50,25 @@ def draw_set(count, seed):
     return Dataset(np.array(images), labels, len(SHAPES), class_names=SHAPES)
 
 
-def train(source, name, seed, options):
-    """Return accuracy on the test images in percent, and the seconds that the training took."""
-    trainer = lenet5c.trainer(
-        "default",
-        data=source,
-        seed=seed,
-        distortion=TURNED if name == "turned" else name,
-        epochs=options.epochs,
-        validation=0,
-        batch_size=min(32, len(source.train)),
-        lr=8e-3,
-        **NET,
-    )
-    began = time.perf_counter()
-    trainer.fit(progress=False)
-    taken = time.perf_counter() - began
-    return 100 * evaluate(trainer.model, source.test, trainer.preparation).accuracy, taken
+def train(sources, name, options):
+    """Return accuracies on the test images in percent, and the seconds that each training took."""
+    runs = [
+        RunConfig.named(
+            "default",
+            seed=seed,
+            distortion=TURNED if name == "turned" else name,
+            epochs=options.epochs,
+            validation=0,
+            batch_size=min(32, len(source.train)),
+            lr=8e-3,
+            **NET,
+        )
+        for seed, source in enumerate(sources)
+    ]
+    result = lenet5c.run_many(runs, source=sources, jobs=options.jobs)
+    result.models()  # raises if one has failed
+    seconds = [RunFolder(each.folder).read_summary()["seconds"] for each in result.configs]
+    return np.array([100 * row["test_accuracy"] for row in result.rows]), np.array(seconds)
 
 
 def main():
@@ -76,6 +78,7 @@ def main():
     add("--epochs", type=positive, default=60, help="(default: %(default)s)")
     add("--seeds", type=positive, default=3, help="(default: %(default)s)")
     add("--names", nargs="+", default=NAMES, help="augmentations (default: all of them)")
+    add("--jobs", type=positive, default=1, help="trainings at a time (default: %(default)s)")
     add("--threads", type=positive, default=lenet5c.get_num_threads())
     options = parser.parse_args()
     peers = load_peers()
@@ -90,8 +93,7 @@ def main():
     sources = [Source(draw_set(options.count, seed), tested) for seed in range(options.seeds)]
     table = Table({"augmentation": 18, "mean": 8, "±": 6, "seconds": 9, "each seed": 0})
     for name in options.names:
-        runs = [train(source, name, seed, options) for seed, source in enumerate(sources)]
-        found, taken = (np.array(each) for each in zip(*runs, strict=True))
+        found, taken = train(sources, name, options)
         spread = found.std(ddof=1) if len(found) > 1 else 0.0
         table.row(
             name,

@@ -1,6 +1,7 @@
 """Recall of a digit that is rare in the training images, by the settings that should help.
 
     python benchmarks/rare_class.py [--digits 0 1 …] [--rare 25] [--others 500] [--seeds 3]
+                                    [--jobs 1]
 
 The training images are the first ones of MNIST of each digit, so many of the rare one; all 10,000
 test images are classified. "equal" has as many of it as of the others. × equal: recall of the rare
@@ -16,9 +17,10 @@ import statistics
 import numpy as np
 from common import Table, positive
 
-from lenet5c import recipes
+import lenet5c
 from lenet5c.datasets import Source, mnist
 from lenet5c.recipes import RunConfig
+from lenet5c.training import evaluate
 
 # Options, and whether the digit is rare.
 SETTINGS = {
@@ -44,15 +46,23 @@ def choose(labels, digit, rare, others):
     return np.sort(np.concatenate(places))
 
 
-def measure(train, test, seed, digit, counts, changes, known):
-    """Return recall of a digit and accuracy, after a training or as known from one."""
-    key = seed, tuple(changes), None if counts[0] == counts[1] else digit
-    if key not in known:
-        some = train.take(choose(train.labels, digit, *counts))
-        known[key] = recipes.train(
-            RunConfig.named(seed=seed, **changes), Source(some, test)
-        ).evaluation
-    return float(known[key].scores.recall[digit]), known[key].accuracy
+def plan(train, test, chosen, options):
+    """Return the trainings, configurations and data, by seed, settings and the digit if rare."""
+    runs = {}
+    for digit in options.digits:
+        for is_rare, changes in chosen.values():
+            counts = (options.rare if is_rare else options.others), options.others
+            for seed in range(options.seeds):
+                key = name_run(seed, changes, digit, counts)
+                if key not in runs:
+                    some = train.take(choose(train.labels, digit, *counts))
+                    runs[key] = RunConfig.named(seed=seed, **changes), Source(some, test)
+    return runs
+
+
+def name_run(seed, changes, digit, counts):
+    """Return the name of a training in a plan."""
+    return seed, tuple(changes), None if counts[0] == counts[1] else digit
 
 
 def main():
@@ -65,21 +75,24 @@ def main():
     add("--others", type=positive, default=500, metavar="N", help="images of each other digit")
     add("--seeds", type=positive, default=3, metavar="N")
     add("--settings", nargs="+", type=int, default=range(len(SETTINGS)), metavar="I")
+    add("--jobs", type=positive, default=1, metavar="N", help="trainings at a time")
     options = parser.parse_args()
     chosen = {name: SETTINGS[name] for i, name in enumerate(SETTINGS) if i in options.settings}
-    known = {}
     train, test = mnist()
+    runs = plan(train, test, chosen, options)
+    configs, sources = zip(*runs.values(), strict=True)
+    models = lenet5c.run_many(configs, source=sources, jobs=options.jobs).models()
+    known = {key: evaluate(model, test) for key, model in zip(runs, models, strict=True)}
     columns = {"rare digit": 0, "settings": max(map(len, SETTINGS))}
     table = Table({**columns, "recall": 6, "lowest": 6, "× equal": 0, "accuracy": 0}, left=2)
     for digit in options.digits:
         equal = 0.0
         for name, (is_rare, changes) in chosen.items():
             counts = (options.rare if is_rare else options.others), options.others
-            found = [
-                measure(train, test, seed, digit, counts, changes, known)
-                for seed in range(options.seeds)
-            ]
-            recalls, accuracies = zip(*found, strict=True)
+            seeds = range(options.seeds)
+            found = [known[name_run(seed, changes, digit, counts)] for seed in seeds]
+            recalls = [float(each.scores.recall[digit]) for each in found]
+            accuracies = [each.accuracy for each in found]
             recall = statistics.mean(recalls)
             equal = recall if name == "equal" else equal
             cells = [f"{100 * value:.1f}" for value in (recall, min(recalls))]

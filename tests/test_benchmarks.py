@@ -325,22 +325,18 @@ def test_kernels_with_the_channels_last():
     assert not any(line.startswith("im2col") for line in lines)
 
 
+def test_many_runs_have_the_same_files():
+    lines = run("many_runs", "--runs", 2, "--train-size", 200, "--repeats", 1)
+    assert any(re.fullmatch(r"1( +\d+\.\d+){4}", line) for line in lines)
+    assert lines[-1].startswith("2 trainings of fast by 2 processes: ")
+
+
 def test_recall_of_a_rare_digit():
     sizes = ("--rare", 4, "--others", 8, "--seeds", 1)
     lines = run("rare_class", "--digits", 8, *sizes, "--settings", 0, 2)
     assert lines[0] == "rare digit settings recall lowest × equal accuracy"
     assert re.fullmatch(r"8 equal( \d+\.\d){2} (1\.00|-) \d+\.\d\d", lines[1])
     assert re.fullmatch(r"8 --class-weight balanced( \d+\.\d){2} \S+ \d+\.\d\d", lines[2])
-
-
-def test_a_net_taught_by_others():
-    epochs = ("--teachers", 2, "--teacher-epochs", 1, "--epochs", 1, "--seeds", 2)
-    lines = run("record", *epochs, "--most", 200, "--validate")
-    assert lines[1] == "net accuracy seconds"
-    names = ["teacher 1000", "teacher 1001", "student 0", "student 1"]
-    for name, line in zip(names, lines[2:], strict=False):
-        assert re.fullmatch(rf"{name} \d+\.\d\d % \d+", line)
-    assert re.fullmatch(r"61,706 parameters, 2 seeds: \d+\.\d\d % ± \d+\.\d\d", lines[-1])
 
 
 def test_wrong_results_are_not_timed():

@@ -6,6 +6,7 @@
 `lenet5c.export` takes it elsewhere, `lenet5c.sklearn` is an estimator for scikit-learn,
 `lenet5c.reference` has readable float64 twins of all kernels and layers.
 ``lenet5c train`` trains; in a notebook, ``lenet5c.trainer("fast").fit()`` does.
+`lenet5c.run_many` carries out many trainings at once.
 """
 
 from importlib import import_module
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
     from lenet5c import training as training
     from lenet5c.kernels import get_num_threads as get_num_threads
     from lenet5c.kernels import set_num_threads as set_num_threads
+    from lenet5c.recipes import distill as distill
+    from lenet5c.recipes import run_many as run_many
     from lenet5c.recipes import trainer as trainer
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "datasets",
+    "distill",
     "errors",
     "export",
     "get_num_threads",
@@ -42,6 +46,7 @@ __all__ = [
     "recognition",
     "reference",
     "report",
+    "run_many",
     "set_num_threads",
     "trainer",
     "training",
@@ -53,8 +58,8 @@ def __getattr__(name: str) -> object:
     # when OpenMP is loaded.
     if name in ("get_num_threads", "set_num_threads"):
         return getattr(import_module("lenet5c.kernels"), name)
-    if name == "trainer":
-        return import_module("lenet5c.recipes").trainer
+    if name in ("distill", "run_many", "trainer"):
+        return getattr(import_module("lenet5c.recipes"), name)
     if name in __all__ or name == "sklearn":
         return import_module(f"lenet5c.{name}")
     raise AttributeError(f"module 'lenet5c' has no attribute {name!r}")

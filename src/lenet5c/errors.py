@@ -13,5 +13,13 @@ class RunError(UserError):
     """A run folder, checkpoint or model file that cannot be used, or its model's outputs."""
 
 
+class TrainingError(RunError):
+    """One of several trainings that has failed; the message names it, and says why."""
+
+
 class NonFiniteError(ArithmeticError):
     """A loss, a parameter, an output or a second derivative that is no longer a finite number."""
+
+
+class RankError(RuntimeError):
+    """Processes of one training that do not fit together."""

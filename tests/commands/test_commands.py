@@ -17,7 +17,13 @@ from lenet5c.commands.parser import COMMANDS, make_parser
 from lenet5c.errors import MissingExtraError, UserError
 
 # Arguments that a command cannot do without.
-NEEDED = {"predict": ["a.png"], "export": ["best"], "data": ["path"], "completion": ["bash"]}
+NEEDED = {
+    "ensemble": ["runs"],
+    "predict": ["a.png"],
+    "export": ["best"],
+    "data": ["path"],
+    "completion": ["bash"],
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

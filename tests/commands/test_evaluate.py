@@ -16,6 +16,7 @@ from lenet5c.__main__ import main
 from lenet5c.commands import evaluate
 from lenet5c.commands.parser import make_parser
 from lenet5c.datasets import Dataset, Preparation
+from lenet5c.report import comparison
 from lenet5c.training import TrainedModel, mcnemar, open_model, save_model, wilson_interval
 
 
@@ -127,7 +128,7 @@ def test_a_p_value_in_words(only_first, only_second, words):
         "only_second": only_second,
         "p_value": test.p_value,
     }
-    assert words in evaluate.interpret("A", other)
+    assert words in comparison.interpret("A", other)
 
 
 def test_files(run, tmp_path, idx_files, other):

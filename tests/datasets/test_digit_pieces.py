@@ -11,6 +11,7 @@ from lenet5c.datasets.digit_pieces import (
     draw_parts_of,
     draw_pens,
     draw_several,
+    draw_strings,
 )
 
 
@@ -54,6 +55,10 @@ def test_several_digits_are_wider_and_parts_are_other_shapes(digits):
     check(several, 100)
     wide = (several >= 76).any(axis=1).sum(axis=1) / (several >= 76).any(axis=2).sum(axis=1)
     assert np.median(wide) > 1.2
+    strings = draw_strings(images, rng, 100)
+    check(strings, 100)
+    longer = (strings >= 76).any(axis=1).sum(axis=1) / (strings >= 76).any(axis=2).sum(axis=1)
+    assert np.median(longer) > 1.3 * np.median(wide)
     check(draw_neighbors(images, rng, 50), 50)
     check(draw_parts_of(images, labels, rng, 50), 50)
     scribbles = np.zeros((50, 28, 28), np.uint8)

@@ -211,6 +211,34 @@ def test_errors_stand_beside_what_was_pressed(page):
     page.until(lambda: page.errors, [])
 
 
+def test_a_slow_save_marks_its_own_drawing_alone(page):
+    # Saving waits until `go` is called.
+    page.driver.execute_script("""
+        const fetch = window.fetch;
+        window.held = [];
+        window.fetch = async (path, ...rest) => {
+          const held = String(path).endsWith("/save_sample");
+          if (held) await new Promise((go) => window.held.push(go));
+          return fetch(path, ...rest);
+        };""")
+    page.draw("7")
+    page.reads("7")
+    page.keys("7")
+    page.until(lambda: page.driver.execute_script("return held.length"), 1)
+    page.keys("1")  # of the same drawing
+    page.until(lambda: page.text("#teach-error"), "This drawing is being saved.")
+    page.press("#clear")
+    page.draw("1")
+    page.reads("1")
+    page.driver.execute_script("held.shift()()")
+    page.until(lambda: page.text("#counts"), "1 sample")
+    page.keys("1")  # the new drawing was not saved yet
+    page.until(lambda: page.driver.execute_script("return held.length"), 1)
+    page.driver.execute_script("held.shift()()")
+    page.until(lambda: page.text("#counts"), "2 samples")
+    page.until(lambda: page.text("#pad-state"), "Saved as 1. Draw the next one.")
+
+
 def test_it_is_taught(page, client):
     page.draw("7")
     page.reads("7")
@@ -387,6 +415,50 @@ def test_pictures_are_read(page, tmp_path):
     assert not page.find("#photo").is_displayed()
     # The browser notes the refusal; that is what was asked for here.
     assert all("422" in entry["message"] for entry in page.driver.get_log("browser"))
+
+
+@pytest.mark.parametrize("way", ["camera", "drop", "paste"])
+def test_a_picture_comes_by_other_ways(page, tmp_path, way):
+    image_module = pytest.importorskip("PIL.Image")
+    sheet = np.full((160, 160), 235, np.uint8)
+    sheet[24:136, 24:136] = 235 - draw(strokes_of("7")) // 255 * 200
+    file = tmp_path / "seven.png"
+    image_module.fromarray(sheet).save(file)
+    camera = page.find("#photo-camera")
+    assert camera.get_attribute("capture") == "environment"
+    assert camera.get_attribute("accept") == "image/*"
+    if way == "camera":
+        camera.send_keys(str(file))
+    else:
+        # Through a file input of its own, as no desktop is there to drag from.
+        page.driver.execute_script("""
+            const input = document.createElement("input");
+            Object.assign(input, { type: "file", id: "from-outside" });
+            document.body.append(input);""")
+        page.find("#from-outside").send_keys(str(file))
+        page.driver.execute_script(
+            """
+            const data = new DataTransfer();
+            data.items.add(document.querySelector("#from-outside").files[0]);
+            const options = { bubbles: true, cancelable: true };
+            if (arguments[0] === "drop") {
+              document.body.dispatchEvent(
+                new DragEvent("dragover", { dataTransfer: data, ...options }));
+              window.shown = document.body.classList.contains("dropping");
+              window.taken = !document.body.dispatchEvent(
+                new DragEvent("drop", { dataTransfer: data, ...options }));
+            } else {
+              document.body.dispatchEvent(
+                new ClipboardEvent("paste", { clipboardData: data, ...options }));
+            }""",
+            way,
+        )
+    page.until(lambda: page.text("#photo-state"), lambda text: text.strip().startswith("7"))
+    assert page.find("#photo").is_displayed()
+    if way == "drop":
+        # The browser neither left the page nor goes on showing where to drop.
+        assert page.driver.execute_script("return [window.shown, window.taken]") == [True, True]
+        assert "dropping" not in page.find("body").get_attribute("class")
 
 
 class _Nothing:

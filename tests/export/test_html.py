@@ -20,7 +20,12 @@ from lenet5c.nn import LeNet5
 from lenet5c.recognition.why import occlusion, saliency
 from lenet5c.training import TrainedModel, open_model
 
-CASES = [(name, layer, shape) for name, cases in LAYERS.items() for layer, shape in cases]
+CASES = [
+    (name, layer, shape)
+    for name, cases in LAYERS.items()
+    for layer, shape in cases
+    if name != "Ensemble"  # a page shows the layers of one net
+]
 
 
 def model_of(layer, shape):

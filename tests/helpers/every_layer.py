@@ -46,6 +46,36 @@ LAYERS = {
         (nn.Residual(nn.Residual(nn.ReLU()), nn.Dropout(0.5, rng=0)), (3,)),
         (nn.Residual(nn.Dropout(0.5, rng=0), shortcut=nn.Tanh()), (2, 2, 2)),
     ],
+    "Ensemble": [
+        (
+            nn.Ensemble(
+                nn.Sequential(nn.Linear(4, 3)),
+                nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)),
+            ),
+            (4,),
+        ),
+        (
+            nn.Ensemble(
+                {
+                    "maps": nn.Sequential(
+                        nn.Conv2d(2, 3, 3),
+                        nn.ReLU(),
+                        nn.MaxPool2d(2),
+                        nn.Flatten(),
+                        nn.Linear(12, 4),
+                    ),
+                    "codes": nn.Sequential(
+                        nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 5), nn.RBF(np.eye(4, 5))
+                    ),
+                    "block": nn.Sequential(
+                        nn.Flatten(), nn.Residual(nn.Dropout(0.5, rng=0)), nn.Linear(72, 4)
+                    ),
+                },
+                temperatures=(1.5, 2, 0.5),
+            ),
+            (2, 6, 6),
+        ),
+    ],
     "Subsample2d": [(nn.Subsample2d(3, (2, 3)), (3, 5, 7))],
     "ReLU": [(nn.ReLU(), (3,))],
     "LeakyReLU": [(nn.LeakyReLU(0.25), (3,))],

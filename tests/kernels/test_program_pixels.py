@@ -105,6 +105,6 @@ def test_how_many_samples_are_few():
         *(ops.Conv2d(156, 2556, 16, (5, 5)), ops.MaxPool2d((2, 2), (2, 2))),
         *(ops.Flatten(), ops.Linear(0, 0, 120), ops.Linear(0, 0, 84), ops.Linear(0, 0, 10)),
     ]
-    assert lowering.lower((1, 32, 32), lenet5).inference.few == 16
+    assert lowering.lower((1, 32, 32), lenet5).inference.few == 8
     # one channel of sixteen lanes
     assert lowering.lower((3, 8, 8), [ops.Conv2d(0, 0, 1, (3, 3))]).inference.few == 5

@@ -1,12 +1,11 @@
 """Cross-validation: stratified folds, a run for each, the same bytes after a stop."""
 
-import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from run_digests import digests
 
 from lenet5c import kernels
 from lenet5c.__main__ import main
@@ -30,16 +29,6 @@ def data():
 
 def config(**changes):
     return RunConfig.named("fast", **{"folds": 3, "epochs": 1, "batch_size": 16} | changes)
-
-
-def digests(folder):
-    """Return digests of the files of a cross-validation; a summary has times."""
-    files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path.name != "summary.json"
-    }
 
 
 @pytest.mark.parametrize("counts, folds", [((30, 7, 2), 3), ((5, 5), 10), ((11, 2, 40, 3), 4)])

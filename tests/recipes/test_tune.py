@@ -2,18 +2,22 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
+import pool_jobs
 import pytest
 
 from lenet5c.__main__ import main
 from lenet5c.datasets import Source, mnist
-from lenet5c.errors import RunError
-from lenet5c.recipes import RunConfig, tune
+from lenet5c.errors import RunError, TrainingError
+from lenet5c.recipes import RunConfig, train, tune
 from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.search_space import Options, Span, read_space, usual_space
+from lenet5c.recipes.worker_pool import WorkerPool
 
 optuna = pytest.importorskip("optuna")
 
@@ -127,8 +131,50 @@ def test_a_trial_of_a_killed_process_is_repeated(tmp_path):
     assert not list((tmp_path / "study").glob(".worker-*"))
 
 
+def test_the_lock_of_a_killed_process_is_taken_away(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["lenet5c.recipes.tune"], "_LOCK_SECONDS", 3)
+    os.mkdir("study")
+    lock = tmp_path / "study" / "study.journal.lock"
+    if sys.platform == "win32":
+        lock.write_bytes(b"")
+    else:
+        lock.symlink_to(tmp_path / "study" / "study.journal")
+    space = {"lr": Span(1e-4, 1e-2, log=True)}
+    result = tune(configure(Path("study"), epochs=1), space, source, trials=1)
+    assert [row["state"] for row in result.trials] == ["complete"]
+    assert not lock.is_symlink() and not lock.exists()
+
+
 def _read(path):
     return path.read_bytes() if path.exists() else b""
+
+
+def test_trials_at_once_are_what_they_are_alone(source):
+    space = {"lr": Span(1e-3, 1e-2, log=True)}
+    told = []
+    result = tune(configure(), space, source, trials=3, jobs=2, on_trial=told.append)
+    assert [row["trial"] for row in result.trials] == [0, 1, 2] and len(told) == 3
+    assert len({row["lr"] for row in result.trials}) == 3
+    for row in result.trials:
+        config = configure(lr=row["lr"])
+        alone = train(config, source).history[: row["epochs"]]
+        assert alone[-1]["validation_accuracy"] == row["validation_accuracy"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_trial_whose_worker_is_killed_is_repeated(source, tmp_path, monkeypatch):
+    space = {"lr": Span(1e-3, 1e-2, log=True)}
+    config = configure(tmp_path / "study")
+    with monkeypatch.context() as patched:
+        module = sys.modules["lenet5c.recipes.tune"]
+        patched.setattr(module, "_run_apart", pool_jobs.die_before_training)
+        message = "trial 0 has failed: its process was ended by SIGKILL"
+        with WorkerPool(2) as pool, pytest.raises(TrainingError, match=message):
+            tune(config, space, source, trials=1, executor=pool)
+    result = tune(config, space, source, trials=2, jobs=2)
+    alone = tune(configure(), space, source, trials=2)
+    assert {row["lr"] for row in result.trials} == {row["lr"] for row in alone.trials}
 
 
 def test_what_cannot_be_searched_is_refused(source, tmp_path):

@@ -141,3 +141,25 @@ def test_gaps_are_judged_by_those_of_the_line():
     close = [place(0.1, **{name_of(sign): 0.95}) for sign in "234"] + [stroke, place(0.35, d5=0.95)]
     wide = [place(0.35, **{name_of(sign): 0.95}) for sign in "2346789"] + close[-2:]
     assert decode(close).expression == "234/5" and decode(wide).expression == "234678915"
+
+
+def speck(chance, sign=".", other=0.9):
+    choices = (Choice(sign, float(np.log(other)), sign), Choice("", float(np.log(chance)), ""))
+    return Place(choices, 0.05, room=0.1)
+
+
+def test_a_speck_may_be_left_out():
+    places = [*line("12"), speck(0.05), *line("+3")]
+    found = decode(places)
+    assert (found.expression, found.text) == ("12+3", "12+3")
+    assert found.probability > 0.5
+    between = [*line("1"), speck(0.05), *line("2+3")]
+    assert decode(between).expression == "1.2+3"
+    assert decode([*line("1"), speck(0.9, other=0.05), *line("2+3")]).expression == "12+3"
+
+
+def test_digits_on_both_sides_of_a_speck_are_no_number_if_they_are_far_apart():
+    place = speck(0.6, "*", 0.3)
+    near = decode([*line("3"), place, *line("5")])
+    far = decode([*line("3"), Place(place.choices, 0.4, room=1.2), *line("5")])
+    assert (near.expression, far.expression) == ("35", "3*5")

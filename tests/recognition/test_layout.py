@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lenet5c.recognition.decoding import decode
-from lenet5c.recognition.layout import Mark, lay_out, measure_bow
+from lenet5c.recognition.layout import lay_out
+from lenet5c.recognition.marks import Mark, measure_bow
 
 WIDTHS = {"+": 40, "-": 40, "x": 36, "/": 30, "=": 40, "(": 18, ")": 18}
 
@@ -185,3 +186,41 @@ def test_bow_and_slant():
 def test_nothing():
     assert lay_out([]).lines == []
     assert read([bar(0, 0)]) == ([None], [None])
+
+
+def test_a_thin_point_is_a_point_where_one_may_be_and_a_speck_elsewhere():
+    def thin(left, middle):
+        mark = dot(left, middle, 4)
+        return Mark(mark.box, mark.probabilities, speck=0.4)
+
+    assert read([digit("1", 0), thin(40, 160), digit("5", 60)])[0] == ["1.5"]
+    assert read([digit("1", 0), thin(36, 103), digit("5", 42)])[0] == ["15"]
+
+
+def test_a_large_dot_is_one_if_the_net_is_sure():
+    large = (120, 50, 142, 72)
+    marks = [digit("4", 0), Mark(large, {".": 0.95}), digit("5", 100)]
+    assert read(marks)[0] == ["4*5"]
+
+
+def test_a_tick_beside_a_digit_is_no_one():
+    tick = Mark((100, 78, 120, 84), {"1": 0.95, "/": 0.03})
+    assert read([digit("3", 0), digit("4", 40), tick, sign("+", 100), digit("2", 150)])[0] == [
+        "34+2"
+    ]
+
+
+def test_a_bar_as_high_as_the_tops_of_digits_is_hardly_a_minus():
+    middle, top = (lay_out([digit("3", 0), bar(45, y), digit("4", 100)]) for y in (130, 101))
+    chances = [
+        max(np.exp(choice.score) for choice in layout.lines[0][1].choices if choice.sign == "-")
+        for layout in (middle, top)
+    ]
+    assert chances[0] > 0.8 and chances[1] < 0.1
+
+
+def test_a_line_that_ends_in_a_one_does_not_go_on():
+    slanted = Mark((100, 100, 160, 125), {"1": 0.45, "/": 0.5}, slant=0.4)
+    first = [digit("2", 0), sign("+", 50), slanted]
+    second = [digit("3", 0, 260), sign("+", 50, 290), digit("4", 100, 260)]
+    assert len(lay_out([*first, *second]).lines) == 2

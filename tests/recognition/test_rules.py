@@ -152,3 +152,31 @@ def test_a_margin_goes_from_a_blank_page():
 def test_no_ink_has_no_rules():
     cleaned, rules = remove_rules(blank())
     assert rules == [] and not cleaned.any()
+
+
+def write_fraction(plane, left, distance, width=60):
+    """Draw a ring over a bar over a ring, so far from the bar."""
+    ring(plane, (60 - distance, left + width // 2), 25)
+    ring(plane, (130 + distance, left + width // 2), 25)
+    draw(plane, (95, left), (95, left + width), 4)
+
+
+@pytest.mark.parametrize("distance", [0, 15])
+def test_fraction_bars_stay_if_they_are_in_the_middle(distance):
+    plane = np.zeros((220, 160), np.uint8)
+    write_fraction(plane, 40, distance, 80)
+    cleaned, rules = remove_rules(plane)
+    assert rules == [] and np.array_equal(cleaned, plane)
+
+
+def test_bars_of_fractions_in_a_row_are_no_strike_of_the_sign_between_them():
+    plane = np.zeros((200, 420), np.uint8)
+    for left in (20, 250):
+        for column in (left + 30, left + 90):
+            ring(plane, (45, column), 28)
+            ring(plane, (145, column), 28)
+        draw(plane, (95, left), (95, left + 130), 4)
+    draw(plane, (95, 175), (95, 225), 5)
+    draw(plane, (60, 200), (130, 200), 5)
+    cleaned, rules = remove_rules(plane)
+    assert rules == [] and np.array_equal(cleaned, plane)

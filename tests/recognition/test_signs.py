@@ -8,7 +8,7 @@ from lenet5c.datasets.sign_names import CLASS_NAMES
 from lenet5c.datasets.stroke_shapes import LETTERS
 from lenet5c.datasets.strokes import Hands, draw_texts
 from lenet5c.recognition import Reader, predict
-from lenet5c.recognition.signs import ALONE, P_NONE, describe, digit_share, open_signs
+from lenet5c.recognition.signs import ALONE, P_NONE, P_SEVERAL, describe, digit_share, open_signs
 
 
 def sheet(image):
@@ -84,9 +84,11 @@ def test_a_stricter_limit_rejects_more(test_set):
 def test_the_confidence_is_that_of_both_nets(test_set):
     reading = predict(test_set.images[0, 0])
     assert reading.label == "7" and 0.9 < reading.confidence <= reading.probability
-    row = np.zeros(19)
+    row = np.zeros(20)
     row[[1, CLASS_NAMES.index("/")]] = 0.5
     assert 0.5 < digit_share(row) < 1
     assert describe(row) == "it looks like a slash, not a digit"
     row[P_NONE] = 0.9
     assert describe(row) == "it resembles no digit"
+    row[P_SEVERAL] = 0.95
+    assert describe(row) == "it looks like several characters, not one digit"

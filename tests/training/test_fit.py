@@ -176,7 +176,7 @@ def test_a_keyboard_interrupt_raised_anywhere_is_taken_back(mnist_slice, monkeyp
     elif place == "evaluate":
         monkeypatch.setattr("lenet5c.training.trainer.evaluate", after(evaluate))
     elif place == "end of epoch":
-        monkeypatch.setattr(trainer, "_rate", after(trainer._rate))
+        monkeypatch.setattr(trainer, "rate", after(trainer.rate))
     stops = 0
     while not (
         history := trainer.fit(False, on_epoch=interrupt if place == "callback" else None)

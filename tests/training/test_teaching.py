@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from lenet5c import reference
+from lenet5c.datasets import Distortion
 from lenet5c.errors import RunError
 from lenet5c.recipes import trainer
 from lenet5c.training import open_model, teach
+from lenet5c.training.teaching import TaughtTargets
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +77,42 @@ def test_other_classes_are_refused(mnist_slice, models):
     named = replace(data, class_names=tuple("abcdefghij"))
     with pytest.raises(RunError, match="teachers must have the classes"):
         teach(named, models)
+
+
+def test_targets_of_the_augmented_images(mnist_slice, models):
+    distortion = Distortion.named("modern")
+    student = trainer("fast", data=mnist_slice[0], distortion=distortion.to_dict())
+    taught = TaughtTargets(student.train_set, student.loss, 32, models, 2.0)
+    index = np.array([5, 1999, 17])
+    for epoch in (0, 3):
+        drawn = distortion.of_epoch(7, epoch)
+        targets, weight = taught.of_steps(index, drawn)
+        seen = drawn(student.train_set.images, index)
+        said = [
+            each.model.forward(
+                seen * np.float32(each.preparation.scale) + each.preparation.offset(1)
+            )
+            for each in models
+        ]
+        expected = np.mean([reference.softmax(each.astype(np.float64) / 2) for each in said], 0)
+        np.testing.assert_allclose(targets, expected, atol=1e-5)
+        assert weight is None and len(taught.drawn) == 1  # it does not repeat
+
+
+def test_draws_are_kept_where_they_repeat(mnist_slice, models):
+    student = trainer("fast", data=mnist_slice[0], epochs=5, distortion="modern", draws=2)
+    student.targets = taught = TaughtTargets(
+        student.train_set, student.loss, student.batch_size, models, draws=2
+    )
+    drawn = []
+    student.run(on_epoch=lambda trainer, row: drawn.append(trainer.epoch_distortion().epoch))
+    assert drawn == [1, 0, 1, 0, 1] and sorted(taught.drawn) == [(0, 0), (0, 1)]
+    plain = TaughtTargets(student.train_set, student.loss, 64, models)
+    expected = teach(mnist_slice[0], models).targets[:9]
+    np.testing.assert_allclose(plain.of_steps(np.arange(9), None)[0], expected, atol=1e-6)
+
+
+def test_teachers_of_other_images_are_refused(mnist_slice, models):
+    student = trainer("fast", data=mnist_slice[0], input_size=32, fit="resize")
+    with pytest.raises(ValueError, match=r"teachers must take images of \(1, 32, 32\)"):
+        TaughtTargets(student.train_set, student.loss, 64, models, fit="resize")

@@ -244,7 +244,7 @@ class Drive:
                 self.check_train(threads, table, sleeps, batch_size=size, normalized=True)
         # Outputs and input gradients belong to nobody but who drew the shard.
         bits = passes(1)
-        sleeps = [(point, FIRST, 0, 1, 200_000) for point in ("forward", "backward")]
+        sleeps = [(point, FIRST, 0, 1, 200_000) for point in ("forward", "backward", "part")]
         self.check("passes, asleep", passes(3, prepare=lambda: table.set(sleeps)), bits)
         table.set([])
         for seed in range(self.seeds):
@@ -276,6 +276,8 @@ def passes(threads, normalized=False, prepare=lambda: None):
     prepare()
     bits.append(model.backward(rng.random((200, 10), np.float32)).tobytes())
     bits += [model.grad_vector.tobytes(), model.forward(x[:3]).tobytes()]
+    prepare()
+    bits.append(model.forward(x[:16]).tobytes())  # a tile that threads share
     return [*bits, model.second_derivatives(x, labels, loss).tobytes()]
 
 

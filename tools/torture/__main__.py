@@ -39,9 +39,9 @@ def main() -> int:
     parser.add_argument(
         "--answer-within",
         type=float,
-        default=1.0,
         metavar="SECONDS",
-        help="time in which the demo of http must answer (default 1); more on a busy machine",
+        help="time in which the demo of http must answer (default 1) and a slow input of fuzz be "
+        "read again (default 4); more on a busy machine",
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--list", action="store_true", help="list the parts")

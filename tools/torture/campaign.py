@@ -26,8 +26,8 @@ class Campaign:
         The one attempt to make.
     first : int
         The attempt to begin with.
-    answer_within : float
-        Seconds in which a server must answer, however it is attacked.
+    answer_within : float, optional
+        Seconds in which what is attacked must answer; each part has a limit of its own.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Campaign:
         seed: int,
         only: int | None = None,
         first: int = 0,
-        answer_within: float = 1.0,
+        answer_within: float | None = None,
     ) -> None:
         self.name, self.seconds, self.seed, self.only = name, seconds, seed, only
         self.first = first if only is None else only

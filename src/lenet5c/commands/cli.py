@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lenet5c._text import printable, reason, suggest
 from lenet5c.commands import signals
-from lenet5c.errors import UserError
+from lenet5c.errors import RankError, UserError
 
 TYPE_CHECKING = False  # that of typing, without its import: it takes as long as the parser
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
 #: Errors that end in one line; ImportError is that of an unknown LENET5C_ISA, for
 #: example.
-EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
+EXPECTED = (UserError, RankError, ImportError, OSError, MemoryError, KeyboardInterrupt)
 #: Why text cannot be written although somebody waits for it.
 LOSSES = {
     getattr(errno, name)
@@ -73,6 +73,11 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def silence() -> None:
+    """Print nothing from now on, as all ranks but the first."""
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def say(text: object, end: str = "\n") -> None:

@@ -55,6 +55,13 @@ class Display:
                     "It may forget what else it knows; --rehearse NAME_OR_PATH mixes in the data "
                     "it was trained on."
                 )
+        if config.taught_by:
+            share = config.settings.teaching_weight
+            labels = f", {100 * (1 - share):g} % of the targets the labels" if share < 1 else ""
+            self.line(
+                f"Taught by {config.taught_by}, at the temperature "
+                f"{config.settings.teaching_temperature:g}{labels}"
+            )
         mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
         self.line(
             f"{kind}, {model.num_params:,} parameters, {shape} input; {count:,} "
@@ -80,6 +87,8 @@ class Display:
                 "--class-weight balanced --distortion modern gives all classes the same weight "
                 "and varies the few images."
             )
+        if self.progress:  # of a teacher
+            self.progress.close()
         self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 
     def step(self, trainer: Trainer, samples: int) -> None:

@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 
 import json
 import sys
-import textwrap
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import replace
 from math import isfinite
@@ -30,7 +29,9 @@ from lenet5c.datasets import Dataset
 from lenet5c.datasets.corruptions import CORRUPTIONS, SEVERITIES
 from lenet5c.datasets.mapped import take
 from lenet5c.datasets.source import open_part, open_source, source_name
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.report import tables
+from lenet5c.report.comparison import compare_members, describe_comparison, members_table
 from lenet5c.report.mistakes import check_folder, copy_mistakes, find_file
 from lenet5c.report.probabilities import (
     describe_calibration,
@@ -181,6 +182,8 @@ def run(options: Namespace) -> None:
         **describe_result(result, dataset, options.worst),
         "probabilities": describe_probabilities(result, trained.temperature),
     }
+    if members := compare_members(trained, dataset, result):
+        record["members"] = members
     others = []
     if other is not None:
         record["compare"], matched = compare(options.compare, other, part, result, mapping)
@@ -325,7 +328,7 @@ def as_text(
     low, high = record["interval"]
     names, images = trained.class_names, tables.count_images(result.count, record["part"])
     parts = [
-        f"{options.model}: {type(trained.model).__name__}, "
+        f"{options.model}: {describe_kind(trained.model)}, "
         f"{trained.model.num_params:,} parameters\n"
         f"{record['data']}: {images}, {len(names)} classes",
         *(f"Note: {note.rstrip('.')}." for note in record["notes"]),
@@ -342,6 +345,8 @@ def as_text(
         if options.worst < wrong:
             title = f"The {options.worst} most confident of {wrong} misclassified images:"
         parts.append(f"{title}\n{tables.worst_table(result, names, options.worst, dataset.ids)}")
+    if "members" in record:
+        parts.append(members_table(record["members"]))
     if "compare" in record:
         parts.append(describe_comparison(options.model, result, record["compare"]))
     if "corruptions" in record:
@@ -351,45 +356,6 @@ def as_text(
     if options.out is not None:
         parts.append(f"Written to {options.out}")
     return "\n\n".join(filter(None, parts))
-
-
-def describe_comparison(
-    name: str, result: Evaluation, other: dict[str, Any], width: int = tables.WIDEST
-) -> str:
-    """Return the comparison in words, its last sentences in lines of at most this width."""
-    second = other["model"]
-    return "\n".join(
-        [
-            f"Compared with {second}: {100 * other['accuracy']:.2f}% "
-            f"({other['correct']}/{result.count})",
-            *(f"Note: {note.rstrip('.')}." for note in other["notes"]),
-            f"both correct {other['both_correct']}, only {name} correct {other['only_first']}, "
-            f"only {second} correct {other['only_second']}, both wrong {other['both_wrong']}",
-            f"McNemar's exact test: p = {other['p_value']:.3g} (mid-p {other['mid_p']:.3g})",
-            textwrap.fill(
-                interpret(name, other), width, break_long_words=False, break_on_hyphens=False
-            ),
-        ]
-    )
-
-
-def interpret(name: str, other: dict[str, Any]) -> str:
-    """Return the meaning of a p-value in a sentence."""
-    first, second, p = other["only_first"], other["only_second"], other["p_value"]
-    if first + second == 0:
-        return "Both have the very same images correct: nothing here tells them apart."
-    if p >= 0.05:
-        return (
-            f"Models that are equally good differ at least so much in {100 * p:.0f} of 100 such "
-            "comparisons: these images do not show that one is better."
-        )
-    better = name if first > second else other["model"]
-    often = f"{100 * p:.2g} of 100" if p >= 1e-4 else "less than 1 of 10,000"
-    return (
-        f"Models that are equally good differ so much in {often} such comparisons: on images like "
-        f"these {better} is better. That is said of these two models, not of the way they were "
-        "trained; for that, compare several seeds."
-    )
 
 
 def prepare_folder(folder: Path) -> None:

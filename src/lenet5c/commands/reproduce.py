@@ -7,11 +7,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lenet5c.commands.cli import FAILED, directory, fail, file, say, whole
-from lenet5c.errors import RunError
+from lenet5c.commands.workers import Workers, add_workers, open_workers
+from lenet5c.errors import RunError, TrainingError
 from lenet5c.recipes import RECIPES
 from lenet5c.reproduction.records import RECORDS_PAGE, reproduce_records
 from lenet5c.reproduction.rerun import PICTURES, RECORD, REPORT, reproduce
-from lenet5c.reproduction.runs import TrainingError
 
 DESCRIPTION = (
     "Train recipes with several seeds, each training a process of its own, and write a report: "
@@ -48,13 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="folder for the trainings (default: runs/reproduce)",
     )
-    add(
-        "--jobs",
-        type=whole(1, 1024),
-        default=1,
-        metavar="N",
-        help="trainings at once, which share the cores: their times are longer (default: 1)",
-    )
+    add_workers(parser, ", whose times are longer then")
     add(
         "--data",
         default="mnist",
@@ -83,7 +77,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Train and report; after an interrupt the trainings leave checkpoints."""
-    arguments = {name: getattr(options, name) for name in ("seeds", "out", "work", "jobs")}
+    with open_workers(options) as workers:
+        return report(options, workers) if workers else 0
+
+
+def report(options: Namespace, workers: Workers) -> int:
+    """Train by some workers, and report; return the exit code."""
+    arguments = {name: getattr(options, name) for name in ("seeds", "out", "work")}
+    arguments |= {"jobs": workers.jobs, "executor": workers.executor}
     others = {name: getattr(options, name) for name in ("recipes", "data", "epochs", "reached")}
     try:
         if not options.records:

@@ -15,6 +15,7 @@ from lenet5c.datasets.framing import Framing
 from lenet5c.errors import UserError
 from lenet5c.kernels.shapes import pair
 from lenet5c.nn import NETS, Sequential
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.nn.registry import TYPES
 from lenet5c.nn.summary import COUNTS, layer_rows
 from lenet5c.nn.work import check_work
@@ -140,7 +141,7 @@ def find_shape(model: Sequential, of_data: dict[str, Any]) -> tuple[int, ...]:
 def list_facts(trained: TrainedModel) -> dict[str, Any]:
     """Return the facts of a model file beside its layers."""
     return {
-        "model": type(trained.model).__name__,
+        "model": describe_kind(trained.model),
         "net": nn.describe(trained.model),
         "images": list(trained.image_shape),
         "reading": trained.reading,
@@ -163,8 +164,15 @@ def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
     for name, each in options.items():
         if name in net and not each.of_data and net[name] == each.default:
             del net[name]  # as usual
+    members = []
     if isinstance(layers := net.get("layers"), list):  # which the table has
         net["layers"] = len(layers)
+        if [layer["type"] for layer in layers] == ["Ensemble"]:
+            own = layers[0]["settings"]
+            members = [
+                f"{printable(member['name'])} at the temperature {temperature:g}"
+                for member, temperature in zip(own["members"], own["temperatures"], strict=True)
+            ]
     settings = ", ".join(f"{name}={value}" for name, value in net.items())
     readings = {"ink": "the ink, cropped and centered", "whole": "the picture as a whole"}
     preparation = facts["preparation"]
@@ -179,7 +187,8 @@ def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
         )
     less = "the mean image subtracted, " if preparation["mean_image"] else ""
     return [
-        ("model", f"{facts['model']}({settings})"),
+        ("model", facts["model"] if members else f"{facts['model']}({settings})"),
+        *[("members", ", ".join(members))] * bool(members),
         (
             "images",
             f"{' x '.join(map(str, facts['images']))}, read from a picture as "

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c import recipes
+from lenet5c._text import command_line
 from lenet5c.commands import ahead, signals
 from lenet5c.commands.cli import (
     FAILED,
@@ -29,16 +30,21 @@ from lenet5c.commands.cli import (
 )
 from lenet5c.commands.cli import setting as pair
 from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
+from lenet5c.commands.together import work_together
+from lenet5c.commands.workers import Workers, add_workers, open_workers
 from lenet5c.datasets import Source
 from lenet5c.datasets.idx import INFLATING
 from lenet5c.datasets.source import source_name
+from lenet5c.errors import TrainingError
 from lenet5c.nn.kind import DICT, Kind
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.config_file import read_config_file
-from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
+from lenet5c.recipes.run_config import NOTHING, option_settings
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
+from lenet5c.recipes.start import start_name
 from lenet5c.training import NonFiniteError, RunError, TrainedModel
 from lenet5c.training.interrupt import StopRequest
+from lenet5c.training.parallel import Ranks
 from lenet5c.training.run_folder import RunFolder
 from lenet5c.training.statistics import describe_accuracy
 
@@ -95,7 +101,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="exit with 3 if the test accuracy, 0 to 1, is lower",
     )
+    add_workers(group, " of --folds")
     add("--quiet", action="store_true", help="print the last line only")
+    add(
+        "--mpi",
+        action=argparse.BooleanOptionalAction,
+        help="train on all processes that mpiexec has started, to the same bytes as one; needs "
+        "lenet5c[mpi] (default: if it has started several)",
+    )
     add(
         "--no-report",
         action="store_true",
@@ -177,14 +190,27 @@ def naming_options() -> Iterator[None]:
         raise RunError(f"{option(name, setting)}{must}{rest}") from None
 
 
-@naming_options()
 def run(options: argparse.Namespace) -> int:
+    """Train, on all ranks if there are several, evaluate and report; return the exit code."""
+    return work_together(options, train)
+
+
+@naming_options()
+def train(options: argparse.Namespace, ranks: Ranks) -> int:
     """Train, evaluate and report; return the exit code."""
     INFLATING.update(ahead.claim())
-    config = configure(options)
+    config = configure_together(options, ranks)
     if config.folds and config.fold is None:
-        return run_folds(options, config)
-    display, stop = Display(options.quiet), StopRequest()
+        if ranks.size > 1:
+            raise RunError(
+                "--folds must be left out of a training on several processes, got "
+                f"{config.folds}; leave mpiexec out, or give --executor mpi"
+            )
+        with open_workers(options) as workers:
+            return run_folds(options, config, workers) if workers else 0
+    if options.jobs is not None or options.executor is not None:
+        raise RunError("--jobs and --executor must be with --folds N, or those of lenet5c sweep")
+    display, stop = Display(options.quiet or not ranks.first), StopRequest()
     result = None
     try:
         result = recipes.train(
@@ -198,6 +224,7 @@ def run(options: argparse.Namespace) -> int:
             on_step=display.step,
             on_epoch=display.epoch,
             stop=stop,
+            ranks=ranks,
         )
     except NonFiniteError as error:
         message = f"training failed: {error}; give the next run another --out"
@@ -205,8 +232,11 @@ def run(options: argparse.Namespace) -> int:
     finally:
         display.close(result)
     if result.interrupted:
-        signals.settle(stop.signal or 0)
-        return report_stop(result, stop.signal or 0)
+        number = max(ranks.gather(stop.signal or 0))
+        signals.settle(number)
+        return report_stop(result, number)
+    if not ranks.first:
+        return 0
     if not options.no_report:
         from lenet5c.report.run import leave_report
 
@@ -214,7 +244,7 @@ def run(options: argparse.Namespace) -> int:
     return report(result, options.target_accuracy, display.line)
 
 
-def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
+def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) -> int:
     """Cross-validate and report; return the exit code."""
     from lenet5c.report.tables import class_table
 
@@ -225,6 +255,9 @@ def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
             frame=frame,
             resume=options.resume,
             overwrite=options.overwrite,
+            executor=workers.executor,
+            jobs=workers.jobs,
+            progress=not options.quiet,
             tensorboard=options.tensorboard,
             tell=shown.line,
             on_fold=shown.fold,
@@ -236,12 +269,18 @@ def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
     except NonFiniteError as error:
         message = f"training failed: {error}; give the next run another --out"
         return fail(options.prog, message, FAILED)
+    except TrainingError as error:
+        return fail(options.prog, error, FAILED)
     finally:
         shown.close()
     if result.interrupted:
         signals.settle(stop.signal or 0)
-        whole = replace(result.interrupted.config, folder=config.folder)
-        return report_stop(replace(result.interrupted, config=whole), stop.signal or 0)
+        if result.stopped is None:
+            again = command_line("train", "--resume", "--out", config.folder)
+            note(f"\nStopped. Go on with:\n  {again}")
+            return 128 + (stop.signal or 0)
+        whole = replace(result.stopped.config, folder=config.folder)
+        return report_stop(replace(result.stopped, config=whole), stop.signal or 0)
     shown.line(class_table(result.matrix, result.dataset.class_names))
     shown.line(f"Each image by the model of its fold; see {config.folder}/{recipes.folds.RECORD}")
     over, target = result.interval, options.target_accuracy
@@ -254,6 +293,15 @@ def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
         f"{result.matrix.trace()} of {len(result.dataset)} images"
     )
     return TARGET_MISSED if missed else 0
+
+
+def configure_together(options: argparse.Namespace, ranks: Ranks) -> RunConfig:
+    """Return the `RunConfig` that the options ask for; of a run to resume the first rank's."""
+    if not options.resume or ranks.size == 1:
+        return configure(options)
+    config = configure(options) if ranks.first else None
+    values = ranks.broadcast(config.to_dict() if config else None)
+    return config or RunConfig.from_dict(values)
 
 
 def configure(options: argparse.Namespace) -> RunConfig:
@@ -285,8 +333,9 @@ def read_settings(options: argparse.Namespace) -> dict[str, Any]:
     for name in ("data", "rehearse"):
         if given.get(name, NOTHING) != NOTHING:
             given[name] = source_name(given[name], f"--{name}")
-    if "start" in given:
-        given["start"] = start_name(given["start"])
+    for name in ("start", "taught_by"):
+        if name in given:
+            given[name] = start_name(given[name])
     return given
 
 
@@ -347,6 +396,10 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
         before = f"{100 * summary['start_test_accuracy']:.2f}%"
         test = f"McNemar's exact test on the same images: p = {summary['start_p_value']:.2g}"
         tell(f"Test accuracy of {start}, from which it started: {before} ({test})")
+    if "teacher_test_accuracy" in summary:
+        taught = f"{100 * summary['teacher_test_accuracy']:.2f}%"
+        test = f"McNemar's exact test on the same images: p = {summary['teacher_p_value']:.2g}"
+        tell(f"Test accuracy of {result.config.taught_by}, which taught it: {taught} ({test})")
     if "rehearsed_accuracy" in summary and result.rehearsed:
         before, after = (
             f"{100 * summary[name]:.2f}%"

@@ -4,14 +4,19 @@ Exit codes: 0 done, 1 failed, 2 bad use; 130, 143 or 129 interrupted by SIGINT (
 SIGHUP.
 """
 
+import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from lenet5c._text import command_line, table
 from lenet5c.commands import signals
-from lenet5c.commands.cli import directory, note, say, whole
+from lenet5c.commands.cli import FAILED, directory, fail, note, say, whole
 from lenet5c.commands.train import add_settings, make_config, naming_options, read_settings
+from lenet5c.commands.workers import Workers, add_workers, open_workers
+from lenet5c.errors import TrainingError
+from lenet5c.recipes import RunConfig
 from lenet5c.recipes.search_space import USUAL, read_space
 from lenet5c.recipes.tune import BEST, TABLE, Tuning, tune
 from lenet5c.training import Trainer
@@ -43,6 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="settings to search: NAME, NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C (default: "
         f"{' '.join(USUAL)})",
     )
+    add_workers(parser)
     add("--quiet", action="store_true", help="print the last lines only")
 
 
@@ -52,20 +58,34 @@ def run(options: Namespace) -> int:
     config = make_config(read_settings(options), options.out)
     display, stop = Display(options), StopRequest()
     read_space(config.settings, options.search)  # what is wrong is said before the data is read
+    with open_workers(options) as workers:
+        return search(options, config, display, stop, workers) if workers else 0
+
+
+def search(
+    options: Namespace, config: RunConfig, display: "Display", stop: StopRequest, workers: Workers
+) -> int:
+    """Search by some workers; return the exit code."""
     source = config.open(display.line)
     config = config.choose_recipe(source.train, display.line)
+    if not workers.are_here:
+        display.show(options.trials, " trials")
     try:
         result = tune(
             config,
             read_space(config.settings, options.search),
-            source,
+            source if workers.are_here else None,  # others read it
             trials=options.trials,
             tell=display.line,
             on_trial=display.trial,
             on_start=display.start,
             on_step=display.step,
             stop=stop,
+            executor=workers.executor,
+            jobs=workers.jobs,
         )
+    except TrainingError as error:
+        return fail(options.prog, error, FAILED)
     finally:
         display.close()
     if result.interrupted:
@@ -99,11 +119,12 @@ def show(name: str, value: Any) -> str:
 
 
 class Display:
-    """A line for each trial, and a bar over the steps of the present one."""
+    """A line for each trial, and a bar: over the steps of the present one, or over all trials."""
 
     def __init__(self, options: Namespace) -> None:
         self.quiet = options.quiet
         self.bar: Any = None
+        self.several = False
 
     def line(self, text: str) -> None:
         """Print a line, unless quiet."""
@@ -112,11 +133,15 @@ class Display:
 
     def start(self, trainer: Trainer, _: object) -> None:
         """Show the bar of a trial."""
+        self.show(trainer.epochs * len(trainer.train_set), " images")
+
+    def show(self, total: int, unit: str) -> None:
+        """Show a bar in place of the one before."""
         from tqdm import tqdm
 
         self.close()
-        total = trainer.epochs * len(trainer.train_set)
-        self.bar = tqdm(total=total, unit=" images", leave=False, disable=self.quiet or None)
+        self.several = unit == " trials"
+        self.bar = tqdm(total=total, unit=unit, leave=False, disable=self.quiet or None)
 
     def step(self, _: Trainer, samples: int) -> None:
         """Move the bar."""
@@ -125,12 +150,16 @@ class Display:
 
     def trial(self, row: dict[str, Any]) -> None:
         """Print the row of a trial."""
-        self.close()
+        if not self.several:
+            self.close()
         settings = ", ".join(f"{name} {show(name, row[name])}" for name in list(row)[4:])
         accuracy = row["validation_accuracy"]
         percent = "-" if accuracy is None else show("validation_accuracy", accuracy)
         end = "" if row["state"] == "complete" else f" after epoch {row['epochs']}, not worth more"
-        self.line(f"trial {row['trial']:3}  {percent:>7}{end}  {settings}")
+        with self.bar.external_write_mode(file=sys.stdout) if self.bar else nullcontext():
+            self.line(f"trial {row['trial']:3}  {percent:>7}{end}  {settings}")
+        if self.several:
+            self.bar.update()
 
     def close(self) -> None:
         """Remove the bar."""

@@ -46,6 +46,18 @@ def draw_several(images: Images, rng: np.random.Generator, count: int) -> Images
     return _draw(draw, rng, count, (1.0, 2.4))
 
 
+def draw_strings(images: Images, rng: np.random.Generator, count: int) -> Images:
+    """Return three to eight digits that touch or overlap, or nearly."""
+
+    def draw() -> Images:
+        row = _pick(images, rng)
+        for _ in range(2 + int(6 * rng.random() ** 1.5)):
+            row = _beside(row, _pick(images, rng), rng).max(axis=0)
+        return row
+
+    return _draw(draw, rng, count, (1.2, 3.0))
+
+
 def draw_parts_of(images: Images, labels: Labels, rng: np.random.Generator, count: int) -> Images:
     """Return parts of a third to two thirds of a digit; the halves of 0 and 1 are left out.
 
@@ -80,7 +92,7 @@ def draw_nearly_whole(images: Images, rng: np.random.Generator) -> Images:
         chance = rng.random()
         if chance < 0.6:
             crop = _with_bit(crop, _pick(images, rng), _between(rng, 0.0, 0.12), rng)
-        elif chance < 0.9:
+        elif chance < 0.82:
             crop = _cut(crop, _between(rng, 0.9, 1.0), rng)
         else:  # a gap where another stroke was taken out
             row = int(len(crop) * _between(rng, 0.15, 0.85))

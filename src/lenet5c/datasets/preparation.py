@@ -223,7 +223,11 @@ class Preparation:
         return replace(dataset, images=self.fit_images(dataset.images))
 
     def samples(
-        self, images: Images, index: NDArray[np.int64] | None = None, distortion: Any = None
+        self,
+        images: Images,
+        index: NDArray[np.int64] | None = None,
+        distortion: Any = None,
+        own: NDArray[np.bool_] | None = None,
     ) -> Samples:
         """Return fitted images as samples, which are scaled and shifted on their way into a net.
 
@@ -235,6 +239,9 @@ class Preparation:
             Which of them make the batch; all, in order, by default.
         distortion : EpochDistortion, optional
             Applied to the fitted images.
+        own : ndarray of bool, optional
+            Which samples of the batch are used, all by default: of images in a file, only those are
+            read, and others have the values of any.
 
         Returns
         -------
@@ -258,7 +265,12 @@ class Preparation:
         offset, numbers = self.offset(fitted.shape[1]), None
         if isinstance(fitted, MappedImages):
             numbers = np.arange(len(fitted)) if index is None else np.asarray(index)
-            fitted, index = fitted[numbers], None
+            if own is None:
+                fitted, index = fitted[numbers], None
+            else:
+                read = numbers[own] if own.any() else numbers[:1]
+                index = np.where(own, np.cumsum(own) - 1, 0)
+                fitted, numbers = fitted[read], read
         return Samples(fitted, index, float(self.scale), offset, distortion, numbers)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Names of the classes of digits and signs, for those who do not draw any."""
 
-NONE = "none"
-#: The digits, signs by their shape alone, and `NONE`.
-CLASS_NAMES = (*"0123456789", "+", "-", "x", "/", "=", "(", ")", ".", NONE)
+NONE, SEVERAL = "none", "several"
+#: The digits, signs by their shape alone, what is neither, and several characters at once.
+CLASS_NAMES = (*"0123456789", "+", "-", "x", "/", "=", "(", ")", ".", NONE, SEVERAL)

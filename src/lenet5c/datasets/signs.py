@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets import type_shapes
 from lenet5c.datasets.dataset import Dataset
 from lenet5c.datasets.digit_pieces import (
     cross_out,
@@ -15,10 +16,19 @@ from lenet5c.datasets.digit_pieces import (
     draw_parts_of,
     draw_pens,
     draw_several,
+    draw_strings,
 )
 from lenet5c.datasets.mnist import mnist
-from lenet5c.datasets.sign_names import CLASS_NAMES, NONE
-from lenet5c.datasets.stroke_shapes import DIGITS, LETTERS, MARKS, SIGNS
+from lenet5c.datasets.scribbles import (
+    draw_coils,
+    draw_glyphs,
+    draw_hatchings,
+    draw_tangles,
+    draw_walks,
+    draw_words,
+)
+from lenet5c.datasets.sign_names import CLASS_NAMES, NONE, SEVERAL
+from lenet5c.datasets.stroke_shapes import DIGITS, LETTERS, MARKS, SCRIPTS, SIGNS
 from lenet5c.datasets.strokes import Hands, Strokes, bell, draw_strokes, draw_texts, repeat_shape
 
 Images = NDArray[np.uint8]
@@ -59,7 +69,7 @@ def signs(seed: int = 0, share: float = 1.0) -> tuple[Dataset, Dataset]:
     >>> from lenet5c.datasets.signs import signs
     >>> train, test = signs(share=0.01)
     >>> train.class_names[10:]
-    ('+', '-', 'x', '/', '=', '(', ')', '.', 'none')
+    ('+', '-', 'x', '/', '=', '(', ')', '.', 'none', 'several')
     """
     parts = []
     for part, (digits, size) in enumerate(zip(mnist(), (1.0, 0.15), strict=True)):
@@ -85,54 +95,101 @@ def draw_parts(
     digits: Dataset, rng: np.random.Generator, share: float
 ) -> Iterator[tuple[str, Images]]:
     """Yield names of classes with images of them that are drawn, or made of digits."""
-    hands = Hands.draw(rng, max(4, round(1500 * share)))
+    writers, number = Hands.draw(rng, max(4, round(1500 * share))), max(4, round(600 * share))
+    printers = Hands.draw_type(rng, number)
 
     def count(number: int) -> int:
         return max(4, round(number * share))
 
     for name in (*SIGNS, ")", "."):
         # A slash may well be a one.
-        yield name, draw_sign(name, count(900 if name == "/" else 1500), hands, rng)
-    for name, texts in DIGITS.items():
-        yield name, draw_texts(texts, count(300), hands, rng, aspect=(0.75, 1.15))
-    letters = [
-        draw_texts(texts, count(140), hands, rng, aspect=(0.6, 1.2)) for texts in LETTERS.values()
-    ]
-    yield from ((NONE, each) for each in letters)
-    cut = np.concatenate(letters)
-    yield NONE, draw_parts_of(cut, np.full(len(cut), -1), rng, count(150))
-    for texts in MARKS.values():
-        yield NONE, draw_texts(texts, count(60), hands, rng, aspect=(0.7, 1.4), turn=0.15)
-    for _ in range(count(60)):
-        yield NONE, draw_word(25, hands, rng)
-    for draw in (draw_scribbles, draw_zigzags, draw_blots):
-        yield NONE, draw(count(600), hands, rng)
+        usual = 900 if name == "/" else 1500
+        yield name, draw_sign(name, count(usual), writers, rng)
+        yield name, draw_sign(name, count(usual // 2), printers, rng, type_shapes.SIGNS)
     images, labels = digits.images[:, 0], digits.labels
-    yield NONE, draw_several(images, rng, count(3000))
+    drawn = []
+    for name, texts in DIGITS.items():
+        # A one with an upstroke and a seven are alike.
+        more = 2 if name in "17" else 1
+        written = draw_texts(texts, count(400 * more), writers, rng, aspect=(0.75, 1.15))
+        yield name, written
+        printed = draw_texts(
+            type_shapes.DIGITS[name], count(700 * more), printers, rng, aspect=(0.55, 1.0)
+        )
+        yield name, printed
+        drawn += [written[: count(60)], printed[: count(60)]]
+    yield from ((NONE, each) for each in _draw_letters(count, writers, printers, rng))
+    for texts in MARKS.values():
+        yield NONE, draw_texts(texts, count(70), writers, rng, aspect=(0.7, 1.4), turn=0.15)
+    for draw, number in (
+        (draw_scribbles, 600),
+        (draw_zigzags, 600),
+        (draw_blots, 600),
+        (draw_coils, 900),
+        (draw_tangles, 600),
+        (draw_walks, 900),
+        (draw_hatchings, 600),
+        (draw_glyphs, 2500),
+    ):
+        yield NONE, draw(count(number), writers, rng)
     yield NONE, draw_parts_of(images, labels, rng, count(1000))
-    yield NONE, draw_neighbors(images, rng, count(1000))
     some = images[(len(images) * rng.random(count(500))).astype(int)]
-    yield NONE, cross_out(some, draw_zigzags(len(some), hands, rng))
+    yield NONE, cross_out(some, draw_zigzags(len(some), writers, rng))
+    pool = np.concatenate([images, *drawn])
+    yield SEVERAL, draw_several(pool, rng, count(3000))
+    yield SEVERAL, draw_strings(pool, rng, count(1500))
+    yield SEVERAL, draw_neighbors(images, rng, count(1000))
 
 
-def draw_sign(name: str, count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def _draw_letters(
+    count: Callable[[int], int], writers: Hands, printers: Hands, rng: np.random.Generator
+) -> Iterator[Images]:
+    """Yield letters, parts of them, and words."""
+    letters = [
+        draw_texts(texts, count(140), writers, rng, aspect=(0.6, 1.2)) for texts in LETTERS.values()
+    ]
+    letters += [
+        draw_texts(texts, count(50), printers, rng, aspect=(0.6, 1.1)) for texts in LETTERS.values()
+    ]
+    letters += [
+        draw_texts(texts, count(70), writers, rng, aspect=(0.6, 1.2)) for texts in SCRIPTS.values()
+    ]
+    yield from letters
+    cut = np.concatenate(letters)
+    yield draw_parts_of(cut, np.full(len(cut), -1), rng, count(300))
+    texts = [text for of_letter in (LETTERS | SCRIPTS).values() for text in of_letter]
+    for hands, number in ((writers, 3500), (printers, 700)):
+        yield draw_words(texts, (2, 4), count(number), hands, rng)
+    small = [text for name in LETTERS if name.islower() for text in LETTERS[name]]
+    yield draw_words(small, (3, 7), count(1000), writers, rng)
+
+
+def draw_sign(
+    name: str,
+    count: int,
+    hands: Hands,
+    rng: np.random.Generator,
+    shapes: Mapping[str, Sequence[str]] = SIGNS,
+) -> Images:
     """Draw so many images of a sign, one of `CLASS_NAMES`, each by one of the hands."""
     if name == ".":
         return draw_dots(count, hands, rng)
     width, aspect, turn = _FORMS["(" if name == ")" else name]
-    texts = SIGNS["(" if name == ")" else name]
+    texts = shapes["(" if name == ")" else name]
     return draw_texts(
         texts, count, hands, rng, mirrored=name == ")", width=width, aspect=aspect, turn=turn
     )
 
 
 def draw_dots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw dots: round, long, with corners, and as little rings with hardly a hole."""
+    """Draw dots: round, long, with corners, square, and as little rings with hardly a hole."""
     some = _choose(hands, count, rng)
     points = (rng.random((count, 3, 2)) - 0.5) * [1.0, 0.6]
     ring = repeat_shape("s .5,0 .1,.3 .15,.8 .5,1 .85,.8 .9,.3 .5,0", count)
+    square = repeat_shape("l 0,0 1,0 1,1 0,1 0,0 | l .3,.3 .7,.3 .7,.7 .3,.7 .3,.3", count)
     kinds: list[tuple[float, Strokes, tuple[float, float]]] = [
-        (0.65, [(False, points[:, :2])], (0.6, 0.98)),
+        (0.5, [(False, points[:, :2])], (0.6, 0.98)),
+        (0.15, square, (0.25, 0.5)),
         (0.1, [(False, points[:, :2])], (0.42, 0.6)),
         (0.2, [(True, points)], (0.45, 0.8)),
         (0.05, ring, (0.36, 0.45)),
@@ -144,21 +201,6 @@ def draw_dots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
         own = some.take(np.arange(low, high))
         parts.append(draw_strokes(part, own, rng, width=width, turn=1.0))
     return np.concatenate(parts)
-
-
-def draw_word(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw so many images of two or three letters side by side, of the same ones."""
-    some = _choose(hands, count, rng)
-    strokes: Strokes = []
-    right = 0.0
-    for _ in range(2 + (rng.random() < 0.4)):
-        texts = [text for of_letter in LETTERS.values() for text in of_letter]
-        text = texts[int(len(texts) * rng.random())]
-        width = 0.5 + 0.3 * rng.random()
-        for smooth, points in repeat_shape(text, count):
-            strokes.append((smooth, points * [width, 1] + [right, 0]))
-        right += width * (0.9 + 0.4 * rng.random())
-    return draw_strokes(strokes, some, rng, width=(0.07, 0.14), aspect=(0.7, 1.2))
 
 
 def draw_scribbles(count: int, hands: Hands, rng: np.random.Generator) -> Images:

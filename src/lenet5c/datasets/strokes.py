@@ -90,6 +90,32 @@ class Hands:
             skip=some(0.12, 0.1, 0.5),
         )
 
+    @classmethod
+    def draw_type(cls, rng: np.random.Generator, count: int) -> Hands:
+        """Return hands, drawn at random, that write as type is: even, upright or slanted."""
+        none = np.zeros(count)
+        # Some are bent, as paper is in a photograph.
+        bent = rng.random(count) < 0.5
+        return cls(
+            slant=(rng.random(count) < 0.35) * 0.25 * rng.random(count) + 0.05 * bell(rng, count),
+            proportion=0.15 * bell(rng, count),
+            turn=0.03 * bell(rng, count),
+            loose=0.002 + 0.012 * bent * rng.random(count),
+            tremor=none,
+            bend=0.07 * bent * rng.random(count),
+            over=none,
+            hook=none,
+            round=none,
+            width=np.exp(np.log(0.07) + np.log(0.27 / 0.07) * rng.random(count)),
+            # Upright strokes are thicker than level ones, if they differ.
+            broad=(rng.random(count) < 0.5) * (0.25 + 0.5 * rng.random(count)),
+            nib=0.2 * bell(rng, count),
+            pressure=none,
+            dry=(rng.random(count) < 0.1) * 0.4 * rng.random(count),
+            wet=(rng.random(count) < 0.7) * 0.7 * rng.random(count),
+            skip=none,
+        )
+
     def __len__(self) -> int:
         return len(self.slant)
 

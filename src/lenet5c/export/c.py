@@ -11,7 +11,7 @@ from lenet5c.export.c_file import Numbers, Writer
 from lenet5c.export.c_integer import IntegerWriter
 from lenet5c.export.c_memory import Call, plan_memory
 from lenet5c.export.c_stages import Stage, all_stages, check_size, group_stages, stage_code
-from lenet5c.export.c_text import block, function, prefix_of
+from lenet5c.export.c_text import block, function, loop, prefix_of
 from lenet5c.export.errors import ExportError
 from lenet5c.export.integer import IntegerModel
 from lenet5c.export.network import Network, all_steps, fold_batch_norm, to_network
@@ -114,11 +114,48 @@ class _FloatWriter(Writer):
 
     def functions(self) -> list[str]:
         made = [self.stage(i, stage) for i, stage in enumerate(self.stages, start=1)]
-        if any(call.what.branches for call in self.plan.calls):
+        joined = [call.what for call in self.plan.calls if call.what.branches]
+        made += [self.mean(stage) for stage in joined if stage.main.kind == "Ensemble"]
+        if any(stage.main.kind == "Residual" for stage in joined):
             head = f"static void {self.prefix}_add(const float *a, const float *b, float *y, "
             body = ["int32_t i;", "for (i = 0; i < count; i++) y[i] = a[i] + b[i];"]
             made.append(function(f"{head}int32_t count)", body))
         return made
+
+    def mean(self, stage: Stage) -> str:
+        """Return the function of an ensemble: the logarithms of the members' mean probabilities."""
+        divisors, (K,) = stage.main.layer.divisors, stage.result
+        M = len(divisors)
+        members = [f"m{i}" for i in range(M)]
+        value = "z[i][k] / divisor[i]"
+        norm = [
+            "float largest = z[i][0] / divisor[i], sum = 0.0f;",
+            *loop("k", K, [f"if ({value} > largest) largest = {value};"], 1),
+            *loop("k", K, [f"sum += expf({value} - largest);"]),
+            "norm[i] = largest + logf(sum);",
+        ]
+        mean = [
+            "float largest = z[0][k] / divisor[0] - norm[0], sum = 0.0f;",
+            *loop("i", M, [f"const float v = {value} - norm[i];", "if (v > largest) largest = v;"]),
+            *loop("i", M, [f"sum += expf({value} - norm[i] - largest);"]),
+            f"y[k] = largest + logf(sum / {float_text(M)});",
+        ]
+        arguments = ", ".join(f"const float *{member}" for member in members)
+        head = f"static void {self.mean_name(stage)}({arguments}, float *y)"
+        body = [
+            f"const float *z[{M}] = {{{', '.join(members)}}};",
+            f"const float divisor[{M}] = {{{', '.join(map(float_text, divisors))}}};",
+            f"float norm[{M}];",
+            "int32_t i, k;",
+            *loop("i", M, norm),
+            *loop("k", K, mean),
+        ]
+        return f"/* {stage.comment}: the mean of {M} */\n{function(head, body)}"
+
+    def mean_name(self, stage: Stage) -> str:
+        """Return the name of the function of an ensemble."""
+        joined = [call.what for call in self.plan.calls if call.what.branches]
+        return f"{self.prefix}_mean{joined.index(stage) + 1}"
 
     def stage(self, number: int, stage: Stage) -> str:
         label = f"stage{number}"
@@ -134,6 +171,8 @@ class _FloatWriter(Writer):
 
     def statement(self, call: Call) -> str:
         places = [*map(self.pointer, call.sources), self.pointer(call.target)]
+        if call.what.branches and call.what.main.kind == "Ensemble":
+            return f"{self.mean_name(call.what)}({', '.join(places)});"
         if call.what.branches:
             return f"{self.prefix}_add({', '.join(places)}, {call.target.size});"
         if call.scratch:

@@ -14,6 +14,7 @@ from lenet5c.export.c_stages import Constants
 from lenet5c.export.c_text import array_text, block, function, loop, string
 from lenet5c.export.errors import ExportError
 from lenet5c.export.network import Network
+from lenet5c.nn.ensemble import describe_kind
 
 # $p is the prefix of all names, $P the same in capitals.
 FILE = """\
@@ -191,7 +192,7 @@ class Writer:
             vars(numbers),
             p=p,
             P=P,
-            model=type(self.net.model).__name__,
+            model=describe_kind(self.net.model),
             sides=" x ".join(map(str, shape)),
             unit=unit,
             classes=self.classes,

@@ -34,7 +34,7 @@ class Value:
 
 @dataclass(eq=False)
 class Call:
-    """A function that is called: a stage or an op, which has branches if it adds their results."""
+    """A function that is called: a stage or an op, which has branches if it takes their results."""
 
     what: Any
     sources: tuple[Value, ...]

@@ -14,7 +14,7 @@ from lenet5c.export.network import Step
 from lenet5c.export.quantization import quantize
 
 POOLS = ("MaxPool2d", "AvgPool2d", "Subsample2d")
-ALONE = ("RBF", "Residual")  # activations after it are a stage of their own
+ALONE = ("RBF", "Residual", "Ensemble")  # activations after it are a stage of their own
 SIZES = {"float": 4, "int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}  # bytes
 
 
@@ -30,7 +30,8 @@ class Stage:
     before: list[Step] = field(default_factory=list)
     pool: Step | None = None
     after: list[Step] = field(default_factory=list)
-    # Of a residual block: the stages of its layers, and those of its shortcut.
+    # Of a residual block: the stages of its layers, and those of its shortcut; of an ensemble those
+    # of each member.
     branches: tuple[list["Stage"], ...] = ()
 
     @property

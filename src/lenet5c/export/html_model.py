@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lenet5c.datasets import Dataset
 from lenet5c.export.activations import ACTIVATIONS
 from lenet5c.export.errors import ExportError
-from lenet5c.export.network import Network, Step, to_network
+from lenet5c.export.network import Network, Step, refuse_ensembles, to_network
 from lenet5c.export.quantization import quantize
 from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import SIGNS
@@ -105,6 +105,7 @@ def _describe_net(trained: TrainedModel) -> tuple[dict[str, Any], Weights]:
     net = to_network(trained)
     if not net.steps:
         raise ExportError("model must have a layer with an effect, got none; add one")
+    refuse_ensembles(net.steps, "be shown on a page", "show one of its members")
     weights = Weights()
     scale, offset = net.scale_and_offset
     framing = trained.framing

@@ -45,7 +45,7 @@ from lenet5c.export.integer_parts import (
     through_table,
     weight_of,
 )
-from lenet5c.export.network import Network, Step, fold_batch_norm, to_network
+from lenet5c.export.network import Network, Step, fold_batch_norm, refuse_ensembles, to_network
 from lenet5c.training import TrainedModel
 
 #: Ways to choose the range of a tensor.
@@ -104,6 +104,7 @@ def quantize_int8(
     if ranges not in RANGES:
         raise ValueError(f"ranges must be one of {', '.join(RANGES)}, got {ranges!r}")
     net = to_network(model, input_shape)
+    refuse_ensembles(net.steps, "be computed in int8", "quantize weights alone")
     if net.trained is None:
         x: Floats = np.asarray(images, np.float32)
     else:

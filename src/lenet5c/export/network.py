@@ -16,7 +16,8 @@ Pair = tuple[int, int]
 #: Layers that can be exported; a subclass of one may compute something else.
 LAYERS = (
     *("Conv2d", "Linear", "MaxPool2d", "AvgPool2d", "GlobalMaxPool2d", "GlobalAvgPool2d"),
-    *("Subsample2d", "BatchNorm1d", "BatchNorm2d", "RBF", "Residual", "Flatten", "Dropout"),
+    *("Subsample2d", "BatchNorm1d", "BatchNorm2d", "RBF", "Residual", "Ensemble", "Flatten"),
+    "Dropout",
     *ACTIVATIONS,
 )
 
@@ -36,6 +37,7 @@ class Step:
     result: tuple[int, ...]
     arrays: dict[str, np.ndarray]
     # Of a Residual: the steps of its layers, and those of its shortcut, none of the input itself.
+    # Of an Ensemble: the steps of each member.
     branches: tuple[list["Step"], ...] = ()
 
     @property
@@ -217,6 +219,16 @@ def all_steps(steps: list[Step]) -> Iterator[Step]:
             yield from all_steps(branch)
 
 
+def refuse_ensembles(steps: list[Step], verb: str, remedy: str) -> None:
+    """Raise an ExportError if there is an ensemble among some steps, for a form that has none."""
+    for step in all_steps(steps):
+        if step.kind == "Ensemble":
+            raise ExportError(
+                f"layer {step.name!r} must be one that can {verb}, got an Ensemble; {remedy}, or "
+                "distill it into one net with lenet5c distill"
+            )
+
+
 def _check_steps(model: nn.Sequential, shape: tuple[int, ...]) -> list[Step]:
     try:
         model.output_shape(shape)
@@ -240,7 +252,7 @@ def _steps(layers: Iterable[tuple[str, nn.Layer]], shape: tuple[int, ...]) -> li
             )
         result = tuple(layer.output_shape(shape))
         branches: tuple[list[Step], ...] = ()
-        if kind == "Residual":
+        if kind in ("Residual", "Ensemble"):
             branches = tuple(_steps(branch, shape) for branch in _branches(layer, name))
         elif kind.startswith("Global"):  # a window as large as the maps
             kind = kind.removeprefix("Global")
@@ -254,7 +266,14 @@ def _steps(layers: Iterable[tuple[str, nn.Layer]], shape: tuple[int, ...]) -> li
 
 
 def _branches(layer: Any, name: str) -> list[Iterable[tuple[str, nn.Layer]]]:
-    """Return the layers of a Residual, and those of its shortcut, by their dotted names."""
+    """Return the layers of each branch by their dotted names.
+
+    Those of a Residual and of its shortcut; of an Ensemble those of each member.
+    """
+    if isinstance(layer, nn.Ensemble):
+        return [
+            member.flat_items(f"{name}.members.{own}.") for own, member in layer.members.items()
+        ]
     shortcut, place = layer.shortcut, f"{name}.shortcut"
     if isinstance(shortcut, nn.Sequential):
         beside: Iterable[tuple[str, nn.Layer]] = shortcut.flat_items(f"{place}.")

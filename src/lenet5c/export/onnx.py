@@ -13,6 +13,7 @@ from lenet5c.datasets.resampling import resize_matrix
 from lenet5c.export.activations import ACTIVATIONS
 from lenet5c.export.errors import ExportError
 from lenet5c.export.network import Network, Pair, Step, to_network
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.training import TrainedModel
 
 # Old enough for runtimes of recent years; 13 is the first whose softmax is that of one axis.
@@ -159,6 +160,20 @@ def _residual(graph: Graph, step: Step, x: str) -> str:
     return graph.add("Add", layers, shortcut)
 
 
+def _ensemble(graph: Graph, step: Step, x: str) -> str:
+    """Average probabilities by their logarithms, less the largest, so that none becomes 0."""
+    logs = []
+    for number, (branch, value) in enumerate(zip(step.branches, step.layer.divisors, strict=True)):
+        logits = _write(graph, branch, x)
+        if value != 1:
+            divisor = graph.constant(f"{step.name}.divisor{number}", np.float32(value))
+            logits = graph.add("Div", logits, divisor)
+        logs.append(graph.add("LogSoftmax", logits, axis=1))
+    largest = graph.add("Max", *logs)
+    shares = [graph.add("Exp", graph.add("Sub", each, largest)) for each in logs]
+    return graph.add("Add", graph.add("Log", graph.add("Mean", *shares)), largest)
+
+
 def _prepare(graph: Graph, net: Network, x: str) -> str:
     """Fit, scale and shift as `Preparation` does."""
     if net.margins is None:
@@ -250,6 +265,7 @@ _WRITERS: dict[str, Callable[[Graph, Step, str], str]] = {
     "BatchNorm": _batch_norm,
     "RBF": _rbf,
     "Residual": _residual,
+    "Ensemble": _ensemble,
     "Flatten": lambda graph, step, x: graph.add("Flatten", x, axis=1),
     **{name: activation.onnx for name, activation in ACTIVATIONS.items()},
 }
@@ -257,7 +273,7 @@ _WRITERS: dict[str, Callable[[Graph, Step, str], str]] = {
 
 def _properties(net: Network, accuracy: str | None) -> dict[str, str]:
     """Return what a user of the file wants to know; values are JSON."""
-    values: dict[str, Any] = {"lenet5c": lenet5c.__version__, "model": type(net.model).__name__}
+    values: dict[str, Any] = {"lenet5c": lenet5c.__version__, "model": describe_kind(net.model)}
     if net.trained is not None:
         values |= {
             "class_names": list(net.trained.class_names),

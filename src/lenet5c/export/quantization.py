@@ -53,10 +53,15 @@ def quantize(weight: np.ndarray, least: Any = 0.0) -> tuple[np.ndarray, np.ndarr
 
 def round_weights(steps: list[Step]) -> nn.Sequential:
     """Return a model of the steps, with weights rounded to what int8 can represent."""
-    return nn.Sequential([_rounded(step) for step in steps])
+    return nn.Sequential([_rounded(step) for step in steps] or [nn.Dropout(0.0)])
 
 
 def _rounded(step: Step) -> nn.Layer:
+    if step.kind == "Ensemble":
+        old: Any = step.layer
+        members = (round_weights(branch) for branch in step.branches)
+        named = dict(zip(old.members, members, strict=True))
+        return nn.Ensemble(named, temperatures=old.temperatures)
     if step.branches:
         layers, shortcut = ([_rounded(each) for each in branch] for branch in step.branches)
         beside = nn.Sequential(shortcut) if shortcut else None

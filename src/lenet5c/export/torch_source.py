@@ -9,6 +9,7 @@ from lenet5c import nn
 from lenet5c.datasets.resampling import UNIT
 from lenet5c.export.activations import ACTIVATIONS
 from lenet5c.export.network import Network, Step, all_steps, to_network
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.training import TrainedModel
 
 SCALED_TANH = '''
@@ -73,6 +74,19 @@ class Residual(nn.Module):
     def forward(self, x):
         return self.layers(x) + (x if self.shortcut is None else self.shortcut(x))
 '''
+ENSEMBLE = '''
+class Ensemble(nn.Module):
+    """The logarithm of the mean of the probabilities of several nets, at their temperatures."""
+
+    def __init__(self, members, divisors):
+        super().__init__()
+        self.members, self.divisors = nn.ModuleDict(members), divisors
+
+    def forward(self, x):
+        nets = zip(self.members.values(), self.divisors)
+        log_p = torch.stack([torch.log_softmax(net(x) / divisor, dim=1) for net, divisor in nets])
+        return torch.logsumexp(log_p, dim=0) - torch.log(torch.tensor(float(len(log_p))))
+'''
 PADDED = '''
 class PaddedConv2d(nn.Conv2d):
     """A convolution of images with zeros on the left and right, at the top and bottom."""
@@ -110,6 +124,7 @@ HELPERS = {
     "Subsample2d(": SUBSAMPLE,
     "RBF(": RBF,
     "Residual(": RESIDUAL,
+    "Ensemble(": ENSEMBLE,
     "PaddedConv2d(": PADDED,
     "MeanPool2d(": MEAN,
 }
@@ -159,7 +174,7 @@ def torch_source(
     lines = _layers(net.model.layers.items(), steps)
     trained = net.trained
     parts = [
-        f'"""A {type(net.model).__name__} for PyTorch, written by lenet5c {lenet5c.__version__}: '
+        f'"""A {describe_kind(net.model)} for PyTorch, written by lenet5c {lenet5c.__version__}: '
         'load() gives it with its weights."""\n',
         "from collections import OrderedDict\nfrom pathlib import Path\n",
         "import torch\nfrom safetensors.torch import load_file\nfrom torch import nn\n",
@@ -241,6 +256,9 @@ def _module(layer: Any, steps: Steps, name: str) -> list[str]:
             first, *rest = _module(layer.shortcut, steps, f"{name}.shortcut")
             lines += _indent([f"shortcut={first}", *rest])
         return [*lines, ")"]
+    if isinstance(layer, nn.Ensemble):
+        inner = _indent(_layers(layer.members.items(), steps, f"{name}.members."))
+        return ["Ensemble(OrderedDict([", *inner, f"]), {layer.divisors!r})"]
     write = _WINDOWS.get(type(layer).__name__)
     return [write(layer, steps[name]) if write else _MODULES[type(layer).__name__](layer)]
 

@@ -15,6 +15,7 @@ from lenet5c.nn import (
     convolution,
     cross_entropy,
     dropout,
+    ensemble,
     global_pooling,
     gradient_check,
     layer,
@@ -35,6 +36,7 @@ from lenet5c.nn.batch_norm import *
 from lenet5c.nn.convolution import *
 from lenet5c.nn.cross_entropy import *
 from lenet5c.nn.dropout import *
+from lenet5c.nn.ensemble import *
 from lenet5c.nn.global_pooling import *
 from lenet5c.nn.gradient_check import *
 from lenet5c.nn.layer import *
@@ -56,6 +58,7 @@ __all__ = [
     *convolution.__all__,
     *cross_entropy.__all__,
     *dropout.__all__,
+    *ensemble.__all__,
     *global_pooling.__all__,
     *gradient_check.__all__,
     *layer.__all__,

@@ -94,7 +94,9 @@ def check_compiled(model: Sequential) -> None:
     """Refuse a model that does not run as one program."""
     for path, layer in model.flat_items():
         if not layer.compiled:
+            kind = type(layer).__name__
             raise TypeError(
-                f"model must be of layers that have a compiled form, got {path!r}, a "
-                f"{type(layer).__name__}, which is in NumPy; call model.forward"
+                f"model must be of layers that have a compiled form, got {path!r}, "
+                f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}, which is in NumPy; call "
+                "model.forward"
             )

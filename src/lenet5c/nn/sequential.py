@@ -19,7 +19,7 @@ from lenet5c.nn.naming import name_layers
 from lenet5c.nn.parameter_store import ParameterStore
 from lenet5c.nn.rbf import RBF
 from lenet5c.nn.registry import describe
-from lenet5c.nn.steps import Steps, StepsTaken
+from lenet5c.nn.steps import Steps, StepsTaken, take_each_step
 from lenet5c.nn.summary import Summary, summary, to_notebook
 from lenet5c.nn.tile_layer import TileChain, make_segments
 
@@ -229,6 +229,7 @@ class Sequential(InOrder, Composite):
         batch_size: int,
         sample_weight: ArrayLike | None = None,
         record: StepsTaken | None = None,
+        ranks: Any = None,
     ) -> tuple[NDArray[np.float64], int, int]:
         """Do several times `train_step` and `optimizer.step`, to the bit, in one parallel region.
 
@@ -244,6 +245,8 @@ class Sequential(InOrder, Composite):
         batch_size : int
         record : StepsTaken, optional
             Receives the results, also when a KeyboardInterrupt ends the run.
+        ranks : lenet5c.training.parallel.Ranks, optional
+            Processes that all take these steps, and share out the work of compiled layers.
 
         Returns
         -------
@@ -259,29 +262,25 @@ class Sequential(InOrder, Composite):
         labels = loss.check_target(labels, len(samples))
         weights = None if sample_weight is None else unmasked("sample_weight", sample_weight)
         record = StepsTaken(len(rates)) if record is None else record
-        chain = self.whole_chain() if type(self).train_step is Sequential.train_step else None
-        describe_steps = getattr(optimizer, "describe_steps", None)
-        update = describe_steps(self, rates) if describe_steps else None
+        chain, update = self.compile_steps(optimizer, rates)
         if chain and update:
             try:
                 program, job = chain.prepare_step(samples, labels, loss, weights)
-                program.train_steps(**job, batch_size=batch_size, update=update, record=record)
+                steps = {"batch_size": batch_size, "record": record, "ranks": ranks}
+                program.train_steps(**job, **steps, update=update)
             finally:
                 optimizer.steps += record.taken  # type: ignore[attr-defined]
                 if record.taken:
                     optimizer.lr = float(rates[record.taken - 1])
             return record.losses, record.taken, record.correct
-        for step, rate in enumerate(rates):
-            batch = slice(step * batch_size, (step + 1) * batch_size)
-            part = None if weights is None else weights[batch]
-            record.losses[step], right = self.train_step(samples[batch], labels[batch], loss, part)
-            if not np.isfinite(record.losses[step]):
-                break
-            optimizer.lr = rate
-            optimizer.step()
-            record.taken += 1
-            record.correct += right
+        take_each_step(self, samples, labels, loss, optimizer, rates, batch_size, weights, record)
         return record.losses, record.taken, record.correct
+
+    def compile_steps(self, optimizer: Steps, rates: Sequence[float]) -> tuple[Any, Any]:
+        """Return the model as one chain and the update of steps; None for what is not compiled."""
+        chain = self.whole_chain() if type(self).train_step is Sequential.train_step else None
+        describe_steps = getattr(optimizer, "describe_steps", None)
+        return chain, describe_steps(self, rates) if describe_steps else None
 
     def _backward(self, dy: Floats, need_dx: bool) -> Floats:
         first, *others = self.segments

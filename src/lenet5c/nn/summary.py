@@ -65,19 +65,35 @@ def to_notebook(model: Sequential) -> str:
 def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:
     """Return a mapping for the input and for each layer, those within a Sequential one by one.
 
+    The members of an ensemble have a row each, and the ensemble one of what is left.
     It has layer, kind, output (the shape), neurons, parameters, connections and multiply-adds.
     """
     shape = tuple(input_shape)
     rows = [_row("input", "", shape, prod(shape), 0, 0, 0)]
     for name, layer in model.flat_items():
         connections, work = layer.connections(shape), layer.multiply_adds(shape)
+        parameters = layer.num_params
+        for own, member in getattr(layer, "members", {}).items():  # of an ensemble
+            counts = member.num_params, member.connections(shape), member.multiply_adds(shape)
+            output = member.output_shape(shape)
+            rows.append(_row(f"{name}.{own}", inner_kind(member), output, 0, *counts))
+            parameters -= counts[0]
+            connections -= counts[1]
+            work -= counts[2]
         shape = layer.output_shape(shape)
         # Units that read something are neurons; an activation or a flattening only passes their
         # values on.
         neurons = prod(shape) if connections else 0
         kind = type(layer).__name__
-        rows.append(_row(name, kind, shape, neurons, layer.num_params, connections, work))
+        rows.append(_row(name, kind, shape, neurons, parameters, connections, work))
     return rows
+
+
+def inner_kind(model: Sequential) -> str:
+    """Return the class of a model, or of the one that a plain chain ends with."""
+    last = list(model.layers.values())[-1]
+    is_chain = isinstance(getattr(last, "layers", None), dict)
+    return type(last if is_chain and model.input_shape is None else model).__name__
 
 
 def _row(layer: str, kind: str, output: Shape, *counts: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from math import prod
 
+from lenet5c.nn.ensemble import Ensemble
 from lenet5c.nn.layer import Layer, Shape
 from lenet5c.nn.residual import Residual
 from lenet5c.nn.sequential import Sequential
@@ -27,7 +28,7 @@ def check_work(model: Sequential, input_shape: Shape) -> Shape:
             for inner, each in layer.layers.items():
                 shape = run(f"{name}.{inner}" if name else inner, each, shape)
             return shape
-        for branch in layer.branches() if isinstance(layer, Residual) else ():
+        for branch in layer.branches() if isinstance(layer, (Residual, Ensemble)) else ():
             run(name, branch, shape)
         result = layer.output_shape(shape)
         work += layer.connections(shape) + prod(result)

@@ -1,7 +1,8 @@
 """Complete configurations of a training, the named ones, and the run of one."""
 
 from lenet5c.recipes.folds import CrossValidation, cross_validate
-from lenet5c.recipes.make_trainer import trainer
+from lenet5c.recipes.make_trainer import distill, trainer
+from lenet5c.recipes.many import ManyRuns, grid, run_many
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.reported import reached, reported
@@ -12,14 +13,18 @@ from lenet5c.recipes.tune import Tuning, tune
 __all__ = [
     "RECIPES",
     "CrossValidation",
+    "ManyRuns",
     "Recipe",
     "Run",
     "RunConfig",
     "Tuning",
     "cross_validate",
+    "distill",
+    "grid",
     "reached",
     "recipe",
     "reported",
+    "run_many",
     "train",
     "trainer",
     "tune",

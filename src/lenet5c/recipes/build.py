@@ -1,6 +1,6 @@
 """A trainer from a recipe: the split of the data, preparation, net, loss, optimizer, schedule."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from lenet5c.recipes import start as starting
 from lenet5c.recipes.by_images import choose_size
 from lenet5c.recipes.kind import arguments, further_settings
 from lenet5c.recipes.own_net import MOST_PARAMETERS
+from lenet5c.recipes.teachers import set_teachers, train_teachers, usual_temperature
 from lenet5c.training import TrainedModel, Trainer
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def build(
     freeze: Collection[str] = (),
     rehearsed: Dataset | None = None,
     net: Sequential | None = None,
+    teachers: Sequence[TrainedModel] | None = None,
 ) -> tuple[Trainer, TrainedModel]:
     """Return a `Trainer` on this data, and the `TrainedModel` it trains.
 
@@ -64,6 +66,9 @@ def build(
         Images that the start model was trained on, mixed in so that it does not forget them.
     net : lenet5c.nn.Sequential, optional
         The very net to train, with its weights, where the recipe describes one.
+    teachers : sequence of TrainedModel, optional
+        The recipe's teachers, in place of those that are else trained here and now; an empty one
+        leaves the trainer without, for `lenet5c.recipes.teachers.set_teachers` later.
 
     Raises
     ------
@@ -77,11 +82,13 @@ def build(
     if start is not None:
         recipe = starting.take_net(recipe, start)
         source, _ = starting.fit_source(start, source)
-    train_set = _drop_weightless(source.train)
-    rest = take_part(recipe, train_set, seed)
-    held_out = source.validation
-    if held_out is None:
-        rest, held_out = split(recipe, rest, seed)
+        if recipe.teachers:
+            raise ValueError(
+                f"teachers must be 0 with a model to start from, got {recipe.teachers}"
+            )
+    train_set = source.train
+    rest, held_out = divide(recipe, source, seed)
+    images = rest
     rng = np.random.default_rng([seed, 2])
     if start is None:
         preparation = prepare(recipe, rest)
@@ -142,7 +149,11 @@ def build(
         distortion=Distortion.from_dict(recipe.distortion) if recipe.distortion else None,
         class_weight=recipe.class_weight,
     )
-    trainer.mixture = mixture
+    trainer.mixture, trainer.draws = mixture, recipe.draws
+    if recipe.teachers and teachers is None:
+        teachers = train_teachers(recipe, images, held_out, seed)
+    if teachers:
+        set_teachers(trainer, recipe, teachers)
     if start is not None and number:
         trainer.remark = (
             f"The images seem to be {starting.POSITIONS[number]}, as the model sees them: its "
@@ -155,10 +166,21 @@ def build(
     else:
         trainer.trained = replace(start, model=model, class_names=names, reading=reading, path=None)
     trainer.calibrates = recipe.temperature is None
-    trainer.trained.temperature = recipe.temperature or 1.0
+    taught = start is None and bool(recipe.teachers or teachers)
+    trainer.trained.temperature = recipe.temperature or (
+        usual_temperature(recipe) if taught else 1.0
+    )
     trainer.trained.framing = framing
     trainer.trained.white = dict(source.white)
     return trainer, trainer.trained
+
+
+def divide(recipe: "Recipe", source: Source, seed: int) -> tuple[Dataset, Dataset | None]:
+    """Return the images to train on, and those to validate; images of weight 0 are left out."""
+    rest = take_part(recipe, _drop_weightless(source.train), seed)
+    if source.validation is not None:
+        return rest, source.validation
+    return split(recipe, rest, seed)
 
 
 def make_net(net: str, settings: dict[str, Any]) -> Any:

@@ -87,5 +87,5 @@ def _change(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     of_recipe = {name: value for name, value in changes.items() if name not in own | {"recipe"}}
     config = replace(config, settings=config.settings.change(**of_recipe), **of_run)
     if of_run.keys() - {"folder", "seed", "threads", "watch_test", "fold", "folds", "freeze"}:
-        config = replace(config, data_digest=None, start_digest=None)
+        config = replace(config, data_digest=None, start_digest=None, taught_by_digest=None)
     return config

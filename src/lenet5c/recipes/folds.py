@@ -1,8 +1,11 @@
 """Cross-validation: the runs of a configuration, each measured on another fold of the data."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +17,13 @@ import lenet5c
 from lenet5c import _files
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.folds import assign_folds, take_fold
-from lenet5c.errors import RunError
+from lenet5c.errors import RunError, TrainingError
+from lenet5c.recipes.executors import open_executor
+from lenet5c.recipes.jobs import Job, Outcome, run_jobs
+from lenet5c.recipes.many import train_job
+from lenet5c.recipes.many_bar import ManyBar
 from lenet5c.recipes.run import Run, check_config, data_digest, record_data, train
+from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Evaluation, MeanInterval, mean_interval
 from lenet5c.training.run_folder import RunFolder
 
@@ -39,15 +47,18 @@ class CrossValidation:
     evaluation : lenet5c.training.Evaluation or None
         The predictions for all images in the order of `dataset`, each by the model that was not
         trained on it; None if the runs were interrupted.
-    interrupted : Run or None
-        The run that `stop` ended.
+    interrupted : bool
+        Whether `stop` ended the runs.
+    stopped : Run or None
+        The run that it ended, where that was in this process.
     """
 
     config: "RunConfig"
     dataset: Dataset
     rows: list[dict[str, Any]]
     evaluation: Evaluation | None = None
-    interrupted: Run | None = None
+    interrupted: bool = False
+    stopped: Run | None = None
 
     @property
     def matrix(self) -> NDArray[np.int64]:
@@ -98,7 +109,11 @@ def cross_validate(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    executor: Executor | None = None,
+    jobs: int | None = 1,
+    progress: bool = False,
     on_fold: Callable[[Run], object] | None = None,
+    stop: Callable[[], object] | None = None,
     **options: Any,
 ) -> CrossValidation:
     """Train once for each of ``config.folds`` folds, on the images of all others.
@@ -118,10 +133,19 @@ def cross_validate(
         Go on from what is in the folder, to the same bytes as without a stop.
     overwrite : bool
         Replace what is in the folder.
+    executor : concurrent.futures.Executor, optional
+    jobs : int, optional
+        What carries the runs out, and how many at a time, as of `run_many`; here one in this
+        process by default.
+    progress : bool
+        Whether to show a bar over the epochs of all runs, where they are in other processes.
     on_fold : callable, optional
         ``on_fold(run)`` after each finished run.
+    stop : callable, optional
+        As of `train`, for all runs.
     **options
-        Further arguments of `train`, for each run, such as `tell`, `on_epoch` or `stop`.
+        Further arguments of `train`, for each run, such as `tell`. Those that are called during a
+        run, such as `on_epoch`, are for runs in this process.
 
     Returns
     -------
@@ -131,6 +155,8 @@ def cross_validate(
     ------
     RunError, OSError, NonFiniteError
         As of `train`; also if a class has a single image.
+    TrainingError
+        A fold has failed in another process; those that did not are finished.
 
     Examples
     --------
@@ -146,39 +172,132 @@ def cross_validate(
     count = config.folds
     if count is None:
         raise RunError("folds must be at least 2 to cross-validate, got None")
+    given: Source | None = source if isinstance(source, Source) else None
     if source is None:
         source = config.open_whole(options.get("tell"))
     elif isinstance(source, Dataset):
-        source = Source(source, source)
+        given = source = Source(source, source)
     config = config.choose_recipe(source.train, options.get("tell"))
     if config.folder is not None:
         config = record_data(config, data_digest(source))
     result = CrossValidation(config, source.train, [])
     folds = assign_folds(source.train, count, config.seed)
-    evaluations = []
+    work = _Folds(result, source, folds, given, options, on_fold)
     with ExitStack() as held:
         if config.folder is not None:
             _open_folder(config, resume, overwrite, held, options.get("tell"))
-        for fold in range(1, count + 1):
-            path = None if config.folder is None else config.folder / f"fold-{fold}"
-            of_fold = replace(config, fold=fold, folder=path, data_digest=None)
-            run = train(
-                of_fold,
-                take_fold(source, folds, fold),
-                resume=path is not None and RunFolder(path).config_file.exists(),
-                **options,
-            )
-            if run.interrupted:
-                result.interrupted = run
-                return result
-            evaluations.append(run.evaluation)
-            result.rows.append(_describe(fold, run.evaluation))
-            if on_fold:
-                on_fold(run)
-        result.evaluation = _join(source.train, folds, evaluations)
-        if config.folder is not None:
-            _files.write_json(config.folder / RECORD, result.to_dict())
+        executor, slots = held.enter_context(open_executor(executor, jobs, count))
+        if isinstance(executor, SerialExecutor):
+            call, stop, work.here = partial(work.train, stop=stop), None, True
+            todo = (Job(str(fold), call, (fold,)) for fold in work.left())
+        else:
+            if config.folder is None:
+                work.folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+            todo = (Job(str(fold), train_job, work.arguments(fold)) for fold in work.left())
+            work.bar = ManyBar([work.configure(fold) for fold in range(1, count + 1)], progress)
+            held.callback(work.bar.close)
+        done = run_jobs(
+            todo,
+            executor,
+            work.end,
+            slots=slots,
+            folder=work.folder,
+            tell=options.get("tell"),
+            poll=work.bar.look if work.bar else None,
+            stop=stop,
+        )
+        result.interrupted = result.interrupted or not done
+        work.finish()
     return result
+
+
+class _Folds:
+    """The runs of a cross-validation, and their results."""
+
+    def __init__(
+        self,
+        result: CrossValidation,
+        source: Source,
+        folds: NDArray[np.int64],
+        given: Source | None,
+        options: dict[str, Any],
+        on_fold: Callable[[Run], object] | None,
+    ) -> None:
+        self.result, self.source, self.folds = result, source, folds
+        self.given, self.options, self.on_fold = given, options, on_fold
+        self.folder, self.here = result.config.folder, False
+        self.evaluations: dict[int, Evaluation] = {}
+        self.failed: dict[int, Exception] = {}
+        self.bar: ManyBar | None = None
+
+    def left(self) -> Iterator[int]:
+        """Yield the numbers of the folds, until the runs are interrupted or one fails here."""
+        for fold in range(1, (self.result.config.folds or 0) + 1):
+            if self.result.interrupted:
+                return
+            if self.bar:
+                self.bar.begin(fold - 1)
+            yield fold
+
+    def configure(self, fold: int) -> "RunConfig":
+        """Return the run of a fold."""
+        path = None if self.folder is None else (self.folder / f"fold-{fold}").resolve()
+        return replace(self.result.config, fold=fold, folder=path, data_digest=None)
+
+    def train(self, context: object, fold: int, stop: Any = None) -> Run:
+        """Carry out the run of a fold in this process, or return it where it is finished."""
+        config = self.configure(fold)
+        resume = config.folder is not None and RunFolder(config.folder).config_file.exists()
+        part = take_fold(self.source, self.folds, fold)
+        return train(config, part, resume=resume, stop=stop, **self.options)
+
+    def arguments(self, fold: int) -> tuple[Any, ...]:
+        """Return the arguments of the job of a fold; data that has a name is read by the worker."""
+        part = None if self.given is None else take_fold(self.given, self.folds, fold)
+        names = ("frame", "tensorboard")
+        kept = {name: self.options[name] for name in names if name in self.options}
+        return self.configure(fold), part, kept
+
+    def end(self, job: Job, outcome: Outcome) -> None:
+        """Take the result of a fold."""
+        fold, error = int(job.name), outcome.error
+        if error is not None and self.here:  # the next one would most likely fail as well
+            raise error
+        if outcome.state == "stopped":
+            return
+        run = None
+        if error is None:  # of a run elsewhere, which is finished, the result is read
+            run = outcome.value or self.train(None, fold)
+            if run.interrupted:
+                self.result.interrupted, self.result.stopped = True, run
+                return
+            self.evaluations[fold] = run.evaluation
+        if self.bar:
+            self.bar.end(fold - 1, failed=run is None)
+        with self.bar.above() if self.bar else nullcontext():
+            if run is not None and self.on_fold:
+                self.on_fold(run)
+            elif error is not None:
+                self.failed[fold] = error
+                if tell := self.options.get("tell"):
+                    tell(f"Fold {fold} has failed: {error}")
+
+    def finish(self) -> None:
+        """Put the results together, and write them; raise a TrainingError if a fold has failed."""
+        result = self.result
+        result.rows = [_describe(fold, self.evaluations[fold]) for fold in sorted(self.evaluations)]
+        if self.failed:
+            fold = min(self.failed)
+            raise TrainingError(
+                f"fold {fold} has failed: {self.failed[fold]}; finished folds are kept in "
+                f"{result.config.folder}: once this is mended, resume there"
+            )
+        if result.interrupted:
+            return
+        every = [self.evaluations[fold] for fold in sorted(self.evaluations)]
+        result.evaluation = _join(self.source.train, self.folds, every)
+        if result.config.folder is not None:
+            _files.write_json(result.config.folder / RECORD, result.to_dict())
 
 
 def _open_folder(
@@ -199,7 +318,8 @@ def _open_folder(
         return
     if overwrite:  # all folds, which may have been more
         (folder.path / RECORD).unlink(missing_ok=True)
-        for path in folder.path.glob("fold-*"):
+        of_folds = "fold-*", "fold-*/teacher-*"
+        for path in (path for each in of_folds for path in folder.path.glob(each)):
             for file in reversed(RunFolder(path).files):
                 file.unlink(missing_ok=True)
     folder.create(config.to_dict(), overwrite)

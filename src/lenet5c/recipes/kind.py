@@ -41,6 +41,13 @@ TEMPERATURE = Kind(
     optional=True,
 )
 
+SHARE = Kind(
+    "a number of more than 0, at most 1",
+    lambda value: is_number(value) and 0 < value <= 1,
+    float,
+    "F",
+)
+
 
 def arguments(kind: Any) -> Mapping[str, Parameter]:
     """Return the arguments that a class takes, by name."""

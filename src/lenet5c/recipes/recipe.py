@@ -16,10 +16,11 @@ from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building
 from lenet5c.recipes import by_images
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
-from lenet5c.recipes.kind import CLASS_WEIGHT, TEMPERATURE, arguments, check_further, offer
+from lenet5c.recipes.kind import CLASS_WEIGHT, SHARE, TEMPERATURE, arguments, check_further, offer
 from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
 from lenet5c.recipes.own_net import NET_KIND, check_net, has_penalties, name_net
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
+from lenet5c.recipes.teachers import make_teacher_recipe
 from lenet5c.training.trainer import KEEPS
 
 FURTHER, USUAL = "further arguments, in place of all the recipe's", "the recipe's"
@@ -93,6 +94,7 @@ class Recipe:
         choice(("none", *Distortion.NAMES), optional=True, dicts=True),
         "augmentation of the training images, drawn anew in each epoch",
     )
+    draws: int = data(0, whole(0), "repeat the augmentation after N epochs", usual="0, never")
     net: Any = declare(
         "lenet5",
         NET_KIND,
@@ -141,6 +143,23 @@ class Recipe:
         TEMPERATURE,
         "temperature of the probabilities, such as another run has fitted",
         usual="fitted on the images held out, 1 without any",
+    )
+    teachers: int = training(
+        0,
+        whole(0, 100),
+        "train N nets first, whose mean probabilities for the augmented images are the targets",
+        usual="0, none",
+    )
+    teacher: dict[str, Any] = training(
+        {}, DICT, "settings of the teachers that are not the recipe's", usual="none"
+    )
+    teaching_temperature: float = training(
+        4.0, number(above=True), "temperature of the teachers' probabilities"
+    )
+    teaching_weight: float = training(
+        1.0,
+        SHARE,
+        "share of the teachers' probabilities in the targets; the rest is the true label",
     )
     order: str = declare(
         "reshuffled", choice(("reshuffled", "constant")), "drawn for each epoch, or once for all"
@@ -193,6 +212,8 @@ class Recipe:
             given, kind = getattr(self, f"{name}_settings"), getattr(self, name)
             check_further(f"{name}_settings", given, further(kind), f"the {name} {kind}")
         self._check_together()
+        if self.teachers or self.teacher:
+            make_teacher_recipe(self)
 
     def _check_together(self) -> None:
         """Raise a ValueError for settings that do not go together."""
@@ -205,12 +226,18 @@ class Recipe:
         own_size = f"{usual_size} with the preparation {self.preparation}, which has its own"
         losses = "mle or map" if of_1998 else "cross_entropy or mse"
         smoothed = self.label_smoothing > 0 and self.loss != "cross_entropy"
+        taught = self.teachers > 0
+        smoothed_twice = taught and self.label_smoothing > 0
+        mixes = bool((self.distortion or {}).get("mixup"))
         none_held_out = "where validation is 0"
         for broken, name, rule in (
             (self.fit != "auto" and prepared, "fit", own_fit),
             (self.input_size != usual_size and prepared, "input_size", own_size),
             (smoothed, "label_smoothing", f"0 with the loss {self.loss}"),
             (of_1998 != (self.loss in ("mle", "map")), "loss", f"{losses} for the net {net}"),
+            (smoothed_twice, "label_smoothing", "0 with teachers, whose probabilities are soft"),
+            (taught and of_1998, "teachers", f"0 with the loss {self.loss}"),
+            (taught and mixes, "teachers", "0 with mixup"),
             (self.weight_decay > 0 and not decays, "weight_decay", f"0 with {self.optimizer}"),
             (unseen and self.keep == "best", "keep", f"last {none_held_out}"),
             (unseen and self.patience > 0, "patience", f"0 {none_held_out}"),

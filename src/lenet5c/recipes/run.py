@@ -3,34 +3,27 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
-import lenet5c
 from lenet5c import kernels
-from lenet5c._files import digest
 from lenet5c.datasets import Source
-from lenet5c.datasets.mapped import blocks
 from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
-from lenet5c.recipes.build import make_schedule
-from lenet5c.recipes.run_config import RunConfig, digest_of
-from lenet5c.recipes.start import fit_source, take_net
-from lenet5c.training import (
-    Evaluation,
-    TrainedModel,
-    Trainer,
-    evaluate,
-    mcnemar,
-    open_model,
-    wilson_interval,
-)
+from lenet5c.recipes.build import divide, make_schedule
+from lenet5c.recipes.digests import data_digest
+from lenet5c.recipes.run_config import RunConfig
+from lenet5c.recipes.run_summary import summarize
+from lenet5c.recipes.start import digest_of, fit_source, take_net
+from lenet5c.recipes.teachers import run_teachers
+from lenet5c.recipes.together import compare_runs, compare_weights, resume_together
+from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
 from lenet5c.training.event_file import EventFile
-from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import check_class_names
 from lenet5c.training.orientation import warn_of_sideways
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.run_folder import RunFolder
 
 Frame = Callable[[Source, TrainedModel], tuple[Source, list[str]]]
@@ -54,6 +47,8 @@ class Run:
         The model that it started from.
     rehearsed : lenet5c.datasets.Source or None
         The data mixed in so that they are not forgotten.
+    teacher : TrainedModel or None
+        The model whose probabilities were the targets.
     """
 
     config: RunConfig
@@ -64,6 +59,7 @@ class Run:
     interrupted: bool = False
     start: TrainedModel | None = None
     rehearsed: Source | None = None
+    teacher: TrainedModel | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -103,6 +99,7 @@ def train(
     on_step: Callable[[Trainer, int], object] | None = None,
     on_epoch: Callable[[Trainer, dict[str, Any]], object] | None = None,
     stop: Callable[[], bool] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Carry out a run: open the data, build the trainer or resume, train, evaluate, save.
 
@@ -137,6 +134,9 @@ def train(
     stop : callable, optional
         Asked after each stretch of steps; true ends the training there, with a checkpoint. If it
         is a context manager, it is entered while the model trains.
+    ranks : lenet5c.training.parallel.Ranks
+        Processes that all call this with the same arguments, to train together: to the same bytes
+        as one. The first alone uses the folder.
 
     Returns
     -------
@@ -151,6 +151,8 @@ def train(
         A file cannot be written; it names the file. The last checkpoint is whole.
     NonFiniteError
         The training failed.
+    RankError
+        Ranks have other data, or other weights.
 
     Examples
     --------
@@ -162,21 +164,40 @@ def train(
     began = time.perf_counter()
     if tensorboard:
         EventFile.check()
+    saves = ranks.broadcast(config.folder is not None)
+    if not ranks.first:
+        config = replace(config, folder=None)
     with _threads(config.threads), ExitStack() as held:
-        run = _open(config, source, start, frame, resume, overwrite, tell, held)
+        run = _open(config, source, start, frame, resume, overwrite, tell, held, ranks)
+        finished = resume_together(run, ranks)
         config, trainer, folder = run.config, run.trainer, run.folder
-        resumed = trainer.steps_taken > 0
+        resumed = trainer.steps_taken > 0 or (resume and config.settings.teachers > 0)
         events = _events(run, tensorboard, tell)
-        if run.summary is not None:
+        if finished:
             return run
+        if config.settings.teachers:
+            called: dict[str, Any] = {
+                "on_start": on_start,
+                "on_step": on_step,
+                "on_epoch": on_epoch,
+                "stop": stop,
+            }
+            alike: Any = partial(train, overwrite=overwrite, tell=tell, ranks=ranks, **called)
+            rest, held_out = divide(config.settings, run.source, config.seed)
+            images = replace(run.source, train=rest, validation=held_out)
+            if not run_teachers(run, images, alike, resume, tell):
+                return run
         if on_start:
             on_start(trainer, config)
 
         def after_epoch(trainer: Trainer, row: dict[str, Any]) -> None:
             if config.watch_test:
                 with trainer.weights_to_evaluate():
-                    result = evaluate(trainer.model, run.source.test, trainer.preparation)
+                    result = evaluate(
+                        trainer.model, run.source.test, trainer.preparation, ranks=ranks
+                    )
                 row["test_accuracy"] = result.accuracy
+            compare_weights(run, ranks)
             if folder:
                 folder.save_checkpoint(trainer)
             if events:
@@ -190,9 +211,10 @@ def train(
             if not done and folder:
                 folder.save_checkpoint(trainer)
         run.interrupted = not done
-        if done and folder:
-            summary = _summarize(run, resumed, time.perf_counter() - began)
-            folder.finish(run.trained, summary, trainer.history)
+        if done and saves:
+            summary = summarize(run, resumed, time.perf_counter() - began, ranks)
+            if folder:
+                folder.finish(run.trained, summary, trainer.history)
             run.summary = summary
     return run
 
@@ -219,6 +241,7 @@ def _open(
     overwrite: bool,
     tell: Callable[[str], object] | None,
     held: ExitStack,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Return a run that is ready to train, its folder locked by `held`, or finished."""
     if source is None:
@@ -229,7 +252,7 @@ def _open(
             if warning:
                 tell(f"{config.data}: warning: {warning}")
     config = config.choose_recipe(source.train, tell)
-    start = start or config.open_start()
+    start, teacher = start or config.open_start(), config.open_teacher()
     rehearsed = config.open_rehearsed(source, tell)
     folder = None if config.folder is None else RunFolder(config.folder)
     with ThreadPoolExecutor(1) as pool:
@@ -243,24 +266,30 @@ def _open(
                 check_class_names(source.train.class_names, source.train.num_classes)
                 if start is not None:
                     config = replace(config, start_digest=digest_of(start))
-            trainer, _ = config.build(source, start, rehearsed.train if rehearsed else None)
+                if teacher is not None:
+                    config = replace(config, taught_by_digest=digest_of(teacher))
+            more = rehearsed.train if rehearsed else None
+            trainer, _ = config.build(source, start, more, teachers=[teacher] if teacher else ())
         except (ValueError, TypeError) as error:
             raise RunError(error) from None
         if present is not None:
             config = record_data(config, present.result())
-    run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed)
+    run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed, teacher=teacher)
+    compare_runs(run, ranks)
     if folder is not None and resume:
         _resume(run, folder, tell, held)
     elif folder is not None:
         held.enter_context(folder.lock(tell))
-        if overwrite and start is not None and start.path in folder.files:
+        needed = ((start, folder.start_file), (teacher, folder.teacher_file))
+        models = [(model.path, copy) for model, copy in needed if model and model.path]
+        if overwrite and any(path in folder.files for path, _ in models):
             raise RunError(
-                f"folder of a new run must not be that of the model to start from, got "
-                f"{folder.path}; name another one"
+                f"folder of a new run must not be that of the model to start from or to be taught "
+                f"by, got {folder.path}; name another one"
             )
         folder.create(config.to_dict(), overwrite)
-        if start is not None and start.path is not None:
-            folder.keep_start(start.path)
+        for path, copy in models:
+            folder.keep(copy, path)
     return run
 
 
@@ -362,23 +391,6 @@ def open_run(folder: RunFolder, source: Source) -> Run:
         return _open(config, source, None, None, True, False, None, held)
 
 
-def data_digest(source: Source, rehearsed: Source | None = None) -> str:
-    """Return the SHA-256 of images, labels, class names, weights and soft targets."""
-    parts: list[Any] = []
-    for dataset in (
-        source.train,
-        source.test,
-        source.validation,
-        rehearsed.train if rehearsed else None,
-    ):
-        if dataset is not None:
-            described = f"{dataset.images.shape} {dataset.class_names}"
-            parts += [described, blocks(dataset.images), dataset.labels]
-            more = (dataset.sample_weight, dataset.targets)
-            parts += [array for array in more if array is not None]
-    return digest(*parts)
-
-
 def _events(run: Run, tensorboard: bool, tell: Callable[[str], object] | None) -> EventFile | None:
     """Return the run's file for TensorBoard with its epochs so far; None where none is written."""
     if run.folder is None or not (tensorboard or run.folder.events_file.exists()):
@@ -391,46 +403,3 @@ def _events(run: Run, tensorboard: bool, tell: Callable[[str], object] | None) -
         return None
     events.begin(run.history)
     return events
-
-
-def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
-    result, trainer = run.evaluation, run.trainer
-    summary = {
-        "test_accuracy": result.accuracy,
-        "test_correct": result.correct,
-        "test_count": result.count,
-        "test_interval": list(wilson_interval(result.correct, result.count)),
-        "test_loss": result.loss,
-        "temperature": run.trained.temperature,
-        "seconds": round(seconds, 3),
-        "parameters": trainer.model.num_params,
-        "epochs": trainer.epoch,
-        "recipe": run.config.recipe,
-        "seed": run.config.seed,
-        "kernels": kernels.isa,
-        "threads": kernels.get_num_threads(),
-        "lenet5c": lenet5c.__version__,
-    }
-    if resumed:
-        summary["resumed"] = True  # so `seconds` is not the whole run's
-    if run.start is not None and run.start.class_names == run.trained.class_names:
-        before = evaluate(run.start, run.source.test)
-        summary["start_test_accuracy"] = before.accuracy
-        test = mcnemar(before.right, result.right)
-        summary["start_p_value"] = test.p_value
-        if run.rehearsed is not None:
-            known = run.rehearsed.test
-            with suppress(RunError):  # of other classes, or images that this model does not take
-                known, _ = match_dataset(run.start, known)
-                summary["rehearsed_accuracy"] = evaluate(run.trained, known).accuracy
-                summary["start_rehearsed_accuracy"] = evaluate(run.start, known).accuracy
-    row = trainer.kept_row
-    if row and "validation_accuracy" in row:
-        summary["validation_accuracy"] = row["validation_accuracy"]
-        summary["validation_count"] = len(trainer.validation_set or ())
-    if fitted := trainer.calibration:
-        summary["calibration_count"] = fitted.count
-        summary["nll_before"], summary["nll_after"] = fitted.nll_before, fitted.nll_after
-    if row and trainer.keep == "best":
-        summary["kept_epoch"] = row["epoch"]
-    return summary

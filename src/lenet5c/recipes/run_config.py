@@ -1,15 +1,14 @@
 """A run as one thing: recipe, data, seed, threads, folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from os import PathLike, fspath
+from os import fspath
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 import lenet5c
-from lenet5c import _files
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.folds import assign_folds, take_fold
@@ -25,9 +24,10 @@ from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
 from lenet5c.recipes.option_words import distortion_name, option_words
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.setting import DATA, RUN, Setting, declare, document, run, settings
-from lenet5c.recipes.start import OF_START, take_net
+from lenet5c.recipes.start import OF_START, digest_of, start_name, take_net
+from lenet5c.recipes.teachers import check_taught
 from lenet5c.training import TrainedModel, Trainer, open_model
-from lenet5c.training.model_file import BEST, SHIPPED
+from lenet5c.training.model_file import BEST
 from lenet5c.training.run_folder import RunFolder
 
 NOTHING = "none"  # to rehearse
@@ -39,8 +39,8 @@ class RunConfig:
     """A run: a recipe, its data, its seed, and the folder for the results.
 
     `settings` is a `Recipe`, that of the name if not given; `RunConfig.named` changes single
-    settings of it. `lenet5c` is the version; `data_digest` and `start_digest` tell the data and the
-    model to start from, once they are open. config.json holds all but folder and threads.
+    settings of it. `lenet5c` is the version; the digests tell the data, the model to start from
+    and the one that teaches, once they are open. config.json holds all but folder and threads.
     """
 
     recipe: str = run(
@@ -128,10 +128,18 @@ class RunConfig:
         DATA,
         "mnist with --from best, where classes are the same, else none",
     )
+    taught_by: str | None = declare(
+        None,
+        replace(TEXT, metavar="MODEL", optional=True),
+        "a model, such as an ensemble, whose probabilities for each image are its targets",
+        RUN,
+        "none, labels are",
+    )
     settings: Recipe = None  # type: ignore[assignment]  # that of the name
     lenet5c: str = lenet5c.__version__
     data_digest: str | None = None
     start_digest: str | None = None
+    taught_by_digest: str | None = None
     #: Changes of a recipe that the images will choose, None where it is chosen.
     asked: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
@@ -148,6 +156,7 @@ class RunConfig:
             raise ValueError(f"fold must be at most the {self.folds} folds, got {self.fold}")
         if self.settings is None:
             object.__setattr__(self, "settings", RECIPES[self.recipe])
+        check_taught(self)
 
     @classmethod
     def named(cls, name: str | None = None, **changes: Any) -> Self:
@@ -182,6 +191,9 @@ class RunConfig:
             of_run["data"] = source_name(fspath(of_run["data"]), "data")
         of_recipe = {key: value for key, value in changes.items() if key not in own}
         model = of_run.get("start")
+        if of_run.get("taught_by") is not None:
+            of_run["taught_by"] = start_name(of_run["taught_by"])
+            of_recipe = {"label_smoothing": 0.0} | of_recipe
         if name is None and model is None and not {"net", "preparation"} & of_recipe.keys():
             of_run["asked"] = of_recipe
         name = name or ("default" if model is None else "finetune")
@@ -296,13 +308,21 @@ class RunConfig:
         RunError
             There is no such model, or it is not the one that the run began with.
         """
-        if self.start is None:
+        return self._open_model("start", "start_file")
+
+    def open_teacher(self) -> TrainedModel | None:
+        """Return the model that teaches; else as `open_start`."""
+        return self._open_model("taught_by", "teacher_file")
+
+    def _open_model(self, name: str, copied: str) -> TrainedModel | None:
+        model = getattr(self, name)
+        if model is None:
             return None
-        copy = None if self.folder is None else RunFolder(self.folder).start_file
-        trained = open_model(copy if copy is not None and copy.is_file() else self.start)
-        if self.start_digest not in (None, digest_of(trained)):
+        copy = None if self.folder is None else getattr(RunFolder(self.folder), copied)
+        trained = open_model(copy if copy is not None and copy.is_file() else model)
+        if getattr(self, f"{name}_digest") not in (None, digest_of(trained)):
             raise RunError(
-                f"start must be the model that the run in {self.folder} began with, got another "
+                f"{name} must be the model that the run in {self.folder} began with, got another "
                 f"in {trained.path}; restore it, or start a new run"
             )
         return trained
@@ -324,12 +344,13 @@ class RunConfig:
         start: TrainedModel | None = None,
         rehearsed: Dataset | None = None,
         net: Sequential | None = None,
+        teachers: Sequence[TrainedModel] | None = None,
     ) -> tuple[Trainer, TrainedModel]:
         """Return a `Trainer` on this data, and the `TrainedModel` it trains.
 
         Parameters
         ----------
-        source, start, rehearsed, net
+        source, start, rehearsed, net, teachers
             As of `Recipe.build`.
 
         Raises
@@ -343,8 +364,10 @@ class RunConfig:
                 f"folds must be None for a single training, got {self.folds}; use "
                 "lenet5c.recipes.cross_validate"
             )
+        if teachers is None and (teacher := self.open_teacher()):
+            teachers = [teacher]
         trainer, trained = self.settings.build(
-            source, self.seed, start, self.freeze, rehearsed, net
+            source, self.seed, start, self.freeze, rehearsed, net, teachers
         )
         given, count = self.settings.batch_size, len(trainer.train_set)
         if count < given != RECIPES[self.recipe].batch_size:
@@ -416,14 +439,3 @@ def option_settings() -> dict[str, Setting]:
 def settings_of_start(changes: dict[str, Any]) -> dict[str, Any]:
     """Return those of some settings that a model to start from has already."""
     return {key: changes[key] for key in (*OF_START, *NET_SETTINGS) if key in changes}
-
-
-def start_name(model: str | PathLike[str]) -> str:
-    """Return 'best' and 'signs' as they are, else a path in full: the form in config.json."""
-    return str(model if model in SHIPPED else Path(model).resolve())
-
-
-def digest_of(trained: TrainedModel) -> str:
-    """Return the digest of the file that a model was read from."""
-    assert trained.path is not None
-    return _files.read_digest(trained.path, "model")

@@ -5,22 +5,26 @@ The command, `lenet5c.trainer`, the estimator's `warm_start` and the demo's fine
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c import _files
 from lenet5c._text import count, listing
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.conversion import to_gray
 from lenet5c.datasets.mapped import apply, join
 from lenet5c.nn import NETS, Conv2d, Flatten, Linear, Sequential
 from lenet5c.nn.batch_norm import BatchNorm
+from lenet5c.nn.ensemble import describe_kind, find_ensemble
 from lenet5c.recipes.net_settings import net_options
 from lenet5c.recipes.own_net import has_penalties, name_net, with_classes
 from lenet5c.training import TrainedModel
 from lenet5c.training.matching import match_names, match_size
-from lenet5c.training.model_file import build_net, describe_net
+from lenet5c.training.model_file import SHIPPED, build_net, describe_net
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
@@ -56,6 +60,11 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
     ValueError
         One that was asked for is not the model's.
     """
+    if find_ensemble(start.model):
+        raise ValueError(
+            f"start must be a single net, got an {describe_kind(start.model)}; distill it into one "
+            "with lenet5c distill, or start from one of its members"
+        )
     names = (name for name, kind in NETS.items() if type(start.model) is kind)
     net: Any = next(names, None) or describe_net(start.model)
     config = start.model.settings() if isinstance(net, str) else {}
@@ -355,3 +364,14 @@ def describe_mixture(samples: int, repeats: int, rehearsed: Dataset | None) -> s
     if rehearsed is not None:
         return f"{words}, and {len(rehearsed):,} of {rehearsed.name or 'others'} rehearsed"
     return words if repeats > 1 else ""
+
+
+def start_name(model: str | PathLike[str]) -> str:
+    """Return 'best' and 'signs' as they are, else a path in full: the form in config.json."""
+    return str(model if model in SHIPPED else Path(model).resolve())
+
+
+def digest_of(trained: TrainedModel) -> str:
+    """Return the digest of the file that a model was read from."""
+    assert trained.path is not None
+    return _files.read_digest(trained.path, "model")

@@ -6,9 +6,12 @@ import sys
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,15 +19,20 @@ import numpy as np
 from lenet5c import _files
 from lenet5c._optional import require
 from lenet5c.datasets import Source
-from lenet5c.errors import NonFiniteError, RunError
+from lenet5c.errors import NonFiniteError, RunError, TrainingError
+from lenet5c.recipes.executors import open_executor
+from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
+from lenet5c.recipes.many import open_data
 from lenet5c.recipes.run import data_digest
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.recipes.search_space import Space, check_space, usual_space
+from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Trainer
 
 RECORD, JOURNAL, BEST, TABLE = "tune.json", "study.journal", "best.json", "trials.csv"
 STUDY = "lenet5c"
 _WORKER = ".worker-{}.lock"
+_LOCK_SECONDS = 30  # after which the lock of a process that does not go on is taken away
 
 
 @dataclass(eq=False)
@@ -62,6 +70,8 @@ def tune(
     on_start: Callable[[Trainer, RunConfig], object] | None = None,
     on_step: Callable[[Trainer, int], object] | None = None,
     stop: Callable[[], object] | None = None,
+    executor: Executor | None = None,
+    jobs: int | None = 1,
 ) -> Tuning:
     """Search for the settings of a run with the best validation accuracy.
 
@@ -84,8 +94,15 @@ def tune(
         Called with lines of text about the data.
     on_trial : callable, optional
         ``on_trial(row)`` after each trial of this process, with its row of `Tuning.trials`.
-    on_start, on_step, stop
-        As for `train`, in each trial.
+    on_start, on_step
+        As for `train`, in each trial that this process carries out.
+    stop : callable, optional
+        As for `train`, for all trials.
+    executor : concurrent.futures.Executor, optional
+    jobs : int, optional
+        What carries the trials out, and how many at a time, as of `run_many`; here one in this
+        process by default. Each trial is chosen by those that have ended before it begins, so that
+        the trials of several at a time depend on their speed.
 
     Returns
     -------
@@ -95,9 +112,12 @@ def tune(
     ------
     RunError
         The folder has another search, there are no validation images, or a setting is out of range.
+    TrainingError
+        A trial has failed in another process.
     MissingExtraError
         Optuna is not installed.
     """
+    given = source
     optuna = require("optuna", "tune", "searching settings")
     source = source or config.open(tell)
     config = config.choose_recipe(source.train, tell)
@@ -109,33 +129,87 @@ def tune(
         held.enter_context(_quiet(optuna))
         if config.folder is not None:
             config = _record(config, space, source)
-        study, worker = _open_study(optuna, config, held)
+        executor, slots = held.enter_context(open_executor(executor, jobs, trials))
+        here = isinstance(executor, SerialExecutor)
+        folder = config.folder
+        if folder is None and not here:  # the workers have the study by its file
+            folder = Path(held.enter_context(TemporaryDirectory()))
+        study, worker = _open_study(optuna, config, folder, held)
         result = Tuning(None, None, None, [])
-        stopping: Any = stop if hasattr(stop, "__enter__") else nullcontext()
-        with stopping:
-            while _count(optuna, study) < trials and not result.interrupted:
-                trial = study.ask()
-                trial.set_user_attr("worker", worker)
-                changes = {name: each.suggest(trial, name) for name, each in space.items()}
-                try:
-                    trainer = _run(optuna, config, changes, source, trial, on_start, on_step, stop)
-                except optuna.TrialPruned:
-                    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-                except BaseException:
-                    _give_back(optuna, study, trial)
-                    raise
-                else:
-                    if trainer.done:
-                        row = trainer.kept_row or {}
-                        study.tell(trial, row["validation_accuracy"])
-                    else:
-                        _give_back(optuna, study, trial)
-                        result.interrupted = True
-                        break
-                if on_trial:
-                    on_trial(_describe(study.trials[trial.number]))
+        search = _Search(optuna, study, worker, config, space, trials, on_trial, result)
+        if here:
+            call = partial(_run, optuna, source=source, on_start=on_start, on_step=on_step)
+            todo = (
+                Job(str(each.number), call, (each, search.configure(each))) for each in search.ask()
+            )
+        else:
+            shared = folder and folder.resolve(), study.pruner, given
+            todo = (
+                Job(str(each.number), _run_apart, (each._trial_id, search.configure(each), *shared))
+                for each in search.ask()
+            )
+        done = run_jobs(todo, executor, search.end, slots=slots, folder=folder, stop=stop)
+        result.interrupted = not done
         _finish(optuna, study, config, space, result)
+    if search.error is not None:
+        raise search.error
     return result
+
+
+class _Search:
+    """The trials of one call: those that are asked for, and what comes of them."""
+
+    def __init__(
+        self,
+        optuna: Any,
+        study: Any,
+        worker: str,
+        config: RunConfig,
+        space: Space,
+        trials: int,
+        on_trial: Callable[[dict[str, Any]], object] | None,
+        result: Tuning,
+    ) -> None:
+        self.optuna, self.study, self.worker = optuna, study, worker
+        self.config, self.space, self.trials = config, space, trials
+        self.on_trial, self.result = on_trial, result
+        self.error: Exception | None = None
+
+    def ask(self) -> Iterator[Any]:
+        """Yield the next trial whenever there is one to begin."""
+        while _count(self.optuna, self.study) < self.trials and self.error is None:
+            trial = self.study.ask()
+            trial.set_user_attr("worker", self.worker)
+            yield trial
+
+    def configure(self, trial: Any) -> RunConfig:
+        """Return the run of a trial."""
+        changes = {name: each.suggest(trial, name) for name, each in self.space.items()}
+        try:
+            settings = self.config.settings.change(**changes)
+        except (ValueError, TypeError) as error:
+            _give_back(self.optuna, self.study, trial.number)
+            raise RunError(f"trial {trial.number}: {error}") from None
+        return replace(self.config, settings=settings)
+
+    def end(self, job: Job, outcome: Outcome) -> None:
+        """Tell the study what has come of a trial."""
+        number = int(job.name)
+        if outcome.state != "done":
+            _give_back(self.optuna, self.study, number)
+            if outcome.error is not None:
+                error = outcome.error
+                if isinstance(error, TrainingError):  # its worker has died
+                    text = f"trial {number} has failed: {error}; the same search goes on with it"
+                    error = TrainingError(text)
+                self.error = self.error or error
+            return
+        if outcome.value is None:
+            self.study.tell(number, state=self.optuna.trial.TrialState.PRUNED)
+        else:
+            self.study.tell(number, outcome.value)
+        if self.on_trial:
+            self.on_trial(_describe(self.study.trials[number]))
 
 
 def _record(config: RunConfig, space: Space, source: Source) -> RunConfig:
@@ -159,16 +233,26 @@ def _record(config: RunConfig, space: Space, source: Source) -> RunConfig:
     return config
 
 
-def _open_study(optuna: Any, config: RunConfig, held: ExitStack) -> tuple[Any, str]:
+def _open_storage(optuna: Any, folder: Path) -> Any:
+    """Return the storage of the study in a folder."""
+    journal = optuna.storages.journal
+    # The lock is a link to the file. One that leads nowhere, as a relative one does from the folder
+    # of a study, would be waited for without end if its process was killed.
+    path = str((folder / JOURNAL).resolve())
+    # Windows lets few users make symbolic links.
+    windows = sys.platform == "win32"
+    kind = journal.JournalFileOpenLock if windows else journal.JournalFileSymlinkLock
+    lock = kind(path, grace_period=_LOCK_SECONDS)
+    return optuna.storages.JournalStorage(journal.JournalFileBackend(path, lock))
+
+
+def _open_study(
+    optuna: Any, config: RunConfig, folder: Path | None, held: ExitStack
+) -> tuple[Any, str]:
     """Return the study and the name of this process in it; trials of dead ones are repeated."""
     storage, worker = None, uuid.uuid4().hex
-    folder = config.folder
     if folder is not None:
-        journal = optuna.storages.journal
-        path = str(folder / JOURNAL)
-        # Windows lets few users make symbolic links.
-        lock = journal.JournalFileOpenLock(path) if sys.platform == "win32" else None
-        storage = optuna.storages.JournalStorage(journal.JournalFileBackend(path, lock))
+        storage = _open_storage(optuna, folder)
         held.enter_context(_hold(folder / _WORKER.format(worker)))
     study = optuna.create_study(
         storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
@@ -178,7 +262,7 @@ def _open_study(optuna: Any, config: RunConfig, held: ExitStack) -> tuple[Any, s
             other = trial.user_attrs.get("worker")
             if other and _is_gone(folder / _WORKER.format(other)):
                 with suppress(ValueError, RuntimeError):  # another process was first
-                    _give_back(optuna, study, trial)
+                    _give_back(optuna, study, trial.number)
     study.sampler = _make_sampler(optuna, config.seed)
     epochs = config.settings.epochs
     study.pruner = optuna.pruners.MedianPruner(5, n_warmup_steps=max(1, epochs // 4))
@@ -220,12 +304,12 @@ def _make_sampler(optuna: Any, seed: int) -> Any:
     return ByTrial()
 
 
-def _give_back(optuna: Any, study: Any, trial: Any) -> None:
+def _give_back(optuna: Any, study: Any, number: int) -> None:
     """End a trial that was interrupted, and let the next one have its settings."""
-    number = trial.number
+    params = study.trials[number].params
     study.tell(number, state=optuna.trial.TrialState.FAIL)
-    if trial.params:
-        study.enqueue_trial(trial.params)
+    if params:
+        study.enqueue_trial(params)
 
 
 def _count(optuna: Any, study: Any) -> int:
@@ -236,17 +320,22 @@ def _count(optuna: Any, study: Any) -> int:
 
 def _run(
     optuna: Any,
-    config: RunConfig,
-    changes: dict[str, Any],
-    source: Source,
+    context: JobContext,
     trial: Any,
-    on_start: Callable[[Trainer, RunConfig], object] | None,
-    on_step: Callable[[Trainer, int], object] | None,
-    stop: Callable[[], object] | None,
-) -> Trainer:
-    """Train with some settings; TrialPruned says that it is not worth going on."""
+    config: RunConfig,
+    *,
+    source: Source,
+    on_start: Callable[[Trainer, RunConfig], object] | None = None,
+    on_step: Callable[[Trainer, int], object] | None = None,
+) -> float | None:
+    """Carry out a trial; return its validation accuracy, None if it is not worth going on.
+
+    Raises
+    ------
+    JobStoppedError
+        It was asked to stop.
+    """
     try:
-        config = replace(config, settings=config.settings.change(**changes))
         model, rehearsed = config.open_start(), config.open_rehearsed(source)
         trainer = config.build(source, model, rehearsed.train if rehearsed else None)[0]
     except (ValueError, TypeError) as error:
@@ -260,10 +349,30 @@ def _run(
     if on_start:
         on_start(trainer, config)
     try:
-        trainer.run(on_step, after_epoch, stop)
-    except NonFiniteError:
-        raise optuna.TrialPruned from None
-    return trainer
+        trainer.run(on_step, after_epoch, context.stopped)
+    except (NonFiniteError, optuna.TrialPruned):
+        return None
+    if not trainer.done:
+        raise JobStoppedError
+    return float((trainer.kept_row or {})["validation_accuracy"])
+
+
+def _run_apart(
+    context: JobContext,
+    trial_id: int,
+    config: RunConfig,
+    folder: Path,
+    pruner: Any,
+    source: Source | None,
+) -> float | None:
+    """Carry out a trial of the study in a folder, in another process than the search."""
+    optuna = require("optuna", "tune", "searching settings")
+    with _quiet(optuna):
+        storage = _open_storage(optuna, folder)
+        study = optuna.load_study(study_name=STUDY, storage=storage, pruner=pruner)
+        trial = optuna.trial.Trial(study, trial_id)
+        data = source or open_data(config, context.tell)
+        return _run(optuna, context, trial, config, source=data)
 
 
 def _describe(trial: Any) -> dict[str, Any]:

@@ -57,8 +57,8 @@ MOST_LEAN = 1.5
 class Choice:
     """One thing that a sign may be.
 
-    `sign` is a digit, one of ``+-*/=()``, a mark ``.`` or ``,``, or 'fraction'; `shown` is how it
-    is written, and `ascii` the expression, of a fraction alone.
+    `sign` is a digit, one of ``+-*/=()``, a mark ``.`` or ``,``, 'fraction', or '' of a speck;
+    `shown` is how it is written, and `ascii` the expression, of a fraction alone.
     """
 
     sign: str
@@ -76,6 +76,7 @@ class Place:
     gap: float = 0.0
     box: Box = (0, 0, 0, 0)
     parts: tuple[Place, ...] = ()  #: of a fraction: above its bar, the bar, below it
+    room: float = 0.0  #: the gap between its neighbors, if it is a speck
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ def search(places: Sequence[Place], equals: bool = True) -> tuple[list[_Way], fl
         next_total: dict[_State, float] = {}
         for state, hypotheses in ways.items():
             for choice in place.choices:
-                for after, cost in _step(state, choice.sign, place.gap, lean, equals):
+                gap = place.gap if choice.sign else place.room
+                for after, cost in _step(state, choice.sign, gap, lean, equals):
                     score = choice.score + cost
                     next_ways.setdefault(after, []).extend(
                         (before + score, (*path, choice)) for before, path in hypotheses
@@ -192,7 +194,9 @@ def _step(
     """Yield the state after a sign, if the grammar lets it stand there, and what it costs."""
     last, depth, count = state.last, state.depth, state.equals
     operand = last in ("start", "sign", "minus")
-    if sign in DIGITS:
+    if not sign:
+        yield state, -WIDE * max(0.0, gap - NEAR) * (last == "number")
+    elif sign in DIGITS:
         wide = -lean - WIDE * max(0.0, gap - NEAR)
         if operand:
             yield _State("number", depth, 0, sign == "0", count), lean * (last == "sign")
@@ -246,7 +250,7 @@ def spell(choices: Sequence[Choice]) -> str | None:
     """
     out: list[str] = []
     written = ""
-    for choice in (*choices, Choice("", 0.0, "")):
+    for choice in (*(each for each in choices if each.sign), Choice("", 0.0, "")):
         if choice.sign and (choice.sign in DIGITS or choice.sign in ".,"):
             if not written and out and out[-1].endswith(")"):
                 out.append("*")

@@ -109,7 +109,7 @@ def reject_answer(
     Parameters
     ----------
     probabilities : ndarray, shape (classes,)
-    seen : ndarray, shape (19,), optional
+    seen : ndarray, shape (20,), optional
         Of a net that reads digits, the probabilities that `lenet5c.recognition.signs` has for the
         same ink.
     reject : float, optional

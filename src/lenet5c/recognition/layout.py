@@ -12,62 +12,18 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lenet5c.recognition.decoding import Choice, Place, make_fraction
 from lenet5c.recognition.digit import Box
-from lenet5c.recognition.pieces import Piece, unite
+from lenet5c.recognition.mark_choices import weigh
+from lenet5c.recognition.marks import Mark, may_be_bar, may_be_dot, measure_height
+from lenet5c.recognition.pieces import unite
 
 #: Sizes and distances are shares of the usual digit's height.
-DOT = 0.3  #: longer side of a dot at most
-FLAT, THICK = 2.0, 0.4  #: width over height of a bar at least, and its height at most
 TALL = 0.55  #: height of a digit at least
-MARK = 0.62  #: height of a comma at most
 REACH = 0.85  #: from a fraction bar to what is above and below it, at most
-DASH = 1.5  #: width over height of a hyphen at least
-HALF = (0.55, 0.15)  #: place of a hyphen: mean and spread
-LOW = 0.75  #: place of a point or a comma, from the top of a digit (0) to its foot (1)
-SPREAD = 0.11  #: of the places of points
 SPECKS = (0.05, 1.5)  #: places beyond which a dot is a speck
-#: Height over a digit's, bow and slant of what is one stroke: mean and spread of each.
-STROKES = {
-    "1": ((1.0, 0.1), (0.01, 0.045), (0.17, 0.18)),
-    "/": ((1.2, 0.14), (0.0, 0.04), (0.38, 0.12)),
-    "(": ((1.25, 0.13), (-0.13, 0.035), (0.08, 0.1)),
-    ")": ((1.25, 0.13), (0.13, 0.035), (0.08, 0.1)),
-}
-TRUST = 0.6  #: power of the net's probabilities among these, which it knows by shape alone
-WIDTHS = (1.0, 0.5, 1.5)  #: ranges of these, within which a few are anywhere
-#: What a net's shape may be, and how it is shown.
-SHOWN = {"+": "+", "-": "−", "x": "×", "/": "/", "=": "=", "(": "(", ")": ")"}
-LEAST = 1e-4
-LEAST_ROWS = 6  #: of what has a bow
-
-
-@dataclass(frozen=True, eq=False)
-class Mark:
-    """Ink of one sign, or of several that stand for one."""
-
-    box: Box
-    probabilities: dict[str, float]  #: of each shape; what is missing to 1 is no sign
-    place: Place | None = None  #: what is known already, of signs put together
-    bow: float = 0.0  #: see `measure_bow`
-    slant: float = 0.0
-
-    @property
-    def height(self) -> int:
-        """Rows of the box."""
-        return self.box[2] - self.box[0]
-
-    @property
-    def width(self) -> int:
-        """Columns of the box."""
-        return self.box[3] - self.box[1]
-
-    @property
-    def center(self) -> tuple[float, float]:
-        """Row and column of the middle."""
-        return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+SURELY = 0.3  #: probability up to which what may be a speck is a dot of a division sign
 
 
 @dataclass(frozen=True)
@@ -87,74 +43,11 @@ def lay_out(marks: Sequence[Mark]) -> Layout:
     marks = _join_fractions(marks, usual)
     lines, raised = [], None
     for row in _group_rows(marks, usual):
-        if all(_is_dot(mark, usual) for mark in row):
+        if all(may_be_dot(mark, usual) for mark in row):
             continue  # specks
         raised = raised or _find_raised(row, usual)
         lines.append(_place_row(row, usual))
     return Layout(_join_lines(lines), raised)
-
-
-def measure_bow(strength: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return how far a stroke's middle lies right of the line of its ends, and how far it leans.
-
-    Both are shares of its height; one that leans to the right, as a slash does, has a slant over 0.
-    """
-    if len(strength) < LEAST_ROWS:
-        return 0.0, 0.0
-    ink = strength.astype(np.float64)
-    mass, rows = ink.sum(axis=1), len(ink)
-    column = ink @ np.arange(ink.shape[1]) / np.maximum(mass, 1e-9)
-    end, middle = max(1, round(0.15 * rows)), slice(round(0.3 * rows), max(1, round(0.7 * rows)))
-    top, bottom = (
-        float(np.average(column[part], weights=mass[part] + 1e-9))
-        for part in (slice(0, end), slice(rows - end, rows))
-    )
-    share = (np.arange(rows) - (end - 1) / 2) / max(1, rows - end)
-    offset = column - (top + (bottom - top) * share)
-    bow = float(np.average(offset[middle], weights=mass[middle] + 1e-9))
-    return bow / rows, (top - bottom) / rows
-
-
-def measure_height(marks: Sequence[Mark]) -> float:
-    """Return the height of the usual digit: the median of those that are surely digits.
-
-    If there are none, that of all that is tall and no bar.
-    """
-    sure = [mark.height for mark in marks if _is_digit(mark)]
-    if sure:
-        return float(np.median(sure))
-    heights = np.array([mark.height for mark in marks if mark.width < FLAT * mark.height])
-    if len(heights) == 0:
-        heights = np.array([max(mark.height, 0.6 * mark.width) for mark in marks])
-    if len(heights) == 0:
-        return 0.0
-    return float(np.median(heights[heights >= 0.5 * np.quantile(heights, 0.8)]))
-
-
-def _is_digit(mark: Mark) -> bool:
-    """Return whether a mark is surely a digit other than 1, which a bracket may look like."""
-    return sum(mark.probabilities.get(name, 0.0) for name in "023456789") >= 0.8
-
-
-def is_dot(mark: Mark | Piece, usual: float) -> bool:
-    """Return whether ink is small enough for a point, and as wide as high, or nearly."""
-    longer, shorter = max(mark.height, mark.width), max(1, min(mark.height, mark.width))
-    return longer <= DOT * usual and longer < 2.2 * shorter
-
-
-def is_bar(mark: Mark | Piece, usual: float) -> bool:
-    """Return whether ink is flat, as a minus is."""
-    flat = mark.width >= FLAT * mark.height and mark.height <= THICK * usual
-    return flat and mark.width > 0.2 * usual
-
-
-def _is_dot(mark: Mark, usual: float) -> bool:
-    return mark.place is None and is_dot(mark, usual)
-
-
-def _is_bar(mark: Mark, usual: float) -> bool:
-    slanted = mark.probabilities.get("-", 0.0) >= 0.5 and mark.height <= 0.6 * mark.width
-    return mark.place is None and (is_bar(mark, usual) or (slanted and mark.width > 0.2 * usual))
 
 
 def _join(marks: Sequence[Mark], sign: str, shown: str) -> Mark:
@@ -165,10 +58,10 @@ def _join(marks: Sequence[Mark], sign: str, shown: str) -> Mark:
 
 def _join_dots(marks: list[Mark], usual: float) -> list[Mark]:
     """Join bars with a dot above and below, and two dots above each other."""
-    dots = [mark for mark in marks if _is_dot(mark, usual)]
+    dots = [mark for mark in marks if may_be_dot(mark, usual) and mark.speck <= SURELY]
     gone: set[int] = set()
     joined = []
-    for bar in (mark for mark in marks if _is_bar(mark, usual)):
+    for bar in (mark for mark in marks if may_be_bar(mark, usual)):
         y, x = bar.center
         near = [
             dot
@@ -194,7 +87,7 @@ def _join_dots(marks: list[Mark], usual: float) -> list[Mark]:
 
 def _join_bars(marks: list[Mark], usual: float) -> list[Mark]:
     """Join two bars of like width above each other: an equals sign."""
-    bars = sorted((mark for mark in marks if _is_bar(mark, usual)), key=lambda bar: bar.center)
+    bars = sorted((mark for mark in marks if may_be_bar(mark, usual)), key=lambda bar: bar.center)
     gone: set[int] = set()
     joined = []
     for k, upper in enumerate(bars):
@@ -211,7 +104,7 @@ def _join_bars(marks: list[Mark], usual: float) -> list[Mark]:
 
 def _join_fractions(marks: list[Mark], usual: float) -> list[Mark]:
     """Join bars with what is above and below them, the shortest first; drop underlines."""
-    bars = sorted((mark for mark in marks if _is_bar(mark, usual)), key=lambda bar: bar.width)
+    bars = sorted((mark for mark in marks if may_be_bar(mark, usual)), key=lambda bar: bar.width)
     for bar in bars:
         if bar.width < 0.55 * usual:
             continue
@@ -347,100 +240,35 @@ def _place_row(row: Sequence[Mark], usual: float) -> list[Place]:
             others = [other for j, other in enumerate(row) if j != k]
             middle, height = _interpolate(others or [mark], mark.center[1], usual)
             low = 0.5 + (mark.center[0] - middle) / height
-            if _is_dot(mark, usual) and not SPECKS[0] <= low <= SPECKS[1]:
+            if may_be_dot(mark, usual) and not SPECKS[0] <= low <= SPECKS[1]:
                 continue
             place = Place(weigh(mark, usual, middle, height), 0.0, mark.box)
-        places.append(replace(place, gap=gap))
-        right = mark.box[3]
+        room = 0.0
+        if right is not None and k + 1 < len(row):
+            room = (row[k + 1].box[1] - right) / usual
+        places.append(replace(place, gap=gap, room=room))
+        if mark.speck <= 0.5:
+            right = max(right or 0, mark.box[3])
     return places
-
-
-def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choice, ...]:
-    """Return what a mark may be, by its shape and its place beside digits (middle, height)."""
-    p, chances = mark.probabilities, {}
-    low = 0.5 + (mark.center[0] - middle) / height
-    longer = max(mark.height, mark.width)
-    if _is_dot(mark, usual) or (_is_bar(mark, usual) and longer <= 1.3 * DOT * usual):
-        # A hyphen is short, a dab of a pen may be flat: by its shape to the net, and by its place.
-        flat = mark.width / mark.height
-        share = (p.get("-", 0.0) + 0.01) / (p.get("-", 0.0) + p.get(".", 0.0) + 0.02)
-        share = float(np.clip(share, 0.02, 0.98) if flat >= DASH else min(share, 0.02))
-        share *= float(np.exp(-(((low - HALF[0]) / HALF[1]) ** 2) / 2))
-        chances = {"-": ("−", 0.97 * share)} | _weigh_dot(low, 0.97 * (1 - share))
-    elif _is_bar(mark, usual):
-        chances = {"-": ("−", max(p.get("-", 0.0), 0.9))}
-    else:
-        for name, chance in p.items():
-            if name.isdigit():
-                chances[name] = (name, chance)
-            elif name in SHOWN:
-                chances["*" if name == "x" else name] = (SHOWN[name], chance)
-        chances = _weigh_stroke(chances, mark, usual)
-        if mark.height <= MARK * usual:
-            chances = _weigh_small(mark, chances, low, height)
-        elif (dot := p.get(".", 0.0)) > LEAST and longer < 2 * DOT * usual:
-            chances |= _weigh_dot(low, dot)
-    return tuple(
-        Choice(sign, float(np.log(chance)), shown)
-        for sign, (shown, chance) in chances.items()
-        if chance >= LEAST
-    )
-
-
-_Chances = dict[str, tuple[str, float]]
-
-
-def _weigh_dot(low: float, chance: float) -> _Chances:
-    """Return what a dot may be: a point if it is low, a multiplication at half height."""
-    point = 1 / (1 + np.exp(-(low - LOW) / (SPREAD / 2)))
-    return {".": (".", chance * float(point)), "*": ("·", chance * float(1 - point))}
-
-
-def _weigh_stroke(chances: _Chances, mark: Mark, usual: float) -> _Chances:
-    """Return what a mark may be if it is one stroke: to a net, a one, a slash or a bracket."""
-    total = sum(chances[name][1] for name in STROKES if name in chances)
-    measured = (mark.height / usual, mark.bow, mark.slant)
-    weighed = {}
-    for name, forms in STROKES.items():
-        if name in chances:
-            shown, chance = chances[name]
-            chance = (chance / max(total, 1e-12)) ** TRUST
-            for value, (mean, spread), width in zip(measured, forms, WIDTHS, strict=True):
-                bell = np.exp(-(((value - mean) / spread) ** 2) / 2) / (2.5066 * spread)
-                chance *= float(0.97 * bell + 0.03 / width)
-            weighed[name] = (shown, chance)
-    scale = total / max(sum(chance for _, chance in weighed.values()), 1e-12)
-    return chances | {name: (shown, chance * scale) for name, (shown, chance) in weighed.items()}
-
-
-def _weigh_small(mark: Mark, chances: _Chances, low: float, height: float) -> _Chances:
-    """Return what a mark less high than a digit may be: low down, a comma in place of a stroke."""
-    foot = 0.5 + (mark.box[2] - (mark.center[0] - (low - 0.5) * height)) / height
-    stroke = sum(chances.get(name, ("", 0.0))[1] for name in ("1", "/", ")", "(", "-"))
-    comma = 1 / (1 + np.exp(-(low - 0.8) / 0.06)) if mark.width < 0.45 * height else 0.0
-    if foot > 0.9 and mark.height <= 0.5 * height:
-        # A comma of a broad pen looks like a nine, but no digit is so small and low.
-        stroke = max(stroke, 0.85)
-    small = max(0.02, min(1.0, (mark.height / height - 0.35) / 0.25))
-    weighed = {
-        # A digit is seldom so small beside the others.
-        sign: (shown, chance * (small if sign.isdigit() or sign in "/()" else 1.0) * (1 - comma))
-        for sign, (shown, chance) in chances.items()
-    }
-    return weighed | {",": (",", float(comma * stroke))}
 
 
 def _join_lines(lines: list[list[Place]]) -> list[list[Place]]:
     """Join lines that go on: after a sign, or with an equals sign, plus, times or over."""
     joined: list[list[Place]] = []
     for line in lines:
-        if joined and line and (_best(line[0]) in "=+*/" or _best(joined[-1][-1]) in "+-*/"):
+        if joined and line and (_may_go_on(line[0], "=+*") or _may_go_on(joined[-1][-1], "+-*")):
             joined[-1] = joined[-1] + line
         elif line:
             joined.append(line)
     return joined
 
 
+def _may_go_on(place: Place, signs: str) -> bool:
+    """Return whether a line goes on at this place: a sign, but no slash, which may be a one."""
+    return _best(place) in set(signs) or any(choice.shown in set("÷:") for choice in place.choices)
+
+
 def _best(place: Place) -> str:
     """Return the likeliest sign of a place; 'fraction' is one, too."""
-    return max(place.choices, key=lambda choice: choice.score).sign if place.choices else "none"
+    signs = [choice for choice in place.choices if choice.sign]
+    return max(signs, key=lambda choice: choice.score).sign if signs else "none"

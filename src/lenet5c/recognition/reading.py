@@ -24,7 +24,7 @@ from lenet5c.training import TrainedModel
 #: A digit of fewer working pixels in a large picture is looked at again, closely.
 CLOSE = 90
 #: The least confidence of a digit that is not all that is in a picture.
-INSIDE = 0.95
+INSIDE = 0.97
 #: Kinds of rules that may be strokes of a digit.
 MARKS = frozenset({"underline", "strike", "overline", "mark"})
 

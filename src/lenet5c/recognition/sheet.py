@@ -13,7 +13,7 @@ from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.recognition.digit import BlankImageError, Ink, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.pieces import LEAST, Piece
+from lenet5c.recognition.pieces import LEAST, Piece, join_pieces
 from lenet5c.recognition.reading import Reading, get_framing, is_mnist, to_picture
 from lenet5c.recognition.rules import Rule
 from lenet5c.recognition.segment import Cell, Scorer, read_lines
@@ -25,9 +25,14 @@ from lenet5c.training import TrainedModel
 SHEET_SIDE = 1600
 #: The least share of a sheet's characters that are digits.
 LEAST_DIGITS = 0.5
+#: Share of what is no character on a sheet before it is looked at, as of so many characters; and by
+#: how much it may change the odds of one.
+STRANGE, LOOKED, CHANGE = 0.1, 3.0, (1.0, 300.0)
+#: Probability of no characters from which ink that was cut is none.
+SURELY = 0.9
 #: Height over width of a side of a box, at least; pixels from its ends to other sides, at most; and
-#: upright sides that were found on the sheet, at least.
-UPRIGHT, REACH, SIDES = 2.2, 2.0, 4
+#: upright sides that were found on the sheet, at least; level lines that no digit crosses.
+UPRIGHT, REACH, SIDES, CROSSED = 2.2, 2.0, 4, 4
 
 
 def read_sheet(
@@ -44,6 +49,8 @@ def read_sheet(
         return Reading(rejected=str(error), steps={"picture": picture})
     steps = {"picture": picture, "ink": ink.strength}
     lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
+    if reads_digits(trained):
+        lines = judge_by_company(_judge_as_wholes(lines))
     digits = tuple(
         tuple(
             _decide(cell, line, trained, factor, reject, _is_side(cell.piece, ink.rules))
@@ -85,10 +92,60 @@ def make_scorer(trained: TrainedModel) -> Scorer:
             formed = form_pieces(pieces)
         seen = open_signs().probabilities(formed[:, np.newaxis])
         share = digit_share(seen)
-        none = seen[:, P_NONE] / (seen[:, : len(DIGITS)].sum(axis=1) + 1e-12) * share
+        none = seen[:, P_NONE:].sum(axis=1) / (seen[:, : len(DIGITS)].sum(axis=1) + 1e-12) * share
         return np.column_stack([classes * share[:, np.newaxis], np.maximum(1 - share - none, 0)])
 
     return score
+
+
+def _judge_as_wholes(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    """Return cells, those that touch less likely digits if their ink together is no characters.
+
+    Cut into parts, letters and scribbles are ones and sevens.
+    """
+    groups: list[list[Cell]] = []
+    for line in lines:
+        for before, cell in zip([None, *line], line, strict=False):
+            if before is not None and cell.piece.box[1] <= before.piece.box[3]:
+                groups[-1].append(cell)
+            else:
+                groups.append([cell])
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        return [list(line) for line in lines]
+    wholes = [join_pieces([cell.piece for cell in group]) for group in groups]
+    seen = open_signs().probabilities(form_pieces(wholes)[:, np.newaxis])[:, P_NONE]
+    less = {
+        id(cell): 1 - float(share)
+        for group, share in zip(groups, seen, strict=True)
+        for cell in group
+        if share >= SURELY
+    }
+    return [
+        [replace(cell, probabilities=cell.probabilities * less.get(id(cell), 1.0)) for cell in line]
+        for line in lines
+    ]
+
+
+def judge_by_company(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    """Return the cells of a sheet, each less likely a digit the more of the others are none.
+
+    Among letters even what looks like a digit is rather one of them. The share of what is no
+    character is found along with the probabilities of each, by expectation maximization.
+    """
+    cells = [cell for line in lines for cell in line]
+    none = 1 - np.array([min(1.0, float(cell.probabilities.sum())) for cell in cells])
+    before = STRANGE / (1 - STRANGE)
+    odds, own = 1.0, none
+    for _ in range(20):
+        share = (LOOKED * STRANGE + own.sum()) / (LOOKED + len(cells))
+        odds = float(np.clip(share / (1 - share) / before, *CHANGE))
+        own = none * odds / (none * odds + 1 - none)
+    less = iter((1 - own) / np.maximum(1 - none, 1e-12))
+    return [
+        [replace(cell, probabilities=cell.probabilities * next(less)) for cell in line]
+        for line in lines
+    ]
 
 
 def form_pieces(
@@ -150,7 +207,7 @@ def _decide(
 
 
 def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
-    """Return whether an upright stroke goes from one level line of a table to the next.
+    """Return whether an upright stroke goes from one level line of a table to the next, or further.
 
     Sides of boxes that a hand has bent are not taken out with the straight ones, and look like 1.
     """
@@ -158,7 +215,7 @@ def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
     if bottom - top < UPRIGHT * (right - left):
         return False
     middle = (left + right) / 2
-    sides, ends = 0, [False, False]
+    sides, crossed, ends = 0, 0, [False, False]
     for rule in rules:
         y0, x0, y1, x1 = rule.line
         if abs(y1 - y0) > abs(x1 - x0):
@@ -171,7 +228,8 @@ def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
                 seen or abs(level - end) <= far
                 for seen, end in zip(ends, (top, bottom), strict=True)
             ]
-    return all(ends) and sides >= SIDES
+            crossed += top + far < level < bottom - far
+    return (all(ends) and sides >= SIDES) or crossed >= CROSSED
 
 
 def _join_labels(lines: Sequence[Sequence[Reading]]) -> str:

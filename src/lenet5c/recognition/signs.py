@@ -7,16 +7,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets.sign_names import CLASS_NAMES, NONE
+from lenet5c.datasets.sign_names import CLASS_NAMES, NONE, SEVERAL
 from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import SIGNS
 
 DIGITS = tuple("0123456789")
-#: Column of the class 'none'.
-P_NONE = CLASS_NAMES.index(NONE)
-#: How often there are signs, and what is neither, over their shares of the training images: among
-#: the pieces of a line of digits, and where a picture of one digit is expected.
-IN_LINE, ALONE = (0.2, 1.0), (0.1, 0.3)
+#: Columns of the classes 'none' and 'several'; those of signs are before them.
+P_NONE, P_SEVERAL = CLASS_NAMES.index(NONE), CLASS_NAMES.index(SEVERAL)
+#: How often there are signs, and what is neither or several, over their shares of the training
+#: images: among the pieces of a line of digits, and where a picture of one digit is expected.
+IN_LINE, ALONE = (0.2, 0.5), (0.1, 0.3)
 #: Names of signs in messages.
 WORDS = {
     "+": "a plus sign",
@@ -34,7 +34,7 @@ WORDS = {
 def open_signs() -> TrainedModel:
     """Open the model of digits and signs in the package; once, then it is the same one.
 
-    Its classes are the digits, signs by their shape, and 'none':
+    Its classes are the digits, signs by their shape, 'none', and 'several' characters at once:
     `lenet5c.datasets.sign_names.CLASS_NAMES`.
 
     Examples
@@ -61,11 +61,11 @@ def digit_share(
 
     Parameters
     ----------
-    seen : ndarray, shape (..., 19)
+    seen : ndarray, shape (..., 20)
         Probabilities of `open_signs`.
     expected : (float, float), optional
-        How often signs, and what is neither, are met over their shares of its training images.
-        Both are rarer where a digit is expected: a one may look like a slash.
+        How often signs, and what is neither or several, are met over their shares of its training
+        images. Both are rarer where a digit is expected: a one may look like a slash.
 
     Returns
     -------
@@ -74,13 +74,13 @@ def digit_share(
     """
     digits = seen[..., : len(DIGITS)].sum(axis=-1)
     signs = seen[..., len(DIGITS) : P_NONE].sum(axis=-1)
-    others = expected[0] * signs + expected[1] * seen[..., P_NONE]
+    others = expected[0] * signs + expected[1] * seen[..., P_NONE:].sum(axis=-1)
     return digits / np.maximum(digits + others, 1e-12)
 
 
 def is_sign(seen: NDArray[np.floating]) -> bool:
     """Return whether ink is rather a sign than a digit or none of both, of one row."""
-    return 1 - float(digit_share(seen)) > 0.5 > float(seen[P_NONE])
+    return 1 - float(digit_share(seen)) > 0.5 > float(seen[P_NONE:].sum())
 
 
 def describe(seen: NDArray[np.floating]) -> str:
@@ -89,4 +89,6 @@ def describe(seen: NDArray[np.floating]) -> str:
     name = CLASS_NAMES[best]
     if name == NONE:
         return "it resembles no digit"
+    if name == SEVERAL:
+        return "it looks like several characters, not one digit"
     return f"it looks like {WORDS[name]}, not a digit"

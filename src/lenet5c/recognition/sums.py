@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.errors import UserError
-from lenet5c.recognition.components import find_components
 from lenet5c.recognition.decoding import Choice, Place, decode
-from lenet5c.recognition.digit import BlankImageError, Box
+from lenet5c.recognition.digit import BlankImageError, Box, Ink
 from lenet5c.recognition.grammar import MOST_SIGNS, show_value
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.layout import Mark, is_bar, is_dot, lay_out, measure_bow
-from lenet5c.recognition.pieces import FIRM, Piece, find_pieces, join_pieces, unite
-from lenet5c.recognition.reading import Reading, get_framing, is_mnist
+from lenet5c.recognition.layout import lay_out
+from lenet5c.recognition.marks import Mark, is_bar, is_dot, measure_bow
+from lenet5c.recognition.pieces import Piece, find_pieces, join_pieces, unite
+from lenet5c.recognition.reading import Reading
 from lenet5c.recognition.segment import MOST_PIECES, read_lines
-from lenet5c.recognition.sheet import find_sheet_ink, form_pieces
+from lenet5c.recognition.sheet import find_sheet_ink
+from lenet5c.recognition.sign_scorer import SignScorer
 from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
-from lenet5c.recognition.small_signs import part_small_signs
+from lenet5c.recognition.small_signs import FLAT, part_small_signs, weigh_specks
 from lenet5c.training import TrainedModel, open_model
 
 #: Probability below which a piece is no sign by itself; more of them are not looked at again.
@@ -32,11 +33,6 @@ SURE, BROADEST = 0.9, 2.2
 LIKELY, NARROW = 0.15, 0.75
 #: Distance of two parts of one sign, in heights of a digit.
 BESIDE = 0.2
-
-#: Place of the middle of a digit's hole, from its top (0) to its foot (1): mean and spread.
-HOLES = {0: (0.51, 0.045), 6: (0.705, 0.06), 9: (0.295, 0.06)}
-#: Share of the box that a hole has at least, and of a digit's hole that is anywhere.
-HOLE, ANYWHERE = 0.02, 0.02
 
 #: Probability of the best sum below which a line is told as what it looks like, sign by sign.
 DOUBT = 0.1
@@ -82,7 +78,7 @@ def read_sum(
     except BlankImageError as error:
         return Reading(rejected=str(error), steps=steps)
     steps["ink"] = ink.strength
-    marks = _find_marks(ink.strength, _Scorer(trained), factor)
+    marks = _find_marks(ink, SignScorer(trained), factor)
     if not marks:
         return Reading(rejected="no signs are found in it", steps=steps)
     layout = lay_out(marks)
@@ -98,19 +94,22 @@ def read_sum(
     return replace(_unite(sums), steps=steps)
 
 
-def _find_marks(strength: NDArray[np.uint8], scorer: _Scorer, factor: int) -> list[Mark]:
+def _find_marks(ink: Ink, scorer: SignScorer, factor: int) -> list[Mark]:
     """Return the signs on a sheet, and the shapes that they may be."""
+    strength, ruled = ink.strength, any(rule.kind == "paper" for rule in ink.rules)
     small, rest = part_small_signs(strength)
     scored, rest = _take_whole(small, rest, scorer)
     cells = read_lines(rest, scorer, digits=range(len(DIGITS))) if rest.any() else []
     scored += [(cell.piece, cell.probabilities) for line in cells for cell in line]
     names = open_signs().class_names[:P_NONE]
     marks = []
-    for piece, row in _join_broken(scored, scorer):
+    scored = _join_broken(scored, scorer)
+    specks = weigh_specks([piece for piece, _ in scored], ruled).tolist()
+    for (piece, row), speck in zip(scored, specks, strict=True):
         bow, slant = measure_bow(piece.strength)
         row = row / max(1.0, float(row.sum()))
         shapes = dict(zip(names, map(float, row), strict=True))
-        marks.append(Mark(_scale(piece.box, factor), shapes, None, bow, slant))
+        marks.append(Mark(_scale(piece.box, factor), shapes, None, bow, slant, speck))
     return marks
 
 
@@ -118,7 +117,7 @@ _Scored = list[tuple[Piece, NDArray[np.floating]]]
 
 
 def _take_whole(
-    small: list[Piece], strength: NDArray[np.uint8], scorer: _Scorer
+    small: list[Piece], strength: NDArray[np.uint8], scorer: SignScorer
 ) -> tuple[_Scored, NDArray[np.uint8]]:
     """Return small signs and pieces that are one sign, and the ink that is left to be divided."""
     pieces, _ = find_pieces(strength)
@@ -148,14 +147,21 @@ def _is_whole(piece: Piece, likely: float) -> bool:
     return likely >= LIKELY and piece.width <= broad * piece.height
 
 
-def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
+def _join_broken(scored: _Scored, scorer: SignScorer) -> _Scored:
     """Join pieces that are no sign by themselves to those beside them if they are one together."""
     scored = list(scored)
-    usual = float(np.median([piece.height for piece, row in scored if row.max() >= WEAK] or [0]))
-    small = [is_dot(piece, usual) or is_bar(piece, usual) for piece, _ in scored]
+    sure = [piece for piece, row in scored if row.max() >= WEAK]
+    upright = [piece for piece in sure if piece.width < FLAT * piece.height]
+    usual = float(np.median([piece.height for piece in upright or sure] or [0]))
+    minus = open_signs().class_names.index("-")
+    small = [
+        is_dot(piece, usual) or is_bar(piece, usual) or _is_slanted_bar(piece, row[minus])
+        for piece, row in scored
+    ]
     weak = [k for k, (_, row) in enumerate(scored) if row.max() < WEAK and not small[k]]
     if len(weak) > MOST_WEAK:
         return scored
+    boxes = [piece.box for piece, _ in scored]
     pairs = [
         (k, j)
         for k in weak
@@ -166,7 +172,9 @@ def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
         (k, j)
         for k in np.flatnonzero(small).tolist()
         for j in np.flatnonzero(~np.array(small)).tolist()
-        if j not in weak and _may_be_flag(scored[k][0].box, scored[j][0].box, usual)
+        if (j not in weak and _may_be_flag(scored[k][0].box, scored[j][0].box, usual))
+        or _is_at_top(scored[k][0].box, scored[j][0].box, boxes, usual)
+        or _is_at_foot(scored[k][0].box, scored[j][0].box, boxes, usual)
     ]
     pairs += _pair_brackets(scored, usual)
     if not pairs:
@@ -178,7 +186,10 @@ def _join_broken(scored: _Scored, scorer: _Scorer) -> _Scored:
     gone: set[int] = set()
     for (k, j), piece, row in ways:
         apart = float(scored[k][1].max() * scored[j][1].max())
-        least = SURE if small[k] else max(WEAK, apart)
+        least = max(WEAK, apart)
+        if small[k]:
+            at_top = _is_at_top(scored[k][0].box, scored[j][0].box, boxes, usual)
+            least = WEAK if at_top else SURE
         likely = float(row[: len(DIGITS)].max() if small[k] else row.max())
         if likely > least and not {k, j} & gone:
             gone |= {k, j}
@@ -224,52 +235,49 @@ def _may_be_flag(bar: Box, digit: Box, usual: float) -> bool:
     )
 
 
-class _Scorer:
-    """The probabilities of the signs that pieces may be, by two nets: (N, 18).
-
-    The net of signs tells digits and signs apart, that of digits which digit it is.
-    """
-
-    def __init__(self, trained: TrainedModel) -> None:
-        self.trained, self.framing = trained, get_framing(trained)
-
-    def __call__(self, pieces: list[Piece]) -> NDArray[np.floating]:
-        formed = form_pieces(pieces)
-        probabilities = open_signs().probabilities(formed[:, np.newaxis])[:, :P_NONE]
-        channels, height, width = self.trained.image_shape
-        if not is_mnist(self.trained):
-            formed = form_pieces(pieces, self.framing, (height, width))
-        images = np.stack([self.framing.color(image, channels) for image in formed])
-        which = self.trained.probabilities(images)
-        digits = probabilities[:, : len(DIGITS)]
-        # Both err alike: their product would be too sure.
-        both = np.sqrt(digits * which)
-        for row, piece in zip(both, pieces, strict=True):
-            if row[list(HOLES)].sum() > 0.02 * row.sum():
-                row[list(HOLES)] *= _weigh_hole(piece.strength)
-        both *= digits.sum(axis=1, keepdims=True) / np.maximum(
-            both.sum(axis=1, keepdims=True), 1e-9
-        )
-        return np.concatenate([both, probabilities[:, len(DIGITS) :]], axis=1)
+def _is_slanted_bar(piece: Piece, minus: float) -> bool:
+    return minus >= 0.5 and piece.height <= 0.6 * piece.width
 
 
-def _weigh_hole(strength: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return how likely a zero, a six and a nine have the hole that a digit has; ones if none.
+def _is_at_top(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool:
+    """Return whether a bar is where a five or a seven has one, and higher than a minus sign."""
+    wide, shared = bar[3] - bar[1], min(bar[3], digit[3]) - max(bar[1], digit[1])
+    place = ((bar[0] + bar[2]) / 2 - digit[0]) / (digit[2] - digit[0])
+    # A fraction bar has something above it.
+    above = any(
+        bar[0] - 1.2 * usual <= box[2] <= bar[0] + 0.1 * usual
+        and min(box[3], bar[3]) > max(box[1], bar[1])
+        for box in boxes
+    )
+    return bool(
+        0.2 * usual < wide <= 1.2 * usual
+        and digit[2] - digit[0] >= 0.3 * usual
+        and -0.5 <= place <= 0.2
+        and digit[0] - bar[2] <= 0.3 * usual
+        and shared >= -0.1 * usual
+        and not above
+    )
 
-    To a net that knows handwriting alone, the broad hole of a printed six is a zero's.
-    """
-    step = max(1, min(strength.shape) // 20)
-    parts = find_components(np.pad(strength[::step, ::step] < FIRM, 1, constant_values=True))
-    height = parts.labels.shape[0] - 2
-    held = parts.area >= HOLE * strength[::step, ::step].size
-    held[parts.labels[0, 0]] = False
-    if held.sum() != 1:
-        return np.ones(len(HOLES))
-    top, _, bottom, _ = parts.boxes[np.flatnonzero(held)[0]]
-    middle = ((top + bottom) / 2 - 1) / height
-    mean, spread = np.array(list(HOLES.values())).T
-    bell = np.exp(-(((middle - mean) / spread) ** 2) / 2) / (2.5066 * spread)
-    return np.asarray((1 - ANYWHERE) * bell + ANYWHERE)
+
+def _is_at_foot(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool:
+    """Return whether a bar is where a two has its foot, with nothing below it."""
+    wide, narrow = bar[3] - bar[1], digit[3] - digit[1]
+    shared = min(bar[3], digit[3]) - max(bar[1], digit[1])
+    middle = (digit[0] + digit[2]) / 2
+    below = any(
+        bar[2] - 0.1 * usual <= box[0] <= bar[2] + 0.5 * usual
+        and min(box[3], bar[3]) > max(box[1], bar[1])
+        for box in boxes
+    )
+    return bool(
+        0.2 * usual < wide <= 1.2 * usual
+        and 0.4 * usual <= digit[2] - digit[0]
+        and bar[2] - digit[0] <= 1.25 * usual
+        and (bar[0] + bar[2]) / 2 > middle + 0.25 * (digit[2] - digit[0])
+        and bar[0] - digit[2] <= 0.2 * usual
+        and shared >= 0.4 * min(wide, narrow)
+        and not below
+    )
 
 
 def _scale(box: Box, factor: int) -> Box:
@@ -315,6 +323,8 @@ def _guess(place: Place) -> Choice | None:
 def _list_signs(places: Sequence[Place], choices: Sequence[Choice | None]) -> Iterator[Reading]:
     """Yield a reading for each sign, those of fractions one by one."""
     for place, choice in zip(places, choices, strict=True):
+        if choice is not None and not choice.sign:
+            continue  # a speck
         if place.parts:
             parts = choice.parts if choice else [_guess(part) for part in place.parts]
             yield from _list_signs(place.parts, parts)

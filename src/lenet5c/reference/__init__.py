@@ -9,7 +9,7 @@ Read the modules in this order:
 1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `softmax`, `loss` and
    `network`: the parts of a LeNet-5, and the whole.
 2. `optimizer`; and `derivatives`: how to check a gradient.
-3. `normalization`, `dropout_mask`, `shortcut`: layers that came later.
+3. `normalization`, `dropout_mask`, `shortcut`, `mixture`: layers that came later.
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
 5. `transposed`, `one_dimensional`, `pooling1d`: transposed convolution, and convolution and pooling
    along one axis; `columns`, `winograd`: other ways to compute a convolution.
@@ -97,6 +97,7 @@ from lenet5c.reference.loss import (
     nll_loss,
     nll_loss_second,
 )
+from lenet5c.reference.mixture import ensemble, ensemble_backward, ensemble_backward_second
 from lenet5c.reference.network import (
     lenet5,
     lenet5_1998,
@@ -207,6 +208,9 @@ __all__ = [
     "dropout",
     "dropout_backward",
     "dropout_backward_second",
+    "ensemble",
+    "ensemble_backward",
+    "ensemble_backward_second",
     "erase",
     "erased_rectangle",
     "flatten",

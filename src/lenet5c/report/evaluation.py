@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c.datasets import Dataset
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.report import page
+from lenet5c.report.comparison import members_section
 from lenet5c.report.probabilities import probability_sections
 from lenet5c.report.results import accuracy_card, confusion_section, errors_section
 from lenet5c.report.robustness import robustness_section
@@ -43,7 +45,7 @@ def evaluation_page(
     title = f"Evaluation of {record['model']}"
     data = "MNIST" if record["data"] == "mnist" else record["data"]
     lead = (
-        f"{type(trained.model).__name__} with {trained.model.num_params:,} parameters on "
+        f"{describe_kind(trained.model)} with {trained.model.num_params:,} parameters on "
         f"{count_images(result.count, record['part'])} of {data}. lenet5c {record['lenet5c']}."
     )
     return page.page(
@@ -57,6 +59,7 @@ def evaluation_page(
             ("ECE", f"{100 * result.ece:.2g} %", "expected calibration error, below"),
         ),
         *(page.paragraph(f"Note: {note.rstrip('.')}.") for note in record["notes"]),
+        members_section(record.get("members", [])),
         page.section("Compared with another model", *map(page.paragraph, comparison.splitlines())),
         confusion_section(pictures, result, trained.class_names),
         *probability_sections(pictures, record["probabilities"], trained.class_names),

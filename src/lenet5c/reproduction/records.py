@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
+from concurrent.futures import Executor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 from lenet5c import _files
 from lenet5c.errors import RunError
 from lenet5c.recipes import RunConfig
+from lenet5c.recipes.placement import place
 from lenet5c.report.results import duration
 from lenet5c.reproduction.record import describe_machine, describe_spread, read_process
 from lenet5c.reproduction.report import describe_run, percent, plus_minus, table
-from lenet5c.reproduction.runs import folder_of, place, train_all
+from lenet5c.reproduction.runs import folder_of, train_all
 
 RECORDS_PAGE, RECORDS_FILE = "records.md", "records.json"
 SEEDS = 5
@@ -24,6 +26,7 @@ RECORDS: dict[float, tuple[str, dict[str, Any]]] = {
     99.3: ("default", {"epochs": 4, "validation": 0}),
     99.5: ("best", {"epochs": 20}),
     99.6: ("best", {}),
+    99.66: ("record", {}),
 }
 HEAD = """# Records
 
@@ -43,7 +46,8 @@ mark does not reach its accuracy on average.
 def reproduce_records(
     seeds: int | None = None,
     *,
-    jobs: int = 1,
+    jobs: int | None = 1,
+    executor: Executor | None = None,
     work: str | Path = "runs/reproduce",
     out: str | Path = "docs",
     tell: Callable[[str], object] = lambda line: None,
@@ -56,8 +60,8 @@ def reproduce_records(
     ----------
     seeds : int, optional
         Seeds 0 to this of each row; by default `SEEDS`.
-    jobs : int
-        Trainings at a time; they share the cores, so their times are longer.
+    jobs, executor
+        As of `reproduce`.
     work : str or Path
         The folder of the trainings.
     out : str or Path
@@ -81,7 +85,9 @@ def reproduce_records(
     source = RunConfig.named("fast").open(tell)
     rows = {
         goal: place(
-            [RunConfig.named(name, seed=seed, **changes) for seed in range(count)], work, source
+            [RunConfig.named(name, seed=seed, **changes) for seed in range(count)],
+            Path(work).resolve(),
+            [source] * count,
         )
         for goal, (name, changes) in RECORDS.items()
     }
@@ -89,8 +95,13 @@ def reproduce_records(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"out must be a folder to write to, got {out} ({error.strerror})") from None
-    train_all([config for configs in rows.values() for config in configs], jobs, tell)
-    words = ["--records", *(["--seeds", seeds] if seeds else []), *(["--jobs", jobs] * (jobs > 1))]
+    every = [config for configs in rows.values() for config in configs]
+    train_all(every, jobs, tell, executor)
+    words = [
+        "--records",
+        *(["--seeds", seeds] if seeds else []),
+        *(["--jobs", jobs] if jobs and jobs > 1 else []),
+    ]
     record = {
         "command": shlex.join(["python", "-m", "lenet5c", "reproduce", *map(str, words)]),
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),

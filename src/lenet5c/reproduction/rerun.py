@@ -3,6 +3,7 @@
 import shlex
 import tempfile
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def reproduce(
     seeds: int | None = None,
     data: str = "mnist",
     epochs: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
+    executor: Executor | None = None,
     work: str | Path = "runs/reproduce",
     out: str | Path = "docs",
     reached: str | Path | None = None,
@@ -41,8 +43,12 @@ def reproduce(
         As option --data of ``lenet5c train`` has it.
     epochs : int, optional
         In place of the recipes' own; the report says so.
-    jobs : int
-        Trainings at a time; they share the cores, so their times are longer.
+    jobs : int, optional
+        Trainings at a time; they share the cores, so their times are longer. None: the workers of
+        the executor.
+    executor : concurrent.futures.Executor, optional
+        What starts the processes of the trainings, as of `lenet5c.run_many`; by default this
+        process.
     work : str or Path
         The folder of the trainings.
     out : str or Path
@@ -77,11 +83,11 @@ def reproduce(
         raise RunError(
             "reached must be left out with other data or epochs: the recipes have not reached that"
         )
-    train_all(configs, jobs, tell)
+    train_all(configs, jobs, tell, executor)
 
     from lenet5c.reproduction import pictures, report
 
-    words = {"seeds": seeds, "jobs": jobs if jobs > 1 else None, "epochs": epochs}
+    words = {"seeds": seeds, "jobs": jobs if jobs and jobs > 1 else None, "epochs": epochs}
     name = Path(source_config.data).name
     command = ["python", "-m", "lenet5c", "reproduce", *recipes]
     for option, value in (words | {"data": None if name == "mnist" else name}).items():

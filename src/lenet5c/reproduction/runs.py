@@ -1,29 +1,27 @@
 """Trainings as processes, kept in a work folder, so that an interrupted report goes on."""
 
-import json
+import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import replace
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import cast
 
-from lenet5c import _files, kernels
+from lenet5c import _files
 from lenet5c.datasets import Source
-from lenet5c.errors import RunError
+from lenet5c.errors import RunError, TrainingError
 from lenet5c.recipes import RunConfig, reported
-from lenet5c.recipes.run import data_digest
+from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, count_workers, run_jobs
+from lenet5c.recipes.placement import place, title
 from lenet5c.training.run_folder import RunFolder
 
 PROCESS_FILE = "process.json"  # of a run's folder: the time of the whole process
-
-
-class TrainingError(RunError):
-    """A training that failed; the message has its last words and the remedy."""
+#: How variables begin that tell a process of its place in an MPI program.
+MPI = ("PMI", "MPI", "OMPI_", "HYDI_", "SLURM_")
 
 
 def plan(
@@ -44,29 +42,7 @@ def plan(
             for seed in range(seeds or facts.seeds):
                 made = RunConfig.named(name, data=data, seed=seed, watch_test=watch, **changes)
                 configs.append(made)
-    return place(configs, work, source)
-
-
-def place(configs: list[RunConfig], work: str | Path, source: Source) -> list[RunConfig]:
-    """Return runs on this data with their folders in the folder `work`.
-
-    The name of a run's folder contains a digest of its settings, the version and the data, so that
-    it never stands for a run that was trained otherwise.
-    """
-    placed, present = [], data_digest(source)
-    for config in configs:
-        values = replace(config, data_digest=present).to_dict()
-        key = _files.digest(json.dumps(values, sort_keys=True))[:12]
-        size = config.settings.train_size
-        name = f"{config.recipe}{f'-{size}' if size else ''}-{config.seed}-{key}"
-        placed.append(replace(config, folder=Path(work) / name))
-    return placed
-
-
-def title(config: RunConfig) -> str:
-    """Return the name of a run in messages."""
-    size = config.settings.train_size
-    return f"{config.recipe}, seed {config.seed}" + (f", {size:,} training images" if size else "")
+    return place(configs, Path(work).resolve(), [source] * len(configs))
 
 
 def folder_of(config: RunConfig) -> RunFolder:
@@ -74,22 +50,38 @@ def folder_of(config: RunConfig) -> RunFolder:
     return RunFolder(cast(Path, config.folder))
 
 
-def train_all(configs: list[RunConfig], jobs: int, tell: Callable[[str], object]) -> None:
+def train_all(
+    configs: list[RunConfig],
+    jobs: int | None,
+    tell: Callable[[str], object],
+    executor: Executor | None = None,
+) -> None:
     """Train the runs that are not finished, `jobs` at a time; tell a line of each.
 
-    The first run that fails keeps others from starting; those under way are waited for. On an
-    interrupt they are asked to stop, and leave checkpoints.
+    One that fails keeps no other from going on. On an interrupt they are asked to stop, and leave
+    checkpoints.
 
     Raises
     ------
     TrainingError
-        A run failed.
+        A run has failed.
     """
-    processes = Processes(jobs)
+    failed: list[str] = []
 
     def report(config: RunConfig, how: str) -> None:
         summary = folder_of(config).read_summary() or {}
         tell(f"{title(config)}: {summary['test_accuracy']:.2%}, {how}")
+
+    def end(job: Job, outcome: Outcome) -> None:
+        config = job.arguments[0]
+        if outcome.error is not None:
+            failed.append(
+                f"the training of {title(config)} failed in {config.folder}: {outcome.error}"
+            )
+            tell(f"{title(config)}: failed ({outcome.error})")
+        elif outcome.state == "done":
+            seconds = outcome.value
+            report(config, f"in {seconds:.1f} s" if seconds else "resumed, so not timed")
 
     due = []
     for config in configs:
@@ -97,70 +89,50 @@ def train_all(configs: list[RunConfig], jobs: int, tell: Callable[[str], object]
             due.append(config)
         else:
             report(config, "kept from before")
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            waiting = {pool.submit(processes.train, config): config for config in due}
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    config, seconds = waiting.pop(future), future.result()
-                    timed = seconds is not None
-                    report(config, f"in {seconds:.1f} s" if timed else "resumed, so not timed")
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if not isinstance(error, RunError):
-                processes.stop()
-            raise
+    with ExitStack() as held:
+        executor = executor or held.enter_context(ThreadPoolExecutor(jobs))  # each has a process
+        count = jobs or count_workers(executor) or 1
+        todo = (Job(title(config), train_as_command, (config, count)) for config in due)
+        run_jobs(todo, executor, end, slots=jobs, tell=tell)
+    if failed:
+        more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
+        raise TrainingError(
+            f"{failed[0]}{more}; finished runs are kept: once this is mended, give the same "
+            "command again"
+        )
 
 
-class Processes:
-    """Trainings in progress, each a process of ``lenet5c train``; `jobs` share the threads."""
-
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
-        self.running: set[subprocess.Popen] = set()
-        self.stopped = False
-        self.lock = threading.Lock()
-
-    def train(self, config: RunConfig) -> float | None:
-        """Carry out a run in a process; return its seconds, None if it was only resumed."""
-        folder = folder_of(config)
-        resumed = folder.config_file.exists()
-        command = [sys.executable, "-m", "lenet5c.train", "--out", str(folder.path)]
-        command += ["--resume"] if resumed else config.options()
-        command += ["--quiet", "--no-report"]
-        if self.jobs > 1:
-            command += ["--threads", str(max(1, kernels.get_num_threads() // self.jobs))]
-        started, began = datetime.now().astimezone(), time.perf_counter()
-        with self.lock:
-            if self.stopped:
-                raise KeyboardInterrupt
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-            )
-            self.running.add(process)
-        _, errors = process.communicate()
-        seconds = None if resumed else round(time.perf_counter() - began, 3)
-        with self.lock:
-            self.running.discard(process)
-        if process.returncode:
-            last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-            raise TrainingError(
-                f"the training of {title(config)} failed in {folder.path}: {last.strip()}; "
-                "finished runs are kept: once this is mended, give the same command again"
-            )
-        at = started.isoformat(timespec="seconds")
-        facts = {"seconds": seconds, "started": at, "jobs": self.jobs}
-        _files.write_json(folder.path / PROCESS_FILE, facts)
-        return seconds
-
-    def stop(self) -> None:
-        """Ask all processes to stop, and start no more; each leaves a checkpoint."""
-        with self.lock:
-            self.stopped = True
-            for process in self.running:
-                process.terminate()
+def train_as_command(context: JobContext, config: RunConfig, jobs: int) -> float | None:
+    """Carry out a run in a process of ``lenet5c train``; return its seconds, None if resumed."""
+    folder = folder_of(config)
+    resumed = folder.config_file.exists()
+    command = [sys.executable, "-m", "lenet5c.train", "--out", str(folder.path)]
+    command += ["--resume"] if resumed else config.options()
+    command += ["--quiet", "--no-report"]
+    if jobs > 1:
+        command += ["--threads", str(context.threads)]
+    started, began = datetime.now().astimezone(), time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={name: os.environ[name] for name in os.environ if not name.startswith(MPI)},
+    )
+    errors = None
+    while errors is None:
+        with suppress(subprocess.TimeoutExpired):
+            _, errors = process.communicate(timeout=0.1)
+        if errors is None and context.stopped():
+            process.terminate()
+            process.communicate()
+            raise JobStoppedError
+    seconds = None if resumed else round(time.perf_counter() - began, 3)
+    if process.returncode:
+        last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        raise RunError(last.strip())
+    at = started.isoformat(timespec="seconds")
+    _files.write_json(folder.path / PROCESS_FILE, {"seconds": seconds, "started": at, "jobs": jobs})
+    return seconds

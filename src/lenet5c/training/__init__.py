@@ -3,6 +3,7 @@
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.training.calibration import calibrate
 from lenet5c.training.confusion import ClassScores, class_scores, confused_pairs, confusion_matrix
+from lenet5c.training.ensemble import make_ensemble
 from lenet5c.training.evaluation import Evaluation, evaluate
 from lenet5c.training.history import History
 from lenet5c.training.matching import match_dataset
@@ -45,6 +46,7 @@ __all__ = [
     "evaluate",
     "fit_temperature",
     "holm",
+    "make_ensemble",
     "match_dataset",
     "mcnemar",
     "mean_interval",

@@ -29,8 +29,8 @@ def save(
     path : str or path-like
     trainer : Trainer
     with_data : bool
-        Record a digest of the images, too (about 0.1 s for MNIST); a run has that of its data in
-        config.json.
+        Record a digest of the images, too (about 0.1 s for MNIST), and of teachers; a run has those
+        of its data and of its teacher in config.json.
     config : str, optional
         The digest of the run's configuration, by `run_folder.digest_run`.
     """
@@ -113,6 +113,7 @@ def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
         "distortion": trainer.distortion.to_dict() if trainer.distortion else None,
         "images": [len(each) for each in sets],
         "data_digest": _files.digest(*parts) if with_data else None,
+        "teachers": trainer.targets.digest() if with_data else None,
     }
     return json.loads(json.dumps(described))
 

@@ -16,14 +16,16 @@ from lenet5c.datasets import Preparation
 from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.framing import MNIST, Framing
-from lenet5c.datasets.mapped import Images, blocks
+from lenet5c.datasets.mapped import Images, blocks, take
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
 from lenet5c.nn import Sequential, build, describe, softmax
+from lenet5c.nn.ensemble import describe_kind
 from lenet5c.nn.layer import Rng
 from lenet5c.nn.limits import limit_values
 from lenet5c.nn.work import check_work
 from lenet5c.training.notebook import show_model
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.summary import MODEL_NAME, read_summary
 from lenet5c.training.temperature import check_temperature
 
@@ -112,7 +114,7 @@ class TrainedModel:
     def __repr__(self) -> str:
         model, shape = self.model, " x ".join(map(str, self.image_shape))
         return (
-            f"<TrainedModel {type(model).__name__}: {model.num_params:,} parameters, images of "
+            f"<TrainedModel {describe_kind(model)}: {model.num_params:,} parameters, images of "
             f"{shape}, {len(self.class_names)} classes>"
         )
 
@@ -189,11 +191,16 @@ def check_outputs(outputs: NDArray[np.float32]) -> None:
 
 
 def compute_outputs(
-    model: Sequential, preparation: Preparation, images: Images
+    model: Sequential, preparation: Preparation, images: Images, ranks: Ranks = ALONE
 ) -> NDArray[np.float32]:
-    """Return the outputs (N, classes) of a model for images that are still to be prepared."""
-    parts = [model.outputs(preparation.samples(block)) for block in blocks(images)]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    """Return the outputs (N, classes) of a model for images that are still to be prepared.
+
+    Ranks compute a part each if the model is compiled as a whole: no output depends on others then.
+    """
+    whole = ranks.size == 1 or model.whole_chain() is None
+    own = images if whole else take(images, ranks.share(len(images)))
+    parts = [model.outputs(preparation.samples(block)) for block in blocks(own)]
+    return ranks.join(parts[0] if len(parts) == 1 else np.concatenate(parts), len(images))
 
 
 def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:

@@ -43,7 +43,10 @@ class Progress:
         # A notebook shows what is written to two streams in turns in blocks of two colors.
         file = sys.stdout if notebook else sys.stderr
         shown = not quiet and (notebook or is_terminal(file))
-        self.bar = _make_bar(trainer, file, notebook) if shown else None
+        samples = len(trainer.train_set)
+        done = trainer.epoch * samples + min(trainer.step * trainer.batch_size, samples)
+        total = trainer.epochs * samples
+        self.bar = make_bar(total, done, "img", file, notebook) if shown else None
         self.blocks = blocks_for(file)
         self.heading_due = True
 
@@ -122,7 +125,7 @@ def in_notebook() -> bool:
     return "IPKernelApp" in getattr(shell, "config", {})
 
 
-def _make_bar(trainer: "Trainer", file: TextIO, notebook: bool) -> "tqdm":
+def make_bar(total: int, done: int, unit: str, file: TextIO, notebook: bool) -> "tqdm":
     """Return a bar: in a notebook tqdm's widget if ipywidgets is there, else one of text."""
     from tqdm import tqdm  # slow to import, and without a terminal there is no bar
 
@@ -132,12 +135,11 @@ def _make_bar(trainer: "Trainer", file: TextIO, notebook: bool) -> "tqdm":
             warnings.simplefilter("ignore")  # that it is so, or that ipywidgets is missing
             from tqdm import autonotebook
         kind = autonotebook.tqdm
-    samples = len(trainer.train_set)
     return kind(
-        total=trainer.epochs * samples,
-        initial=trainer.epoch * samples + min(trainer.step * trainer.batch_size, samples),
-        unit="img",
-        unit_scale=True,
+        total=total,
+        initial=done,
+        unit=unit,
+        unit_scale=total > 1000,
         leave=kind is not tqdm,
         mininterval=0.1,
         file=file,

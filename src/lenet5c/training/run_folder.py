@@ -73,6 +73,7 @@ class RunFolder:
         self.model_file = self.path / MODEL_NAME
         self.summary_file = self.path / summary.NAME
         self.start_file = self.path / "start.safetensors"
+        self.teacher_file = self.path / "teacher.safetensors"
         self.lock_path = self.path / ".lenet5c.lock"
         self.config_digest = self.run_digest = ""
 
@@ -121,6 +122,14 @@ class RunFolder:
         if self.lock_path.exists():
             with suppress(RunError), self.lock():
                 pass
+
+    def is_locked(self) -> bool:
+        """Return whether another process holds the folder now."""
+        if not self.lock_path.exists():
+            return False
+        with suppress(OSError), _files.open_to_change(self.lock_path) as file:
+            return _files.try_lock(file.fileno()) is False
+        return False
 
     def _open_lock(self) -> tuple[BinaryIO, bool]:
         """Return the lock file, open, and whether it is locked, or the file system has no locks."""
@@ -181,9 +190,9 @@ class RunFolder:
         self.summary_file.unlink(missing_ok=True)
         self._write_config(config)
 
-    def keep_start(self, model: Path) -> None:
-        """Copy the file of the model that the run starts from."""
-        _files.write_bytes(self.start_file, _files.read_bytes(model, _files.MOST_TENSORS))
+    def keep(self, file: Path, model: Path) -> None:
+        """Copy a model that the run needs, to start from or to be taught by, as one of `files`."""
+        _files.write_bytes(file, _files.read_bytes(model, _files.MOST_TENSORS))
 
     def _write_config(self, config: dict[str, Any]) -> None:
         self.config_digest = _files.write_record(self.config_file, "config", config)

@@ -2,14 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lenet5c.datasets import Dataset
+from lenet5c._files import digest
+from lenet5c.datasets import Dataset, EpochDistortion, Preparation
 from lenet5c.datasets.mapped import blocks
 from lenet5c.errors import RunError
 from lenet5c.kernels import softmax
-from lenet5c.training.model_file import TrainedModel, scale_logits
+from lenet5c.nn import Samples
+from lenet5c.training.model_file import TrainedModel, check_outputs, scale_logits
+from lenet5c.training.weights import Targets
+
+#: Images at a time that teachers are asked about. Fixed, so that the bits do not depend on where a
+#: training was stopped.
+BLOCK = 4096
 
 
 def teach(
@@ -52,21 +61,9 @@ def teach(
     >>> trainer = lenet5c.trainer("fast", data=taught, label_smoothing=0)
     >>> history = trainer.fit(progress=False)
     """
-    if not teachers:
-        raise ValueError("teachers must be at least one model, got none")
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"temperature must be a number above 0, got {temperature!r}")
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be more than 0 and at most 1, got {share!r}")
-    for teacher in teachers:
-        if teacher.class_names != dataset.class_names:
-            raise RunError(
-                f"teachers must have the classes {dataset.class_names}, got one of "
-                f"{teacher.class_names}; train it on this data"
-            )
-    targets = dataset.targets
-    if targets is None:
-        targets = np.eye(dataset.num_classes, dtype=np.float32)[dataset.labels]
+    check_teachers(dataset, teachers, temperature)
+    _check_share(share)
+    targets = _own_targets(dataset)
     taught = np.empty_like(targets)
     start = 0
     for images in blocks(dataset.images):
@@ -74,3 +71,165 @@ def teach(
         said = [softmax(scale_logits(each.logits(images), temperature)) for each in teachers]
         taught[rows] = share * np.mean(said, axis=0) + (1 - share) * targets[rows]
     return replace(dataset, targets=taught)
+
+
+def check_teachers(dataset: Dataset, teachers: Sequence[TrainedModel], temperature: float) -> None:
+    """Raise an error unless models can teach these images at this temperature, as `teach` does."""
+    if not teachers:
+        raise ValueError("teachers must be at least one model, got none")
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"temperature must be a number above 0, got {temperature!r}")
+    for teacher in teachers:
+        if teacher.class_names != dataset.class_names:
+            raise RunError(
+                f"teachers must have the classes {dataset.class_names}, got one of "
+                f"{teacher.class_names}; train it on this data"
+            )
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be more than 0 and at most 1, got {share!r}")
+
+
+def _own_targets(dataset: Dataset) -> NDArray[np.float32]:
+    """Return the targets that images have without teachers."""
+    if dataset.targets is not None:
+        return dataset.targets
+    return np.eye(dataset.num_classes, dtype=np.float32)[dataset.labels]
+
+
+class TaughtTargets(Targets):
+    """Targets of a training that are what an ensemble predicts for the very images of each step.
+
+    Where images are augmented, the teachers see each one as the student does [1]_: those of an
+    epoch are classified before its first step. Where the augmentation repeats, the targets are
+    kept: 4 bytes for each image, class and draw. Put it in place of `Trainer.targets`.
+
+    Parameters
+    ----------
+    dataset : lenet5c.datasets.Dataset
+        Images of the size of the net's input, as `Trainer.train_set` has them.
+    loss : CrossEntropyLoss or MSELoss
+    batch_size : int
+    teachers : sequence of TrainedModel
+        At least one, each of the data set's classes in the same order, and of its images' size.
+    temperature : float
+        As of `teach`.
+    draws : int
+        Epochs after which the augmentation repeats, 0 for never.
+    share : float
+        As of `teach`.
+    fit : {'pad', 'resize'}
+        How images were brought to their size, as `Preparation` has it. Where teachers take images
+        of another size, those that were padded are padded on, or cropped, after the augmentation.
+
+    Raises
+    ------
+    ValueError
+        There are no models, the temperature is out of range, the loss takes no soft targets, or a
+        model takes images of another size.
+    RunError
+        A model has other classes.
+
+    References
+    ----------
+    .. [1] L. Beyer et al., "Knowledge distillation: A good teacher is patient and consistent",
+       CVPR 2022.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        loss: Any,
+        batch_size: int,
+        teachers: Sequence[TrainedModel],
+        temperature: float = 1.0,
+        draws: int = 0,
+        share: float = 1.0,
+        fit: str = "pad",
+    ) -> None:
+        check_teachers(dataset, teachers, temperature)
+        _check_share(share)
+        size = dataset.images.shape[1:]
+        for teacher in teachers:
+            takes, padded = teacher.input_shape, fit == teacher.preparation.fit == "pad"
+            if takes[0] != size[0] or (takes != size and not padded):
+                raise ValueError(
+                    f"teachers must take images of {size}, as the student does, got one of {takes}"
+                )
+        self.own = _own_targets(dataset)
+        super().__init__(replace(dataset, targets=self.own), loss, batch_size)
+        self.images = dataset.images
+        self.teachers, self.temperature, self.draws = tuple(teachers), temperature, draws
+        self.share = share
+        self.drawn: dict[tuple[int, int] | None, NDArray[np.float32]] = {}
+
+    def of_steps(
+        self, index: NDArray[np.int64], distortion: EpochDistortion | None
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Return targets and weights of some images as an epoch has them.
+
+        Raises
+        ------
+        RunError
+            An output of a teacher is not a finite number.
+        """
+        drawn = None if distortion is None else (distortion.seed, distortion.epoch)
+        if drawn not in self.drawn:
+            if not self.draws:
+                self.drawn.clear()
+            self.drawn[drawn] = self._ask(distortion)
+        self.targets = self.drawn[drawn]
+        return self[index]
+
+    def digest(self) -> str:
+        """Return a digest of the teachers and of how their probabilities become targets."""
+        parts: list[Any] = [f"{self.temperature} {self.share} {self.draws}"]
+        for teacher in self.teachers:
+            state = teacher.model.state_dict()
+            parts += [f"{teacher.preparation.to_dict()} {list(state)}", *state.values()]
+        return digest(*parts)
+
+    def _ask(self, distortion: EpochDistortion | None) -> NDArray[np.float32]:
+        """Return what the teachers predict for all images, (N, classes)."""
+        taught = np.zeros((len(self.images), self.classes), np.float32)
+        for start in range(0, len(taught), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, len(taught)))
+            for teacher in self.teachers:
+                outputs = teacher.model.outputs(self._samples(teacher, rows, distortion))
+                check_outputs(outputs)
+                logits = teacher.model.logits(outputs)
+                taught[rows] += softmax(scale_logits(logits, self.temperature))
+        taught *= np.float32(self.share / len(self.teachers))
+        if self.share < 1:
+            taught += np.float32(1 - self.share) * self.own
+        return taught
+
+    def _samples(
+        self, teacher: TrainedModel, rows: NDArray[np.int64], distortion: EpochDistortion | None
+    ) -> Samples:
+        """Return some of the images as a teacher takes them, augmented as the student's are."""
+        preparation, size = teacher.preparation, self.images.shape[2:]
+        if preparation.size == size:
+            return preparation.samples(self.images, rows, distortion)
+        pixels = Preparation(size, std=1 / 255).samples(self.images, rows, distortion).values()
+        values = _center(pixels, preparation.size) * preparation.scale
+        return Samples(values + preparation.offset(values.shape[1]))
+
+
+def _center(images: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return images (N, C, h, w) of another size: padded with zeros, or cropped, about the center.
+
+    Padding has its odd row or column at the end, as `Preparation` has it; cropping undoes that.
+    """
+    for axis, after in zip((2, 3), size, strict=True):
+        before = images.shape[axis]
+        less = abs(after - before) // 2
+        if after < before:
+            images = np.take(images, np.arange(less, less + after), axis)
+        elif after > before:
+            pads = [(0, 0)] * 4
+            pads[axis] = (less, after - before - less)
+            images = np.pad(images, pads)
+    return images

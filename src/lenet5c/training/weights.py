@@ -216,6 +216,10 @@ class Targets:
         """
         return self._total(batch) * self.scale if self.scale else len(batch)
 
+    def digest(self) -> str | None:
+        """Return a digest of the models that give the targets, None where the data set does."""
+        return None
+
     def _total(self, index: NDArray[Any]) -> float:
         targets, weight = self[index]
         if self.mixed:  # as with soft targets, whose classes have no weight in the divisor

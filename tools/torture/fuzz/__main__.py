@@ -135,14 +135,14 @@ def forget_peak() -> int:
     return measure_peak()
 
 
-def read_again(judge: Judge, files: list[Path]) -> int:
-    """Read inputs; return the exit code."""
+def read_again(judge: Judge, files: list[Path], limit: float) -> int:
+    """Read inputs, each in `limit` seconds; return the exit code."""
     failed = False
     for file in files:
         data = file.read_bytes()
         judge.base = forget_peak()
         seconds = judge.time(data)
-        failed = failed or bool(judge.seen) or seconds > SECONDS
+        failed = failed or bool(judge.seen) or seconds > limit
         print(f"{file}: {seconds:.2f} s, {measure_peak() - judge.base} MB")
     judge.report()
     return int(failed)
@@ -222,6 +222,13 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the targets")
     parser.add_argument("--seeds", action="store_true", help="read the seeds alone")
     parser.add_argument("--seconds", type=float, default=60.0, help="time (default 60)")
+    parser.add_argument(
+        "--answer-within",
+        type=float,
+        default=SECONDS,
+        metavar="S",
+        help=f"seconds for each FILE (default {SECONDS}); more on a busy machine",
+    )
     parser.add_argument("--until", type=float, metavar="T", help="end by the system's clock")
     parser.add_argument("--seed", type=int, default=0, help="of the changes (default 0)")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="inputs, kept and added to")
@@ -249,7 +256,8 @@ def main() -> int:
         print(f"skipped: {error}", file=sys.stderr)
         return SKIPPED
     if options.files:
-        return read_again(Judge(target, options.target, crashes), options.files)
+        judge = Judge(target, options.target, crashes)
+        return read_again(judge, options.files, options.answer_within)
     if options.seeds:
         return read_seeds(Judge(target, options.target, crashes), list(target.seeds()))
     fuzz(target, Judge(target, options.target, crashes), options, end)

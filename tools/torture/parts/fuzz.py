@@ -1,4 +1,4 @@
-"""Fuzz the readers with Atheris: none may fail, hang for 2 seconds or take 300 MB.
+"""Fuzz the readers with Atheris: none may fail, hang for 4 seconds or take 300 MB.
 
 The memory is the peak of a process beyond what it takes after its imports, 60 to 80 MB.
 """
@@ -161,12 +161,14 @@ def fuzz(campaign: Campaign, name: str, seconds: float, folder: Path, crashes: P
         outcome.executions += figures["number_of_executed_units"]
         outcome.memory = max(outcome.memory, figures["peak_rss_mb"] - figures["base_rss_mb"])
     for path in sorted(crashes.glob(f"{name}-*")):
-        if path.suffix != ".txt" and (what := judge(name, path, outcome)):
+        if path.suffix == ".txt":
+            continue
+        if what := judge(name, path, outcome, campaign.answer_within):
             outcome.failures.append(f"{what}; repeat: python tools/torture/fuzz {name} {path}")
     return outcome
 
 
-def judge(name: str, path: Path, outcome: Outcome) -> str | None:
+def judge(name: str, path: Path, outcome: Outcome, answer_within: float | None) -> str | None:
     """Return how an input fails; None if it does not when it is read again by itself.
 
     It has met a busy machine then, or a process that had grown by the inputs before.
@@ -176,9 +178,13 @@ def judge(name: str, path: Path, outcome: Outcome) -> str | None:
     if what and not what.startswith("took "):
         return what
     command = [sys.executable, str(FUZZ), name, str(path)]
+    limit = 10 * START
+    if answer_within is not None:
+        command += ["--answer-within", str(answer_within)]
+        limit = max(limit, answer_within + START)
     for _ in range(REPEATS):
         with suppress(subprocess.TimeoutExpired):
-            again = subprocess.run(command, capture_output=True, timeout=10 * START)
+            again = subprocess.run(command, capture_output=True, timeout=limit)
             if again.returncode == 0:
                 outcome.unconfirmed += 1
                 path.unlink()

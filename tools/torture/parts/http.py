@@ -28,6 +28,7 @@ FLOOD, HELD = 10_000, 200
 # Connections a second. What overflows the system's queue of a listener, 4,096, is tried again by
 # the client's system after a second, whatever the server does.
 RATE = 5000
+ANSWERING = 1.0  # seconds, unless the campaign says otherwise
 HANGING = 60.0  # seconds after which what does not come never will
 MEMORY = 300  # MB
 CALLS = (
@@ -62,7 +63,7 @@ def run(campaign):
         with Demo(folder) as demo:
             demo.ask()
             before = demo.use()
-            watcher = Watcher(demo, campaign.answer_within)
+            watcher = Watcher(demo, campaign.answer_within or ANSWERING)
             if campaign.only is None:
                 flood(campaign, demo)
                 report(campaign, watcher, "the flood")

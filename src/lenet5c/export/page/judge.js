@@ -84,7 +84,7 @@ export function rejectInk({ pixels, edge, gray, slenderness, length, parts, hole
 }
 
 const REJECT = 0.5; // the least confidence of an answer that is not rejected
-// How often there are signs, and what is neither, where one digit is expected, over their shares of the training images.
+// How often there are signs, and what is neither or several, where one digit is expected, over their shares of the training images.
 const SIGN_SHARE = 0.1, NONE_SHARE = 0.3;
 const WORDS = {
   "+": "a plus sign", "-": "a minus sign", x: "a multiplication sign", "/": "a slash", "=": "an equals sign", "(": "a bracket",
@@ -103,12 +103,13 @@ export function rejectAnswer(best, seen = null) {
 // Returns the probability that ink is one digit, where digits are expected.
 function digitShare({ names, probabilities }) {
   const sum = (chosen) => probabilities.reduce((total, value, i) => total + (chosen(names[i]) ? value : 0), 0);
-  const digits = sum(isDigit), none = sum((name) => name === "none");
+  const digits = sum(isDigit), none = sum((name) => name === "none" || name === "several");
   return digits / Math.max(digits + SIGN_SHARE * sum((name) => name in WORDS) + NONE_SHARE * none, 1e-12);
 }
 
 function describeSign({ names, probabilities }) {
   const others = [...names.keys()].filter((i) => !isDigit(names[i]));
   const best = names[others.reduce((most, i) => (probabilities[i] > probabilities[most] ? i : most))];
+  if (best === "several") return "it looks like several characters, not one digit";
   return best === "none" ? "it resembles no digit" : `it looks like ${WORDS[best]}, not a digit`;
 }

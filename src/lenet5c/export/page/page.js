@@ -19,6 +19,8 @@ const SOURCE = find("meta[name=token]") === null ? `<!doctype html>\n${document.
 export class Page {
   #image = null; // the image of the data that is shown in place of a drawing: {image, label, caption}
   #savedAs = null; // the label of the drawing, if it was saved
+  #version = 0; // of what is shown: grows with each stroke
+  #saving = null; // the version that is being saved
   #asked = null; // the time of the last event that was not answered yet
   #answered = null; // the time of the event that was answered last
   #asks = 0; // events since the last frame
@@ -46,7 +48,7 @@ export class Page {
       this.ask(time);
     });
     this.teacher = new Teacher(this.net, store, {
-      drawing: () => this.#drawing(), saved: (label) => this.#saved(label), changed: () => this.ask(),
+      drawing: () => this.#drawing(), changed: () => this.ask(),
       examples: this.examples, source: SOURCE,
     });
     this.#listen();
@@ -139,6 +141,7 @@ export class Page {
   #drawn(time) {
     if (this.#image !== null || this.#savedAs !== null || this.pad.empty) this.say(this.pad.empty ? find("#pad-state").dataset.hint : "");
     this.#image = this.#savedAs = null;
+    this.#version += 1;
     showError();
     this.ask(time);
   }
@@ -147,6 +150,7 @@ export class Page {
   show(image, caption) {
     this.#image = image;
     this.#savedAs = null;
+    this.#version += 1;
     showError();
     this.say(caption);
     this.ask();
@@ -158,18 +162,23 @@ export class Page {
     this.show(example, `Training image, true label ${this.net.classes[example.label]}`);
   }
 
-  // Returns the image that is to be saved as a sample, or throws why it cannot be.
+  // Returns what is to be saved as a sample, {image, done}, or throws why it cannot be; `done` wants the label, or null if it
+  // was not saved.
   #drawing() {
     if (this.#image) throw new Error("Images of the data are not saved as samples. Draw one.");
     if (this.#savedAs !== null) {
       throw new Error(`This drawing is saved as ${this.net.classes[this.#savedAs]}: delete that sample, or draw another.`);
     }
+    if (this.#saving === this.#version) throw new Error("This drawing is being saved.");
     const placed = this.reader.prepare(this.pad.strokes, this.sliders.values.width);
     if (placed === null) throw new Error(`There is nothing to save: draw ${this.net.model.subject} first.`);
-    return placed.image;
+    const version = this.#saving = this.#version;
+    return { image: placed.image, done: (label) => this.#saved(version, label) };
   }
 
-  #saved(label) {
+  #saved(version, label) {
+    if (this.#saving === version) this.#saving = null;
+    if (label === null || version !== this.#version) return; // another drawing was begun meanwhile
     this.#savedAs = label;
     this.pad.fresh = true;
     this.say(`Saved as ${this.net.classes[label]}. Draw the next one.`);

@@ -30,11 +30,11 @@ export class PageStore {
 }
 
 export class Teacher {
-  // `drawing()` returns the image that is to be saved, or throws why it cannot be; `saved(label)` is called after a sample was
-  // saved, `changed()` when other weights answer; `source` is the page as it was loaded,
+  // `drawing()` returns what is to be saved, {image, done}, or throws why it cannot be; `done(label)` is called after a sample
+  // was saved, `done(null)` if it was not; `changed()` when other weights answer; `source` is the page as it was loaded,
   // null if it cannot be saved.
-  constructor(net, store, { drawing, saved, changed, examples, source }) {
-    Object.assign(this, { net, store, drawing, saved, changed, examples, source, kept: false });
+  constructor(net, store, { drawing, changed, examples, source }) {
+    Object.assign(this, { net, store, drawing, changed, examples, source, kept: false });
     this.#start();
     this.#makeClasses();
     const on = (selector, action) => find(selector).addEventListener("click", () => this.#act(action));
@@ -80,8 +80,14 @@ export class Teacher {
 
   save(label) {
     return this.#act(async () => {
-      await this.store.save(this.drawing(), label);
-      this.saved(label);
+      const { image, done } = this.drawing();
+      let saved = null;
+      try {
+        await this.store.save(image, label);
+        saved = label;
+      } finally {
+        done(saved);
+      }
     });
   }
 

@@ -28,6 +28,9 @@ from lenet5c.kernels.shapes import check_elements
 
 SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one go
 MAX_SLICES = 10_000
+#: Outputs at least of a part of a convolution of at least so many channels: with as many, and no
+#: fewer, it takes the way of the whole (LEAST_CHANNELS, LEAST_PRODUCT and SQUARE_CHANNELS in ops/).
+SHARED_OUTPUTS, MANY_CHANNELS = 8, 4
 
 
 @dataclass(eq=False, repr=False)
@@ -36,7 +39,9 @@ class Plan:
 
     A slice is (None, start, size, sums): parameters whose gradient is summed in records, from
     `sums` on; or (i, first, count, 0): outputs of the linear op i. Gaps, (start, stop), are
-    parameters of no op. With penalties, the class of a sample is where its output is smallest.
+    parameters of no op. A segment is (first, stop, outputs, least): ops whose outputs can be shared
+    out, at least so many together; or (i, i + 1, 1, 1). With penalties, the class of a sample is
+    where its output is smallest.
     """
 
     input_shape: Shape
@@ -48,6 +53,7 @@ class Plan:
     first_trainable: int
     sums_floats: int
     slices: list[tuple[int | None, int, int, int]]
+    segments: list[tuple[int, int, int, int]]
     gaps: list[tuple[int, int]]
     penalties: bool
     sample: SamplePlan | None
@@ -95,6 +101,7 @@ def lower(input_shape: Shape, layers: Iterable[Op], definition: bool = False) ->
         first_trainable=next((i for i, op in enumerate(ops) if isinstance(op, Weighted)), len(ops)),
         sums_floats=sums,
         slices=_slices(ops, max(SLICE, extent // MAX_SLICES)),
+        segments=_segments(ops),
         gaps=_gaps(spans),
         penalties=bool(ops) and isinstance(ops[-1], Rbf),
         sample=SampleLowering(tuple(input_shape), ops, inference=False).plan(),
@@ -196,6 +203,24 @@ def _slices(ops: list[Op], most: int) -> list[tuple[int | None, int, int, int]]:
                     for at in range(start, stop, most)
                 ]
     return slices or [(None, 0, 0, 0)]
+
+
+def _segments(ops: list[Op]) -> list[tuple[int, int, int, int]]:
+    """Return the runs of ops that a thread can take through some outputs of the first one."""
+    segments: list[tuple[int, int, int, int]] = []
+    for i, op in enumerate(ops):
+        if isinstance(op, (Activation, Pool2d)) and segments and segments[-1][2] > 1:
+            first, _, outputs, least = segments[-1]
+            segments[-1] = first, i + 1, outputs, least
+        elif isinstance(op, Linear):
+            segments.append((i, i + 1, op.out_features, 1))
+        elif isinstance(op, Conv2d) and op.groups == 1 and op.connections is None:
+            # Which way a convolution of few outputs takes may depend on their number.
+            least = SHARED_OUTPUTS if op.in_shape[0] >= MANY_CHANNELS else 1
+            segments.append((i, i + 1, op.out_channels, least))
+        else:
+            segments.append((i, i + 1, 1, 1))
+    return segments
 
 
 def _gaps(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -27,7 +27,7 @@ from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
 # A tile is computed by one thread, samples one by one by several: so they still pay where all of
 # them together cost so many tiles.
-MOST_TILES = 1.7
+MOST_TILES = 0.85
 
 
 @dataclass(eq=False, repr=False, match_args=False)

@@ -90,7 +90,8 @@ cdef inline void pixel_outputs(
     """All rows of TO output channels, whose planes of y follow one another.
 
     The last vector of a row begins before the end of the one before it where a row is as long as a
-    vector; shorter rows reach into what is written after them.
+    vector. Shorter rows reach into what is written after them, never into the next plane of a block,
+    whose first rows are there already.
     """
     cdef Py_ssize_t width = op.OW // phases, height = op.OH // phases, plane = width * height
     cdef Py_ssize_t pair, at, oh
@@ -105,7 +106,7 @@ cdef inline void pixel_outputs(
             for i in range(TO):
                 if phases == 2:
                     result = pooled(op, acc + 4 * i)
-                    if width < LANES and pair == height - 1 and i < TO - 1:
+                    if pair * width + LANES > plane and i < TO - 1:
                         store_some(y + i * plane + pair * width, width, result)
                     else:
                         v16_store(y + i * plane + pair * width + at, result)

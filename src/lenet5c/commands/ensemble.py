@@ -1,0 +1,59 @@
+"""``lenet5c ensemble``: several trained models as one model file.
+
+Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
+"""
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from lenet5c._text import command_line
+from lenet5c.commands.cli import file, say
+from lenet5c.errors import RunError
+from lenet5c.nn.ensemble import describe_kind
+from lenet5c.training import make_ensemble, save_model
+from lenet5c.training.ensemble import open_members
+
+NAME = "ensemble.safetensors"
+DESCRIPTION = (
+    "Make one model file of several trained models: its probabilities are the mean of theirs. "
+    "Evaluate, predict and export take it as any other model; distill trains a single net on it."
+)
+EXAMPLES = """examples:
+  lenet5c ensemble runs/seed-0 runs/seed-1 runs/seed-2
+  lenet5c ensemble sweeps/seeds --out five.safetensors
+  lenet5c evaluate five.safetensors
+  lenet5c distill five.safetensors --recipe fast"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    text = (
+        "a model file, the folder of a run, a folder of such folders, or best; two models or more"
+    )
+    add("runs", nargs="+", metavar="RUN", help=text)
+    text = f"model file to write (default: {NAME}, here)"
+    add("--out", type=file, default=Path(NAME), metavar="FILE", help=text)
+    add("--overwrite", action="store_true", help="replace the file --out")
+
+
+def run(options: Namespace) -> None:
+    """Write the ensemble, and say what it is made of."""
+    out: Path = options.out
+    if os.path.lexists(out) and not (options.overwrite and out.is_file()):
+        remedy = "name another one, or replace it with --overwrite"
+        raise RunError(f"--out must be a new file, got {out}, which is there; {remedy}")
+    members = open_members(options.runs)
+    if len(members) < 2:
+        raise RunError(f"RUN must be two models or more, got {len(members)}; name another one")
+    for name, model in members.items():
+        if model.path is not None and out.exists() and model.path.samefile(out):
+            raise RunError(f"--out must be another file, got {out}, the model of {name}")
+    trained = make_ensemble(members)
+    save_model(out, trained)
+    say(
+        f"{out}: {describe_kind(trained.model)}, {trained.model.num_params:,} parameters, "
+        f"{len(trained.class_names)} classes; members {', '.join(members)}\n"
+        f"evaluate it: {command_line('evaluate', str(out))}"
+    )

@@ -1,0 +1,374 @@
+"""Many runs at once, on any executor: seeds, folds, grids."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import product
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lenet5c import _files
+from lenet5c._text import reason
+from lenet5c.datasets import Source
+from lenet5c.datasets.folds import assign_folds, take_fold
+from lenet5c.errors import RunError
+from lenet5c.recipes.executors import open_executor
+from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
+from lenet5c.recipes.many_bar import ManyBar
+from lenet5c.recipes.many_rows import (
+    LINES,
+    TABLE,
+    differing_settings,
+    format_rows,
+    make_row,
+    spread,
+    write_rows,
+)
+from lenet5c.recipes.placement import place
+from lenet5c.recipes.run import train
+from lenet5c.recipes.run_config import RunConfig
+from lenet5c.training import TrainedModel, open_model
+from lenet5c.training.run_folder import RunFolder
+
+#: Seconds in which a worker whose call was killed leaves the folder of its run.
+PATIENCE = 10.0
+#: The data that this process has read last, and for which run.
+_last: tuple[Any, Source] | None = None
+
+
+@dataclass(eq=False)
+class ManyRuns:
+    """The results of many runs; made by `run_many`.
+
+    Attributes
+    ----------
+    configs : list of RunConfig
+        The runs with their folders, in the order in which they were given.
+    rows : list of dict
+        A row for each of them: the name of its folder, its state ('done', 'failed' or 'stopped'),
+        recipe, seed, the settings that not all have alike, results, and its error or None.
+    interrupted : bool
+        Whether `stop` ended the work; called again, it goes on.
+    traces : dict of str to str
+        Tracebacks of the failed runs by their names, for errors of a program.
+    """
+
+    configs: list[RunConfig]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    interrupted: bool = False
+    traces: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The rows of the runs that have failed."""
+        return [row for row in self.rows if row["state"] == "failed"]
+
+    def models(self) -> list[TrainedModel]:
+        """Return the trained models, in order.
+
+        Raises
+        ------
+        RunError
+            A run is not finished.
+        """
+        for row in self.rows:
+            if row["state"] != "done":
+                raise RunError(
+                    f"runs must be finished, got {row['run']}, which has {row['state']}"
+                    + (f" ({row['error']})" if row["error"] else "")
+                    + "; call run_many again with the same folder"
+                )
+        return [open_model(config.folder or "") for config in self.configs]
+
+    def spread(self) -> list[dict[str, Any]]:
+        """Return mean and standard deviation of the test accuracies over seeds and folds.
+
+        Returns
+        -------
+        list of dict
+            Recipe, settings, 'count', 'mean' and 'sd' of each group that has other settings.
+        """
+        return spread(self.rows)
+
+    def __str__(self) -> str:
+        """Return the rows as a table."""
+        return format_rows(self.rows)
+
+
+def grid(recipe: str | None = None, **values: Any) -> list[RunConfig]:
+    """Return a run for each combination of some settings.
+
+    Parameters
+    ----------
+    recipe : str, optional
+        As of `RunConfig.named`.
+    **values
+        Settings as `RunConfig.named` takes them, each a list, a tuple or a range of values, or one
+        value for all. A value that is itself a list stands in a list: ``channels=[[12, 32]]``.
+
+    Returns
+    -------
+    list of RunConfig
+        The last setting changes first.
+
+    Examples
+    --------
+    >>> from lenet5c.recipes import grid
+    >>> runs = grid("fast", lr=[2e-3, 4e-3], seed=range(3))
+    >>> len(runs), [run.seed for run in runs[:4]]
+    (6, [0, 1, 2, 0])
+    """
+    several = (list, tuple, range)
+    lists = [list(each) if isinstance(each, several) else [each] for each in values.values()]
+    return [
+        RunConfig.named(recipe, **dict(zip(values, chosen, strict=True)))
+        for chosen in product(*lists)
+    ]
+
+
+def run_many(
+    configs: Iterable[RunConfig | str],
+    folder: str | PathLike[str] | None = None,
+    *,
+    source: Source | Sequence[Source] | None = None,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+    tell: Callable[[str], object] | None = None,
+    on_run: Callable[[dict[str, Any]], object] | None = None,
+    stop: Callable[[], object] | None = None,
+) -> ManyRuns:
+    """Carry out many runs at once; also there as ``lenet5c.run_many``.
+
+    Each run has the bytes that it has alone, whatever the executor and the number of its workers.
+    One that fails, or whose process is killed, is told by name and keeps no other from going on.
+
+    Parameters
+    ----------
+    configs : iterable of RunConfig or str
+        The runs, which must differ; a name is that of a recipe. One with `folds` and without a
+        `fold` stands for a run of each fold. `grid` makes them for lists of settings.
+    folder : str or path-like, optional
+        A folder, which all workers must see, for a folder of each run, results.jsonl and
+        results.csv. The name of a run's folder has a digest of its settings: called again, runs
+        that are finished are kept, and others go on from their checkpoints. Without a folder the
+        files are temporary: they go with the result.
+    source : Source or sequence of Source, optional
+        The data, where they are in memory already: those of all runs, or of each.
+    executor : concurrent.futures.Executor, optional
+        What carries the runs out: a process pool of Python or loky, ``MPIPoolExecutor`` of mpi4py,
+        ``client.get_executor(pure=False)`` of Dask. Default: `jobs` processes of this machine, or
+        this process where that is one.
+    jobs : int, optional
+        Runs at a time. Default: the executor's workers; without an executor the cores. They share
+        the threads of this process out, at least one for each.
+    progress : bool
+        Whether to show a bar over the epochs of all runs, on a terminal or in a notebook.
+    tell : callable, optional
+        Called with lines of text about the data.
+    on_run : callable, optional
+        ``on_run(row)`` for each run in the order in which they end, with its row of
+        `ManyRuns.rows`; first for those that are kept.
+    stop : callable, optional
+        Asked some times a second; true ends all runs, with checkpoints. If it is a context
+        manager, it is entered. An exception, such as a KeyboardInterrupt, does the same.
+
+    Returns
+    -------
+    ManyRuns
+
+    Raises
+    ------
+    RunError
+        Two runs are the same, the data cannot be used, or another call works in the folder.
+
+    Notes
+    -----
+    A script that lets processes work must have what it does under ``if __name__ == "__main__":``,
+    as each of them imports it.
+
+    Examples
+    --------
+    >>> import lenet5c
+    >>> runs = lenet5c.recipes.grid("fast", seed=range(2), train_size=500)
+    >>> result = lenet5c.run_many(runs, jobs=1, progress=False)
+    >>> [row["seed"] for row in result.rows], len(result.failed), len(result.models())
+    ([0, 1], 0, 2)
+    """
+    given = [RunConfig.named(each) if isinstance(each, str) else each for each in configs]
+    given, sources = _expand(given, source)
+    result = ManyRuns([])
+    if folder is None:
+        folder = tempfile.mkdtemp(prefix="lenet5c-")
+        weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder).resolve()  # workers may be in another folder
+    with ExitStack() as held:
+        held.enter_context(RunFolder(path).lock(tell, (LINES, TABLE)))
+        for left in path.glob(".stop-*"):  # by a call that was killed
+            left.unlink(missing_ok=True)
+        result.configs = place(given, path, sources, tell)
+        executor, slots = held.enter_context(open_executor(executor, jobs, len(given)))
+        bar = ManyBar(result.configs, progress)
+        held.callback(bar.close)
+        work = _Results(result, path, bar, tell, on_run)
+        result.interrupted = not run_jobs(
+            work.due(sources),
+            executor,
+            work.end,
+            slots=slots,
+            folder=path,
+            tell=tell,
+            poll=bar.look,
+            stop=stop,
+        )
+        work.finish()
+    return result
+
+
+def _expand(
+    configs: list[RunConfig], source: Source | Sequence[Source] | None
+) -> tuple[list[RunConfig], list[Source | None]]:
+    """Return the runs with one of each fold, and the data of each."""
+    several = not isinstance(source, Source) and source is not None
+    sources: list[Any] = list(source) if several else [source] * len(configs)  # type: ignore[arg-type]
+    if len(sources) != len(configs):
+        raise RunError(f"source must be one for each of {len(configs)} runs, got {len(sources)}")
+    made: list[tuple[RunConfig, Source | None]] = []
+    for config, data in zip(configs, sources, strict=True):
+        if config.folds is None or config.fold is not None:
+            made.append((config, data))
+            continue
+        folds = None if data is None else assign_folds(data.train, config.folds, config.seed)
+        for fold in range(1, config.folds + 1):
+            part = data if data is None or folds is None else take_fold(data, folds, fold)
+            made.append((replace(config, fold=fold), part))
+    return [config for config, _ in made], [data for _, data in made]
+
+
+def train_job(
+    context: JobContext,
+    config: RunConfig,
+    source: Source | None = None,
+    options: dict[str, Any] | None = None,
+) -> None:
+    """Carry out a run, or go on with it, with further arguments of `train`; the job of a worker.
+
+    Raises
+    ------
+    JobStoppedError
+        It was asked to stop, and has left a checkpoint.
+    """
+    folder = RunFolder(config.folder or "")
+    patience = time.monotonic() + PATIENCE
+    while folder.is_locked() and time.monotonic() < patience and not context.stopped():
+        time.sleep(0.05)
+    run = train(
+        config,
+        source or open_data(config, context.tell),
+        resume=folder.config_file.exists(),
+        tell=context.tell,
+        stop=context.stopped,
+        **(options or {}),
+    )
+    if run.interrupted:
+        raise JobStoppedError
+
+
+def open_data(config: RunConfig, tell: Callable[[str], object]) -> Source:
+    """Return the data of a run; those of the last one, if they are the same."""
+    global _last
+    whole = config.fold is not None
+    key = config.data, config.read_options, config.reading, whole
+    if _last is None or _last[0] != key:
+        _last = None  # before others take memory
+        _last = key, config.open_whole(tell) if whole else config.open(tell)
+    source = _last[1]
+    if config.fold is None or config.folds is None:
+        return source
+    return take_fold(source, assign_folds(source.train, config.folds, config.seed), config.fold)
+
+
+class _Results:
+    """The runs of one call: which are due, how far they are, their rows and files."""
+
+    def __init__(
+        self,
+        result: ManyRuns,
+        folder: Path,
+        bar: ManyBar,
+        tell: Callable[[str], object] | None,
+        on_run: Callable[[dict[str, Any]], object] | None,
+    ) -> None:
+        self.result, self.folder, self.bar = result, folder, bar
+        self.tell, self.on_run = tell, on_run
+        self.settings = differing_settings(result.configs)
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.told: set[str] = set()
+        (folder / LINES).unlink(missing_ok=True)
+
+    def due(self, sources: Sequence[Source | None]) -> Iterator[Job]:
+        """Yield the runs that are not finished as jobs, after the rows of those that are."""
+        due = []
+        for number in range(len(self.result.configs)):
+            row = self.read(number, None)
+            if row["state"] == "stopped":
+                due.append(number)
+            else:
+                self.add(number, row)
+        for number in due:
+            self.bar.begin(number)
+            yield Job(str(number), train_job, (self.result.configs[number], sources[number]))
+
+    def read(self, number: int, error: str | None) -> dict[str, Any]:
+        """Return the row of a run by its folder; of one whose files cannot be used an error."""
+        config, settings = self.result.configs[number], self.settings[number]
+        try:
+            return make_row(config, settings, error)
+        except (RunError, OSError) as fault:
+            return make_row(config, settings, reason(fault))
+
+    def end(self, job: Job, outcome: Outcome) -> None:
+        """Take the row of a run that has ended."""
+        number, error = int(job.name), outcome.error
+        for line in outcome.lines:
+            if self.tell and line not in self.told:
+                self.told.add(line)
+                self.tell(line)
+        if outcome.state == "stopped":
+            return
+        text = None if error is None else reason(error) or type(error).__name__
+        row = self.read(number, text)
+        if row["state"] == "stopped":
+            why = f"folder must be one that all workers see, got {self.folder}: no result is there"
+            row = self.read(number, why)
+        if error is not None:
+            self.result.traces[row["run"]] = outcome.trace
+        self.add(number, row)
+
+    def add(self, number: int, row: dict[str, Any]) -> None:
+        """Add a row to the file, and tell it."""
+        self.rows[number] = row
+        lines = self.folder / LINES
+        with _files.name_errors(lines), _files.open_to_change(lines) as file:
+            file.seek(0, os.SEEK_END)
+            file.write((json.dumps(row) + "\n").encode())
+        self.bar.end(number, row["state"] == "failed")
+        if self.on_run:
+            with self.bar.above():
+                self.on_run(row)
+
+    def finish(self) -> None:
+        """Put the rows in order, those of runs that have not ended as well, and write them."""
+        for number in range(len(self.result.configs)):
+            if number not in self.rows:
+                self.rows[number] = self.read(number, None)
+        self.result.rows = [self.rows[number] for number in range(len(self.result.configs))]
+        write_rows(self.folder, self.result.rows)

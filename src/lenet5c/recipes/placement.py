@@ -1,0 +1,74 @@
+"""Folders and names of several runs: by digests, so that none stands for another."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lenet5c import _files
+from lenet5c.datasets import Source
+from lenet5c.errors import RunError
+from lenet5c.recipes.run import data_digest
+from lenet5c.recipes.run_config import NOTHING, RunConfig
+from lenet5c.recipes.start import digest_of
+
+#: Data that is in the package: it need not be read to know that it is the same.
+CONSTANT = ("mnist", "signs")
+
+
+def place(
+    configs: Sequence[RunConfig],
+    folder: Path,
+    sources: Sequence[Source | None] | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> list[RunConfig]:
+    """Return runs with their folders in a folder, each by a digest of its settings and its data.
+
+    It never stands for a run that was trained otherwise.
+    """
+    placed: dict[Path, RunConfig] = {}
+    digests: dict[Any, str] = {}
+    for i, config in enumerate(configs):
+        source = sources[i] if sources else None
+        read = config.data, config.read_options, config.rehearse, config.start is None
+        key = str(read) if source is None else f"{id(source)} {config.rehearse}"
+        if key not in digests:
+            digests[key] = _digest_data(config, source, tell)
+        start, teacher = config.open_start(), config.open_teacher()
+        values = replace(
+            config,
+            data_digest=digests[key],
+            start_digest=None if start is None else digest_of(start),
+            taught_by_digest=None if teacher is None else digest_of(teacher),
+        ).to_dict()
+        sha = _files.digest(json.dumps(values, sort_keys=True))[:12]
+        size, fold = config.settings.train_size, config.fold
+        words = [config.recipe, size, f"fold-{fold}" if fold else None, config.seed, sha]
+        path = folder / "-".join(str(word) for word in words if word is not None)
+        if path in placed:
+            raise RunError(f"configs must differ from each other, got {title(config)} twice")
+        placed[path] = replace(config, folder=path)
+    return list(placed.values())
+
+
+def _digest_data(
+    config: RunConfig, source: Source | None, tell: Callable[[str], object] | None
+) -> str:
+    """Return a digest of the data of a run: of their bytes where they may change."""
+    if source is not None:
+        return data_digest(source, config.open_rehearsed(source, tell))
+    if config.data in CONSTANT and config.rehearse in (None, NOTHING, *CONSTANT):
+        return _files.digest(f"{config.data} {config.rehearse}")
+    source = config.open_whole(tell)
+    return data_digest(source, config.open_rehearsed(source))
+
+
+def title(config: RunConfig) -> str:
+    """Return the name of a run in messages."""
+    size, fold = config.settings.train_size, config.fold
+    return (
+        f"{config.recipe}, seed {config.seed}"
+        + (f", fold {fold} of {config.folds}" if fold else "")
+        + (f", {size:,} training images" if size else "")
+    )

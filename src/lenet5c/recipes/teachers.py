@@ -1,0 +1,165 @@
+"""The teachers of a recipe: nets that are trained first, whose probabilities are the targets."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lenet5c.datasets import Dataset, Source
+from lenet5c.errors import RunError
+from lenet5c.training import TrainedModel, Trainer, temperature
+from lenet5c.training.run_folder import RunFolder
+from lenet5c.training.teaching import TaughtTargets
+
+if TYPE_CHECKING:
+    from lenet5c.recipes.recipe import Recipe
+    from lenet5c.recipes.run import Run
+    from lenet5c.recipes.run_config import RunConfig
+
+#: Settings that a teacher does not have of its own: what it is taught by, and the images.
+SHARED = (
+    *("teachers", "teacher", "teaching_temperature", "teaching_weight"),
+    *("train_size", "validation", "split"),
+)
+
+
+def make_teacher_recipe(recipe: "Recipe") -> "Recipe":
+    """Return the recipe of the teachers: that of the net they teach, with the changes it says.
+
+    Raises
+    ------
+    ValueError
+        A change is unknown, out of range or not a teacher's own.
+    """
+    for name in recipe.teacher:
+        if name in SHARED:
+            raise ValueError(f"teacher must not change {name}, which is that of the net it teaches")
+    untaught = replace(recipe, teachers=0, teacher={}, train_size=None)
+    try:
+        return untaught.change(**{"draws": 0} | recipe.teacher)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"teacher: {error}") from None
+
+
+def draw_seed(seed: int, number: int) -> int:
+    """Return the random seed of a teacher, numbered from 1, in the run of a seed."""
+    return int(np.random.SeedSequence([seed, 8, number]).generate_state(1)[0])
+
+
+def train_teachers(
+    recipe: "Recipe", rest: Dataset, held_out: Dataset | None, seed: int
+) -> list[TrainedModel]:
+    """Train the teachers of a recipe on the images of the net that they teach, in memory."""
+    source = Source(rest, rest, validation=held_out)
+    teachers = []
+    for number in range(1, recipe.teachers + 1):
+        trainer, trained = make_teacher_recipe(recipe).build(source, draw_seed(seed, number))
+        trainer.run()
+        teachers.append(trained)
+    return teachers
+
+
+def run_teachers(
+    run: "Run",
+    images: Source,
+    train: Callable[..., "Run"],
+    resume: bool,
+    tell: Callable[[str], object] | None = None,
+) -> bool:
+    """Train the teachers of a run, each as a run of its own in a folder of the run's.
+
+    Parameters
+    ----------
+    run : Run
+        Its trainer gets the teachers; interrupted if one of them is.
+    images : Source
+        Its training and validation images, divided, and the test images.
+    train : callable
+        ``train(config, images, resume=...)`` carries out a run.
+    resume : bool
+        Go on with what is in the folders.
+    tell : callable, optional
+        Called with a line of text for each teacher.
+
+    Returns
+    -------
+    bool
+        Whether all are trained.
+    """
+    config, recipe = run.config, run.config.settings
+    alike = replace(config, folds=None, fold=None, watch_test=False, data_digest=None)
+    teachers = []
+    for number in range(1, recipe.teachers + 1):
+        if tell:
+            tell(f"Teacher {number} of {recipe.teachers}")
+        folder = config.folder and config.folder / f"teacher-{number}"
+        begun = folder is not None and RunFolder(folder).config_file.exists()
+        of_teacher = replace(
+            alike,
+            settings=make_teacher_recipe(recipe),
+            seed=draw_seed(config.seed, number),
+            folder=folder,
+        )
+        made = train(of_teacher, images, resume=resume and begun)
+        if made.interrupted:
+            run.interrupted = True
+            return False
+        teachers.append(made.trained)
+    set_teachers(run.trainer, recipe, teachers)
+    return True
+
+
+def set_teachers(trainer: Trainer, recipe: "Recipe", teachers: Sequence[TrainedModel]) -> None:
+    """Let a trainer learn what teachers predict for its images.
+
+    Raises
+    ------
+    ValueError, RunError
+        As of `TaughtTargets`.
+    """
+    try:
+        trainer.targets = TaughtTargets(
+            trainer.train_set,
+            trainer.loss,
+            trainer.batch_size,
+            teachers,
+            recipe.teaching_temperature,
+            trainer.draws,
+            share=recipe.teaching_weight,
+            fit=trainer.preparation.fit,
+        )
+    except (ValueError, RunError) as error:
+        name = "teachers" if recipe.teachers else "taught_by"
+        raise type(error)(str(error).replace("teachers must", f"{name} must")) from None
+
+
+def usual_temperature(recipe: "Recipe") -> float:
+    """Return the temperature of a net that was taught, before one is fitted.
+
+    A net that has learned probabilities at the temperature T has the teachers' logits divided by
+    T, unless labels are among its targets.
+    """
+    if recipe.teaching_weight < 1:
+        return 1.0
+    return float(np.clip(1 / recipe.teaching_temperature, temperature.LEAST, temperature.MOST))
+
+
+def check_taught(config: "RunConfig") -> None:
+    """Raise a ValueError for settings that do not go with a trained model that teaches."""
+    if config.taught_by is None:
+        if config.taught_by_digest is not None:
+            raise ValueError(
+                f"taught_by_digest must be None without taught_by, got {config.taught_by_digest!r}"
+            )
+        return
+    recipe = config.settings
+    mixup = (recipe.distortion or {}).get("mixup", 0.0)
+    for name, value, rule in (
+        ("folds", config.folds, "left out with taught_by, a model that may know all of them"),
+        ("teachers", recipe.teachers, "0 with taught_by, which is the teacher"),
+        ("label_smoothing", recipe.label_smoothing, "0 with taught_by, whose targets are soft"),
+        ("mixup", mixup, "0 with taught_by"),
+    ):
+        if value:
+            raise ValueError(f"{name} must be {rule}, got {value!r}")

@@ -1,0 +1,123 @@
+"""The signs that a mark may be, by its shape, its size, and its place beside the digits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lenet5c.recognition.decoding import Choice
+from lenet5c.recognition.marks import DOT, Mark, may_be_bar, may_be_dot
+
+#: Sizes and distances are shares of the usual digit's height.
+MARK = 0.62  #: height of a comma at most
+DASH = 1.5  #: width over height of a hyphen at least
+HALF = (0.55, 0.15)  #: place of a hyphen: mean and spread
+LEVEL = 0.2  #: spread of the place of a minus sign
+#: Places of a point and of a multiplication, from the top of a digit (0) to its foot (1): mean and
+#: spread of each, and the share of them that are anywhere.
+POINT, TIMES, ANYWHERE = (0.97, 0.09), (0.54, 0.1), 0.02
+#: Height over a digit's, bow and slant of what is one stroke: mean and spread of each.
+STROKES = {
+    "1": ((1.0, 0.1), (0.01, 0.045), (0.17, 0.18)),
+    "/": ((1.2, 0.14), (0.0, 0.04), (0.38, 0.12)),
+    "(": ((1.25, 0.13), (-0.13, 0.035), (0.08, 0.1)),
+    ")": ((1.25, 0.13), (0.13, 0.035), (0.08, 0.1)),
+}
+TRUST = 0.6  #: power of the net's probabilities among these, which it knows by shape alone
+WIDTHS = (1.0, 0.5, 1.5)  #: ranges of these, within which a few are anywhere
+#: What a net's shape may be, and how it is shown.
+SHOWN = {"+": "+", "-": "−", "x": "×", "/": "/", "=": "=", "(": "(", ")": ")"}
+LEAST = 1e-4
+#: Probability that what is much smaller than a digit is a rest of one, or of a rule; and its
+#: shorter side at most.
+REST, THIN = 0.1, 0.18
+
+
+def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choice, ...]:
+    """Return what a mark may be, by its shape and its place beside digits (middle, height)."""
+    p, chances = mark.probabilities, {}
+    low = 0.5 + (mark.center[0] - middle) / height
+    longer = max(mark.height, mark.width)
+    if may_be_dot(mark, usual) or (may_be_bar(mark, usual) and longer <= 1.3 * DOT * usual):
+        # A hyphen is short, a dab of a pen may be flat: by its shape to the net, and by its place.
+        flat = mark.width / mark.height
+        share = (p.get("-", 0.0) + 0.01) / (p.get("-", 0.0) + p.get(".", 0.0) + 0.02)
+        share = float(np.clip(share, 0.02, 0.98) if flat >= DASH else min(share, 0.02))
+        share *= float(np.exp(-(((low - HALF[0]) / HALF[1]) ** 2) / 2))
+        chances = {"-": ("−", 0.97 * share)} | _weigh_dot(low, 0.97 * (1 - share), mark.speck)
+    elif may_be_bar(mark, usual):
+        # A bar as high as the tops of the digits, or as their feet, is one's stroke.
+        off = (low - HALF[0]) / LEVEL
+        share = 0.03 + 0.97 * float(np.exp(-(off**2) / 2))
+        share *= (1 - mark.speck) * max(p.get("-", 0.0), 0.9)
+        chances = {"-": ("−", share), "": ("", mark.speck)}
+    else:
+        for name, chance in p.items():
+            if name.isdigit():
+                chances[name] = (name, chance)
+            elif name in SHOWN:
+                chances["*" if name == "x" else name] = (SHOWN[name], chance)
+        chances = _weigh_stroke(chances, mark, usual)
+        if mark.height <= MARK * usual:
+            chances = _weigh_small(mark, chances, low, height)
+        elif (dot := p.get(".", 0.0)) > LEAST and longer < 2 * DOT * usual:
+            chances |= _weigh_dot(low, dot)
+    return tuple(
+        Choice(sign, float(np.log(chance)), shown)
+        for sign, (shown, chance) in chances.items()
+        if chance >= LEAST
+    )
+
+
+_Chances = dict[str, tuple[str, float]]
+
+
+def _weigh_dot(low: float, chance: float, speck: float = 0.0) -> _Chances:
+    """Return what a dot may be: a point if it is low, a multiplication at half height, a speck."""
+    point, times = (
+        ANYWHERE + (1 - ANYWHERE) * np.exp(-(((low - mean) / spread) ** 2) / 2) / (2.5 * spread)
+        for mean, spread in (POINT, TIMES)
+    )
+    weights = np.array([(1 - speck) / 2 * point, (1 - speck) / 2 * times, speck / 2])
+    signs = ((".", "."), ("*", "·"), ("", ""))
+    shares = chance * weights / weights.sum()
+    return {sign: (shown, float(own)) for (sign, shown), own in zip(signs, shares, strict=True)}
+
+
+def _weigh_stroke(chances: _Chances, mark: Mark, usual: float) -> _Chances:
+    """Return what a mark may be if it is one stroke: to a net, a one, a slash or a bracket."""
+    total = sum(chances[name][1] for name in STROKES if name in chances)
+    measured = (mark.height / usual, mark.bow, mark.slant)
+    weighed = {}
+    for name, forms in STROKES.items():
+        if name in chances:
+            shown, chance = chances[name]
+            chance = (chance / max(total, 1e-12)) ** TRUST
+            for value, (mean, spread), width in zip(measured, forms, WIDTHS, strict=True):
+                bell = np.exp(-(((value - mean) / spread) ** 2) / 2) / (2.5066 * spread)
+                chance *= float(0.97 * bell + 0.03 / width)
+            weighed[name] = (shown, chance)
+    scale = total / max(sum(chance for _, chance in weighed.values()), 1e-12)
+    return chances | {name: (shown, chance * scale) for name, (shown, chance) in weighed.items()}
+
+
+def _weigh_small(mark: Mark, chances: _Chances, low: float, height: float) -> _Chances:
+    """Return what a mark less high than a digit may be: low down, a comma in place of a stroke."""
+    foot = 0.5 + (mark.box[2] - (mark.center[0] - (low - 0.5) * height)) / height
+    stroke = sum(chances.get(name, ("", 0.0))[1] for name in ("1", "/", ")", "(", "-"))
+    comma = 1 / (1 + np.exp(-(low - 0.8) / 0.06)) if mark.width < 0.45 * height else 0.0
+    if foot > 0.9 and mark.height <= 0.5 * height:
+        # A comma of a broad pen looks like a nine, but no digit is so small and low.
+        stroke = max(stroke, 0.85)
+    # A digit is seldom so small beside the others, least of all one of a stroke.
+    small, stroke_small = (
+        max(0.02, min(1.0, (mark.height / height - least) / (0.6 - least)))
+        for least in (0.35, 0.45)
+    )
+    weighed = {}
+    for sign, (shown, chance) in chances.items():
+        share = stroke_small if sign in STROKES else small if sign.isdigit() else 1.0
+        weighed[sign] = (shown, chance * share * (1 - comma))
+    rest = max(REST * (1 - stroke_small), mark.speck) * (1 - comma)
+    if min(mark.height, mark.width) > THIN * height:
+        rest = 0.0
+    return weighed | {",": (",", float(comma * stroke)), "": ("", float(rest))}

@@ -1,0 +1,115 @@
+"""Marks: pieces of ink on a sheet that may be signs, and their measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.recognition.decoding import Place
+from lenet5c.recognition.digit import Box
+from lenet5c.recognition.pieces import Piece
+
+#: Sizes are shares of the usual digit's height.
+DOT, BOLD = 0.3, 0.42  #: longer side of a dot at most, and of one that the net is sure of
+FLAT, THICK = 2.0, 0.4  #: width over height of a bar at least, and its height at most
+LEAST_ROWS = 6  #: of what has a bow
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """Ink of one sign, or of several that stand for one."""
+
+    box: Box
+    probabilities: dict[str, float]  #: of each shape; what is missing to 1 is no sign
+    place: Place | None = None  #: what is known already, of signs put together
+    bow: float = 0.0  #: see `measure_bow`
+    slant: float = 0.0
+    speck: float = 0.0  #: probability that a dot is none
+
+    @property
+    def height(self) -> int:
+        """Rows of the box."""
+        return self.box[2] - self.box[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of the box."""
+        return self.box[3] - self.box[1]
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Row and column of the middle."""
+        return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+
+
+def measure_bow(strength: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return how far a stroke's middle lies right of the line of its ends, and how far it leans.
+
+    Both are shares of its height; one that leans to the right, as a slash does, has a slant over 0.
+    """
+    if len(strength) < LEAST_ROWS:
+        return 0.0, 0.0
+    ink = strength.astype(np.float64)
+    mass, rows = ink.sum(axis=1), len(ink)
+    column = ink @ np.arange(ink.shape[1]) / np.maximum(mass, 1e-9)
+    end, middle = max(1, round(0.15 * rows)), slice(round(0.3 * rows), max(1, round(0.7 * rows)))
+    top, bottom = (
+        float(np.average(column[part], weights=mass[part] + 1e-9))
+        for part in (slice(0, end), slice(rows - end, rows))
+    )
+    share = (np.arange(rows) - (end - 1) / 2) / max(1, rows - end)
+    offset = column - (top + (bottom - top) * share)
+    bow = float(np.average(offset[middle], weights=mass[middle] + 1e-9))
+    return bow / rows, (top - bottom) / rows
+
+
+def measure_height(marks: Sequence[Mark]) -> float:
+    """Return the height of the usual digit: the median of those that are surely digits.
+
+    If there are none, that of all that is tall and no bar.
+    """
+    sure = [mark.height for mark in marks if _is_digit(mark)]
+    if sure:
+        return float(np.median(sure))
+    heights = np.array([mark.height for mark in marks if mark.width < FLAT * mark.height])
+    if len(heights) == 0:
+        heights = np.array([max(mark.height, 0.6 * mark.width) for mark in marks])
+    if len(heights) == 0:
+        return 0.0
+    return float(np.median(heights[heights >= 0.5 * np.quantile(heights, 0.8)]))
+
+
+def _is_digit(mark: Mark) -> bool:
+    """Return whether a mark is surely a digit other than 1, which a bracket may look like."""
+    return sum(mark.probabilities.get(name, 0.0) for name in "023456789") >= 0.8
+
+
+def is_dot(mark: Mark | Piece, usual: float) -> bool:
+    """Return whether ink is small enough for a point, and as wide as high, or nearly."""
+    longer, shorter = max(mark.height, mark.width), max(1, min(mark.height, mark.width))
+    return longer <= DOT * usual and longer < 2.2 * shorter
+
+
+def is_bar(mark: Mark | Piece, usual: float) -> bool:
+    """Return whether ink is flat, as a minus is."""
+    flat = mark.width >= FLAT * mark.height and mark.height <= THICK * usual
+    return flat and mark.width > 0.2 * usual
+
+
+def may_be_dot(mark: Mark, usual: float) -> bool:
+    """Return whether a mark is a dot by its size, or a large one by what the net says."""
+    if mark.place is not None:
+        return False
+    # The points of a broad pen, and of bold type, are large.
+    longer = max(mark.height, mark.width)
+    bold = longer <= BOLD * usual and mark.probabilities.get(".", 0.0) >= 0.5
+    return bold or is_dot(mark, usual)
+
+
+def may_be_bar(mark: Mark, usual: float) -> bool:
+    """Return whether a mark is a bar by its shape, or a slanted one by what the net says."""
+    slanted = mark.probabilities.get("-", 0.0) >= 0.5 and mark.height <= 0.6 * mark.width
+    return mark.place is None and (is_bar(mark, usual) or (slanted and mark.width > 0.2 * usual))
