@@ -31,13 +31,13 @@ from lenet5c.training.temperature import check_temperature
 
 MEAN_IMAGE = "preparation.mean_image"
 LONGEST_NAME = 255  # characters of the name of a class
-BEST, SIGNS, PARTS = "best", "signs", "parts"
+BEST, SIGNS, STRINGS = "best", "signs", "strings"
 BEST_FOLDER = Path(__file__).parent / "pretrained_data"
 #: The models that come with the package, by name.
 SHIPPED = {
     BEST: BEST_FOLDER / MODEL_NAME,
     SIGNS: BEST_FOLDER / "signs.safetensors",
-    PARTS: BEST_FOLDER / "parts.safetensors",
+    STRINGS: BEST_FOLDER / "strings.safetensors",
 }
 
 
