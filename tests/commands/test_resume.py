@@ -109,7 +109,7 @@ def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
     )
     assert_bad_use(
         train("--resume", "--out", whole, "--c5", "conv", cwd=tmp_path),
-        "--c5 must be linear",
+        "--c5 must be 'linear'",
         "got conv",
     )
     assert_bad_use(
@@ -162,7 +162,7 @@ def test_bad_resumes(tmp_path, quick, idx_files):
     assert_bad_use(
         train("--resume", "--out", one, cwd=tmp_path),
         "checkpoint.safetensors",
-        "whose config.json is beside it",
+        "whose config.json is in the same folder",
     )
     (one / "checkpoint.safetensors").write_bytes(b"garbage")
     assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "checkpoint.safetensors")
@@ -185,7 +185,7 @@ def test_bad_resumes(tmp_path, quick, idx_files):
     (other / "config.json").write_bytes(edited)
     assert_bad_use(
         train("--resume", "--out", other, cwd=tmp_path),
-        "config.json must have the digest of its content",
+        "config.json must match its stored digest",
         "start a run with other settings in another folder",
     )
 

@@ -386,7 +386,7 @@ def test_a_demo_that_has_ended(open_page, client):  # noqa: F811
     page.draw("3")
     page.reads("3")  # in the page
     page.press("#random")
-    page.until(lambda: page.text("#pad-error"), lambda text: "load it again" in text)
+    page.until(lambda: page.text("#pad-error"), lambda text: "reload it" in text)
     # The browser notes each refusal; that is what was asked for here.
     assert all("403" in entry["message"] for entry in page.driver.get_log("browser"))
 

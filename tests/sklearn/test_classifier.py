@@ -139,7 +139,7 @@ def test_color_images_and_rows_of_them():
         classifier.predict(X[:, :, :1, :5].reshape(-1, 5)[:3])
     with pytest.raises(ValueError, match=r"shape \(3, 20, 24\), as in fit, got \(20, 72\)"):
         classifier.predict(X.reshape(300, 20, 72))
-    with pytest.raises(ValueError, match="channels were last"):
+    with pytest.raises(ValueError, match="channels last"):
         quick().fit(X.transpose(0, 2, 3, 1), y)
     with pytest.raises(ValueError, match="the 1440 features of X, got .*takes 480 features"):
         quick(image_shape=(20, 24)).fit(X.reshape(300, -1), y)

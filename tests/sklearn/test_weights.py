@@ -108,7 +108,7 @@ def test_ensembles(digits):
     [
         ({"class_weight": "equal"}, None, "class_weight must be balanced, or class names"),
         ({"class_weight": {3: 0}}, None, "class_weight must be balanced, or class names"),
-        ({"class_weight": {"cat": 2}}, None, "class_weight must name classes of the data"),
+        ({"class_weight": {"cat": 2}}, None, "class_weight must have classes of the data as keys"),
         ({}, -1, "Negative values in data passed to `sample_weight`"),
         ({"recipe": "paper1998", "class_weight": {3: 2}}, None, "batch_size must be at least 2"),
     ],
