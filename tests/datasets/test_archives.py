@@ -222,7 +222,7 @@ def test_lists_of_members_have_limits(tmp_path, monkeypatch):
     monkeypatch.undo()
     for depth in (MAX_DEPTH + 2, 5000):
         deep = write_zip(tmp_path / "deep.zip", {"d/" * depth + "1.png": b""})
-        with pytest.raises(DatasetError, match=f"{MAX_DEPTH} deep"):
+        with pytest.raises(DatasetError, match=f"{MAX_DEPTH} levels deep"):
             open_source(str(deep))
 
 
