@@ -304,7 +304,7 @@ def test_bad_use(run, tmp_path, idx_files):
     (tmp_path / "config.json").write_text("{}")
     assert_bad_use(run("--out", tmp_path), "--out", "holds a run")
     (tmp_path / "file").write_text("")
-    assert_bad_use(run("--out", tmp_path / "file"), "--out", "which cannot be one")
+    assert_bad_use(run("--out", tmp_path / "file"), "--out", "which cannot be created")
     (tmp_path / "empty").mkdir()
     assert_bad_use(run(tmp_path / "empty"), "a folder without model.safetensors")
     two = TrainedModel(nn.LeNet5(2), Preparation((32, 32)), ("cat", "dog"))
@@ -359,7 +359,7 @@ def test_a_model_that_went_wrong_is_told(run, tmp_path, idx_files, value):
     trained.model.vector[:] = value
     save_model(tmp_path / "model.safetensors", trained)
     assert_bad_use(
-        run(tmp_path, "--data", idx_files), "outputs of the model must be finite, got 500 of 500"
+        run(tmp_path, "--data", idx_files), "outputs of the model must be finite, got NaN or infinity for 500 of 500"
     )
 
 

@@ -164,7 +164,7 @@ def test_calibrate_refuses_test_images_those_of_the_training_and_the_model_itsel
 ):
     out = tmp_path / "calibrated.safetensors"
     for given, words in (
-        (("best",), "the test images of mnist, for the test"),
+        (("best",), "the test images of mnist, kept for testing"),
         (("best", "--part", "train"), "the train images of mnist, used to train the model"),
         (("signs", "--data", "signs", "--part", "train"), "used to train the model"),
         (("best", "--data", idx_files), "for the test"),

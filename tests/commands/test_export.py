@@ -249,7 +249,7 @@ def test_a_net_described_by_its_settings(here, capsys):
         (["best", "--to", "c", "--out", "no/such/folder/x.c"], ["x.c: No such file"]),
         pytest.param(
             ["best", "--to", "c", "--out", os.devnull],
-            ["no regular file"],
+            ["must be a regular file"],
             marks=pytest.mark.skipif(sys.platform == "win32", reason="has no file of this name"),
         ),
         (["best", "--to", "torch", "--out", "x.py"], ["must end in .safetensors"]),

@@ -131,9 +131,9 @@ def test_training_from_it_on(tmp_path, mnist_slice, classes):
     ("net", "words"),
     [
         ("nothing.json", "or a JSON file with the description of a net, got nothing.json"),
-        ("{", "--net must contain the description of a net as JSON"),
+        ("{", "--net must be a description of a net as JSON"),
         ("[" * 1000, "File name too long"),
-        ('{"type":' * 1000, "--net must contain the description of a net as JSON"),
+        ('{"type":' * 1000, "--net must be a description of a net as JSON"),
         ('{"type": "ReLU"}', "a net must be a Sequential, got ReLU"),
         ('{"type": "AlexNet"}', "type of the net must be one of"),
         (
@@ -190,7 +190,7 @@ def test_a_tampered_configuration_is_an_error_of_one_line(tmp_path, file, idx_fi
         ({"layers": [layer("Flatten")], "input_shape": [1, 2, 2, 2]}, "(channels, height, width)"),
         (
             {"layers": [layer("Flatten") | {"name": "a\x1b[31m"}], "input_shape": [1, 4, 4]},
-            "can be shown",
+            "printable",
         ),
     ],
     ids=["layers that do not fit", "rows", "four axes", "a name that is an escape"],

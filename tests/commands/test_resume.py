@@ -109,7 +109,7 @@ def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
     )
     assert_bad_use(
         train("--resume", "--out", whole, "--c5", "conv", cwd=tmp_path),
-        "--c5 must be 'linear'",
+        "--c5 must be linear",
         "got conv",
     )
     assert_bad_use(
