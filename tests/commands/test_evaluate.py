@@ -359,7 +359,8 @@ def test_a_model_that_went_wrong_is_told(run, tmp_path, idx_files, value):
     trained.model.vector[:] = value
     save_model(tmp_path / "model.safetensors", trained)
     assert_bad_use(
-        run(tmp_path, "--data", idx_files), "outputs of the model must be finite, got NaN or infinity for 500 of 500"
+        run(tmp_path, "--data", idx_files),
+        "outputs of the model must be finite, got NaN or infinity for 500 of 500",
     )
 
 

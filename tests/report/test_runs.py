@@ -71,7 +71,7 @@ def test_the_command_prints_a_table_json_and_a_picture(folder, tmp_path, capsys)
     [
         (["nowhere"], "must contain runs, got nowhere"),
         (["{none}"], "which has none"),
-        (["{none}", "--plot", "a.jpg"], "--plot must be the name of a PNG file"),
+        (["{none}", "--plot", "a.jpg"], "--plot must be a PNG file name"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_one_line(folder, capsys, arguments, message):

@@ -47,7 +47,9 @@ def test_samples_of_weight_0_are_as_none(digits):
     X = np.where(counts[:, None], X, 1000)
     without = quick().fit(X[counts], y[counts])
     assert same(quick().fit(X, y, sample_weight=counts.astype(float)), without, X_test)
-    with pytest.raises(ValueError, match="sample_weight must be more than 0 .* got only class 3"):
+    with pytest.raises(
+        ValueError, match="sample_weight must be greater than 0 .* got only class 3"
+    ):
         quick().fit(X, y, sample_weight=y == 3)
 
 

@@ -351,7 +351,7 @@ def test_what_would_not_be_opened_again_is_not_saved(tmp_path, changes):
 def test_names_that_could_not_be_saved_are_refused_before_the_training(tmp_path, mnist_slice):
     names = ("two\nlines", *"123456789")
     data = replace(mnist_slice[0], class_names=names)
-    with pytest.raises(RunError, match=r"class names must be .*'two\\nlines'"):
+    with pytest.raises(RunError, match=r"class names must have .*'two\\nlines'"):
         train(RunConfig.named("fast", epochs=1, folder=tmp_path / "run"), Source(data, data))
     assert not (tmp_path / "run").exists()
 

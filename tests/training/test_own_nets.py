@@ -219,7 +219,7 @@ def layer_of(model, name, **settings):
     [
         (lambda model: None, "must be a mapping"),
         (lambda model: {"type": "ReLU"}, "a net must be a Sequential, got ReLU"),
-        (lambda model: {"type": "LeNet5"}, "weight must have at most the 847 values"),
+        (lambda model: {"type": "LeNet5"}, "weight must have at most 847 values"),
         (lambda model: layer_of(model, "out", out_features=10**12), "elements, more than"),
         (lambda model: layer_of(model, "out", out_features=10**9), "weight must have at most"),
         (lambda model: layer_of(model, "out", out_features=11), "weight must have at most"),

@@ -159,7 +159,7 @@ def test_the_lock_follows_no_link(source, tmp_path):
     (tmp_path / "victim").write_bytes(b"precious")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/.lenet5c.lock").symlink_to(tmp_path / "victim")
-    why = r"must be one that can be written, .*\.lenet5c\.lock: it is a link, .* remove it"
+    why = r"must be writable, .*\.lenet5c\.lock: it is a link, .* remove it"
     with pytest.raises(RunError, match=why):
         train(RunConfig.named("fast", epochs=1, folder=tmp_path / "run"), source)
     assert (tmp_path / "victim").read_bytes() == b"precious"
@@ -203,7 +203,9 @@ def test_a_truncated_model_of_a_finished_run_is_refused_until_it_is_made_again(f
     before = contents(folder)
     (folder / "model.safetensors").write_bytes(before["model.safetensors"][:-9])
     for use in (lambda: resume(folder, source), lambda: open_model(folder)):
-        with pytest.raises(RunError, match=r"model\.safetensors must have .* delete it and resume"):
+        with pytest.raises(
+            RunError, match=r"model\.safetensors must match .* delete it and resume"
+        ):
             use()
     (folder / "model.safetensors").unlink()
     resume(folder, source)
