@@ -255,7 +255,7 @@ def test_a_runs_checkpoint_goes_on_in_a_notebook(tmp_path, idx_files, mnist_slic
     assert model.vector.tobytes() == trainer.trained.model.vector.tobytes()
     other = lenet5c.trainer("fast", data=idx_files, seed=5, optimizer="sgd")
     before = everything(other)
-    with pytest.raises(RunError, match=r"must be of a training with optimizer \["):
+    with pytest.raises(RunError, match=r"must come from a training with optimizer \["):
         other.load(tmp_path / "run/checkpoint.safetensors")
     assert everything(other) == before
 
