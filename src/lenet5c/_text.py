@@ -229,6 +229,18 @@ def has_colors(stream: TextIO | None) -> bool:
     return os.name != "nt" or bool({"WT_SESSION", "ANSICON", "TERM"} & os.environ.keys())
 
 
+def format_p(p: float, digits: int = 2, name: str = "") -> str:
+    """Return a p-value as text, after its name if there is one: 'p = 0.02', 'p < 1e-300'.
+
+    One that is smaller than a float can be is not 0.
+    """
+    small = p < 1e-300
+    number = "1e-300" if small else f"{p:.{digits}g}"
+    if name:
+        return f"{name} {'<' if small else '='} {number}"
+    return f"<{number}" if small else number
+
+
 def command_line(*words: object) -> str:
     """Return the text of a ``lenet5c`` command that runs in this very environment.
 

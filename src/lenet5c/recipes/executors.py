@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from lenet5c import kernels
 from lenet5c._optional import require
 from lenet5c.errors import RunError
+from lenet5c.nn.kind import whole
 from lenet5c.recipes.jobs import share_threads
 from lenet5c.recipes.worker_pool import SerialExecutor, WorkerPool
 
 DASK = "dask:"
+_JOBS = whole(1, optional=True)
 
 
 @contextmanager
@@ -26,7 +28,13 @@ def open_executor(
         Jobs at a time; by default the executor's workers, without an executor the cores.
     most : int
         Jobs in all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As of `check_workers`.
     """
+    jobs = check_workers(executor, jobs)
     if executor is not None:
         yield executor, jobs
         return
@@ -36,6 +44,26 @@ def open_executor(
         return
     with WorkerPool(count, share_threads(count)) as pool:
         yield pool, count
+
+
+def check_workers(executor: object, jobs: object) -> int | None:
+    """Return the jobs at a time; raise an error if these are no executor and number of jobs.
+
+    Raises
+    ------
+    TypeError
+        `executor` is neither an executor nor None.
+    ValueError
+        `jobs` is neither an integer of at least 1 nor None.
+    """
+    if executor is not None and (
+        isinstance(executor, type) or not callable(getattr(executor, "submit", None))
+    ):
+        raise TypeError(
+            "executor must be a concurrent.futures.Executor, such as ProcessPoolExecutor(4), or "
+            f"None, got {executor!r}"
+        )
+    return _JOBS.check("jobs", jobs)
 
 
 @contextmanager

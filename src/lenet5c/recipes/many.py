@@ -15,6 +15,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lenet5c import _files
 from lenet5c._text import reason
 from lenet5c.datasets import Source
@@ -111,8 +113,8 @@ def grid(recipe: str | None = None, **values: Any) -> list[RunConfig]:
     recipe : str, optional
         As of `RunConfig.named`.
     **values
-        Settings as `RunConfig.named` takes them, each a list, a tuple or a range of values, or one
-        value for all. A value that is itself a list stands in a list: ``channels=[[12, 32]]``.
+        Settings as `RunConfig.named` takes them, each a list, a tuple, a range or an array of
+        values, or one value for all. A value that is itself a list stands in a list: ``channels=[[12, 32]]``.
 
     Returns
     -------
@@ -126,7 +128,7 @@ def grid(recipe: str | None = None, **values: Any) -> list[RunConfig]:
     >>> len(runs), [run.seed for run in runs[:4]]
     (6, [0, 1, 2, 0])
     """
-    several = (list, tuple, range)
+    several = (list, tuple, range, np.ndarray)
     lists = [list(each) if isinstance(each, several) else [each] for each in values.values()]
     return [
         RunConfig.named(recipe, **dict(zip(values, chosen, strict=True)))
@@ -187,8 +189,10 @@ def run_many(
 
     Raises
     ------
+    TypeError, ValueError
+        An argument is of another type, or `jobs` out of range.
     RunError
-        Two runs are the same, the data cannot be used, or another call works in the folder.
+        Two runs are the same, the executor is shut down, the data cannot be used, or another call works in the folder.
 
     Notes
     -----
@@ -203,8 +207,7 @@ def run_many(
     >>> [row["seed"] for row in result.rows], len(result.failed), len(result.models())
     ([0, 1], 0, 2)
     """
-    given = [RunConfig.named(each) if isinstance(each, str) else each for each in configs]
-    given, sources = _expand(given, source)
+    given, sources = _expand(_list_configs(configs), source)
     result = ManyRuns([])
     if folder is None:
         folder = tempfile.mkdtemp(prefix="lenet5c-")
@@ -233,11 +236,27 @@ def run_many(
     return result
 
 
+def _list_configs(configs: Iterable[RunConfig | str]) -> list[RunConfig]:
+    """Return the runs, those of a recipe by its name as well."""
+    if isinstance(configs, (str, RunConfig)) or not isinstance(configs, Iterable):
+        given = "a single RunConfig" if isinstance(configs, RunConfig) else repr(configs)
+        raise TypeError(f"configs must be a list of RunConfig, got {given}")
+    made = [RunConfig.named(each) if isinstance(each, str) else each for each in configs]
+    for each in made:
+        if not isinstance(each, RunConfig):
+            raise TypeError(f"configs must hold RunConfig or names of recipes, got {each!r}")
+    return made
+
+
 def _expand(
     configs: list[RunConfig], source: Source | Sequence[Source] | None
 ) -> tuple[list[RunConfig], list[Source | None]]:
     """Return the runs with one of each fold, and the data of each."""
-    several = not isinstance(source, Source) and source is not None
+    several = isinstance(source, (list, tuple))
+    if not all(
+        each is None or isinstance(each, Source) for each in (source if several else [source])
+    ):
+        raise TypeError(f"source must be a Source, or a list with one for each run, got {source!r}")
     sources: list[Any] = list(source) if several else [source] * len(configs)  # type: ignore[arg-type]
     if len(sources) != len(configs):
         raise RunError(f"source must be one for each of {len(configs)} runs, got {len(sources)}")

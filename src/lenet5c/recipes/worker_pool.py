@@ -83,6 +83,7 @@ class WorkerPool(Executor):
         local = self._local
         if not hasattr(local, "pool"):
             pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initialize_worker)
+            _keep_signals_out()  # Python has let SIGINT in, if it has started its resource tracker
             with _limit_blas(self._threads):
                 before = set(multiprocessing.active_children())
                 pool.submit(os.getpid)  # it is made

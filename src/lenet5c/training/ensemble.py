@@ -154,11 +154,16 @@ def open_members(paths: Sequence[str | os.PathLike[str]]) -> dict[str, TrainedMo
     Raises
     ------
     RunError
-        A path is none of these, or a model cannot be opened.
+        A path is none of these, a model cannot be opened, or is named twice.
     """
     found: dict[str, TrainedModel] = {}
+    places: set[str | Path] = set()
     for path in paths:
         for each in _expand(path):
+            place = each if each in SHIPPED else _model_file(each).resolve()
+            if place in places:
+                raise RunError(f"RUN must be different models, got {each} twice; name it once")
+            places.add(place)
             name = unique = _short_name(each)
             number = 2
             while unique in found:
@@ -185,6 +190,11 @@ def _expand(path: str | os.PathLike[str]) -> list[str | Path]:
             f"{path}, which has none"
         )
     return list(runs)
+
+
+def _model_file(path: str | Path) -> Path:
+    place = Path(path)
+    return place / MODEL_NAME if place.is_dir() else place
 
 
 def _short_name(path: str | Path) -> str:
