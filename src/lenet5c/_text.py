@@ -230,9 +230,15 @@ def has_colors(stream: TextIO | None) -> bool:
 
 
 def format_p(p: float, digits: int = 2, name: str = "") -> str:
-    """Return a p-value as text, after its name if there is one: 'p = 0.02', 'p < 1e-300'.
+    """Return a p-value as text, after its name if there is one.
 
     One that is smaller than a float can be is not 0.
+
+    Examples
+    --------
+    >>> from lenet5c._text import format_p
+    >>> format_p(0.0123), format_p(0.0123, 3, "p"), format_p(0.0), format_p(0.0, name="p")
+    ('0.012', 'p = 0.0123', '<1e-300', 'p < 1e-300')
     """
     small = p < 1e-300
     number = "1e-300" if small else f"{p:.{digits}g}"

@@ -73,7 +73,7 @@ def combine(options: Namespace) -> list[RunConfig]:
             raise RunError(f"--vary must be NAME=A,B,C, got a range of {name}; name its values")
         if name in shared:
             flag = option_of(name, option_settings()[name])
-            raise RunError(f"{flag} must be left out with --vary {name}, got {shared[name]}")
+            raise RunError(f"{flag} must be left out with --vary {flag[2:]}, got {shared[name]}")
         chosen = [each | {name: value} for each in chosen for value in values.values]
     configs = []
     for changes in chosen:

@@ -114,7 +114,8 @@ def grid(recipe: str | None = None, **values: Any) -> list[RunConfig]:
         As of `RunConfig.named`.
     **values
         Settings as `RunConfig.named` takes them, each a list, a tuple, a range or an array of
-        values, or one value for all. A value that is itself a list stands in a list: ``channels=[[12, 32]]``.
+        values, or one value for all. A value that is itself a list stands in a list:
+        ``channels=[[12, 32]]``.
 
     Returns
     -------
@@ -192,7 +193,8 @@ def run_many(
     TypeError, ValueError
         An argument is of another type, or `jobs` out of range.
     RunError
-        Two runs are the same, the executor is shut down, the data cannot be used, or another call works in the folder.
+        Two runs are the same, the executor is shut down, the data cannot be used, or another call
+        works in the folder.
 
     Notes
     -----
@@ -208,16 +210,17 @@ def run_many(
     ([0, 1], 0, 2)
     """
     given, sources = _expand(_list_configs(configs), source)
+    tell = _tell_once(tell)
     result = ManyRuns([])
     if folder is None:
         folder = tempfile.mkdtemp(prefix="lenet5c-")
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder).resolve()  # workers may be in another folder
+    result.configs = place(given, path, sources, tell)
     with ExitStack() as held:
         held.enter_context(RunFolder(path).lock(tell, (LINES, TABLE)))
         for left in path.glob(".stop-*"):  # by a call that was killed
             left.unlink(missing_ok=True)
-        result.configs = place(given, path, sources, tell)
         executor, slots = held.enter_context(open_executor(executor, jobs, len(given)))
         bar = ManyBar(result.configs, progress)
         held.callback(bar.close)
@@ -234,6 +237,18 @@ def run_many(
         )
         work.finish()
     return result
+
+
+def _tell_once(tell: Callable[[str], object] | None) -> Callable[[str], object]:
+    """Return a function that passes each line on once: all runs say the same of their data."""
+    told: set[str] = set()
+
+    def tell_new(line: str) -> None:
+        if tell and line not in told:
+            told.add(line)
+            tell(line)
+
+    return tell_new
 
 
 def _list_configs(configs: Iterable[RunConfig | str]) -> list[RunConfig]:
@@ -323,14 +338,13 @@ class _Results:
         result: ManyRuns,
         folder: Path,
         bar: ManyBar,
-        tell: Callable[[str], object] | None,
+        tell: Callable[[str], object],
         on_run: Callable[[dict[str, Any]], object] | None,
     ) -> None:
         self.result, self.folder, self.bar = result, folder, bar
         self.tell, self.on_run = tell, on_run
         self.settings = differing_settings(result.configs)
         self.rows: dict[int, dict[str, Any]] = {}
-        self.told: set[str] = set()
         (folder / LINES).unlink(missing_ok=True)
 
     def due(self, sources: Sequence[Source | None]) -> Iterator[Job]:
@@ -358,9 +372,7 @@ class _Results:
         """Take the row of a run that has ended."""
         number, error = int(job.name), outcome.error
         for line in outcome.lines:
-            if self.tell and line not in self.told:
-                self.told.add(line)
-                self.tell(line)
+            self.tell(line)
         if outcome.state == "stopped":
             return
         text = None if error is None else reason(error) or type(error).__name__

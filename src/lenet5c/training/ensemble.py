@@ -1,6 +1,7 @@
 """Ensembles: several trained models as one, and one of them by itself again."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -181,7 +182,7 @@ def _expand(path: str | os.PathLike[str]) -> list[str | Path]:
         return [folder]
     runs = [
         each
-        for each in sorted(folder.iterdir())
+        for each in sorted(folder.iterdir(), key=_split_numbers)
         if (each / MODEL_NAME).exists() or RunFolder(each).config_file.exists()
     ]
     if not runs:
@@ -190,6 +191,12 @@ def _expand(path: str | os.PathLike[str]) -> list[str | Path]:
             f"{path}, which has none"
         )
     return list(runs)
+
+
+def _split_numbers(path: Path) -> list[str | int]:
+    """Return a key by which seed-2 comes before seed-10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def _model_file(path: str | Path) -> Path:
