@@ -3,6 +3,8 @@
 import csv
 import gc
 import json
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pool_jobs
 import pytest
+from processes import HANGING
 from run_digests import digests
 
 import lenet5c
@@ -335,3 +338,22 @@ def test_lines_about_the_data_are_told_once(tmp_path):
     runs = grid("fast", data=folder, seed=range(2), epochs=1, batch_size=5)
     assert not carry_out(runs, tmp_path / "out", jobs=1, tell=lines.append).failed
     assert lines and len(lines) == len(set(lines))
+
+
+def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import lenet5c\n"
+        "runs = lenet5c.recipes.grid('fast', seed=range(2), train_size=300)\n"
+        "result = lenet5c.run_many(runs, 'out', jobs=2, progress=False)\n"
+        "print([row['error'] for row in result.failed])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=HANGING
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("its process ended with exit code 1 before it could begin") == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("lenet5c.errors.RunError: trainings must not start while a new process")
+    for text in (done.stdout, last):
+        assert 'with its code under if __name__ == "__main__":' in text

@@ -1,5 +1,6 @@
 """Executors by name, and by default."""
 
+import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from lenet5c._optional import require
 from lenet5c.errors import RunError
 from lenet5c.nn.kind import whole
 from lenet5c.recipes.jobs import share_threads
-from lenet5c.recipes.worker_pool import SerialExecutor, WorkerPool
+from lenet5c.recipes.worker_pool import GUARD, SerialExecutor, WorkerPool
 
 DASK = "dask:"
 _JOBS = whole(1, optional=True)
@@ -28,13 +29,7 @@ def open_executor(
         Jobs at a time; by default the executor's workers, without an executor the cores.
     most : int
         Jobs in all.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As of `check_workers`.
     """
-    jobs = check_workers(executor, jobs)
     if executor is not None:
         yield executor, jobs
         return
@@ -55,7 +50,11 @@ def check_workers(executor: object, jobs: object) -> int | None:
         `executor` is neither an executor nor None.
     ValueError
         `jobs` is neither an integer of at least 1 nor None.
+    RunError
+        A new process of Python imports the script that has started it, and so comes here.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RunError(f"trainings must not start while a new process imports the script; {GUARD}")
     if executor is not None and (
         isinstance(executor, type) or not callable(getattr(executor, "submit", None))
     ):

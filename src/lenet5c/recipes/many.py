@@ -22,7 +22,7 @@ from lenet5c._text import reason
 from lenet5c.datasets import Source
 from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError
-from lenet5c.recipes.executors import open_executor
+from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
 from lenet5c.recipes.many_bar import ManyBar
 from lenet5c.recipes.many_rows import (
@@ -209,6 +209,7 @@ def run_many(
     >>> [row["seed"] for row in result.rows], len(result.failed), len(result.models())
     ([0, 1], 0, 2)
     """
+    jobs = check_workers(executor, jobs)
     given, sources = _expand(_list_configs(configs), source)
     tell = _tell_once(tell)
     result = ManyRuns([])

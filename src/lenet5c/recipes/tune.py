@@ -20,7 +20,7 @@ from lenet5c import _files
 from lenet5c._optional import require
 from lenet5c.datasets import Source
 from lenet5c.errors import NonFiniteError, RunError, TrainingError
-from lenet5c.recipes.executors import open_executor
+from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
 from lenet5c.recipes.many import open_data
 from lenet5c.recipes.run import data_digest
@@ -117,6 +117,7 @@ def tune(
     MissingExtraError
         Optuna is not installed.
     """
+    jobs = check_workers(executor, jobs)
     given = source
     optuna = require("optuna", "tune", "searching settings")
     source = source or config.open(tell)
