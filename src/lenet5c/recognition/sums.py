@@ -174,6 +174,7 @@ def _join_broken(scored: _Scored, scorer: SignScorer) -> _Scored:
         for j in np.flatnonzero(~np.array(small)).tolist()
         if (j not in weak and _may_be_flag(scored[k][0].box, scored[j][0].box, usual))
         or _is_at_top(scored[k][0].box, scored[j][0].box, boxes, usual)
+        or _is_at_foot(scored[k][0].box, scored[j][0].box, boxes, usual)
     ]
     pairs += _pair_brackets(scored, usual)
     if not pairs:
@@ -250,11 +251,32 @@ def _is_at_top(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool
     )
     return bool(
         0.2 * usual < wide <= 1.2 * usual
-        and digit[2] - digit[0] >= 0.4 * usual
+        and digit[2] - digit[0] >= 0.3 * usual
         and -0.5 <= place <= 0.2
         and digit[0] - bar[2] <= 0.3 * usual
         and shared >= -0.1 * usual
         and not above
+    )
+
+
+def _is_at_foot(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool:
+    """Return whether a bar is where a two has its foot, with nothing below it."""
+    wide, narrow = bar[3] - bar[1], digit[3] - digit[1]
+    shared = min(bar[3], digit[3]) - max(bar[1], digit[1])
+    middle = (digit[0] + digit[2]) / 2
+    below = any(
+        bar[2] - 0.1 * usual <= box[0] <= bar[2] + 0.5 * usual
+        and min(box[3], bar[3]) > max(box[1], bar[1])
+        for box in boxes
+    )
+    return bool(
+        0.2 * usual < wide <= 1.2 * usual
+        and 0.4 * usual <= digit[2] - digit[0]
+        and bar[2] - digit[0] <= 1.25 * usual
+        and (bar[0] + bar[2]) / 2 > middle + 0.25 * (digit[2] - digit[0])
+        and bar[0] - digit[2] <= 0.2 * usual
+        and shared >= 0.4 * min(wide, narrow)
+        and not below
     )
 
 
