@@ -268,12 +268,11 @@ def _expand(
     configs: list[RunConfig], source: Source | Sequence[Source] | None
 ) -> tuple[list[RunConfig], list[Source | None]]:
     """Return the runs with one of each fold, and the data of each."""
-    several = isinstance(source, (list, tuple))
-    if not all(
-        each is None or isinstance(each, Source) for each in (source if several else [source])
-    ):
+    sources: list[Any] = (
+        list(source) if isinstance(source, (list, tuple)) else [source] * len(configs)
+    )
+    if not all(each is None or isinstance(each, Source) for each in sources):
         raise TypeError(f"source must be a Source, or a list with one for each run, got {source!r}")
-    sources: list[Any] = list(source) if several else [source] * len(configs)  # type: ignore[arg-type]
     if len(sources) != len(configs):
         raise RunError(f"source must be one for each of {len(configs)} runs, got {len(sources)}")
     made: list[tuple[RunConfig, Source | None]] = []

@@ -30,8 +30,7 @@ from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Trainer
 
 RECORD, JOURNAL, BEST, TABLE = "tune.json", "study.journal", "best.json", "trials.csv"
-STUDY = "lenet5c"
-_WORKER = ".worker-{}.lock"
+STUDY, _WORKER = "lenet5c", ".worker-{}.lock"
 _LOCK_SECONDS = 30  # after which the lock of a process that does not go on is taken away
 
 
@@ -117,8 +116,7 @@ def tune(
     MissingExtraError
         Optuna is not installed.
     """
-    jobs = check_workers(executor, jobs)
-    given = source
+    given, jobs = source, check_workers(executor, jobs)
     optuna = require("optuna", "tune", "searching settings")
     source = source or config.open(tell)
     config = config.choose_recipe(source.train, tell)
