@@ -311,7 +311,7 @@ def test_an_executor_that_was_shut_down_is_told(kind, source, tmp_path):
 
 
 def test_a_folder_of_a_name_that_is_too_long(tmp_path):
-    with pytest.raises(RunError, match="folder of a run must be one that can be written"):
+    with pytest.raises(RunError, match="folder of a run must be writable"):
         carry_out(["fast"], tmp_path / ("x" * 300))
 
 
