@@ -1,10 +1,10 @@
 """Training on several processes by MPI, against one process with as many threads.
 
     python benchmarks/mpi.py [--batch-sizes 64 256 1024] [--ranks 2] [--threads 1] [--repeats 15]
-    [--nodes]
+    [--images 16384] [--nodes]
 
 One process has ranks x threads threads; the ranks have `threads` each. Both train LeNet-5 with Adam
-on the same 16,384 images of MNIST a turn, and take turns; the processes that wait sleep. --nodes
+on the same images of MNIST a turn, and take turns; the processes that wait sleep. --nodes
 adds a third contender, ranks that exchange by MPI what they otherwise have in shared memory, as
 those of different machines do. `mpiexec` is that beside this Python, or the first on the path.
 """
@@ -26,22 +26,21 @@ from lenet5c.datasets import Preparation, mnist
 from lenet5c.training.parallel import open_ranks
 from lenet5c.training.parallel.mpi import NODE_SIZE
 
-IMAGES = 16384
 # As `lenet5c train` does it.
 WAITING = {"GOMP_SPINCOUNT": "2000"}
 
 
-def work(batch_size, threads):
+def work(batch_size, threads, images):
     """Be a worker, alone or with other ranks: steps on request."""
     ranks = open_ranks()
     lenet5c.set_num_threads(threads)
     prepare = Preparation.named("default")
     train = prepare.fit_dataset(mnist()[0])
-    index = np.random.default_rng(0).permutation(len(train))[:IMAGES]
+    index = np.random.default_rng(0).permutation(len(train))[:images]
     samples, labels = prepare.samples(train.images, index), train.labels[index]
     model = nn.LeNet5(rng=0)
     optimizer, loss = optim.Adam(model, lr=1e-3), nn.CrossEntropyLoss()
-    rates = [1e-5] * -(-IMAGES // batch_size)
+    rates = [1e-5] * -(-images // batch_size)
 
     def run():
         model.train_steps(
@@ -61,12 +60,12 @@ def work(batch_size, threads):
 
 
 @contextmanager
-def started(contenders, batch_size):
+def started(contenders, batch_size, images):
     """Return a worker for each contender, warmed up one after another."""
     with ExitStack() as held:
         workers = {}
         for name, (ranks, threads, environment) in contenders.items():
-            command = [__file__, "--worker", str(batch_size), str(threads)]
+            command = [__file__, "--worker", *map(str, (batch_size, threads, images))]
             if ranks > 1:
                 command = ["-c", LAUNCH, find_mpiexec(), "-n", str(ranks), sys.executable, *command]
             child = process(*command, env=os.environ | WAITING | environment)
@@ -104,6 +103,7 @@ def main():
     add = parser.add_argument
     add("--batch-sizes", type=positive, nargs="+", default=[64, 256, 1024], metavar="N")
     add("--ranks", type=positive, default=2, metavar="N", help="(default: %(default)s)")
+    add("--images", type=positive, default=16384, metavar="N", help="(default: %(default)s)")
     add("--nodes", action="store_true", help="also ranks that exchange as machines do")
     parser.set_defaults(threads=1)
     options = parser.parse_args()
@@ -115,13 +115,13 @@ def main():
     print_header(
         total,
         {},
-        f"{IMAGES:,} images a turn, {options.repeats} turns. Times of a step: minimum / median.",
-        "Speed: that of the ranks by that of one process, of the minima / the medians.",
+        f"{options.images:,} images a turn, {options.repeats} turns. Times: least / median.",
+        "Speed: that of the ranks by that of one process, of the least / the medians.",
     )
     table = Table({"batch": 6, "": 30, "time of a step": 17, "speed": 0}, left=2)
     for batch_size in options.batch_sizes:
-        steps = -(-IMAGES // batch_size)
-        with started(contenders, batch_size) as workers:
+        steps = -(-options.images // batch_size)
+        with started(contenders, batch_size, options.images) as workers:
             times = take_turns(workers, options.repeats)
         whole = times[alone]
         for name, taken in times.items():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def start(*before: str) -> "NoReturn":
-    """Run a command as all that this process does, with arguments before the process's."""
+    """Run a command as the whole process, with arguments placed before the process's own."""
     signals.install()
     code = main([*before, *sys.argv[1:]])
     if signals.exit_code() is not None:

@@ -59,6 +59,22 @@ def test_ranks_leave_the_files_of_one_process(tmp_path, quick, arguments, ranks)
     assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
 
 
+def test_teachers_are_trained_on_all_ranks(tmp_path, quick, arguments):
+    options = ["--epochs", 1, "--teachers", 1, "--label-smoothing", 0]
+    assert quick(*options, out="whole").returncode == 0
+    folder = tmp_path / "run"
+    done = run_on_ranks(3, *arguments(folder, *options), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("checkpoint.safetensors", "summary.json"):  # as if the net itself had just begun
+        (folder / name).unlink()
+    for name in ("model.safetensors", "metrics.jsonl", "metrics.csv"):
+        (folder / name).unlink()
+    again = run_on_ranks(2, *arguments(folder, "--resume"), cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    for name in (*FILES, "teacher-1/model.safetensors"):
+        assert digest(folder / name) == digest(tmp_path / "whole" / name)
+
+
 def children(process):
     """Return the numbers of all processes that descend from one."""
     found = []

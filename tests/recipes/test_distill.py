@@ -117,7 +117,7 @@ def test_a_checkpoint_is_of_its_teacher(few, teacher, tmp_path):
     trainer = make(teacher)
     trainer.save(tmp_path / "checkpoint")
     make(teacher).load(tmp_path / "checkpoint")
-    with pytest.raises(RunError, match="must be of a training with teachers"):
+    with pytest.raises(RunError, match="must come from a training with teachers"):
         make("best").load(tmp_path / "checkpoint")
 
 

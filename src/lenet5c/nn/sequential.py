@@ -32,7 +32,7 @@ CHUNK = 256
 
 
 class Sequential(InOrder, Composite):
-    """Layers that feed one another.
+    """A model of layers that are applied in sequence.
 
     All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`).
     Neighboring compiled layers run as one program; a layer of your own, in NumPy, stands between
@@ -190,7 +190,7 @@ class Sequential(InOrder, Composite):
         loss: Loss,
         sample_weight: ArrayLike | None = None,
     ) -> tuple[float, int]:
-        """Do forward, loss and backward for one batch in one sweep, to the bit as one by one.
+        """Run forward, loss and backward for one batch, bit-identical to separate calls.
 
         Parameters
         ----------
@@ -231,7 +231,7 @@ class Sequential(InOrder, Composite):
         record: StepsTaken | None = None,
         ranks: Any = None,
     ) -> tuple[NDArray[np.float64], int, int]:
-        """Do several times `train_step` and `optimizer.step`, to the bit, in one parallel region.
+        """Run several training steps in one parallel region, bit-identical to single steps.
 
         Parameters
         ----------
@@ -296,7 +296,7 @@ class Sequential(InOrder, Composite):
         return first if isinstance(first, TileChain) and not others else None
 
     def outputs(self, samples: Samples | Floats) -> Floats:
-        """Return the outputs (N, ...) for samples given as to `train_step`.
+        """Return the outputs (N, ...) for samples as in `train_step`.
 
         Memory does not grow with N beyond the result.
         """
@@ -341,8 +341,8 @@ class Sequential(InOrder, Composite):
         """
         if type(self).forward is not Sequential.forward:
             raise TypeError(
-                f"model must have the forward of Sequential, got a {type(self).__name__} with one "
-                "of its own; call that"
+                f"model must use the forward of Sequential, got a {type(self).__name__} that "
+                "overrides it; call that forward"
             )
         return CompiledModel(self, self._own_shape(input_shape), num_threads)
 
@@ -368,7 +368,7 @@ class Sequential(InOrder, Composite):
         return {name: array.copy() for name, array in self._state().items()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Take over the values of a `state_dict`; its names and shapes must be this model's.
+        """Load the values of a `state_dict`, whose names and shapes must be those of this model.
 
         Raises
         ------
@@ -418,8 +418,8 @@ class Sequential(InOrder, Composite):
         shape = self.input_shape if input_shape is None else check_shape(input_shape)
         if shape is None:
             raise ValueError(
-                "input_shape must be given for a model that does not have its own, got None; use "
-                "such as (1, 32, 32)"
+                "input_shape must be given for a model without one, got None; pass a shape such as "
+                "(1, 32, 32)"
             )
         return shape
 

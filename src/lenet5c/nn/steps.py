@@ -1,4 +1,4 @@
-"""A run of training steps: what makes them, and what comes of them."""
+"""Runs of training steps: optimizer protocol and results."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def calibrate(trained: TrainedModel, dataset: Dataset, ranks: Ranks = ALONE) -> Calibration:
-    """Fit the temperature of a model on a data set, and let the model have it.
+    """Fit the temperature of a model on a data set and set it.
 
     Parameters
     ----------

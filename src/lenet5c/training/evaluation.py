@@ -56,7 +56,7 @@ class Evaluation:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Of each image, whether the predicted label is the true one; shape (N,)."""
+        """Correctness of each prediction, bool of shape (N,)."""
         return self.labels == self.predictions
 
     @property
@@ -66,7 +66,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of correct predictions, 0 to 1."""
+        """Fraction of correct predictions, 0 to 1."""
         return self.correct / self.count
 
     @property
@@ -138,7 +138,7 @@ def evaluate(
     loss: Any = None,
     ranks: Ranks = ALONE,
 ) -> Evaluation:
-    """Run a model over a data set.
+    """Evaluate a model on a data set.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def evaluate(
         preparation, temperature = model.preparation, model.temperature
         model = model.model
     if preparation is None:
-        raise TypeError("preparation must be a Preparation for a model without one, got None")
+        raise TypeError("preparation must be given for a model without one, got None")
     given, weight = loss, None
     target: NDArray[Any] = dataset.labels
     if given:

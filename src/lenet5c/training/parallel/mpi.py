@@ -30,8 +30,8 @@ YIELD = getattr(os, "sched_yield", lambda: time.sleep(0))
 PAUSE = 0.005
 # Seconds that a rank leaves the first one to meet the same error, and to print it.
 PATIENCE = 3.0
-# Seconds in which all ranks have to meet to end together.
-GRACE = 4.0
+# Seconds in which all ranks have to meet to end together, once one has failed.
+GRACE = 5.0
 # Bytes of a line of cache; a window begins with one.
 LINE = 64
 
@@ -165,19 +165,16 @@ class MPIRanks(Ranks):
         self.end(code)
 
     def end(self, code: int) -> NoReturn:
-        for rank in range(self.size):
-            if rank != self.rank:
-                self.alarm.Isend(np.array([code], np.int64), rank).Free()
-        self.leave(code)
+        message = np.array([code], np.int64)
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        self._sent = message, [self.alarm.Isend(message, rank) for rank in others]
+        self._leave_soon(code)
 
     def leave(self, code: int) -> NoReturn:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
-        timer = threading.Timer(GRACE, os._exit, [code])
-        timer.daemon = True
-        timer.start()
         self.mpi.Finalize()
-        with suppress(OSError, AttributeError):
+        with suppress(OSError, AttributeError, TypeError):
             # As `sys.exit`, after which MPICH reports nothing; but also from within compiled code.
             ctypes.CDLL(None).exit(code)
         os._exit(code)
@@ -187,7 +184,14 @@ class MPIRanks(Ranks):
         if self.alarm.Iprobe():
             code = np.empty(1, np.int64)
             self.alarm.Recv(code)
-            self.leave(int(code[0]))
+            self._leave_soon(int(code[0]))
+
+    def _leave_soon(self, code: int) -> NoReturn:
+        """End this process with all others, but by force if one of them does not come."""
+        timer = threading.Timer(GRACE, os._exit, [code])
+        timer.daemon = True
+        timer.start()
+        self.leave(code)
 
     def _tell(self, line: str) -> None:
         """Print a line to standard error, also where the streams of this rank are silent."""
