@@ -179,7 +179,7 @@ def test_an_unfinished_run_is_told(tmp_path):
         ),
         (lambda own: own.update(temperatures=[1, -1]), "temperatures"),
         (lambda own: own.update(temperatures=["a", 1]), "temperatures"),
-        (lambda own: own.update(temperatures=None, members=[]), "layers must be at least one"),
+        (lambda own: own.update(temperatures=None, members=[]), "layers must contain at least one"),
         (lambda own: own.pop("members"), "it lacks 'members'"),
         (lambda own: own.update(members={"type": "ReLU"}), "must be"),
         (
@@ -190,7 +190,10 @@ def test_an_unfinished_run_is_told(tmp_path):
             lambda own: own["members"][0]["settings"].update(num_classes=9),
             "fc3.weight must have the shape (9, 84), the model's, got (10, 84)",
         ),
-        (lambda own: own["members"][0]["settings"].update(units=[10**9]), "must have at most the"),
+        (
+            lambda own: own["members"][0]["settings"].update(units=[10**9]),
+            "weight must have at most",
+        ),
     ],
 )
 def test_a_file_is_not_trusted(tmp_path, change, words):
@@ -199,6 +202,6 @@ def test_a_file_is_not_trusted(tmp_path, change, words):
     tensors, metadata = _files.read_tensors(path, "model")
     change(metadata["model"]["settings"]["layers"][0]["settings"])
     _files.write_tensors(path, "model", tensors, metadata)
-    with pytest.raises(RunError, match="must be a model file that fits together") as raised:
+    with pytest.raises(RunError, match="must be a consistent model file") as raised:
         open_model(path)
     assert words in str(raised.value) and "\n" not in str(raised.value)

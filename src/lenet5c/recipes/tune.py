@@ -122,9 +122,7 @@ def tune(
     config = config.choose_recipe(source.train, tell)
     space = usual_space(config.settings) if space is None else space
     if config.settings.validation == 0 and source.validation is None:
-        raise RunError(
-            "validation must be greater than 0 to compare trials, got 0; use --validation 0.1"
-        )
+        raise RunError("validation must be greater than 0 for trials, got 0; use --validation 0.1")
     check_space(config.settings, space)
     with ExitStack() as held:
         held.enter_context(_quiet(optuna))

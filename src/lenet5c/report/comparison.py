@@ -11,8 +11,8 @@ from lenet5c.training.ensemble import list_members
 
 HEADING = ("member", "accuracy", "NLL", "only ensemble", "only member", "p", "p (Holm)")
 MEMBERS = (
-    "Members alone, with the images that only the ensemble, and only the member, has correct; p of "
-    "McNemar's exact test, and adjusted for as many tests by Holm"
+    "Members, with the number of images that only the ensemble or only the member classifies "
+    "correctly; p-value of McNemar's exact test, and adjusted by Holm's method"
 )
 
 
@@ -97,16 +97,16 @@ def interpret(name: str, other: dict[str, Any]) -> str:
     """Return the meaning of a p-value in a sentence."""
     first, second, p = other["only_first"], other["only_second"], other["p_value"]
     if first + second == 0:
-        return "Both have the very same images correct: nothing here tells them apart."
+        return "Both classify the same images correctly: there is no difference."
     if p >= 0.05:
         return (
-            f"Models that are equally good differ at least so much in {100 * p:.0f} of 100 such "
+            f"Equally good models differ at least this much in {100 * p:.0f} of 100 such "
             "comparisons: these images do not show that one is better."
         )
     better = name if first > second else other["model"]
     often = f"{100 * p:.2g} of 100" if p >= 1e-4 else "less than 1 of 10,000"
     return (
-        f"Models that are equally good differ so much in {often} such comparisons: on images like "
-        f"these {better} is better. That is said of these two models, not of the way they were "
-        "trained; for that, compare several seeds."
+        f"Equally good models differ this much in {often} such comparisons: on images like these, "
+        f"{better} is better. This holds for these two models, not for their training procedures; "
+        "to compare those, use several seeds."
     )
