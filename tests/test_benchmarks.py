@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common import PEERS
+from mpi_programs import LETS_ROOT, find_mpiexec
 from processes import HANGING, run_python
 
 PROJECT = Path(__file__).parent.parent
@@ -168,7 +169,9 @@ def run(name, *arguments, path=()):
         text=True,
         encoding="utf-8",
         timeout=HANGING,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"},
+        env=os.environ
+        | LETS_ROOT
+        | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"},
     )
     assert result.returncode == 0, result.stderr
     return [" ".join(line.split()) for line in result.stdout.splitlines()]
@@ -329,6 +332,15 @@ def test_many_runs_have_the_same_files():
     lines = run("many_runs", "--runs", 2, "--train-size", 200, "--repeats", 1)
     assert any(re.fullmatch(r"1( +\d+\.\d+){4}", line) for line in lines)
     assert lines[-1].startswith("2 trainings of fast by 2 processes: ")
+
+
+def test_ranks_beside_one_process():
+    if find_mpiexec() is None:
+        pytest.skip("there is no mpiexec that runs mpi4py")
+    lines = run("mpi", "--batch-sizes", 256, "--images", 512, "--repeats", 1, "--nodes")
+    for name in ("1 process x 2 threads", "2 ranks x 1", "2 ranks x 1, as machines"):
+        row = re.compile(rf"256 {name} \d\S* / \d\S* ms( \d+\.\d\d /){{1}} \d+\.\d\d")
+        assert any(map(row.fullmatch, lines)), (name, lines)
 
 
 def test_recall_of_a_rare_digit():

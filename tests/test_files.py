@@ -119,7 +119,7 @@ def test_pipes_and_devices_are_not_replaced_read_or_waited_for(tmp_path):
             lambda path: _files.read_bytes(path, 10),
             _files.digest,
         ):
-            with pytest.raises(OSError, match="it is no regular file") as caught:
+            with pytest.raises(OSError, match="it is not a regular file") as caught:
                 use(tmp_path / name)
             assert caught.value.filename == str(tmp_path / name)
     assert names(tmp_path) == ["pipe", "zero"] and (tmp_path / "zero").is_symlink()

@@ -98,7 +98,7 @@ def test_extension_modules_are_for_the_stable_abi():
         "training/pretrained_data/README.md",
         "training/pretrained_data/config.json",
         "training/pretrained_data/model.safetensors",
-        "training/pretrained_data/parts.safetensors",
+        "training/pretrained_data/strings.safetensors",
         "training/pretrained_data/signs.safetensors",
         "training/pretrained_data/summary.json",
         "demo/page/demo.js",

@@ -7,6 +7,8 @@ from lenet5c.commands import signals
 
 #: How options begin with which ``train`` may read other data than MNIST, or none.
 OTHER_DATA = ("-h", "--h", "--da", "--config", "--resume")
+#: How options begin with which each process of ``train`` is for itself.
+ALONE = ("--no-m", "--exec")
 TYPE_CHECKING = False  # that of typing, without its import
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def start(*before: str) -> "NoReturn":
-    """Run a command as all that this process does, with arguments before the process's."""
+    """Run a command as the whole process, with arguments placed before the process's own."""
     signals.install()
     code = main([*before, *sys.argv[1:]])
     if signals.exit_code() is not None:
@@ -42,6 +44,11 @@ def main(argv: "Sequence[object] | None" = None) -> int:
         from lenet5c.commands import ahead
 
         ahead.begin()
+    if name == "train" and not any(word.startswith(ALONE) for word in arguments):
+        from lenet5c.training.parallel import launched_rank
+
+        if launched_rank() > 0:
+            cli.silence()
     try:
         parser = make_parser(name)
     except cli.EXPECTED as error:

@@ -64,7 +64,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 @contextmanager
 def name_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let OSErrors have the name of `path`: those of reads and writes come without one."""
+    """Add `path` to OSErrors of reads and writes, which do not name a file."""
     try:
         yield
     except OSError as error:
@@ -120,7 +120,7 @@ def _open(name: str, flags: int, mode: str) -> BinaryIO:
         if stat.S_ISDIR(kind):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
         if not stat.S_ISREG(kind):
-            raise OSError(errno.EINVAL, "it is no regular file", name)
+            raise OSError(errno.EINVAL, "it is not a regular file", name)
         return open(descriptor, mode)  # type: ignore[return-value]
     except BaseException:
         os.close(descriptor)
@@ -128,7 +128,7 @@ def _open(name: str, flags: int, mode: str) -> BinaryIO:
 
 
 def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
-    """Return the content of a regular file of at most `most` bytes; errors as of `open_regular`."""
+    """Return the content of a regular file of at most `most` bytes; errors as in `open_regular`."""
     with name_errors(path), open_regular(path, most) as file:
         return _read(file, most)
 
@@ -144,7 +144,7 @@ def _read(file: BinaryIO, most: int) -> bytes:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes, durable: bool = True) -> None:
-    """Replace the file at `path` by one of this content, as `replace_file` does."""
+    """Write `content` to `path` atomically, as `replace_file`."""
     with replace_file(path, durable) as file:
         file.write(content)
 
@@ -215,11 +215,11 @@ def _check_replaceable(path: Path) -> None:
     with suppress(FileNotFoundError):
         kind = os.stat(path).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Let the names in a folder outlast a power cut, where the system can do that."""
+    """Flush the entries of a folder to disk, where the system supports it."""
     if sys.platform == "win32":
         return
     with name_errors(folder):
@@ -237,7 +237,7 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
 
 
 def remove_temporaries(folder: str | os.PathLike[str], names: Collection[str]) -> None:
-    """Remove what killed writes of the files of these names have left in a folder.
+    """Remove temporary files that interrupted writes of these files have left in a folder.
 
     Nobody else may be writing them.
     """
@@ -255,7 +255,7 @@ def remove_temporaries(folder: str | os.PathLike[str], names: Collection[str]) -
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Lock an open file for this process, which releases it by closing the file, or by its end.
+    """Lock an open file for this process; closing the file or ending the process releases it.
 
     Returns
     -------
@@ -331,8 +331,8 @@ def write_tensors(
     content, sha = seal(save(tensors, {KEY: json.dumps(_mark(kind) | metadata)}))
     if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:
         raise RunError(
-            f"{path} must have at most {MOST_HEADER:,} bytes of names, settings and history, got "
-            f"{length:,}; train for fewer epochs"
+            f"{path} must have at most {MOST_HEADER:,} bytes in its header, got {length:,}; train "
+            "for fewer epochs"
         )
     write_bytes(path, content)
     return sha
@@ -368,7 +368,7 @@ def read_tensors(
 
 
 def read_digest(path: str | os.PathLike[str], kind: str) -> str:
-    """Return the digest of a tensor file or record of this kind; errors as of `read_tensors`."""
+    """Return the digest of a tensor file or record of this kind; errors as in `read_tensors`."""
     with _refuse_unreadable(path, kind):
         return _check(path, kind, read_bytes(path, MOST_TENSORS))
 
@@ -377,7 +377,7 @@ def seal(content: bytes) -> tuple[bytes, str]:
     """Return a tensor file or record with the digest of its bytes in its place, and the digest."""
     found = re.match(_TENSORS, content) or re.match(_RECORD, content)
     if not found:
-        raise ValueError("content must begin with a format of lenet5c and a digest")
+        raise ValueError("content must begin with a lenet5c format name and a digest")
     start, end = found.span(3)
     sha = digest(memoryview(content)[:start], _ZEROS, memoryview(content)[end:])
     return b"".join((content[:start], sha.encode(), content[end:])), sha
@@ -395,8 +395,8 @@ def _match(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
         raise RunError(f"{path} must be {name}, got another file or a damaged one; {remedy}")
     if found[2] != str(version).encode():
         raise RunError(
-            f"{path} must be of format version {version}, got {found[2][:20].decode()}; it is of "
-            "another version of lenet5c"
+            f"{path} must be of format version {version}, got {found[2][:20].decode()}; it was "
+            "written by another version of lenet5c"
         )
     return found[3].decode()
 
@@ -406,7 +406,7 @@ def _check(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
     sha = _match(path, kind, content)
     if sha != seal(content)[1]:
         raise RunError(
-            f"{path} must have the digest of its content, got another: it is damaged or was "
+            f"{path} must match its stored digest, got a different one: the file is damaged or was "
             f"edited; {FORMATS[kind][3]}"
         )
     return sha
@@ -427,7 +427,7 @@ def _refuse_unreadable(
         name, remedy = FORMATS[kind][1], FORMATS[kind][2 if isinstance(error, OSError) else 3]
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise RunError(
-            f"{path} must be {name}, got one that cannot be read ({why}); {remedy}"
+            f"{path} must be {name}, got a file that cannot be read ({why}); {remedy}"
         ) from None
 
 

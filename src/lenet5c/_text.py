@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def printable(text: object) -> str:
-    r"""Return `text` as one line that has no effect on a terminal.
+    r"""Return `text` as one line without control characters.
 
     Names in files may hold line breaks and control sequences; they are escaped.
 
@@ -32,7 +32,7 @@ UNWRITABLE = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS
 
 
 def reason(error: BaseException) -> str:
-    """Return the message of an error; one of the system names the file, and has no number.
+    """Return the message of an error; system errors name the file and omit the error number.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def table(rows: Iterable[Sequence[object]], align: str, gap: int = 2) -> str:
 
 
 def to_html(value: object) -> str:
-    """Return a value as text for HTML: escaped, and without what is no character.
+    """Return a value as HTML text, escaped and without invalid characters.
 
     Examples
     --------
@@ -230,7 +230,7 @@ def has_colors(stream: TextIO | None) -> bool:
 
 
 def command_line(*words: object) -> str:
-    """Return the text of a ``lenet5c`` command that runs in this very environment.
+    """Return a ``lenet5c`` command line that runs in this environment.
 
     ``lenet5c`` itself where the search path leads to this environment's, otherwise this Python with
     ``-m lenet5c``.
@@ -260,7 +260,7 @@ def command_line(*words: object) -> str:
 
 
 def suggest(text: object, names: Iterable[str]) -> str:
-    """Return '; did you mean NAME?' of the name that is nearest to a text; '' if none is near."""
+    """Return '; did you mean NAME?' with the name closest to a text, '' if none is close."""
     from difflib import get_close_matches
 
     near = get_close_matches(str(text).lower(), names, 1)

@@ -1,21 +1,25 @@
-"""Errors that are no fault of the program: their one line says what to do."""
+"""Errors caused by input or environment, each with a one-line message and a remedy."""
 
 
 class UserError(ValueError):
-    """An argument, option or file that cannot be used; commands show it without a traceback."""
+    """Raised for an invalid argument, option or file; commands show it without a traceback."""
 
 
 class MissingExtraError(UserError, ImportError):
-    """An optional library that is not installed; the message has the command that installs it."""
+    """Raised when an optional library is missing; the message has the command to install it."""
 
 
 class RunError(UserError):
-    """A run folder, checkpoint or model file that cannot be used, or its model's outputs."""
+    """Raised for a run folder, checkpoint, model file or model output that cannot be used."""
 
 
 class TrainingError(RunError):
-    """One of several trainings that has failed; the message names it, and says why."""
+    """Raised when one of several trainings fails; the message has its name and the reason."""
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss, a parameter, an output or a second derivative that is no longer a finite number."""
+    """Raised when a loss, parameter, output or second derivative is NaN or infinite."""
+
+
+class RankError(RuntimeError):
+    """Processes of one training that do not fit together."""

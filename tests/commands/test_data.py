@@ -137,7 +137,7 @@ def test_inspect_goes_on_past_faults(command, pets):
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ({"cat": 3}, "the one class 'cat'"),
+        ({"cat": 3}, "got only 'cat'"),
         ({"": 3}, "but no folders"),
         ({"test/cat": 2, "test/dog": 2}, "but no train"),
         ({"train": 3, "test": 3}, "no folder for each class"),

@@ -165,8 +165,8 @@ def test_calibrate_refuses_test_images_those_of_the_training_and_the_model_itsel
     out = tmp_path / "calibrated.safetensors"
     for given, words in (
         (("best",), "the test images of mnist, for the test"),
-        (("best", "--part", "train"), "the train images of mnist, that the model was trained on"),
-        (("signs", "--data", "signs", "--part", "train"), "that the model was trained on"),
+        (("best", "--part", "train"), "the train images of mnist, used to train the model"),
+        (("signs", "--data", "signs", "--part", "train"), "used to train the model"),
         (("best", "--data", idx_files), "for the test"),
     ):
         code, said, complained = run(*given, "--calibrate", out)
@@ -180,7 +180,7 @@ def test_calibrate_refuses_test_images_those_of_the_training_and_the_model_itsel
     for model in (run_folder, run_folder / "model.safetensors"):
         given = (model, "--data", idx_files, "--part", "train", "--calibrate", out)
         code, _, complained = run(*given)
-        assert code == 2 and "that the model was trained on" in complained
+        assert code == 2 and "used to train the model" in complained
     assert not out.exists()
 
 

@@ -246,7 +246,7 @@ def test_a_net_described_by_its_settings(here, capsys):
         ),
         (
             ["best", "--to", "c", "--quantize", "weights", "--images", "9"],
-            ["--images must go with --quantize int8"],
+            ["--images requires --quantize int8"],
         ),
         (["best", "--to", "c", "--out", "empty"], ["which is a folder"]),
         (["best", "--to", "c", "--out", "no/such/folder/x.c"], ["x.c: No such file"]),

@@ -130,7 +130,7 @@ def test_training_from_it_on(tmp_path, mnist_slice, classes):
 @pytest.mark.parametrize(
     ("net", "words"),
     [
-        ("nothing.json", "or a file with the description of a net as JSON, got nothing.json"),
+        ("nothing.json", "or a JSON file with the description of a net, got nothing.json"),
         ("{", "--net must be the description of a net as JSON"),
         ("[" * 1000, "File name too long"),
         ('{"type":' * 1000, "--net must be the description of a net as JSON"),

@@ -148,7 +148,7 @@ def test_bad_resumes(tmp_path, quick, idx_files):
     (tmp_path / "file").write_text("x")
     assert_bad_use(
         train("--out", "file", "--data", idx_files, cwd=tmp_path),
-        "folder of a run must be one that can be written, got file",
+        "folder of a run must be writable, got file",
     )
 
     def unfinished(name, **arguments):

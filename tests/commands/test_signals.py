@@ -20,6 +20,7 @@ NAMES = ["SIGINT", "SIGTERM", "SIGHUP"]
 COMMANDS = [
     "train --recipe fast --epochs 50 --out {folder}/run --data {data} --quiet",
     "evaluate --part train --out {folder}/evaluation",
+    "sweep --recipe fast --epochs 50 --seeds 3 --jobs 2 --data {data} --out {folder}/sweep --quiet",
     "reproduce fast --seeds 2 --epochs 50 --data {data} --work {folder}/work --out {folder}/out",
     "demo --no-browser --samples {folder}/samples",
     "export best --to onnx --out {folder}/model.onnx",

@@ -371,7 +371,7 @@ def test_an_augmentation_by_its_settings(tmp_path, quick):
     assert result.returncode == 0
     assert json.loads((tmp_path / "run/config.json").read_text())["distortion"] == settings
     for wrong, text in (
-        ('{"tint": 1}', "distortion: values must have no keys but"),
+        ('{"tint": 1}', "distortion: values must only have the keys"),
         ('{"hue": 181}', "distortion: hue must be from 0 to 180, got 181.0"),
         ("{'hue': 1}", "--distortion must be a name, or settings in JSON"),
         ("pictuers", "did you mean pictures?"),

@@ -230,7 +230,7 @@ def test_names_that_clash_are_refused(tmp_path):
     same = [("a/1.png", tarfile.REGTYPE, "")] * 2
     clash = [("a", tarfile.REGTYPE, ""), ("a/1.png", tarfile.REGTYPE, "")]
     for members in (same, clash):
-        with pytest.raises(DatasetError, match="must hold each name once, got"):
+        with pytest.raises(DatasetError, match="must contain each name only once, got"):
             open_source(str(write_tar(tmp_path / "a.tar", *members)))
 
 

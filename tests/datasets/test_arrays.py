@@ -205,10 +205,10 @@ def test_faults_of_a_file(content, message, tmp_path):
         ({"x": IMAGES, "y": np.array(list("ab") * 20, object)}, "never unpickled"),
         ({"x": IMAGES, "y": LABELS + 0.5}, "whole numbers, got 0.5"),
         ({"x": np.where(IMAGES > 250, np.nan, IMAGES), "y": LABELS}, "got nan in image"),
-        ({"a": np.zeros(3)}, "got a float64 3; name them so"),
+        ({"a": np.zeros(3)}, "got a float64 3; rename them"),
         ({"a": IMAGES, "b": IMAGES, "c": IMAGES, "d": IMAGES}, "named as x_train and y_train"),
         ({"cat": IMAGES, "dog": IMAGES}, "named as x_train and y_train"),
-        ({}, "got none; name them so"),
+        ({}, "got none; rename them"),
     ],
 )
 def test_faults_of_arrays(arrays, message, tmp_path):

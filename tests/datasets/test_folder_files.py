@@ -124,4 +124,4 @@ def test_an_empty_class_of_the_test_set_alone_is_none(tmp_path):
     make(tmp_path, {"train/cat": 3, "test/cat": 2})
     (tmp_path / "test" / "dog").mkdir()
     files = list_folder(tmp_path)
-    assert files.class_names == ("cat",) and "the one class 'cat'" in files.faults[0]
+    assert files.class_names == ("cat",) and "got only 'cat'" in files.faults[0]

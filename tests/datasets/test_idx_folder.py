@@ -158,7 +158,7 @@ def test_a_class_may_be_missing_from_training_below_its_maximum(tmp_path):
     [
         ("train-labels", np.zeros(5, np.uint8), "5 labels for the 6 images"),
         ("train-labels", np.zeros((6, 2), np.uint8), "rows of 2 values that are not one-hot"),
-        ("train-labels", np.full(6, 0.5, np.float32), "must be whole numbers, got 0.5"),
+        ("train-labels", np.full(6, 0.5, np.float32), "must be integers, got 0.5"),
         ("train-labels", np.array([0, 1, -1, 0, 0, 0], np.int8), "has the label -1"),
         ("train-images", np.zeros((6, 5), np.uint8), "images of shape .5,."),
         ("train-images", np.zeros(6, np.uint8), "images must be .* got uint8 of shape .6,."),

@@ -112,7 +112,7 @@ def test_damaged_files(tmp_path):
     refuse(b"MATLAB 7.3 MAT-file" + bytes(200), "one of 7.3; save it with -v7")
     refuse(b"\x89HDF\r\n\x1a\n" + bytes(200), "one of 7.3")
     refuse(plain[:-100], "ends early")
-    refuse(plain[:128], "got none; name them so")
+    refuse(plain[:128], "got none; rename them")
     large = bytearray(plain)
     large[160:164] = (2**30).to_bytes(4, "little")  # an axis
     refuse(bytes(large), "another size than it says")

@@ -118,7 +118,7 @@ def test_channels_are_moved():
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros(5), "got (5,); give the array of the images"),
+        (np.zeros(5), "got (5,); pass the array of the images"),
         (np.zeros((0, 8, 8)), "got (0, 8, 8)"),
         (np.zeros((2, 700)), "a square number of values"),
         (np.zeros((2, 9)), "a square number of values"),

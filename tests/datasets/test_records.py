@@ -54,7 +54,7 @@ def test_named_classes_need_not_all_occur():
     "part, message",
     [
         (Records(np.zeros((2, 1, 2, 2), np.uint8)), "have no labels"),
-        (records([4, 4]), "the one class '4'"),
+        (records([4, 4]), "got only '4'"),
         (Records(np.zeros((5000, 1, 1, 1), np.uint8), np.arange(5000)), "at most 4,096 classes"),
     ],
 )

@@ -71,7 +71,7 @@ def test_type_is_drawn_in_many_ways_and_apart_from_handwriting(name):
 
 
 @pytest.mark.parametrize(
-    "draw", [draw_coils, draw_glyphs, draw_hatchings, draw_tangles, draw_walks], ids=str
+    "draw", [draw_coils, draw_glyphs, draw_hatchings, draw_tangles, draw_walks]
 )
 def test_what_is_no_character_is_drawn_anew_each_time(draw):
     rng = np.random.default_rng(0)

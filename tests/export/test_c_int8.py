@@ -231,7 +231,7 @@ def test_what_cannot_be_quantized():
         quantize_int8(trained, x, ranges="max")
     with pytest.raises(ValueError, match="images must be one or more, got none"):
         quantize_int8(trained, x[:0])
-    with pytest.raises(ValueError, match=r"images must be inputs of the shape \(3,\), got \(4,\)"):
+    with pytest.raises(ValueError, match=r"images must have the input shape \(3,\), got \(4,\)"):
         quantize_int8(nn.Sequential(nn.Linear(3, 2)), np.zeros((2, 4)), input_shape=(3,))
     with pytest.raises(ExportError, match="activations must be finite"):
         quantize_int8(nn.Sequential(nn.Tanh()), np.full((2, 4), np.nan), input_shape=(4,))

@@ -213,7 +213,7 @@ def test_layers_of_equal_shape_by_the_numbers_in_their_names(tmp_path):
         for seed in (1, 9)
     )
     path = written(tmp_path / "y.safetensors", state_of(pair, renamed(words.get)))
-    with pytest.raises(ExportError, match="names that tell which .*; say so by names, such as 0="):
+    with pytest.raises(ExportError, match="names that identify .*; pass names, such as 0="):
         load_torch(path, twin)
     load_torch(path, twin, {"0": "first"})
     assert_same_weights(twin, pair)

@@ -108,7 +108,7 @@ def test_outputs_of_a_block_are_those_of_its_batches():
 def test_there_is_no_compiled_form():
     model = nn.Sequential(nn.Ensemble(lenets(2)), input_shape=(1, 32, 32))
     assert not model.compiled
-    with pytest.raises(TypeError, match="layers that have a compiled form, got '0', an Ensemble"):
+    with pytest.raises(TypeError, match="layers with a compiled form, got '0', an Ensemble"):
         model.compile()
 
 
@@ -150,7 +150,7 @@ def test_names_and_counts():
         (
             lambda: nn.Ensemble(linear(), linear(), temperatures=[1]),
             ValueError,
-            "temperatures must be one for each of the 2 members, got 1",
+            "temperatures must have one value for each of the 2 members, got 1",
         ),
         (
             lambda: nn.Ensemble(linear(), linear(), temperatures=[1, 0]),

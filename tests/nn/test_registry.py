@@ -131,7 +131,7 @@ class TestRegister:
         with pytest.raises(ValueError, match=r"name must be one .* 'ReLU', that of lenet5c\.nn"):
             nn.register(Scale, "ReLU")
         for wrong in ("", "a\nb", "n" * 256, 3):
-            with pytest.raises(ValueError, match="name must be a text of 1 to 255"):
+            with pytest.raises(ValueError, match="name must be a str of 1 to 255"):
                 nn.register(Scale, wrong)
         for wrong in (3, int, Scale(1)):
             with pytest.raises(TypeError, match=r"must be a class of lenet5c\.nn\.Layer"):

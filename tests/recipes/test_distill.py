@@ -13,6 +13,7 @@ from lenet5c.datasets import Preparation, Source
 from lenet5c.errors import RunError
 from lenet5c.recipes import RunConfig, train
 from lenet5c.recipes.config_file import read_config_file
+from lenet5c.recipes.placement import place
 from lenet5c.training import make_ensemble, open_model, save_model
 from lenet5c.training.teaching import TaughtTargets
 
@@ -116,7 +117,7 @@ def test_a_checkpoint_is_of_its_teacher(few, teacher, tmp_path):
     trainer = make(teacher)
     trainer.save(tmp_path / "checkpoint")
     make(teacher).load(tmp_path / "checkpoint")
-    with pytest.raises(RunError, match="must be of a training with teachers"):
+    with pytest.raises(RunError, match="must come from a training with teachers"):
         make("best").load(tmp_path / "checkpoint")
 
 
@@ -171,6 +172,16 @@ def test_a_run_is_repeated_from_its_configuration(few, teacher_file, tmp_path):
     train(replace(again, data_digest=None), few)
     digests = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "again")]
     assert digests[0] == digests[1]
+
+
+def test_runs_of_another_teacher_are_other_runs(teacher_file, tmp_path):
+    """Their folders in a sweep are named by the digest of the teacher's file, too."""
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(teacher_file.read_bytes())
+    named = [place([config(own, None)], tmp_path)[0].folder for _ in range(2)]
+    save_model(own, open_model())
+    other = place([config(own, None)], tmp_path)[0].folder
+    assert named[0] == named[1] != other
 
 
 @pytest.mark.parametrize(

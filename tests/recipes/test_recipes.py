@@ -401,7 +401,9 @@ def test_class_weights(mnist_slice):
     data = mnist_slice[0].take(np.arange(100))
     trainer, _ = recipe("fast", class_weight={"3": 20}, label_smoothing=0).build(data, 0)
     assert trainer.loss.weight.tolist() == [1, 1, 1, 20, 1, 1, 1, 1, 1, 1]
-    with pytest.raises(ValueError, match="class_weight must name classes of the data, got 'cat'"):
+    with pytest.raises(
+        ValueError, match="class_weight must have classes of the data as keys, got 'cat'"
+    ):
         recipe("fast", class_weight={"cat": 2}).build(data, 0)
     with pytest.raises(ValueError, match="batch_size must be at least 2 with weights"):
         recipe("paper1998", class_weight={"3": 2}).build(data, 0)
@@ -479,7 +481,7 @@ def test_options_of_the_net():
     kinds = {type(layer) for layer in trained.model.layers.values()}
     assert {BatchNorm2d, Dropout} <= kinds
     with pytest.raises(
-        ValueError, match="model must hold options of the net lenet5, channels, .* got 'color'"
+        ValueError, match="model must only have options of the net lenet5, channels, .* got 'color'"
     ):
         built(model={"color": True})
 

@@ -8,8 +8,9 @@ import pytest
 from lenet5c import kernels
 from lenet5c.datasets import Source
 from lenet5c.errors import RunError
-from lenet5c.recipes import RunConfig, run, train
+from lenet5c.recipes import RunConfig, run, run_summary, train
 from lenet5c.recipes.run import open_run
+from lenet5c.training import evaluate
 from lenet5c.training.run_folder import RunFolder
 
 
@@ -75,8 +76,13 @@ def test_a_finished_run_loses_the_lock_of_a_killed_process(source, tmp_path):
 
 def test_the_test_images_are_looked_at_once(source, tmp_path, monkeypatch):
     looks = []
-    real = run.evaluate
-    monkeypatch.setattr(run, "evaluate", lambda *arguments: looks.append(1) or real(*arguments))
+
+    def look(*arguments, **options):
+        looks.append(1)
+        return evaluate(*arguments, **options)
+
+    for module in (run, run_summary):
+        monkeypatch.setattr(module, "evaluate", look)
     result = train(RunConfig.named("fast", epochs=1, folder=tmp_path / "run"), source)
     assert result.accuracy == result.evaluation.accuracy and len(looks) == 1
 

@@ -41,6 +41,14 @@ def test_a_cut_follows_the_gap_of_slanted_strokes():
     assert any(61 <= path[5] <= 72 and 43 <= path[48] <= 55 for path in paths[cost < 1.5])
 
 
+def test_a_cut_that_is_wanted_is_found_whatever_it_crosses():
+    sheet = np.full((40, 60), 255, np.uint8)
+    paths, cost = find_cuts(sheet, pen=4.0, most=2, wanted=[(20.0, 15.0, 25.0), (42.0, 40.0, 44.0)])
+    middle = paths.mean(axis=1)
+    assert len(paths) == 2 and (cost > 4.5).all()
+    assert 15 < middle[0] < 25 and 40 < middle[1] < 44
+
+
 def test_blots_and_specks_have_no_cut():
     for shape in ((4, 4), (40, 3), (1, 50)):
         paths, cost = find_cuts(np.full(shape, 255, np.uint8), pen=3.0, most=10)

@@ -176,7 +176,7 @@ class TestSample:
         with pytest.raises(UserError, match="must have a column of ids"):
             self.form(tmp_path, trained, records, "id", "0")
         with pytest.raises(
-            UserError, match="2 cells in each line, as its heading, got 3 in line 2"
+            UserError, match="2 cells in each line, as in its header, got 3 in line 2"
         ):
             self.form(tmp_path, trained, records, "id,label", "0,0,0")
         named = replace(records, ids=[f"{i}.png" for i in range(100)])

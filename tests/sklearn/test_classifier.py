@@ -177,7 +177,7 @@ def test_partial_fit(digits):
             )
     assert classifier.score(X_test, y_test) > 0.9
     assert classifier.n_iter_ == len(classifier.loss_curve_) == 16
-    with pytest.raises(ValueError, match="y must hold the classes .0, 1, 2,.* got 10"):
+    with pytest.raises(ValueError, match="y must only have the classes .0, 1, 2,.* got 10"):
         classifier.partial_fit(X[:2], [3, 10])
     with pytest.raises(ValueError, match="as in the first call"):
         classifier.partial_fit(X[:2], [3, 1], classes=np.arange(11))
@@ -210,7 +210,7 @@ def test_warm_start_goes_on(digits):
     first, preparation = classifier.loss_curve_[-1], classifier.trained_.preparation
     assert classifier.fit(X[:600], y[:600]).loss_curve_[-1] < first
     assert classifier.trained_.preparation is preparation
-    with pytest.raises(ValueError, match="y must hold the classes"):
+    with pytest.raises(ValueError, match="y must only have the classes"):
         classifier.fit(X[:2], [11, 12])
 
 

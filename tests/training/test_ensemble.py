@@ -129,7 +129,7 @@ def test_other_members_are_refused():
     assert "member b must have the input size (32, 32), as a, got (36, 36); leave it" in str(
         raised.value
     )
-    with pytest.raises(ValueError, match="models must be at least two, got 1"):
+    with pytest.raises(ValueError, match="models must have at least two models, got 1"):
         make_ensemble([first])
 
 
@@ -162,7 +162,10 @@ def test_an_unfinished_run_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda own: own.update(temperatures=[1]), "temperatures must be one for each of the 2"),
+        (
+            lambda own: own.update(temperatures=[1]),
+            "temperatures must have one value for each of the 2",
+        ),
         (lambda own: own.update(temperatures=[1, -1]), "temperatures"),
         (lambda own: own.update(temperatures=["a", 1]), "temperatures"),
         (lambda own: own.update(temperatures=None, members=[]), "layers must be at least one"),

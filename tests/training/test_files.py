@@ -308,7 +308,7 @@ def test_commands_refuse_them_in_one_line(tmp_path, capsys, command, size):
     assert main([command, *map(str, arguments[command])]) == 2
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
-    assert "must be a model file that fits together: its preparation" in line
+    assert "must be a consistent model file: its preparation" in line
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_a_keyboard_interrupt_raised_anywhere_is_taken_back(mnist_slice, monkeyp
     elif place == "evaluate":
         monkeypatch.setattr("lenet5c.training.trainer.evaluate", after(evaluate))
     elif place == "end of epoch":
-        monkeypatch.setattr(trainer, "_rate", after(trainer._rate))
+        monkeypatch.setattr(trainer, "rate", after(trainer.rate))
     stops = 0
     while not (
         history := trainer.fit(False, on_epoch=interrupt if place == "callback" else None)
@@ -255,7 +255,7 @@ def test_a_runs_checkpoint_goes_on_in_a_notebook(tmp_path, idx_files, mnist_slic
     assert model.vector.tobytes() == trainer.trained.model.vector.tobytes()
     other = lenet5c.trainer("fast", data=idx_files, seed=5, optimizer="sgd")
     before = everything(other)
-    with pytest.raises(RunError, match=r"must be of a training with optimizer \["):
+    with pytest.raises(RunError, match=r"must come from a training with optimizer \["):
         other.load(tmp_path / "run/checkpoint.safetensors")
     assert everything(other) == before
 

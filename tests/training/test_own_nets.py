@@ -133,7 +133,7 @@ def test_a_layer_of_ones_own_is_saved_once_it_is_registered(tmp_path):
 
 def test_settings_that_do_not_make_the_layer_again_are_not_saved(tmp_path, registered, monkeypatch):
     monkeypatch.setattr(Scale, "settings", lambda self: {"channels": 2})
-    with pytest.raises(ValueError, match=r"settings must make the layer again, got own\.factor of"):
+    with pytest.raises(ValueError, match=r"settings must reproduce the layer, got own\.factor of"):
         save_model(tmp_path / "net", with_own_layer(Scale(1)))
     monkeypatch.setattr(Scale, "settings", lambda self: {})
     with pytest.raises(ValueError, match="layer 'own', Scale: missing 1 required"):
@@ -178,7 +178,7 @@ def test_a_checkpoint_is_of_the_very_net(tmp_path, mnist_slice):
     trainer.save(tmp_path / "checkpoint")
     other = own_net()
     other.layers["pool"].ceil_mode = False
-    with pytest.raises(RunError, match="must be of a training with model"):
+    with pytest.raises(RunError, match="must come from a training with model"):
         make_trainer(*mnist_slice, other).load(tmp_path / "checkpoint")
 
 

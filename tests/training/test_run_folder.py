@@ -350,7 +350,7 @@ def test_an_impossible_state_in_a_checkpoint_is_one_sentence(source, tmp_path, c
         tmp_path / "run/checkpoint.safetensors",
         lambda metadata: metadata | {"state": metadata["state"] | change},
     )
-    with pytest.raises(RunError, match="must be a checkpoint that fits this trainer: "):
+    with pytest.raises(RunError, match="must fit this trainer: "):
         train(config, source, resume=True)
 
 

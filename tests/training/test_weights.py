@@ -141,7 +141,7 @@ def test_the_same_bits_at_any_number_of_threads_and_after_a_resume(data, tmp_pat
         kernels.set_num_threads(before)
     assert all(each == results[0] for each in results)
     other = lenet_trainer(data, class_weight="balanced")
-    with pytest.raises(Exception, match="must be of a training with loss"):
+    with pytest.raises(Exception, match="must come from a training with loss"):
         other.load(tmp_path / "x")
 
 
@@ -169,7 +169,7 @@ def test_curvatures_have_the_weights(data):
         (
             {"sample_weight": np.r_[0, np.ones(199)].astype(np.float32)},
             {},
-            "sample_weight must be more than 0 for each image to train on, got 0",
+            "sample_weight must be greater than 0 for each training image, got 0",
         ),
         ({}, {"batch_size": 1}, "batch_size must be at least 2 with weights"),
         ({}, {"loss": MLELoss()}, "loss must be CrossEntropyLoss or MSELoss for soft targets"),

@@ -1,1 +1,1 @@
-"""The commands, a file each; `cli` has what they share. Nothing in the library imports them."""
+"""The commands, one module each; `cli` has their common parts. The library imports none of them."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lenet5c._text import printable, reason, suggest
 from lenet5c.commands import signals
-from lenet5c.errors import UserError
+from lenet5c.errors import RankError, UserError
 
 TYPE_CHECKING = False  # that of typing, without its import: it takes as long as the parser
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
 #: Errors that end in one line; ImportError is that of an unknown LENET5C_ISA, for
 #: example.
-EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
+EXPECTED = (UserError, RankError, ImportError, OSError, MemoryError, KeyboardInterrupt)
 #: Why text cannot be written although somebody waits for it.
 LOSSES = {
     getattr(errno, name)
@@ -39,7 +39,7 @@ _lost: list[OSError] = []
 
 
 def prepare_environment(command: str) -> None:
-    """Set the environment that a command wants, before it imports NumPy and the kernels."""
+    """Set the environment of a command before it imports NumPy and the kernels."""
     if command != "doctor":  # it shows the environment as it is
         wait_briefly()
     if command in ("demo", "predict"):
@@ -61,7 +61,7 @@ def wait_briefly() -> None:
 
 
 def prepare_streams() -> None:
-    """Let the standard streams escape characters that the terminal or log cannot show.
+    """Escape characters on the standard streams that the terminal or log cannot show.
 
     One that is closed is put on the null device: the next file to be opened would get its number,
     and with it what libraries write there.
@@ -75,8 +75,13 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def silence() -> None:
+    """Print nothing from now on, as all ranks but the first."""
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
 def say(text: object, end: str = "\n") -> None:
-    """Print to standard output; once its reader has gone, go on in silence.
+    """Print to standard output; do nothing once its reader has closed.
 
     An error such as a full disk does not stop the work either, but `finish` then reports it.
     """
@@ -86,7 +91,7 @@ def say(text: object, end: str = "\n") -> None:
 
 
 def note(text: object) -> None:
-    """Print to standard error, if anyone reads it."""
+    """Print to standard error, if it is open."""
     _write(f"{text}\n", sys.stderr)
 
 
@@ -106,12 +111,12 @@ def _write(text: str, stream: TextIO | None) -> OSError | None:
 
 
 def warn(prog: str, message: object) -> None:
-    """Print a warning of one line to standard error."""
+    """Print a one-line warning to standard error."""
     note(f"{prog}: warning: {printable(message)}")
 
 
 def fail(prog: str, message: object, code: int = BAD_USE) -> int:
-    """Print an error of one line to standard error; return the exit code."""
+    """Print a one-line error to standard error; return the exit code."""
     note(f"{prog}: error: {printable(message)}")
     return code
 
@@ -137,7 +142,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def finish(prog: str, code: int) -> int:
-    """Return the exit code of a command that is done: another one if its output was lost.
+    """Return the exit code of a finished command, which differs if its output was lost.
 
     The codes: 0 done, 1 failed, 2 bad use, 129, 130 or 143 interrupted, others by command.
     """
@@ -154,21 +159,21 @@ def describe_model(name: str) -> str:
 
 
 def add_read_options(parser: argparse._ActionsContainer) -> None:
-    """Add the options of readers of data that `lenet5c train` has, too."""
+    """Add the options for reading data, as `lenet5c train` has them."""
     for name, text in (
         ("--skip-bad", "leave out images that cannot be read"),
         ("--follow-links", "follow links in a folder of images, to files and folders anywhere"),
-        ("--transpose", "exchange rows and columns of the images, where they are stored so"),
+        ("--transpose", "transpose the images (default: only IDX files named like EMNIST's)"),
     ):
         parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
-    text = "column of a table that has the labels: its name, or its position from 0"
+    text = "name or position (from 0) of the label column of a table (default: by names and values)"
     parser.add_argument("--label-column", metavar="NAME_OR_NUMBER", help=text)
-    text = "height and width of images that are rows of values, where they are no squares"
+    text = "shape of images stored as rows of values (default: square)"
     parser.add_argument("--image-shape", metavar="HxW", help=text)
 
 
 def read_options(options: argparse.Namespace, of_run: dict[str, Any] | None = None) -> ReadOptions:
-    """Return the settings of readers that the options give, and else those of a run's record."""
+    """Return the reader settings from the options, or else from the record of a run."""
     from dataclasses import fields
 
     from lenet5c.datasets.records import ReadOptions
@@ -184,7 +189,7 @@ def read_options(options: argparse.Namespace, of_run: dict[str, Any] | None = No
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with errors of one line, and with line breaks kept in `epilog`.
+    """An argument parser with one-line errors that keeps the line breaks of `epilog`.
 
     The options it returns have its name as `prog`: that of the innermost subcommand.
     """
@@ -204,7 +209,7 @@ class Parser(argparse.ArgumentParser):
         return options, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Exit with an error of one line."""
+        """Exit with a one-line error."""
         subject, sign, fault = message.partition(": ")
         if sign and subject.startswith("argument ") and fault.startswith("must be "):
             message = f"{subject.removeprefix('argument ')} {fault}"
@@ -233,7 +238,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def fail_parsing(prog: str, message: str) -> NoReturn:
-    """Print an error of one line that names the way to help; exit."""
+    """Print a one-line error that refers to the help, and exit."""
     sys.exit(fail(prog, f"{message} (--help lists the options)"))
 
 
@@ -258,21 +263,21 @@ def add_threads(parser: argparse._ActionsContainer, of: str = "") -> None:
         "--threads",
         type=whole(1, 1024),
         metavar="N",
-        help=f"{of}has no effect on the result (default: all cores)",
+        help=f"number of threads{of}; has no effect on the result (default: all cores)",
     )
 
 
 def file(text: str) -> Path:
     """Parse a path that is not empty."""
     if not text:
-        raise argparse.ArgumentTypeError("must be the name of a file, got ''")
+        raise argparse.ArgumentTypeError("must be a file name, got ''")
     return Path(text)
 
 
 def directory(text: str) -> Path:
     """Parse a path that is not empty."""
     if not text:
-        raise argparse.ArgumentTypeError("must be the name of a folder, got ''")
+        raise argparse.ArgumentTypeError("must be a folder name, got ''")
     return Path(text)
 
 
@@ -342,7 +347,7 @@ def setting(text: str) -> tuple[str, Any]:
         if value.isidentifier():
             return name, value
     raise argparse.ArgumentTypeError(
-        f"must be NAME=VALUE with a number, true, false, a list or a word, got {text}"
+        f"must be NAME=VALUE, where VALUE is a number, true, false, a list or a word, got {text}"
     )
 
 
@@ -355,7 +360,7 @@ def name_or_settings(text: str) -> str | dict[str, Any]:
     with suppress(ValueError, RecursionError):
         settings: dict[str, Any] = json.loads(text)
         return settings
-    raise argparse.ArgumentTypeError(f"must be a name, or settings in JSON, got {text}")
+    raise argparse.ArgumentTypeError(f"must be a name or settings as JSON, got {text}")
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -11,9 +11,9 @@ from lenet5c.commands.cli import directory, say
 from lenet5c.commands.parser import COMMANDS, make_parser
 
 SHELLS = ("bash", "zsh", "tcsh")
-DESCRIPTION = "Print what makes your shell complete lenet5c's commands, options and choices."
+DESCRIPTION = "Print a completion script for the commands, options and choices of lenet5c."
 EXAMPLES = """examples:
-  eval "$(lenet5c completion bash)"             in this shell; in ~/.bashrc, in all
+  eval "$(lenet5c completion bash)"             for this shell; in ~/.bashrc, for all
   lenet5c completion zsh > ~/.zfunc/_lenet5c    fpath+=~/.zfunc before compinit in ~/.zshrc
   lenet5c completion tcsh | source /dev/stdin   in this shell"""
 # Arguments that name something on the disk, by their name in the help where no type tells.
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def mark_paths(parser: argparse.ArgumentParser, shtab: Any) -> None:
-    """Mark arguments that are paths for shtab, and give it choices as it takes them."""
+    """Mark path arguments and convert choices for shtab."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():

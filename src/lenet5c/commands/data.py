@@ -31,14 +31,14 @@ from lenet5c.datasets.records import ALL, ReadOptions
 from lenet5c.datasets.registry import NAMED_SETS, NamedSet
 
 UNTRAINABLE = 3
-DESCRIPTION = "Look at data before training on it, and fetch data sets."
+DESCRIPTION = "Inspect data before training on it, and download data sets."
 EXAMPLES = """examples:
   lenet5c data inspect my-pictures            counts, sizes, duplicates, damaged files
   lenet5c data inspect my-pictures --contact-sheet sheet.png
   lenet5c data inspect my-pictures --augment pictures
                                               what training sees, in augmented.png
-  lenet5c data inspect my-pictures --strict   exit code 1 if there is anything to warn of, 3 if no
-                                              net can be trained on it
+  lenet5c data inspect my-pictures --strict   exit code 1 if there are warnings, 3 if no
+                                              model can be trained on it
   lenet5c data list                           the data sets that have a name
   lenet5c data list fashion                   its files, their addresses and checksums
   lenet5c data download fashion kmnist        into the cache, as train --data fashion does
@@ -60,44 +60,53 @@ def add_arguments(parser: ArgumentParser) -> None:
 
     inner = commands.add_parser(
         "inspect",
-        help="look at all images of a data set",
-        description="Count the images of each part and class, and warn of duplicates, leaks from "
-        "training to test, labels that disagree, files that cannot be read, blank images, rare "
-        "classes, small test sets, and folders that look like parts. Exit codes: 0 done, 1 failed, "
-        "or warnings with --strict, 2 bad use, 3 no net can be trained on it.",
+        help="inspect all images of a data set",
+        description="Count the images of each part and class, and warn of duplicates, overlap of "
+        "training and test sets, conflicting labels, files that cannot be read, blank images, rare "
+        "classes, small test sets, and folders that look like train/test splits. Exit codes: 0 "
+        "done, 1 failed, or warnings with --strict, 2 bad use, 3 no model can be trained on the "
+        "data.",
         epilog=EXAMPLES,
     )
     inner.set_defaults(action=inspect)
     inner.add_argument("data", metavar="NAME_OR_PATH", help="as for lenet5c train --data")
-    text = "draw examples of each class into this PNG file"
+    text = "PNG file to write with examples of each class"
     inner.add_argument("--contact-sheet", type=file, metavar="FILE", help=text)
     text = (
-        "draw training images with this augmentation, as each epoch sees them, into the file of "
-        f"--contact-sheet, {AUGMENTED} by default; a name as of lenet5c train --distortion, or "
+        "draw training images with this augmentation into the file of --contact-sheet (default: "
+        f"{AUGMENTED}); a name, as for lenet5c train --distortion, or "
         'settings such as \'{"flip": 0.5, "hue": 10}\''
     )
     inner.add_argument("--augment", type=name_or_settings, metavar="NAME_OR_JSON", help=text)
     add_read_options(inner)
-    inner.add_argument("--json", action="store_true", help="print all that was found as JSON")
-    inner.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
+    inner.add_argument("--json", action="store_true", help="print the results as JSON")
+    inner.add_argument(
+        "--strict", action="store_true", help="exit with code 1 if there are warnings"
+    )
 
     inner = commands.add_parser(
         "list",
-        help="list the data sets that have a name",
-        description="List the data sets that have a name; of those that are named, their files.",
+        help="list the named data sets",
+        description="List the named data sets, or the files of those given.",
         epilog=EXAMPLES,
     )
     inner.set_defaults(action=list_sets)
     inner.add_argument(
-        "names", nargs="*", type=one_of(NAMED_SETS), metavar="NAME", help="tell more about these"
+        "names",
+        nargs="*",
+        type=one_of(NAMED_SETS),
+        metavar="NAME",
+        help="data sets to show in detail (default: all, briefly)",
     )
-    inner.add_argument("--json", action="store_true", help="print it as JSON")
+    inner.add_argument("--json", action="store_true", help="print the list as JSON")
 
     inner = commands.add_parser(
         "download",
-        help="fetch data sets into the cache",
-        description="Fetch data sets into the cache. Files that are there are checked, not fetched "
-        "again; an interrupted download is continued.",
+        help="download data sets into the cache",
+        description=(
+            "Download data sets into the cache. Existing files are verified, not downloaded again; "
+            "an interrupted download is resumed."
+        ),
         epilog=EXAMPLES,
     )
     inner.set_defaults(action=download)
@@ -107,13 +116,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
     inner = commands.add_parser(
         "path",
-        help="print where fetched data sets are kept",
-        description="Print the folder that fetched data sets are kept in: $LENET5C_DATA, or where "
-        "this system keeps caches.",
+        help="print the cache folder",
+        description=(
+            "Print the folder of downloaded data sets: $LENET5C_DATA, or the cache folder of this "
+            "system."
+        ),
         epilog=EXAMPLES,
     )
     inner.set_defaults(action=print_path)
-    text = "print that of this data set"
+    text = "data set whose folder to print"
     inner.add_argument("name", nargs="?", choices=NAMED_SETS, metavar="NAME", help=text)
 
 
@@ -123,7 +134,7 @@ def run(options: Namespace) -> int | None:
 
 
 def inspect(options: Namespace) -> int:
-    """Print what is in a data set; return the exit code."""
+    """Print the contents of a data set; return the exit code."""
     # These load what only this needs.
     from lenet5c.datasets.contact_sheet import COLUMNS, write_contact_sheet
     from lenet5c.datasets.inspection import inspect as inspect_data
@@ -200,14 +211,14 @@ def write_augmented(
 
 
 def check_sheet(path: Path) -> None:
-    """Raise an error that would otherwise come after all images are read."""
+    """Check arguments before all images are read."""
     require("PIL.Image", "images", "contact sheets")
     if path.suffix.lower() != ".png":
-        raise DatasetError(f"--contact-sheet must be the name of a PNG file, got {str(path)!r}")
+        raise DatasetError(f"--contact-sheet must be a PNG file name, got {str(path)!r}")
     if not path.parent.is_dir():
         raise DatasetError(
-            f"--contact-sheet must be in a folder that exists, got {str(path)!r}, but there is no "
-            f"folder {path.parent}; make it first"
+            f"--contact-sheet must be in an existing folder, got {str(path)!r}, but {path.parent} "
+            "does not exist; create it first"
         )
 
 
@@ -253,7 +264,7 @@ def list_counts(counts: Mapping[str, int]) -> str:
 
 
 def list_sets(options: Namespace) -> None:
-    """Print the named data sets, or all about some of them."""
+    """Print the named data sets, or the details of some."""
     from lenet5c.datasets.named import missing_files
 
     states = {}
@@ -324,7 +335,7 @@ def list_facts(named: NamedSet, state: str) -> dict[str, Any]:
 
 
 def describe_set(named: NamedSet, facts: Mapping[str, Any]) -> str:
-    """Return a data set as text, with all that it takes to fetch it by hand."""
+    """Return a data set as text, with the details needed to download it manually."""
     lines = [
         f"{named.name}: {named.title}",
         f"images    {facts['train']:,} to train, {facts['test']:,} to test; "
@@ -351,7 +362,8 @@ def download(options: Namespace) -> None:
             say(f"{name} is in {place_of(named)}")
         elif is_offline():
             raise DatasetError(
-                f"{OFFLINE} must be unset to fetch {name}, got it set, which forbids downloads"
+                f"{OFFLINE} must not be set when downloading {name}, got it set; unset it to allow "
+                "downloads"
             )
         else:
             say(f"{name} is now in {download_named(named, tell=note)}")

@@ -24,7 +24,8 @@ from lenet5c.errors import RunError
 
 SAMPLES = "lenet5c-samples"
 DESCRIPTION = (
-    "Draw a digit in the browser, and watch the net classify it: a page for this machine alone."
+    "Draw a digit in the browser and watch the model classify it. The page is served to this "
+    "machine only."
 )
 EXAMPLES = f"""examples:
   lenet5c demo
@@ -40,8 +41,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     add("--model", default="best", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
-    text = "data set the model was trained on, for test digits and fine-tuning"
-    add("--data", metavar="NAME_OR_PATH", help=f"{text} (default: the run's, or mnist)")
+    text = "data set for test images and fine-tuning"
+    add("--data", metavar="NAME_OR_PATH", help=f"{text} (default: that of the run, else mnist)")
     add(
         "--samples",
         type=directory,
@@ -49,11 +50,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help=f"folder for drawn samples (default: {SAMPLES})",
     )
-    text = "port of the page, 0 for a free one (default: 0)"
+    text = "port of the page; 0 chooses a free one (default: 0)"
     add("--port", type=whole(0, 65535), default=0, metavar="N", help=text)
-    add("--no-browser", action="store_true", help="only print the page's address")
+    add(
+        "--no-browser",
+        action="store_true",
+        help="print the address of the page, but do not open it",
+    )
     add_read_options(parser)
-    add_threads(parser, "of fine-tuning; ")
+    add_threads(parser, " for fine-tuning")
 
 
 def run(options: Namespace) -> None:
@@ -101,7 +106,7 @@ def run(options: Namespace) -> None:
 
 
 def recorded_run(name: str) -> dict[str, Any]:
-    """Return the record of a model's run, if the data it names are here; otherwise nothing."""
+    """Return the record of a model's run if its data are available, otherwise an empty one."""
     from lenet5c.datasets.source import NAMES
     from lenet5c.training.run_folder import read_record
 

@@ -103,7 +103,7 @@ class Display:
         self.began = time.perf_counter()
 
     def close(self, result: recipes.Run | None = None) -> None:
-        """Remove the bar; print how the training went, if this process has seen its end."""
+        """Remove the bar; print a summary of the training if this process finished it."""
         if self.progress:
             self.progress.close()
             if result and not result.interrupted:
@@ -113,7 +113,7 @@ class Display:
                 self.explain(result)
 
     def explain(self, result: recipes.Run) -> None:
-        """Print what the losses above are of, where that of the test is of less."""
+        """Print the terms of the losses above, if the test loss has fewer."""
         if result.summary and (terms := describe_loss(result.trainer)):
             self.line(
                 f"These losses are {terms}; on the test images, cross-entropy alone is "
@@ -146,7 +146,7 @@ class FoldDisplay(Display):
 
 
 def report_stop(result: recipes.Run, signal: int) -> int:
-    """Print how to go on; return the exit code."""
+    """Print the command to resume; return the exit code."""
     trainer, again = result.trainer, ("train", "--resume", "--out", result.config.folder)
     note(
         f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of "

@@ -1,4 +1,4 @@
-"""``lenet5c doctor``: show the machine lenet5c runs on, check that it computes right.
+"""``lenet5c doctor``: show the environment of lenet5c and check its results.
 
 Exit codes: 0 all is well, 1 something needs attention, 2 bad use.
 """
@@ -21,9 +21,7 @@ from lenet5c._text import count, table
 from lenet5c.commands.cli import FAILED, say
 from lenet5c.errors import MissingExtraError, UserError
 
-DESCRIPTION = (
-    "Show what lenet5c runs on here, check that it computes right, and name what stands in its way."
-)
+DESCRIPTION = "Show the environment of lenet5c, check its results, and report problems."
 EXAMPLES = """examples:
   lenet5c doctor
   lenet5c doctor --with torch --json > report.json"""
@@ -46,8 +44,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="import this module first, as your program does, to see how the two get along; "
-        "may be repeated",
+        help=(
+            "import this module first, as your program does, to check that both work together; may "
+            "be repeated"
+        ),
     )
     text = "print everything as JSON, for a bug report"
     parser.add_argument("--json", action="store_true", help=text)
@@ -66,7 +66,7 @@ def run(options: Namespace) -> int:
 
 
 def import_first(name: str) -> None:
-    """Import a module that the user's program has."""
+    """Import a module that the user's program uses."""
     if not all(part.isidentifier() for part in name.split(".")):
         raise UserError(f"--with must be the name of a module, such as torch, got {name!r}")
     try:
@@ -75,8 +75,8 @@ def import_first(name: str) -> None:
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(
-            f"--with must be a module that can be imported, got {name!r} ({reason}); install it "
-            "beside lenet5c, or start python -m lenet5c doctor in its folder"
+            f"--with must be a module that can be imported, got {name!r} ({reason}); install it in "
+            "the same environment, or run python -m lenet5c doctor in its folder"
         ) from None
 
 
@@ -109,7 +109,7 @@ def examine() -> Facts:
 
 
 def check_itself() -> Facts:
-    """Train a step on made-up weights and images, on one thread and on two.
+    """Run one training step on synthetic weights and images, with one thread and with two.
 
     Returns the loss, whether it is the known one, and whether both give the same bits.
     """
@@ -154,7 +154,7 @@ def list_libraries() -> list[Facts] | None:
 
 
 def diagnose(facts: Facts) -> list[Facts]:
-    """Return the findings that the facts lead to, as plain data for JSON."""
+    """Return the findings for the facts, as plain data for JSON."""
     examiners = (
         check_result,
         check_instructions,

@@ -60,9 +60,10 @@ PARTS = ("test", "train", "validation")
 SEVERITY, MOST_CORRUPTED = 3, 10_000
 RECORD, PAGE = "evaluation.json", "evaluation.html"
 DESCRIPTION = (
-    "Measure a trained model on labeled images: accuracy with its interval, confusion matrix, "
-    "precision and recall of each class, how honest the probabilities are, errors against "
-    "rejections, and the worst mistakes; with --corruptions, how robust the model is."
+    "Evaluate a trained model on labeled images: accuracy with its interval, confusion matrix, "
+    "precision and recall of each class, calibration of the probabilities, errors against "
+    "rejections, and the most confident mistakes; with --corruptions, robustness to corrupted "
+    "images."
 )
 EXAMPLES = """examples:
   lenet5c evaluate
@@ -82,7 +83,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     text = f"{MODEL_HELP} (default: best)"
     add("model", nargs="?", default="best", metavar="MODEL", help=text)
-    text = "as for lenet5c train (default: that of the run in folder MODEL, else mnist)"
+    text = "data set, as for lenet5c train (default: that of the run in folder MODEL, else mnist)"
     add("--data", metavar="NAME_OR_PATH", help=text)
     add_read_options(parser)
     add(
@@ -92,30 +93,30 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="DATA=MODEL",
-        help="the model's class for a class of the data, where their names do not say it",
+        help="classes of the data and the corresponding classes of the model, where names differ",
     )
-    add("--part", choices=PARTS, default="test", help=f"{', '.join(PARTS)} (default: test)")
-    text = "another model: tests on the same images whether one of the two is better"
+    add("--part", choices=PARTS, default="test", help="part of the data set (default: test)")
+    text = "second model; test on the same images whether one of the two is better"
     add("--compare", metavar="OTHER", help=text)
     text = (
-        "evaluate on images corrupted in 15 ways, too, at these severities from 1 to 5 (default: "
+        "also evaluate on images corrupted in 15 ways, at these severities from 1 to 5 (default: "
         f"{SEVERITY})"
     )
     kind = whole(1, SEVERITIES[-1])
     add("--corruptions", type=kind, nargs="*", metavar="SEVERITY", help=text)
-    text = f"images to corrupt, of more chosen by chance (default: {MOST_CORRUPTED:,} at most)"
+    text = f"maximum number of images to corrupt, chosen at random (default: {MOST_CORRUPTED:,})"
     add("--corrupt-images", type=whole(1), default=MOST_CORRUPTED, metavar="N", help=text)
     text = (
-        "fit the temperature of the probabilities on these images, which must be no test images, "
-        "and write the model with it"
+        "fit the temperature of the probabilities on these images, which must not be test images, "
+        "and write the calibrated model to FILE"
     )
     add("--calibrate", type=file, metavar="FILE", help=text)
-    text = "misclassified images to list, the most confident first (default: 10)"
+    text = "number of misclassified images to list, the most confident first (default: 10)"
     add("--worst", type=whole(0), default=10, metavar="N", help=text)
     text = "copy the misclassified images into a new folder, as TRUE-as-PREDICTED-NAME"
     add("--errors", type=directory, metavar="DIR", help=text)
     add("--out", type=directory, metavar="DIR", help=f"folder for {RECORD}, {PAGE} and pictures")
-    add("--json", action="store_true", help="print all of it as JSON, and nothing else")
+    add("--json", action="store_true", help="print the results as JSON only")
     add_threads(parser)
 
 
@@ -123,12 +124,12 @@ def class_pair(text: str) -> tuple[str, str]:
     """Parse DATA=MODEL."""
     data, sign, model = text.partition("=")
     if not (data and sign and model):
-        raise ArgumentTypeError(f"{text!r} is not DATA=MODEL, such as cat=3")
+        raise ArgumentTypeError(f"must be DATA=MODEL, such as cat=3, got {text!r}")
     return data, model
 
 
 def frame(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, list[str]]:
-    """Bring files of pictures to the form in which a model reads ink; other data stay."""
+    """Center the ink of picture files as the model expects; return other data unchanged."""
     if trained.reading != "ink" or dataset.root is None or trained.framing is None:
         return dataset, []
     from lenet5c.recognition.samples import frame_dataset  # not needed for other data
@@ -202,7 +203,7 @@ def run(options: Namespace) -> None:
 
 
 def describe_result(result: Evaluation, dataset: Dataset, worst: int) -> dict[str, Any]:
-    """Return the figures for JSON: shares from 0 to 1, null for what is not defined."""
+    """Return the figures for JSON, as fractions from 0 to 1, with null for undefined values."""
     scores = result.scores
     names = ("precision", "recall", "f1")
     return {
@@ -278,13 +279,13 @@ def recalibrate(
     if run_data is None and trained.path is not None:
         run_data = read_record(trained.path.parent).get("data")
     if part == "test" or (part == "train" and run_data == data):
-        why = "for the test" if part == "test" else "that the model was trained on"
+        why = "kept for testing" if part == "test" else "used to train the model"
         raise RunError(
-            f"--calibrate must go with other images, got the {part} images of {data}, {why}; use "
-            "--part validation, or other data with --data"
+            f"--calibrate needs images not used before, got the {part} images of {data}, {why}; "
+            "use --part validation, or give other data with --data"
         )
     if out.exists() and trained.path is not None and out.samefile(trained.path):
-        raise RunError(f"--calibrate must be another file, got {out}, the very model that is read")
+        raise RunError(f"--calibrate must differ from the model file, got {out} for both")
     fitted = calibrate(trained, dataset)
     save_model(out, trained)
     return (
@@ -359,18 +360,18 @@ def as_text(
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make a folder to write into, which must not hold a run: its pictures would be lost."""
+    """Create the output folder, which must not contain a run, as its pictures would be lost."""
     if (folder / "config.json").exists() or (folder / "metrics.jsonl").exists():
         raise RunError(
-            f"--out must be a folder without a run, got {folder}, which holds a run with pictures "
-            "of its own"
+            f"--out must be a folder without a run, got {folder}, which holds a run; name another "
+            "folder"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or error
         raise RunError(
-            f"--out must be a folder, got {folder}, which cannot be one ({reason})"
+            f"--out must be a folder, got {folder}, which cannot be created ({reason})"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""``lenet5c export``: a model as ONNX, C or a page, for PyTorch, and from PyTorch back.
+"""``lenet5c export``: export a model to ONNX, C, HTML or PyTorch, or import one from PyTorch.
 
 Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 """
@@ -53,7 +53,7 @@ from lenet5c.training.run_folder import read_record, recorded_accuracy
 FORMS = {
     "onnx": "ONNX, for ONNX Runtime and other runtimes",
     "c": "one C99 file without dependencies, for microcontrollers and C programs",
-    "html": "one page to draw on, for any browser, without a network",
+    "html": "one page to draw on, for any browser, offline",
     "torch": "safetensors with PyTorch's names, and the net as PyTorch source beside it",
     "lenet5c": "a lenet5c model file, from safetensors that PyTorch wrote",
 }
@@ -72,7 +72,7 @@ FORM_OF = (
     | dict.fromkeys(("quantize", "calibrate", "images", "ranges"), "c")
     | dict.fromkeys(("like", "names", "net", "mean", "std"), "lenet5c")
 )
-DESCRIPTION = "Take a model elsewhere, or bring one from PyTorch."
+DESCRIPTION = "Export a model to another format, or import one from PyTorch."
 EXAMPLES = """examples:
   lenet5c export best --to onnx
   lenet5c export runs/first --to c --name digits --out digits.c
@@ -89,65 +89,65 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help=MODEL_HELP)
     text = "; ".join(f"{name}: {what}" for name, what in FORMS.items())
-    add("--to", choices=FORMS, metavar="FORM", help=f"{text} (default: as --out ends)")
-    text = "file to write (default: NAME with the ending of the form, here)"
+    add("--to", choices=FORMS, metavar="FORM", help=f"{text} (default: by the ending of --out)")
+    text = "file to write (default: NAME with the ending of the format, in this folder)"
     add("--out", type=file, metavar="FILE", help=text)
-    text = "beginning of the names of C functions, and of files (default: lenet5)"
+    text = "prefix of C functions and files (default: lenet5)"
     add("--name", default="lenet5", metavar="NAME", help=text)
-    text = (
-        "of onnx: uint8, images as they are, prepared inside the graph; or float, prepared already"
-    )
+    text = "for onnx: uint8, raw images that the graph prepares; or float, prepared images"
     add("--input", choices=INPUTS, help=f"{text} (default: uint8)")
     text = (
-        "of c: weights, each in one byte, activations are floats; or int8, weights and activations "
-        "as int8, no floats at all (default: none)"
+        "for c: weights, int8 weights and float activations; or int8, int8 weights and activations "
+        "without any floats (default: none)"
     )
     add("--quantize", choices=(*QUANTIZATIONS, "int8"), help=text)
     text = (
-        "of --quantize int8: data whose training images show the range of activations, as for "
-        "lenet5c train (default: that of the run in folder MODEL, else mnist)"
+        "for --quantize int8: data set whose training images determine the ranges of activations, "
+        "as for lenet5c train (default: that of the run in folder MODEL, else mnist)"
     )
     add("--calibrate", metavar="NAME_OR_PATH", help=text)
-    text = f"of --quantize int8: how many of these images, chosen by chance (default: {IMAGES:,})"
+    text = (
+        f"for --quantize int8: number of calibration images, chosen at random (default: {IMAGES:,})"
+    )
     add("--images", type=whole(1), metavar="N", help=text)
     text = (
-        "of --quantize int8: the range of each activation: mse, of the least mean squared error; "
-        "or minmax, all that occurs (default: mse)"
+        "for --quantize int8: range of each activation: mse, with the least mean squared error; or "
+        "minmax, all values that occur (default: mse)"
     )
     add("--ranges", choices=RANGES, help=text)
-    text = "of lenet5c: the model whose net, preparation and class names these are"
+    text = "for lenet5c: model with the same net, preparation and class names"
     add("--like", metavar="MODEL", help=text)
-    text = "of lenet5c, instead of --like: settings of lenet5c.nn.LeNet5, such as activation=tanh"
+    text = "for lenet5c, instead of --like: arguments of lenet5c.nn.LeNet5, such as activation=tanh"
     add("--net", type=setting, nargs="+", metavar="NAME=VALUE", help=text)
-    text = "with --net: mean of the pixels, 0 is black and 1 is white (default: 0.1307)"
+    text = "with --net: mean of the pixels, where 0 is black and 1 is white (default: 0.1307)"
     add("--mean", type=number(-100, 100), metavar="F", help=text)
     text = "with --net: standard deviation of the pixels (default: 0.3081)"
     add("--std", type=number(0, 1e6, above=True), metavar="F", help=text)
-    text = "of lenet5c: layers whose names or shapes do not tell which they are"
+    text = "for lenet5c: corresponding layers, where names and shapes are ambiguous"
     add("--names", type=pair, nargs="+", metavar="OURS=THEIRS", help=text)
 
 
 def run(options: Namespace) -> None:
-    """Write a model in another form, and say what it is."""
+    """Write a model in another format, and describe it."""
     form = options.to or BY_SUFFIX.get(options.out.suffix.lower() if options.out else "")
     if form is None:
         raise ExportError(f"--to must be one of {', '.join(FORMS)}, got nothing")
     for name in ("calibrate", "images", "ranges"):
         if getattr(options, name) is not None and options.quantize != "int8":
-            raise ExportError(f"--{name} must go with --quantize int8")
+            raise ExportError(f"--{name} requires --quantize int8")
     for name, of in FORM_OF.items():
         if getattr(options, name) is not None and form != of:
-            raise ExportError(f"--{name} must go with --to {of}, got it with {form}")
+            raise ExportError(f"--{name} requires --to {of}, got --to {form}")
     for name in ("mean", "std"):
         if getattr(options, name) is not None and options.net is None:
-            raise ExportError(f"--{name} must go with --net; with --like it is that model's")
+            raise ExportError(f"--{name} requires --net; with --like it is taken from that model")
     prefix = prefix_of(options.name)
     out = options.out or Path(f"{prefix}{SUFFIXES[form]}")
     if out.is_dir():
         inside = out / (prefix + SUFFIXES[form])
         raise ExportError(f"--out must be a file, got {out}, which is a folder; try {inside}")
     if out.exists() and not out.is_file():
-        raise ExportError(f"--out must be a file that may be replaced, got {out}, no regular file")
+        raise ExportError(f"--out must be a regular file, got {out}")
     if form == "lenet5c":
         bring(options, out)
         return
@@ -170,8 +170,8 @@ def bring(options: Namespace, out: Path) -> None:
     """Write a model file from PyTorch's weights."""
     if (options.like is None) == (options.net is None):
         raise ExportError(
-            f"--to lenet5c needs either --like MODEL, a model of the same net ({BEST} is LeNet-5 "
-            "with ReLU and average pooling), or --net with settings such as input_size=28"
+            f"--to lenet5c requires --like MODEL, a model of the same architecture ({BEST} is "
+            "LeNet-5 with ReLU and average pooling), or --net with settings, such as input_size=28"
         )
     if options.like is None:
         like = make_untrained(dict(options.net), options.mean, options.std)
@@ -188,7 +188,7 @@ def bring(options: Namespace, out: Path) -> None:
 
 
 def make_untrained(settings: dict[str, Any], mean: float | None, std: float | None) -> TrainedModel:
-    """Return an untrained model of these settings, for images of MNIST's size or of its own."""
+    """Return an untrained model with these settings."""
     if drawn := settings.keys() & {"rng", "init", "conv_init"}:
         raise ExportError(f"--net must have no {', '.join(drawn)}: the weights are PyTorch's")
     try:
@@ -275,8 +275,8 @@ def open_calibration(
     channels = trained.image_shape[0]
     if images.shape[1] != channels:
         raise ExportError(
-            f"--calibrate must be data with images of {channels} channels, as the model's, got "
-            f"{images.shape[1]} in {data}; name the data that the model was trained on"
+            f"--calibrate must have images with {channels} channels, as the model expects, got "
+            f"{images.shape[1]} in {data}; use the data that the model was trained on"
         )
     count = min(options.images or IMAGES, len(images))
     chosen = np.sort(np.random.default_rng(0).choice(len(images), count, replace=False))
@@ -302,7 +302,7 @@ def write_torch(trained: TrainedModel, out: Path) -> None:
     content, text = to_torch(trained), torch_source(trained, out.name)
     if source == out:
         raise ExportError(
-            f"--out must end in .safetensors, got {out}, which is where the PyTorch source goes"
+            f"--out must end in .safetensors, got {out}, the name of the PyTorch source file"
         )
     _check_own(source)
     _files.write_bytes(out, content)
@@ -329,12 +329,12 @@ def _check_own(source: Path) -> None:
             ours = MARK in file.read(400)
     if not ours:
         raise ExportError(
-            f"{source} is there and was not written by lenet5c; move it, or name another file "
-            "with --out"
+            f"{source} already exists and was not written by lenet5c; move it, or name another "
+            "file with --out"
         )
 
 
 def _check_not_read(path: Path, out: Path) -> None:
     """Refuse to replace the file that is read."""
     if path.exists() and out.exists() and path.samefile(out):
-        raise ExportError(f"--out must be another file, got {out}, the very file that is read")
+        raise ExportError(f"--out must differ from the input file, got {out} for both")

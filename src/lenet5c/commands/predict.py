@@ -1,7 +1,7 @@
 """``lenet5c predict``: read the digits in photographs, scans and drawings, or classify a data set.
 
-Exit codes: 0 all read, 1 failed, 2 bad use or a file that cannot be read, 3 a picture was
-rejected, 130 interrupted.
+Exit codes: 0 all read, 1 failed, 2 bad use or an unreadable file, 3 a picture was rejected,
+130 interrupted.
 """
 
 import glob
@@ -56,7 +56,7 @@ OF_DATA = (
 )
 DESCRIPTION = (
     "Read digits in pictures: photographs, scans, drawings. With --data, classify all images of a "
-    "data set, such as the test images of a competition."
+    "data set, such as the test set of a competition."
 )
 EXAMPLES = """examples:
   lenet5c predict seven.jpg
@@ -69,9 +69,9 @@ EXAMPLES = """examples:
   lenet5c predict --data test.csv --model runs/first --out predictions.csv
   lenet5c predict --data test.csv --model runs/first --like sample_submission.csv --out mine.csv
 
-Each picture gets a line: its name, the digit, its probability, and the next probable ones.
-A picture in which no digit is found is rejected, with the reason. Exit codes: 0 all read,
-1 failed, 2 bad use or a file that cannot be read, 3 a picture was rejected, 130 interrupted."""
+Prints a line for each picture: its name, the digit, its probability, and the runners-up.
+A picture without a recognizable digit is rejected, with the reason. Exit codes: 0 all read,
+1 failed, 2 bad use or an unreadable file, 3 a picture was rejected, 130 interrupted."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -84,41 +84,51 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("images", nargs="*", metavar="IMAGE", help=text)
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
     text = (
-        "content of a picture: one digit; many: a number, a sheet; sum: written sums, worked out "
-        "(default: one)"
+        "content of a picture: one, a single digit; many, a number or a sheet of digits; sum, "
+        "written sums, which are worked out (default: one)"
     )
     add("--digits", choices=DIGITS, default="one", help=text)
     add(
         "--reading",
         choices=READINGS,
-        help="ink: find the strokes and bring them to the form of the training images; whole: take "
-        "the picture as it is (default: as the model was trained)",
+        help=(
+            "ink, find the strokes and center them as in the training images; whole, use the "
+            "entire picture (default: as the model was trained)"
+        ),
     )
     text = (
-        "reject what is a digit, and the predicted one, with a probability below F: 0 nothing, "
-        f"0.9 all but clear digits (default: {REJECT:g})"
+        "reject pictures whose probability of being a digit, and the predicted one, is below F: 0 "
+        f"rejects nothing, 0.9 all but clear digits (default: {REJECT:g})"
     )
     add("--reject", type=share, default=REJECT, metavar="F", help=text)
-    text = "show the N most probable classes (default: 3)"
+    text = "number of most probable classes to show (default: 3)"
     add("--top", type=whole(1), default=3, metavar="N", help=text)
-    add("--json", action="store_true", help="print one JSON object a line for each picture")
-    text = "draw each step from file to net: into a folder, or a .png for one picture"
+    add("--json", action="store_true", help="print a line of JSON for each picture")
+    text = (
+        "draw each step from the file to the input of the net, into a folder or, for one picture, "
+        "a .png file"
+    )
     add("--explain", type=directory, metavar="PATH", help=text)
     text = (
-        "draw why: what speaks for the answer, and what would have to change; of several digits, "
-        "for the least probable; into a folder, or a .png for one picture"
+        "draw an explanation of the answer (of the least probable digit, if there are several), "
+        "into a folder or, for one picture, a .png file"
     )
     add("--why", type=directory, metavar="PATH", help=text)
-    text = "data whose images nearest to a digit --why shows (default: mnist for models of digits)"
+    text = (
+        "data set to search for the nearest images with --why (default: mnist for models of digits)"
+    )
     add("--neighbors", metavar="NAME_OR_PATH", help=text)
     group = parser.add_argument_group("a whole data set")
-    text = "classify all images of a file or folder as lenet5c train takes it, with labels or not"
+    text = "classify all images of a data set, as for lenet5c train, with or without labels"
     group.add_argument("--data", metavar="FILE", help=text)
-    text = f"file for a row an image: {listing(WRITERS, 'or')}; - prints CSV (default: -)"
+    text = (
+        f"file to write, with a row for each image: {listing(WRITERS, 'or')}; - prints CSV "
+        "(default: -)"
+    )
     group.add_argument("--out", type=file, metavar="FILE", help=text)
     text = (
-        "write the columns and rows of this sample of the file that is wanted, such as the "
-        "sample_submission.csv of a competition"
+        "sample file whose columns and rows to write, such as the sample_submission.csv of a "
+        "competition"
     )
     group.add_argument("--like", type=file, metavar="SAMPLE", help=text)
     text = "add a column for the probability of each class"
@@ -141,9 +151,11 @@ def run(options: Namespace) -> int:
         return predict_data(options)
     for name in OF_DATA:
         if getattr(options, name):
-            raise UserError(f"--{name.replace('_', '-')} must go with --data, got it without")
+            raise UserError(f"--{name.replace('_', '-')} requires --data; add it")
     if not options.images:
-        raise UserError("IMAGE must be a picture or a folder of some, got none; or use --data")
+        raise UserError(
+            "IMAGE must be a picture or a folder of pictures, got none; name one, or use --data"
+        )
     return predict_pictures(options)
 
 
@@ -155,7 +167,9 @@ def predict_data(options: Namespace) -> int:
             remedy = "; --out NAME.jsonl writes JSON lines" if name == "json" else ""
             raise UserError(f"{argument} must be left out with --data, got {got}{remedy}")
     if options.like and options.probabilities:
-        raise UserError("--probabilities must be left out with --like, whose columns are written")
+        raise UserError(
+            "--probabilities cannot be combined with --like, which fixes the columns; leave one out"
+        )
     data, out = source_name(options.data), options.out
     if out == Path(STREAM):
         out = None
@@ -182,14 +196,14 @@ def predict_data(options: Namespace) -> int:
 
 
 def check_out(out: Path | None, data: str, sample: Path | None) -> str:
-    """Return the ending of the file to write; refuse another one, and a file that is read."""
+    """Return the ending of the output file, after checking it."""
     if out is None:
         return ".csv"
     if (suffix := out.suffix.lower()) not in WRITERS or out.is_dir():
         raise UserError(f"--out must be a file that ends in {listing(WRITERS, 'or')}, got {out}")
     for path in filter(None, (sample, Path(data))):
         if out.exists() and path.exists() and out.samefile(path):
-            raise UserError(f"--out must be another file, got {out}, the very file that is read")
+            raise UserError(f"--out must differ from the input file, got {out} for both")
     return suffix
 
 
@@ -231,7 +245,7 @@ def predict_pictures(options: Namespace) -> int:
     for option in ("explain", "why"):
         check_drawings(option, getattr(options, option), len(names))
     if options.neighbors and not options.why:
-        raise UserError("--neighbors must go with --why, got it without")
+        raise UserError("--neighbors requires --why; add it")
     reader = Reader(
         options.model, digits=options.digits, reading=options.reading, reject=options.reject
     )
@@ -272,17 +286,17 @@ def predict_pictures(options: Namespace) -> int:
 
 
 def check_drawings(option: str, path: Path | None, count: int) -> None:
-    """Refuse a place for drawings that cannot be one."""
+    """Raise an error if drawings cannot be written to a path."""
     if path is None:
         return
     if path.suffix.lower() == ".png" and count != 1:
         raise UserError(
-            f"--{option} must be a folder for {count} images, got {path}, which is one picture"
+            f"--{option} must be a folder for {count} images, got {path}, a single picture"
         )
     if path.suffix.lower() != ".png" and path.exists() and not path.is_dir():
         raise UserError(
-            f"--{option} must be a folder or a name that ends in .png, got {path}, which is a "
-            "file; name another one"
+            f"--{option} must be a folder or a file name ending in .png, got {path}, an existing "
+            "file; name another"
         )
 
 
@@ -297,14 +311,14 @@ def expand(name: str) -> list[str]:
         files = [str(path) for path in find_pictures(Path(name))]
         if not files:
             raise UserError(
-                f"IMAGE must be a picture or a folder of some, got {name}, a folder without "
-                "pictures; their names should end in .png, .jpg or the like"
+                f"IMAGE must be a picture or a folder of pictures, got {name}, a folder without "
+                "pictures; their names must end in .png, .jpg or another supported ending"
             )
         return files
     if glob.has_magic(name) and not os.path.lexists(name):
         files = sorted(glob.glob(name))
         if not files:
-            raise UserError(f"IMAGE must name a file, but no file is named like {name}")
+            raise UserError(f"IMAGE must match a file, but no file matches {name}")
         return files
     return [name]
 
@@ -319,13 +333,13 @@ def open_stream() -> Any:
     """Return standard input, unless it is a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         raise PictureError(
-            "standard input must be a picture, got a terminal: lenet5c predict - < picture.png"
+            "standard input must be a picture, got a terminal; use lenet5c predict - < picture.png"
         )
     return sys.stdin.buffer
 
 
 def choose_file(path: Path, name: str, taken: set[str], kind: str) -> Path:
-    """Return the file for a drawing of a picture, another one for each."""
+    """Return the file for the drawing of a picture, unique for each picture."""
     if path.suffix.lower() == ".png":
         return path
     stem = "standard-input" if name == STREAM else Path(name).name

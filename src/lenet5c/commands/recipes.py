@@ -30,7 +30,7 @@ def run(options: Namespace) -> None:
 
 
 def table(recipes: Mapping[str, Recipe]) -> str:
-    """Return a line for each recipe, and one below for the system it rebuilds."""
+    """Return a line for each recipe, followed by a line for the system it reproduces."""
     rows = [("recipe", "summary", "reported", "reached")]
     rows += [
         (name, each.summary, str(reported(name)) or "-", reached(name) or "-")
@@ -46,7 +46,7 @@ def table(recipes: Mapping[str, Recipe]) -> str:
 
 
 def description(name: str, recipe: Recipe) -> str:
-    """Return all of a recipe, as text."""
+    """Return the settings of a recipe as text."""
     texts = {
         "reproduces": recipe.reproduces,
         "reported": str(reported(name)),

@@ -14,9 +14,9 @@ from lenet5c.reproduction.records import RECORDS_PAGE, reproduce_records
 from lenet5c.reproduction.rerun import PICTURES, RECORD, REPORT, reproduce
 
 DESCRIPTION = (
-    "Train recipes with several seeds, each training a process of its own, and write a report: "
-    "what was reported against what was obtained, with its spread, times, curves and errors. "
-    "Finished trainings are kept, so that the same command goes on after an interrupt."
+    "Train recipes with several seeds, each in its own process, and write a report that compares "
+    "reported and obtained accuracies, with spread, times, curves and errors. Finished runs are "
+    "kept; run the same command again to continue after an interrupt."
 )
 EXAMPLES = """examples:
   lenet5c reproduce fast default --seeds 3 --out report
@@ -32,7 +32,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--seeds",
         type=whole(1, 1000),
         metavar="N",
-        help="seeds 0 to N - 1 of each (default: 20, fewer of recipes that take over a minute)",
+        help=(
+            "train each recipe with seeds 0 to N - 1 (default: 20, fewer for recipes that take "
+            "over a minute)"
+        ),
     )
     add(
         "--out",
@@ -46,32 +49,34 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=directory,
         default=Path("runs") / "reproduce",
         metavar="DIR",
-        help="folder for the trainings (default: runs/reproduce)",
+        help="folder for the runs (default: runs/reproduce)",
     )
     add_workers(parser, ", whose times are longer then")
     add(
         "--data",
         default="mnist",
         metavar="NAME_OR_PATH",
-        help="as for lenet5c train (default: mnist)",
+        help="data set, as for lenet5c train (default: mnist)",
     )
     add(
         "--epochs",
         type=whole(1),
         metavar="N",
-        help="in place of the recipes' own; the report says so",
+        help="epochs of training, noted in the report (default: those of each recipe)",
     )
     add(
         "--records",
         action="store_true",
-        help=f"write {RECORDS_PAGE} instead, a table of the seconds until a test accuracy",
+        help=f"write {RECORDS_PAGE} instead, a table of the seconds to reach a test accuracy",
     )
     add(
         "--reached",
         type=file,
         metavar="FILE",
-        help="write the accuracies that lenet5c recipes shows into a file, which is "
-        "src/lenet5c/recipes/reached.json in a checkout",
+        help=(
+            "JSON file to write with the accuracies that lenet5c recipes shows; "
+            "src/lenet5c/recipes/reached.json in a checkout"
+        ),
     )
 
 
@@ -82,7 +87,7 @@ def run(options: Namespace) -> int:
 
 
 def report(options: Namespace, workers: Workers) -> int:
-    """Train by some workers, and report; return the exit code."""
+    """Train with some workers, and report; return the exit code."""
     arguments = {name: getattr(options, name) for name in ("seeds", "out", "work")}
     arguments |= {"jobs": workers.jobs, "executor": workers.executor}
     others = {name: getattr(options, name) for name in ("recipes", "data", "epochs", "reached")}
@@ -92,11 +97,14 @@ def report(options: Namespace, workers: Workers) -> int:
         elif others == {"recipes": [], "data": "mnist", "epochs": None, "reached": None}:
             reproduce_records(**arguments, tell=say)
         else:
-            raise RunError("--records must be without recipes, --data, --epochs and --reached")
+            raise RunError(
+                "--records cannot be combined with recipes, --data, --epochs or --reached; leave "
+                "them out"
+            )
     except TrainingError as error:
         return fail(options.prog, error, FAILED)
     except KeyboardInterrupt:
-        text = "interrupted; the same command goes on where this one stopped"
+        text = "interrupted; run the same command again to continue"
         raise KeyboardInterrupt(text) from None
     say(f"\nThe report is {options.out / (RECORDS_PAGE if options.records else REPORT)}")
     return 0

@@ -13,7 +13,7 @@ from lenet5c.commands.cli import directory, file, note, say
 from lenet5c.errors import UserError
 from lenet5c.report.runs import RunRow, differing_options, draw_runs, list_runs
 
-DESCRIPTION = "Compare the runs in a folder: accuracies, times, and the settings that differ."
+DESCRIPTION = "Compare the runs in a folder: accuracies, times and differing settings."
 EXAMPLES = """examples:
   lenet5c runs
   lenet5c runs sweeps/ --plot sweeps.png
@@ -23,17 +23,17 @@ EXAMPLES = """examples:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    text = "folder with runs, or with folders of them (default: runs)"
+    text = "folder that contains runs, directly or in subfolders (default: runs)"
     add("folder", nargs="?", type=directory, default=Path("runs"), metavar="DIR", help=text)
-    text = "draw loss and accuracy of the best 12 runs by epoch into this PNG file"
+    text = "PNG file to write with the loss and accuracy curves of the best 12 runs"
     add("--plot", type=file, metavar="FILE", help=text)
-    add("--json", action="store_true", help="print it as JSON")
+    add("--json", action="store_true", help="print the table as JSON")
 
 
 def run(options: Namespace) -> None:
     """Print a row for each run, the best first."""
     if options.plot is not None and options.plot.suffix.lower() != ".png":
-        raise UserError(f"--plot must be the name of a PNG file, got {options.plot}")
+        raise UserError(f"--plot must be a PNG file name, got {options.plot}")
     rows = list_runs(options.folder)
     if not rows:
         raise UserError(f"DIR must be a folder with runs, got {options.folder}, which has none")

@@ -1,4 +1,4 @@
-"""Signals that end a command: at any moment, with one line at most, and never with a traceback.
+"""Signals that end a command, with at most one line of output and without a traceback.
 
 SIGINT, SIGTERM and SIGHUP end the process with 130, 143 and 129: at once while it starts and ends,
 by a KeyboardInterrupt while the command is at work, so that it leaves no temporary files. Those
@@ -30,7 +30,7 @@ _came = 0.0
 
 
 def install() -> None:
-    """Let signals end this process so, but for those that are ignored.
+    """Install these signal handlers, except for ignored signals.
 
     `nohup` ignores SIGHUP, and a shell without job control SIGINT for what runs in the background.
     """
@@ -59,7 +59,7 @@ def exit_code() -> int | None:
 
 
 def settle(number: int) -> None:
-    """Take note of a signal that the command itself has handled, and is about to end by."""
+    """Record a signal that the command has handled and is about to exit with."""
     global _first, _came
     _first, _came = number, time.monotonic()
 

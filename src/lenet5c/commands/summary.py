@@ -27,7 +27,8 @@ from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import build_net
 
 DESCRIPTION = (
-    "Show a model layer by layer: shapes, neurons, parameters, connections, multiply-adds."
+    "Show a summary of a model: shapes, neurons, parameters, connections and multiply-adds of each "
+    "layer."
 )
 EXAMPLES = """examples:
   lenet5c summary                         the net of lenet5c train
@@ -44,9 +45,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help=MODEL_HELP)
-    add("--json", action="store_true", help="as JSON")
+    add("--json", action="store_true", help="print the summary as JSON")
     group = parser.add_argument_group("the untrained net, in place of MODEL")
-    text = f"that of a recipe: {', '.join(RECIPES)} (default: default)"
+    text = f"show the net of a recipe: {', '.join(RECIPES)} (default: default)"
     group.add_argument("--recipe", choices=RECIPES, metavar="R", help=text)
     for name, setting in net_settings().items():
         group.add_argument(
@@ -77,7 +78,7 @@ def run(options: Namespace) -> None:
             if getattr(options, name) is not None:
                 shown = name.replace("_", "-")
                 raise UserError(
-                    f"--{shown} must be left out for a trained model, got it with {options.model}"
+                    f"--{shown} cannot be used with a trained model, got it with {options.model}"
                 )
         trained = open_model(options.model)
         model, facts, input_shape = trained.model, list_facts(trained), trained.input_shape
@@ -119,27 +120,26 @@ def find_shape(model: Sequential, of_data: dict[str, Any]) -> tuple[int, ...]:
     """Return the shape of the samples of a net that is described, or that of the options."""
     if "num_classes" in of_data:
         raise ValueError(
-            "--num-classes must be left out with the description of a net, got "
-            f"{of_data['num_classes']}"
+            f"--num-classes cannot be used with a net description, got {of_data['num_classes']}"
         )
     if model.input_shape is not None:
         if of_data:
             raise ValueError(
-                "--input-size and --in-channels must be left out where the net has an input_shape, "
+                "--input-size and --in-channels cannot be used when the net has an input_shape, "
                 f"got {', '.join(f'{name}={value}' for name, value in of_data.items())}"
             )
         return model.input_shape
     if "input_size" not in of_data:
         raise ValueError(
             "--net must have an input_shape, got none; add it to the description, or give "
-            "--input-size, and --in-channels unless it is 1"
+            "--input-size (and --in-channels if not 1)"
         )
     height, width = pair(of_data["input_size"], "--input-size", 1)
     return of_data.get("in_channels", 1), height, width
 
 
 def list_facts(trained: TrainedModel) -> dict[str, Any]:
-    """Return the facts of a model file beside its layers."""
+    """Return the facts of a model file other than its layers."""
     return {
         "model": describe_kind(trained.model),
         "net": nn.describe(trained.model),

@@ -30,6 +30,7 @@ from lenet5c.commands.cli import (
 )
 from lenet5c.commands.cli import setting as pair
 from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
+from lenet5c.commands.together import work_together
 from lenet5c.commands.workers import Workers, add_workers, open_workers
 from lenet5c.datasets import Source
 from lenet5c.datasets.idx import INFLATING
@@ -43,6 +44,7 @@ from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
 from lenet5c.recipes.start import start_name
 from lenet5c.training import NonFiniteError, RunError, TrainedModel
 from lenet5c.training.interrupt import StopRequest
+from lenet5c.training.parallel import Ranks
 from lenet5c.training.run_folder import RunFolder
 from lenet5c.training.statistics import describe_accuracy
 
@@ -101,6 +103,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_workers(group, " of --folds")
     add("--quiet", action="store_true", help="print the last line only")
+    add(
+        "--mpi",
+        action=argparse.BooleanOptionalAction,
+        help="train on all processes that mpiexec has started, to the same bytes as one; needs "
+        "lenet5c[mpi] (default: if it has started several)",
+    )
     add(
         "--no-report",
         action="store_true",
@@ -182,17 +190,27 @@ def naming_options() -> Iterator[None]:
         raise RunError(f"{option(name, setting)}{must}{rest}") from None
 
 
-@naming_options()
 def run(options: argparse.Namespace) -> int:
+    """Train, on all ranks if there are several, evaluate and report; return the exit code."""
+    return work_together(options, train)
+
+
+@naming_options()
+def train(options: argparse.Namespace, ranks: Ranks) -> int:
     """Train, evaluate and report; return the exit code."""
     INFLATING.update(ahead.claim())
-    config = configure(options)
+    config = configure_together(options, ranks)
     if config.folds and config.fold is None:
+        if ranks.size > 1:
+            raise RunError(
+                "--folds must be left out of a training on several processes, got "
+                f"{config.folds}; leave mpiexec out, or give --executor mpi"
+            )
         with open_workers(options) as workers:
             return run_folds(options, config, workers) if workers else 0
     if options.jobs is not None or options.executor is not None:
         raise RunError("--jobs and --executor must be with --folds N, or those of lenet5c sweep")
-    display, stop = Display(options.quiet), StopRequest()
+    display, stop = Display(options.quiet or not ranks.first), StopRequest()
     result = None
     try:
         result = recipes.train(
@@ -206,6 +224,7 @@ def run(options: argparse.Namespace) -> int:
             on_step=display.step,
             on_epoch=display.epoch,
             stop=stop,
+            ranks=ranks,
         )
     except NonFiniteError as error:
         message = f"training failed: {error}; give the next run another --out"
@@ -213,8 +232,11 @@ def run(options: argparse.Namespace) -> int:
     finally:
         display.close(result)
     if result.interrupted:
-        signals.settle(stop.signal or 0)
-        return report_stop(result, stop.signal or 0)
+        number = max(ranks.gather(stop.signal or 0))
+        signals.settle(number)
+        return report_stop(result, number)
+    if not ranks.first:
+        return 0
     if not options.no_report:
         from lenet5c.report.run import leave_report
 
@@ -271,6 +293,15 @@ def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) 
         f"{result.matrix.trace()} of {len(result.dataset)} images"
     )
     return TARGET_MISSED if missed else 0
+
+
+def configure_together(options: argparse.Namespace, ranks: Ranks) -> RunConfig:
+    """Return the `RunConfig` that the options ask for; of a run to resume the first rank's."""
+    if not options.resume or ranks.size == 1:
+        return configure(options)
+    config = configure(options) if ranks.first else None
+    values = ranks.broadcast(config.to_dict() if config else None)
+    return config or RunConfig.from_dict(values)
 
 
 def configure(options: argparse.Namespace) -> RunConfig:

@@ -24,8 +24,9 @@ from lenet5c.training.interrupt import StopRequest
 
 SHOWN = 5  # trials in the table at the end
 DESCRIPTION = (
-    "Search for the settings with the best accuracy on the validation images, by Optuna. Settings "
-    "that are given hold for all trials. Called again, it goes on; several at once share the work."
+    "Search for the settings with the best validation accuracy, with Optuna. Settings given as "
+    "options apply to all trials. Run the same command again to continue a study, or several times "
+    "in parallel to share the work."
 )
 EXAMPLES = """examples:
   lenet5c tune --data my-pictures --trials 50 --out studies/mine
@@ -38,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = add_settings(parser).add_argument
     text = "folder of the study (default: studies/default)"
     add("--out", type=directory, default=Path("studies/default"), metavar="DIR", help=text)
-    text = "finished trials, with those that are in the study already (default: 50)"
+    text = "total number of finished trials, including those already in the study (default: 50)"
     add("--trials", type=whole(1), default=50, metavar="N", help=text)
     add(
         "--search",
@@ -49,7 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         f"{' '.join(USUAL)})",
     )
     add_workers(parser)
-    add("--quiet", action="store_true", help="print the last lines only")
+    add("--quiet", action="store_true", help="print only the last lines")
 
 
 @naming_options()
@@ -65,7 +66,7 @@ def run(options: Namespace) -> int:
 def search(
     options: Namespace, config: RunConfig, display: "Display", stop: StopRequest, workers: Workers
 ) -> int:
-    """Search by some workers; return the exit code."""
+    """Search with some workers; return the exit code."""
     source = config.open(display.line)
     config = config.choose_recipe(source.train, display.line)
     if not workers.are_here:
@@ -97,7 +98,7 @@ def search(
 
 
 def report(options: Namespace, result: Tuning) -> None:
-    """Print the best trials, and the command that trains by the best settings."""
+    """Print the best trials, and the command that trains with the best settings."""
     done = [row for row in result.trials if row["state"] == "complete"]
     done.sort(key=lambda row: -row["validation_accuracy"])
     names = [name for name in (done[0] if done else {}) if name not in ("state", "epochs")]
@@ -136,7 +137,7 @@ class Display:
         self.show(trainer.epochs * len(trainer.train_set), " images")
 
     def show(self, total: int, unit: str) -> None:
-        """Show a bar in place of the one before."""
+        """Replace the current bar."""
         from tqdm import tqdm
 
         self.close()

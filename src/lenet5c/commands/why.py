@@ -41,9 +41,7 @@ class Reasons:
 
     def __init__(self, reader: Reader, data: str | None, tell: Callable[[str], object]) -> None:
         if reader.digits == "sum":
-            raise UserError(
-                "--why must go with --digits one or many, got sum, whose signs another net reads"
-            )
+            raise UserError("--why requires --digits one or many, got sum")
         require("matplotlib", "plots", "pictures of reasons")
         self.reader, self.data, self.tell = reader, data, tell
 

@@ -12,14 +12,14 @@ from lenet5c.recipes.executors import name_executor
 
 @dataclass(frozen=True)
 class Workers:
-    """Those that carry trainings out: an executor or None, and the number at a time."""
+    """Workers for trainings: an executor or None, and the number of parallel trainings."""
 
     executor: Executor | None
     jobs: int | None
 
     @property
     def are_here(self) -> bool:
-        """Whether this process carries the trainings out."""
+        """True if the trainings run in this process."""
         return self.executor is None and self.jobs == 1
 
 
@@ -29,20 +29,24 @@ def add_workers(parser: _ActionsContainer, of: str = "", usual: str = "1") -> No
         "--jobs",
         type=whole(1, 1024),
         metavar="N",
-        help=f"trainings at a time{of}; they share the cores (default: {usual}; of an executor "
-        "all its workers)",
+        help=(
+            f"number of trainings to run in parallel{of}, which share the cores (default: {usual}, "
+            "or all workers of an executor)"
+        ),
     )
     parser.add_argument(
         "--executor",
         metavar="mpi|dask:ADDRESS",
-        help=f"carry the trainings{of.partition(',')[0]} out by MPI, after mpiexec -n N, or by "
-        "the workers of Dask's scheduler at ADDRESS",
+        help=(
+            f"run the trainings{of.partition(',')[0]} with MPI (under mpiexec -n N), or on the "
+            "workers of the Dask scheduler at ADDRESS"
+        ),
     )
 
 
 @contextmanager
 def open_workers(options: Namespace, usual: int | None = 1) -> Iterator[Workers | None]:
-    """Yield the workers that the options ask for; None in a process that is one itself.
+    """Yield the workers given by the options; None in a worker process.
 
     There the work is done by then.
     """

@@ -1,4 +1,4 @@
-"""Data sets of small images: MNIST (in the package), folders, files of many kinds, preparation."""
+"""Data sets of small images: MNIST (included), image folders, files of many formats."""
 
 from __future__ import annotations
 

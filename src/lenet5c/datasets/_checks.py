@@ -20,7 +20,7 @@ def check_images(images: Any, *, empty: bool = True) -> None:
     if images.ndim != 4 or 0 in images.shape[empty:]:
         remedy = "; add the channel axis: images[:, np.newaxis]" if images.ndim == 3 else ""
         raise ValueError(
-            f"images must be of shape (N, C, H, W) without a zero, got {images.shape}{remedy}"
+            f"images must have a nonempty shape (N, C, H, W), got {images.shape}{remedy}"
         )
 
 
@@ -32,7 +32,7 @@ def check_path(name: str, value: Any) -> Path:
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raise a ValueError unless `value` is one of some texts."""
+    """Raise a ValueError unless `value` is one of some strings."""
     if not isinstance(value, str) or value not in choices:
         shown = " or ".join(map(repr, choices))
         raise ValueError(f"{name} must be {shown}, got {value!r:.40}")
@@ -45,7 +45,7 @@ def check_size(size: Any, most: int) -> tuple[int, int]:
     for side in size:
         whole = isinstance(side, Integral) and not isinstance(side, bool)
         if not (whole and 1 <= int(side) <= most):
-            raise ValueError(f"size must hold two ints from 1 to {most}, got {size!r:.40}")
+            raise ValueError(f"size must be two ints from 1 to {most}, got {size!r:.40}")
     return int(size[0]), int(size[1])
 
 

@@ -10,7 +10,7 @@ QUANTILES = 1024
 
 
 def gaussian_weights(sigma: float) -> NDArray[np.float32]:
-    """Return weights from -3 sigma to 3 sigma in steps of 2**-20, whatever a C library's exp is."""
+    """Return Gaussian weights from -3 sigma to 3 sigma, rounded to multiples of 2**-20."""
     radius = ceil(3 * sigma)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return (np.rint(weights / weights.sum() * 2**20) / 2**20).astype(np.float32)

@@ -87,7 +87,7 @@ class Archive:
         self._total = 0
 
     def open(self, path: Path) -> BinaryIO:
-        """Return the content of the member at `path`, this archive's path with its name behind.
+        """Return the content of the member at `path`, the archive's path followed by its name.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class Archive:
                 file.write(block)
                 rest -= len(block)
             if rest or stream.read(1):  # what is after the last byte checks the sum of all
-                raise EOFError("it has another size than the archive says")
+                raise EOFError("its size differs from the one recorded in the archive")
 
     def _stream(self, place: Any) -> Any:
         raise NotImplementedError
@@ -166,7 +166,9 @@ class Archive:
             return
         path = "/".join(parts)
         if path in self.members:
-            raise DatasetError(f"{self.path} must hold each name once, got {printable(path)} twice")
+            raise DatasetError(
+                f"{self.path} must contain each name only once, got {printable(path)} twice"
+            )
         self.members[path] = (size, place)
         check_entries(self.path, len(self.members) + len(self._folders))
         folder.add(parts[-1])
@@ -191,7 +193,9 @@ class Archive:
             folder.unread.sort(key=natural_key)
         clash = self._folders.keys() & self.members.keys()
         if clash:
-            raise DatasetError(f"{self.path} must hold each name once, got {min(clash)} twice")
+            raise DatasetError(
+                f"{self.path} must contain each name only once, got {min(clash)} twice"
+            )
 
 
 class _Zip(Archive):
@@ -232,7 +236,7 @@ class _Tar(Archive):
                 if not (member.isdir() or (member.isreg() and not member.issparse())):
                     raise self._refuse(member.name, "a link or device")
                 if not 0 <= member.size <= size - member.offset_data:
-                    raise EOFError("it ends early")
+                    raise EOFError("it is truncated")
                 place = member.offset_data, member.size
                 self._add(member.name, 0 if member.isdir() else member.size, place, member.isdir())
         self._sort()
@@ -274,11 +278,11 @@ class _Slice:
 
 
 def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
-    """Refuse an archive of which `packed` bytes become so many."""
+    """Raise an error if `packed` bytes unpack to too many."""
     if unpacked > min(MAX_UNPACKED, max(SMALL, MAX_RATIO * packed)):
         raise DatasetError(
             f"{path} must unpack to at most {MAX_UNPACKED:,} bytes, and to {SMALL:,} or "
-            f"{MAX_RATIO} times its size, got more; unpack it yourself if you trust it, and give "
+            f"{MAX_RATIO} times its size, got more; if you trust it, unpack it yourself and use "
             "the folder"
         )
 
@@ -291,14 +295,14 @@ def _check_list(path: Path, file: BinaryIO) -> None:
     end = tail.rfind(_END)
     file.seek(0)
     if end < 0 or len(tail) < end + 22:
-        raise EOFError("it ends early")
+        raise EOFError("it is truncated")
     (length,) = struct.unpack_from("<I", tail, end + 12)
     if length == 0xFFFFFFFF and end >= 76 and tail[end - 76 : end - 72] == b"PK\6\6":
         (length,) = struct.unpack_from("<Q", tail, end - 76 + 40)
     if length > MAX_LIST:
         raise DatasetError(
-            f"{path} must have a list of members of at most {MAX_LIST:,} bytes, got {length:,}; "
-            "unpack it, and give the folder"
+            f"{path} must have a member list of at most {MAX_LIST:,} bytes, got {length:,}; unpack "
+            "it and use the folder"
         )
 
 
@@ -338,5 +342,6 @@ def _name_damage(path: Path) -> Iterator[None]:
             raise  # the disk's; a place before the file is the archive's
         why = printable(str(error))[:200] or type(error).__name__
         raise DatasetError(
-            f"{printable(path)} is damaged, or no zip or tar: {why}; pack or download it again"
+            f"{printable(path)} is damaged, or not a zip or tar file: {why}; create or download it "
+            "again"
         ) from None

@@ -1,4 +1,4 @@
-"""Files of NumPy arrays: .npz, and .npy beside each other in a folder."""
+"""NumPy array files: .npz, and .npy files in a folder."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def read_arrays(arrays: Mapping[str, Stored], name: str, options: ReadOptions, p
             raise DatasetError(
                 f"{path}: {printable(labels)} must have a label for each of the "
                 f"{arrays[images].shape[0]:,} images in {printable(images)}, got "
-                f"{_describe(arrays[labels])}; give arrays that belong together"
+                f"{_describe(arrays[labels])}; use arrays of the same length"
             )
     loaded = {part: arrays[pair[0]].load() for part, pair in chosen.items()}
     targets: dict[str, Any] = dict.fromkeys(chosen)
@@ -190,8 +190,8 @@ def _pair_by_shape(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[
                 stored.load()  # which says why it cannot be read
         held = (f"{printable(name)} {_describe(stored)}" for name, stored in arrays.items())
         raise DatasetError(
-            f"{path} must have arrays named as x_train and y_train, images and labels, or data and "
-            f"target, got {list_some(held, 4) or 'none'}; name them so"
+            f"{path} must have arrays named x_train and y_train, images and labels, or data and "
+            f"target, got {list_some(held, 4) or 'none'}; rename them"
         )
     return dict(zip(parts, pairs, strict=True))
 
@@ -299,7 +299,9 @@ def _list_members(archive: zipfile.ZipFile, path: Path) -> dict[str, Stored]:
         name = info.filename[:-4]
         title = f"{path}: {printable(name)}"
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise DatasetError(f"{title} must be stored or deflated; save it with numpy.savez")
+            raise DatasetError(
+                f"{title} must be stored or deflate-compressed; save it with numpy.savez"
+            )
         with archive.open(info) as stream:
             header = _read_header(stream, title, info.file_size)
         load = partial(_load_member, archive, info, header, title)
@@ -327,11 +329,13 @@ def _read_header(stream: Any, title: str, size: int) -> _Header:
     """Return the header of an array in a file of `size` bytes, of NumPy's format 1 or 2."""
     start = stream.read(8)
     if start[:6] != _MAGIC:
-        raise DatasetError(f"{title} must be an array of NumPy, got another file; save it anew")
+        raise DatasetError(
+            f"{title} must be a NumPy array file, got another format; save it with numpy.save"
+        )
     width = {1: 2, 2: 4}.get(start[6] if len(start) == 8 else 0, 0)
     length = int.from_bytes(stream.read(width), "little")
     if width == 0 or length > _MOST_HEADER:
-        raise DatasetError(f"{title} must be an array of NumPy's format 1 or 2; save it anew")
+        raise DatasetError(f"{title} must be in NumPy file format 1 or 2; save it with numpy.save")
     try:
         header = ast.literal_eval(stream.read(length).decode("latin1").strip())
         shape, fortran = header["shape"], header["fortran_order"]
@@ -339,7 +343,7 @@ def _read_header(stream: Any, title: str, size: int) -> _Header:
         if not (type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape)):
             raise ValueError("shape")
     except (ValueError, SyntaxError, TypeError, LookupError, MemoryError, RecursionError):
-        raise DatasetError(f"{title} has a damaged header; save it anew") from None
+        raise DatasetError(f"{title} has a damaged header; save it again") from None
     begin = 8 + width + length
     dtype = _read_type(descr)
     if isinstance(dtype, str):
@@ -349,8 +353,8 @@ def _read_header(stream: Any, title: str, size: int) -> _Header:
     needed = begin + prod(shape) * dtype.itemsize
     if needed != size or len(shape) > 32:
         raise DatasetError(
-            f"{title} declares {needed:,} bytes (shape {shape} of {dtype}), got {size:,}; "
-            "save it anew"
+            f"{title} declares {needed:,} bytes (shape {shape} of {dtype}), got {size:,}; save it "
+            "again"
         )
     return _Header(shape, dtype, bool(fortran), begin)
 
@@ -379,6 +383,6 @@ def _read_elements(stream: Any, header: _Header, title: str) -> NDArray[Any]:
     while filled < len(raw):
         count = stream.readinto(raw[filled : filled + _CHUNK])
         if not count:
-            raise DatasetError(f"{title} ends early; save it anew")
+            raise DatasetError(f"{title} is truncated; save it again")
         filled += count
     return values.T if header.fortran else values

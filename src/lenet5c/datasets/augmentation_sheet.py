@@ -1,4 +1,4 @@
-"""One picture with images as a training sees them: as they are, and augmented in each epoch."""
+"""A picture of training images, original and augmented as in each epoch."""
 
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +29,7 @@ STEP = CELL + GAP
 
 
 def choose_examples(labels: NDArray[np.integer], count: int) -> NDArray[np.int64]:
-    """Return the numbers of images to show: the first ones of each class, as many of each.
+    """Return the indices of the images to show: equally many of each class, the first ones.
 
     Examples
     --------

@@ -17,7 +17,7 @@ class BlankImageError(UserError):
 def center(
     strength: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
 ) -> NDArray[np.uint8]:
-    """Crop the ink, scale it into the box of a form, and put its center of mass at its place.
+    """Crop the ink, scale it to the box of a form, and center it by its center of mass.
 
     As MNIST was made: the aspect ratio is kept, the filter makes gray levels, and the digit is
     shifted by whole pixels. A digit whose mass lies far to one side stays as far from the center
@@ -58,7 +58,7 @@ def crop_ink(strength: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def find_box(strength: NDArray[np.uint8]) -> Box:
-    """Return (top, left, bottom, right) of the pixels that reach a share of the strongest ink."""
+    """Return (top, left, bottom, right) of the pixels above a fraction of the strongest ink."""
     box = bound(strength >= max(1, EDGE * strength.max(initial=0)))
     if box is None:
         raise BlankImageError("nothing is written on it")

@@ -178,8 +178,8 @@ def find_label(
         return int(label_column) % count
     offered = f"{list_some(shown, 4)}, or " if shown else ""
     raise DatasetError(
-        f"label_column must be a column of {name}: {offered}a position from 0 to {count - 1}, "
-        f"got {label_column!r:.60}; name another"
+        f"label_column must be a column of {name}: {offered}a position from 0 to {count - 1}, got "
+        f"{label_column!r:.60}; choose another column"
     )
 
 

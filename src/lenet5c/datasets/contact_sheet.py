@@ -87,7 +87,7 @@ def load_font(ImageFont: Any, size: int) -> Any:
 
 
 def replace_missing(text: str, font: Any) -> str:
-    """Return the beginning of `text`, with a question mark for each sign that the font has not."""
+    """Return the beginning of `text`, with a question mark for characters missing in the font."""
     text = text[:LONGEST]
     try:
         missing = bytes(font.getmask("\U0010ffff"))
@@ -99,7 +99,7 @@ def replace_missing(text: str, font: Any) -> str:
 
 
 def truncate(text: str, font: Any) -> str:
-    """Return the beginning of `text`, as far as a column takes it."""
+    """Return the beginning of `text` that fits into a column."""
     if font.getlength(text) <= WIDEST:
         return text
     fits = bisect(range(len(text)), WIDEST, key=lambda size: font.getlength(text[:size] + "..."))

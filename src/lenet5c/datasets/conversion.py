@@ -40,12 +40,12 @@ def to_channels(picture: Any, channels: int) -> NDArray[np.uint8]:
     """Convert a picture, as `to_image` takes it, to uint8 (C, h, w)."""
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
         found = picture.dtype if isinstance(picture, np.ndarray) else type(picture).__name__
-        raise TypeError(f"picture must be a NumPy array of uint8, got {found}")
+        raise TypeError(f"picture must be a NumPy array with dtype uint8, got {found}")
     if picture.ndim == 2:
         picture = picture[..., np.newaxis]
     if picture.ndim != 3 or picture.shape[2] not in (1, 3) or picture.size == 0:
         raise ValueError(
-            f"picture must have a shape (h, w) or (h, w, 3) without a zero, got {picture.shape}"
+            f"picture must have a nonempty shape (h, w) or (h, w, 3), got {picture.shape}"
         )
     if channels not in (1, 3):
         raise DatasetError(f"images made from pictures must have 1 or 3 channels, got {channels}")
@@ -73,7 +73,7 @@ def to_pixels(images: Any) -> NDArray[np.uint8]:
     array = unmasked("images", np.asanyarray(images))
     if array.dtype.kind not in "fiub":
         found = array.dtype if array.ndim else type(images).__name__
-        raise TypeError(f"images must be an array of uint8, or of float from 0 to 1, got {found}")
+        raise TypeError(f"images must be an array of uint8, or of floats from 0 to 1, got {found}")
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * np.uint8(255)
     low, high = (array.min(), array.max()) if array.size else (0, 0)
@@ -82,8 +82,8 @@ def to_pixels(images: Any) -> NDArray[np.uint8]:
         finite = "finite, " if array.dtype.kind == "f" and not np.isfinite(low + high) else ""
         remedy = "; divide them by 255" if most == 1 and 1 < high <= 255 else ""
         raise ValueError(
-            f"images of {array.dtype} must be {finite}from 0 to {most}, got {low:g} to {high:g}"
-            f"{remedy}"
+            f"{array.dtype} images must be {finite}from 0 to {most}, got {low:g} to "
+            f"{high:g}{remedy}"
         )
     return (array * 255 + 0.5).astype(np.uint8) if most == 1 else array.astype(np.uint8)
 

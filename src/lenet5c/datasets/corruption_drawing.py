@@ -18,7 +18,7 @@ WAVE, AMPLITUDE = (6.0, 10.0), (1.5, 3.5)
 
 
 def stripe(images: Images, share: float, rng: Rng) -> Images:
-    """Invert a band of this share of the width on either side."""
+    """Invert a band on either side, of this fraction of the width."""
     w = images.shape[3]
     width = max(1, round(share * w))
     out = images.copy()
@@ -28,7 +28,7 @@ def stripe(images: Images, share: float, rng: Rng) -> Images:
 
 
 def fog(images: Images, density: float, rng: Rng) -> Images:
-    """Lay clouds over it, light on a dark ground and dark on a light one."""
+    """Overlay clouds, light on a dark background and dark on a light one."""
     clouds = draw_clouds(images, rng, octaves=4)
     clouds -= clouds.min(axis=(1, 2), keepdims=True)
     clouds /= np.maximum(clouds.max(axis=(1, 2), keepdims=True), 1e-6)
@@ -37,7 +37,7 @@ def fog(images: Images, density: float, rng: Rng) -> Images:
 
 
 def spatter(images: Images, share: float, rng: Rng) -> Images:
-    """Cover a share of it with drops."""
+    """Cover a fraction of the image with drops."""
     h, w = images.shape[2:]
     side = max(3, round(10 * min(h, w) / 28 / unit(images)))
     drops = _enlarge(rng.standard_normal((len(images), side, side), np.float32), (h, w))
@@ -47,7 +47,7 @@ def spatter(images: Images, share: float, rng: Rng) -> Images:
 
 
 def dotted_line(images: Images, strength: tuple[int, float], rng: Rng) -> Images:
-    """Draw so many dotted lines across it, with dots of this radius."""
+    """Draw a number of dotted lines with dots of this radius across the image."""
     lines, radius = strength
     reach = radius * unit(images)
     cover = np.zeros((len(images), *images.shape[2:]), np.float32)
@@ -62,7 +62,7 @@ def dotted_line(images: Images, strength: tuple[int, float], rng: Rng) -> Images
 
 
 def zigzag(images: Images, strength: tuple[int, float], rng: Rng) -> Images:
-    """Draw so many zigzag lines across it, of this width."""
+    """Draw a number of zigzag lines of this width across the image."""
     lines, width = strength
     cover = np.zeros((len(images), *images.shape[2:]), np.float32)
     for _ in range(lines):

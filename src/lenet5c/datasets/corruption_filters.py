@@ -1,4 +1,4 @@
-"""Corruptions that change what is there: noise, blur, light, place and form of an image.
+"""Corruptions that filter or transform an image: noise, blur, brightness and affine maps.
 
 Each function takes images as float32 (N, C, H, W) of 0 to 255, its strength and a generator of
 random numbers, and returns new ones, which may leave that range. Lengths in pixels are those of an
@@ -21,12 +21,12 @@ HIGH, LOW = 0.3, 0.12
 
 
 def unit(images: Images) -> float:
-    """Return the number of pixels that one of 28 would be."""
+    """Return the length in pixels that corresponds to one pixel of 28."""
     return min(images.shape[2:]) / 28
 
 
 def find_paper(images: Images) -> Images:
-    """Return the color of the ground (N, C, 1, 1): the median of the outermost pixels."""
+    """Return the background color (N, C, 1, 1), the median of the border pixels."""
     rows, columns = images[:, :, [0, -1]], images[:, :, :, [0, -1]]
     n, c = images.shape[:2]
     border = np.concatenate([rows.reshape(n, c, -1), columns.reshape(n, c, -1)], axis=2)
@@ -34,19 +34,19 @@ def find_paper(images: Images) -> Images:
 
 
 def find_ink(images: Images) -> Images:
-    """Return a color (N, 1, 1, 1) that stands out: white on a dark ground, black on a light one."""
+    """Return a contrasting color (N, 1, 1, 1): white on a dark background, black on a light one."""
     light = find_paper(images).mean(axis=1, keepdims=True) >= 128
     return np.where(light, 0, 255).astype(np.float32)
 
 
 def shot_noise(images: Images, photons: float, rng: Rng) -> Images:
-    """Count photons, of which white has so many."""
+    """Add shot noise, with this number of photons for white."""
     counted = rng.poisson(np.clip(images, 0, 255) * np.float32(photons / 255))
     return counted.astype(np.float32) * np.float32(255 / photons)
 
 
 def impulse_noise(images: Images, share: float, rng: Rng) -> Images:
-    """Make a share of the pixels black or white."""
+    """Set a fraction of the pixels to black or white."""
     n, _, h, w = images.shape
     drawn = rng.random((n, 1, h, w), np.float32)
     noisy = np.where(drawn < share / 2, np.float32(0), np.float32(255))
@@ -54,7 +54,7 @@ def impulse_noise(images: Images, share: float, rng: Rng) -> Images:
 
 
 def glass_blur(images: Images, strength: tuple[float, float, int], rng: Rng) -> Images:
-    """Blur, let a share of the pixels be neighbors of theirs, some times over, and blur again."""
+    """Blur, repeatedly replace a fraction of the pixels by neighbors, and blur again."""
     sigma, share, times = strength
     n, c, h, w = images.shape
     most = max(1, round(unit(images)))
@@ -82,7 +82,7 @@ def motion_blur(images: Images, length: float, rng: Rng) -> Images:
 
 
 def brightness(images: Images, more: float, rng: Rng) -> Images:
-    """Add to all pixels a share of white."""
+    """Add a fraction of white to all pixels."""
     return images + np.float32(255 * more)
 
 
@@ -94,7 +94,7 @@ def shear(images: Images, slope: float, rng: Rng) -> Images:
 
 
 def scale(images: Images, size: float, rng: Rng) -> Images:
-    """Make what is there smaller."""
+    """Shrink the content of the image."""
     return warp(images, _identities(len(images)) / np.float32(size))
 
 
@@ -115,7 +115,7 @@ def translate(images: Images, distance: float, rng: Rng) -> Images:
 
 
 def canny_edges(images: Images, rest: float, rng: Rng) -> Images:
-    """Leave the edges alone, by Canny's method, and a share of the image itself."""
+    """Reduce the image to its Canny edges, mixed with a fraction of the image itself."""
     edges = find_edges(gaussian(images.mean(axis=1), 0.7 * unit(images)))[:, None]
     paper = find_paper(images)
     drawn = paper + (find_ink(images) - paper) * edges

@@ -1,4 +1,4 @@
-"""Images with their labels, how they are divided, and the parts that a run uses."""
+"""Images with their labels, splits, and the parts that a run uses."""
 
 from __future__ import annotations
 
@@ -135,13 +135,13 @@ class Dataset:
         low, high = int(indices.min()), int(indices.max())
         if low < 0 or high >= len(self):
             wrong = low if low < 0 else high
-            raise IndexError(f"indices must lie in 0 to {len(self) - 1}, got {wrong}")
+            raise IndexError(f"indices must be from 0 to {len(self) - 1}, got {wrong}")
         return self._pick(indices)
 
     def split(
         self, count_or_fraction: float, seed: int | np.random.Generator, *, stratify: bool = False
     ) -> tuple[Dataset, Dataset]:
-        """Divide at random into two data sets that share nothing and together hold everything.
+        """Split at random into two disjoint data sets.
 
         Parameters
         ----------
@@ -175,8 +175,8 @@ class Dataset:
         count = self._count_held_out("count_or_fraction", count_or_fraction)
         if seed is None:
             raise TypeError(
-                "seed must be an int or a numpy.random.Generator, got None: "
-                "an unseeded split cannot be repeated"
+                "seed must be an int or a numpy.random.Generator, got None; pass a seed so that "
+                "the split can be repeated"
             )
         whole = isinstance(seed, Integral) and not isinstance(seed, bool)
         if not (whole or isinstance(seed, np.random.Generator)):
@@ -191,7 +191,7 @@ class Dataset:
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
 
     def split_last(self, count: int) -> tuple[Dataset, Dataset]:
-        """Divide into all but the last `count` images, and those.
+        """Split off the last `count` images.
 
         Parameters
         ----------
@@ -242,8 +242,8 @@ class Dataset:
             raise ValueError(f"{name} must be an int, or a fraction between 0 and 1, got {value!r}")
         if not 0 < count < len(self):
             raise ValueError(
-                f"{name} must leave both parts an image: 1 to {len(self) - 1} of {len(self)}, "
-                f"got {count} (from {value!r})"
+                f"{name} must leave an image in both parts, from 1 to {len(self) - 1} of "
+                f"{len(self)}, got {count} (from {value!r})"
             )
         return count
 
@@ -299,17 +299,21 @@ def _check_labels(labels: NDArray[np.integer], count: int, num_classes: int) -> 
     if labels.dtype.kind not in "iu":
         raise ValueError(f"labels must be integers, got {labels.dtype}")
     if labels.shape != (count,):
-        raise ValueError(f"labels must have shape ({count},), one an image, got {labels.shape}")
+        raise ValueError(
+            f"labels must have shape ({count},), one for each image, got {labels.shape}"
+        )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         wrong = low if low < 0 else high
-        raise ValueError(f"labels must lie in 0 to {num_classes - 1} (num_classes), got {wrong}")
+        raise ValueError(
+            f"labels must be from 0 to {num_classes - 1} (num_classes - 1), got {wrong}"
+        )
     return np.require(labels, np.int32, ("C", "A"))
 
 
 def _check_class_names(names: tuple[str, ...], num_classes: int) -> tuple[str, ...]:
     if isinstance(names, str):
-        raise TypeError(f"class_names must be a tuple of str, got the single str {names!r}")
+        raise TypeError(f"class_names must be a tuple of str, got the str {names!r}")
     if not isinstance(names, (tuple, list)):
         raise TypeError(f"class_names must be a tuple of str, got {names!r:.40}")
     names = tuple(names) or tuple(str(c) for c in range(num_classes))
@@ -326,7 +330,7 @@ def _check_ids(ids: tuple[str, ...] | None, count: int) -> tuple[str, ...] | Non
     if not isinstance(ids, (tuple, list)) or not all(isinstance(each, str) for each in ids):
         raise TypeError(f"ids must be a tuple of str, got {ids!r:.40}")
     if len(ids) != count:
-        raise ValueError(f"ids must be {count}, one an image, got {len(ids)}")
+        raise ValueError(f"ids must have length {count}, one for each image, got {len(ids)}")
     return tuple(ids)
 
 

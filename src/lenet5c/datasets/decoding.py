@@ -65,7 +65,7 @@ _SLACK = 16_000_000  # strips, tables and small metadata
 
 
 def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
-    """Open a picture, called `name` in errors, of which nothing is decoded yet.
+    """Open a picture, called `name` in errors, without decoding it.
 
     `held` are the bytes of it that are in memory already.
 
@@ -83,8 +83,8 @@ def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
         header = check_header(file, name)
         if header.held > MAX_METADATA:
             raise PictureError(
-                f"{name} must keep at most {MAX_METADATA:,} bytes in memory beside its pixels, "
-                f"got {header.held:,}; save it anew without metadata"
+                f"{name} must keep at most {MAX_METADATA:,} bytes of metadata, got "
+                f"{header.held:,}; save it without metadata"
             )
         if header.scans:
             _count_scans(file, name)
@@ -98,11 +98,11 @@ def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
         raise
     except Image.UnidentifiedImageError:
         raise PictureError(
-            f"{name} is not a picture in a format that is read: {', '.join(FORMATS)}"
+            f"{name} must be a picture in one of the supported formats: {', '.join(FORMATS)}"
         ) from None
     except Image.DecompressionBombError:
         most = min(MAX_PIXELS, 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS))
-        raise PictureError(f"{name} has more than {most:,} pixels; reduce it first") from None
+        raise PictureError(f"{name} has more than {most:,} pixels; resize it first") from None
     except MemoryError:
         raise PictureError(f"{name} cannot be read: there is not enough memory") from None
     except Exception as error:  # a decoder that is given a hostile file may raise anything
@@ -151,19 +151,17 @@ def _name_faults(image: Any, name: str) -> Iterator[None]:
     except MemoryError:
         raise PictureError(f"{name} cannot be read: there is not enough memory") from None
     except Exception as error:
-        raise PictureError(
-            f"{name} is damaged or of a kind that is not read: {_shorten(error)}"
-        ) from None
+        raise PictureError(f"{name} is damaged or not supported: {_shorten(error)}") from None
 
 
 def check_size(width: int, height: int, name: str) -> None:
-    """Raise a PictureError unless there are as many pixels as are read."""
+    """Raise a PictureError if there are too many pixels or none."""
     if width < 1 or height < 1:
         raise PictureError(f"{name} has no pixels")
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise PictureError(
-            f"{name} must have at most {MAX_PIXELS:,} pixels and {MAX_SIDE:,} on a side, "
-            f"got {width:,} by {height:,} pixels; reduce it first"
+            f"{name} must have at most {MAX_PIXELS:,} pixels and {MAX_SIDE:,} on a side, got "
+            f"{width:,} by {height:,} pixels; resize it first"
         )
 
 
@@ -201,8 +199,8 @@ def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
     pixels, kind = image.width * image.height, f"{image.format} {image.mode}"
     if image.tile and image.tile[0][0] in SLOW and (pixels > MAX_SLOW or size > 4 * MAX_SLOW):
         raise PictureError(
-            f"{name} must have at most {MAX_SLOW:,} pixels in {4 * MAX_SLOW:,} bytes, being text "
-            f"or of an unusual depth, got {pixels:,} in {size:,}; save it as PNG"
+            f"{name} must have at most {MAX_SLOW:,} pixels in {4 * MAX_SLOW:,} bytes in a text "
+            f"format or at an unusual bit depth, got {pixels:,} in {size:,}; save it as PNG"
         )
     held = header.held + _SLACK
     each, made = _core_bytes(image.mode), 1 if _is_gray(image) else 3
@@ -234,7 +232,7 @@ def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
             return 1 if drafted else scale, int(cost)
     raise PictureError(
         f"{name} must take at most {MEMORY // 10**6} MB to decode, got {cost // 10**6} MB: "
-        f"{image.width:,} by {image.height:,} pixels of {kind}; reduce it first"
+        f"{image.width:,} by {image.height:,} pixels of {kind}; resize it first"
     )
 
 
@@ -300,7 +298,7 @@ def _count_strip(image: Any, name: str) -> int:
     tags, compression = image.tag_v2, image.info.get("compression")
     if compression not in COMPRESSIONS:
         raise PictureError(
-            f"{name} must not be compressed by {compression}; save it by Deflate or LZW"
+            f"{name} must not use {compression} compression; save it with Deflate or LZW"
         )
     if image.tile[0][0] == "raw":
         return 0

@@ -83,7 +83,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Distortion:
-    """Augment training images at random: each presentation of each image anew.
+    """Augment training images at random, differently in each presentation.
 
     In this order: an image is warped, all channels alike; its colors are changed; a rectangle is
     erased; and it is mixed with another one.
@@ -203,7 +203,7 @@ class Distortion:
                 raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
             object.__setattr__(self, name, value)  # a frozen dataclass sets its fields this way
         if self.crop_padding != int(self.crop_padding):
-            raise ValueError(f"crop_padding must be a whole number, got {self.crop_padding!r}")
+            raise ValueError(f"crop_padding must be an integer, got {self.crop_padding!r}")
         object.__setattr__(self, "crop_padding", int(self.crop_padding))
         check_choice("outside", self.outside, OUTSIDE)
         if 0 < self.mixup < LEAST_ALPHA:
@@ -305,7 +305,7 @@ class Distortion:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Distortion:
-        """Rebuild what `to_dict` described.
+        """Create a distortion from the dict returned by `to_dict`.
 
         Parameters
         ----------
@@ -329,7 +329,8 @@ class Distortion:
             raise TypeError(f"values must be a dict, got {type(values).__name__}")
         if unknown := sorted(map(repr, set(values) - keys)):
             raise ValueError(
-                f"values must have no keys but {', '.join(sorted(keys))}, got {', '.join(unknown)}"
+                f"values must only have the keys {', '.join(sorted(keys))}, got "
+                f"{', '.join(unknown)}"
             )
         return cls(**values)
 
@@ -393,7 +394,8 @@ class EpochDistortion:
         index = np.arange(len(images)) if index is None else np.asarray(index)
         if index.ndim != 1 or index.dtype.kind not in "iu":
             raise ValueError(
-                f"index must be a row of integers, got {index.dtype} of shape {index.shape}"
+                f"index must be a one-dimensional array of integers, got {index.dtype} of shape "
+                f"{index.shape}"
             )
         out = np.empty((len(index), *images.shape[1:]), np.float32)
         self.warp.apply(
@@ -415,7 +417,7 @@ class EpochDistortion:
         return int(sequence.generate_state(1, np.uint64)[0])
 
     def mix_shares(self, numbers: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Return the share that each of some images has in its mixture, 1 where none are mixed.
+        """Return the weight of each image in its mixture, 1 without mixup.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Downloads over HTTPS: from several addresses, resumed, and kept only if the SHA-256 is right."""
+"""Downloads over HTTPS, from several mirrors, resumable and verified by SHA-256."""
 
 import http.client
 import json
@@ -31,12 +31,12 @@ Progress = Callable[[int, int | None], object]
 
 
 class DownloadError(DatasetError):
-    """A file could not be fetched; the message has its address, its checksum and its place."""
+    """Raised when a download fails; the message has the URL, checksum and destination."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Limits of the wait for a server, in seconds."""
+    """Timeouts in seconds."""
 
     timeout: float = 30.0  #: without a byte
     window: float = 60.0  #: after each, at least `least` bytes must have come
@@ -84,13 +84,13 @@ def fetch(
 
 
 def describe_manual_download(file: RemoteFile, folder: Path) -> str:
-    """Return how to fetch a file without this program, as the end of a sentence."""
+    """Return instructions to download a file manually, as the end of a sentence."""
     size = f"{file.size:,} bytes, " if file.exact else ""
     return f"save {file.urls[0]} as {Path(folder) / file.name} ({size}SHA-256 {file.sha256})"
 
 
 def is_complete(file: RemoteFile, path: Path) -> bool:
-    """Return whether `path` is the file; a DownloadError says that something else is there.
+    """Return whether `path` is the file; raise a DownloadError if it is another file.
 
     Its SHA-256 is computed anew only if it has changed since.
     """
@@ -102,7 +102,7 @@ def is_complete(file: RemoteFile, path: Path) -> bool:
         return True
     fits = path.is_file() and (status.st_size == file.size or not file.exact)
     if not fits or digest(path) != file.sha256:
-        raise DownloadError(f"{path} must have the SHA-256 {file.sha256}; delete it")
+        raise DownloadError(f"{path} must have the SHA-256 {file.sha256}, got another; delete it")
     _write_mark(path, file.sha256)
     return True
 
@@ -147,7 +147,7 @@ class _Download:
             if before == 0:
                 break
             # The beginning may have come from elsewhere: once more from there.
-        raise _Failure("what it sends has another SHA-256")
+        raise _Failure("the SHA-256 of the file does not match")
 
     def _size(self) -> int:
         try:
@@ -194,9 +194,11 @@ class _Download:
             error.close()
             if error.code == 416 and have:
                 self._delete()
-                raise _MayPass("the file there is shorter than the part that is here") from None
+                raise _MayPass(
+                    "the remote file is shorter than the part already downloaded"
+                ) from None
             if 300 <= error.code < 400:
-                raise _Failure(f"HTTP {error.code}, with a redirect that leads nowhere") from None
+                raise _Failure(f"HTTP {error.code}, an invalid redirect") from None
             kind = _MayPass if error.code >= 500 or error.code in (408, 429) else _Failure
             raise kind(f"HTTP {error.code} {printable(error.reason)[:100]}".rstrip()) from None
         except urllib.error.URLError as error:
@@ -205,12 +207,12 @@ class _Download:
                 text = f"its certificate cannot be verified: {reason.verify_message}"
                 raise _Failure(text) from None
             if isinstance(reason, socket.gaierror):
-                raise _Failure("no such host, or no network") from None
+                raise _Failure("host not found, or no network") from None
             raise _MayPass(str(getattr(reason, "strerror", None) or reason)) from None
         except TimeoutError:
             raise _MayPass("timed out") from None
         except ValueError as error:  # of urllib, for a redirect to what is no address
-            raise _Failure(f"it leads nowhere: {printable(error)[:100]}") from None
+            raise _Failure(f"the redirect is invalid: {printable(error)[:100]}") from None
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "filename", None):
                 raise  # not the network's: a full disk, a folder that cannot be written
@@ -226,18 +228,18 @@ class _Download:
             found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", range_header, re.ASCII)
             if not found or int(found[1]) != have:
                 self._delete()
-                raise _MayPass("it sends another part than was asked for")
+                raise _MayPass("the server sent a different range than requested")
             start = have
         elif response.status != 200:
             raise _Failure(f"HTTP {response.status}")
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise _Failure("it sends the file in another encoding")
+            raise _Failure("the content encoding is not supported")
         if not (length.isascii() and length.isdigit()):
             return start, file.size if file.exact else None
         total = start + int(length)
         if total > file.size or (file.exact and total != file.size):
             most = "" if file.exact else "at most "
-            raise _Failure(f"it has {total:,} bytes, not {most}{file.size:,}")
+            raise _Failure(f"the file has {total:,} bytes, not {most}{file.size:,}")
         return start, total
 
     def _receive(self, response: Any, have: int, total: int | None) -> None:
@@ -251,7 +253,7 @@ class _Download:
                 if have > self.file.size:
                     stream.close()
                     self._delete()
-                    raise _Failure(f"it sends more than {self.file.size:,} bytes")
+                    raise _Failure(f"the server sent more than {self.file.size:,} bytes")
                 try:
                     stream.write(block)
                 except OSError as error:
@@ -260,12 +262,12 @@ class _Download:
                 self.progress(have, total)
                 if time.monotonic() - since > self.patience.window:
                     if have - seen < self.patience.least:
-                        raise _MayPass("it is too slow")
+                        raise _MayPass("the connection is too slow")
                     since, seen = time.monotonic(), have
             stream.flush()
             os.fsync(stream.fileno())
         if total is not None and have < total:
-            raise _MayPass(f"it broke off after {have:,} of {total:,} bytes")
+            raise _MayPass(f"the connection was lost after {have:,} of {total:,} bytes")
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -288,7 +290,7 @@ def _check_url(url: str) -> None:
     """Refuse all but HTTPS and servers on this machine."""
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname == "127.0.0.1"):
-        raise _Failure(f"it leads to {printable(url)[:100]}, which is not HTTPS")
+        raise _Failure(f"it redirects to {printable(url)[:100]}, which is not HTTPS")
 
 
 def _mark_path(path: Path) -> Path:

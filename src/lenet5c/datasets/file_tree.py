@@ -1,4 +1,4 @@
-"""The folders and files of a data set by name, before anything is read."""
+"""The tree of folders and files of a data set, before any file is read."""
 
 import os
 import re
@@ -27,7 +27,7 @@ LINK, LOOP, MISSING, IRREGULAR = "link", "loop", "missing", "irregular"
 
 @dataclass(eq=False, repr=False)
 class Folder:
-    """A folder: its folders and images in natural order, and what else is there.
+    """A folder: its subfolders and images in natural order, and its other contents.
 
     `path` leads to it from the folder or archive of the data set, with '/' in between; '' is that
     itself. `images` and `unread` are such paths, too; the latter are pictures in formats that are
@@ -89,7 +89,7 @@ def natural_key(name: str) -> tuple[list[int | str], str]:
 
 
 def is_litter(name: str) -> bool:
-    """Return whether a file or folder of this name is no part of a data set."""
+    """Return whether to skip a file or folder of this name."""
     return name.startswith(".") or name.casefold() in LITTER
 
 
@@ -142,20 +142,20 @@ def scan_folder(root: Path, follow_links: bool = False) -> Folder:
 
 
 def check_entries(root: Path, seen: int) -> None:
-    """Refuse a data set of very many files and folders."""
+    """Raise an error if there are too many files and folders."""
     if seen > MAX_ENTRIES:
         raise DatasetError(
-            f"{root} must have at most {MAX_ENTRIES:,} files and folders, got more; "
-            "name a folder that holds images alone"
+            f"{root} must have at most {MAX_ENTRIES:,} files and folders, got more; use a folder "
+            "that contains only images"
         )
 
 
 def check_depth(root: Path, depth: int) -> None:
-    """Refuse folders in folders of which the deepest is `depth` under the root."""
+    """Raise an error if folders are nested too deeply."""
     if depth > MAX_DEPTH + 1:
         raise DatasetError(
-            f"{root} must have folders in folders {MAX_DEPTH} deep at most, got more; "
-            "move the images up"
+            f"{root} must have nested folders {MAX_DEPTH} levels deep at most, got more; move the "
+            "images up"
         )
 
 
@@ -197,7 +197,7 @@ def _identify(path: str) -> tuple[int, int]:
 
 
 def describe_skipped(folders: Iterable[Folder]) -> list[str]:
-    """Return what is in these folders and not read, in words."""
+    """Describe the contents of these folders that are not read."""
     skipped: Counter[str] = Counter()
     other: Counter[str] = Counter()
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Files with many images each: which kind they are, and those of a folder that belong together."""
+"""Files with many images each: detection of their format, and grouping of those in a folder."""
 
 import errno
 import gzip
@@ -104,7 +104,7 @@ def kind_of(path: Path) -> str | None:
         with name_errors(path), open_regular(path) as file:
             head = file.read(512)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file or folder; give one with images") from None
+        raise FileNotFoundError(f"{path}: no such file or folder") from None
     except ValueError as error:  # such as a null character in the name
         raise DatasetError(f"{str(path)!r} cannot be opened: {error}") from None
     except OSError as error:
@@ -161,7 +161,7 @@ def _choose_files(folder: Path, notes: list[str]) -> tuple[str | None, Paths]:
     kinds = [kind for kind in files if files[kind]]
     if len(kinds) > 1:
         shown = list_some(printable(path.name) for kind in kinds for path in files[kind][:1])
-        raise DatasetError(f"{folder} must have files of one kind, got {shown}; name one of them")
+        raise DatasetError(f"{folder} must have files of one kind, got {shown}; pass one of them")
     return kinds[0], _check_single(folder, kinds[0], {ALL: files[kinds[0]]})
 
 
@@ -179,7 +179,7 @@ def _check_single(folder: Path, kind: str, parts: Paths) -> Paths:
         if len(paths) > 1 and kind not in ("parquet", "arrays"):
             shown = list_some(printable(path.name) for path in paths)
             what = "one such file" if part == ALL else f"one such file for {part}"
-            raise DatasetError(f"{folder} must have {what}, got {shown}; name one of them")
+            raise DatasetError(f"{folder} must have {what}, got {shown}; pass one of them")
     return parts
 
 

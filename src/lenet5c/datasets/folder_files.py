@@ -83,7 +83,7 @@ def list_folder(path: str | os.PathLike[str], follow_links: bool = False) -> Fol
     """
     root = Path(path)
     if not root.exists():
-        raise FileNotFoundError(f"{root}: no such folder; give the folder with the images")
+        raise FileNotFoundError(f"{root}: no such folder")
     if is_archive(root) and not root.is_dir():
         from lenet5c.datasets.archives import open_archive  # and with it zipfile and tarfile
 
@@ -93,7 +93,7 @@ def list_folder(path: str | os.PathLike[str], follow_links: bool = False) -> Fol
         files, top = FolderFiles(root), scan_folder(root, follow_links)
     else:
         raise DatasetError(
-            f"{root}: not a folder; give the folder that holds one folder for each class"
+            f"{root}: not a folder; pass the folder that contains one folder per class"
         )
     _Arranger(files, top).arrange()
     return files
@@ -304,7 +304,7 @@ class _Arranger:
                 )
         if len(names) == 1 and trained:
             files.faults.append(
-                f"{root} has the one class {names[0]!r}; a net needs at least two; {LAYOUT}"
+                f"{root} must have at least two classes, got only {names[0]!r}; {LAYOUT}"
             )
 
     def _warn_of_parts(self, classes: dict[str, list[Folder]]) -> None:

@@ -1,4 +1,4 @@
-"""Folds of a data set: parts that are tested in turn by models that all others trained."""
+"""Folds of a data set for cross-validation."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from lenet5c.errors import RunError
 
 
 def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
-    """Return the fold of each image, 1 to `count`, such that each has its share of every class.
+    """Return the fold of each image, 1 to `count`, stratified by class.
 
     Raises
     ------
@@ -18,13 +18,13 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
         There are too few images.
     """
     if count > len(dataset):
-        raise RunError(f"folds must be at most the {len(dataset)} images, got {count}")
+        raise RunError(f"folds must be at most {len(dataset)}, the number of images, got {count}")
     of_class = np.bincount(dataset.labels)
     if (of_class == 1).any():
         name = dataset.class_names[int((of_class == 1).argmax())]
         raise RunError(
-            f"folds must leave each class an image to train on, got one image of {name!r}; add "
-            "images, or leave the class out"
+            f"folds must leave an image of each class for training, got one image of {name!r}; "
+            "add images, or leave the class out"
         )
     # A stream of its own, see docs/design.md.
     order = np.argsort(np.random.default_rng([seed, 8]).random(len(dataset)), kind="stable")
@@ -35,7 +35,7 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
 
 
 def take_fold(source: Source, folds: NDArray[np.int64], fold: int) -> Source:
-    """Return the data of one run: the images of a fold to test, all others to train on."""
+    """Return the data of one run: a fold for testing, all others for training."""
     train, test = (
         source.train.take(np.flatnonzero(part)) for part in (folds != fold, folds == fold)
     )

@@ -40,7 +40,7 @@ _FINE = 60  # pixels of an image at which strokes are measured
 
 @dataclass(frozen=True)
 class Framing:
-    """The form in which digits stand in the images of a data set, by default MNIST's.
+    """Position, size and colors of the digits in the images of a data set, by default MNIST's.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Framing:
             put(self, name, tuple(levels))
         if len(self.paper) != len(self.ink) or self.paper == self.ink:
             raise ValueError(
-                f"ink must be of as many channels as paper and another color, got {self.ink} on "
+                f"ink must have as many channels as paper and a different color, got {self.ink} on "
                 f"{self.paper}"
             )
         for name, low, high in (
@@ -117,7 +117,7 @@ class Framing:
         ):
             put(self, name, _check_pair(name, getattr(self, name), low, high))
         if self.stroke[0] > self.stroke[1]:
-            raise ValueError(f"stroke must be the least and the largest, got {self.stroke}")
+            raise ValueError(f"stroke must be (smallest, largest), got {self.stroke}")
         check_choice("center", self.center, CENTERS)
         for name in ("stretched", "binary", "varied"):
             if not isinstance(getattr(self, name), bool):
@@ -129,7 +129,7 @@ class Framing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Framing:
-        """Rebuild what `to_dict` described; it may come from a file: everything is checked."""
+        """Create a framing from the dict returned by `to_dict`, which is not trusted."""
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             found = sorted(map(str, values)) if isinstance(values, dict) else values
@@ -143,7 +143,7 @@ class Framing:
 
     @property
     def dark(self) -> bool:
-        """True if ink is darker than the ground."""
+        """True if the ink is darker than the background."""
         return sum(self.ink) < sum(self.paper)
 
     def color(self, strength: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:

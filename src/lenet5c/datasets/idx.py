@@ -148,18 +148,16 @@ def _open(path: Path) -> Any:
     try:
         return open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f"{path}: no such file; give the path of an IDX file") from None
+        raise FileNotFoundError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise DatasetError(
-            f"{path}: a folder, not an IDX file; idx_folder() reads a folder"
+            f"{path}: a folder, not an IDX file; use idx_folder() to read a folder"
         ) from None
     except ValueError as error:  # such as a null character in the name
         raise DatasetError(f"{str(path)!r} cannot be opened: {error}") from None
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENXIO):
-            raise DatasetError(
-                f"{path}: not a regular file; give the path of an IDX file"
-            ) from None
+            raise DatasetError(f"{path}: not a regular file; pass an IDX file") from None
         raise
 
 
@@ -170,7 +168,7 @@ def _read_array(stream: Any, size: int, gzipped: bool, most: int | None) -> NDAr
     try:
         raw = np.empty(nbytes, dtype=np.uint8)
     except MemoryError:
-        raise _Fault(f"{declared}, more than there is memory for") from None
+        raise _Fault(f"{declared}, more than fits in memory") from None
     filled = 0
     while filled < nbytes:
         count = stream.readinto(raw.data[filled : filled + _CHUNK])
@@ -206,7 +204,7 @@ def _read_header(stream: Any) -> tuple[np.dtype, tuple[int, ...]]:
     if not magic:
         raise _Fault("the file is empty")
     if len(magic) < 4:
-        raise _Fault("ends inside the IDX header")
+        raise _Fault("is truncated inside the IDX header")
     zeros, code, ndim = magic[:2], magic[2], magic[3]
     if zeros != b"\0\0" or code not in ELEMENT_TYPES:
         raise _Fault(
@@ -217,7 +215,7 @@ def _read_header(stream: Any) -> tuple[np.dtype, tuple[int, ...]]:
         raise _Fault(f"declares {ndim} dimensions, where 1 to {MAX_DIMENSIONS} are possible")
     packed = stream.read(4 * ndim)
     if len(packed) < 4 * ndim:
-        raise _Fault("ends inside the IDX header")
+        raise _Fault("is truncated inside the IDX header")
     dtype, shape = np.dtype(ELEMENT_TYPES[code]), struct.unpack(f">{ndim}I", packed)
     # An empty array takes no bytes, yet its other dimensions must still be addressable.
     if math.prod(n for n in shape if n) * dtype.itemsize > sys.maxsize:

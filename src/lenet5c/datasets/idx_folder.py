@@ -116,21 +116,21 @@ def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
 def read_idx_folder(folder: Path, options: ReadOptions = USUAL) -> Found:
     """Read the IDX files in a folder: a pair, or images without labels, for each part."""
     if not folder.exists():
-        raise FileNotFoundError(f"{folder}: no such folder; give the folder with the IDX files")
+        raise FileNotFoundError(f"{folder}: no such folder")
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: not a folder; load_idx() reads a single file")
+        raise DatasetError(f"{folder}: not a folder; use load_idx() to read a single file")
     place = _find_place(folder)
     names = list(_list_names(place))
     if not names:
         raise FileNotFoundError(
-            f"{folder}: no IDX files are named as those of a data set; expected are {EXPECTED}"
+            f"{folder}: no IDX files with the names of a data set; expected {EXPECTED}"
         )
     sets = sorted({name.set for name in names})
     if len(sets) > 1:
         shown = listing([repr(name) for name in sets])
         raise DatasetError(
-            f"{place}: the IDX files must be of one data set, got names that begin with {shown}; "
-            "put the files of each into a folder of their own"
+            f"{place}: the IDX files must belong to one data set, got names that begin with "
+            f"{shown}; put each data set into its own folder"
         )
     return _read_parts(_choose(folder, names), folder, options)
 
@@ -170,7 +170,9 @@ def _find_place(folder: Path) -> Path:
     places = [path for path in inner if path.is_dir() and any(_list_names(path))]
     if len(places) > 1:
         shown = list_some(path.relative_to(folder).as_posix() for path in places)
-        raise DatasetError(f"{folder}: has several data sets, in {shown}; give the folder of one")
+        raise DatasetError(
+            f"{folder}: must contain one data set, got several, in {shown}; pass the folder of one"
+        )
     return places[0] if places else folder
 
 
@@ -237,8 +239,8 @@ def _read_parts(
     for name, array in stored.items():
         if array.shape[1:] != stored[first].shape[1:]:
             raise DatasetError(
-                f"{name}: images of shape {array.shape[1:]}, but those in {first} have "
-                f"{stored[first].shape[1:]}; training and test images must match"
+                f"{name}: images must have shape {stored[first].shape[1:]}, as in {first}, got "
+                f"{array.shape[1:]}"
             )
     labels = {
         part: None if path is None else _read_labels(path, images, len(stored[str(images)]))
@@ -278,8 +280,8 @@ def _read_images(path: Path) -> NDArray[Any] | MappedImages:
     images = map_idx(path, MAPPED)
     if images.ndim == 1 or 0 in images.shape:
         raise DatasetError(
-            f"{path}: images must be of shape (N, H, W) or (N, C, H, W) without a zero, got "
-            f"{images.dtype} of shape {images.shape}; give the image file"
+            f"{path}: images must have a nonempty shape (N, H, W) or (N, C, H, W), got "
+            f"{images.dtype} of shape {images.shape}; pass the file of the images"
         )
     if images.dtype == np.int8:  # no pixel is negative: the element type is wrong
         images = apply(images, lambda batch: batch.view(np.uint8))
@@ -295,12 +297,11 @@ def _read_labels(path: Path, images: Path, count: int) -> NDArray[np.integer]:
     labels = convert_labels(values, str(path))
     if len(labels) != count:
         raise DatasetError(
-            f"{path}: has {len(labels)} labels for the {count} images in {images}; give files that "
-            "belong together"
+            f"{path}: must have {count} labels, one for each image in {images}, got {len(labels)}"
         )
     assert isinstance(labels, np.ndarray)  # IDX has no text
     if labels.min() < 0:
         raise DatasetError(
-            f"{path}: has the label {labels.min()}; labels must be 0 or more: leave such images out"
+            f"{path}: labels must be 0 or more, got {labels.min()}; leave such images out"
         )
     return labels

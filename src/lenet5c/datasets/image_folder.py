@@ -201,7 +201,7 @@ def common_size(sizes: Mapping[tuple[int, int], int], memory: int = MEMORY) -> t
 
 
 class ImageStack:
-    """Takes pictures one by one, and keeps no more of each than will be needed."""
+    """Collect pictures one by one, keeping only the data needed later."""
 
     def __init__(
         self, channels: int | None, size: tuple[int, int], memory: int, expected: int, root: Path
@@ -212,7 +212,7 @@ class ImageStack:
         self.colored = channels == 3
 
     def prepare(self, picture: NDArray[np.uint8], _: object = None) -> NDArray[np.uint8]:
-        """Return the image of a picture: all that takes time, for any thread."""
+        """Return the image of a picture; thread-safe."""
         if self.channels is None and is_gray(picture):
             planes = to_channels(picture if picture.ndim == 2 else picture[..., 0], 1)
         else:
@@ -269,5 +269,5 @@ def _check_rest(root: Path, files: FolderFiles, used: list[tuple[str, int, Path]
             of_part = "" if part == ALL else f" in {part}"
             raise DatasetError(
                 f"{root}: no image of {lost[0]!r}{of_part} can be read; "
-                "add some, or delete the folder"
+                "add images, or delete the folder"
             )

@@ -14,7 +14,7 @@ from lenet5c.kernels.arrays import unmasked
 def make_dataset(
     images: ArrayLike, labels: ArrayLike, sample_weight: ArrayLike | None = None, name: str = "data"
 ) -> Dataset:
-    """Return a data set of arrays: of images as other programs have them, and their labels.
+    """Return a data set from arrays of images and labels.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def make_dataset(
     found = convert_labels(targets, "labels")
     if len(found) != len(pixels):
         raise DatasetError(
-            f"labels must be {len(pixels):,}, one for each image, got {len(found):,}"
+            f"labels must have length {len(pixels):,}, one for each image, got {len(found):,}"
         )
     parts, _ = label_parts(Found({ALL: Records(converted["images"], found)}, name))
     if sample_weight is None:

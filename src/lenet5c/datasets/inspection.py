@@ -67,7 +67,7 @@ class Inspection:
     examples: dict = field(repr=False)  #: (part, class) -> some pictures
 
     def warnings(self) -> list[str]:
-        """Return what should be looked at before training, a line each, the gravest first."""
+        """Return the warnings as one line each, the most serious first."""
         lines = list(self.suspicions)
         for groups, fault in (
             (self.conflicts, "with the same pixels in several classes, one of which is wrong"),
@@ -120,7 +120,7 @@ class Inspection:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it but the examples, for JSON."""
+        """Return all facts except the examples, for JSON."""
         names = [entry.name for entry in fields(self) if entry.name != "examples"]
         return {name: getattr(self, name) for name in names} | {"warnings": self.warnings()}
 
@@ -131,7 +131,7 @@ def inspect(
     options: ReadOptions = USUAL,
     tell: Callable[[str], object] | None = None,
 ) -> Inspection:
-    """Look at all images of a data set; `data`, `options` and `tell` are those of `open_source`.
+    """Inspect all images of a data set; `data`, `options` and `tell` are those of `open_source`.
 
     Of each part and class so many `examples` are kept, spread over it.
 
@@ -401,7 +401,7 @@ class _Facts:
 
 
 def spread(members: Sequence[T], number: int) -> Sequence[T]:
-    """Return at most `number` of the members, evenly apart."""
+    """Return at most `number` members, evenly spaced."""
     if len(members) <= number:
         return members
     return [members[i * len(members) // number] for i in range(number)]

@@ -43,7 +43,7 @@ def read_label_table(path: Path, images: int) -> NDArray[np.int64] | list[str]:
     if len(rows) != images or any(len(row) != width for row in rows):
         raise DatasetError(
             f"{path} must have a row for each of the {count(images, 'image')}, got "
-            f"{count(len(rows), 'row')}; give files that belong together"
+            f"{count(len(rows), 'row')}; use files of the same data set"
         )
     place: int | None = 0
     if width > 1:
@@ -56,7 +56,8 @@ def read_label_table(path: Path, images: int) -> NDArray[np.int64] | list[str]:
     values = rows if all(map(is_number, rows[0])) else []
     if not values:
         raise DatasetError(
-            f"{path} must have one column of labels, got {count(width, 'column')}; name it label"
+            f"{path} must have one column of labels, got {count(width, 'column')}; name the column "
+            "label"
         )
     try:
         return convert_labels(np.array(values, np.float64), str(path))
@@ -77,7 +78,7 @@ def read_parts(words: Sequence[str], path: Path) -> dict[str, NDArray[np.intp]]:
     parts = {word: _part_of(word) for word in dict.fromkeys(words)}
     if strange := [word for word, part in parts.items() if part is None]:
         raise DatasetError(
-            f"{path} must have words for train, validation or test in each row, got "
+            f"{path} must have train, validation or test in each row, got "
             f"{printable(strange[0])[:40]!r}"
         )
     of_rows = np.array([parts[word] for word in words])

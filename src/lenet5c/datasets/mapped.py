@@ -1,4 +1,4 @@
-"""Images that stay in their file and are read where they are used, for sets larger than memory."""
+"""Images that stay in their file and are read on demand, for data sets larger than memory."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class MappedImages:
             object.__setattr__(self, "file", _File(self.path))
         needed = self.offset + self.count * self._stride
         if self.file.size < needed:
-            why = f"it has {self.file.size:,} bytes, fewer than the {needed:,} of its images"
+            why = f"it has {self.file.size:,} bytes, fewer than the {needed:,} that its images need"
             raise OSError(errno.EIO, why, str(self.path))
         probe = self._convert(np.zeros((1, *self.stored), self.stored_dtype))
         object.__setattr__(self, "shape", (len(self), *probe.shape[1:]))
@@ -205,7 +205,7 @@ class MappedImages:
         return joined if self.index is None else joined.take(np.concatenate([self.index, added]))
 
     def expect(self, order: NDArray[np.integer]) -> None:
-        """Begin to read images in this order, some megabytes ahead in a thread.
+        """Start to prefetch images in this order in a thread, some megabytes ahead.
 
         Indices that follow it, one after the other, get them; others are read as ever.
         """
@@ -233,7 +233,9 @@ class MappedImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            raise ValueError("copy must not be False: the images are in a file")
+            raise ValueError(
+                "copy must be True or None, got False: the images are read from a file"
+            )
         images = np.empty(self.shape, self.dtype)
         start = 0
         for block in blocks(self):
@@ -252,13 +254,13 @@ class MappedImages:
                 places = np.flatnonzero(places)
             if places.ndim != 1 or (places.size and places.dtype.kind not in "iu"):
                 raise IndexError(
-                    "index must be an int, a slice, a mask or one row of integers, got "
-                    f"{places.dtype} {places.shape}"
+                    "index must be an int, a slice, a mask or a one-dimensional array of integers, "
+                    f"got {places.dtype} {places.shape}"
                 )
             places = places.astype(np.int64, copy=False)
             if len(places) and not -count <= places.min() <= places.max() < count:
                 raise IndexError(
-                    f"index must be within {-count} to {count - 1}, got {places.min()} to "
+                    f"index must be from {-count} to {count - 1}, got {places.min()} to "
                     f"{places.max()}"
                 )
             if len(places) and places.min() < 0:
@@ -314,12 +316,12 @@ def blocks(images: Images) -> Iterator[Batch]:
 
 
 def take(images: Images, index: Any) -> Images:
-    """Return the images at these places; those in a file stay there."""
+    """Return the images at these indices; images in a file stay there."""
     return images.take(index) if isinstance(images, MappedImages) else images[index]
 
 
 def apply(images: AnyImages, function: Callable[[Batch], Batch]) -> AnyImages:
-    """Return what a function makes of each image; of those in a file once they are read."""
+    """Apply a function to images, lazily if they are in a file."""
     if isinstance(images, MappedImages):
         return cast(AnyImages, images.apply(function))
     return cast(AnyImages, function(cast(Batch, images)))
@@ -336,7 +338,7 @@ def join(images: Images, others: Images) -> Images:
 
 
 def expect(images: Images, order: NDArray[np.integer]) -> None:
-    """Begin to read images that are in a file in the order in which they will be wanted."""
+    """Start to prefetch images from a file in the order of their use."""
     if isinstance(images, MappedImages):
         images.expect(order)
 

@@ -93,7 +93,7 @@ def _list_variables(path: Path) -> dict[str, Stored]:
         while tag := file.read(8):
             _, length = _unpack(order, tag)
             if place + 8 + length > size:
-                raise ValueError("it ends early")
+                raise ValueError("it is truncated")
             for matrix in _list_matrices(_Stream(file, order, tag)):
                 load = partial(_load, path, place, order, matrix.name)
                 arrays[matrix.name] = Stored(matrix.shape, matrix.dtype, load)
@@ -122,7 +122,7 @@ def _load(path: Path, place: int, order: str, name: str) -> NDArray[Any]:
         while filled < len(raw):
             block = stream.read(min(_CHUNK, len(raw) - filled))
             if not block:
-                raise ValueError("it ends early")
+                raise ValueError("it is truncated")
             raw[filled : filled + len(block)] = block
             filled += len(block)
         return values.T
@@ -156,7 +156,7 @@ class _Stream:
         """Go on to a place, counted from the tag on."""
         while self.place < place:
             if not self.read(min(_CHUNK, place - self.place)):
-                raise ValueError("it ends early")
+                raise ValueError("it is truncated")
 
     def read_tag(self) -> tuple[int, int, bytes]:
         """Return type and length of an element, and its bytes if they are in the tag."""
@@ -191,13 +191,13 @@ def _list_matrices(stream: _Stream, outer: str = "", depth: int = 0) -> Iterator
         (width,) = struct.unpack(f"{order}i", stream.read_element())
         names = stream.read_element()
         if names and not 0 < width <= len(names):
-            raise ValueError("names of fields are damaged")
+            raise ValueError("field names are damaged")
         for start in range(0, len(names), max(width, 1)):
             field = names[start : start + width].partition(b"\0")[0].decode("latin1")
             kind, length, _ = stream.read_tag()
             end = stream.place + length
             if kind != _MATRIX:
-                raise ValueError("a field is no array")
+                raise ValueError("a field is not an array")
             if length:
                 yield from _list_matrices(stream, f"{name} {field}", depth + 1)
             stream.skip_to(end)
@@ -206,7 +206,7 @@ def _list_matrices(stream: _Stream, outer: str = "", depth: int = 0) -> Iterator
     kind, length, begin = stream.read_tag()
     dtype = np.dtype(order + _TYPES[kind])
     if not 2 <= len(shape) <= 32 or min(shape) < 0 or length != prod(shape) * dtype.itemsize:
-        raise ValueError("an array has another size than it says")
+        raise ValueError("the size of an array does not match its header")
     yield _Matrix(name, shape, dtype, begin)
 
 
@@ -240,11 +240,11 @@ def _read_order(file: BinaryIO, path: Path) -> str:
     head = file.read(_HEADER)
     if head[:8] == b"\x89HDF\r\n\x1a\n" or head[:10] == b"MATLAB 7.3":
         raise DatasetError(
-            f"{path} must be a file of MATLAB 5 to 7, got one of 7.3; save it with -v7"
+            f"{path} must be a MATLAB file of version 5 to 7, got version 7.3; save it with -v7"
         )
     orders = {b"IM": "<", b"MI": ">"}
     if len(head) < _HEADER or head[126:] not in orders:
-        raise ValueError("it has another header")
+        raise ValueError("its header is not that of a MATLAB file")
     return orders[head[126:]]
 
 
@@ -258,6 +258,6 @@ def _open_matlab(path: Path) -> Iterator[BinaryIO]:
             raise
         except (ValueError, LookupError, struct.error, zlib.error) as error:
             raise DatasetError(
-                f"{path} must be an intact file of MATLAB 5 to 7, got a damaged one ({error}); "
-                "save it again"
+                f"{path} must be an intact MATLAB file of version 5 to 7, got a damaged one "
+                f"({error}); save it again"
             ) from None

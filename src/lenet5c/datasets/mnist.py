@@ -56,7 +56,7 @@ def mnist() -> tuple[Dataset, Dataset]:
     except (DatasetError, FileNotFoundError) as error:
         raise DatasetError(f"{error}. {_REINSTALL}") from error
     if (train.images.shape, test.images.shape) != ((60000, 1, 28, 28), (10000, 1, 28, 28)):
-        raise DatasetError(f"{_FOLDER}: holds other data than MNIST. {_REINSTALL}")
+        raise DatasetError(f"{_FOLDER}: must contain MNIST, got other data. {_REINSTALL}")
     return replace(train, name="mnist"), replace(test, name="mnist")
 
 

@@ -1,4 +1,4 @@
-"""Data sets with a name: fetched into the cache, and read from there."""
+"""Named data sets, downloaded into the cache and read from there."""
 
 import sys
 import zipfile
@@ -39,7 +39,7 @@ def load_named(
     tell: Callable[[str], object] | None = None,
     patience: Patience = _PATIENCE,
 ) -> Source:
-    """Read a data set with a name; fetch it first where it is not in the cache.
+    """Read a named data set, downloading it first if it is not in the cache.
 
     `folder` is the cache, by default `cache_folder()`; ``LENET5C_OFFLINE=1`` forbids downloads, as
     `download` does. `tell` is called with a line of text before each. A DatasetError says that the
@@ -52,7 +52,7 @@ def load_named(
             others = len(missing) - 1
             more = f", and {others} more files (lenet5c data list {named.name})" if others else ""
             raise DownloadError(
-                f"{named.name} is not in {place}, and {why}: allow it and run lenet5c data "
+                f"{named.name} must be in {place}, as {why}; allow it and run lenet5c data "
                 f"download {named.name}, or {describe_manual_download(missing[0], place)}{more}"
             )
         download_named(named, folder=folder, tell=tell, patience=patience)
@@ -66,7 +66,7 @@ def download_named(
     tell: Callable[[str], object] | None = None,
     patience: Patience = _PATIENCE,
 ) -> Path:
-    """Fetch the files of a data set that are not in the cache; return their folder."""
+    """Download the files of a data set that are not in the cache; return their folder."""
     from tqdm import tqdm
 
     place = place_of(named, folder)
@@ -117,7 +117,7 @@ def _read(named: NamedSet, place: Path) -> Source:
             if isinstance(error, (DatasetError, MemoryError)) or getattr(error, "filename", None):
                 raise
             raise DatasetError(
-                f"{path} is no usable zip file ({error}); delete it and download it again"
+                f"{path} is not a usable zip file ({error}); delete it and download it again"
             ) from None
     else:
         arrays = [load_idx(place / name) for name in named.members]
@@ -137,9 +137,11 @@ def _read_member(archive: zipfile.ZipFile, path: Path, name: str) -> NDArray[Any
     try:
         info = archive.getinfo(name)
     except KeyError:
-        raise DatasetError(f"{path} has no {name}; delete it and download it again") from None
+        raise DatasetError(
+            f"{path} must contain {name}; delete the file and download it again"
+        ) from None
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise DatasetError(f"{path}: {name} must be stored or deflated; delete it")
+        raise DatasetError(f"{path}: {name} must be stored or deflate-compressed; delete the file")
     if info.file_size > MOST_ZIPPED:
         raise DatasetError(
             f"{path}: {name} declares {info.file_size:,} bytes, more than {MOST_ZIPPED:,}; "
@@ -168,7 +170,7 @@ def _check_arrays(
     labels = labels.astype(np.int32) - named.first_label
     if labels.min() < 0 or labels.max() >= len(named.class_names):
         raise DatasetError(
-            f"{named.name}: its {part} labels must be those of {len(named.class_names)} classes, "
-            f"got {labels.min() + named.first_label} to {labels.max() + named.first_label}"
+            f"{named.name}: its {part} labels must belong to {len(named.class_names)} classes, got "
+            f"{labels.min() + named.first_label} to {labels.max() + named.first_label}"
         )
     return labels

@@ -1,4 +1,4 @@
-"""Images that are stored with rows and columns exchanged, as those of EMNIST are."""
+"""Images stored transposed, such as EMNIST's."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ EMNIST = "emnist"
 
 
 def set_upright(found: Found, transpose: bool | None, sideways: bool) -> Found:
-    """Return data with rows and columns of its images exchanged.
+    """Return data with transposed images.
 
     That is done if `transpose`; if it is None, where `sideways`: the names of the files are those
     of EMNIST.
@@ -32,7 +32,7 @@ def set_upright(found: Found, transpose: bool | None, sideways: bool) -> Found:
 
 
 def exchange_axes(images: AnyImages) -> AnyImages:
-    """Exchange rows and columns: of square images in memory in place, as they may take much."""
+    """Transpose images; square images in memory are transposed in place."""
     in_place = isinstance(images, np.ndarray) and images.flags.writeable
     if not in_place or images.shape[2] != images.shape[3]:
         return apply(images, lambda batch: batch.swapaxes(2, 3))

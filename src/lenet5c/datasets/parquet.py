@@ -63,8 +63,8 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
         for table in those:
             if table.kind != first.kind or table.roles != those[0].roles:
                 raise DatasetError(
-                    f"{table.path} must have the columns of {those[0].path}, got others; give "
-                    "files that belong together"
+                    f"{table.path} must have the columns of {those[0].path}, got others; use files "
+                    "of the same data set"
                 )
     notes: list[str] = []
     if first.kind == "pictures":
@@ -144,8 +144,8 @@ def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
         names = list(schema.names)
         if not rows or len(set(names)) < len(names):
             raise DatasetError(
-                f"{path} must have rows, and columns of different names, got {rows} rows of "
-                f"{list_some(map(printable, names), 4)}; give another file"
+                f"{path} must have rows, and columns with different names, got {rows} rows of "
+                f"{list_some(map(printable, names), 4)}; use another file"
             )
         kinds = {name: _kind_of(schema.field(name).type, types) for name in names}
         found = [name for name in names if kinds[name] in ("pictures", "list")]
@@ -170,7 +170,7 @@ def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
         if list(kinds.values()).count("scalar") < MIN_SIDE**2:
             raise DatasetError(
                 f"{path} must have a column of images, as picture files or lists of pixels, or one "
-                f"for each pixel, got {list_some(map(printable, names), 4)}; give another file"
+                f"for each pixel, got {list_some(map(printable, names), 4)}; use another file"
             )
         sample = next(file.iter_batches(_ROWS))
         texts = [[str(value) for value in row.values()] for row in sample.to_pylist()]
@@ -299,12 +299,12 @@ def _read_pixels(table: _Table) -> NDArray[Any]:
         size += block.nbytes
         if size > MEMORY:
             raise DatasetError(
-                f"{table.path} must have at most {MEMORY:,} bytes of pixels, got more; divide it"
+                f"{table.path} must have at most {MEMORY:,} bytes of pixels, got more; split it"
             )
         if block.shape[1:] != blocks[0].shape[1:]:
             raise DatasetError(
-                f"{table.path} must have images of one size, got {block.shape[1:]} beside "
-                f"{blocks[0].shape[1:]}; resize them first"
+                f"{table.path} must have images of one size, got {blocks[0].shape[1:]} and "
+                f"{block.shape[1:]}; resize them first"
             )
     if not size:
         raise DatasetError(f"{table.path} must have rows of pixels, got none; download it again")
@@ -325,7 +325,7 @@ def _flatten(column: Any, title: str) -> NDArray[Any]:
         shape.append(int(lengths[0]))
         column = column.flatten()
         if len(column) != before * shape[-1]:
-            raise DatasetError(f"{title} must have lists of one length, got others")
+            raise DatasetError(f"{title} must have lists of one length, got different lengths")
     return column.to_numpy(zero_copy_only=False).reshape(shape)
 
 
@@ -360,7 +360,7 @@ def _read_pictures(
         notes.append(f"{rows}, left out: {shown}")
     for part, those in tables.items():
         if not any(good[part]):
-            raise DatasetError(f"{those[0].path}: no image can be read; give another file")
+            raise DatasetError(f"{those[0].path}: no image can be read; use another file")
     stacked, start = images.stack(), 0
     parts = {}
     for part, those in tables.items():
@@ -389,7 +389,7 @@ def _stream_pictures(table: _Table) -> Iterator[io.BytesIO]:
         if column.null_count == len(column):
             raise DatasetError(
                 f"{table.path} must hold picture files, got none in {printable(table.images[0])}, "
-                "perhaps their names alone; give a file with the images in it"
+                "possibly only their names; use a file that contains the images"
             )
         for value in column:
             yield io.BytesIO(value.as_py() or b"")

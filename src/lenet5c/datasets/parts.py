@@ -1,4 +1,4 @@
-"""The part of a data set, images or labels, that the name of a file, array or folder says."""
+"""Detection of the part of a data set from the name of a file, array or folder."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ _FOLDER_WORD = re.compile(f"{_FILLER}({_WORD.pattern})?{_FILLER}")
 
 
 def split_name(name: str) -> tuple[str | None, str | None]:
-    """Return the part and the role that a name says: 'images', 'labels' or 'names' of classes.
+    """Return the part and the role given by a name: 'images', 'labels' or 'names' of classes.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def split_name(name: str) -> tuple[str | None, str | None]:
 
 
 def part_of(name: str) -> str | None:
-    """Return the part that the name of a file or an array says; None if it says none.
+    """Return the part given by the name of a file or an array, None if there is none.
 
     Examples
     --------

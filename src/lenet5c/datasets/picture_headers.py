@@ -1,4 +1,4 @@
-"""Headers of picture files, looked at before Pillow opens them.
+"""Headers of picture files, checked before Pillow opens them.
 
 Pillow makes Python objects of what precedes the pixels: a few megabytes of a hostile file would
 become gigabytes, or take minutes. Files of `MAX_PARTS` parts, and tags of so many values, do not.
@@ -23,7 +23,7 @@ _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 
 
 class PictureError(UserError):
-    """A picture cannot be read; the message names it and says why."""
+    """Raised when a picture cannot be read; the message has its name and the reason."""
 
 
 @dataclass
@@ -62,13 +62,13 @@ def check_header(file: BinaryIO, name: str) -> Header:
 
 
 def check_exif(size: int, name: str) -> None:
-    """Refuse EXIF data of so many bytes."""
+    """Raise an error if the EXIF data are too large."""
     _check("bytes of EXIF", size, MAX_EXIF, name)
 
 
 def _check(what: str, number: int, most: int, name: str) -> None:
     if number > most:
-        raise PictureError(f"{name} must have at most {most:,} {what}, got more; save it anew")
+        raise PictureError(f"{name} must have at most {most:,} {what}, got more; save it again")
 
 
 def _check_jpeg(file: BinaryIO, name: str) -> bool:

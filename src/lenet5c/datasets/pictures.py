@@ -105,7 +105,7 @@ def read_picture(source: Any, white: Whites = NO_WHITES) -> NDArray[np.uint8]:
         return decode(source, "the picture", white)
     if not (isinstance(source, (str, os.PathLike, *BYTES)) or hasattr(source, "read")):
         raise TypeError(
-            "source must be a path, bytes of a file, a binary file, a picture of Pillow or a NumPy "
+            "source must be a path, the bytes of a file, a binary file, a Pillow image or a NumPy "
             f"array, got {type(source).__name__}"
         )
     with warnings.catch_warnings():
@@ -273,7 +273,7 @@ def _read(
 
 
 def describe_fault(error: Exception, path: Path) -> str:
-    """Return why a file cannot be read, as the rest of a sentence after its name."""
+    """Return the reason why a file cannot be read, as the predicate of a sentence."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened ({error.strerror})"
     text = str(error) or (
@@ -372,12 +372,12 @@ def _open(path: Path) -> BinaryIO:
     try:
         return open_regular(path, MAX_FILE)
     except IsADirectoryError:
-        raise PictureError(f"{path} is a folder; name the pictures in it") from None
+        raise PictureError(f"{path} is a folder; pass the pictures in it") from None
     except ValueError as error:  # such as a null character in the name
         raise PictureError(f"{str(path)!r} cannot be opened: {error}") from None
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENXIO):
-            text = f"{path} is not a regular file; a stream is read as -"
+            text = f"{path} is not a regular file; pass - to read a stream"
             raise PictureError(text) from None
         raise PictureError(f"{path}: {error.strerror or error}") from None
 
@@ -389,7 +389,9 @@ def _read_stream(stream: BinaryIO, name: str) -> tuple[BinaryIO, int]:
     except (OSError, ValueError) as error:
         raise PictureError(f"{name} cannot be read: {error}") from None
     if not isinstance(content, (bytes, bytearray)):
-        raise TypeError(f"source must be a binary file, got one of {type(content).__name__}")
+        raise TypeError(
+            f"source must be a binary file, got one that returns {type(content).__name__}"
+        )
     if len(content) > MAX_FILE:
-        raise PictureError(f"{name} holds more than {MAX_FILE >> 20} MB")
+        raise PictureError(f"{name} has more than {MAX_FILE >> 20} MB")
     return io.BytesIO(content), len(content)

@@ -199,19 +199,19 @@ def shape_of(
     shape = tuple(array.shape[1:])
     if (kind := array[:0].dtype).kind not in "buif":
         raise DatasetError(
-            f"{name} must be an array of numbers, got one of {kind}; store pixels as uint8"
+            f"{name} must be an array of numbers, got an array of {kind}; store pixels as uint8"
         )
     if not shape or 0 in array.shape:
         raise DatasetError(
-            f"{name} must have the shape (N, F), (N, H, W) or (N, C, H, W) of images, "
-            f"got {array.shape}; give the array of the images"
+            f"{name} must have the shape (N, F), (N, H, W) or (N, C, H, W) of images, got "
+            f"{array.shape}; pass the array of the images"
         )
     features = prod(shape)
     if image_shape is not None:
         if prod(image_shape) != features:
             raise DatasetError(
                 f"image_shape must have the {features} values of an image in {name}, "
-                f"got {_by(image_shape)}, which has {prod(image_shape)}; give another"
+                f"got {_by(image_shape)}, which has {prod(image_shape)}; pass another shape"
             )
         shape = image_shape
     elif max(shape) == features:  # a row, perhaps with axes of 1
@@ -230,7 +230,7 @@ def shape_of(
     if max(shape) > MAX_SIDE:
         raise DatasetError(
             f"{name} must hold images of at most {MAX_SIDE} pixels a side, got {_by(shape)}; "
-            "reduce them first"
+            "resize them first"
         )
     return shape
 
@@ -284,32 +284,32 @@ def convert_labels(
         binary = ((values == 0) | (values == 1)).all()
         if not binary or (np.count_nonzero(values, axis=1) != 1).any():
             raise DatasetError(
-                f"{name} must be labels, one an image, or one-hot rows, got rows of "
-                f"{values.shape[1]} values that are not one-hot; give their argmax, or "
+                f"{name} must be labels, one for each image, or one-hot rows, got rows of "
+                f"{values.shape[1]} values that are not one-hot; pass their argmax, or "
                 "probabilities as floats"
             )
         return values.argmax(axis=1).astype(np.int64)
     if values.ndim != 1 or values.dtype.kind not in "buifUS":
         raise DatasetError(
-            f"{name} must be labels, one an image, got {values.dtype} of shape {values.shape}; "
-            "give integers or text"
+            f"{name} must be labels, one for each image, got {values.dtype} of shape "
+            f"{values.shape}; use integers or text"
         )
     if values.dtype.kind in "US":
         if values.dtype.kind == "S":
             values = np.char.decode(values, "utf-8", "replace")
         codes = np.ascontiguousarray(values).view(values.dtype.byteorder + "u4")
         if values.itemsize and codes.max(initial=0) > sys.maxunicode:
-            raise DatasetError(f"{name} must be text, got characters that do not exist")
+            raise DatasetError(f"{name} must be text, got invalid characters")
         return _read_texts(values.tolist(), name)
     if values.dtype.kind == "f" and (bad := ~(np.isfinite(values) & (values % 1 == 0))).any():
         raise DatasetError(
-            f"{name} must be whole numbers, got {values[bad][0]:g} for image "
-            f"{int(bad.argmax())}, counted from 0; give integers or text"
+            f"{name} must be integers, got {values[bad][0]:g} for image {int(bad.argmax())}, "
+            "counted from 0; use integers or text"
         )
     if len(values) and not -(2**53) <= float(values.min()) <= float(values.max()) <= 2**53:
         raise DatasetError(
-            f"{name} must be integers of at most 2**53, got {values.min()} to {values.max()}; "
-            "give other labels"
+            f"{name} must be integers of at most 2**53, got {values.min()} to {values.max()}; use "
+            "other labels"
         )
     return values.astype(np.int64)
 
@@ -387,8 +387,8 @@ def _read_texts(values: Sequence[str], name: str) -> NDArray[np.int64] | list[st
         return np.array([numbers[value] for value in values], np.int64)
     if broken := next(filter(_FRACTION.fullmatch, texts.values()), None):
         raise DatasetError(
-            f"{name} must have whole numbers or names as labels, got {broken:.40}; name the column "
-            "of labels with label_column (--label-column)"
+            f"{name} must have integers or names as labels, got {broken:.40}; name the column of "
+            "labels with label_column (--label-column)"
         )
     return [texts[value] for value in values]
 

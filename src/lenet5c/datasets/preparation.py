@@ -94,8 +94,8 @@ class Preparation:
             white = np.float32(255) * self.scale + black
         if not (np.isfinite(black).all() and np.isfinite(white).all()):
             raise ValueError(
-                "mean, std and mean_image must give finite float32 values, "
-                f"got mean {self.mean!r} and std {self.std!r}"
+                "mean, std and mean_image must produce finite float32 values, got mean "
+                f"{self.mean!r} and std {self.std!r}"
             )
 
     @classmethod
@@ -132,7 +132,9 @@ class Preparation:
         if name != "mean-image":
             return preparation
         if train_images is None or len(train_images) == 0:
-            raise ValueError("train_images must be given for 'mean-image': it subtracts their mean")
+            raise ValueError(
+                "train_images must be given for 'mean-image', which subtracts their mean, got None"
+            )
         return cls(**_NAMED[name], mean_image=_compute_mean(preparation, train_images))
 
     @property
@@ -169,8 +171,8 @@ class Preparation:
         if self.mean_image is not None:
             if len(self.mean_image) != channels:
                 raise ValueError(
-                    f"images must have {len(self.mean_image)} channels, as the mean image has, "
-                    f"got {channels}"
+                    f"images must have {len(self.mean_image)} channels, as the mean image, got "
+                    f"{channels}"
                 )
             plane -= self.mean_image.astype(np.float64) * np.float64(self.scale)
         return plane.astype(np.float32)
@@ -223,7 +225,11 @@ class Preparation:
         return replace(dataset, images=self.fit_images(dataset.images))
 
     def samples(
-        self, images: Images, index: NDArray[np.int64] | None = None, distortion: Any = None
+        self,
+        images: Images,
+        index: NDArray[np.int64] | None = None,
+        distortion: Any = None,
+        own: NDArray[np.bool_] | None = None,
     ) -> Samples:
         """Return fitted images as samples, which are scaled and shifted on their way into a net.
 
@@ -235,6 +241,9 @@ class Preparation:
             Which of them make the batch; all, in order, by default.
         distortion : EpochDistortion, optional
             Applied to the fitted images.
+        own : ndarray of bool, optional
+            Which samples of the batch are used, all by default: of images in a file, only those are
+            read, and others have the values of any.
 
         Returns
         -------
@@ -258,11 +267,16 @@ class Preparation:
         offset, numbers = self.offset(fitted.shape[1]), None
         if isinstance(fitted, MappedImages):
             numbers = np.arange(len(fitted)) if index is None else np.asarray(index)
-            fitted, index = fitted[numbers], None
+            if own is None:
+                fitted, index = fitted[numbers], None
+            else:
+                read = numbers[own] if own.any() else numbers[:1]
+                index = np.where(own, np.cumsum(own) - 1, 0)
+                fitted, numbers = fitted[read], read
         return Samples(fitted, index, float(self.scale), offset, distortion, numbers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields for JSON; of the mean image, whether there is one.
+        """Return all fields for JSON, with a bool in place of the mean image.
 
         Examples
         --------
@@ -282,7 +296,7 @@ class Preparation:
     def from_dict(
         cls, values: Mapping[str, Any], mean_image: NDArray[np.float32] | None = None
     ) -> Preparation:
-        """Rebuild what `to_dict` described.
+        """Create a preparation from the dict returned by `to_dict`.
 
         Parameters
         ----------
@@ -335,7 +349,7 @@ def _pad(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     n, c, h, w = images.shape
     if h > size[0] or w > size[1]:
         raise ValueError(
-            f"images must be at most {size[0]} by {size[1]} to be padded, got {h} by {w}; "
+            f"images must be at most {size[0]} by {size[1]} pixels to be padded, got {h} by {w}; "
             "use fit='resize'"
         )
     top, left = (size[0] - h) // 2, (size[1] - w) // 2

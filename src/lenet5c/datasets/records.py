@@ -1,4 +1,4 @@
-"""Images as a file or folder holds them, and how classes and parts are made of them."""
+"""Images as stored in a file or folder, and their division into classes and parts."""
 
 from __future__ import annotations
 
@@ -151,14 +151,14 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
     for part, records in found.parts.items():
         if records.labels is None:
             raise DatasetError(
-                f"{found.name}: the images{_of(part)} have no labels; give labeled data, or use "
+                f"{found.name}: the images{_of(part)} must have labels; use labeled data, or "
                 "lenet5c predict --data"
             )
     shapes = {part: tuple(records.images.shape[1:]) for part, records in found.parts.items()}
     if len(set(shapes.values())) > 1:
         shown = ", ".join(f"{shape} in {part}" for part, shape in shapes.items())
         raise DatasetError(
-            f"{found.name} must have images of one shape (C, H, W) in all parts, got {shown}"
+            f"{found.name} must have images of the same shape (C, H, W) in all parts, got {shown}"
         )
     names = _name_classes(found)
     if names is not None:
@@ -175,10 +175,10 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
     if len(values) > MOST_CLASSES:
         raise DatasetError(
             f"{found.name} must have at most {MOST_CLASSES:,} classes, got {len(values):,}; the "
-            "labels are not classes, or another column has them"
+            "labels are not classes, or are in another column"
         )
     if training and len(values) < 2:
-        raise DatasetError(f"{found.name} has the one class {names[0]!r}; a net needs at least two")
+        raise DatasetError(f"{found.name} must have at least two classes, got only {names[0]!r}")
     made = {
         part: Dataset(
             cast("NDArray[np.uint8]", records.images),
@@ -200,7 +200,7 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
 
 
 def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> Source:
-    """Return data to train on; some images of each class are set aside where no test set is there.
+    """Return training data; without a test set, hold out some images of each class.
 
     Raises
     ------
@@ -216,8 +216,8 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         chosen = set_aside(train, test_share, seed)
         if not len(chosen):
             raise DatasetError(
-                f"{found.name} has no test set, and too few images to set some aside: no class has "
-                "two; add images"
+                f"{found.name} must have a test set, or a class with at least two images to hold "
+                "some out; add images"
             )
         left = np.ones(len(train), bool)
         left[chosen] = False
@@ -228,7 +228,7 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
 
 
 def leave_unlabeled(found: Found) -> Found:
-    """Return data without the parts that have no labels, as competitions have test images.
+    """Return data without unlabeled parts, such as the test images of competitions.
 
     All parts stay where the training images have none either.
     """
@@ -244,7 +244,7 @@ def leave_unlabeled(found: Found) -> Found:
 
 
 def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
-    """Return what `label_parts` does, of data that can be trained on.
+    """Call `label_parts` on data that can be used for training.
 
     Raises
     ------
@@ -257,8 +257,8 @@ def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
         raise DatasetError(f"{found.faults[0]}{rest}")
     if ALL not in found.parts and "train" not in found.parts:
         raise DatasetError(
-            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
-            "training images"
+            f"{found.name} must have training images, got a test set alone; add training images, "
+            "or use it with lenet5c evaluate"
         )
     return label_parts(found)
 
@@ -348,8 +348,8 @@ def _number(name: str, part: str, labels: Any, values: list[Any]) -> NDArray[np.
     if len(strange):
         shown = list_some(sorted({str(label) for label in strange}), 3)
         raise DatasetError(
-            f"{name}: the images{_of(part)} have the label {shown}, which is not among the "
-            f"{len(values)} that are trained on; every class must be trained on"
+            f"{name}: the images{_of(part)} have the label {shown}, which must be one of the "
+            f"{len(values)} labels of the training images; add training images of it"
         )
     return places.astype(np.int32)
 

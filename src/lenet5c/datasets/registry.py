@@ -1,4 +1,4 @@
-"""The data sets that are fetched on demand: the addresses of their files, and their contents.
+"""The data sets that can be downloaded: URLs and contents of their files.
 
 They stand in ``named_sets.json``. A file is identified by its SHA-256, whatever its address.
 Digests and sizes are those that others published who had the files: TensorFlow Datasets
@@ -27,7 +27,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NamedSet:
-    """A data set with a name."""
+    """A named data set."""
 
     name: str
     title: str
@@ -51,7 +51,7 @@ class NamedSet:
 
     @property
     def download_size(self) -> int:
-        """Bytes of all files, at most."""
+        """Maximum number of bytes of all files."""
         return sum(file.size for file in self.files)
 
 

@@ -1,4 +1,4 @@
-"""The triangle filter that makes images larger and smaller, the same on every machine."""
+"""Resampling of images with a triangle filter, reproducible on every machine."""
 
 from functools import lru_cache
 
@@ -177,7 +177,7 @@ def _small_matrix(length: int, source: int) -> NDArray[np.float64]:
 def _check_shape(images: NDArray[np.uint8]) -> tuple[int, ...]:
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         found = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(f"images must be a NumPy array of uint8, got {found}")
+        raise TypeError(f"images must be a NumPy array with dtype uint8, got {found}")
     if images.ndim < 2 or 0 in images.shape[-2:]:
         raise ValueError(f"images must have a height and a width, got shape {images.shape}")
     return images.shape

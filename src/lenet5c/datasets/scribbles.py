@@ -1,4 +1,4 @@
-"""Ink that is no character: coils, waves, tangles, hatchings, strokes put together at random."""
+"""Ink that is not a character: coils, waves, tangles, hatchings and random strokes."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def draw_words(
     hands: Hands,
     rng: np.random.Generator,
 ) -> Images:
-    """Draw words of so many letters, least and most, close together or joined by lines."""
+    """Draw words with a number of letters in a range, close together or joined by lines."""
 
     def trace(some: int) -> Strokes:
         strokes: Strokes = []

@@ -1,4 +1,4 @@
-"""Names of the classes of digits and signs, for those who do not draw any."""
+"""Names of the classes of digits and signs, without the code that draws them."""
 
 NONE, SEVERAL = "none", "several"
 #: The digits, signs by their shape alone, what is neither, and several characters at once.

@@ -69,7 +69,7 @@ def signs(seed: int = 0, share: float = 1.0) -> tuple[Dataset, Dataset]:
     >>> from lenet5c.datasets.signs import signs
     >>> train, test = signs(share=0.01)
     >>> train.class_names[10:]
-    ('+', '-', 'x', '/', '=', '(', ')', '.', 'none')
+    ('+', '-', 'x', '/', '=', '(', ')', '.', 'none', 'several')
     """
     parts = []
     for part, (digits, size) in enumerate(zip(mnist(), (1.0, 0.15), strict=True)):

@@ -34,7 +34,7 @@ USUAL = ReadOptions()
 
 
 def source_name(data: str, argument: str = "--data") -> str:
-    """Return a known name as it is, a path as the full one: the form in a run's config.json.
+    """Return a known name unchanged or a path as an absolute one, as in config.json.
 
     A DatasetError says that `data`, the value of `argument`, is neither.
     """
@@ -149,7 +149,7 @@ def open_part(
     tell: Tell | None = None,
     note: Tell | None = None,
 ) -> tuple[str | None, Dataset]:
-    """Do `open_dataset`, and return the part as well, None of data that is not divided."""
+    """Call `open_dataset`, and also return the part, None for undivided data."""
     source = _open_named(data, download, tell)
     if source is not None:
         dataset = getattr(source, part)
@@ -228,7 +228,7 @@ def choose_reader(path: Path) -> Callable[[Path, ReadOptions], Found]:
     if path.is_file():
         raise DatasetError(
             f"{path} must be an IDX, CSV, NumPy, Parquet or MATLAB file, a zip or tar, or a folder "
-            "of images for each class, got another file; convert it, for example by numpy.savez"
+            "of images for each class, got another file; convert it, for example with numpy.savez"
         )
     return read_image_folder
 
@@ -243,7 +243,7 @@ def read_packed(path: Path, options: ReadOptions) -> Found:
             return read_image_folder(path, options, files=files)
         if packed := next(filter(is_archive, files.archive.members), None):
             raise DatasetError(
-                f"{path} must hold images or tables, got an archive in it, {printable(packed)}; "
+                f"{path} must contain images or tables, got a nested archive, {printable(packed)}; "
                 "unpack it"
             )
         with TemporaryDirectory(prefix="lenet5c-") as folder:
@@ -265,7 +265,7 @@ def _load(path: Path, records: Records) -> Records:
     images = records.images
     if prod(images.shape) > MEMORY:
         raise DatasetError(
-            f"{path} must hold at most {MEMORY >> 30} GB of images, got more; unpack it, and give "
+            f"{path} must contain at most {MEMORY >> 30} GB of images, got more; unpack it and use "
             "the folder"
         )
     if not isinstance(images, np.ndarray):

@@ -1,4 +1,4 @@
-"""Pictures in strips of some rows: gray levels of many bits, transparency, and smaller pictures.
+"""Conversion of pictures strip by strip: bit depth, transparency and reduction.
 
 Gray levels of more than eight bits are divided by the level of white: the largest of so many bits
 as cameras and scanners have, 8, 10, 12, 14 or 16. It is the least one that holds the brightest

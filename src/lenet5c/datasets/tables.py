@@ -1,4 +1,4 @@
-"""Tables of text with an image a row, as digit competitions have them: CSV and its like."""
+"""Text tables with one image per row, such as the CSV files of competitions."""
 
 import csv
 import io
@@ -143,7 +143,7 @@ def _read_table(path: Path, part: str, options: ReadOptions) -> _Table:
             table, block, number = _begin(path, part, head, options)
             _add(table, block, number)
     if not table.pixels:
-        raise DatasetError(f"{path} must have a row for each image, got names of columns alone")
+        raise DatasetError(f"{path} must have a row for each image, got only a header")
     return table
 
 
@@ -158,7 +158,7 @@ def _begin(path: Path, part: str, head: bytes, options: ReadOptions) -> tuple[_T
     try:
         rows = list(_split(sample, separator))
     except csv.Error as error:
-        raise DatasetError(f"{path} is no table of text ({error}); give another file") from None
+        raise DatasetError(f"{path} is not a text table ({error}); use another file") from None
     width = len(rows[0])
     least = MIN_SIDE**2  # pixels of one column, where there are fewer columns
     begins = width < least and find_pixel_text(rows[:1], least) is not None
@@ -248,8 +248,8 @@ def _add(table: _Table, block: bytes, number: int) -> int:
     table.size += pixels.nbytes
     if table.size > MOST_PIXELS:
         raise DatasetError(
-            f"{table.path} must have at most {MOST_PIXELS:,} bytes of pixels, got more; divide it, "
-            "or save the images as .npy files, which need no memory"
+            f"{table.path} must have at most {MOST_PIXELS:,} bytes of pixels, got more; split it, "
+            "or save the images as .npy files, which are read from disk"
         )
     return after
 
@@ -280,8 +280,8 @@ def _read_one_hot(table: _Table, text: bytes, block: bytes, number: int) -> list
     values = _parse_numbers(table, text, block, number, list(table.columns.one_hot))
     if not (((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all()):
         raise DatasetError(
-            f"{table.path} must have a single 1 among the {values.shape[1]} columns of classes in "
-            f"each row, got others between line {number:,} and {number + block.count(10):,}"
+            f"{table.path} must have a single 1 among the {values.shape[1]} class columns of each "
+            f"row, got other values between lines {number:,} and {number + block.count(10):,}"
         )
     names = list(table.columns.one_hot.values())
     return [names[place] for place in values.argmax(axis=1).tolist()]
@@ -369,7 +369,7 @@ def _find_ragged(table: _Table, block: bytes, number: int) -> DatasetError:
                 f"{table.path} must have {count(table.width, 'value')} in each row, got "
                 f"{width:,} in line {number + i:,}; repair or remove it"
             )
-    return DatasetError(f"{table.path} is no table of {table.width:,} columns; give another file")
+    return DatasetError(f"{table.path} is not a table of {table.width:,} columns; use another file")
 
 
 def _find_fault(table: _Table, block: bytes, number: int) -> DatasetError:
@@ -390,5 +390,5 @@ def _find_fault(table: _Table, block: bytes, number: int) -> DatasetError:
                 )
     return DatasetError(
         f"{table.path} must have numbers as pixels, got others between line {number:,} and "
-        f"{number + block.count(10):,}; give another file"
+        f"{number + block.count(10):,}; use another file"
     )

@@ -1,4 +1,4 @@
-"""The lines of files of text, some at a time."""
+"""Reading of text files in blocks of lines."""
 
 import gzip
 import zlib
@@ -53,8 +53,8 @@ def read_blocks(stream: BinaryIO, path: Path, size: int) -> Iterator[bytes]:
             rest += block
         if len(rest) > MOST_LINE:
             raise DatasetError(
-                f"{path} must have lines of at most {MOST_LINE:,} bytes, got a longer one; "
-                "it is no table of images"
+                f"{path} must have lines of at most {MOST_LINE:,} bytes, got a longer one; it is "
+                "not a table of images"
             )
     if rest.strip():
         yield rest.replace(b"\r", b"") + b"\n"
@@ -64,4 +64,4 @@ def _check_text(block: bytes, path: Path) -> None:
     if block[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DatasetError(f"{path} must be text in UTF-8, got UTF-16; save it as CSV UTF-8")
     if b"\0" in block:
-        raise DatasetError(f"{path} must be a table of text, got binary data; give another file")
+        raise DatasetError(f"{path} must be a text table, got binary data; use another file")

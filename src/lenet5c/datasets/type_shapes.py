@@ -1,4 +1,4 @@
-"""Digits and signs as type has them, as strokes in a box of one by one.
+"""Printed digits and signs as strokes in a unit square.
 
 The texts are those of `lenet5c.datasets.stroke_shapes`: plain and with serifs, of typewriters, old
 figures, and of displays.

@@ -1,4 +1,4 @@
-"""Connections of HTTP clients, none of which is trusted: one thread reads and writes all of them.
+"""Connections of untrusted HTTP clients, all read and written by one thread.
 
 An open connection costs a socket, not a thread, so that there may be thousands. Where there is no
 room, the one that has waited longest is closed in favor of the new one: nobody can hold the places.
@@ -79,7 +79,7 @@ class Connection:
 
 
 class Connections:
-    """Clients of a listening socket, each of whose requests `begin` takes by its head.
+    """Clients of a listening socket; `begin` handles the head of each request.
 
     Parameters
     ----------

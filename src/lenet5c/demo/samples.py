@@ -26,7 +26,7 @@ UNFIT = re.compile(
 
 
 class SampleError(UserError):
-    """A sample cannot be saved or deleted."""
+    """Raised when a sample cannot be saved or deleted."""
 
 
 class SampleFolder:
@@ -54,7 +54,7 @@ class SampleFolder:
         self.folders = [self.path / name for name in name_folders(self.class_names)]
         self.lock = threading.Lock()
         if self.path.exists() and not self.path.is_dir():
-            raise SampleError(f"--samples must be a folder, got {str(self.path)!r}; name another")
+            raise SampleError(f"--samples must be a folder, got {str(self.path)!r}")
 
     def save(self, picture: NDArray[np.uint8], label: int) -> Path:
         """Write an image (C, h, w) as a sample of a class; return its path."""
@@ -73,7 +73,7 @@ class SampleFolder:
                 _files.write_bytes(path, content.getvalue())
             except OSError as error:
                 raise SampleError(
-                    f"{reason(error)}; make room, or start the demo with another --samples"
+                    f"{reason(error)}; free disk space, or start the demo with another --samples"
                 ) from None
         return path
 

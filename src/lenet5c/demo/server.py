@@ -43,11 +43,11 @@ HEADERS = {
 
 
 class PortError(UserError):
-    """The page cannot be served at this port."""
+    """Raised when the page cannot be served at this port."""
 
 
 class RefusedError(Exception):
-    """A request that is not served; its arguments are the status and the reason."""
+    """Raised for a request that is not served; the arguments are the status and the reason."""
 
 
 class DemoServer(Connections):
@@ -123,7 +123,7 @@ class Request(BaseHTTPRequestHandler):
         """Refuse what is not to be served."""
         self.path, _, self.query = self.path.partition("?")
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
-            raise RefusedError(421, f"this page is at {self.server.address} alone")
+            raise RefusedError(421, f"this page is only served at {self.server.address}")
         if self.command not in ("GET", "HEAD", "POST"):
             raise RefusedError(501, "no such method")
         calls = {*CALLS, PICTURE}
@@ -145,7 +145,7 @@ class Request(BaseHTTPRequestHandler):
             raise RefusedError(403, "the request comes from another page")
         token = get("X-Lenet5c-Token", "").encode("utf-8", "replace")
         if not secrets.compare_digest(token, self.server.token.encode()):
-            raise RefusedError(403, "the page is of an earlier demo; load it again")
+            raise RefusedError(403, "the page belongs to an earlier demo; reload it")
         kind = "application/octet-stream" if self.path == PICTURE else "application/json"
         if get("Content-Type", "").partition(";")[0].strip().lower() != kind:
             raise RefusedError(415, f"Content-Type must be {kind}")
@@ -186,7 +186,7 @@ class Request(BaseHTTPRequestHandler):
         return self._reply(200, content, "application/octet-stream")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what http.server finds wrong with a request."""
+        """Reject a request that http.server finds invalid."""
         raise RefusedError(code, HTTPStatus(code).phrase)
 
     def _reply(
@@ -206,7 +206,7 @@ class Request(BaseHTTPRequestHandler):
         return head.encode("latin-1") + (b"" if self.command == "HEAD" else content)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Suppress logging."""
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

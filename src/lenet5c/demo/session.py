@@ -29,11 +29,11 @@ Reply = tuple[dict[str, Any], bytes]  # facts, and bytes after them
 
 
 class RequestError(UserError):
-    """A request of the page that has no meaning, or not now."""
+    """Raised for a request that is invalid, or not possible now."""
 
 
 class Session:
-    """A model, a folder of samples, and the data that the model was trained on, if they are here.
+    """A model, a folder of samples and, if available, the data that the model was trained on.
 
     The page computes its answers itself. Fine-tuning works on a copy of the model and puts that in
     its place. `open_data` is called when the data are first needed.
@@ -64,7 +64,7 @@ class Session:
         self.mistakes: dict[TrainedModel, NDArray[np.int64]] = {}
 
     def start(self, request: Request) -> Reply:
-        """Return all that the page needs to know once, beside the model that it has inside.
+        """Return the constant facts that the page needs, except its embedded model.
 
         The bytes are those of some training images, whose labels are among the facts.
         """
@@ -86,7 +86,7 @@ class Session:
             return {"count": 0, "why": str(error)}
 
     def state(self, request: Request) -> dict[str, Any]:
-        """Return what changes: samples, fine-tuning, which model answers."""
+        """Return the current state: samples, fine-tuning, and the active model."""
         return {
             "samples": self.samples.counts(),
             "folder": str(self.samples.path),
@@ -116,7 +116,7 @@ class Session:
         return facts, np.asarray(test.images[np.array([number])]).tobytes()
 
     def read_picture(self, content: bytes, digits: str) -> dict[str, Any]:
-        """Return what is read in a picture file, with boxes in its pixels."""
+        """Return the reading of a picture file, with boxes in pixels."""
         if digits not in DIGITS:
             raise RequestError(f"digits must be one of {', '.join(DIGITS)}, got {digits!r:.40}")
         kind: Any = digits
@@ -145,11 +145,11 @@ class Session:
         epochs = parse_integer({"epochs": EPOCHS} | request, "epochs", 1, MOST_EPOCHS)
         with self.lock:
             if self.tuning is not None and self.tuning.status["state"] == "running":
-                raise RequestError("a fine-tuning is under way; stop it first")
+                raise RequestError("fine-tuning is already running; stop it first")
             samples, unusable = self.samples.read()
             if samples is None:
                 raise RequestError(
-                    "there are no samples to learn from: draw, and press the true label"
+                    "there are no samples to train on; draw a digit and press its true label"
                 )
             self.tuning = Tuning(self.original, samples, self.data(), self.use, epochs)
             self.tuning.put(unusable=unusable[:5])
@@ -194,7 +194,7 @@ class Session:
         return self.state({})
 
     def data(self) -> Source:
-        """Return the `Source` of test images and of what fine-tuning must not forget."""
+        """Return the `Source` of test images and of rehearsal images for fine-tuning."""
         with self.lock:
             if self.source is None and not self.no_source:
                 try:
@@ -210,7 +210,7 @@ class Session:
             return self.source
 
     def close(self) -> None:
-        """Stop what is under way; it does not outlive the demo."""
+        """Stop running work."""
         if self.tuning is not None:
             self.tuning.stopped.set()
             self.tuning.join(5)
@@ -265,14 +265,14 @@ def parse_integer(request: Request, name: str, low: int, high: int) -> int:
 
 
 def check_data(test: Dataset, trained: TrainedModel) -> None:
-    """Refuse data that cannot be what the model was trained on."""
+    """Raise an error if data differ from those that the model was trained on."""
     expected: object
     what, expected, found = "class names", trained.class_names, test.class_names
     if found == expected:
         what, expected, found = "image shape", trained.image_shape, test.images.shape[1:]
     if found != expected:
         raise RequestError(
-            f"{test.name or 'the data'} must have the model's {what}, {expected!s:.60}, "
+            f"{test.name or 'the data'} must have the {what} of the model, {expected!s:.60}, "
             f"got {found!s:.60}; start the demo with --data NAME_OR_PATH, "
-            "the images it was trained on"
+            "the data that it was trained on"
         )

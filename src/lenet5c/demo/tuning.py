@@ -1,4 +1,4 @@
-"""Fine-tuning on samples that a user has drawn, without forgetting the data of the model."""
+"""Fine-tuning on drawn samples, with rehearsal of the model's training data."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,7 @@ EPOCHS = 3
 
 
 class Tuning(threading.Thread):
-    """A fine-tuning in the background: from a model to a copy that has seen the samples.
+    """Fine-tuning of a copy of a model in the background.
 
     It is the recipe 'finetune': training images of the source, the data that the model was trained
     on, are mixed in; its test images measure. The result follows from the model and the samples
@@ -37,7 +37,7 @@ class Tuning(threading.Thread):
         self.put(state="running", progress=0.0, epochs=epochs, samples=len(samples))
 
     def run(self) -> None:
-        """Tune, and tell the outcome by the status."""
+        """Fine-tune, and store the outcome in the status."""
         try:
             tuned = self.tune()
         except (NonFiniteError, ValueError, MemoryError) as error:
@@ -50,7 +50,7 @@ class Tuning(threading.Thread):
         self.put(state="done", progress=1.0)
 
     def put(self, **changes: Any) -> None:
-        """Change the status; readers see the old or the new one, never half."""
+        """Replace the status atomically."""
         self.status = self.status | changes
 
     def tune(self) -> TrainedModel | None:

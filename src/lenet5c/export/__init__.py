@@ -1,4 +1,4 @@
-"""Export: a model as ONNX, as a C file, as a page, to PyTorch and back."""
+"""Export of models to ONNX, C, HTML and PyTorch, and import from PyTorch."""
 
 from lenet5c.export.c import to_c
 from lenet5c.export.errors import ExportError

@@ -1,4 +1,4 @@
-"""Activations in every form that a model is exported to; a new one is one entry here."""
+"""Activations in every export format, one entry each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Activation:
 
 
 def float_text(value: Any) -> str:
-    """Return a float literal of C that is read back as the very float32."""
+    """Return a C float literal that parses to the same float32."""
     return f"{np.array(value, np.float32).astype(str)}f"
 
 

@@ -1,4 +1,4 @@
-"""A model as one file of C99 that depends on nothing but the C library's mathematics."""
+"""Export of a model as one C99 file that only depends on the math library."""
 
 from dataclasses import replace
 from math import prod
@@ -79,7 +79,10 @@ def to_c(
     prefix = prefix_of(name)
     if isinstance(model, IntegerModel):
         if quantize != "none":
-            raise ValueError("quantize must be 'none' for an IntegerModel, which has int8 already")
+            raise ValueError(
+                "quantize must be 'none' for an IntegerModel, which already uses int8, got "
+                f"{quantize!r}"
+            )
         return IntegerWriter(model, prefix).text(image)
     net = to_network(model, input_shape)
     return _FloatWriter(net, prefix, quantize == "weights").text(image)
@@ -94,7 +97,9 @@ class _FloatWriter(Writer):
         self.chain = group_stages(fold_batch_norm(net.steps))
         self.stages = list(all_stages(self.chain))
         if not self.chain:
-            raise ExportError("model must have a layer with an effect, got none; add one")
+            raise ExportError(
+                "model must have at least one layer that computes something, got none"
+            )
         held = 0 if net.trained is None else prod(net.input_shape)
         self.plan = plan_memory(self.chain, held)
         arrays = (array.size for step in all_steps(net.steps) for array in step.arrays.values())

@@ -1,4 +1,4 @@
-"""The parts that every C file of a model has: comment, declarations, images, calls, a self-test."""
+"""Common parts of C files: comment, declarations, image conversion, calls and self-test."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -115,8 +115,8 @@ class Writer:
     def __init__(self, net: Network, prefix: str) -> None:
         if len(net.output_shape) != 1:
             raise ExportError(
-                f"model must have one row of class scores for C, got outputs {net.output_shape}; "
-                "end it with Flatten and Linear"
+                "model must output one row of class scores to be exported to C, got output shape "
+                f"{net.output_shape}; end it with Flatten and Linear"
             )
         self.net, self.prefix = net, prefix
         self.constants = Constants(prefix)

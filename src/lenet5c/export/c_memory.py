@@ -19,7 +19,7 @@ MOST_ORDERS = 5040
 
 @dataclass(eq=False)
 class Value:
-    """So many items that are there from one call to another; `place` is where in the work area."""
+    """A number of items that live from one call to another, at `place` in the work area."""
 
     size: int
     first: int

@@ -389,6 +389,6 @@ _BODIES: dict[str, Callable[[Stage, str, Constants], list[str]]] = {
 
 
 def check_size(total: int) -> None:
-    """Refuse an array whose indices are no int32."""
+    """Raise an error if the indices of an array exceed int32."""
     if total >= 2**31:
         raise ExportError(f"arrays must have fewer than {2**31:,} values in C, got {total:,}")

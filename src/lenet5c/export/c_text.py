@@ -1,4 +1,4 @@
-"""Pieces of C source: blocks, strings, arrays and comments that mean the same to every compiler."""
+"""Building blocks of portable C source: blocks, strings, arrays and comments."""
 
 import re
 
@@ -19,8 +19,8 @@ def prefix_of(name: str) -> str:
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name) or "__" in name or name.endswith("_"):
         raise ExportError(
-            "name must be the beginning of C names: a letter, then letters, digits and single "
-            f"underscores, at most 40, got {name!r}"
+            "name must be a C identifier of at most 40 characters, a letter followed by letters, "
+            f"digits and single underscores, got {name!r}"
         )
     return name
 
@@ -37,7 +37,7 @@ def string(text: str) -> str:
 
 
 def comment_text(text: str) -> str:
-    """Return text for a comment, which nothing in it can end or continue."""
+    """Return text that is safe inside a comment."""
     return re.sub(r"[^A-Za-z0-9 .,:;()_+-]", "_", text)
 
 

@@ -4,4 +4,4 @@ from lenet5c.errors import UserError
 
 
 class ExportError(UserError):
-    """A model cannot be written in a form, or weights do not fit one; the message says why."""
+    """Raised when a model cannot be exported to a format, or weights do not fit a model."""

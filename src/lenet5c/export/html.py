@@ -1,4 +1,4 @@
-"""A model as a page: one file that works in any browser, without a network."""
+"""Export of a model as an HTML page that works offline in any browser."""
 
 import json
 import re
@@ -27,7 +27,7 @@ SLOT = re.compile(r"\{\{(\w+)\}\}")
 def to_html(
     trained: TrainedModel, name: str = "LeNet-5", *, examples: Dataset | None = None
 ) -> str:
-    """Return a page on which one draws, and the model answers: HTML with all it needs inside.
+    """Return a self-contained HTML page on which a user draws and the model answers.
 
     The page shows the answer while one draws, the values of every layer, and the pixels that speak
     for the answer. It fine-tunes the last layer on drawings that are labeled.
@@ -97,7 +97,7 @@ def build_page(
 
 
 def embed_json(value: Any) -> str:
-    """Return JSON that no tag or comment within a string can end."""
+    """Return JSON that is safe inside a script element."""
     text = json.dumps(value, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -104,7 +104,7 @@ def _describe_net(trained: TrainedModel) -> tuple[dict[str, Any], Weights]:
     """Return what the page needs to compute a model's answers, and its weights."""
     net = to_network(trained)
     if not net.steps:
-        raise ExportError("model must have a layer with an effect, got none; add one")
+        raise ExportError("model must have at least one layer that computes something, got none")
     refuse_ensembles(net.steps, "be shown on a page", "show one of its members")
     weights = Weights()
     scale, offset = net.scale_and_offset
@@ -134,7 +134,7 @@ def pack_weights(trained: TrainedModel) -> bytes:
 
 
 def choose_examples(dataset: Dataset, count: int = EXAMPLES) -> Dataset:
-    """Return some images of a data set, of each class as many as of the others if it has them."""
+    """Return some images of a data set, balanced over the classes where possible."""
     most = max(1, count // dataset.num_classes)
     seen = [0] * dataset.num_classes
     chosen = []

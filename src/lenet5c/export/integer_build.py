@@ -110,9 +110,11 @@ def quantize_int8(
     else:
         x = net.trained.preparation(net.trained.as_images(images))
     if len(x) == 0:
-        raise ValueError("images must be one or more, got none; use some hundred training images")
+        raise ValueError(
+            "images must have at least one image, got none; use a few hundred training images"
+        )
     if x.shape[1:] != net.input_shape:
-        raise ValueError(f"images must be inputs of the shape {net.input_shape}, got {x.shape[1:]}")
+        raise ValueError(f"images must have the input shape {net.input_shape}, got {x.shape[1:]}")
     return _Builder(net, ranges).build(x)
 
 
@@ -129,7 +131,9 @@ class _Builder:
         stages = group_stages(fold_batch_norm(net.steps))
         stages = [part for stage in stages for part in split_stage(stage)]
         if not stages:
-            raise ExportError("model must have a layer with an effect, got none; add one")
+            raise ExportError(
+                "model must have at least one layer that computes something, got none"
+            )
         self.last = stages[-1]
         ops, tensor = self.chain(stages, Tensor(x, scaling, shape))
         if not ops[-1].wide:
@@ -159,8 +163,8 @@ class _Builder:
         offsets = np.rint(np.ldexp(numbers / scaling.scale + scaling.zero + 0.5, shift))
         if np.abs(offsets).max() + 256 * pixels.multiplier.max() >= INT32:
             raise ExportError(
-                "mean_image must be of the range of the images to be written in int8; "
-                "use quantize='weights'"
+                "mean_image must lie within the range of the images for int8; use "
+                "quantize='weights'"
             )
         return scaling, pixels, offsets.astype(np.int64)
 
@@ -346,8 +350,8 @@ class _Builder:
         largest = codes.shape[1] * (int(np.abs(codes).max()) + 128) ** 2
         if largest > INT32:
             raise ExportError(
-                "codes of RBF must be of the range of its inputs to be written in int8; "
-                "use quantize='weights'"
+                "codes of RBF must lie within the range of its inputs for int8; use "
+                "quantize='weights'"
             )
         floats = layer_floats(stage.main, tensor.floats)
         units = Units(np.array([tensor.scaling.scale**2]), np.array([largest]))

@@ -46,8 +46,7 @@ class Units:
         ratio = self.of / step
         if (np.abs(ratio) * self.largest).max() >= INT32 - 2**16:
             raise ExportError(
-                "activations must be of one range for all images to be written in int8; "
-                "use quantize='weights'"
+                "activations must have one range for all images for int8; use quantize='weights'"
             )
         return rescale_by(ratio, **settings)
 
@@ -106,8 +105,8 @@ def round_sums(weight: Floats, bias: Floats, scaling: Scaling) -> tuple[Any, Any
     made = values.astype(np.int64), whole
     if np.abs(made[0]).reshape(len(whole), -1).sum(axis=1).max() * 128 > 2**30:
         raise ExportError(
-            f"layers must add at most 66,000 products for int8, got {values[0].size:,}; "
-            "use quantize='weights'"
+            f"layers must sum at most 66,000 products for int8, got {values[0].size:,}; use "
+            "quantize='weights'"
         )
     return *made, units
 

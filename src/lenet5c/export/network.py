@@ -1,4 +1,4 @@
-"""A model as the steps of its inference, from which every writer of another format starts."""
+"""The inference steps of a model, the starting point of every export format."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -121,7 +121,7 @@ class Network:
         return self.trained.preparation.scale, np.array(offset.flat[0]) if constant else offset
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
-        """Return what the exported model is to compute, for prepared inputs or uint8 images."""
+        """Return the expected outputs of the exported model for prepared inputs or images."""
         if inputs.dtype == np.uint8:
             assert self.trained is not None
             inputs = self.trained.preparation(inputs)
@@ -156,8 +156,8 @@ def to_network(
         shape = input_shape or model.input_shape
         if shape is None:
             raise ExportError(
-                "input_shape must be given for a model that does not know its own, got None; "
-                "use such as (1, 32, 32)"
+                "input_shape must be given for a model without one, got None; pass a shape such as "
+                "(1, 32, 32)"
             )
         return Network(_check_steps(model, tuple(shape)), model, tuple(shape))
     size, image_shape = model.preparation.size, tuple(model.image_shape)
@@ -176,8 +176,8 @@ def to_network(
     net = Network(steps, model.model, shape, model)
     if net.output_shape != (len(model.class_names),):
         raise ExportError(
-            f"class_names must be as many as the model's outputs, {net.output_shape}, "
-            f"got {len(model.class_names)} class names"
+            f"class_names must have one name for each output of the model, {net.output_shape}, got "
+            f"{len(model.class_names)} class names"
         )
     return net
 
@@ -233,9 +233,7 @@ def _check_steps(model: nn.Sequential, shape: tuple[int, ...]) -> list[Step]:
     try:
         model.output_shape(shape)
     except ValueError as error:
-        raise ExportError(
-            f"input_shape must be one that fits the model, got {shape}: {error}"
-        ) from None
+        raise ExportError(f"input_shape must fit the model, got {shape}: {error}") from None
     steps = _steps(model.flat_items(), shape)
     _check_finite(steps)
     return steps
@@ -247,8 +245,8 @@ def _steps(layers: Iterable[tuple[str, nn.Layer]], shape: tuple[int, ...]) -> li
         kind = type(layer).__name__
         if kind not in LAYERS or type(layer) is not getattr(nn, kind, None):
             raise ExportError(
-                f"layer {name!r} must be one that has a counterpart outside lenet5c, got {kind}; "
-                f"build it from {', '.join(LAYERS)}"
+                f"layer {name!r} must have a counterpart outside lenet5c, got {kind}; build it "
+                f"from {', '.join(LAYERS)}"
             )
         result = tuple(layer.output_shape(shape))
         branches: tuple[list[Step], ...] = ()

@@ -1,4 +1,4 @@
-"""Weights in one byte each."""
+"""Quantization of weights to int8."""
 
 from copy import deepcopy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Weights with PyTorch's names and layout, written and read as safetensors: never as pickles."""
+"""Weights with PyTorch's names and layout, stored as safetensors, never as pickles."""
 
 import json
 import os
@@ -211,7 +211,7 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
         if size > most:
             raise ExportError(
                 f"{path} must have at most {expected_bytes:,} bytes of weights, as the model has, "
-                f"got {size:,} bytes; it is of another net"
+                f"got {size:,} bytes; it belongs to another net"
             )
         if (header := int.from_bytes(head, "little")) > LARGEST_HEADER:
             raise ExportError(
@@ -223,8 +223,8 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
         tensors = deserialize(content)
     except (SafetensorError, ValueError, OverflowError, MemoryError) as error:
         raise ExportError(
-            f"{path} must be a safetensors file, got one that cannot be read ({error}); "
-            "save it again or name another file"
+            f"{path} must be a safetensors file, got a file that cannot be read ({error}); save it "
+            "again or name another file"
         ) from None
     return {name: _as_float32(f"{path}: {name}", **tensor) for name, tensor in tensors}
 
@@ -236,7 +236,7 @@ def _open(path: Path) -> BinaryIO:
         raise
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ExportError(f"{path} must be a safetensors file, got none: {why}") from None
+        raise ExportError(f"{path} must be a safetensors file, got another format: {why}") from None
 
 
 def _conversion(path: Path) -> str:
@@ -256,7 +256,7 @@ def _as_float32(what: str, dtype: str, shape: list[int], data: Any) -> np.ndarra
     try:
         array = np.frombuffer(data, "<i8" if is_counter else DTYPES[dtype]).reshape(shape)
     except ValueError:  # too many axes, or too long ones beside one of length 0
-        raise ExportError(f"{what} must have a shape that NumPy can have, got {shape}") from None
+        raise ExportError(f"{what} must have a shape supported by NumPy, got {shape}") from None
     if is_counter:
         return array.astype(np.int64)
     if dtype == "BF16":  # the upper half of a float32
@@ -317,7 +317,7 @@ def _match(
     for name, module in names.items():
         if name not in layers:
             raise ExportError(
-                f"names must be of layers with weights, {_join(layers)}, got {name!r}"
+                f"names must refer to layers with weights, {_join(layers)}, got {name!r}"
             )
         if module not in found:
             raise ExportError(
@@ -325,7 +325,7 @@ def _match(
                 f"it has {_list_first(found)}"
             )
         if list(names.values()).count(module) > 1:
-            raise ExportError(f"names must give each layer one of its own, got {module!r} twice")
+            raise ExportError(f"names must map each layer to a different one, got {module!r} twice")
     pairs = dict(names)
     prefix = _common_prefix(layers.keys() - names.keys(), found)
     if prefix is not None:
@@ -339,8 +339,8 @@ def _match(
     left = {module: found[module] for module in found if module not in pairs.values()}
     if left:
         raise ExportError(
-            f"{path} must have no tensors beside the model's, got {_list_first(left)}; "
-            "it is of another net"
+            f"{path} must have no tensors other than the model's, got {_list_first(left)}; it "
+            "belongs to another net"
         )
     return {name: pairs[name] for name in layers}
 
@@ -366,14 +366,12 @@ def _match_by_shape(
             raise ExportError(
                 f"{path} must have as many layers with {wanted} as the model, {len(twins)} "
                 f"({_join(twins)}), got {len(fitting)} ({_join(fitting)}) among "
-                f"{_list_first(found)}; say by names which is which, or use a model of the same "
-                "shapes"
+                f"{_list_first(found)}; pass names to map them, or use a model with the same shapes"
             )
         if len({re.sub(r"\d+", "#", module) for module in fitting}) > 1:
             raise ExportError(
-                f"{path} must have names that tell which of equal shape is which of "
-                f"{_join(twins)}, got {_join(fitting)}; "
-                f"say so by names, such as {twins[0]}={fitting[0]}"
+                f"{path} must have names that identify the layers of equal shape as "
+                f"{_join(twins)}, got {_join(fitting)}; pass names, such as {twins[0]}={fitting[0]}"
             )
         fitting.sort(key=lambda module: [int(digits) for digits in re.findall(r"\d+", module)])
         pairs |= zip(twins, fitting, strict=True)

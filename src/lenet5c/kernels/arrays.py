@@ -103,11 +103,11 @@ def _read(name: str, value: Any) -> Array:
 
 
 def unmasked(name: str, value: Any) -> Array:
-    """Return a value as an array; refuse a masked one, whose masked values would be taken."""
+    """Return a value as an array; raise an error for a masked array."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} must be an array of real numbers without a mask, got a masked array; fill it "
-            f"first, as with {name}.filled(0)"
+            f"first, for example with {name}.filled(0)"
         )
     return np.asarray(value)
 
@@ -128,13 +128,13 @@ def with_batch(name: str, x: Any, ndim: int) -> tuple[Any, bool]:
 
 
 def check_axes(name: str, array: Any, ndim: int, or_else: str = "") -> None:
-    """Refuse an array of another number of axes, empty but for the first, and None."""
+    """Check the number of axes of an array, which may only be empty along the first."""
     if array is None or array.ndim != ndim:
         got = None if array is None else f"the shape {array.shape}"
         raise ValueError(f"{name} must have {ndim} dimensions{or_else}, got {got}")
     if 0 in array.shape[1:]:
         raise ValueError(
-            f"{name} must not be empty but for the batch, its first dimension, got the shape "
+            f"{name} must not be empty except in the batch dimension, the first, got the shape "
             f"{array.shape}"
         )
 
@@ -157,14 +157,14 @@ def rows(array: Array) -> Array:
 
 
 def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
-    """Refuse an array of another shape, and None."""
+    """Check the shape of an array."""
     if array is None or array.shape != shape:
         got = None if array is None else array.shape
         raise ValueError(f"{name} must have the shape {shape}, got {got}")
 
 
 def check_out(name: str, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
-    """Refuse an output, unless None, of another shape or dtype, masked or read-only."""
+    """Check the shape, dtype and writability of an output array, unless it is None."""
     if out is None:
         return
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):

@@ -1,4 +1,4 @@
-"""Convolution on plain NumPy arrays, float32 and float64; ways.py has how it is computed."""
+"""Convolution on plain NumPy arrays, float32 and float64, see ways.py for the algorithms."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -250,7 +250,7 @@ def image_of(axes: int, shape: Shape, data_format: str) -> Shape:
     sample = shape[-axes - 1 :]
     if 0 in sample:
         raise ValueError(
-            f"x must not be empty but for the batch, its first dimension, got the shape {shape}"
+            f"x must not be empty except in the batch dimension, the first, got the shape {shape}"
         )
     return (sample[-1], *sample[:-1]) if data_format == FORMATS[axes][1] else sample
 
@@ -271,13 +271,13 @@ def weight_form(axes: int, data_format: str, outer: str, inner: str) -> str:
 
 
 def check_groups(groups: Any) -> None:
-    """Refuse what is no number of groups."""
+    """Check the number of groups."""
     if not isinstance(groups, int) or groups < 1:
         raise ValueError(f"groups must be an integer of at least 1, got {groups!r}")
 
 
 def shape_of(name: str, array: Any) -> Shape:
-    """Return the shape of an array that must be there."""
+    """Return the shape of a required array."""
     if array is None:
         raise TypeError(f"{name} must be an array of real numbers, got None")
     return array.shape
@@ -325,7 +325,7 @@ def _shape_or_array(name: str, value: Any, needs: bool, gradient: str) -> tuple[
         raise TypeError(f"{name} must be an array for {gradient}, got the shape {value}")
     if value and (value[0] < 0 or min(value[1:], default=1) < 1):
         raise ValueError(
-            f"{name} must be a shape of sizes of at least 1, the batch of at least 0, got {value}"
+            f"{name} must be a shape with sizes of at least 1 (the batch at least 0), got {value}"
         )
     return setting(name, value), None
 
@@ -333,7 +333,7 @@ def _shape_or_array(name: str, value: Any, needs: bool, gradient: str) -> tuple[
 def check_outs(
     out: Any, needs: tuple[bool, ...], shapes: tuple[Shape, ...], dtype: Any
 ) -> Gradients:
-    """Return the outputs of three gradients, if they fit what is needed."""
+    """Return the output arrays of three gradients, after checking them."""
     if not isinstance(out, (tuple, list)) or len(out) != 3:
         given = len(out) if isinstance(out, (tuple, list)) else type(out).__name__
         raise ValueError(f"out must have three elements, for dx, dweight and dbias, got {given}")
@@ -348,13 +348,13 @@ def check_outs(
     given = [array for array in outs if array is not None]
     if any(np.may_share_memory(a, b) for i, a in enumerate(given) for b in given[:i]):
         raise ValueError(
-            "out holds arrays that overlap; dx, dweight and dbias need memory of their own"
+            "out must hold arrays that do not overlap, got dx, dweight or dbias sharing memory"
         )
     return outs
 
 
 def deliver_some(gradients: Gradients, outs: Gradients) -> Gradients:
-    """Return the gradients that there are, in the outputs that there are."""
+    """Return the computed gradients, in the given outputs."""
     dx, dweight, dbias = (
         None if gradient is None else deliver(gradient, out)
         for gradient, out in zip(gradients, outs, strict=True)

@@ -106,7 +106,7 @@ def conv_transpose1d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Add up filters, each times an element, as `torch.nn.functional.conv_transpose1d` does.
+    """Apply a 1-D transposed convolution, as `torch.nn.functional.conv_transpose1d`.
 
     Parameters
     ----------

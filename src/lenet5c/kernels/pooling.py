@@ -67,7 +67,7 @@ def max_pool2d(
     out: Any = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Return the largest value of each window, or not-a-number if there is one.
+    """Return the largest value of each window, NaN if it has one.
 
     Parameters
     ----------

@@ -127,11 +127,11 @@ def setting(name: str, value: Any) -> Any:
     try:
         return _integers(value, 2)
     except TypeError:
-        raise ValueError(f"{name} must be made of integers, got {value!r}") from None
+        raise ValueError(f"{name} must consist of integers, got {value!r}") from None
 
 
 def choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """Return a setting that is one of these words; refuse another."""
+    """Return a setting after checking that it is one of these words."""
     if isinstance(value, str) and value in choices:
         return value
     words = " or ".join(f'"{each}"' for each in choices)
@@ -219,7 +219,7 @@ def pool2d_output_size(
 
 
 def check_elements(name: str, shape: Sequence[int]) -> int:
-    """Return the number of elements of a shape; refuse one that is out of all bounds."""
+    """Return the number of elements of a shape; raise an error if it is too large."""
     total = prod(shape)
     if total > MAX_ELEMENTS:
         raise ValueError(

@@ -181,7 +181,7 @@ def _apply(
 def _plan(name: str, shape: tuple[int, ...], axis: int) -> tuple[tuple[int, int, int], int]:
     """Return (outer, K, inner) of an axis, and the work, 0 if there is nothing to do."""
     if not -len(shape) <= axis < len(shape):
-        raise ValueError(f"axis must be one of {name}, of the shape {shape}, got {axis}")
+        raise ValueError(f"axis must be an axis of {name}, of the shape {shape}, got {axis}")
     at = axis % len(shape)
     if shape[at] == 0:
         raise ValueError(f"{name} must not be empty along the axis {axis}, got the shape {shape}")

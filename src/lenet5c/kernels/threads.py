@@ -69,7 +69,7 @@ _wish = wished(os.environ.get("OMP_NUM_THREADS", ""))
 
 
 def check_num_threads(num_threads: Any) -> int:
-    """Return a thread count as an int; refuse what is none."""
+    """Return a thread count as an int after checking it."""
     try:
         count = 0 if isinstance(num_threads, bool) else index(num_threads)
     except TypeError:
@@ -80,7 +80,7 @@ def check_num_threads(num_threads: Any) -> int:
 
 
 def effective(num_threads: int | None = None) -> int:
-    """Return the thread count of a call; 1 in a child that a fork left without a pool."""
+    """Return the thread count of a call; 1 in a forked child without a thread pool."""
     global _used
     count = get_num_threads() if num_threads is None else check_num_threads(num_threads)
     if _stranded:
@@ -90,7 +90,7 @@ def effective(num_threads: int | None = None) -> int:
 
 
 def useful(work: float, num_threads: int | None = None) -> int:
-    """Return the threads of a call that are worth waking for its work.
+    """Return the number of threads that pays off for a call.
 
     Parameters
     ----------

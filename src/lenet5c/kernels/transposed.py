@@ -262,8 +262,8 @@ def plan(
         before = tuple(pad[0] for pad in pads)
     if min(size) < 1:
         raise ValueError(
-            f"padding must leave something of the {' x '.join(map(str, whole))} pixels that there "
-            f"are without it, got {padding}"
+            f"padding must leave at least one of the {' x '.join(map(str, whole))} output pixels, "
+            f"got {padding}"
         )
     batch, is_last = x_shape[: -axes - 1], data_format == FORMATS[axes][1]
     y_shape = (*batch, *size, filters) if is_last else (*batch, filters, *size)

@@ -1,4 +1,4 @@
-"""The ways to compute a convolution and its gradients, and the choice between them.
+"""The algorithms for a convolution and its gradients, and the choice between them.
 
 "tiles"   16 samples side by side, in a program of one op; float32, channels first
 "direct"  on the arrays as they are: channels, samples and groups, or pixels side by side

@@ -184,8 +184,7 @@ class ScaledTanh(Activation):
             # Products and quotients of the two, and squares, are float32.
             if not 1e-15 <= abs(value) <= 1e15:
                 raise ValueError(
-                    f"{name} must be a number of 1e-15 to 1e15, or the negative of one, "
-                    f"got {value!r}"
+                    f"{name} must be a number with a magnitude from 1e-15 to 1e15, got {value!r}"
                 )
         self.amplitude, self.slope = float(amplitude), float(slope)
 

@@ -74,7 +74,7 @@ class BatchNorm(TileLayer):
         if len(input_shape) not in self.forms or input_shape[0] != self.num_features:
             remedy = suggest_channels("num_features", self.num_features, input_shape)
             raise ValueError(
-                f"samples must be {forms} of {self.num_features} channels for "
+                f"samples must be {forms} with {self.num_features} channels for "
                 f"{type(self).__name__}, got {tuple(input_shape)}{remedy}"
             )
         return tuple(input_shape)
@@ -87,7 +87,7 @@ class BatchNorm(TileLayer):
 
 
 class BatchNorm1d(BatchNorm):
-    """Bring each channel of a batch to mean 0 and variance 1, then scale and shift it.
+    """Normalize each channel of a batch to mean 0 and variance 1, then scale and shift it.
 
     The batch is (N, C), or (N, C, L) with L places of a channel.
 

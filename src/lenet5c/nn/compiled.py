@@ -1,4 +1,4 @@
-"""A model bound for inference: one call, from an array to an array."""
+"""A model compiled for inference: one call from array to array."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class CompiledModel(Inference):
             check_sizes(model, "x", (1, *input_shape))
         except ValueError as error:
             raise ValueError(
-                f"input_shape must be one that the model takes, got {input_shape}: {error}"
+                f"input_shape must fit the model, got {input_shape}: {error}"
             ) from None
         self.bind()
 
@@ -74,7 +74,7 @@ class CompiledModel(Inference):
         if x.shape[1:] != self.input_shape:
             raise ValueError(
                 f"x must have the shape (N, {', '.join(map(str, self.input_shape))}), for which "
-                f"the model was compiled, got {x.shape}; compile it for that one, too"
+                f"the model was compiled, got {x.shape}; compile the model for this shape"
             )
         shape = (len(x), *self.output_shape)
         check_out("out", out, shape, np.dtype(np.float32))
@@ -91,12 +91,11 @@ class CompiledModel(Inference):
 
 
 def check_compiled(model: Sequential) -> None:
-    """Refuse a model that does not run as one program."""
+    """Raise an error unless the model runs as one program."""
     for path, layer in model.flat_items():
         if not layer.compiled:
             kind = type(layer).__name__
             raise TypeError(
-                f"model must be of layers that have a compiled form, got {path!r}, "
-                f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}, which is in NumPy; call "
-                "model.forward"
+                f"model must consist of layers with a compiled form, got {path!r}, "
+                f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind} written in NumPy; call model.forward"
             )

@@ -30,14 +30,14 @@ class Composite(Layer):
     def store(self) -> ParameterStore:
         if self._store is None or not self._store.current:
             raise RuntimeError(
-                "a layer of this model was put into another model; give it a copy.deepcopy of the "
-                "layer"
+                "layers must belong to one model, got a layer of this model in another one; add a "
+                "copy.deepcopy of the layer there"
             )
         return self._store
 
 
 class InOrder(Layer):
-    """A layer of named `layers` that feed one another."""
+    """A layer that applies named `layers` in sequence."""
 
     layers: dict[str, Layer]
 

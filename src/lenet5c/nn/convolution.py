@@ -138,13 +138,14 @@ class Conv2d(TileLayer):
         table: NDArray[Any] = np.array(connections)
         if table.shape != (self.in_channels, self.out_channels) or not np.isin(table, (0, 1)).all():
             raise ValueError(
-                "connection_table must be true and false (or 1 and 0) of the shape "
+                "connection_table must be a boolean (or 0/1) array of the shape "
                 f"({self.in_channels}, {self.out_channels}), input by output maps, got "
                 f"{table.dtype} {table.shape}"
             )
         if not table.any(axis=0).all():
             raise ValueError(
-                "connection_table must have an input for each output map, got a map without any"
+                "connection_table must connect each output map to an input map, got an output map "
+                "without one"
             )
         if self.groups != 1:
             raise ValueError(

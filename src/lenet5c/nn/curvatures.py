@@ -28,7 +28,8 @@ def measure_curvatures(
     """Set the model's `curvature_vector` to those of the loss of all samples, and return it."""
     if len(samples) == 0:
         raise ValueError(
-            "samples must be at least one, got none; second derivatives are a mean over them"
+            "samples must have at least one sample, got none; second derivatives are averaged over "
+            "samples"
         )
     weights = None if sample_weight is None else unmasked("sample_weight", sample_weight)
     total, whole = np.zeros(model.num_params), 0.0

@@ -56,7 +56,7 @@ class Dropout(Elementwise):
 
     @property
     def rng_state(self) -> dict[str, Any]:
-        """Seed and number of passes, from which all masks to come follow."""
+        """Seed and number of passes, which determine all future masks."""
         return {"seed": self.seed, "passes": self.passes}
 
     @rng_state.setter

@@ -1,4 +1,4 @@
-"""Models side by side, whose probabilities are averaged."""
+"""Ensembles of models, whose probabilities are averaged."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import log, prod
@@ -91,13 +91,14 @@ class Ensemble(Composite):
             if not isinstance(member, Sequential):
                 raise TypeError(
                     f"member {name!r} must be a lenet5c.nn.Sequential, got "
-                    f"{type(member).__name__}; put it into one"
+                    f"{type(member).__name__}; wrap it in one"
                 )
         count = len(self.members)
         given = [1.0] * count if temperatures is None else list(temperatures)
         if len(given) != count:
             raise ValueError(
-                f"temperatures must be one for each of the {count} members, got {len(given)}"
+                f"temperatures must have one value for each of the {count} members, got "
+                f"{len(given)}"
             )
         self.temperatures = tuple(check_number("temperatures", each, 0) for each in given)
         if not all(self.temperatures):
@@ -197,7 +198,7 @@ class Ensemble(Composite):
 
     def _last(self, caller: str) -> NDArray[Any]:
         if self._saved is None:
-            raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
+            raise RuntimeError(f"{caller} must be called after forward(x, training=True)")
         return self._saved
 
     def _check_outputs(self, shapes: list[Shape]) -> None:
@@ -205,8 +206,8 @@ class Ensemble(Composite):
         for name, shape in zip(self.members, shapes, strict=True):
             if len(shape) != 1:
                 raise ValueError(
-                    f"member {name!r} must have a row of outputs, one a class, got the shape "
-                    f"{shape}; end it with Flatten and Linear"
+                    f"member {name!r} must have one row of outputs, one for each class, got the "
+                    f"shape {shape}; end it with Flatten and Linear"
                 )
             if shape != first:
                 raise ValueError(

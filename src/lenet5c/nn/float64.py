@@ -1,4 +1,4 @@
-"""Layers and models in float64: those of the package by their twins, others as they are.
+"""Layers and models in float64, those of the package by their reference twins.
 
 `to_float64` is for checks of gradients, in which float32 leaves too few digits. Convolution and
 pooling go forward by `lenet5c.kernels` in float64, for the time of many slopes.
@@ -68,7 +68,7 @@ class Twin(Layer):
 
     def backward(self, dy: Array) -> Array:
         if self._back is None:
-            raise RuntimeError("backward needs a forward(x, training=True) before it")
+            raise RuntimeError("backward must be called after forward(x, training=True)")
         found = self._back(dy)
         dx, *gradients = found if isinstance(found, tuple) else (found,)
         for name, gradient in zip(self.params, gradients, strict=False):
@@ -115,7 +115,7 @@ class Chain(InOrder):
                 found = "None" if dx is None else f"the shape {np.shape(dx)}"
                 raise ValueError(
                     f"backward of layer {name!r} must return an array of the shape of its input, "
-                    f"{shape}, got {found}; check the gradients of that layer alone"
+                    f"{shape}, got {found}; check the gradients of that layer separately"
                 )
             dy = np.asarray(dx)
         return dy

@@ -112,12 +112,12 @@ def _find_shape(layer: Layer, given: Shape | None) -> Shape:
         shape = getattr(layer, name, None) if shape is None else shape
     if shape is None:
         raise ValueError(
-            f"input_shape must be given for {type(layer).__name__}, which has none itself, got "
-            "None; use the shape of one sample, (C, H, W) or (features,)"
+            f"input_shape must be given for {type(layer).__name__}, which does not define one, got "
+            "None; pass the shape of one sample, (C, H, W) or (features,)"
         )
     whole = isinstance(shape, (tuple, list)) and all(isinstance(each, int) for each in shape)
     if not whole or not shape or min(shape) < 1:
         raise ValueError(
-            f"input_shape must be that of one sample, (C, H, W) or (features,), got {shape!r}"
+            f"input_shape must be the shape of one sample, (C, H, W) or (features,), got {shape!r}"
         )
     return tuple(shape)

@@ -63,13 +63,13 @@ class Probe:
         self.y = self._run()
         if not np.isfinite(self.y).all():
             raise ValueError(
-                "layer must have finite outputs, got others; give x, an input that it takes"
+                "layer must have finite outputs, got NaN or infinity; pass a valid input as x"
             )
         drew = _position(np.random.get_state()) != _position(self._numbers)
         if not np.array_equal(self._run(), self.y):
             raise ValueError(
-                "layer must have equal outputs for equal inputs, got different ones; let it draw "
-                "random numbers from an attribute that is a numpy.random.Generator"
+                "layer must have equal outputs for equal inputs, got different ones; draw random "
+                "numbers from an attribute that is a numpy.random.Generator"
             )
         if isinstance(layer, Chain) and not drew:
             self._inputs = dict(layer.inputs)

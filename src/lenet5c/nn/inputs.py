@@ -1,4 +1,4 @@
-"""Inputs of a model: the shape that it takes, and what to do about another one."""
+"""Inputs of a model: the expected shape, and remedies for another one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def take_samples(model: Sequential, samples: Samples | Floats) -> Samples:
 
 
 def check_sizes(model: Sequential, name: str, shape: Shape) -> None:
-    """Refuse an array (N, ...) of this shape if the layers of the model do not take it.
+    """Raise an error if the layers of the model do not accept an array (N, ...) of this shape.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def suggest_channels(argument: str, channels: int, shape: Shape) -> str:
 
 
 def check_finite(name: str, array: Any) -> None:
-    """Refuse an array (N, ...) with a NaN or an infinity; the message has its place."""
+    """Raise an error if an array (N, ...) has NaN or infinity; the message has its index."""
     array = np.asarray(array)
     # The sum of finite float32 is finite in float64, and takes a fraction of the time.
     if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):

@@ -1,4 +1,4 @@
-"""Kinds of values: the values that a setting takes, in words and as a test, and as text."""
+"""Kinds of values of settings: description, validation and conversion from and to text."""
 
 import re
 from collections.abc import Callable, Iterable

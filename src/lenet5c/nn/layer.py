@@ -32,7 +32,7 @@ TRANSIENT = ("_store", "_chain", "_segments", "accepted")
 
 
 class Layer:
-    """A step of a network.
+    """Base class of layers.
 
     A layer of your own, in NumPy, subclasses this, puts its parameters into ``self.params`` when it
     is made, and has a `forward` and a `backward`; it then works inside `Sequential` as any other:
@@ -163,8 +163,8 @@ class Layer:
             There was no ``forward(x, training=True)`` before.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} has no backward_second; give it one, or use an optimizer other "
-            "than SDLM"
+            f"{type(self).__name__} has no backward_second; implement it, or use an optimizer "
+            "other than SDLM"
         )
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -180,8 +180,8 @@ class Layer:
         """
         kind = type(self).__name__
         raise NotImplementedError(
-            f"{kind} has no settings; give it a method settings() that returns the arguments it is "
-            "made with as a dict"
+            f"{kind} has no settings; add a method settings() that returns its constructor "
+            "arguments as a dict"
         )
 
     @classmethod
@@ -269,7 +269,7 @@ class Layer:
         return views
 
     def moved(self) -> None:
-        """Forget what depends on the place of the parameters: they have another store."""
+        """Discard caches that depend on the memory of the parameters, which have a new store."""
 
     def gather(self) -> None:
         """Show the arrays of the layers within this one under their dotted names."""
@@ -290,7 +290,7 @@ class Layer:
 
 
 def check_gradient(dy: Any, shape: Shape, name: str = "dy") -> None:
-    """Refuse a gradient, or second derivatives, not of the output's shape."""
+    """Check that gradients or second derivatives have the shape of the output."""
     if not isinstance(dy, np.ndarray) or dy.dtype != np.float32 or dy.shape != shape:
         found = f"{dy.dtype} {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
         raise ValueError(f"{name} must be float32 {shape}, the output's shape, got {found}")
@@ -316,7 +316,7 @@ def as_floats(x: Any, owner: str, name: str = "x") -> Floats:
 
 
 def as_batch(x: Any, owner: str, name: str = "x") -> Floats:
-    """Return a batch of samples, as `as_floats` does; refuse a single sample."""
+    """Return a batch of samples, as `as_floats`; raise an error for a single sample."""
     x = as_floats(x, owner, name)
     if x.ndim < 2:
         raise ValueError(f"{name} must be a batch, (N, C, H, W) or (N, features), got {x.shape}")
@@ -364,7 +364,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def options(layer: Layer, **defaults: Any) -> str:
-    """Return the settings of a layer that are others than these, as arguments in its repr."""
+    """Return the settings of a layer that differ from these, as arguments for its repr."""
     given = {name: getattr(layer, name) for name in defaults}
     changed = (name for name, default in defaults.items() if given[name] != default)
     return "".join(f", {name}={given[name]!r}" for name in changed)

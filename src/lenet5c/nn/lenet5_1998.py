@@ -1,4 +1,4 @@
-"""LeNet-5 as in its paper."""
+"""LeNet-5 of LeCun et al. (1998)."""
 
 from typing import Annotated, Any, ClassVar
 

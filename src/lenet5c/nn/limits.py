@@ -1,4 +1,4 @@
-"""A limit to the memory that layers take: for nets that a file describes, which is not trusted."""
+"""A memory limit for layers, for nets described by untrusted files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ Shape = tuple[int, ...]
 
 
 class LimitError(ValueError):
-    """Layers would take more memory than `limit_values` leaves them."""
+    """Raised when layers would exceed the limit of `limit_values`."""
 
 
 # How many values are left, of each block around the caller.
@@ -47,13 +47,10 @@ got (1000000, 1000000)
 
 
 def reserve(**shapes: Shape) -> None:
-    """Refuse arrays of these shapes if they cannot be addressed, or are beyond a limit."""
+    """Raise an error if arrays of these shapes cannot be addressed or exceed the limit."""
     for name, shape in shapes.items():
         count = check_elements(name, shape)
         for left in _left.get():
             if count > left[0]:
-                raise LimitError(
-                    f"{name} must have at most the {left[0]:,} values that are left for it, got "
-                    f"{tuple(shape)}"
-                )
+                raise LimitError(f"{name} must have at most {left[0]:,} values, got {tuple(shape)}")
             left[0] -= count

@@ -102,7 +102,7 @@ class Linear(TileLayer):
 
 
 class Flatten(TileLayer):
-    """The maps of each sample in a row: (N, C, H, W) to (N, C * H * W).
+    """Flatten the maps of each sample: (N, C, H, W) to (N, C * H * W).
 
     Notes
     -----

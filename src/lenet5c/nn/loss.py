@@ -24,7 +24,7 @@ LOSSES: dict[str, type["Loss"]] = {}
 
 
 class Loss:
-    """A loss, as `Sequential` and `Trainer` take it.
+    """Base class of losses.
 
     Called with outputs and targets, it returns the loss and its gradient; `value` returns the loss
     alone.
@@ -222,7 +222,7 @@ class Loss:
         places = self._places(shape)
         inner, samples = prod(places), rows(outputs)
         if shape[0] * inner == 0:
-            raise ValueError(f"outputs must be of at least one sample, got the shape {shape}")
+            raise ValueError(f"outputs must have at least one sample, got the shape {shape}")
         losses = np.empty((shape[0], *places)) if self.reduction == "none" else None
         arguments |= {
             "num_threads": threads.effective(),
@@ -373,7 +373,7 @@ def check_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
     if array.dtype != np.int32 and len(array):
         least, most = array.min(), array.max()
         if not -(2**31) <= least <= most < 2**31:
-            raise ValueError(f"labels must be classes, 0 or more, got {least} to {most}")
+            raise ValueError(f"labels must be class indices, 0 or more, got {least} to {most}")
     return contiguous(array, np.int32)
 
 

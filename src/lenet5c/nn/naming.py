@@ -26,8 +26,8 @@ def name_layers(layers: Sequence[Any]) -> dict[str, Layer]:
         within = {id(each) for each in layer.all_layers()}
         if seen & within:
             raise ValueError(
-                f"layer {name!r} must be in the model once, got it twice; give each place a "
-                "layer of its own"
+                f"layer {name!r} must be in the model only once, got it twice; use a separate "
+                "layer for each place"
             )
         seen |= within
     return named
@@ -43,14 +43,13 @@ def _name(layers: Sequence[Any]) -> dict[str, Layer]:
             pair if isinstance(pair, tuple) else (str(i), pair) for i, pair in enumerate(layers)
         ]
     if not pairs:
-        raise ValueError("layers must be at least one, got none")
+        raise ValueError("layers must contain at least one layer, got none")
     names: set[str] = set()
     for name, _ in pairs:
         shown = isinstance(name, str) and name.isprintable()
         if not shown or not name or "." in name or name in names:
             raise ValueError(
-                "layer names must be different, of characters that can be shown, and without a "
-                f"dot, got {name!r}"
+                f"layer names must be unique, printable and without dots, got {name!r}"
             )
         names.add(name)
     return dict(pairs)

@@ -33,34 +33,35 @@ Channels: TypeAlias = Annotated[
     Sequence[int],
     Option(
         wholes(1, fewest=1),
-        "maps of each convolution, one or more, each with an activation and a 2 by 2 pooling",
+        "output channels of each convolution, which is followed by an activation and a 2 by 2 "
+        "pooling",
     ),
 ]
 Units: TypeAlias = Annotated[
-    Sequence[int], Option(wholes(1), "units of the fully connected layers before the last")
+    Sequence[int], Option(wholes(1), "units of the hidden fully connected layers")
 ]
 KernelSize: TypeAlias = Annotated[
-    int | Sequence[int], Option(one_or_each(1), "side of the convolutions' windows", search=[3, 5])
+    int | Sequence[int], Option(one_or_each(1), "kernel size of the convolutions", search=[3, 5])
 ]
 PaddingOption: TypeAlias = Annotated[
     int | Sequence[int],
     Option(
         one_or_each(0),
-        "zeros on each side of the convolutions' inputs, fewer than kernel_size",
+        "zero padding on each side of the convolutions' inputs, less than kernel_size",
         search=[0, 1, 2],
     ),
 ]
 Pooling: TypeAlias = Annotated[str, Option(choice(POOLINGS), "pooling")]
 GlobalPooling: TypeAlias = Annotated[
-    str, Option(choice(("none", *GLOBAL_POOLINGS)), "pooling of each of the last maps to one value")
+    str, Option(choice(("none", *GLOBAL_POOLINGS)), "global pooling of the last feature maps")
 ]
 Activation: TypeAlias = Annotated[str, Option(choice(ACTIVATIONS), "activation")]
 DropoutOption: TypeAlias = Annotated[
     float,
     Option(
         number(below=1),
-        "probability of dropout after the fully connected layers before the last; where there are "
-        "none, before the last",
+        "dropout probability after each hidden fully connected layer, or before the last layer if "
+        "there are none",
         search=(0.0, 0.5),
     ),
 ]
@@ -112,8 +113,8 @@ def windows(options: Mapping[str, Any]) -> list[tuple[int, int]]:
     for kernel, padding in zip(kernels, paddings, strict=True):
         if padding >= kernel:
             raise ValueError(
-                f"padding must be smaller than kernel_size, {kernel}, got {padding}; more has no "
-                "pixel in its windows"
+                f"padding must be smaller than kernel_size, {kernel}, got {padding}; larger "
+                "padding leaves windows without a pixel"
             )
     return list(zip(kernels, paddings, strict=True))
 
@@ -139,7 +140,7 @@ def last_maps(size: tuple[int, int], windows: Sequence[tuple[int, int]]) -> tupl
         least = max(1, 2 * least + each)
     if min(size) < least:
         raise ValueError(
-            f"input_size must be at least {least} pixels a side for {len(windows)} convolutions "
+            f"input_size must be at least {least} pixels per side for {len(windows)} convolutions "
             f"with pooling, got {tuple(size)}; enlarge the images, or use fewer channels, a "
             "smaller kernel_size or more padding"
         )
@@ -164,7 +165,7 @@ def weight_shapes(options: Mapping[str, Any]) -> dict[str, Shape]:
     units = list(options["units"])
     if options["c5"] == "conv":
         if not units:
-            raise ValueError("c5 must be linear where units are none, got 'conv'")
+            raise ValueError("c5 must be 'linear' when there are no units, got 'conv'")
         shapes[f"conv{len(shapes) + 1}"] = (units[0], read, *maps)
     read *= prod(maps)
     for place, count in enumerate((*units, options["num_classes"]), start=1):

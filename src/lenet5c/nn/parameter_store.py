@@ -38,7 +38,7 @@ class Arrays(UserDict[str, Array]):
         return self
 
     def __delitem__(self, name: str) -> None:
-        raise TypeError(f"{name} cannot be removed from its layer")
+        raise TypeError(f"{name} cannot be deleted from its layer")
 
     def bind(self, name: str, array: Array) -> None:
         """Make `array` itself the one of this name."""
@@ -103,7 +103,7 @@ class ParameterStore:
 
 @contextmanager
 def keep_state(layer: Layer) -> Iterator[None]:
-    """Put buffers and random generators of a layer or model back after a `with` block."""
+    """Restore buffers and random generators of a layer or model after a `with` block."""
     buffers = {name: array.copy() for name, array in layer.buffers.items()}
     random = layer.random_layers()
     states = {name: each.rng_state for name, each in random.items()}

@@ -104,7 +104,7 @@ class MAPLoss(MLELoss):
     ) -> None:
         super().__init__(reduction)
         if not 0 < j < 1e30:
-            raise ValueError(f"j must be a finite number of more than 0, got {j!r}")
+            raise ValueError(f"j must be a finite number greater than 0, got {j!r}")
         if curvature not in ("constant", "exact"):
             raise ValueError(f"curvature must be 'constant' or 'exact', got {curvature!r}")
         self.j = float(j)

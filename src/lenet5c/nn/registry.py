@@ -1,4 +1,4 @@
-"""Layers by name: a layer as a description that JSON can hold, and a layer from a description."""
+"""Registry of layers: conversion of layers to descriptions for JSON and back."""
 
 from collections.abc import Callable, Mapping
 from inspect import signature
@@ -29,7 +29,7 @@ def register(kind: Kind, name: str | None = None) -> Kind: ...
 @overload
 def register(kind: str | None = None, name: str | None = None) -> Callable[[Kind], Kind]: ...
 def register(kind: Any = None, name: str | None = None) -> Any:
-    """Give a class of layers a name, by which model files and descriptions have it.
+    """Register a layer class under the name that model files and descriptions use.
 
     A model file is opened where its classes are registered: import the module that has them before.
 
@@ -75,9 +75,9 @@ def register(kind: Any = None, name: str | None = None) -> Any:
     there = TYPES.get(name, kind)
     if (there.__module__, there.__qualname__) != (kind.__module__, kind.__qualname__):
         raise ValueError(
-            f"name must be one that no other class has, got {name!r}, that of "
-            f"{there.__module__}.{there.__qualname__}; register({kind.__name__}, name=...) "
-            "gives it another"
+            f"name must be unique, got {name!r}, the name of "
+            f"{there.__module__}.{there.__qualname__}; register({kind.__name__}, name=...) sets "
+            "another name"
         )
     for known in [known for known, each in TYPES.items() if each is kind]:
         del TYPES[known]
@@ -117,8 +117,8 @@ def describe(layer: Layer, name: str | None = None) -> Description:
     types = [known for known, each in TYPES.items() if each is kind]
     if not types:
         raise ValueError(
-            f"layer{place} must be of a registered class, got {kind.__name__}; put @nn.register "
-            "before the class, and give it a method settings() that returns its arguments"
+            f"layer{place} must be of a registered class, got {kind.__name__}; decorate the class "
+            "with @nn.register, and add a method settings() that returns its arguments"
         )
     try:
         settings = layer.settings()
@@ -178,31 +178,28 @@ class _Builder:
             raise ValueError(f"a net must have at most {MOST_LAYERS:,} layers, got more")
         if not isinstance(description, Mapping) or not isinstance(description.get("type"), str):
             raise ValueError(
-                f"{place} must be described by a mapping with the type of the layer, got "
-                f"{_short(description)}"
+                f"{place} must be a mapping with the type of the layer, got {_short(description)}"
             )
         if unknown := [key for key in description if key not in KEYS]:
             raise ValueError(
-                f"{place} must be described by {', '.join(KEYS)}, got {_short(unknown[0])}"
+                f"{place} must only have the keys {', '.join(KEYS)}, got {_short(unknown[0])}"
             )
         kind = TYPES.get(description["type"])
         if kind is None:
             raise ValueError(
                 f"type of {place} must be one of {', '.join(TYPES)}, got "
-                f"{_short(description['type'])}; a class of one's own is imported first, and has "
-                "@nn.register before it"
+                f"{_short(description['type'])}; a custom class must be imported first and "
+                "decorated with @nn.register"
             )
         settings = description.get("settings", {})
         if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
-            raise ValueError(f"settings of {place} must be named by texts, got {_short(settings)}")
+            raise ValueError(f"settings of {place} must have str keys, got {_short(settings)}")
         made = {
             key: self.value(each, f"{_short(key)} of {place}", depth + 1, place)
             for key, each in settings.items()
         }
         if "rng" in made:
-            raise ValueError(
-                f"settings of {place} must have no rng, which a description leaves out"
-            )
+            raise ValueError(f"settings of {place} must not have an rng, which descriptions omit")
         if self.rng is not None and "rng" in signature(kind).parameters:
             made["rng"] = int(self.rng.integers(2**63))
         return _make(kind, made, place)
@@ -261,8 +258,8 @@ def _plain(value: Any, place: str) -> Any:
     fits |= isinstance(value, int) and abs(value) <= LARGEST
     if not (fits or (isinstance(value, float) and isfinite(value))):
         raise ValueError(
-            f"{place} must be a number, text, True, False, None, a list or a dict of such, as JSON "
-            f"has them, got {_short(value)}"
+            f"{place} must be a JSON value (a number, str, bool, None, or a list or dict of "
+            f"these), got {_short(value)}"
         )
     return value
 
@@ -270,7 +267,7 @@ def _plain(value: Any, place: str) -> Any:
 def _check_name(what: str, name: Any) -> None:
     if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
         raise ValueError(
-            f"{what} must be a text of 1 to {LONGEST_NAME} characters, got {_short(name)}"
+            f"{what} must be a str of 1 to {LONGEST_NAME} characters, got {_short(name)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Layers beside a shortcut, whose outputs are added."""
+"""Residual connections."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
@@ -18,7 +18,7 @@ __all__ = ["Residual"]
 
 
 class Residual(Composite, TileLayer):
-    """Add the input, or what a shortcut makes of it, to the output of some layers.
+    """Add the input, or the output of a shortcut, to the output of some layers.
 
     Compiled layers run as part of one program, in which no value is copied; with a layer in NumPy
     among them, each branch runs by itself.
@@ -82,8 +82,8 @@ class Residual(Composite, TileLayer):
         ids = [id(each) for branch in self.branches() for each in branch.all_layers()]
         if len(set(ids)) < len(ids):
             raise ValueError(
-                "shortcut must have layers of its own, got one that is among the layers, too; give "
-                "each place a layer of its own"
+                "shortcut must not share layers with the main branch, got a shared layer; use a "
+                "separate layer"
             )
         ParameterStore(self)
 
@@ -209,7 +209,7 @@ class Residual(Composite, TileLayer):
         elif self.shortcut is None and len(x) == len(y) == 1:
             remedy = f"; use shortcut=nn.Linear({x[0]}, {y[0]})"
         raise ValueError(
-            f"shortcut must have outputs of the shape {y}, as the layers, got {added}{remedy}"
+            f"shortcut must have the output shape of the layers, {y}, got {added}{remedy}"
         )
 
     def __repr__(self) -> str:

@@ -19,7 +19,7 @@ from lenet5c.nn.naming import name_layers
 from lenet5c.nn.parameter_store import ParameterStore
 from lenet5c.nn.rbf import RBF
 from lenet5c.nn.registry import describe
-from lenet5c.nn.steps import Steps, StepsTaken
+from lenet5c.nn.steps import Steps, StepsTaken, take_each_step
 from lenet5c.nn.summary import Summary, summary, to_notebook
 from lenet5c.nn.tile_layer import TileChain, make_segments
 
@@ -32,7 +32,7 @@ CHUNK = 256
 
 
 class Sequential(InOrder, Composite):
-    """Layers that feed one another.
+    """A model of layers that are applied in sequence.
 
     All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`).
     Neighboring compiled layers run as one program; a layer of your own, in NumPy, stands between
@@ -190,7 +190,7 @@ class Sequential(InOrder, Composite):
         loss: Loss,
         sample_weight: ArrayLike | None = None,
     ) -> tuple[float, int]:
-        """Do forward, loss and backward for one batch in one sweep, to the bit as one by one.
+        """Run forward, loss and backward for one batch, bit-identical to separate calls.
 
         Parameters
         ----------
@@ -229,8 +229,9 @@ class Sequential(InOrder, Composite):
         batch_size: int,
         sample_weight: ArrayLike | None = None,
         record: StepsTaken | None = None,
+        ranks: Any = None,
     ) -> tuple[NDArray[np.float64], int, int]:
-        """Do several times `train_step` and `optimizer.step`, to the bit, in one parallel region.
+        """Run several training steps in one parallel region, bit-identical to single steps.
 
         Parameters
         ----------
@@ -244,6 +245,8 @@ class Sequential(InOrder, Composite):
         batch_size : int
         record : StepsTaken, optional
             Receives the results, also when a KeyboardInterrupt ends the run.
+        ranks : lenet5c.training.parallel.Ranks, optional
+            Processes that all take these steps, and share out the work of compiled layers.
 
         Returns
         -------
@@ -259,29 +262,25 @@ class Sequential(InOrder, Composite):
         labels = loss.check_target(labels, len(samples))
         weights = None if sample_weight is None else unmasked("sample_weight", sample_weight)
         record = StepsTaken(len(rates)) if record is None else record
-        chain = self.whole_chain() if type(self).train_step is Sequential.train_step else None
-        describe_steps = getattr(optimizer, "describe_steps", None)
-        update = describe_steps(self, rates) if describe_steps else None
+        chain, update = self.compile_steps(optimizer, rates)
         if chain and update:
             try:
                 program, job = chain.prepare_step(samples, labels, loss, weights)
-                program.train_steps(**job, batch_size=batch_size, update=update, record=record)
+                steps = {"batch_size": batch_size, "record": record, "ranks": ranks}
+                program.train_steps(**job, **steps, update=update)
             finally:
                 optimizer.steps += record.taken  # type: ignore[attr-defined]
                 if record.taken:
                     optimizer.lr = float(rates[record.taken - 1])
             return record.losses, record.taken, record.correct
-        for step, rate in enumerate(rates):
-            batch = slice(step * batch_size, (step + 1) * batch_size)
-            part = None if weights is None else weights[batch]
-            record.losses[step], right = self.train_step(samples[batch], labels[batch], loss, part)
-            if not np.isfinite(record.losses[step]):
-                break
-            optimizer.lr = rate
-            optimizer.step()
-            record.taken += 1
-            record.correct += right
+        take_each_step(self, samples, labels, loss, optimizer, rates, batch_size, weights, record)
         return record.losses, record.taken, record.correct
+
+    def compile_steps(self, optimizer: Steps, rates: Sequence[float]) -> tuple[Any, Any]:
+        """Return the model as one chain and the update of steps; None for what is not compiled."""
+        chain = self.whole_chain() if type(self).train_step is Sequential.train_step else None
+        describe_steps = getattr(optimizer, "describe_steps", None)
+        return chain, describe_steps(self, rates) if describe_steps else None
 
     def _backward(self, dy: Floats, need_dx: bool) -> Floats:
         first, *others = self.segments
@@ -297,7 +296,7 @@ class Sequential(InOrder, Composite):
         return first if isinstance(first, TileChain) and not others else None
 
     def outputs(self, samples: Samples | Floats) -> Floats:
-        """Return the outputs (N, ...) for samples given as to `train_step`.
+        """Return the outputs (N, ...) for samples as in `train_step`.
 
         Memory does not grow with N beyond the result.
         """
@@ -342,8 +341,8 @@ class Sequential(InOrder, Composite):
         """
         if type(self).forward is not Sequential.forward:
             raise TypeError(
-                f"model must have the forward of Sequential, got a {type(self).__name__} with one "
-                "of its own; call that"
+                f"model must use the forward of Sequential, got a {type(self).__name__} that "
+                "overrides it; call that forward"
             )
         return CompiledModel(self, self._own_shape(input_shape), num_threads)
 
@@ -369,7 +368,7 @@ class Sequential(InOrder, Composite):
         return {name: array.copy() for name, array in self._state().items()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Take over the values of a `state_dict`; its names and shapes must be this model's.
+        """Load the values of a `state_dict`, whose names and shapes must be those of this model.
 
         Raises
         ------
@@ -419,8 +418,8 @@ class Sequential(InOrder, Composite):
         shape = self.input_shape if input_shape is None else check_shape(input_shape)
         if shape is None:
             raise ValueError(
-                "input_shape must be given for a model that does not have its own, got None; use "
-                "such as (1, 32, 32)"
+                "input_shape must be given for a model without one, got None; pass a shape such as "
+                "(1, 32, 32)"
             )
         return shape
 

@@ -26,7 +26,7 @@ __all__ = ["SmallColor"]
 
 @with_options
 class SmallColor(LeNet5):
-    """A small net for images in color, or larger ones than `LeNet5` is for: 32 to 96 pixels a side.
+    """A small net for color images, or images larger than `LeNet5` is for: 32 to 96 pixels a side.
 
     Four convolutions of 3 by 3, each with batch normalization, ReLU and max pooling, then the mean
     of each map and one fully connected layer. For 10 classes 118,058 parameters, whatever the size

@@ -253,7 +253,7 @@ class TileChain:
 
     @contextmanager
     def pass_again(self) -> Iterator[None]:
-        """Let the layers make the last training pass again, one by one, which counts as none."""
+        """Repeat the last training pass layer by layer, without counting it."""
         counters = self.program(
             self.saved_input("").shape[1:], settings=self.saved_settings
         ).counters
@@ -289,7 +289,7 @@ class TileChain:
     def saved_input(self, caller: str) -> Floats:
         """Return the input of the last training `forward`."""
         if self.saved is None:
-            raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
+            raise RuntimeError(f"{caller} must be called after forward(x, training=True)")
         return self.saved
 
     def train_step(

@@ -1,4 +1,4 @@
-"""The memory and the work that a net takes for a sample: for nets that a file describes."""
+"""Memory and work of a net per sample, for nets described by files."""
 
 from math import prod
 

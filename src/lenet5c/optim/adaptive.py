@@ -1,4 +1,4 @@
-"""Optimizers that divide each step by the size that its parameter's gradients have had."""
+"""Adaptive optimizers, which scale each step by past gradients."""
 
 from collections.abc import Sequence
 from math import sqrt

@@ -1,4 +1,4 @@
-"""Optimizers whose step is the gradient, or its mean over time, times the learning rate."""
+"""Gradient descent with and without momentum."""
 
 from collections.abc import Sequence
 
@@ -61,8 +61,8 @@ class SGD(Optimizer):
         self.nesterov = bool(nesterov)
         if nesterov and momentum == 0:
             raise ValueError(
-                "momentum must be more than 0 with nesterov, got 0; give a momentum, or leave "
-                "nesterov out"
+                "momentum must be greater than 0 with nesterov, got 0; set momentum, or disable "
+                "nesterov"
             )
 
 

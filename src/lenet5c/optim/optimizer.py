@@ -1,4 +1,4 @@
-"""The state and the steps that optimizers share, and the list of them.
+"""The base class of optimizers, and their registry.
 
 The arithmetic of an optimizer is a kernel in `lenet5c/kernels/ops/update.pxi`; its class has the
 settings and the state.
@@ -24,7 +24,7 @@ Vector = NDArray[np.float32]
 
 
 class Optimizer:
-    """The model that is stepped, the learning rate, and state that can be saved.
+    """Base class of optimizers.
 
     A class of an optimizer names its `kernel` and its `vectors`, and is entered into `OPTIMIZERS`
     by `register`.
@@ -61,7 +61,7 @@ class Optimizer:
             setattr(self, name, np.zeros_like(model.vector))
 
     def scale_rates(self, factors: Mapping[str, float]) -> None:
-        """Multiply the learning rate of some parameters by factors of their own from now on.
+        """Set factors of the learning rate for some parameters.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class Optimizer:
             check_not_negative(f"the factor of {name}", factor)
             if not any(_covers(name, each) for each in self.model.params):
                 raise ValueError(
-                    f"factors must be of layers or parameters of the model, "
+                    "factors must have names of layers or parameters of the model as keys, "
                     f"{', '.join(self.model.params)}, got {name!r}"
                 )
         self.rate_factors = tuple((name, float(value)) for name, value in factors.items())
@@ -126,8 +126,8 @@ class Optimizer:
         whole = self.model is model
         if not whole and not np.may_share_memory(self.model.vector, model.vector):
             raise ValueError(
-                "optimizer must be of the model that is trained, got one of another model; "
-                f"make it with this model: {type(self).__name__}(model, ...)"
+                "optimizer must belong to the model being trained, got one of another model; "
+                f"create it with this model: {type(self).__name__}(model, ...)"
             )
         overridden = type(self).step is not Optimizer.step or "step" in vars(self)
         return self._describe(rates) if whole and not overridden else None
@@ -162,7 +162,7 @@ class Optimizer:
         return {"steps": self.steps} | {name: getattr(self, name).copy() for name in self.vectors}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a `state_dict` of the same optimizer and model.
+        """Load a `state_dict` of the same optimizer and model.
 
         Raises
         ------
@@ -227,7 +227,7 @@ class OptimizerChoice:
         return tuple(name for name in self.arguments if name not in ("lr", "weight_decay"))
 
     def make(self, model: Layer, **arguments: Any) -> Optimizer:
-        """Make the optimizer of a model; `lr` and `weight_decay` are those that suit if not given.
+        """Create the optimizer of a model, with its default `lr` and `weight_decay` if not given.
 
         Raises
         ------
@@ -246,7 +246,7 @@ Kind = TypeVar("Kind", bound=type[Optimizer])
 def register(
     name: str, *, lr: float, weight_decay: float = 0.0, **fixed: Any
 ) -> Callable[[Kind], Kind]:
-    """Enter a class into `OPTIMIZERS`, with the rate and decay that suit, and fixed arguments."""
+    """Register a class in `OPTIMIZERS`, with its default rate and decay, and fixed arguments."""
 
     def enter(cls: Kind) -> Kind:
         OPTIMIZERS[name] = OptimizerChoice(cls, lr, weight_decay, fixed)

@@ -16,7 +16,7 @@ Kind = TypeVar("Kind", bound=type[Any])
 
 
 def register(name: str) -> Callable[[Kind], Kind]:
-    """Enter a class into `SCHEDULES`."""
+    """Register a class in `SCHEDULES`."""
 
     def enter(cls: Kind) -> Kind:
         SCHEDULES[name] = cls
@@ -56,7 +56,7 @@ class Step:
     def __post_init__(self) -> None:
         _check_steps("every", self.every)
         if not 0 < self.gamma <= 1:
-            raise ValueError(f"gamma must be more than 0 and at most 1, got {self.gamma!r}")
+            raise ValueError(f"gamma must be greater than 0 and at most 1, got {self.gamma!r}")
 
     def __call__(self, step: int) -> float:
         return self.lr * self.gamma ** (step // self.every)
@@ -106,7 +106,7 @@ class OneCycle:
     def __post_init__(self) -> None:
         _check_steps("total", self.total)
         if not 0 <= self.warm_up <= 1:
-            raise ValueError(f"warm_up must be a share of 0 to 1, got {self.warm_up!r}")
+            raise ValueError(f"warm_up must be a fraction from 0 to 1, got {self.warm_up!r}")
         check_positive("start_divisor", self.start_divisor)
         check_positive("final_divisor", self.final_divisor)
 
@@ -155,7 +155,7 @@ class ReduceOnPlateau:
 
     def __post_init__(self) -> None:
         if not 0 < self.factor < 1:
-            raise ValueError(f"factor must be more than 0 and less than 1, got {self.factor!r}")
+            raise ValueError(f"factor must be greater than 0 and less than 1, got {self.factor!r}")
         if not self.patience >= 0:
             raise ValueError(f"patience must be at least 0 epochs, got {self.patience!r}")
         check_not_negative("threshold", self.threshold)
@@ -177,7 +177,7 @@ class ReduceOnPlateau:
 @register("piecewise")
 @dataclass(frozen=True)
 class Piecewise:
-    """Constant in pieces: ``rates[i]`` until step ``boundaries[i]``, the last rate after that.
+    """Piecewise constant: ``rates[i]`` until step ``boundaries[i]``, the last rate after that.
 
     Parameters
     ----------
@@ -201,13 +201,13 @@ class Piecewise:
         object.__setattr__(self, "boundaries", tuple(self.boundaries))
         if len(self.rates) != len(self.boundaries) + 1:
             raise ValueError(
-                f"rates must have one value more than boundaries, got {len(self.rates)} and "
+                f"rates must have one more value than boundaries, got {len(self.rates)} and "
                 f"{len(self.boundaries)}"
             )
         for rate in self.rates:
             check_not_negative("rates", rate)
         if any(b <= a for a, b in zip((0, *self.boundaries), self.boundaries, strict=False)):
-            raise ValueError(f"boundaries must rise, from at least 1, got {self.boundaries}")
+            raise ValueError(f"boundaries must be increasing and at least 1, got {self.boundaries}")
 
     @classmethod
     def paper1998(cls, steps_per_epoch: int) -> Self:

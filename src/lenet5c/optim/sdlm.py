@@ -62,7 +62,7 @@ class SDLM(Optimizer):
 
     def __init__(self, model: Layer, lr: float, mu: float = 0.02, samples: int = 500) -> None:
         if not is_real(mu) or not 1e-30 <= mu <= 1e30:  # 1 / mu is a float32, too
-            raise ValueError(f"mu must be a number of 1e-30 to 1e30, got {mu!r}")
+            raise ValueError(f"mu must be a number from 1e-30 to 1e30, got {mu!r}")
         super().__init__(model, lr, 0.0)
         self.mu = float(mu)
         self.samples = positive("samples", samples)
@@ -89,7 +89,7 @@ class SDLM(Optimizer):
         """
         if not hasattr(self.model, "second_derivatives"):
             raise TypeError(
-                f"model must be a Sequential, got a {type(self.model).__name__}; put it into one"
+                f"model must be a Sequential, got a {type(self.model).__name__}; wrap it in one"
             )
         measured = self.model.second_derivatives(samples, labels, loss, sample_weight)
         if fault := find_fault(measured, self.model, 0):
@@ -100,7 +100,7 @@ class SDLM(Optimizer):
         self.set_curvature(measured)
 
     def set_curvature(self, curvature: ArrayLike) -> None:
-        """Use these second derivatives from now on.
+        """Set the second derivatives that the steps use.
 
         Parameters
         ----------

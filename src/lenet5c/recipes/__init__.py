@@ -1,4 +1,4 @@
-"""Complete configurations of a training, the named ones, and the run of one."""
+"""Complete training configurations, named recipes, and their runs."""
 
 from lenet5c.recipes.folds import CrossValidation, cross_validate
 from lenet5c.recipes.make_trainer import distill, trainer

@@ -111,8 +111,8 @@ def build(
         model = starting.continue_model(start, recipe, train_set.class_names, rng)
         if train_set.class_names != start.class_names and starting.name_head(model) in freeze:
             raise ValueError(
-                f"freeze must not name {starting.name_head(model)}, whose classes are new; leave "
-                "it out"
+                f"freeze must not contain {starting.name_head(model)}, which is new for these "
+                "classes; leave it out"
             )
         # Not layers that are frozen, nor the weights of an estimator that fits once more.
         can_turn = not freeze and start.reading == "ink"
@@ -128,8 +128,8 @@ def build(
     norms = any(isinstance(layer, BatchNorm1d) for layer in model.all_layers())
     if (len(rest) - 1) % recipe.batch_size == 0 and norms:
         raise ValueError(
-            f"batch_size must leave no batch of one of {len(rest)} images, as batch normalization "
-            f"needs two, got {recipe.batch_size}; use another batch_size or validation"
+            f"batch_size must not leave a last batch of one of {len(rest)} images, as batch "
+            f"normalization needs two, got {recipe.batch_size}; change batch_size or validation"
         )
     trainer = Trainer(
         model,
@@ -243,8 +243,8 @@ def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dat
     if not 1 <= count < len(train_set) or not (share or count == validation):
         raise ValueError(
             f"validation must hold out at least one of the {len(train_set)} training images and "
-            f"leave at least one, got {validation:g}; use another number, a share such as 0.1, or "
-            f"0 for none"
+            f"leave at least one, got {validation:g}; use another number, a fraction such as 0.1, "
+            "or 0 for none"
         )
     if recipe.split == "last":
         rest, held_out = train_set.split_last(count)

@@ -60,9 +60,9 @@ def _read(path: Path) -> dict[str, Any]:
             return tomllib.loads(content.decode())
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} must be JSON, or TOML and named .toml: {error}") from None
+        raise RunError(f"{path} must be JSON, or TOML in a file ending in .toml: {error}") from None
     if not isinstance(values, dict):
-        raise RunError(f"{path} must hold settings by name, got {type(values).__name__}")
+        raise RunError(f"{path} must contain settings by name, got {type(values).__name__}")
     if "format" in values:
         values, _ = _files.read_record(path, "config")
     return values
@@ -83,7 +83,7 @@ def _change(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     own = {each.name for each in fields(RunConfig)} - {"recipe"}
     of_run = {name: changes[name] for name in changes if name in own}
     if "recipe" in changes and changes["recipe"] != config.recipe:
-        raise ValueError(f"recipe must be {config.recipe} or left out, got {changes['recipe']}")
+        raise ValueError(f"recipe must be {config.recipe} or omitted, got {changes['recipe']}")
     of_recipe = {name: value for name, value in changes.items() if name not in own | {"recipe"}}
     config = replace(config, settings=config.settings.change(**of_recipe), **of_run)
     if of_run.keys() - {"folder", "seed", "threads", "watch_test", "fold", "folds", "freeze"}:

@@ -60,8 +60,8 @@ def name_executor(name: str) -> Iterator[Executor | None]:
         size = require("mpi4py.MPI", "mpi", "trainings by MPI").COMM_WORLD.Get_size()
         if size == 1:
             raise RunError(
-                "executor mpi must have a process that gives the work out and others that do it, "
-                "got 1 in all; begin the command with: mpiexec -n 3"
+                "executor mpi must have at least 2 processes, one of which distributes the work, "
+                "got 1; start the command with mpiexec -n 3"
             )
         with futures.MPICommExecutor() as executor:
             yield executor
@@ -71,8 +71,8 @@ def name_executor(name: str) -> Iterator[Executor | None]:
             client = distributed.Client(name.removeprefix(DASK), timeout="10s")
         except (OSError, ValueError) as error:
             raise RunError(
-                f"executor must have the address of a scheduler, got {name!r} ({error}); start one "
-                "with: dask scheduler"
+                f"executor must have the address of a Dask scheduler, got {name!r} ({error}); "
+                "start one with: dask scheduler"
             ) from None
         with client:
             yield client.get_executor(pure=False)

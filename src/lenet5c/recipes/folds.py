@@ -71,7 +71,7 @@ class CrossValidation:
         return mean_interval([row["accuracy"] for row in self.rows])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the results for JSON: shares from 0 to 1, null for what is not defined."""
+        """Return the results for JSON, as fractions from 0 to 1, with null for undefined values."""
         whole, over = self._whole, self.interval
         scores = whole.scores
         return {
@@ -290,7 +290,7 @@ class _Folds:
             fold = min(self.failed)
             raise TrainingError(
                 f"fold {fold} has failed: {self.failed[fold]}; finished folds are kept in "
-                f"{result.config.folder}: once this is mended, resume there"
+                f"{result.config.folder}: fix the error and resume there"
             )
         if result.interrupted:
             return

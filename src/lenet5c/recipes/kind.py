@@ -88,5 +88,7 @@ def check_further(name: str, given: Mapping[str, Any], known: Mapping[str, Kind]
     for key, value in given.items():
         if key not in known:
             offered = ", ".join(known) or "no settings"
-            raise ValueError(f"{name} must hold {offered}, as {of} takes, got {key!r}")
+            raise ValueError(
+                f"{name} must only have the keys {offered}, the arguments of {of}, got {key!r}"
+            )
         known[key].check(key, value)

@@ -60,11 +60,11 @@ def parse_net(text: str) -> Any:
         return json.loads(content)
     except OSError as error:
         raise RunError(
-            f"must be one of {', '.join(NETS)}, or a file with the description of a net as JSON, "
-            f"got {text[:80]}: {error.strerror}"
+            f"must be one of {', '.join(NETS)}, or a JSON file with the description of a net, got "
+            f"{text[:80]}: {error.strerror}"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise RunError(f"must be the description of a net as JSON: {error}") from None
+        raise RunError(f"must contain the description of a net as JSON: {error}") from None
 
 
 #: The net of a recipe.
@@ -92,7 +92,7 @@ def check_net(description: Any) -> Facts:
     try:
         text = json.dumps(description)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"net must be a description as JSON has it: {error}") from None
+        raise ValueError(f"net must be a JSON description: {error}") from None
     return _check_net(text)
 
 
@@ -101,8 +101,8 @@ def _check_net(text: str) -> Facts:
     model = _build(json.loads(text))
     if model.input_shape is not None and len(model.input_shape) != 3:
         raise ValueError(
-            f"net: input_shape must be (channels, height, width), that of an image, got "
-            f"{model.input_shape}; begin with a Flatten where the layers take rows"
+            "net: input_shape must be the shape of an image, (channels, height, width), got "
+            f"{model.input_shape}; begin with a Flatten if the layers take rows"
         )
     last = [layer for layer in model.flat_layers() if layer.params or layer.buffers][-1:]
     return Facts(model.input_shape, bool(last) and isinstance(last[0], RBF))
@@ -144,8 +144,8 @@ def check_outputs(model: Sequential, input_shape: Shape, num_classes: int) -> No
         raise ValueError(f"net: {error}{hint}") from None
     if outputs != (num_classes,):
         raise ValueError(
-            f"net must have {num_classes} outputs, one a class of the data, got {outputs}; change "
-            "its last layer"
+            f"net must have {num_classes} outputs, one for each class of the data, got {outputs}; "
+            "change its last layer"
         )
 
 
@@ -164,8 +164,8 @@ def with_classes(model: Sequential, head: str, count: int) -> dict[str, Any]:
     count_name = next((each for each in COUNTS if found and each in found["settings"]), None)
     if count_name is None:
         raise ValueError(
-            f"data must have the classes of the model to start from, whose last layer, {head}, "
-            "cannot be given others; end the net with Linear"
+            f"data must have the classes of the model to start from, as its last layer, {head}, "
+            "cannot be replaced; end the net with Linear"
         )
     found["settings"][count_name] = count
     return description

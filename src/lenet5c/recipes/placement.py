@@ -10,7 +10,8 @@ from lenet5c import _files
 from lenet5c.datasets import Source
 from lenet5c.errors import RunError
 from lenet5c.recipes.run import data_digest
-from lenet5c.recipes.run_config import NOTHING, RunConfig, digest_of
+from lenet5c.recipes.run_config import NOTHING, RunConfig
+from lenet5c.recipes.start import digest_of
 
 #: Data that is in the package: it need not be read to know that it is the same.
 CONSTANT = ("mnist", "signs")
@@ -34,11 +35,12 @@ def place(
         key = str(read) if source is None else f"{id(source)} {config.rehearse}"
         if key not in digests:
             digests[key] = _digest_data(config, source, tell)
-        start = config.open_start()
+        start, teacher = config.open_start(), config.open_teacher()
         values = replace(
             config,
             data_digest=digests[key],
             start_digest=None if start is None else digest_of(start),
+            taught_by_digest=None if teacher is None else digest_of(teacher),
         ).to_dict()
         sha = _files.digest(json.dumps(values, sort_keys=True))[:12]
         size, fold = config.settings.train_size, config.fold

@@ -1,4 +1,4 @@
-"""All that a recipe can say: each field with its values, its option and its description."""
+"""The fields of a recipe, each with its values, option and description."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -29,7 +29,7 @@ FURTHER, USUAL = "further arguments, in place of all the recipe's", "the recipe'
 @document
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a training, all but data and seed.
+    """Settings of a training, except data and seed.
 
     Most are options of ``lenet5c train``. Other fields are texts: `summary`, `reproduces` (the
     system that is rebuilt) and `notes` (how it differs, and why).
@@ -54,40 +54,44 @@ class Recipe:
     patience: int = run(
         0,
         whole(0),
-        "end after N epochs without a better one on the validation images",
+        "stop after N epochs without an improvement in validation accuracy",
         usual="never",
     )
     train_size: int | None = run(
-        None, whole(1, optional=True), "use N training images only, chosen by the seed", usual="all"
+        None, whole(1, optional=True), "use only N training images, chosen by the seed", usual="all"
     )
     validation: float = data(
-        1 / 12, number(metavar="N"), "training images held out: a number, or a share below 1"
+        1 / 12,
+        number(metavar="N"),
+        "training images held out for validation: a number, or a fraction below 1",
     )
     least_validation: int = data(
-        0, whole(0), "hold out none where that would be fewer than N images", usual="0"
+        0, whole(0), "hold out no images if there would be fewer than N", usual="0"
     )
     split: str = data(
         "auto",
         choice(("auto", "stratified", "random", "last"), "HOW"),
-        "selection of those held out",
+        "selection of the validation images",
     )
     epoch_images: int = data(
         0,
         whole(0),
-        f"repeat fewer images, up to {building.MOST_REPEATS} times, until an epoch has about N",
+        f"repeat the images of a small data set, up to {building.MOST_REPEATS} times, until an "
+        "epoch has about N",
         usual="0, never",
     )
     input_size: int | list[int] | str = data(
         32,
         by_images.SIZE,
-        "height and width of the net's input; images for their own size, from 32 to 96 pixels",
+        "height and width of the net's input; images for the size of the images, from 32 to 96 "
+        "pixels",
         usual=f"32, {by_images.OWN} of small-color",
     )
     fit: str = data(
-        "auto", choice(("auto", "pad", "resize"), "HOW"), "fit of images to the net's input"
+        "auto", choice(("auto", "pad", "resize"), "HOW"), "method to fit images to the net's input"
     )
     preparation: str = data(
-        "auto", choice(("auto", *Preparation.NAMES)), "preparation of the pixels, instead of fit"
+        "auto", choice(("auto", *Preparation.NAMES)), "preparation of the pixels, in place of fit"
     )
     distortion: dict[str, Any] | None = data(
         None,
@@ -102,8 +106,10 @@ class Recipe:
         "lenet5c.nn.describe returns, as JSON",
         NET,
     )
-    model: dict[str, Any] = declare({}, DICT, "options of the net that are not default")
-    batch_size: int = training(64, whole(1), "images a step, at most all there are")
+    model: dict[str, Any] = declare({}, DICT, "options of the net that differ from the defaults")
+    batch_size: int = training(
+        64, whole(1), "images per step, at most the number of training images"
+    )
     optimizer: str = training("adamw", choice(OPTIMIZERS), "optimizer")
     lr: float = training(
         4e-3, number(above=True), "learning rate, the peak of the schedule", usual="by optimizer"
@@ -114,7 +120,7 @@ class Recipe:
         "factor of the learning rate from each layer with parameters to the one before it",
     )
     momentum: float = training(
-        0.9, number(below=1), "momentum of sgd; that of others is among their settings"
+        0.9, number(below=1), "momentum of sgd; other optimizers have it in their settings"
     )
     weight_decay: float = training(
         0.1, number(), "weight decay, decoupled with adamw", usual="by optimizer"
@@ -131,17 +137,17 @@ class Recipe:
         {}, DICT, FURTHER, usual=USUAL, more=partial(offer, LOSSES, loss_settings)
     )
     label_smoothing: float = training(
-        0.05, number(below=1), "share of a target spread over all classes"
+        0.05, number(below=1), "fraction of each target spread over all classes"
     )
     class_weight: str | dict[str, float] | None = training(
         None,
         CLASS_WEIGHT,
-        "weights of classes in the loss, 1 where not given, or balanced: n / (classes * count)",
+        "weights of classes in the loss (others 1), or balanced: n / (classes * count)",
     )
     temperature: float | None = training(
         None,
         TEMPERATURE,
-        "temperature of the probabilities, such as another run has fitted",
+        "temperature of the probabilities, such as one fitted by another run",
         usual="fitted on the images held out, 1 without any",
     )
     teachers: int = training(
@@ -151,7 +157,7 @@ class Recipe:
         usual="0, none",
     )
     teacher: dict[str, Any] = training(
-        {}, DICT, "settings of the teachers that are not the recipe's", usual="none"
+        {}, DICT, "settings of the teachers that differ from the recipe", usual="none"
     )
     teaching_temperature: float = training(
         4.0, number(above=True), "temperature of the teachers' probabilities"
@@ -159,19 +165,22 @@ class Recipe:
     teaching_weight: float = training(
         1.0,
         SHARE,
-        "share of the teachers' probabilities in the targets; the rest is the true label",
+        "weight of the teachers' probabilities in the targets; the rest is the true label",
     )
     order: str = declare(
-        "reshuffled", choice(("reshuffled", "constant")), "drawn for each epoch, or once for all"
+        "reshuffled", choice(("reshuffled", "constant")), "drawn for each epoch, or only once"
     )
     average: float = training(
         0.0,
         number(below=1),
-        "decay per step of a running average of the weights, such as 0.999, to evaluate and save",
+        "decay per step of the running average of the weights that is evaluated and saved, such as "
+        "0.999",
         usual="0, none",
     )
     keep: str = training(
-        "last", choice(KEEPS, "WHICH"), "save the weights of the last epoch, or the best validated"
+        "last",
+        choice(KEEPS, "WHICH"),
+        "save the weights of the last epoch, or of the best validation accuracy",
     )
     summary: str = field(default="", compare=False)
     reproduces: str = field(default="", compare=False)
@@ -197,7 +206,7 @@ class Recipe:
         for name in self.model:
             if name not in known:
                 raise ValueError(
-                    f"model must hold options of the net {name_net(self.net)}, "
+                    f"model must only have options of the net {name_net(self.net)}, "
                     f"{', '.join(known) or 'none'}, got {name!r}"
                 )
         model = check_options(known, self.model)
@@ -248,7 +257,7 @@ class Recipe:
 
     @classmethod
     def settings(cls) -> dict[str, Setting]:
-        """Return the settings by name: all fields but the texts."""
+        """Return the settings by name: all fields except the texts."""
         return settings(cls)
 
     def to_dict(self) -> dict[str, Any]:
@@ -258,7 +267,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild what `to_dict` returned; it may come from a file: everything is checked.
+        """Create a recipe from the dict returned by `to_dict`, which is not trusted.
 
         Raises
         ------

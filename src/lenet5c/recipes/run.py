@@ -9,20 +9,21 @@ from functools import cached_property, partial
 from typing import Any, cast
 
 from lenet5c import kernels
-from lenet5c._files import digest
 from lenet5c.datasets import Source
-from lenet5c.datasets.mapped import blocks
 from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.build import divide, make_schedule
+from lenet5c.recipes.digests import data_digest
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.recipes.run_summary import summarize
 from lenet5c.recipes.start import digest_of, fit_source, take_net
 from lenet5c.recipes.teachers import run_teachers
+from lenet5c.recipes.together import compare_runs, compare_weights, resume_together
 from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
 from lenet5c.training.event_file import EventFile
 from lenet5c.training.model_file import check_class_names
 from lenet5c.training.orientation import warn_of_sideways
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.run_folder import RunFolder
 
 Frame = Callable[[Source, TrainedModel], tuple[Source, list[str]]]
@@ -98,6 +99,7 @@ def train(
     on_step: Callable[[Trainer, int], object] | None = None,
     on_epoch: Callable[[Trainer, dict[str, Any]], object] | None = None,
     stop: Callable[[], bool] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Carry out a run: open the data, build the trainer or resume, train, evaluate, save.
 
@@ -132,6 +134,9 @@ def train(
     stop : callable, optional
         Asked after each stretch of steps; true ends the training there, with a checkpoint. If it
         is a context manager, it is entered while the model trains.
+    ranks : lenet5c.training.parallel.Ranks
+        Processes that all call this with the same arguments, to train together: to the same bytes
+        as one. The first alone uses the folder.
 
     Returns
     -------
@@ -146,6 +151,8 @@ def train(
         A file cannot be written; it names the file. The last checkpoint is whole.
     NonFiniteError
         The training failed.
+    RankError
+        Ranks have other data, or other weights.
 
     Examples
     --------
@@ -157,12 +164,16 @@ def train(
     began = time.perf_counter()
     if tensorboard:
         EventFile.check()
+    saves = ranks.broadcast(config.folder is not None)
+    if not ranks.first:
+        config = replace(config, folder=None)
     with _threads(config.threads), ExitStack() as held:
-        run = _open(config, source, start, frame, resume, overwrite, tell, held)
+        run = _open(config, source, start, frame, resume, overwrite, tell, held, ranks)
+        finished = resume_together(run, ranks)
         config, trainer, folder = run.config, run.trainer, run.folder
         resumed = trainer.steps_taken > 0 or (resume and config.settings.teachers > 0)
         events = _events(run, tensorboard, tell)
-        if run.summary is not None:
+        if finished:
             return run
         if config.settings.teachers:
             called: dict[str, Any] = {
@@ -171,7 +182,7 @@ def train(
                 "on_epoch": on_epoch,
                 "stop": stop,
             }
-            alike: Any = partial(train, overwrite=overwrite, tell=tell, **called)
+            alike: Any = partial(train, overwrite=overwrite, tell=tell, ranks=ranks, **called)
             rest, held_out = divide(config.settings, run.source, config.seed)
             images = replace(run.source, train=rest, validation=held_out)
             if not run_teachers(run, images, alike, resume, tell):
@@ -182,8 +193,11 @@ def train(
         def after_epoch(trainer: Trainer, row: dict[str, Any]) -> None:
             if config.watch_test:
                 with trainer.weights_to_evaluate():
-                    result = evaluate(trainer.model, run.source.test, trainer.preparation)
+                    result = evaluate(
+                        trainer.model, run.source.test, trainer.preparation, ranks=ranks
+                    )
                 row["test_accuracy"] = result.accuracy
+            compare_weights(run, ranks)
             if folder:
                 folder.save_checkpoint(trainer)
             if events:
@@ -197,9 +211,10 @@ def train(
             if not done and folder:
                 folder.save_checkpoint(trainer)
         run.interrupted = not done
-        if done and folder:
-            summary = summarize(run, resumed, time.perf_counter() - began)
-            folder.finish(run.trained, summary, trainer.history)
+        if done and saves:
+            summary = summarize(run, resumed, time.perf_counter() - began, ranks)
+            if folder:
+                folder.finish(run.trained, summary, trainer.history)
             run.summary = summary
     return run
 
@@ -226,6 +241,7 @@ def _open(
     overwrite: bool,
     tell: Callable[[str], object] | None,
     held: ExitStack,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Return a run that is ready to train, its folder locked by `held`, or finished."""
     if source is None:
@@ -259,6 +275,7 @@ def _open(
         if present is not None:
             config = record_data(config, present.result())
     run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed, teacher=teacher)
+    compare_runs(run, ranks)
     if folder is not None and resume:
         _resume(run, folder, tell, held)
     elif folder is not None:
@@ -372,23 +389,6 @@ def open_run(folder: RunFolder, source: Source) -> Run:
         raise RunError(f"folder must hold a finished run, got {folder.path}")
     with ExitStack() as held:
         return _open(config, source, None, None, True, False, None, held)
-
-
-def data_digest(source: Source, rehearsed: Source | None = None) -> str:
-    """Return the SHA-256 of images, labels, class names, weights and soft targets."""
-    parts: list[Any] = []
-    for dataset in (
-        source.train,
-        source.test,
-        source.validation,
-        rehearsed.train if rehearsed else None,
-    ):
-        if dataset is not None:
-            described = f"{dataset.images.shape} {dataset.class_names}"
-            parts += [described, blocks(dataset.images), dataset.labels]
-            more = (dataset.sample_weight, dataset.targets)
-            parts += [array for array in more if array is not None]
-    return digest(*parts)
 
 
 def _events(run: Run, tensorboard: bool, tell: Callable[[str], object] | None) -> EventFile | None:

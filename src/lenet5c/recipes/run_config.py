@@ -1,4 +1,4 @@
-"""A run as one thing: recipe, data, seed, threads, folder."""
+"""The configuration of a run: recipe, data, seed, threads and folder."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -46,39 +46,39 @@ class RunConfig:
     recipe: str = run(
         "default",
         choice(RECIPES, "R"),
-        "a configuration of lenet5c recipes",
+        "named configuration, see lenet5c recipes",
         usual="default; small-color for images in color or of more than 48 pixels a side; finetune "
         "with --from",
     )
     seed: int = run(0, whole(0), "random seed of weights, split, order and augmentation")
-    folder: Path | None = declare(None, ANY, "folder of the results; nothing is written if None")
+    folder: Path | None = declare(None, ANY, "folder for the results; None writes nothing")
     threads: int | None = declare(
-        None, whole(1, 1024, optional=True), "threads; they have no effect on the result"
+        None, whole(1, 1024, optional=True), "number of threads; has no effect on the result"
     )
     folds: int | None = run(
         None,
         whole(2, 1000, optional=True),
-        "cross-validate: train once for each of N folds of the data, on the others",
+        "number of folds for cross-validation: train N times, each time without one fold",
     )
     fold: int | None = declare(
-        None, whole(1, optional=True), "the fold that tests, where the run is one of several"
+        None, whole(1, optional=True), "index of the test fold in a cross-validation"
     )
     watch_test: bool = run(
-        False, FLAG, "write the test accuracy after each epoch, too; has no effect on the result"
+        False, FLAG, "also record the test accuracy after each epoch; has no effect on the result"
     )
     data: str = declare(
         "mnist",
         replace(TEXT, metavar="NAME_OR_PATH"),
-        "a folder with a folder of images for each class, perhaps in train/ and test/; a table "
-        "(CSV), Parquet, NumPy or MATLAB file, or a folder of such or of IDX files; a zip or tar "
-        "of these; or a name of lenet5c data list",
+        "folder with a subfolder of images for each class, optionally within train/ and test/; "
+        "CSV, Parquet, NumPy or MATLAB file, or a folder of these or of IDX files; zip or tar of "
+        "these; or a name listed by lenet5c data list",
         DATA,
     )
     skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
     transpose: bool | None = declare(
         None,
         replace(FLAG, optional=True),
-        "exchange rows and columns of the images, where they are stored so",
+        "transpose the images",
         DATA,
         "of IDX files named as EMNIST's",
     )
@@ -88,29 +88,29 @@ class RunConfig:
     label_column: str | None = declare(
         None,
         replace(TEXT, metavar="NAME_OR_NUMBER", optional=True),
-        "column of a table that has the labels: its name, or its position from 0, -1 for the last",
+        "label column of a table: its name, or its position from 0, -1 for the last",
         DATA,
         "by names and values",
     )
     image_shape: str | None = declare(
         None,
         Kind("HxW or CxHxW, such as 28x20", is_shape, metavar="HxW", optional=True),
-        "height and width of images that are rows of values, with colors CxHxW or HxWxC",
+        "shape of images stored as rows of values, in color CxHxW or HxWxC",
         DATA,
         "a square",
     )
     reading: str | None = declare(
         None,
         choice(READINGS, "HOW", optional=True),
-        "how predict will make a picture into such an image: ink, cropped and centered on black as "
-        "MNIST's digits are, or whole, as it is",
+        "how predict prepares a picture: ink, crop and center the strokes on black like the digits "
+        "of MNIST; whole, use the entire picture",
         DATA,
         "by the data",
     )
     start: str | None = declare(
         None,
         replace(TEXT, metavar="MODEL", optional=True),
-        "a model to train on: a model file, the folder of a run, or best, the model that comes "
+        "model to start from: a model file, the folder of a run, or best, the model that comes "
         "with lenet5c",
         RUN,
         "new weights",
@@ -119,19 +119,19 @@ class RunConfig:
     freeze: list[str] = run(
         [],
         replace(kinds.NAMES, metavar="LAYERS"),
-        "layers whose weights stay as they are, such as conv1 conv2 or conv1,conv2",
+        "layers to freeze, such as conv1 conv2 or conv1,conv2",
     )
     rehearse: str | None = declare(
         None,
         replace(TEXT, metavar="NAME_OR_PATH", optional=True),
-        "data that the model was trained on, mixed in so that it does not forget them; or none",
+        "earlier training data of the model, mixed in to prevent forgetting; or none",
         DATA,
         "mnist with --from best, where classes are the same, else none",
     )
     taught_by: str | None = declare(
         None,
         replace(TEXT, metavar="MODEL", optional=True),
-        "a model, such as an ensemble, whose probabilities for each image are its targets",
+        "teacher model, such as an ensemble, whose probabilities are the targets",
         RUN,
         "none, labels are",
     )
@@ -153,7 +153,9 @@ class RunConfig:
                     f"{name} must be None without a model to start from, got {value!r}"
                 )
         if self.fold is not None and self.fold > (self.folds or 0):
-            raise ValueError(f"fold must be at most the {self.folds} folds, got {self.fold}")
+            raise ValueError(
+                f"fold must be at most {self.folds}, the number of folds, got {self.fold}"
+            )
         if self.settings is None:
             object.__setattr__(self, "settings", RECIPES[self.recipe])
         check_taught(self)
@@ -240,7 +242,7 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], folder: str | Path | None = None) -> Self:
-        """Rebuild what `to_dict` returned; everything is checked.
+        """Create a configuration from the dict returned by `to_dict`, which is checked.
 
         Raises
         ------
@@ -261,7 +263,7 @@ class RunConfig:
         return [each.name for each in fields(cls) if each.name not in left_out]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but folder and threads, for JSON."""
+        """Return all settings except folder and threads, for JSON."""
         return {name: getattr(self, name) for name in self._stored()} | self.settings.to_dict()
 
     @property
@@ -322,8 +324,8 @@ class RunConfig:
         trained = open_model(copy if copy is not None and copy.is_file() else model)
         if getattr(self, f"{name}_digest") not in (None, digest_of(trained)):
             raise RunError(
-                f"{name} must be the model that the run in {self.folder} began with, got another "
-                f"in {trained.path}; restore it, or start a new run"
+                f"{name} must be the model that the run in {self.folder} started from, got another "
+                f"one in {trained.path}; restore it, or start a new run"
             )
         return trained
 
@@ -372,8 +374,8 @@ class RunConfig:
         given, count = self.settings.batch_size, len(trainer.train_set)
         if count < given != RECIPES[self.recipe].batch_size:
             raise ValueError(
-                f"batch_size must be at most the {count} images to train on, got {given}; give a "
-                "smaller one, or leave it out"
+                f"batch_size must be at most the {count} images to train on, got {given}; use a "
+                "smaller value, or leave it out"
             )
         return trainer, trained
 
@@ -414,7 +416,7 @@ class RunConfig:
         return words
 
     def command(self) -> str:
-        """Return the command that does the run again."""
+        """Return the command that repeats the run."""
         import shlex
 
         return shlex.join(["lenet5c", "train", *self.options()])

@@ -8,14 +8,16 @@ from lenet5c import kernels
 from lenet5c.errors import RunError
 from lenet5c.training import evaluate, mcnemar, wilson_interval
 from lenet5c.training.matching import match_dataset
+from lenet5c.training.parallel import ALONE, Ranks
 
 if TYPE_CHECKING:
     from lenet5c.recipes.run import Run
 
 
-def summarize(run: "Run", resumed: bool, seconds: float) -> dict[str, Any]:
+def summarize(run: "Run", resumed: bool, seconds: float, ranks: Ranks = ALONE) -> dict[str, Any]:
     """Return the results of a finished run, for its summary.json; `seconds` are those it took."""
-    result, trainer = run.evaluation, run.trainer
+    trainer = run.trainer
+    result = run.evaluation = evaluate(run.trained, run.source.test, ranks=ranks)
     summary = {
         "test_accuracy": result.accuracy,
         "test_correct": result.correct,
@@ -32,10 +34,12 @@ def summarize(run: "Run", resumed: bool, seconds: float) -> dict[str, Any]:
         "threads": kernels.get_num_threads(),
         "lenet5c": lenet5c.__version__,
     }
+    if ranks.size > 1:
+        summary["ranks"] = ranks.size
     if resumed:
         summary["resumed"] = True  # so `seconds` is not the whole run's
     if run.start is not None and run.start.class_names == run.trained.class_names:
-        before = evaluate(run.start, run.source.test)
+        before = evaluate(run.start, run.source.test, ranks=ranks)
         summary["start_test_accuracy"] = before.accuracy
         test = mcnemar(before.right, result.right)
         summary["start_p_value"] = test.p_value
@@ -43,11 +47,12 @@ def summarize(run: "Run", resumed: bool, seconds: float) -> dict[str, Any]:
             known = run.rehearsed.test
             with suppress(RunError):  # of other classes, or images that this model does not take
                 known, _ = match_dataset(run.start, known)
-                summary["rehearsed_accuracy"] = evaluate(run.trained, known).accuracy
-                summary["start_rehearsed_accuracy"] = evaluate(run.start, known).accuracy
+                summary["rehearsed_accuracy"] = evaluate(run.trained, known, ranks=ranks).accuracy
+                at_first = evaluate(run.start, known, ranks=ranks)
+                summary["start_rehearsed_accuracy"] = at_first.accuracy
     if run.teacher is not None:
         with suppress(ValueError):  # of images larger than it takes: it was shown their middle
-            taught = evaluate(run.teacher, run.source.test)
+            taught = evaluate(run.teacher, run.source.test, ranks=ranks)
             summary["teacher_test_accuracy"] = taught.accuracy
             summary["teacher_p_value"] = mcnemar(taught.right, result.right).p_value
     row = trainer.kept_row

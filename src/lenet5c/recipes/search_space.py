@@ -92,7 +92,7 @@ def usual_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span 
         if name not in known:
             raise RunError(
                 f"search must have values for {name}, as {name}=LOW:HIGH or {name}=A,B,C; only "
-                f"{', '.join(known)} have values of their own"
+                f"{', '.join(known)} have default ranges"
             )
     return {name: known[name] for name in names}
 

@@ -74,7 +74,7 @@ def document(owner: type) -> type:
 
 
 def in_words(value: object) -> str:
-    """Return a value as a help text, a message or a page has it."""
+    """Format a value for help texts, messages and pages."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {in_words(each)}" for key, each in value.items()) or "none"
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Training from a trained model on: its net, data brought to it, rates by layer, rehearsal.
+"""Training from a trained model: adapted net and data, layer-wise rates, rehearsal.
 
 The command, `lenet5c.trainer`, the estimator's `warm_start` and the demo's fine-tuning use this.
 """
@@ -75,8 +75,8 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
         )
         if name in ("input_size", "fit", "preparation"):
             raise ValueError(
-                f"{name} must be left out with a model to start from, which brings its "
-                f"preparation, got {value!r}"
+                f"{name} must not be set with a model to start from, whose preparation is used, "
+                f"got {value!r}"
             )
         if name != "dropout" and value != has:
             shown = name_net(has) if name == "net" else has
@@ -178,8 +178,8 @@ def _convert_channels(images: Any, channels: int) -> NDArray[np.uint8]:
     number, found, height, width = images.shape
     if {found, channels} != {1, 3}:
         raise ValueError(
-            f"images must have {count(channels, 'channel')}, as those of the model to start from, "
-            f"got {found}; use other data, or another model"
+            f"images must have {count(channels, 'channel')}, as the model to start from, got "
+            f"{found}; use other data, or another model"
         )
     if channels == 3:
         return np.repeat(images, 3, axis=1)
@@ -251,14 +251,16 @@ def rate_factors(
             groups.append([name])
     if unknown := [name for name in freeze if name not in layers]:
         raise ValueError(
-            f"freeze must name layers with parameters, {', '.join(layers)}, got {unknown[0]!r}"
+            f"freeze must contain layers with parameters, {', '.join(layers)}, got {unknown[0]!r}"
         )
     factors: dict[str, float] = {}
     for depth, group in enumerate(reversed(groups)):
         for name in group:
             factors[name] = 0.0 if {name, group[0]} & set(freeze) else layer_decay**depth
     if not any(factors.values()):
-        raise ValueError(f"freeze must leave a layer to train, got all, {', '.join(freeze)}")
+        raise ValueError(
+            f"freeze must leave at least one layer to train, got all, {', '.join(freeze)}"
+        )
     return factors
 
 

@@ -123,7 +123,9 @@ def tune(
     config = config.choose_recipe(source.train, tell)
     space = usual_space(config.settings) if space is None else space
     if config.settings.validation == 0 and source.validation is None:
-        raise RunError("validation must be above 0 to compare trials, got 0; give --validation 0.1")
+        raise RunError(
+            "validation must be greater than 0 to compare trials, got 0; use --validation 0.1"
+        )
     check_space(config.settings, space)
     with ExitStack() as held:
         held.enter_context(_quiet(optuna))
@@ -227,8 +229,8 @@ def _record(config: RunConfig, space: Space, source: Source) -> RunConfig:
         there = found.get(part, {})
         if names := sorted(key for key in {*there, *here} if there.get(key) != here.get(key)):
             raise RunError(
-                f"folder must be new or have the same search, got {folder}, whose {part} differs "
-                f"in {', '.join(names)}; name another folder"
+                f"folder must be new or contain the same search, got {folder}, whose {part} "
+                f"differs in {', '.join(names)}; name another folder"
             )
     return config
 

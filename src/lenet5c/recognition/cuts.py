@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,12 +17,14 @@ ROWS = 40
 REACH = 0.14
 #: The dearest path, in strokes that it crosses.
 DEAREST = 4.5
+#: Strokes that a path may cross more for being nearer to where it is wanted, by a height.
+PER_HEIGHT = 5.0
 #: Least ink between two paths, and beside one: in strokes as long as the ink is high.
 APART, LEAST_SIDE = 0.12, 0.3
 
 
 def find_cuts(
-    strength: NDArray[np.uint8], pen: float, most: int
+    strength: NDArray[np.uint8], pen: float, most: int, wanted: Sequence[tuple[float, float]] = ()
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Find paths of little ink from the top of some ink to its bottom.
 
@@ -31,6 +35,9 @@ def find_cuts(
         Width of the strokes in pixels.
     most : int
         Paths to return at most.
+    wanted : sequence of (float, float, float), optional
+        Columns at which there is a path in any case, or near it: on average over the rows it is
+        between the two others.
 
     Returns
     -------
@@ -56,12 +63,20 @@ def find_cuts(
     unit = pen * rows
     mass = left.sum(axis=1) / unit
     total = float(before[:, -1].sum()) / unit
-    cost[(mass < LEAST_SIDE) | (mass > total - LEAST_SIDE)] = np.inf
+    aside = (mass < LEAST_SIDE) | (mass > total - LEAST_SIDE)
     kept: list[int] = []
-    for i in np.argsort(order, kind="stable"):
-        if len(kept) == most:
+    middle = paths.mean(axis=1) * factor
+    ranked = np.argsort(order, kind="stable")
+    for column, low, high in wanted:
+        between = np.flatnonzero((middle > low) & (middle < high) & np.isfinite(order))
+        if len(between):
+            far = PER_HEIGHT * pen * np.abs(middle[between] - column) / height
+            kept.append(int(between[(order[between] + far).argmin()]))
+    kept = list(dict.fromkeys(kept))
+    for i in ranked:
+        if len(kept) >= most:
             break
-        if cost[i] > DEAREST:
+        if cost[i] > DEAREST or aside[i]:
             continue
         if kept and np.abs(left[kept] - left[i]).sum(axis=1).min() < APART * unit:
             continue

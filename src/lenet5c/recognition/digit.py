@@ -208,20 +208,27 @@ def form(
 
 
 def normalize_stroke(
-    crop: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
+    crop: NDArray[np.uint8],
+    framing: Framing = MNIST,
+    size: tuple[int, int] = (28, 28),
+    longer: int | None = None,
 ) -> NDArray[np.uint8]:
     """Thicken hairlines and thin broad strokes to the form's range; others stay as they are.
 
-    A net misreads a pen that it has not seen: at 20 pixels, a hairline is a gray shadow.
+    A net misreads a pen that it has not seen: at 20 pixels, a hairline is a gray shadow. `longer`
+    is the longer side of a digit, by default that of the ink.
     """
-    if max(crop.shape) < max(framing.box_size(size)):
+    longer = max(crop.shape) if longer is None else longer
+    if longer < max(framing.box_size(size)):
         return crop
     # Fine enough for a fraction of a stroke, small enough to be quick.
-    crop = fine = reduce(crop, -(-max(crop.shape) // FINE))
-    enlarge = -(-60 // max(crop.shape))
+    factor = -(-longer // FINE)
+    crop = fine = reduce(crop, factor)
+    longer //= factor
+    enlarge = -(-60 // longer)
     if enlarge > 1:
         fine = resize(crop, (crop.shape[0] * enlarge, crop.shape[1] * enlarge))
-    longer = max(fine.shape)
+    longer *= enlarge
     stroke = measure_stroke(fine >= 128)
     thickest, thinnest = framing.stroke
     usual = min(max(stroke, longer / thinnest), longer / thickest)

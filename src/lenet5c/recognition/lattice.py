@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lenet5c.recognition.cuts import find_cuts
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, join_pieces
+from lenet5c.recognition.strings import String
 
 #: A piece of which the net is so sure is neither cut nor joined, if it is no wider.
 SURE, WIDE = 0.97, 1.15
@@ -37,7 +38,7 @@ class Run:
     piece: Piece
     cut: float = 0.0  #: strokes crossed by the cut at its end
     gap: float = 0.0  #: columns without ink in it, in usual heights
-    whole: Piece | None = None  #: the piece it is a part of
+    span: tuple[float, float] | None = None  #: columns of the one piece that it is part of
     probabilities: NDArray[np.floating] | None = None
 
 
@@ -58,22 +59,23 @@ class Lattice:
 
     def __init__(self, pieces: list[Piece], pen: float, usual: float) -> None:
         self.pieces, self.pen, self.usual = pieces, pen, usual
-        self.whole = [Run((c, 0), (c + 1, 0), piece) for c, piece in enumerate(pieces)]
+        self.whole = [
+            Run((c, 0), (c + 1, 0), piece, span=(-np.inf, np.inf)) for c, piece in enumerate(pieces)
+        ]
         self.divided: list[Run] = []
+        self.strings: dict[int, String] = {}
 
     def is_sure(self, c: int) -> bool:
         """Return whether a piece, once scored, is one character without doubt."""
         run = self.whole[c]
-        if self._is_mark(run.piece):
+        if self.is_mark(run.piece):
             return False
         return best_of(run) >= SURE and run.piece.width <= WIDE * run.piece.height
 
     def count_unsure(self, wide: bool) -> int:
         """Count the pieces that are no character for sure, wider than high or not; no marks."""
         return sum(
-            (piece.width > piece.height) == wide
-            and not self._is_mark(piece)
-            and not self.is_sure(c)
+            (piece.width > piece.height) == wide and not self.is_mark(piece) and not self.is_sure(c)
             for c, piece in enumerate(self.pieces)
         )
 
@@ -81,10 +83,8 @@ class Lattice:
         """Return the runs of parts of pieces, with those that are cut, and of several pieces."""
         sure = [self.is_sure(c) for c in range(len(self.pieces))]
         for c, piece in enumerate(self.pieces):
-            if cut and not sure[c] and not self._is_mark(piece):
-                parts = self.cut(c)
-                self.divided += parts
-                self.whole[c].whole = piece if parts else None
+            if cut and not sure[c] and not self.is_mark(piece):
+                self.divided += self.cut(c)
         apart = [sure[c] or self._is_point(c) for c in range(len(self.pieces))]
         for a in range(len(self.pieces)):
             for b in range(a + 1, min(a + MOST, len(self.pieces))):
@@ -92,7 +92,7 @@ class Lattice:
                     break
                 if not all(apart[a : b + 1]) and (run := self._join(a, b)):
                     self.divided.append(run)
-        return self.divided + [run for run in self.whole if run.whole is not None]
+        return self.divided
 
     def best(self) -> list[Run]:
         """Return the runs of the best way through the line, all of them scored."""
@@ -119,12 +119,12 @@ class Lattice:
     def _value(self, run: Run) -> float:
         """Return how plausible a run is, as a log probability."""
         piece = run.piece
-        worth = float(np.log(MARK if self._is_mark(piece) else max(best_of(run), UNKNOWN)))
+        worth = float(np.log(MARK if self.is_mark(piece) else max(best_of(run), UNKNOWN)))
         wide = max(0.0, piece.width / self.usual - 1.3)
         cost = PER_WIDTH * wide + PER_CUT * run.cut + PER_GAP * run.gap
         return worth - cost
 
-    def _is_mark(self, piece: Piece) -> bool:
+    def is_mark(self, piece: Piece) -> bool:
         """Return whether a piece is too small for a digit."""
         return piece.size < LEAST * self.usual
 
@@ -167,7 +167,9 @@ class Lattice:
         if piece.height < 8 or piece.width < 0.3 * piece.height:
             return []
         height = min(piece.height, 1.3 * self.usual)
-        paths, cost = find_cuts(piece.strength, self.pen, 2 + round(7 * piece.width / height))
+        gaps = self.strings[c].find_gaps() if c in self.strings else []
+        most = 2 + round(7 * piece.width / height)
+        paths, cost = find_cuts(piece.strength, self.pen, most, gaps)
         count = len(paths)
         if count == 0:
             return []
@@ -181,6 +183,12 @@ class Lattice:
         start = np.vstack([np.zeros_like(rows), paths - both])
         end = np.vstack([paths + both, np.full_like(rows, piece.width)])
         cost = np.append(cost, 0.0)
+        middle = paths.mean(axis=1)
+        for column, left, right in gaps:
+            near = np.where((middle > left) & (middle < right), np.abs(middle - column), np.inf)
+            if np.isfinite(near).any():
+                middle[near.argmin()] = column
+        middle = [-np.inf, *middle.tolist(), np.inf]
         runs = []
         for i in range(count + 1):
             for j in range(i, count + 1):
@@ -192,7 +200,8 @@ class Lattice:
                 if part.size < LEAST * height:
                     continue
                 node = (c, j + 1) if j < count else (c + 1, 0)
-                runs.append(Run((c, i), node, part, cut=float(cost[j]), whole=piece))
+                span = middle[i], middle[j + 1]
+                runs.append(Run((c, i), node, part, cut=float(cost[j]), span=span))
         return runs
 
 

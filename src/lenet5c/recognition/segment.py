@@ -17,8 +17,8 @@ from lenet5c.datasets.centering import bound
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.filters import grow, reduce
 from lenet5c.recognition.lattice import Lattice, Run
-from lenet5c.recognition.parts import HOPELESS, NOT_ONE, judge_parts, mix
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, Ruler, find_pieces, measure_writing
+from lenet5c.recognition.strings import NONE, PART, WHOLE, judge_strings, mix
 from lenet5c.recognition.text_lines import group_lines, measure_slope
 
 __all__ = ["Cell", "Scorer", "read_lines"]
@@ -27,6 +27,8 @@ __all__ = ["Cell", "Scorer", "read_lines"]
 ROWS, PEN = 44, 2.5
 #: Pieces of a sheet at most, and those at most that are cut or joined: there are no more digits.
 MOST_PIECES, MOST_UNSURE = 2000, 400
+#: A part that is one digit with less than this probability is looked at no further.
+HOPELESS = 0.02
 #: Pieces that may be letters, at least, of a sheet on which they are.
 LETTERS = 3
 
@@ -76,6 +78,8 @@ def read_lines(
         return []
     lines = [Lattice(line, ruler.pen, _measure_height(line)) for line in _line_up(pieces, ruler)]
     _score([run for line in lines for run in line.whole], scorer)
+    if digits is not None:
+        _judge(lines, list(digits))
     wide, narrow = (sum(line.count_unsure(wide) for line in lines) for wide in (True, False))
     if wide + narrow <= MOST_UNSURE:
         cut = not _are_letters(lines, wide, narrow)
@@ -83,7 +87,7 @@ def read_lines(
         if digits is None:
             _score(runs, scorer)
         else:
-            _score_parts(runs, scorer, list(digits))
+            _score_parts(lines, scorer, list(digits))
     return [[_to_cell(run, strength, factor) for run in line.best()] for line in lines]
 
 
@@ -133,23 +137,35 @@ def _score(runs: Sequence[Run], scorer: Scorer) -> None:
             run.probabilities = row
 
 
-def _score_parts(runs: Sequence[Run], scorer: Scorer, digits: Sequence[int]) -> None:
-    """Set the probabilities of runs, those of parts of pieces with the model of parts."""
-    parts = [(run, run.whole) for run in runs if run.whole is not None]
-    if not parts:
-        return _score(runs, scorer)
-    judged = judge_parts([(run.piece, whole) for run, whole in parts])
-    hopeful = judged[:, :NOT_ONE].sum(axis=1) >= HOPELESS
-    likely = [run for (run, _), kept in zip(parts, hopeful, strict=True) if kept]
-    joined = [run for run in runs if run.whole is None]
-    _score([run for run in likely + joined if run.probabilities is None], scorer)
-    scored = next(run.probabilities for run, _ in parts if run.probabilities is not None)
+def _judge(lines: Sequence[Lattice], digits: Sequence[int]) -> None:
+    """Let the model of strings look at the pieces of lines, and have a say on them as a whole."""
+    for line in lines:
+        numbers = [c for c, piece in enumerate(line.pieces) if not line.is_mark(piece)]
+        pieces = [line.pieces[c] for c in numbers]
+        line.strings = dict(zip(numbers, judge_strings(pieces, line.usual), strict=True))
+        for c, string in line.strings.items():
+            run = line.whole[c]
+            assert run.probabilities is not None
+            run.probabilities = mix(run.probabilities, string.judge(), digits, WHOLE)
+
+
+def _score_parts(lines: Sequence[Lattice], scorer: Scorer, digits: Sequence[int]) -> None:
+    """Set the probabilities of runs, those of parts of pieces with the model of strings."""
+    joined = [run for line in lines for run in line.divided if run.span is None]
+    parts = [
+        (run, line.strings[run.start[0]].judge(*run.span))
+        for line in lines
+        for run in line.divided
+        if run.span is not None
+    ]
+    likely = [(run, judged) for run, judged in parts if judged[:NONE].sum() >= HOPELESS]
+    _score(joined + [run for run, _ in likely], scorer)
     for run, _ in parts:
         if run.probabilities is None:
-            run.probabilities = np.zeros_like(scored)
-    for run, row in zip(likely, judged[hopeful], strict=True):
+            run.probabilities = np.zeros_like(lines[0].whole[0].probabilities)
+    for run, judged in likely:
         assert run.probabilities is not None
-        run.probabilities = mix(run.probabilities, row, digits)
+        run.probabilities = mix(run.probabilities, judged, digits, PART)
 
 
 def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:

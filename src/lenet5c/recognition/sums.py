@@ -260,7 +260,7 @@ def _is_at_top(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool
 
 
 def _is_at_foot(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool:
-    """Return whether a bar is where a two has its foot, and nothing is below it."""
+    """Return whether a bar is where a two has its foot, with nothing below it."""
     wide, narrow = bar[3] - bar[1], digit[3] - digit[1]
     shared = min(bar[3], digit[3]) - max(bar[1], digit[1])
     middle = (digit[0] + digit[2]) / 2

@@ -1,4 +1,4 @@
-"""Readable float64 twins of every kernel, layer, loss and optimizer: what the fast ones compute.
+"""Readable float64 reference implementations of every kernel, layer, loss and optimizer.
 
 Each function is its definition, in plain loops or a few calls of NumPy, with the backward pass
 beside the forward pass. The tests compare the fast code with these functions, and these functions

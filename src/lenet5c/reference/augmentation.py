@@ -73,7 +73,7 @@ def erased_rectangle(draws: Mapping[str, float], H: int, W: int) -> tuple[int, i
 
 
 def erase(image: ArrayLike, draws: Mapping[str, float], noise: ArrayLike) -> Array:
-    """Put noise in the place of a rectangle of an image, if the draws say so.
+    """Replace a random rectangle of an image by noise, with the drawn probability.
 
     Parameters
     ----------

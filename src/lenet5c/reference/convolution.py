@@ -1,4 +1,4 @@
-"""Convolution, as nets have it: the correlation of an image with filters.
+"""Convolution as in neural networks: cross-correlation of an image with filters.
 
 Shapes: x (N, C, H, W), weight (O, I, KH, KW), bias (O,), y (N, O, OH, OW). I is C / groups: with G
 groups, the first O / G output channels see the first C / G input channels, and so on. One sample

@@ -161,7 +161,7 @@ def lenet5_backward(
 def lenet5_1998(
     x: ArrayLike, params: Arrays, table: ArrayLike, codes: ArrayLike
 ) -> tuple[Array, dict[str, Array]]:
-    """LeNet-5 as its paper has it.
+    """Forward pass of the LeNet-5 of LeCun et al. (1998).
 
     ::
 

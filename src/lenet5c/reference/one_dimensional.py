@@ -106,7 +106,7 @@ def conv_transpose1d(
     dilation: int = 1,
     data_format: str = "NCW",
 ) -> Array:
-    """Add up filters, each times an element: the data gradient of `conv1d`, with dy as x.
+    """1-D transposed convolution: the data gradient of `conv1d`, with x in place of dy.
 
     ::
 

@@ -7,7 +7,7 @@ from lenet5c.reference._arrays import Array
 
 
 def grad_cam(maps: ArrayLike, gradient: ArrayLike) -> Array:
-    """Places of a layer's maps that speak for a class.
+    """Grad-CAM: evidence for a class by position in the maps of a layer.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def grad_cam(maps: ArrayLike, gradient: ArrayLike) -> Array:
 
 
 def deepfool_step(logits: ArrayLike, gradients: ArrayLike, label: int) -> tuple[Array, int]:
-    """Smallest step that turns the answer of a net if its logits were linear.
+    """Smallest step that would change the predicted label if the logits were linear.
 
     Parameters
     ----------

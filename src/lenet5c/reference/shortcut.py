@@ -1,4 +1,4 @@
-"""Residuals: what layers make of their input, plus what a shortcut beside them makes of it.
+"""Residual connections: the output of layers plus the output of a shortcut.
 
 The layers and the shortcut are functions of one array, such as ``lambda x: conv2d(x, weight)``.
 """
@@ -14,7 +14,7 @@ Function = Callable[[Array], Array]
 
 
 def residual(x: ArrayLike, layers: Function, shortcut: Function | None = None) -> Array:
-    """Add the input, or what the shortcut makes of it, to what the layers make of it.
+    """Add the input, or the output of the shortcut, to the output of the layers.
 
     ::
 

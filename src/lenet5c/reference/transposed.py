@@ -1,4 +1,4 @@
-"""Transposed convolution: each pixel of the input lays a filter, times its value, onto the output.
+"""Transposed convolution: each input pixel adds a filter, scaled by its value, to the output.
 
 Shapes: x (N, C, H, W), weight (C, I, KH, KW), bias (O,), y (N, O, OH, OW). I is O / groups: with G
 groups, the first C / G input channels add to the first O / G output channels, and so on. One sample

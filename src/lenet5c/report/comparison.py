@@ -53,7 +53,7 @@ def members_table(members: list[dict[str, Any]]) -> str:
 
 
 def members_section(members: list[dict[str, Any]]) -> str:
-    """Return the same for a page; nothing of a single net."""
+    """Return the comparison of members as HTML, empty for a single net."""
     if not members:
         return ""
     rows = page.table(HEADING, list(map(_cells, members)), numbers=range(1, len(HEADING)))

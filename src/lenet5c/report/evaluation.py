@@ -1,4 +1,4 @@
-"""The page that an evaluation writes."""
+"""The HTML page of an evaluation."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -69,7 +69,7 @@ def filters(model: Sequential) -> "Figure":
     """
     found = [(name, layer) for name, layer in model.named_layers() if isinstance(layer, Conv2d)]
     if not found:
-        raise ValueError("model must have a Conv2d whose filters to show, got none")
+        raise ValueError("model must have a Conv2d to draw its filters, got none")
     sheets = [_filter_sheet(layer, first=not i) for i, (_, layer) in enumerate(found)]
     figure, ax = canvas(WIDTH, sum(sheet.height for sheet in sheets) + MARGIN)
     y = MARGIN

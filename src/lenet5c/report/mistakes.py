@@ -34,7 +34,7 @@ def find_file(dataset: Dataset, index: int) -> Path | None:
         return None
     path = PurePosixPath(dataset.ids[index])
     if path.is_absolute() or ".." in path.parts or os.path.isabs(path):
-        raise UserError(f"ids must be of files in {dataset.root}, got {dataset.ids[index]!r}")
+        raise UserError(f"ids must be files in {dataset.root}, got {dataset.ids[index]!r}")
     return dataset.root / path
 
 
@@ -55,13 +55,13 @@ def link(path: Path, folder: Path) -> str:
 
 
 def check_folder(folder: Path, argument: str) -> None:
-    """Raise a UserError unless `folder`, the value of `argument`, is empty or still to be made."""
+    """Raise a UserError unless `folder`, the value of `argument`, is empty or does not exist."""
     try:
         if not os.path.lexists(folder) or not any(folder.iterdir()):
             return
     except NotADirectoryError:
         raise UserError(f"{argument} must be a folder, got {folder}, which is a file") from None
-    raise UserError(f"{argument} must be a new or an empty folder, got {folder}, which has files")
+    raise UserError(f"{argument} must be a new or empty folder, got {folder}, which has files")
 
 
 def copy_mistakes(

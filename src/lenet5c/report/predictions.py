@@ -127,14 +127,14 @@ def _read_sample(path: Path, most: int) -> tuple[list[str], list[str]]:
             for row in rows:
                 if row and len(row) != len(heading):
                     raise UserError(
-                        f"{path} must have {len(heading)} cells in each line, as its heading, got "
-                        f"{len(row)} in line {rows.line_num}"
+                        f"{path} must have {len(heading)} cells in each line, as in its header, "
+                        f"got {len(row)} in line {rows.line_num}"
                     )
                 ids += row[:1]
                 if len(ids) > most:
                     break
         except csv.Error as error:
-            raise UserError(f"{path} must be a CSV file, got another: {error}") from None
+            raise UserError(f"{path} must be a CSV file: {error}") from None
     return heading, ids
 
 
@@ -153,8 +153,8 @@ def _find_order(
         known |= places.keys()
     strange = next((each for each in ids if each not in known), ids[0])
     raise UserError(
-        f"ids of {path} must be those of the images, such as {of_images[0]!r}, each once, got "
-        f"{strange!r}"
+        f"ids of {path} must be those of the images, such as {of_images[0]!r}, without repetition, "
+        f"got {strange!r}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Measures of probabilities for JSON, as text and as parts of a page: how honest they are."""
+"""Calibration measures of probabilities, as JSON, text and parts of a page."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 
 def describe_probabilities(result: Evaluation, temperature: float) -> Record:
-    """Return the figures for JSON: shares from 0 to 1, null for what is not defined."""
+    """Return the figures for JSON, as fractions from 0 to 1, with null for undefined values."""
     binned = {equal: result.reliability(equal=equal) for equal in EQUALS}
     return {
         "temperature": temperature,
@@ -170,7 +170,7 @@ def _sure(confidence: float) -> str:
 
 
 def space_percents(text: str) -> str:
-    """Return a text with a space before its signs of percent, as pages have it."""
+    """Return a text with a space before each percent sign."""
     return re.sub(r"(?<=\d)%", " %", text)
 
 

@@ -26,7 +26,7 @@ PAIRS = 10
 def draw_all(
     makers: Mapping[str, Callable[[], "Figure"]],
 ) -> tuple[dict[str, bytes], dict[str, Exception]]:
-    """Draw figures, and go on when one fails.
+    """Draw figures, continuing if one fails.
 
     Parameters
     ----------

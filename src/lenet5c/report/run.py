@@ -1,4 +1,4 @@
-"""The pictures and the page that a training leaves beside its model."""
+"""The pictures and the HTML page of a training run."""
 
 import time
 from collections.abc import Callable

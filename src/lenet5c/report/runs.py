@@ -1,4 +1,4 @@
-"""Runs side by side: what their folders say, as rows and as curves."""
+"""Comparison of runs, as rows and as curves."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def list_runs(folder: str | os.PathLike[str]) -> list[RunRow]:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise RunError(f"folder must be one with runs, got {root}, which does not exist")
+        raise RunError(f"folder must contain runs, got {root}, which does not exist")
     rows = [_describe(root, path) for path in _find(root, DEPTH)]
     return sorted(rows, key=lambda row: (-(row.test_accuracy or -1), row.name))
 
@@ -130,9 +130,9 @@ def _read_history(folder: RunFolder) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except ValueError as error:
-        raise RunError(f"{folder.metrics_file} must hold lines of JSON: {error}") from None
+        raise RunError(f"{folder.metrics_file} must have JSON on each line: {error}") from None
     if not all(isinstance(row, dict) for row in rows):
-        raise RunError(f"{folder.metrics_file} must hold an object of JSON on each line")
+        raise RunError(f"{folder.metrics_file} must have a JSON object on each line")
     return rows
 
 
@@ -176,5 +176,5 @@ def draw_runs(rows: Sequence[RunRow]) -> "Figure":
     require("matplotlib", "plots", PURPOSE)
     drawn = [row for row in rows if row.history][:MOST_DRAWN]
     if not drawn:
-        raise RunError("runs must have finished an epoch to be drawn, got none that has")
+        raise RunError("runs must include one with a finished epoch, got none")
     return compare_curves({shorten(plain(row.name), WIDEST): list(row.history) for row in drawn})

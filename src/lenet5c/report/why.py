@@ -94,7 +94,7 @@ def why(
     >>> figure = why(trained, [explain(trained, image)])
     """
     if not explanations:
-        raise ValueError("explanations must be at least one, got none")
+        raise ValueError("explanations must have at least one explanation, got none")
     inverted = trained.inverted if inverted is None else inverted
     names = drawable(trained.class_names, WIDEST)
     titles = [*(["picture"] if pictures else []), "image", *TITLES]

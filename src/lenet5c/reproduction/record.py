@@ -102,8 +102,8 @@ def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
     wrong = np.flatnonzero(result.predictions != result.labels)
     if (result.correct, result.count) != (summary["test_correct"], summary["test_count"]):
         raise RunError(
-            f"{folder.model_file} must have the accuracy that summary.json says, got {result}; "
-            f"delete {folder.path} to train it again"
+            f"{folder.model_file} must have the accuracy recorded in summary.json, got {result}; "
+            f"delete {folder.path} to train again"
         )
     history = {key: [round(row[key], 6) for row in run.history] for key in run.history[0]}
     return {
@@ -146,7 +146,7 @@ def read_process(folder: RunFolder) -> dict[str, Any]:
         return {"seconds": None, "started": None, "jobs": None}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
-            f"{process_file} cannot be read ({error}); delete it: the run then counts as not timed"
+            f"{process_file} cannot be read ({error}); delete it, and the run counts as not timed"
         ) from None
     return timed
 

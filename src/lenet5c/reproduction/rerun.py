@@ -81,7 +81,7 @@ def reproduce(
     changes = {} if epochs is None else {"epochs": epochs}
     if reached is not None and (source_config.data != "mnist" or changes):
         raise RunError(
-            "reached must be left out with other data or epochs: the recipes have not reached that"
+            "reached must be None with other data or epochs, which differ from the recipes"
         )
     train_all(configs, jobs, tell, executor)
 
@@ -103,7 +103,7 @@ def reproduce(
 
 
 def check(names: list[str], work: str | Path, out: Path) -> None:
-    """Raise a RunError for what would only show after hours of training."""
+    """Raise a RunError for errors that would otherwise appear after hours of training."""
     if unknown := [name for name in names if name not in RECIPES]:
         raise RunError(f"recipe must be one of {', '.join(RECIPES)}, got {unknown[0]!r}")
     require("matplotlib", "plots", "pictures of a report")
@@ -114,7 +114,7 @@ def check(names: list[str], work: str | Path, out: Path) -> None:
                 pass
         except OSError as error:
             raise RunError(
-                f"{name} must be a folder to write to, got {folder} ({error.strerror or error})"
+                f"{name} must be a writable folder, got {folder} ({error.strerror or error})"
             ) from None
     try:
         present = {result["recipe"] for result in read_record(out / RECORD)["results"]}
@@ -122,6 +122,6 @@ def check(names: list[str], work: str | Path, out: Path) -> None:
         present = set()
     if lost := sorted(present - set(names)):
         raise RunError(
-            f"recipes must include {', '.join(lost)}, which {out / RECORD} has and this report "
-            f"would drop; name them as well, or name another folder with --out"
+            f"recipes must include {', '.join(lost)}, which are in {out / RECORD} and would be "
+            "lost; add them, or choose another folder with --out"
         )

@@ -1,4 +1,4 @@
-"""Trainings as processes, kept in a work folder, so that an interrupted report goes on."""
+"""Trainings as processes, kept in a work folder so that an interrupted report can be resumed."""
 
 import os
 import subprocess
@@ -97,8 +97,8 @@ def train_all(
     if failed:
         more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
         raise TrainingError(
-            f"{failed[0]}{more}; finished runs are kept: once this is mended, give the same "
-            "command again"
+            f"{failed[0]}{more}; finished runs are kept: fix the error and run the same command "
+            "again"
         )
 
 

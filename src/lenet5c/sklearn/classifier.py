@@ -216,7 +216,8 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         first = not hasattr(self, "trained_")
         if first and classes is None:
             raise ValueError(
-                "classes must be passed on the first call to partial_fit: all labels that will come"
+                "classes must be passed on the first call to partial_fit, with all labels that "
+                "will occur"
             )
         if isinstance(self.class_weight, str):
             raise ValueError(
@@ -235,7 +236,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         settings = self._make_recipe(source.train, partial=True)
         if settings.optimizer == "sdlm":
             raise ValueError(
-                "recipe must have an optimizer that needs no whole data set, got "
+                "recipe must have an optimizer that works without the whole data set, got "
                 f"{self._name_recipe(source.train)!r}; use fit"
             )
         if first:
@@ -304,7 +305,8 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(
-                f"y must hold the classes {self.classes_.tolist()}, got {unknown.tolist()[0]!r}"
+                f"y must only have the classes {self.classes_.tolist()}, got "
+                f"{unknown.tolist()[0]!r}"
             )
         labels, names = np.searchsorted(self.classes_, y), tuple(map(str, self.classes_))
         images = self._to_images(X, shape)
@@ -344,7 +346,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             kind.check(name, plain(getattr(self, name)))
         if self.patience and not self.validation_fraction:
             raise ValueError(
-                f"validation_fraction must be more than 0, such as 0.1, with patience, got "
+                "validation_fraction must be greater than 0, such as 0.1, with patience, got "
                 f"{self.validation_fraction!r}"
             )
         changes |= {"validation": float(self.validation_fraction), "patience": self.patience}
@@ -431,7 +433,7 @@ def _weigh(
     X, y, weight = X[counts], y[counts], weight[counts]
     if several and len(np.unique(y)) < 2:
         raise ValueError(
-            f"sample_weight must be more than 0 for samples of at least 2 classes, got only "
+            "sample_weight must be greater than 0 for samples of at least 2 classes, got only "
             f"class {plain(y[0])!r}"
         )
     return X, y, None if (weight == weight[0]).all() else weight

@@ -47,9 +47,9 @@ def image_shape_of(
     shape = tuple(map(int, shape))
     if len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4) and asked is None:
         raise ValueError(
-            f"X must have the channels of its samples first, got samples of the shape {shape}, as "
-            f"if channels were last; use X.transpose(0, 3, 1, 2), or say image_shape={shape} if it "
-            f"is meant so"
+            f"X must have channels first, got samples of the shape {shape}, apparently with "
+            f"channels last; use X.transpose(0, 3, 1, 2), or pass image_shape={shape} if this is "
+            "intended"
         )
     channels, height, width = shape if len(shape) == 3 else (1, *shape)
     return channels, height, width
@@ -62,8 +62,7 @@ def pixel_range_of(X: NDArray[Any], asked: tuple[float, float] | None) -> tuple[
         numbers = all(isinstance(value, Real) and np.isfinite(value) for value in pair)
         if len(pair) != 2 or not numbers or not pair[0] < pair[1]:
             raise ValueError(
-                f"pixel_range must be two numbers, such as (0, 1), the smaller one first, got "
-                f"{asked!r}"
+                f"pixel_range must be two increasing numbers, such as (0, 1), got {asked!r}"
             )
         return float(pair[0]), float(pair[1])
     if X.dtype == np.uint8:

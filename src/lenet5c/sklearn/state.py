@@ -41,7 +41,7 @@ def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
     if version != VERSION:
         raise ValueError(
             f"this {owner} was pickled by another version of lenet5c: its state must be {VERSION}, "
-            f"got {version!r}; fit it again, or use lenet5c.training.save_model to keep models"
+            f"got {version!r}; fit it again, or use lenet5c.training.save_model to store models"
         )
     packed = state.get("trained_")
     if isinstance(packed, dict):

@@ -54,14 +54,14 @@ class WeightAverage:
         return self.every - steps % self.every
 
     def update(self, steps: int) -> None:
-        """Take in the parameters after `steps` steps, if an update is due."""
+        """Update the average after `steps` steps, if an update is due."""
         if steps % self.every == 0:
             gain = np.float32(1 - min(self.decay, (1 + steps) / (10 + steps)) ** self.every)
             self.vector += gain * (self.model.vector - self.vector)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Give the model the average as its parameters within a `with` block."""
+        """Replace the parameters of the model by the average within a `with` block."""
         own = self.model.vector.copy()
         try:
             self.model.vector[:] = self.vector

@@ -4,20 +4,23 @@ from typing import TYPE_CHECKING
 
 from lenet5c.datasets import Dataset
 from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.temperature import Calibration, fit_temperature
 
 if TYPE_CHECKING:
     from lenet5c.training.trainer import Trainer
 
 
-def calibrate(trained: TrainedModel, dataset: Dataset) -> Calibration:
-    """Fit the temperature of a model on a data set, and let the model have it.
+def calibrate(trained: TrainedModel, dataset: Dataset, ranks: Ranks = ALONE) -> Calibration:
+    """Fit the temperature of a model on a data set and set it.
 
     Parameters
     ----------
     trained : TrainedModel
     dataset : lenet5c.datasets.Dataset
         Of images that the model was not trained on, with its classes. Each image counts once.
+    ranks : lenet5c.training.parallel.Ranks
+        Processes that all call this, and compute a part of the outputs each.
 
     Returns
     -------
@@ -37,7 +40,7 @@ def calibrate(trained: TrainedModel, dataset: Dataset) -> Calibration:
     >>> trained.temperature == fitted.temperature, fitted.count
     (True, 300)
     """
-    outputs = compute_outputs(trained.model, trained.preparation, dataset.images)
+    outputs = compute_outputs(trained.model, trained.preparation, dataset.images, ranks)
     check_outputs(outputs)
     fitted = fit_temperature(trained.model.logits(outputs), dataset.labels)
     trained.temperature = fitted.temperature
@@ -48,4 +51,4 @@ def calibrate_trained(trainer: "Trainer") -> Calibration | None:
     """Calibrate the model of a trainer on its validation images; None if it has none."""
     if trainer.trained is None or trainer.validation_set is None or not trainer.calibrates:
         return None
-    return calibrate(trainer.trained, trainer.validation_set)
+    return calibrate(trainer.trained, trainer.validation_set, trainer.ranks)

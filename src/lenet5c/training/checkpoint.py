@@ -40,7 +40,7 @@ def save(
 
 
 def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = None) -> None:
-    """Bring a trainer to where a checkpoint of the same settings was written.
+    """Restore a trainer from a checkpoint with the same settings.
 
     It may have been of fewer epochs; a schedule that depends on all steps, such as a cosine, is
     then taken up where the longer training has it.
@@ -61,8 +61,8 @@ def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = 
     arrays, metadata = _files.read_tensors(path, "checkpoint")
     if config is not None and metadata.get("config") != config:
         raise RunError(
-            f"{path} must be of the run whose config.json is beside it, got a checkpoint of "
-            "another run; restore it, or start a run in another folder"
+            f"{path} must belong to the run whose config.json is in the same folder, got a "
+            "checkpoint of another run; restore it, or start a run in another folder"
         )
     saved = metadata.get("settings")
     if not isinstance(saved, dict):
@@ -75,13 +75,13 @@ def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = 
             continue  # the configuration of a run has its schedule
         if saved.get(name) != own[name]:
             raise RunError(
-                f"{path} must be of a training with {name} {_short(own[name])}, "
-                f"got {_short(saved.get(name))}; make the trainer as that one was made"
+                f"{path} must come from a training with {name} {_short(own[name])}, got "
+                f"{_short(saved.get(name))}; create the trainer with the same settings"
             )
     try:
         trainer.load_state(metadata.get("state", {}), arrays)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise RunError(f"{path} must be a checkpoint that fits this trainer: {error}") from None
+        raise RunError(f"{path} must fit this trainer: {error}") from None
 
 
 def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def confusion_matrix(
             )
     if len(labels) != len(predictions):
         raise ValueError(
-            f"predictions must be one for each of {len(labels)} labels, got {len(predictions)}"
+            f"predictions must have one value for each of {len(labels)} labels, got "
+            f"{len(predictions)}"
         )
     cells = labels.astype(np.int64) * num_classes + predictions.astype(np.int64)
     matrix = np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)

@@ -1,4 +1,4 @@
-"""Ensembles: several trained models as one, and one of them by itself again."""
+"""Ensembles of trained models, and access to their members."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -67,12 +67,12 @@ def make_ensemble(models: Mapping[str, TrainedModel] | Sequence[TrainedModel]) -
         models = {str(number): model for number, model in enumerate(models)}
     named = dict(models)
     if len(named) < 2:
-        raise ValueError(f"models must be at least two, got {len(named)}")
+        raise ValueError(f"models must have at least two models, got {len(named)}")
     (first_name, first), *others = named.items()
     for name, model in named.items():
         if find_ensemble(model.model) is not None:
             raise RunError(
-                f"member {name} must be a single net, got an ensemble; give its members themselves"
+                f"member {name} must be a single net, got an ensemble; pass its members instead"
             )
     for name, model in others:
         check_alike(first_name, first, name, model)
@@ -181,8 +181,8 @@ def _expand(path: str | os.PathLike[str]) -> list[str | Path]:
     ]
     if not runs:
         raise RunError(
-            f"RUN must be a model file, the folder of a run, or a folder of such folders, got "
-            f"{path}, which has none"
+            "RUN must be a model file, the folder of a run, or a folder of such folders, got "
+            f"{path}, which contains no model"
         )
     return list(runs)
 

@@ -13,6 +13,7 @@ from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
 from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs, scale_logits
 from lenet5c.training.notebook import show_evaluation
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.ranking import Rejections, reject_by_confidence, roc_areas
 from lenet5c.training.reliability import (
     BINS,
@@ -55,7 +56,7 @@ class Evaluation:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Of each image, whether the predicted label is the true one; shape (N,)."""
+        """Correctness of each prediction, bool of shape (N,)."""
         return self.labels == self.predictions
 
     @property
@@ -65,7 +66,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of correct predictions, 0 to 1."""
+        """Fraction of correct predictions, 0 to 1."""
         return self.correct / self.count
 
     @property
@@ -135,8 +136,9 @@ def evaluate(
     dataset: Dataset,
     preparation: Preparation | None = None,
     loss: Any = None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
-    """Run a model over a data set.
+    """Evaluate a model on a data set.
 
     Parameters
     ----------
@@ -149,6 +151,8 @@ def evaluate(
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss, optional
         Of the data set's soft `targets` and `sample_weight`, if it has them. By default
         cross-entropy of the labels, each image counting once, as in the accuracy.
+    ranks : lenet5c.training.parallel.Ranks
+        Processes that all call this, and compute a part of the outputs each.
 
     Returns
     -------
@@ -175,7 +179,7 @@ def evaluate(
         preparation, temperature = model.preparation, model.temperature
         model = model.model
     if preparation is None:
-        raise TypeError("preparation must be a Preparation for a model without one, got None")
+        raise TypeError("preparation must be given for a model without one, got None")
     given, weight = loss, None
     target: NDArray[Any] = dataset.labels
     if given:
@@ -187,7 +191,7 @@ def evaluate(
     losses, totals = [], []
     for start in range(0, count, BLOCK):
         block = slice(start, min(start + BLOCK, count))
-        outputs = compute_outputs(model, preparation, take(dataset.images, block))
+        outputs = compute_outputs(model, preparation, take(dataset.images, block), ranks)
         check_outputs(outputs)
         logits = model.logits(outputs)
         if start == 0:

@@ -111,7 +111,7 @@ class History(list[dict[str, Any]]):
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """Row of the best epoch: the highest validation accuracy, and the lowest loss of several.
+        """Row of the best epoch: highest validation accuracy, then lowest loss.
 
         None without a validation set: training figures do not tell which epoch was the best.
         """

@@ -1,4 +1,4 @@
-"""Bringing a data set to the classes and the image size of a model that was trained on another."""
+"""Conversion of a data set to the classes and the image size of a model."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -75,8 +75,8 @@ model knows 8 more"])
     if dataset.images.shape[1] != channels:
         raise RunError(
             f"images must have {count(channels, 'channel')} for this model, got "
-            f"{dataset.images.shape[1]} in {dataset.name or 'the data'}; "
-            "use other data, or a model that was trained on such images"
+            f"{dataset.images.shape[1]} in {dataset.name or 'the data'}; use other data, or a "
+            "model trained on such images"
         )
     names = tuple(trained.class_names)
     labels, notes = _match_labels(names, dataset, mapping or {})
@@ -155,9 +155,9 @@ def _match_labels(
         if names == tuple(str(int(name) + 1) for name in known if name.isdecimal()):
             pairs = f"{names[-1]}={known[0]}, or 1={known[0]} 2={known[1]} ... if they count from 1"
         raise RunError(
-            f"classes of {data} must be among those that the model knows ({_abbreviate(known)}), "
-            f"got {_abbreviate(unknown)}; say which are meant with --map {pairs}, name the "
-            "classes alike, or use data with the model's classes"
+            f"classes of {data} must be among the classes of the model ({_abbreviate(known)}), got "
+            f"{_abbreviate(unknown)}; map them with --map {pairs}, rename the classes, or use data "
+            "with the classes of the model"
         )
     others = [
         f"{name!r} is the model's {known[places[name]]!r}"

@@ -1,4 +1,4 @@
-"""Trained models as files: weights with all that is needed to use them."""
+"""Files of trained models: weights with everything needed to use them."""
 
 import os
 import unicodedata
@@ -16,7 +16,7 @@ from lenet5c.datasets import Preparation
 from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.framing import MNIST, Framing
-from lenet5c.datasets.mapped import Images, blocks
+from lenet5c.datasets.mapped import Images, blocks, take
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
 from lenet5c.nn import Sequential, build, describe, softmax
@@ -25,18 +25,19 @@ from lenet5c.nn.layer import Rng
 from lenet5c.nn.limits import limit_values
 from lenet5c.nn.work import check_work
 from lenet5c.training.notebook import show_model
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.summary import MODEL_NAME, read_summary
 from lenet5c.training.temperature import check_temperature
 
 MEAN_IMAGE = "preparation.mean_image"
 LONGEST_NAME = 255  # characters of the name of a class
-BEST, SIGNS, PARTS = "best", "signs", "parts"
+BEST, SIGNS, STRINGS = "best", "signs", "strings"
 BEST_FOLDER = Path(__file__).parent / "pretrained_data"
 #: The models that come with the package, by name.
 SHIPPED = {
     BEST: BEST_FOLDER / MODEL_NAME,
     SIGNS: BEST_FOLDER / "signs.safetensors",
-    PARTS: BEST_FOLDER / "parts.safetensors",
+    STRINGS: BEST_FOLDER / "strings.safetensors",
 }
 
 
@@ -170,8 +171,9 @@ class TrainedModel:
         elif len(shape) == 4 and shape[3] == channels != shape[1]:
             remedy = "; put the channels first: images.transpose(0, 3, 1, 2)"
         raise ValueError(
-            f"images must be such as the model was trained on: {type(self.model).__name__} takes "
-            f"(N, {channels}, {height}, {width}), got {shape}{remedy}"
+            "images must have the shape that the model was trained on: "
+            f"{type(self.model).__name__} takes (N, {channels}, {height}, {width}), got "
+            f"{shape}{remedy}"
         )
 
 
@@ -184,17 +186,23 @@ def check_outputs(outputs: NDArray[np.float32]) -> None:
     """Raise a RunError unless outputs (N, classes) are finite numbers."""
     if broken := int((~np.isfinite(outputs)).any(axis=1).sum()):
         raise RunError(
-            f"outputs of the model must be finite, got {broken} of {len(outputs)} images for which "
-            "they are not; its weights are damaged or its training diverged: use another model"
+            f"outputs of the model must be finite, got NaN or infinity for {broken} of "
+            f"{len(outputs)} images; its weights are damaged or its training diverged: "
+            "use another model"
         )
 
 
 def compute_outputs(
-    model: Sequential, preparation: Preparation, images: Images
+    model: Sequential, preparation: Preparation, images: Images, ranks: Ranks = ALONE
 ) -> NDArray[np.float32]:
-    """Return the outputs (N, classes) of a model for images that are still to be prepared."""
-    parts = [model.outputs(preparation.samples(block)) for block in blocks(images)]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    """Return the outputs (N, classes) of a model for images that are still to be prepared.
+
+    Ranks compute a part each if the model is compiled as a whole: no output depends on others then.
+    """
+    whole = ranks.size == 1 or model.whole_chain() is None
+    own = images if whole else take(images, ranks.share(len(images)))
+    parts = [model.outputs(preparation.samples(block)) for block in blocks(own)]
+    return ranks.join(parts[0] if len(parts) == 1 else np.concatenate(parts), len(images))
 
 
 def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
@@ -236,8 +244,8 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
             return _read(SHIPPED[BEST if name is None else str(name)])
         except (RunError, FileNotFoundError) as error:
             raise RunError(
-                f"{error}; this model is part of the package, install it again: "
-                "python -m pip install --force-reinstall --no-deps lenet5c"
+                f"{error}; this model is part of the package, reinstall it: python -m pip install "
+                "--force-reinstall --no-deps lenet5c"
             ) from None
     path = folder = Path(name)
     wanted = "model must be a model file, the folder of a finished run, 'best' or 'signs', got"
@@ -245,8 +253,8 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
         path /= MODEL_NAME
         if not path.is_file():
             raise RunError(
-                f"{wanted} {name}, a folder without {MODEL_NAME}; "
-                f"finish its run: {command_line('train', '--resume', '--out', name)}"
+                f"{wanted} {name}, a folder without {MODEL_NAME}; finish its run: "
+                f"{command_line('train', '--resume', '--out', name)}"
             )
     try:
         trained = _read(path)
@@ -312,7 +320,7 @@ def describe_net(model: Sequential) -> dict[str, Any]:
     for name in own | others:
         if own.get(name) != others.get(name):
             raise ValueError(
-                f"settings must make the layer again, got {name} of {others.get(name)} in place of "
+                f"settings must reproduce the layer, got {name} of {others.get(name)} instead of "
                 f"{own.get(name)}; let its settings() return all arguments of its class"
             )
     return description
@@ -353,12 +361,12 @@ def _read(path: Path) -> TrainedModel:
         check_parts(trained)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise RunError(f"{path} must be a model file that fits together: {reason}") from None
+        raise RunError(f"{path} must be a consistent model file: {reason}") from None
     return trained
 
 
 def check_parts(trained: TrainedModel) -> None:
-    """Raise a ValueError unless the parts of a `TrainedModel` go together.
+    """Raise a ValueError unless the parts of a `TrainedModel` are consistent.
 
     The image shape is that of images that the preparation makes the net's input of, where it pads
     not larger than that; the net has an output for each class name. Class names are all different,
@@ -387,8 +395,8 @@ def check_parts(trained: TrainedModel) -> None:
     outputs = check_work(model, trained.input_shape)
     if len(outputs) != 1:
         raise ValueError(
-            f"its net must end in a row of outputs, one a class, got the shape {outputs}; end it "
-            "with Flatten and Linear"
+            f"its net must output one row, with a value for each class, got the shape {outputs}; "
+            "end it with Flatten and Linear"
         )
     check_class_names(trained.class_names, outputs[0])
     check_temperature(trained.temperature)
@@ -405,7 +413,7 @@ def check_parts(trained: TrainedModel) -> None:
         for name, level in white.items()
     ):
         raise ValueError(
-            f"its white must be numbers for int and float, more than that of black, got {white!r}"
+            f"its white must be numbers for int and float greater than black, got {white!r}"
         )
 
 
@@ -420,8 +428,8 @@ def check_class_names(names: Sequence[str], count: int) -> None:
         hidden = any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)
         if hidden or not name.strip() or len(name) > LONGEST_NAME:
             raise ValueError(
-                f"its class names must be of 1 to {LONGEST_NAME} characters that can be shown, got "
+                f"its class names must have 1 to {LONGEST_NAME} printable characters, got "
                 f"{name[:LONGEST_NAME]!r}"
             )
     if len(set(names)) != count:
-        raise ValueError("its class names must be different, got one twice")
+        raise ValueError("its class names must be unique, got a duplicate")

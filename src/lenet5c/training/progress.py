@@ -51,7 +51,7 @@ class Progress:
         self.heading_due = True
 
     def step(self, trainer: "Trainer", samples: int) -> None:
-        """Show a stretch of steps."""
+        """Show the progress of some steps."""
         if self.bar is None:
             return
         seen = min(trainer.step * trainer.batch_size, len(trainer.train_set))
@@ -82,7 +82,7 @@ class Progress:
         )
 
     def finish(self, trainer: "Trainer") -> None:
-        """Tell of an early end and of the epoch whose weights are kept, once the run is done."""
+        """Report early stopping and the epoch whose weights are kept, at the end of the run."""
         if trainer.epoch < trainer.epochs:
             self.line(f"No better epoch in {trainer.patience}: the training ends here.")
         row = trainer.kept_row

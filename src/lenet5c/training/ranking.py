@@ -163,12 +163,12 @@ class Rejections:
 
     @property
     def rejected(self) -> Floats:
-        """Share of images that are rejected."""
+        """Fraction of images that are rejected."""
         return 1 - self.accepted / self.count
 
     @property
     def error_rate(self) -> Floats:
-        """Share of the images left that are misclassified."""
+        """Fraction of the remaining images that are misclassified."""
         return self.errors / self.accepted
 
     def reach(self, error_rate: float) -> int | None:

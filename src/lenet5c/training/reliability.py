@@ -1,4 +1,4 @@
-"""Reliability of probabilities: what a model is sure of, against what is true."""
+"""Reliability of probabilities: confidence against accuracy."""
 
 from dataclasses import dataclass
 from math import exp, floor, lgamma, log, log1p
@@ -42,7 +42,7 @@ class Reliability:
 
     @property
     def accuracy(self) -> NDArray[np.float64]:
-        """Share of correct predictions in each bin."""
+        """Fraction of correct predictions in each bin."""
         return self.correct / self.count
 
     @property
@@ -123,7 +123,9 @@ def measure_reliability(
     """
     sure, right = np.asarray(confidences, np.float64), np.asarray(correct)
     if sure.ndim != 1 or not len(sure) or not ((sure >= 0) & (sure <= 1)).all():
-        raise ValueError("confidences must be numbers from 0 to 1, at least one, got others")
+        raise ValueError(
+            "confidences must be a nonempty array of numbers from 0 to 1, got other values"
+        )
     if right.shape != sure.shape or right.dtype != bool:
         raise ValueError(f"correct must be bool ({len(sure)},), got {right.dtype} {right.shape}")
     if type(bins) is not int or bins < 1:

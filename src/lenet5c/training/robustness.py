@@ -1,4 +1,4 @@
-"""Robustness of a model: its figures on corrupted images, and a test of two models on the same."""
+"""Robustness of a model: metrics on corrupted images, and tests between two models."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Corrupted:
 
     @property
     def error(self) -> float:
-        """Share of misclassified images."""
+        """Fraction of misclassified images."""
         return 1 - float(self.correct.mean())
 
 

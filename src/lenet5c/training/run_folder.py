@@ -32,7 +32,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         return {}
     config, _ = _files.read_record(file, "config")
     if not isinstance(config.get("data"), str):
-        raise RunError(f"{file} must name the data of the run, got {config.get('data')!r}")
+        raise RunError(f"{file} must contain the data of the run, got {config.get('data')!r}")
     return config
 
 
@@ -201,8 +201,7 @@ class RunFolder:
     def _unwritable(self, error: OSError) -> RunError:
         where = f"{self.lock_path.name}: " if self.lock_path.is_symlink() else ""
         return RunError(
-            f"folder of a run must be one that can be written, got {self.path}: "
-            f"{where}{error.strerror or error}"
+            f"folder of a run must be writable, got {self.path}: {where}{error.strerror or error}"
         )
 
     def read_config(self) -> dict[str, Any]:
@@ -297,12 +296,12 @@ class RunFolder:
             config = _files.read_digest(self.config_file, "config")
             if config != wanted.get(self.config_file.name):
                 raise RunError(
-                    f"{self.config_file} must be the configuration that {summary.NAME} is of, got "
-                    "that of another run; restore it, or start a run in another folder"
+                    f"{self.config_file} must be the configuration of the run in {summary.NAME}, "
+                    "got that of another run; restore it, or start a run in another folder"
                 )
         if history and _files.digest(_format_lines(history)) != wanted.get(self.metrics_file.name):
             raise RunError(
-                f"{self.checkpoint_file} must be of the end of the run that {summary.NAME} is of, "
+                f"{self.checkpoint_file} must be the last checkpoint of the run in {summary.NAME}, "
                 f"got another; restore it, or delete {self.summary_file} and resume the run"
             )
         return found

@@ -40,7 +40,7 @@ def take(trainer: "Trainer") -> State:
 
 
 def restore(trainer: "Trainer", values: dict[str, Any], arrays: Arrays) -> None:
-    """Bring a trainer to where `take` was called, or leave it as it is.
+    """Restore a trainer to the state of `take`; leave it unchanged on error.
 
     Raises
     ------
@@ -155,12 +155,12 @@ def _check_arrays(trainer: "Trainer", arrays: Arrays, own: Arrays, begun: bool) 
         if kinds.get(name) != kinds_expected.get(name):
             raise ValueError(
                 f"{name.partition('.')[0]} weights must have this trainer's names and shapes, got "
-                f"others ({_short(name)}); make the trainer with the same settings"
+                f"others ({_short(name)}); create the trainer with the same settings"
             )
         # Those of the optimizer it checks itself.
         checked = arrays[name].dtype.kind == "f" and not name.startswith("optimizer.")
         if checked and not np.isfinite(arrays[name]).all():
-            raise ValueError(f"{name} must have finite values, got others")
+            raise ValueError(f"{name} must have finite values, got NaN or infinity")
 
 
 def _is_number(value: Any) -> bool:

@@ -49,7 +49,7 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
     """
     if count < 1 or not 0 <= correct <= count:
         raise ValueError(
-            f"correct must be 0 to count and count at least 1, got {correct} of {count}"
+            f"correct must be from 0 to count, and count at least 1, got {correct} of {count}"
         )
     from statistics import NormalDist  # 4 ms, and training does without it
 
@@ -128,9 +128,7 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
                 f"{name} must be bool of shape (N,), got {values.dtype} of shape {values.shape}"
             )
     if len(a) != len(b):
-        raise ValueError(
-            f"correct_b must be of the same {len(a)} images as correct_a, got {len(b)}"
-        )
+        raise ValueError(f"correct_b must have the length of correct_a, {len(a)}, got {len(b)}")
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     count, fewer = only_a + only_b, min(only_a, only_b)
     # Binomial coefficients as integers: no rounding, however small the tail.
@@ -218,7 +216,7 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> MeanInte
     """
     values = [float(value) for value in values]
     if len(values) < 2:
-        raise ValueError(f"values must be at least two, got {len(values)}; one has no spread")
+        raise ValueError(f"values must have at least two values, got {len(values)}")
     from statistics import fmean, stdev
 
     mean, sd = fmean(values), stdev(values)
@@ -295,6 +293,6 @@ def is_vague(correct: int, count: int) -> bool:
 def _check_confidence(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise ValueError(
-            f"confidence must be more than 0 and less than 1, got {confidence!r}; usual is 0.95"
+            f"confidence must be between 0 and 1, got {confidence!r}; a usual value is 0.95"
         )
     return confidence

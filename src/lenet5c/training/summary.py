@@ -71,8 +71,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         )
     if sha != summary["files"].get(MODEL_NAME):
         raise RunError(
-            f"{model} must be the model that {NAME} is of, got that of another run; "
-            "restore it, or delete it and resume the run: "
-            + command_line("train", "--resume", "--out", folder)
+            f"{model} must be the model of the run in {NAME}, got that of another run; restore it, "
+            "or delete it and resume the run: " + command_line("train", "--resume", "--out", folder)
         )
     return summary

@@ -1,4 +1,4 @@
-"""Temperature of a model's probabilities: fitted on images that the model was not trained on."""
+"""Temperature scaling of a model's probabilities, fitted on held-out images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def check_temperature(value: object) -> float:
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Calibration:
-    """Fit the temperature T for which softmax(logits / T) is honest [1]_.
+    """Fit the temperature T that calibrates softmax(logits / T) [1]_.
 
     It is that of the greatest likelihood of the labels, with two precautions. A label in a thousand
     may be wrong: the likelihood of one is 0.999 p + 0.001 / K, or else a single wrong label among

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Distortion, Preparation
-from lenet5c.datasets.mapped import count_at_hand, expect
+from lenet5c.datasets.mapped import count_at_hand
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.nn import Samples, Sequential
 from lenet5c.nn.layer import check_integer, positive
@@ -21,10 +21,13 @@ from lenet5c.training import checkpoint, state
 from lenet5c.training.average import WeightAverage
 from lenet5c.training.calibration import calibrate_trained
 from lenet5c.training.divergence import find_non_finite
+from lenet5c.training.estimate import estimate_curvature
 from lenet5c.training.evaluation import evaluate
 from lenet5c.training.history import History
 from lenet5c.training.model_file import TrainedModel
 from lenet5c.training.notebook import show_trainer
+from lenet5c.training.own_part import expect_order, own_samples
+from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.selection import best_row, epochs_since_best
 from lenet5c.training.weights import ClassWeight, Targets, class_weights, weigh, weigh_loss
 
@@ -91,6 +94,8 @@ class Trainer:
         Whether `run` fits the temperature of `trained` on the validation set; the result.
     mixture, remark : str
         What a recipe mixes into `train_set`, and what it has done to the model beforehand.
+    ranks : lenet5c.training.parallel.Ranks
+        The processes that train together, each with such a trainer; this one alone by default.
     draws : int
         Epochs after which the augmentation repeats; 0 for never.
     stretch_seconds : float
@@ -108,6 +113,7 @@ class Trainer:
     trained: TrainedModel | None = None
     calibrates, calibration = True, None
     mixture, remark, draws = "", "", 0
+    ranks: Ranks = ALONE
     _repr_html_ = show_trainer
 
     def __init__(
@@ -237,14 +243,14 @@ class Trainer:
         try:
             while not self.done:
                 order = self._draw_order()
-                expect(self.train_set.images, order[self.step * self.batch_size :])
+                expect_order(self, order[self.step * self.batch_size :])
                 if self.step == 0 and hasattr(self.optimizer, "estimate"):
-                    self._estimate()
+                    estimate_curvature(self)
                 while self.step < self.steps_per_epoch:
                     samples = self._train_stretch(order)
                     if on_step:
                         on_step(self, samples)
-                    if stop and stop():
+                    if any(self.ranks.gather(bool(stop and stop()))):
                         return False
                 row = self._finish_epoch()
                 if on_epoch:
@@ -352,24 +358,12 @@ class Trainer:
         self.loss_sum = 0.0
         self.correct = 0
 
-    def _rate(self, step: int) -> float:
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
         if self._on_plateau:
             losses = [row["validation_loss"] for row in self.history]
             return self.schedule(step, losses)  # type: ignore[call-arg]
         return self.schedule(step)
-
-    def _estimate(self) -> None:
-        """Let the optimizer estimate what it holds for an epoch; twice is the same as once."""
-        rng = np.random.default_rng([self.seed, 4, self.epoch])
-        optimizer: Any = self.optimizer
-        count = min(optimizer.samples, len(self.train_set))
-        index = rng.choice(len(self.train_set), count, replace=False)
-        optimizer.lr = self._rate(self.steps_taken)
-        try:
-            target, weight = self.targets[index]
-            optimizer.estimate(self.samples(index), target, self.loss, weight)
-        except ArithmeticError as error:
-            raise NonFiniteError(f"before epoch {self.epoch + 1}: {error}") from None
 
     def _train_stretch(self, order: NDArray[np.int64]) -> int:
         """Take the next few steps of the epoch; return the number of their samples."""
@@ -378,7 +372,7 @@ class Trainer:
         most = self.average.steps_before_next(first) if self.average else self._longest
         count = min(self._stretch, self._longest, self.steps_per_epoch - self.step, most)
         if self._on_plateau:  # it changes between epochs alone
-            rates = [self._rate(first)] * count
+            rates = [self.rate(first)] * count
         else:
             rates = [self.schedule(first + i) for i in range(count)]
         size, begin = self.batch_size, self.step * self.batch_size
@@ -388,7 +382,7 @@ class Trainer:
         record = StepsTaken(count)
         try:
             self.model.train_steps(
-                self.samples(samples, distortion),
+                own_samples(self, samples, distortion),
                 target,
                 self.loss,
                 self.optimizer,
@@ -396,6 +390,7 @@ class Trainer:
                 batch_size=size,
                 sample_weight=weight,
                 record=record,
+                ranks=self.ranks,
             )
         finally:
             # An interrupt may come as soon as the steps are done: they count.
@@ -410,7 +405,7 @@ class Trainer:
             self.optimizer.lr = rates[taken]
             raise NonFiniteError(find_non_finite(self, record.losses[taken], batches[taken]))
         share = self.stretch_seconds / max(time.perf_counter() - began, 1e-6)
-        self._stretch = max(1, int(count * min(share, 4)))
+        self._stretch = min(self.ranks.gather(max(1, int(count * min(share, 4)))))
         return len(samples)
 
     def _finish_epoch(self) -> dict[str, Any]:
@@ -422,14 +417,16 @@ class Trainer:
         row = {
             "epoch": self.epoch + 1,
             "step": steps,
-            "lr": self._rate(steps - 1),
+            "lr": self.rate(steps - 1),
             "train_loss": self.loss_sum / count,
             "train_accuracy": self.correct / count,
         }
         with self.weights_to_evaluate():
             if self.validation_set is not None:
                 try:
-                    result = evaluate(self.model, self.validation_set, self.preparation, self.loss)
+                    result = evaluate(
+                        self.model, self.validation_set, self.preparation, self.loss, self.ranks
+                    )
                 except RunError as error:
                     raise NonFiniteError(f"after epoch {self.epoch + 1}: {error}") from None
                 row |= {"validation_loss": result.loss, "validation_accuracy": result.accuracy}

@@ -68,7 +68,7 @@ def class_weights(class_weight: ClassWeight, dataset: Dataset) -> NDArray[np.flo
             from lenet5c._text import list_some
 
             raise ValueError(
-                f"class_weight must name classes of the data, got {str(name)!r}; it has "
+                f"class_weight must have classes of the data as keys, got {str(name)!r}; it has "
                 f"{list_some(dataset.class_names)}"
             )
         is_number = isinstance(weight, Real) and not isinstance(weight, bool)
@@ -84,7 +84,7 @@ def class_weights(class_weight: ClassWeight, dataset: Dataset) -> NDArray[np.flo
 def weigh_loss(
     loss: Any, weights: NDArray[np.float64] | None
 ) -> tuple[Any, NDArray[np.float64] | None]:
-    """Return the loss with weights of the classes, and those that images must have in its place.
+    """Return the loss with class weights, or the equivalent sample weights.
 
     A cross-entropy takes the weights itself, as PyTorch's does, and with label smoothing also in
     the share that a class has of the other classes' images. Weights that are all the same have no
@@ -152,8 +152,8 @@ class Targets:
                 ) from None
         if self.weight is not None and not (self.weight > 0).all():
             raise ValueError(
-                "sample_weight must be more than 0 for each image to train on, got "
-                f"{self.weight.min():g}; leave out images that are not to count"
+                "sample_weight must be greater than 0 for each training image, got "
+                f"{self.weight.min():g}; leave out images without weight"
             )
         ignored = None if soft else getattr(loss, "ignore_index", None)
         if mixed and ignored is not None and (dataset.labels == ignored).any():
@@ -162,8 +162,8 @@ class Targets:
         weighted = self.weight is not None or getattr(loss, "weight", None) is not None
         if weighted and mean and batch_size == 1:
             raise ValueError(
-                "batch_size must be at least 2 with weights, which a mean over one image divides "
-                "out, got 1"
+                "batch_size must be at least 2 with weights, as they cancel out in batches of one "
+                "image, got 1"
             )
         self.scale = 0.0
         if mean and (weighted or (ignored is not None and (dataset.labels == ignored).any())):

@@ -113,7 +113,7 @@ def test_none_is_found_where_nothing_changes_the_answer():
 
 def test_what_is_refused():
     trained, image = open_model(), mnist()[1].images[0]
-    with pytest.raises(ValueError, match="another class than the predicted one, got '7'"):
+    with pytest.raises(ValueError, match="differ from the predicted class, got '7'"):
         smallest_change(trained, image, "7")
     with pytest.raises(ValueError, match="steps must be"):
         smallest_change(trained, image, steps=0)

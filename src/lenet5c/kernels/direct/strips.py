@@ -1,4 +1,4 @@
-"""Plans of the direct convolution, remembered from call to call: see _strips.pyx."""
+"""Plans of the direct convolution, cached between calls, see _strips.pyx."""
 
 from functools import lru_cache
 from typing import Any

@@ -3,8 +3,8 @@ one OpenMP region.
 
 Memory is threads x one tile and a fixed number of records, whatever the batch. The bits do not
 depend on the number of threads or on who ran what. job.pxi: what is done to a tile and to a shard
-of tiles. team.pxi: how threads share it out; stages.pxi: the same with batch normalization.
-settings.pxi: what Python objects say of ops and loss.
+of tiles. team.pxi: how threads share it out; stages.pxi: the same with batch normalization;
+ranks.pxi: what processes share. settings.pxi: what Python objects say of ops and loss.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
@@ -40,7 +40,9 @@ LINEAR_OUTPUTS = LINEAR_BLOCK
 
 include "lenet5c/kernels/canary.pxi"
 include "job.pxi"
+include "ranks.pxi"
 include "team.pxi"
+include "shared_team.pxi"
 include "stages.pxi"
 include "sample.pxi"
 include "sample_training.pxi"
@@ -358,12 +360,13 @@ cdef class Program:
                     Update update not None, record, str loss="cross_entropy", double setting=0,
                     const float[:, ::1] targets=None, bint by_sample=False,
                     const float[::1] class_weight=None, const float[::1] sample_weight=None,
-                    ignore_index=None, bint mean=True):
+                    ignore_index=None, bint mean=True, ranks=None):
         """Take as many steps as record.losses has elements: `train_step`, then an update.
 
         record.losses receives the loss of each step. A step whose loss is not finite is the
         last and moves nothing. record.taken and record.correct become the number of steps taken,
         that one not counted, and of correct answers in them: before anything can interrupt this.
+        Of `ranks`, `lenet5c.training.parallel.Ranks` of several processes, each computes some shards.
         """
         cdef Job job = self.template
         cdef double[::1] losses = record.losses
@@ -393,7 +396,7 @@ cdef class Program:
         try:
             losses[:] = 0
             self.run(&job, batch_size, steps, params, grads, &update.run, num_threads, &losses[0],
-                     correct, by_sample)
+                     correct, by_sample, ranks)
             for step in range(steps):
                 losses[step] /= divisor_of(&job, step,
                                            min(batch_size, job.batch - step * batch_size))
@@ -408,7 +411,7 @@ cdef class Program:
 
     cdef run(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, const float[::1] params,
              float[::1] grads, const UpdateSteps* update, int num_threads, double* loss,
-             Py_ssize_t* correct, bint by_sample):
+             Py_ssize_t* correct, bint by_sample, ranks=None):
         """Take the job through its steps: gradients into grads, and the update, if there is one."""
         cdef Py_ssize_t i, last = job.batch - (steps - 1) * batch_size
         if params.shape[0] < self.param_extent or grads.shape[0] < self.param_extent:
@@ -429,15 +432,16 @@ cdef class Program:
             job.batch -= last
             if steps > 1:
                 run_in_tiles(self, job, batch_size, steps - 1, grads, update, num_threads, loss,
-                             correct)
+                             correct, ranks)
             job.batch += last
             if update.kernel is NULL or are_finite(loss, steps - 1):
                 run_by_sample(self, job, batch_size, steps - 1, steps, grads, update, loss, correct)
         elif job.cut_count > 0:
             run_in_stages(self, job, batch_size, steps, grads, update, num_threads, loss, correct,
-                          True)
+                          True, ranks)
         else:
-            run_in_tiles(self, job, batch_size, steps, grads, update, num_threads, loss, correct)
+            run_in_tiles(self, job, batch_size, steps, grads, update, num_threads, loss, correct,
+                         ranks)
 
 
 include "parts.pxi"

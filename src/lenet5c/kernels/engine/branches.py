@@ -35,7 +35,7 @@ class Residual(Op):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Branch(Op):
-    """An op that hands x on as it is, to a chain beside another one.
+    """An op that passes x unchanged to one of two parallel chains.
 
     Lowering sets `other`: where the gradient lies that comes by the other chain.
     """
@@ -61,7 +61,7 @@ class Turn(Branch):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Add(Op):
-    """The sum of x, and of what lies at `other`: x of the fork, or what came before the turn.
+    """The sum of x and the value at `other`: the fork's input, or the first chain's output.
 
     With `relu` rectified, with `mask` its gradient masked by that; with `branches` the gradient of
     `other` is that of x.

@@ -14,8 +14,8 @@ cdef extern from "sleeps.h" nogil:
 cdef struct Record:
     float* sums
     float* saved                       # of the shard's tiles, saved_stride apart
-    double loss[SHARD_TILES]
-    Py_ssize_t correct[SHARD_TILES]
+    double* loss                       # of each of its tiles, as is `correct`
+    int64_t* correct
 
 cdef struct Job:
     const TileKernels* kernels
@@ -278,7 +278,7 @@ cdef inline void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
 
 cdef double judge(
     const Job* job, Py_ssize_t first, Py_ssize_t lanes, const float* outputs, float* gradient,
-    Py_ssize_t* correct,
+    int64_t* correct,
 ) noexcept nogil:
     """Fill the gradient of a tile's outputs, unless it is NULL; return the sum of the losses.
 
@@ -311,7 +311,7 @@ cdef double judge(
 
 cdef void start_gradient(
     const Job* job, Py_ssize_t tile, const float* output, float* gradient, double* loss,
-    Py_ssize_t* correct,
+    int64_t* correct,
 ) noexcept nogil:
     """Fill the gradient of the tile's output, from the caller's dy or from the loss."""
     cdef const float* rows[LANES]

@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def work(self) -> int:
-        """About how many elementary operations a sample takes, input and output included."""
+        """Approximate number of elementary operations per sample, including input and output."""
         return self.input_size + self.output_size + sum(op.work for op in self.ops)
 
     @property

@@ -1,4 +1,4 @@
-"""Ops on tiles, one class a kind: what a layer says of itself, and what lowering adds to it.
+"""Ops on tiles, one class for each kind, with the settings of a layer and those added by lowering.
 
 Nothing here depends on the layers above. A parameter is named by its offset in the parameter
 vector.
@@ -60,22 +60,22 @@ class Op:
 
     @property
     def work(self) -> int:
-        """About how many elementary operations a sample takes."""
+        """Approximate number of elementary operations per sample."""
         return prod(self.inner_shape)
 
     @property
     def given_floats(self) -> int:
-        """The floats of what the engine tells the op of each tile."""
+        """Number of floats that the engine passes to the op for each tile."""
         return 0
 
     @property
     def reads_input(self) -> bool:
-        """True if the gradient looks at the input of the op."""
+        """True if the gradient depends on the input of the op."""
         return kernels_read(self.kind)[0]
 
     @property
     def reads_output(self) -> bool:
-        """True if the gradient looks at the output of the op."""
+        """True if the gradient depends on the output of the op."""
         return kernels_read(self.kind)[1] or (self.relu and not self.pool)
 
 
@@ -107,7 +107,7 @@ class Activation(Op):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Pad2d(Op):
-    """Zeros around each plane, so many before it."""
+    """Zero padding before each plane."""
 
     kind = "pad2d"
     padding: Pair

@@ -129,19 +129,20 @@ cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssi
 
 
 cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, float[::1] grads,
-                  const UpdateSteps* update, int num_threads, double* loss, Py_ssize_t* correct):
+                  const UpdateSteps* update, int num_threads, double* loss, Py_ssize_t* correct,
+                  given_ranks):
     """All threads together, tile by tile."""
     cdef Team team
     cdef Record records[2 * SHARDS]
-    cdef Py_ssize_t i, tiles, sums_floats, record_floats, buffers, buffer, buffer_floats
+    cdef Py_ssize_t i, tiles, sums_floats, head_floats, record_floats, record_count
+    cdef Py_ssize_t buffers, buffer, buffer_floats
     cdef int threads
+    cdef float* window
     cdef Workspace space
     memset(&team, 0, sizeof(Team))
     team.grads = &grads[0] if grads.shape[0] > 0 else NULL
     tiles = (min(batch_size, job.batch) + LANES - 1) // LANES
-    team.shard_tiles = 1
-    if job.saved_stride * SHARDS * SHARD_TILES <= SAVED_FLOATS:
-        team.shard_tiles = SHARD_TILES
+    team.shard_tiles = shard_tiles_of(job)
     team.batches_per_step = (tiles + SHARDS * team.shard_tiles - 1) // (SHARDS
                                                                         * team.shard_tiles)
     team.shard_batches = steps * team.batches_per_step
@@ -150,35 +151,49 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
     team.slices, team.slice_count = self.slices, self.slice_count
     team.update = update[0]
     team.loss, team.correct = loss, correct
+    # A record has a head, the losses and correct answers of its tiles, before its sums.
+    head_floats = round_up(SHARD_TILES * (sizeof(double) + sizeof(int64_t)) // sizeof(float))
+    sums_floats = round_up(job.sums_size + CANARY_FLOATS)
+    record_floats = head_floats + sums_floats + job.saved_stride * min(
+        team.shard_tiles, (tiles + SHARDS - 1) // SHARDS)
+    held = set_ranks(&team.ranks, given_ranks, 2 * SHARDS * record_floats + self.param_extent)
     threads = self.thread_count(min(batch_size, job.batch), num_threads,
-                                min(tiles, <Py_ssize_t>SHARDS))
-    # Who recomputes a shard would write to them what a latecomer may still write.
-    team.speculate = job.out is NULL and job.dx is NULL and job.losses is NULL
+                                (min(tiles, <Py_ssize_t>SHARDS) + team.ranks.count - 1)
+                                // team.ranks.count)
+    # Who recomputes a shard would write to them what a latecomer may still write; ranks write to
+    # the place of the shard.
+    team.speculate = (job.out is NULL and job.dx is NULL and job.losses is NULL
+                      and team.ranks.count == 1)
+    record_count = SHARDS + threads if team.ranks.count == 1 else 0
     buffers = threads if update.kernel is not NULL else 1
     buffer_floats = round_up(self.param_extent)
-    sums_floats = round_up(job.sums_size + CANARY_FLOATS)
-    record_floats = sums_floats + team.shard_tiles * job.saved_stride
     team.arena_stride = 2 * job.arena_half + round_up(job.scratch_floats)
-    space = self.workspace((SHARDS + threads) * record_floats + threads * team.arena_stride
+    space = self.workspace(record_count * record_floats + threads * team.arena_stride
                            + (buffers - 1) * buffer_floats)
-    for i in range(SHARDS + threads):
-        records[i].sums = space.start + i * record_floats
+    window = space.start if team.ranks.count == 1 else team.ranks.window
+    for i in range(SHARDS + threads if team.ranks.count == 1 else 2 * SHARDS):
+        records[i].loss = <double*>(window + i * record_floats)
+        records[i].correct = <int64_t*>(records[i].loss + SHARD_TILES)
+        records[i].sums = window + i * record_floats + head_floats
         records[i].saved = records[i].sums + sums_floats
     for i in range(SHARDS):
         atomic_set(slot_of(&team, i), i)
         atomic_set(reading_of(&team, i), NOTHING)
     team.threads = threads
-    team.claims = <int64_t*>malloc(self.slice_count * sizeof(int64_t))
+    if team.ranks.count > 1:
+        team.grads = team.ranks.window + 2 * SHARDS * record_floats
+    team.claims = <int64_t*>malloc(2 * self.slice_count * sizeof(int64_t))
     if team.claims is NULL:
         raise MemoryError(f"no memory for the claims of {self.slice_count} slices")
-    for i in range(self.slice_count):
+    for i in range(2 * self.slice_count):
         team.claims[i] = -1
     team.records = records
-    team.arenas = space.start + (SHARDS + threads) * record_floats
+    team.arenas = space.start + record_count * record_floats
     team.params[0] = job.params
     for i in range(1, buffers):
         team.params[i] = team.arenas + threads * team.arena_stride + (i - 1) * buffer_floats
     atomic_set(update_of(&team), NOTHING)
+    atomic_set(summed_of(&team), NOTHING)
     begin_shard_batch(&team, 0, 0)
     if threads == 1:
         with nogil:
@@ -188,24 +203,32 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
             work_in_team(&team, threadid())
     free(team.claims)
     buffer = atomic_get(next_shard_of(&team)) >> 16 & 0xff
-    if buffer != 0:
-        for i in range(self.slice_count):
+    for i in range(self.slice_count):
+        if buffer != 0:
             copy_params(self.slices + i, team.params[buffer], job.params)
+        if team.ranks.count > 1 and grads.shape[0] > 0:
+            copy_params(self.slices + i, team.grads, &grads[0])
     self.give_back(space)
+
+
+cdef inline Py_ssize_t shard_tiles_of(const Job* job) noexcept nogil:
+    """The most tiles of a shard, where no batch is normalized."""
+    return SHARD_TILES if job.saved_stride * SHARDS * SHARD_TILES <= SAVED_FLOATS else 1
 
 
 cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps,
                    float[::1] grads, const UpdateSteps* update, int num_threads, double* loss,
-                   Py_ssize_t* correct, bint backward):
+                   Py_ssize_t* correct, bint backward, given_ranks):
     """All threads together, stage by stage, with an arena for each tile of a batch.
 
     A pass for a gradient from dy is the second one of its batch.
     """
     cdef Stages run
-    cdef Py_ssize_t i, channels = 0, most = 0, crossing = 0, partials_floats, units
+    cdef Py_ssize_t i, channels = 0, most = 0, crossing = 0, shared_floats, units
+    cdef float* shared
     cdef Py_ssize_t tiles = (min(batch_size, job.batch) + LANES - 1) // LANES
     cdef Py_ssize_t shards = min(tiles, <Py_ssize_t>SHARDS)
-    cdef int threads = self.thread_count(min(batch_size, job.batch), num_threads, shards)
+    cdef int threads
     cdef Workspace space
     memset(&run, 0, sizeof(Stages))
     for i in range(job.cut_count):
@@ -215,29 +238,41 @@ cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t ste
     run.tile_stride = job.arena_half
     run.scratch_stride = round_up(job.scratch_floats)
     if backward:
-        run.saved = job.arena_half + (job.arena_half if job.branches else crossing)
-        run.tile_stride = run.saved + job.saved_stride
+        run.tile_stride += job.arena_half if job.branches else crossing
         run.scratch_stride += 0 if job.branches else job.arena_half
-    if <double>tiles * run.tile_stride > most_elements():
+    if <double>tiles * (run.tile_stride + job.saved_stride) > most_elements():
         raise ValueError(
             f"the activations of a batch of {min(batch_size, job.batch)} samples would have more "
             f"than {most_elements()} elements; train on smaller batches")
     run.sums_stride = round_up(job.sums_size + CANARY_FLOATS)
-    run.partials_stride = round_up(2 * most)
-    partials_floats = shards * run.partials_stride * (sizeof(double) // sizeof(float))
+    run.partials_stride = round_up(2 * most + 2)
+    shared_floats = 2 * shards * run.partials_stride * (sizeof(double) // sizeof(float))
+    shared_floats += shards * run.sums_stride + (tiles * job.saved_stride if backward else 0)
+    held = set_ranks(&run.ranks, given_ranks, shared_floats + self.param_extent)
+    threads = self.thread_count(min(batch_size, job.batch), num_threads,
+                                (shards + run.ranks.count - 1) // run.ranks.count)
     space = self.workspace(
-        partials_floats + round_up(STATISTICS * channels) + shards * run.sums_stride
+        (shared_floats if run.ranks.count == 1 else 0) + round_up(STATISTICS * channels)
         + threads * run.scratch_stride + tiles * run.tile_stride)
-    run.partials = <double*>space.start
-    run.statistics = space.start + partials_floats
-    run.sums = run.statistics + round_up(STATISTICS * channels)
-    run.scratch = run.sums + shards * run.sums_stride
+    shared = run.statistics = space.start
+    if run.ranks.count == 1:
+        run.statistics += shared_floats
+    else:
+        shared = run.ranks.window
+    run.partials, run.shards = <double*>shared, shards
+    run.sums = shared + 2 * shards * run.partials_stride * (sizeof(double) // sizeof(float))
+    run.saved = run.sums + shards * run.sums_stride
+    run.scratch = run.statistics + round_up(STATISTICS * channels)
     run.tiles = run.scratch + threads * run.scratch_stride
     run.job, run.batch_size, run.threads = job, batch_size, threads
-    run.of_step = 2 * job.cut_count + 2 if backward else job.cut_count + 1
+    run.of_step = 2 * job.cut_count + (2 if run.ranks.count == 1 else 3)
+    if not backward:
+        run.of_step = job.cut_count + 1
     run.backward, run.tracks = backward, job.dy is NULL
     run.slices, run.slice_count, run.update = self.slices, self.slice_count, update[0]
     run.grads = &grads[0] if grads.shape[0] > 0 else NULL
+    if run.ranks.count > 1:
+        run.grads = run.ranks.window + shared_floats
     run.loss, run.correct = loss, correct
     units = max(self.slice_count, shards)
     run.claims = <int64_t*>malloc(units * sizeof(int64_t))
@@ -253,6 +288,8 @@ cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t ste
         with nogil, parallel(num_threads=threads):
             work_in_stages(&run, threadid())
     free(run.claims)
+    for i in range(self.slice_count if run.ranks.count > 1 and grads.shape[0] > 0 else 0):
+        copy_params(self.slices + i, run.grads, &grads[0])
     self.give_back(space)
 
 
@@ -262,7 +299,8 @@ cdef forward_in_stages(Program self, Job* job, int num_threads):
     cdef Py_ssize_t correct = 0
     cdef double loss = 0
     memset(&none, 0, sizeof(UpdateSteps))
-    run_in_stages(self, job, job.batch, 1, nothing, &none, num_threads, &loss, &correct, False)
+    run_in_stages(self, job, job.batch, 1, nothing, &none, num_threads, &loss, &correct, False,
+                  None)
 
 
 cdef bint are_finite(const double* values, Py_ssize_t count) noexcept nogil:

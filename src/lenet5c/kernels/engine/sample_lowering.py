@@ -239,14 +239,14 @@ class SampleLowering:
 
 
 def count_few(ops: list[Op], steps: list[SampleStep]) -> int:
-    """Return up to how many samples are answered sooner one by one than as a tile."""
+    """Return the largest batch for which sample-by-sample inference is faster than a tile."""
     of_tile = sum(op.work * tile_share(op) for op in ops)
     of_sample = sum(count_vectors(step.op) for step in steps)
     return max(FEW_SAMPLES, min(LANES, int(MOST_TILES * of_tile / max(of_sample, 1))))
 
 
 def tile_share(op: Op) -> float:
-    """Return about which share of an op's multiplications a tile takes, transforms included."""
+    """Return the approximate fraction of an op's multiplications in a tile, with transforms."""
     if isinstance(op, Conv2d) and op.stride == op.dilation == (1, 1) and op.groups == 1:
         least = min(op.in_shape[0], op.out_channels)
         if op.kernel_size[1] == 5 and least >= 4:
@@ -257,7 +257,7 @@ def tile_share(op: Op) -> float:
 
 
 def count_vectors(op: Op) -> int:
-    """Return about how many vectors a sample takes through an op."""
+    """Return the approximate number of vectors for a sample in an op."""
     channels, height, width = op.inner_shape
     if isinstance(op, PixelConv2d):
         return channels * height * vectors_of_row(op) * op.filter_size

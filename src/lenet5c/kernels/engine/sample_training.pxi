@@ -144,7 +144,8 @@ cdef void start_sample_gradient(
     Py_ssize_t* correct,
 ) noexcept nogil:
     """As start_gradient of a tile, by way of two tiles of which one lane is alive."""
-    cdef Py_ssize_t k, right, K = job.output_size
+    cdef int64_t right
+    cdef Py_ssize_t k, K = job.output_size
     cdef float* dtile = NULL if job.value_only else tile + K * LANES
     if job.dy is not NULL:
         memcpy(gradient, job.dy + n * K, K * sizeof(float))

@@ -1,4 +1,4 @@
-"""The samples of a batch, as one object from the training loop down to the tiles."""
+"""The samples of a batch, passed as one object from the training loop to the tiles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lenet5c.kernels.ops._distort import Warp
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """The samples of a batch, or of several: arrays as they lie, and what becomes of them.
+    """The samples of one or several batches: stored arrays, conversion and augmentation.
 
     Parameters
     ----------
@@ -76,13 +76,16 @@ class Samples:
         if self.numbers is not None:
             numbers = _integers("numbers", self.numbers)
             if len(numbers) != len(images):
-                raise ValueError(f"numbers must be {len(images)}, one an image, got {len(numbers)}")
+                raise ValueError(
+                    f"numbers must have length {len(images)}, one for each image, got "
+                    f"{len(numbers)}"
+                )
             object.__setattr__(self, "numbers", numbers)
         if index is not None:
             index = _integers("index", index)
             if len(index) and not 0 <= index.min() <= index.max() < len(images):
                 raise IndexError(
-                    f"index must be within 0 to {len(images) - 1}, as there are {len(images)} "
+                    f"index must be from 0 to {len(images) - 1}, as there are {len(images)} "
                     f"samples, got {index.min()} to {index.max()}"
                 )
         self._check_distortion()
@@ -98,7 +101,7 @@ class Samples:
             isinstance(getattr(distortion, "warp", None), Warp) and hasattr(distortion, "stream")
         ):
             raise TypeError(
-                "distortion must be what a Distortion's of_epoch(seed, epoch) returns, got a "
+                "distortion must be the return value of Distortion.of_epoch(seed, epoch), got a "
                 f"{type(distortion).__name__}"
             )
         if images.dtype != np.uint8 or images.ndim != 4:
@@ -141,5 +144,7 @@ class Samples:
 def _integers(name: str, values: Any) -> NDArray[np.int64]:
     row = np.asarray(values)
     if row.ndim != 1 or row.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be one row of integers, got {row.dtype} {row.shape}")
+        raise ValueError(
+            f"{name} must be a one-dimensional array of integers, got {row.dtype} {row.shape}"
+        )
     return contiguous(row, np.int64)

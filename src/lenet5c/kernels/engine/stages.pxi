@@ -6,7 +6,9 @@
 #
 #   0 ... K         the ops forward, from one cut to the next; moments of what comes to the next one
 #   K ... 2 K       the ops backward, from one cut to the one before; its sums of the gradient
-#   2 K + 1         slices of the parameters: their gradient, and the update
+#   2 K + 1         slices of the parameters: their gradient, and the update; of ranks, who sum some
+#                   slices each, the gradient alone
+#   2 K + 2         of ranks: the update
 #
 # Stage K does both: the last ops forward, the loss, and back. So each tile of a batch has an arena of
 # its own, from its first stage to the last. Gradients lie in that of a thread, which stays in its
@@ -34,14 +36,18 @@ cdef struct Stages:
     Py_ssize_t batch_size, of_step
     bint backward                # gradients are wanted
     bint tracks                  # running statistics take in those of each batch
-    float* tiles                 # of each tile: activations, gradients or that of a cut, saved values
-    Py_ssize_t tile_stride, saved
+    float* tiles                 # of each tile: activations, gradients or that of a cut
+    Py_ssize_t tile_stride
+    Ranks ranks                  # which take shards each
     float* scratch               # of each thread: gradients, scratch
     Py_ssize_t scratch_stride
-    float* sums                  # of each shard
-    Py_ssize_t sums_stride
-    double* partials             # of each shard: two numbers a channel of the op at which it is cut
-    Py_ssize_t partials_stride
+    # Here on, all that ranks exchange: of two stages in turn and each shard two numbers a channel of
+    # the op at which it is cut, its loss and its correct answers; of each shard its sums; of each
+    # tile what linear layers save.
+    double* partials
+    float* sums
+    float* saved
+    Py_ssize_t partials_stride, sums_stride, shards
     float* statistics            # of all cuts, as the op is given them
     const Slice* slices
     Py_ssize_t slice_count
@@ -49,14 +55,13 @@ cdef struct Stages:
     float* grads
     double* loss                 # of each step
     Py_ssize_t* correct
-    double[SHARDS] shard_loss
-    Py_ssize_t[SHARDS] shard_correct
 
 cdef struct Stage:
     int64_t number
     Py_ssize_t of_step           # its place in the step
     Job job                      # of the step's batch
     Py_ssize_t tiles, shards
+    Py_ssize_t first, stop       # of the shards, those of this process
 
 
 cdef inline int64_t* stage_of(Stages* run) noexcept nogil:
@@ -79,10 +84,24 @@ cdef void describe_stage(const Stages* run, int64_t number, Stage* stage) noexce
     choose_batch(job, number // run.of_step * run.batch_size, run.batch_size)
     stage.tiles = (job.batch + LANES - 1) // LANES
     stage.shards = min(stage.tiles, <Py_ssize_t>SHARDS)
+    stage.first = first_shard(&run.ranks, run.ranks.rank, stage.shards)
+    stage.stop = first_shard(&run.ranks, run.ranks.rank + 1, stage.shards)
 
 
 cdef inline Py_ssize_t first_tile(const Stage* stage, Py_ssize_t shard) noexcept nogil:
     return shard * stage.tiles // stage.shards
+
+
+cdef inline double* partials_of(const Stages* run, const Stage* stage,
+                                Py_ssize_t shard) noexcept nogil:
+    # The first 2 K + 1 stages of a step exchange them, an odd number.
+    cdef Py_ssize_t turn = (stage.job.step + stage.of_step) & 1
+    return run.partials + (turn * run.shards + shard) * run.partials_stride
+
+
+cdef inline double* loss_of(const Stages* run, const Stage* stage, Py_ssize_t shard) noexcept nogil:
+    """The loss of a shard, and after it the number of correct answers."""
+    return partials_of(run, stage, shard) + run.partials_stride - 2
 
 
 cdef inline const Op* cut_of(const Job* job, Py_ssize_t cut) noexcept nogil:
@@ -138,7 +157,7 @@ cdef void stage_forward(Stages* run, const Stage* stage, Py_ssize_t shard, Py_ss
     if part < job.cut_count:
         op = cut_of(job, part)
         op.kernels.add_moments(op, arena, <double>before * (op.H * op.W),
-                               run.partials + shard * run.partials_stride)
+                               partials_of(run, stage, shard))
     else:
         store_outputs(job, tile, arena)
 
@@ -168,11 +187,12 @@ cdef void stage_backward(Stages* run, const Stage* stage, Py_ssize_t shard, Py_s
     for i in range(last, stop - 1, -1):
         sleep_at(b"stage backward")
         backward_op(job, job.ops + i, arena, gradients,
-                    i > job.first_gradient or job.dx is not NULL, sums, arena + run.saved, scratch)
+                    i > job.first_gradient or job.dx is not NULL, sums,
+                    run.saved + tile * job.saved_stride, scratch)
     if part > 0:
         op = cut_of(job, part - 1)
         op.kernels.add_shares(op, job.params, arena, gradients, sums,
-                              run.partials + shard * run.partials_stride)
+                              partials_of(run, stage, shard))
         if not job.branches:
             memcpy(crossing, gradients + op.y, output_floats(op) * sizeof(float))
     else:
@@ -183,7 +203,8 @@ cdef void run_stage_of_shard(Stages* run, const Stage* stage, Py_ssize_t shard,
                              float* space) noexcept nogil:
     """A shard, with the space of a thread."""
     cdef const Job* job = &stage.job
-    cdef Py_ssize_t tile, right, cuts = job.cut_count
+    cdef int64_t right
+    cdef Py_ssize_t tile, cuts = job.cut_count
     cdef bint turns = run.backward and stage.of_step == cuts
     cdef float* arena
     cdef float* gradients = space
@@ -191,10 +212,9 @@ cdef void run_stage_of_shard(Stages* run, const Stage* stage, Py_ssize_t shard,
     cdef double loss
     if run.backward and not job.branches:
         scratch += job.arena_half
-    memset(run.partials + shard * run.partials_stride, 0, run.partials_stride * sizeof(double))
+    memset(partials_of(run, stage, shard), 0, run.partials_stride * sizeof(double))
     if turns:
         memset(run.sums + shard * run.sums_stride, 0, job.sums_size * sizeof(float))
-        run.shard_loss[shard], run.shard_correct[shard] = 0, 0
     for tile in range(first_tile(stage, shard), first_tile(stage, shard + 1)):
         arena = run.tiles + tile * run.tile_stride
         if job.branches:
@@ -203,8 +223,8 @@ cdef void run_stage_of_shard(Stages* run, const Stage* stage, Py_ssize_t shard,
             stage_forward(run, stage, shard, tile, arena, scratch)
         if turns:
             start_gradient(job, tile, arena + job.output, gradients + job.output, &loss, &right)
-            run.shard_loss[shard] += loss
-            run.shard_correct[shard] += right
+            loss_of(run, stage, shard)[0] += loss
+            loss_of(run, stage, shard)[1] += right
         if run.backward and stage.of_step >= cuts:
             stage_backward(run, stage, shard, tile, arena, gradients, scratch)
 
@@ -214,15 +234,16 @@ cdef void set_moments(Stages* run, const Stage* stage) noexcept nogil:
     cdef const Job* job = &stage.job
     cdef const Op* op = cut_of(job, stage.of_step)
     cdef float* statistics = statistics_of(run, job, stage.of_step)
-    cdef double* total
+    cdef double[2] total
     cdef const double* more
     cdef double mean, var, place = op.H * op.W, count = place * job.batch
     cdef Py_ssize_t c, shard, first
     for c in range(op.C):
-        total = run.partials + 2 * c
+        more = partials_of(run, stage, 0) + 2 * c
+        total[0], total[1] = more[0], more[1]
         for shard in range(1, stage.shards):
             first = first_tile(stage, shard) * LANES
-            more = total + shard * run.partials_stride
+            more = partials_of(run, stage, shard) + 2 * c
             merge_moments(total, place * first, more[0], more[1],
                           place * (min(first_tile(stage, shard + 1) * LANES, job.batch) - first))
         mean, var = total[0], total[1] / count
@@ -247,14 +268,20 @@ cdef void set_shares(Stages* run, const Stage* stage) noexcept nogil:
     for c in range(op.C):
         total = share = 0
         for shard in range(stage.shards):
-            total += run.partials[shard * run.partials_stride + 2 * c]
-            share += run.partials[shard * run.partials_stride + 2 * c + 1]
+            total += partials_of(run, stage, shard)[2 * c]
+            share += partials_of(run, stage, shard)[2 * c + 1]
         statistics[MEAN_DY * op.C + c] = <float>(total / count)
         statistics[MEAN_SHARE * op.C + c] = <float>(share / count)
 
 
+cdef inline void move_slice(Stages* run, const Stage* stage, const Slice* part) noexcept nogil:
+    """Take the step of the optimizer; one whose loss is not finite moves nothing."""
+    if part.size > 0 and isfinite(run.loss[stage.job.step]):
+        update_slice(&run.update, stage.job.step, part, stage.job.params, run.grads)
+
+
 cdef void finish_slice(Stages* run, const Stage* stage, const Slice* part) noexcept nogil:
-    """The gradient of a range of parameters, and their update."""
+    """The gradient of a range of parameters, and their update where that is no stage of its own."""
     cdef const float* rows[SHARDS * SHARD_TILES]
     cdef const Job* job = &stage.job
     cdef const TileKernels* kernels = job.kernels
@@ -269,13 +296,12 @@ cdef void finish_slice(Stages* run, const Stage* stage, const Slice* part) noexc
     while part.linear is not NULL and first < stage.tiles:
         count = min(<Py_ssize_t>(SHARDS * SHARD_TILES), stage.tiles - first)
         for i in range(count):
-            rows[i] = run.tiles + (first + i) * run.tile_stride + run.saved
+            rows[i] = run.saved + (first + i) * job.saved_stride
         kernels.linear_dparams(part.linear, rows, count, part.start, part.size, first > 0,
                                run.grads)
         first += count
-    # A step whose loss is not finite moves nothing.
-    if isfinite(run.loss[job.step]):
-        update_slice(&run.update, job.step, part, job.params, run.grads)
+    if run.ranks.count == 1:
+        move_slice(run, stage, part)
 
 
 cdef void finish_stage(Stages* run, const Stage* stage) noexcept nogil:
@@ -287,8 +313,8 @@ cdef void finish_stage(Stages* run, const Stage* stage) noexcept nogil:
         set_shares(run, stage)
     if run.backward and stage.of_step == cuts:
         for shard in range(stage.shards):
-            run.loss[step] += run.shard_loss[shard]
-            run.correct[step] += run.shard_correct[shard]
+            run.loss[step] += loss_of(run, stage, shard)[0]
+            run.correct[step] += <Py_ssize_t>loss_of(run, stage, shard)[1]
         if run.update.kernel is not NULL and not isfinite(run.loss[step]):
             atomic_set(end_of(run), (step + 1) * run.of_step)
     atomic_set(units_done_of(run), 0)
@@ -302,11 +328,29 @@ cdef inline bint claim_unit(Stages* run, const Stage* stage, Py_ssize_t i) noexc
     return seen < stage.number and atomic_swap_if(run.claims + i, seen, stage.number)
 
 
+cdef void exchange_stage(Stages* run, const Stage* stage) noexcept with gil:
+    """Exchange what the shards of all ranks have left; after the last stage backward, all of it."""
+    cdef const Ranks* ranks = &run.ranks
+    cdef list pieces = [ends_by_shard(ranks, <const float*>partials_of(run, stage, 0),
+                                      run.partials_stride * (sizeof(double) // sizeof(float)),
+                                      stage.shards)]
+    cdef Py_ssize_t rank, at = run.saved - ranks.window
+    if stage.of_step == 2 * stage.job.cut_count:
+        pieces.append(ends_by_shard(ranks, run.sums, run.sums_stride, stage.shards))
+        pieces.append([
+            (at + stage.job.saved_stride
+             * first_tile(stage, first_shard(ranks, rank, stage.shards))) * <Py_ssize_t>sizeof(float)
+            for rank in range(ranks.count + 1)])
+    (<object>ranks.given).exchange(pieces)
+
+
 cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
     """The work of one thread, from the first stage to the last."""
     cdef Stage stage
-    cdef Py_ssize_t n, i, units, waited
+    cdef Py_ssize_t n, i, first, units, every, waited
+    cdef Py_ssize_t after        # stages after the last one backward
     cdef int64_t number
+    cdef bint shared             # with other ranks: the first thread ends the stage
     cdef float* space = run.scratch + thread * run.scratch_stride
     while True:
         number = atomic_get(stage_of(run))
@@ -314,23 +358,39 @@ cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
             return
         sleep_as(thread, number, stage_of(run), 0)
         describe_stage(run, number, &stage)
-        units = stage.shards
+        first, units, every, after = stage.first, stage.stop - stage.first, 1, 0
+        shared = run.ranks.count > 1
         if stage.of_step > 2 * stage.job.cut_count:
-            units = run.slice_count
+            after = stage.of_step - 2 * stage.job.cut_count
+            first, units, every = 0, run.slice_count, 1
+            if after == 2:
+                shared = False
+            else:
+                first, every = run.ranks.neighbor, run.ranks.neighbors
+                units = own_slices(&run.ranks, run.slice_count)
         for n in range(units):
-            i = (thread * units // run.threads + n) % units
+            i = first + (thread * units // run.threads + n) % units * every
             if not claim_unit(run, &stage, i):
                 continue
             sleep_at(b"after claiming")
-            if stage.of_step > 2 * stage.job.cut_count:
+            if after == 2:
+                move_slice(run, &stage, run.slices + i)
+            elif after == 1:
                 finish_slice(run, &stage, run.slices + i)
             else:
                 run_stage_of_shard(run, &stage, i, space)
             sleep_at(b"after a unit")
-            if atomic_add(units_done_of(run), 1) == units:
+            if atomic_add(units_done_of(run), 1) == units and not shared:
                 finish_stage(run, &stage)
                 break
         sleep_as(thread, 0, NULL, 0)
         waited = 0
         while atomic_get(stage_of(run)) == number:
+            if shared and thread == 0 and atomic_get(units_done_of(run)) == units:
+                if after == 1:
+                    meet(&run.ranks)
+                else:
+                    exchange_stage(run, &stage)
+                finish_stage(run, &stage)
+                break
             wait_a_little(&waited)

@@ -36,6 +36,8 @@
 #   update          number << 8 | buffer; where the parameters of this batch of shards are updated,
 #                   as the first to hold a slice proposes
 #   reading         of each thread, the buffer that it reads or is about to, or NOTHING
+#   summed          of ranks: number of the last batch of shards of which all have summed their slices
+#   updates_done    of ranks: slices of this batch of shards that are updated
 
 cdef extern from "atomic.h" nogil:
     int64_t atomic_get(int64_t* a)
@@ -62,8 +64,8 @@ cdef struct Slice:
     Py_ssize_t start, size, sums
 
 cdef struct Team:
-    int64_t words[(3 + 2 * SHARDS) * WORDS]
-    int64_t* claims         # of each slice
+    int64_t words[(5 + 2 * SHARDS) * WORDS]
+    int64_t* claims         # of each slice; and, of ranks, of the update of each
     float* params[SHARDS]   # the buffers; no more threads than shards have a use for one
     int threads
     const Job* job          # of all samples; a step takes batch_size of them
@@ -79,6 +81,7 @@ cdef struct Team:
     double* loss            # of each step: the sum over its samples
     Py_ssize_t* correct
     bint speculate
+    Ranks ranks             # which take shards each, and have no latecomers
 
 cdef struct ShardBatch:
     int64_t number          # as in the shared words, also where a Py_ssize_t has 32 bits
@@ -86,6 +89,7 @@ cdef struct ShardBatch:
     Py_ssize_t step
     Job job                 # of the step's batch
     Py_ssize_t first_tile, tiles, shards
+    Py_ssize_t first, stop  # of the shards, those of this process
     bint begins, ends       # the step's first, the step's last
 
 
@@ -99,6 +103,14 @@ cdef inline int64_t* slices_done_of(Team* team) noexcept nogil:
 
 cdef inline int64_t* update_of(Team* team) noexcept nogil:
     return team.words + 2 * WORDS
+
+
+cdef inline int64_t* summed_of(Team* team) noexcept nogil:
+    return team.words + (3 + 2 * SHARDS) * WORDS
+
+
+cdef inline int64_t* updates_done_of(Team* team) noexcept nogil:
+    return team.words + (4 + 2 * SHARDS) * WORDS
 
 
 cdef inline int64_t* slot_of(Team* team, Py_ssize_t shard) noexcept nogil:
@@ -127,6 +139,8 @@ cdef void describe_shard_batch(const Team* team, int64_t next_shard,
     batch.first_tile = min(within * most, tiles)
     batch.tiles = min(most, tiles - batch.first_tile)
     batch.shards = min(batch.tiles, <Py_ssize_t>SHARDS)
+    batch.first = first_shard(&team.ranks, team.ranks.rank, batch.shards)
+    batch.stop = first_shard(&team.ranks, team.ranks.rank + 1, batch.shards)
 
 
 cdef inline Py_ssize_t shard_start(const ShardBatch* batch, Py_ssize_t shard) noexcept nogil:
@@ -150,11 +164,11 @@ cdef Py_ssize_t draw_shard(Team* team, const ShardBatch* batch) noexcept nogil:
     cdef int64_t seen
     while True:
         seen = atomic_get(next_shard_of(team))
-        if seen >> NUMBER_SHIFT != batch.number or (seen & 0xffff) >= batch.shards:
+        if seen >> NUMBER_SHIFT != batch.number or (seen & 0xffff) >= batch.stop - batch.first:
             return -1
         sleep_at(b"before drawing")
         if atomic_swap_if(next_shard_of(team), seen, seen + 1):
-            return seen & 0xffff
+            return batch.first + (seen & 0xffff)
 
 
 cdef inline bint draw_slice(Team* team, const ShardBatch* batch, Py_ssize_t i) noexcept nogil:
@@ -197,11 +211,13 @@ cdef bint compute_shard(Team* team, const ShardBatch* batch, Py_ssize_t shard, i
     return wanted
 
 
-cdef Py_ssize_t open_shard(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
-    """A shard that is not done, or -1, also if all is over; each thread looks from another one on."""
+cdef Py_ssize_t open_shard(Team* team, const ShardBatch* batch, Py_ssize_t first,
+                           Py_ssize_t stop, int thread) noexcept nogil:
+    """A shard of a range that is not done, or -1, also if all is over; each thread looks from another
+    one on."""
     cdef Py_ssize_t n, shard
-    for n in range(batch.shards):
-        shard = (thread + n) % batch.shards
+    for n in range(stop - first):
+        shard = first + (thread + n) % (stop - first)
         if is_open(batch, atomic_get(slot_of(team, shard))):
             return shard
     return -1
@@ -220,12 +236,18 @@ cdef inline void compute_shards(
             break
         sleep_at(b"after drawing")
         began = clock_seconds()
+        if team.ranks.count > 1:
+            record[0] = record_in_window(batch, shard)
         if compute_shard(team, batch, shard, thread, arena, record):
             tile_seconds[0] = min(tile_seconds[0],
                                   (clock_seconds() - began) / tiles_of(batch, shard))
-    began = clock_seconds()
+    if team.ranks.count > 1 and thread == 0:
+        while open_shard(team, batch, batch.first, batch.stop, 0) >= 0:
+            wait_a_little(&waited)
+        exchange_records(team, batch)
+    began, waited = clock_seconds(), 0
     while True:
-        shard = open_shard(team, batch, thread)
+        shard = open_shard(team, batch, 0, batch.shards, thread)
         sleep_at(b"while waiting")
         if shard < 0:
             break
@@ -240,7 +262,7 @@ cdef inline void compute_shards(
 
 
 cdef double shard_batch_loss(Team* team, const ShardBatch* batch,
-                             Py_ssize_t* correct) noexcept nogil:
+                             int64_t* correct) noexcept nogil:
     """The sums of losses and of correct answers over the tiles of a batch of shards, in order."""
     cdef Py_ssize_t shard, tile
     cdef const Record* record
@@ -341,12 +363,13 @@ cdef void begin_shard_batch(Team* team, int64_t number, int64_t buffer) noexcept
                    (number << 17) | (atomic_get(slot_of(team, shard)) & 0xffff))
         sleep_at(b"while opening")
     atomic_set(slices_done_of(team), 0)
+    atomic_set(updates_done_of(team), 0)
     sleep_at(b"before beginning")
     atomic_set(next_shard_of(team), number << NUMBER_SHIFT | buffer << 16)
 
 
 cdef void finish_shard_batch(Team* team, const ShardBatch* batch, int64_t buffer) noexcept nogil:
-    cdef Py_ssize_t correct
+    cdef int64_t correct
     team.loss[batch.step] += shard_batch_loss(team, batch, &correct)
     team.correct[batch.step] += correct
     if batch.ends and not isfinite(team.loss[batch.step]) and team.update.kernel is not NULL:
@@ -357,7 +380,8 @@ cdef void finish_shard_batch(Team* team, const ShardBatch* batch, int64_t buffer
 
 cdef void compute_slices(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
     """Draw slices, own share first; the thread that does the last one ends the batch."""
-    cdef Py_ssize_t n, i, correct, first = thread * team.slice_count // team.threads
+    cdef int64_t correct
+    cdef Py_ssize_t n, i, first = thread * team.slice_count // team.threads
     cdef bint looked = False
     cdef Py_ssize_t buffer = batch.buffer
     cdef float* updated = NULL
@@ -401,7 +425,10 @@ cdef void work_in_team(Team* team, int thread) noexcept nogil:
         describe_shard_batch(team, next_shard, &batch)
         compute_shards(team, &batch, thread, arena, &record, &tile_seconds)
         sleep_at(b"before slices")
-        compute_slices(team, &batch, thread)
+        if team.ranks.count > 1:
+            share_slices(team, &batch, thread)
+        else:
+            compute_slices(team, &batch, thread)
         sleep_at(b"at the end")
         waited = 0
         while not is_over(team, &batch):

@@ -1,4 +1,4 @@
-"""Ops that do in training what they do not in inference: batch normalization and dropout."""
+"""Ops that behave differently in training and inference: batch normalization and dropout."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ INT64 = np.dtype(np.int64)
 
 
 class Plan(NamedTuple):
-    """The part of a call that depends on shapes and settings alone."""
+    """The part of a call that only depends on shapes and settings."""
 
     y_shape: tuple[int, ...]
     pixels: int  # of an image
@@ -149,7 +149,7 @@ def maximum(
     given = out is not None and out_indices is not None
     if given and np.may_share_memory(out, out_indices):
         raise ValueError(
-            "out holds arrays that overlap; the result and the indices need memory of their own"
+            "out must hold arrays that do not overlap, got a result and indices sharing memory"
         )
     y = _memory("out[0]", out, p.y_shape, dtype, single, x)
     indices = _memory("out[1]", out_indices, p.y_shape, INT64, single, x, y)
@@ -188,7 +188,7 @@ def maximum_backward(
         wrong = indices[(indices < 0) | (indices >= p.pixels)]
         raise ValueError(
             f"indices must be at least 0 and less than {p.pixels}, the pixels of an image, got "
-            f"{wrong[0]}; give those of the forward call"
+            f"{wrong[0]}; pass those of the forward call"
         )
     return deliver(dx, out, single)
 

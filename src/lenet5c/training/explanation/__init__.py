@@ -1,4 +1,4 @@
-"""Reasons for the answers of a model: what speaks for a class, and what would have to change.
+"""Explanations of predictions: attribution maps, counterfactual changes and nearest images.
 
 Functions of a `TrainedModel` and an image, NumPy arrays in and out; `lenet5c.recognition.why` has
 them for users. They stand here, below `report`, which draws them, and `recognition`, since these do

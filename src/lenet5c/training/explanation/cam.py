@@ -104,14 +104,14 @@ def _choose(items: Items, with_maps: dict[str, Place], name: str | None) -> Plac
     """Return the place of the layer of this name, or the default one."""
     if name is None and (name := _find_default(items, with_maps)) is None:
         raise ValueError(
-            "model must have a convolution whose output is maps of more than one place, got none; "
-            "name another layer that has maps"
+            "model must have a convolution with output maps larger than 1 by 1, got none; pass "
+            "another layer with maps"
         )
     if name not in with_maps:
         some = ", ".join(with_maps) or "none"
         raise ValueError(
-            f"layer must be the name of one with maps of more than one place as output, {some}; "
-            f"got {name!r}"
+            f"layer must be the name of a layer with output maps larger than 1 by 1, {some}; got "
+            f"{name!r}"
         )
     return with_maps[name]
 

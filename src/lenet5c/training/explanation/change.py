@@ -1,4 +1,4 @@
-"""The smallest change of an image that turns the answer of a model."""
+"""The smallest change of an image that changes the predicted label."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ WHITE = 255.0
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """A change of an image that turns the answer of a model.
+    """A change of an image that changes the predicted label.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Change:
 def smallest_change(
     trained: TrainedModel, image: ArrayLike, label: Label = None, *, steps: int = STEPS
 ) -> Change | None:
-    """Search for the smallest change of an image that turns the answer.
+    """Search for the smallest change of an image that changes the predicted label.
 
     Gray levels stay from 0 to 255, and the result is in whole ones: `TrainedModel.predict` gives
     the new class for it. Smallest is by the Euclidean (L2) norm; a search by slopes finds no
@@ -124,8 +124,8 @@ def smallest_change(
         targets = np.array([find_label(trained, label, logits)])
         if targets[0] == before:
             raise ValueError(
-                f"label must be another class than the predicted one, got {label!r}; leave it out "
-                "for the nearest class"
+                f"label must differ from the predicted class, got {label!r}; omit it for the "
+                "nearest class"
             )
     start = pixels.astype(np.float64).ravel()
     ends = _Walk(way, pixels.shape, targets).run(start, steps)

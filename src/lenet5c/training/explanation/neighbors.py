@@ -54,8 +54,8 @@ class Neighbors:
         channels, shape = trained.image_shape[0], self.dataset.images.shape
         if len(shape) != 4 or shape[1] != channels or len(self.dataset) == 0:
             raise ValueError(
-                f"dataset must have images (N, {channels}, h, w), as the model takes them, got "
-                f"{shape}; name one that does"
+                f"dataset must have images (N, {channels}, h, w), as the model expects, got "
+                f"{shape}; use another data set"
             )
         self.features = self._compute(self.dataset.images)
         self._squares = np.einsum("nd,nd->n", self.features, self.features, dtype=np.float64)

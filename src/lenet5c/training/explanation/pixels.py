@@ -66,7 +66,7 @@ def take_image(trained: TrainedModel, image: ArrayLike) -> NDArray[np.uint8]:
     if len(images) != 1:
         raise ValueError(
             f"image must be one image, (h, w) or (C, h, w), got {len(images)} in an array of the "
-            f"shape {np.shape(image)}; take one of them: images[0]"
+            f"shape {np.shape(image)}; pass one of them, such as images[0]"
         )
     return images[0]
 
@@ -89,7 +89,7 @@ def find_label(trained: TrainedModel, label: Label, logits: Floats) -> int:
 
 
 def find_ground(trained: TrainedModel, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the gray level of what is no ink in an image (C, h, w), one for each channel.
+    """Return the background gray level of an image (C, h, w), one for each channel.
 
     The paper of the training images; the color of the image's edge if their paper varies, and its
     mean color where they are no ink on paper.

@@ -112,16 +112,15 @@ def _frame(trained: TrainedModel, image: ArrayLike) -> tuple[NDArray[np.uint8], 
     preparation, (channels, height, width) = trained.preparation, trained.image_shape
     if preparation.mean_image is not None:
         raise ValueError(
-            "model must prepare all columns alike to be slid, got one that subtracts a mean image; "
-            "train it with --preparation default"
+            "model must prepare all columns alike to slide along an image, got one that subtracts "
+            "a mean image; train it with --preparation default"
         )
     pixels = to_pixels(image)
     pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels
     if pixels.ndim != 3 or len(pixels) != channels or 0 in pixels.shape:
         alone = "(h, w) or " if channels == 1 else ""
         raise ValueError(
-            f"image must be one of {channels} channels, {alone}({channels}, h, w), got "
-            f"{np.shape(image)}"
+            f"image must have {channels} channels, {alone}({channels}, h, w), got {np.shape(image)}"
         )
     whole, wide = preparation.size
     pad = preparation.fit == "pad"

@@ -1,0 +1,47 @@
+"""Digests of the data of a run."""
+
+from typing import Any
+
+import numpy as np
+
+from lenet5c._files import digest
+from lenet5c.datasets import Dataset, Source
+from lenet5c.datasets.mapped import MappedImages, blocks
+
+#: Images of a file that a digest for comparing takes, evenly spread.
+SPREAD = 256
+
+
+def data_digest(source: Source, rehearsed: Source | None = None) -> str:
+    """Return the SHA-256 of images, labels, class names, weights and soft targets."""
+    parts: list[Any] = []
+    for dataset in _sets(source, rehearsed):
+        parts += [_describe(dataset), blocks(dataset.images), *_others(dataset)]
+    return digest(*parts)
+
+
+def spread_digest(source: Source, rehearsed: Source | None = None) -> str:
+    """Return a digest likewise, but of images that stay in their file of a few alone."""
+    parts: list[Any] = []
+    for dataset in _sets(source, rehearsed):
+        images = dataset.images
+        if isinstance(images, MappedImages):
+            count = min(SPREAD, len(images))
+            images = images[np.linspace(0, len(images) - 1, count).astype(np.int64)]
+        parts += [_describe(dataset), images, *_others(dataset)]
+    return digest(*parts)
+
+
+def _sets(source: Source, rehearsed: Source | None) -> list[Dataset]:
+    more = rehearsed.train if rehearsed else None
+    every = (source.train, source.test, source.validation, more)
+    return [dataset for dataset in every if dataset is not None]
+
+
+def _describe(dataset: Dataset) -> str:
+    return f"{dataset.images.shape} {dataset.class_names}"
+
+
+def _others(dataset: Dataset) -> list[Any]:
+    arrays = (dataset.labels, dataset.sample_weight, dataset.targets)
+    return [array for array in arrays if array is not None]

@@ -1,0 +1,6 @@
+"""Processes that share a training, its *ranks*: by themselves one, or several on MPI."""
+
+from lenet5c.training.parallel.environment import launched_rank, launched_size, open_ranks
+from lenet5c.training.parallel.ranks import ALONE, Ranks
+
+__all__ = ["ALONE", "Ranks", "launched_rank", "launched_size", "open_ranks"]

@@ -1,0 +1,453 @@
+"""Train the model of strings of digits, lenet5c/training/pretrained_data/strings.safetensors.
+
+    python tools/train_strings.py OUT.safetensors [--strings 40000] [--epochs 8] [--seed 0]
+
+Strings of one to six of MNIST's training digits are drawn that touch, overlap, are joined by a
+stroke or stand side by side, by pens, slants, slopes and sizes at random. The net slides over a
+string as a convolution; at each place it has probabilities of the ten digits, of what is no digit,
+and of nothing. The loss is that of CTC (Graves et al., 2006): minus the logarithm of the sum over
+all ways to place the digits in order, each near the middle of its ink. Letters, scribbles and other
+marks have 'none' at one place at least, and digits nowhere.
+
+The first 55,000 training digits are drawn from; strings of the others validate.
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+
+from lenet5c import datasets, nn, optim, training
+from lenet5c.datasets.centering import bound
+from lenet5c.datasets.resampling import resize
+from lenet5c.datasets.signs import draw_blots, draw_scribbles, draw_zigzags
+from lenet5c.datasets.stroke_shapes import LETTERS, MARKS
+from lenet5c.datasets.strokes import Hands, draw_texts
+from lenet5c.recognition.filters import dilate
+from lenet5c.recognition.strings import (
+    BIN,
+    HEIGHT,
+    NONE,
+    NOTHING,
+    REACH,
+    WINDOW,
+    String,
+    count_places,
+    frame_string,
+    locate_places,
+    log_softmax,
+    make_net,
+    prepare,
+    score_places,
+)
+
+#: Ways in which digits of a string meet, and how often.
+WAYS = {"touch": 0.36, "overlap": 0.3, "joined": 0.1, "boxes": 0.12, "beside": 0.12}
+#: Digits of a string, and how often.
+COUNTS = (0.2, 0.26, 0.22, 0.16, 0.1, 0.06)
+#: Strings that one task draws.
+TASK = 250
+#: Share of strings that are of no digits.
+CLUTTER = 0.15
+#: Tasks of strings to validate by; strings of a batch.
+HELD_OUT, BATCH = 4, 32
+#: The highest learning rate; and the norm of a gradient, at most.
+RATE, LONGEST = 2e-3, 50.0
+#: Least sum that is divided by.
+TINY = 1e-300
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", metavar="OUT", help="the model file that is written")
+    for name, value in (("strings", 40_000), ("epochs", 8), ("seed", 0), ("workers", 1)):
+        parser.add_argument(f"--{name}", type=int, default=value, metavar="N")
+    options = parser.parse_args()
+    count = -(-options.strings // TASK)
+    tasks = [(options.seed, task, False) for task in range(count)]
+    tasks += [(options.seed, count + task, True) for task in range(HELD_OUT)]
+    with ProcessPoolExecutor(options.workers) as pool:
+        drawn = list(pool.map(draw_examples, tasks))
+    train = [each for task in drawn[:count] for each in task]
+    held_out = [each for task in drawn[count:] for each in task]
+    print(f"{len(train)} strings", flush=True)
+    net = make_net(options.seed)
+    fit(net, train, held_out, options.epochs, options.seed)
+    preparation = datasets.Preparation((HEIGHT, WINDOW))
+    names = (*map(str, range(10)), "none", "nothing")
+    # As a model of one window.
+    model = nn.Sequential({**net.layers, "flatten": nn.Flatten()}, input_shape=(1, HEIGHT, WINDOW))
+    trained = training.TrainedModel(model, preparation, names, model.input_shape)
+    training.save_model(options.out, trained)
+
+
+def fit(net, train, held_out, epochs, seed):
+    """Train the net, printing after each epoch what it has reached."""
+    rng = np.random.default_rng([seed, 1])
+    groups = group(train)
+    steps = epochs * sum(-(-len(numbers) // BATCH) for numbers in groups.values())
+    optimizer, schedule = optim.Adam(net, lr=RATE), optim.OneCycle(RATE, steps)
+    for epoch in range(epochs):
+        losses = []
+        # Strings of a batch are as wide as each other.
+        batches = [
+            numbers[start : start + BATCH]
+            for numbers in (rng.permutation(numbers) for numbers in groups.values())
+            for start in range(0, len(numbers), BATCH)
+        ]
+        for k in rng.permutation(len(batches)).tolist():
+            x, targets = collate([train[i] for i in batches[k].tolist()], rng)
+            logits = net.forward(prepare(x), training=True)[:, :, 0].transpose(0, 2, 1)
+            loss, gradient = string_loss(logits, targets)
+            net.backward(np.ascontiguousarray(gradient.transpose(0, 2, 1)[:, :, np.newaxis]))
+            net.grad_vector[:] *= min(
+                1.0, LONGEST / max(float(np.linalg.norm(net.grad_vector)), 1e-9)
+            )
+            optimizer.lr = schedule(optimizer.steps)
+            optimizer.step()
+            losses.append(loss)
+        right, taken = validate(net, held_out)
+        print(
+            f"{epoch + 1:3} loss {np.mean(losses):.4f}, digits right {right:.2%}, strings of none "
+            f"taken for digits {taken:.2%}",
+            flush=True,
+        )
+
+
+def string_loss(logits, targets):
+    """Return the mean loss of strings, and its gradient by the logits, (N, T, 12).
+
+    `targets` are the labels (N, K), -1 past the end; the places at which each may be, (N, K, T);
+    and which strings have no digits, (N,).
+    """
+    labels, places, clutter = targets
+    log = log_softmax(logits.astype(np.float64))
+    loss, share = sum_ways(np.exp(log), labels, places)
+    if clutter.any():
+        loss[clutter], share[clutter] = sum_clutter(log[clutter])
+    gradient = (np.exp(log) - share) / len(log)
+    return float(loss.mean()), gradient.astype(np.float32)
+
+
+def sum_ways(probabilities, labels, places):
+    """Return minus the logarithm of the sum over all ways to place digits, (N,), and shares in it.
+
+    The shares, (N, T, 12), are those of the ways that have a class at a place. States are nothing,
+    the first digit, nothing, the second one, and so on.
+    """
+    count, length, _ = probabilities.shape
+    number, known = np.arange(count), np.maximum(labels, 0)
+    states = 2 * labels.shape[1] + 1
+    own = np.take_along_axis(probabilities.transpose(0, 2, 1), known[:, :, np.newaxis], axis=1) * (
+        places & (labels >= 0)[:, :, np.newaxis]
+    )
+    seen = np.empty((length, count, states))
+    seen[:, :, 0::2] = probabilities[:, :, NOTHING].T[:, :, np.newaxis]
+    seen[:, :, 1::2] = own.transpose(2, 0, 1)
+    # From a digit to the next one at once, if they differ.
+    skip = np.zeros((count, states))
+    skip[:, 3::2] = labels[:, 1:] != labels[:, :-1]
+    before = np.zeros((length + 1, count, states))
+    before[0, :, 0] = 1
+    loss = np.zeros(count)
+    for t in range(length):
+        way = before[t].copy()
+        way[:, 1:] += before[t, :, :-1]
+        way[:, 2:] += before[t, :, :-2] * skip[:, 2:]
+        way *= seen[t]
+        total = np.maximum(way.sum(axis=1), TINY)
+        before[t + 1] = way / total[:, np.newaxis]
+        loss -= np.log(total)
+    after = np.zeros((count, states))
+    ends = 2 * (labels >= 0).sum(axis=1)
+    after[number, ends] = after[number, np.maximum(ends - 1, 0)] = 1
+    loss -= np.log(np.maximum((before[length] * after).sum(axis=1), TINY))
+    share = np.zeros_like(probabilities)
+    for t in range(length - 1, -1, -1):
+        way = before[t + 1] * after
+        way /= np.maximum(way.sum(axis=1), TINY)[:, np.newaxis]
+        share[:, t, NOTHING] = way[:, 0::2].sum(axis=1)
+        np.add.at(share[:, t], (number[:, np.newaxis], known), way[:, 1::2])
+        way = after * seen[t]
+        after = way.copy()
+        after[:, :-1] += way[:, 1:]
+        after[:, :-2] += way[:, 2:] * skip[:, 2:]
+        after /= np.maximum(after.max(axis=1), TINY)[:, np.newaxis]
+    return loss, share
+
+
+def sum_clutter(log):
+    """Return the same for strings of no digits: 'none' at one place at least, nothing elsewhere."""
+    none, nothing = log[:, :, NONE], log[:, :, NOTHING]
+    either = np.logaddexp(none, nothing)
+    # One minus the share of nothing everywhere.
+    rest = -np.expm1(np.minimum((nothing - either).sum(axis=1), -1e-12))
+    share = np.zeros_like(log)
+    share[:, :, NONE] = np.exp(none - either) / rest[:, np.newaxis]
+    share[:, :, NOTHING] = 1 - share[:, :, NONE]
+    return -(either.sum(axis=1) + np.log(rest)), share
+
+
+def group(strings):
+    """Return the numbers of strings by the width that they are padded to."""
+    widths = np.array([-(-image.shape[1] // BIN) for image, *_ in strings])
+    return {width: np.flatnonzero(widths == width) for width in np.unique(widths).tolist()}
+
+
+def collate(strings, rng=None):
+    """Return the input (N, 1, H, W) of some strings, and their targets as of `string_loss`."""
+    if rng is not None:
+        strings = [vary(*string, rng) for string in strings]
+    width = BIN * -(-max(image.shape[1] for image, *_ in strings) // BIN)
+    x = np.zeros((len(strings), 1, HEIGHT, width + 2 * REACH), np.uint8)
+    most = max(1, max(len(labels) for _, labels, _ in strings))
+    length = count_places(width)
+    labels = np.full((len(strings), most), -1)
+    places = np.zeros((len(strings), most, length), bool)
+    at = locate_places(length)
+    for i, (image, own, spans) in enumerate(strings):
+        left = int(rng.integers(width - image.shape[1] + 1)) if rng is not None else 0
+        x[i, 0, :, REACH + left : REACH + left + image.shape[1]] = image
+        labels[i, : len(own)] = own
+        for k, (low, high) in enumerate(spans):
+            places[i, k] = (at >= low + left) & (at <= high + left)
+            if not places[i, k].any():
+                places[i, k, np.abs(at - (low + high) / 2 - left).argmin()] = True
+    clutter = np.array([len(own) == 0 for _, own, _ in strings])
+    return x, (labels, places, clutter)
+
+
+def vary(image, labels, spans, rng):
+    """Return a string that is wider or narrower, higher or lower, and of fainter ink."""
+    columns = image.shape[1]
+    width = max(2, round(columns * rng.uniform(0.85, 1.1)))
+    at = np.linspace(0, columns - 1, width)
+    low = np.minimum(at.astype(int), columns - 2) if columns > 1 else np.zeros(width, int)
+    share = (at - low).astype(np.float32)
+    ink = image.astype(np.float32)
+    ink = ink[:, low] * (1 - share) + ink[:, np.minimum(low + 1, columns - 1)] * share
+    ink = np.roll(ink, int(rng.integers(-1, 2)), axis=0) * rng.uniform(0.8, 1.1)
+    scale = width / columns
+    spans = [(scale * left, scale * right) for left, right in spans]
+    return np.minimum(ink, 255).astype(np.uint8), labels, spans
+
+
+def validate(net, strings):
+    """Return the share of digits that are right, and of clutter that is taken for digits."""
+    errors = digits = taken = clutter = 0
+    for numbers in group(strings).values():
+        for i in range(0, len(numbers), 64):
+            some = [strings[k] for k in numbers[i : i + 64].tolist()]
+            x, _ = collate(some)
+            for (_, own, _), row in zip(some, score_places(net, x), strict=True):
+                said, _ = String(row, 1.0).read()
+                if own:
+                    errors, digits = errors + distance(said, own), digits + len(own)
+                else:
+                    taken, clutter = taken + bool(said), clutter + 1
+    return 1 - errors / digits, taken / clutter
+
+
+def distance(one, other):
+    """Levenshtein's: digits to insert, delete or exchange."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, start=1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(other, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+def draw_examples(task):
+    """Return strings: the image (H, W), the labels, and the columns at which each may be."""
+    seed, number, held_out = task
+    rng = np.random.default_rng([seed, number])
+    digits = open_digits()
+    digits = digits.take(np.arange(55_000, 60_000) if held_out else np.arange(55_000))
+    images, labels = digits.images[:, 0], digits.labels
+    clutter = draw_clutter(rng)
+    drawn = []
+    while len(drawn) < TASK:
+        if rng.random() < CLUTTER:
+            string = draw_string(clutter[int(rng.integers(len(clutter)))], None, rng)
+        else:
+            string = draw_string(images, labels, rng)
+        if string is not None:
+            drawn.append(string)
+    return drawn
+
+
+@cache
+def open_digits():
+    return datasets.mnist()[0]
+
+
+def draw_clutter(rng):
+    """Return images of letters, of other marks, and of scribbles."""
+    hands = Hands.draw(rng, 12)
+    letters, marks = (
+        np.concatenate(
+            [
+                draw_texts(shapes[name], 6, hands, rng, aspect=(0.6, 1.3))
+                for name in rng.permutation(list(shapes))[:count].tolist()
+            ]
+        )
+        for shapes, count in ((LETTERS, 20), (MARKS, 8))
+    )
+    drawn = (draw(32, hands, rng) for draw in (draw_scribbles, draw_zigzags, draw_blots))
+    return [letters, letters, np.concatenate([*drawn, marks])]
+
+
+def draw_string(images, labels, rng):
+    """Return the image of a string, its labels, and the columns at which each digit may be.
+
+    None if a digit is hidden by others. Without labels, those of the result are empty.
+    """
+    count = int(rng.choice(len(COUNTS), p=COUNTS)) + 1
+    height = int(rng.integers(24, 44))
+    pen, slant, slope = rng.uniform(-0.8, 1.6), rng.uniform(-0.3, 0.35), rng.normal(0, 0.04)
+    edge = rng.uniform(0.6, 3.0)
+    way = rng.choice(list(WAYS), p=list(WAYS.values()))
+    unlike = rng.uniform(0, 0.16)
+    up = rng.uniform(0.02, 0.1)
+    canvas = np.zeros((3 * height, round(height * (1.5 * count + 1))), np.uint8)
+    chosen, right, boxes = rng.integers(len(images), size=count).tolist(), 4, []
+    for k, i in enumerate(chosen):
+        size = max(8, round(height * (1 + rng.uniform(-unlike, unlike))))
+        own_slant = slant + rng.uniform(-0.08, 0.08)
+        digit = draw_digit(images[i], size, pen, own_slant, edge, rng)
+        y = (len(canvas) - len(digit)) / 2 + slope * right + height * rng.uniform(-up, up)
+        y = int(np.clip(round(y), 0, len(canvas) - len(digit)))
+        x = right if k == 0 else place(canvas, digit, y, right, height, way, rng)
+        x = int(np.clip(x, 0, canvas.shape[1] - digit.shape[1]))
+        if k and way == "joined":
+            join(canvas, digit, y, x, height, rng)
+        part = canvas[y : y + len(digit), x : x + digit.shape[1]]
+        np.maximum(part, digit, out=part)
+        boxes.append((x, x + digit.shape[1]))
+        right = max(right, x + digit.shape[1])
+    spoil(canvas, boxes, height, rng)
+    if canvas.max() < 96:
+        return None
+    top, left, bottom, end = bound(canvas >= 96)
+    image = frame_string(canvas[top:bottom, left:end], (bottom - top) * (rng.uniform(1, 1.3)))
+    if image.shape[1] > 24 * len(chosen) + 48:
+        return None
+    scale = image.shape[1] / (end - left)
+    if labels is None:
+        return image, [], []
+    spans = []
+    for low, high in boxes:
+        middle, half = scale * ((low + high) / 2 - left), scale * (high - low) / 2
+        half = max(0.5 * half, 1.6)
+        spans.append((middle - half, middle + half))
+    middles = [low + high for low, high in spans]
+    if any(b - a < 4 for a, b in pairwise(middles)):
+        return None
+    return image, [int(labels[i]) for i in chosen], spans
+
+
+def spoil(canvas, boxes, height, rng):
+    """Leave bits of rules on some strings, break strokes of others, and make the ink uneven."""
+    left, right = boxes[0][0], boxes[-1][1]
+    top, _, bottom, _ = bound(canvas >= 96) or (0, 0, len(canvas), 0)
+    if rng.random() < 0.08:  # a rest of a rule
+        thick = max(1, round(height * rng.uniform(0.02, 0.06)))
+        long = round(height * rng.uniform(0.1, 0.6))
+        if rng.random() < 0.6:
+            y = int(rng.integers(top, bottom))
+            x = int(rng.integers(left, right))
+            canvas[y : y + thick, x : x + long] = 230
+        else:
+            x = int(rng.integers(left, right))
+            y = int(rng.integers(top, bottom))
+            canvas[y : y + long, x : x + thick] = 230
+    if rng.random() < 0.1:  # where a rule was taken out
+        thick = max(1, round(height * rng.uniform(0.02, 0.06)))
+        if rng.random() < 0.6:
+            y = int(rng.integers(top, bottom))
+            canvas[y : y + thick] = 0
+        else:
+            x = int(rng.integers(left, right))
+            canvas[:, x : x + thick] = 0
+    if rng.random() < 0.3:
+        part = canvas[top:bottom, left:right]
+        noise = rng.normal(0, rng.uniform(5, 40), part.shape)
+        part[...] = np.clip(part + noise * (part > 0), 0, 255)
+
+
+def draw_digit(image, height, pen, slant, edge, rng):
+    """Return a digit, cropped, of about a height, with another pen and slant."""
+    top, left, bottom, right = bound(image >= 40)
+    scale = height / 20
+    rows, columns = scale * (bottom - top), scale * (right - left) * rng.uniform(0.85, 1.15)
+    size = max(4, round(rows)), max(3, round(columns))
+    ink = resize(image[top:bottom, left:right], size)
+    radius = int(abs(pen) * scale * 0.5 + rng.random())
+    radius = radius if pen > 0 else min(radius, 1)
+    ink = np.pad(ink, radius + 1)
+    if radius:
+        wide = dilate(ink, radius) if pen > 0 else 255 - dilate(255 - ink, radius)
+        ink = wide if wide.max() >= 128 else ink
+    # Edges are soft as in MNIST, or crisp.
+    ink = np.clip((ink.astype(np.float32) - 110) * edge + 128, 0, 255) * (ink > 16)
+    ink = ink.astype(np.uint8)
+    shift = np.rint(slant * (len(ink) / 2 - np.arange(len(ink)))).astype(int)
+    reach = int(abs(shift).max())
+    across = np.arange(ink.shape[1] + 2 * reach) - reach - shift[:, np.newaxis]
+    inside = (across >= 0) & (across < ink.shape[1])
+    ink = ink[np.arange(len(ink))[:, np.newaxis], np.clip(across, 0, ink.shape[1] - 1)] * inside
+    box = bound(ink >= 96)
+    if box is None:
+        return resize(image[top:bottom, left:right], size)
+    return ink[box[0] : box[2], box[1] : box[3]]
+
+
+def place(canvas, digit, y, right, height, way, rng):
+    """Return the column of a digit beside those before it."""
+    if way == "boxes":
+        return right - round(height * rng.uniform(-0.04, 0.16))
+    if way == "beside":
+        return right + round(height * rng.uniform(0.02, 0.2))
+    if way == "joined":
+        return right + round(height * rng.uniform(0.0, 0.15))
+    before = canvas[y : y + len(digit)] >= 128
+    own = digit >= 128
+    # Columns from the last ink of a row to the first of the digit there, where both have some.
+    both = before.any(axis=1) & own.any(axis=1)
+    if not both.any():
+        return right
+    last = before.shape[1] - 1 - before[both, ::-1].argmax(axis=1)
+    x = int((last - own[both].argmax(axis=1)).max())
+    if way == "overlap":
+        return x - round(height * rng.uniform(0.01, 0.16))
+    return x + int(rng.integers(-1, 2))
+
+
+def join(canvas, digit, y, x, height, rng):
+    """Draw a stroke from what is written to a digit."""
+    ends = []
+    for ink, side, corner in ((canvas, 1, (0, 0)), (digit, -1, (y, x))):
+        rows, columns = np.nonzero(ink >= 150)
+        if len(rows) == 0:
+            return
+        i = int(np.argmax(side * columns + rng.uniform(0, 0.2) * height * rng.random(len(rows))))
+        ends.append(np.array([rows[i] + corner[0], columns[i] + corner[1]], float))
+    start, way = ends[0], ends[1] - ends[0]
+    half = height * rng.uniform(0.03, 0.06)
+    low = np.floor(np.minimum(*ends) - half - 2).astype(int).clip(0)
+    high = np.ceil(np.maximum(*ends) + half + 2).astype(int)
+    points = np.stack(np.mgrid[low[0] : high[0], low[1] : high[1]], axis=-1) - start
+    along = np.clip(points @ way / max(way @ way, 1.0), 0, 1)
+    far = np.hypot(*np.moveaxis(points - along[..., np.newaxis] * way, -1, 0))
+    stroke = (255 * np.clip(half + 0.5 - far, 0, 1)).astype(np.uint8)
+    part = canvas[low[0] : high[0], low[1] : high[1]]
+    np.maximum(part, stroke[: part.shape[0], : part.shape[1]], out=part)
+
+
+if __name__ == "__main__":
+    main()
