@@ -133,6 +133,17 @@ def test_other_members_are_refused():
         make_ensemble([first])
 
 
+def test_a_model_is_named_once(tmp_path):
+    for place in ("runs/seed-2", "runs/seed-10"):
+        (tmp_path / place).mkdir(parents=True)
+        save_model(tmp_path / place / "model.safetensors", member(0))
+    assert list(open_members([tmp_path / "runs"])) == ["seed-2", "seed-10"]
+    again = tmp_path / "runs/../runs/seed-2/model.safetensors"
+    for paths in ([tmp_path / "runs", again], ["best", "best"]):
+        with pytest.raises(RunError, match=f"RUN must be different models, got {paths[-1]} twice"):
+            open_members(paths)
+
+
 def test_models_are_found_by_file_folder_and_folder_of_runs(tmp_path):
     for place in ("runs/b", "runs/a", "other/a", "other/empty"):
         (tmp_path / place).mkdir(parents=True)

@@ -251,6 +251,10 @@ def test_models_are_named_by_file_folder_or_best(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="got .*empty, a folder without model.safetensors"):
         open_model(tmp_path / "empty")
+    (tmp_path / "runs/one").mkdir(parents=True)
+    save_model(tmp_path / "runs/one/model.safetensors", trained)
+    with pytest.raises(RunError, match="name one of the runs in it, or .* ensemble .*runs"):
+        open_model(tmp_path / "runs")
     with pytest.raises(RunError, match="model must be .* got nowhere, which does not exist"):
         open_model("nowhere")
     (tmp_path / "other").write_bytes(b"not a model")

@@ -20,7 +20,7 @@ from lenet5c import _files
 from lenet5c._optional import require
 from lenet5c.datasets import Source
 from lenet5c.errors import NonFiniteError, RunError, TrainingError
-from lenet5c.recipes.executors import open_executor
+from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
 from lenet5c.recipes.many import open_data
 from lenet5c.recipes.run import data_digest
@@ -30,8 +30,7 @@ from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Trainer
 
 RECORD, JOURNAL, BEST, TABLE = "tune.json", "study.journal", "best.json", "trials.csv"
-STUDY = "lenet5c"
-_WORKER = ".worker-{}.lock"
+STUDY, _WORKER = "lenet5c", ".worker-{}.lock"
 _LOCK_SECONDS = 30  # after which the lock of a process that does not go on is taken away
 
 
@@ -117,7 +116,7 @@ def tune(
     MissingExtraError
         Optuna is not installed.
     """
-    given = source
+    given, jobs = source, check_workers(executor, jobs)
     optuna = require("optuna", "tune", "searching settings")
     source = source or config.open(tell)
     config = config.choose_recipe(source.train, tell)

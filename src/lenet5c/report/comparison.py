@@ -3,7 +3,7 @@
 import textwrap
 from typing import Any
 
-from lenet5c._text import shorten, table
+from lenet5c._text import format_p, shorten, table
 from lenet5c.datasets import Dataset
 from lenet5c.report import page, tables
 from lenet5c.training import Evaluation, TrainedModel, evaluate, holm, mcnemar
@@ -67,8 +67,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['nll']:.4f}",
         str(row["only_ensemble"]),
         str(row["only_member"]),
-        f"{row['p_value']:.2g}",
-        f"{row['p_holm']:.2g}",
+        format_p(row["p_value"]),
+        format_p(row["p_holm"]),
     )
 
 
@@ -84,7 +84,8 @@ def describe_comparison(
             *(f"Note: {note.rstrip('.')}." for note in other["notes"]),
             f"both correct {other['both_correct']}, only {name} correct {other['only_first']}, "
             f"only {second} correct {other['only_second']}, both wrong {other['both_wrong']}",
-            f"McNemar's exact test: p = {other['p_value']:.3g} (mid-p {other['mid_p']:.3g})",
+            f"McNemar's exact test: {format_p(other['p_value'], 3, 'p')} "
+            f"(mid-p {format_p(other['mid_p'], 3)})",
             textwrap.fill(
                 interpret(name, other), width, break_long_words=False, break_on_hyphens=False
             ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._text import count, shorten, table
+from lenet5c._text import count, format_p, shorten, table
 from lenet5c.datasets.corruptions import corrupt
 from lenet5c.report import page
 from lenet5c.report.mosaic import canvas, place, shrink, tile, to_colors, write
@@ -142,8 +142,8 @@ def _tests(record: Record, name: str) -> tuple[list[Sequence[str]], str]:
                 f"{100 * second['accuracy']:.2f}%",
                 str(test["only_first"]),
                 str(test["only_second"]),
-                f"{test['p_value']:.2g}",
-                f"{test['holm_p']:.2g}",
+                format_p(test["p_value"]),
+                format_p(test["holm_p"]),
             )
         )
     return rows, "lrrrrrrr"
