@@ -167,7 +167,7 @@ def test_calibrate_refuses_test_images_those_of_the_training_and_the_model_itsel
         (("best",), "the test images of mnist, kept for testing"),
         (("best", "--part", "train"), "the train images of mnist, used to train the model"),
         (("signs", "--data", "signs", "--part", "train"), "used to train the model"),
-        (("best", "--data", idx_files), "for the test"),
+        (("best", "--data", idx_files), "kept for testing"),
     ):
         code, said, complained = run(*given, "--calibrate", out)
         assert code == 2 and said == "" and "--calibrate needs images not used before" in complained

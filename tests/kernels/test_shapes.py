@@ -99,7 +99,9 @@ def test_a_setting_is_the_key_of_a_cache():
         assert key == (2, 3) and {type(each) for each in key} == {int}
     assert setting("padding", "same") == "same" and setting("stride", None) is None
     assert type(setting("stride", np.int8(3))) is int
-    with pytest.raises(ValueError, match="^stride must consist of integers, got True"):
+    with pytest.raises(
+        ValueError, match="^stride must be an integer or a tuple of integers, got True"
+    ):
         setting("stride", True)
 
 

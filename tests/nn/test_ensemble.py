@@ -170,7 +170,7 @@ def test_names_and_counts():
         (
             lambda: nn.Ensemble(nn.Sequential(nn.Conv2d(1, 2, 3))).output_shape((1, 5, 5)),
             ValueError,
-            "member '0' must have a row of outputs",
+            "member '0' must have one row of outputs",
         ),
         (
             lambda: nn.Ensemble(linear()).backward(normal(1, 3)),

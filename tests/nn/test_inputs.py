@@ -324,7 +324,7 @@ def test_sizes_with_layers_of_ones_own(layers, shape, message):
         (nn.Conv2d(3, 2, 3), (3, 9, 9, 3), r"channels first, as x.transpose\(0, 3, 1, 2\) does$"),
         (nn.Conv2d(3, 2, 3), (3, 3, 2, 9), "has 2 pixels of height, .*; use a smaller kernel_size"),
         (nn.MaxPool2d(2), (3, 3, 4, 1), "has 1 pixels of width, .*; use a smaller kernel_size"),
-        (nn.BatchNorm2d(3), (2, 4, 5, 5), "of 3 channels .*; make it with num_features=4$"),
+        (nn.BatchNorm2d(3), (2, 4, 5, 5), "with 3 channels .*; make it with num_features=4$"),
         (nn.Subsample2d(3), (2, 4, 5, 5), "3 channels .*; make it with channels=4$"),
         (nn.RBF(), (2, 5), "84 features .*; give it codes of 5 features$"),
         (nn.RBF(), (2, 4, 21), "; put a Flatten before it$"),

@@ -127,7 +127,9 @@ def setting(name: str, value: Any) -> Any:
     try:
         return _integers(value, 2)
     except TypeError:
-        raise ValueError(f"{name} must consist of integers, got {value!r}") from None
+        raise ValueError(
+            f"{name} must be an integer or a tuple of integers, got {value!r}"
+        ) from None
 
 
 def choice(name: str, value: Any, choices: tuple[str, ...]) -> str:

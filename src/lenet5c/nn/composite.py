@@ -30,8 +30,8 @@ class Composite(Layer):
     def store(self) -> ParameterStore:
         if self._store is None or not self._store.current:
             raise RuntimeError(
-                "layers must belong to one model, got a layer of this model in another one; add a "
-                "copy.deepcopy of the layer there"
+                "layers must belong to one model, got a layer of this model in another model; add "
+                "a copy.deepcopy of the layer there"
             )
         return self._store
 
