@@ -229,6 +229,24 @@ def has_colors(stream: TextIO | None) -> bool:
     return os.name != "nt" or bool({"WT_SESSION", "ANSICON", "TERM"} & os.environ.keys())
 
 
+def format_p(p: float, digits: int = 2, name: str = "") -> str:
+    """Return a p-value as text, after its name if there is one.
+
+    One that is smaller than a float can be is not 0.
+
+    Examples
+    --------
+    >>> from lenet5c._text import format_p
+    >>> format_p(0.0123), format_p(0.0123, 3, "p"), format_p(0.0), format_p(0.0, name="p")
+    ('0.012', 'p = 0.0123', '<1e-300', 'p < 1e-300')
+    """
+    small = p < 1e-300
+    number = "1e-300" if small else f"{p:.{digits}g}"
+    if name:
+        return f"{name} {'<' if small else '='} {number}"
+    return f"<{number}" if small else number
+
+
 def command_line(*words: object) -> str:
     """Return a ``lenet5c`` command line that runs in this environment.
 

@@ -241,9 +241,9 @@ def test_contact_sheet_of_many_classes_with_long_and_foreign_names(command, tmp_
     [
         (["inspect", "nothing-here"], "'nothing-here'"),
         (["inspect", "{pets}", "--contact-sheet", "sheet.jpg"], "PNG"),
-        (["inspect", "{pets}", "--contact-sheet", "nothing/sheet.png"], "no folder nothing"),
+        (["inspect", "{pets}", "--contact-sheet", "nothing/sheet.png"], "nothing does not exist"),
         (["inspect", "{pets}", "--augment", "picture"], "--augment: name must be one of paper1998"),
-        (["inspect", "{pets}", "--augment", "{{}}{{"], "--augment must be a name, or settings"),
+        (["inspect", "{pets}", "--augment", "{{}}{{"], "--augment must be a name or settings"),
         (["inspect", "{pets}", "--augment", '{{"hue": 1e9}}'], "hue must be from 0 to 180"),
         (["inspect", "{pets}", "--augment", '{{"tint": 1}}'], "'tint'"),
         (["download", "fashon"], "fashon"),

@@ -164,16 +164,16 @@ def test_calibrate_refuses_test_images_those_of_the_training_and_the_model_itsel
 ):
     out = tmp_path / "calibrated.safetensors"
     for given, words in (
-        (("best",), "the test images of mnist, for the test"),
+        (("best",), "the test images of mnist, kept for testing"),
         (("best", "--part", "train"), "the train images of mnist, used to train the model"),
         (("signs", "--data", "signs", "--part", "train"), "used to train the model"),
         (("best", "--data", idx_files), "for the test"),
     ):
         code, said, complained = run(*given, "--calibrate", out)
-        assert code == 2 and said == "" and "--calibrate must go with other images" in complained
+        assert code == 2 and said == "" and "--calibrate needs images not used before" in complained
         assert words in complained
     code, _, complained = run(other, "--data", idx_files, "--part", "train", "--calibrate", other)
-    assert code == 2 and "--calibrate must be another file" in complained
+    assert code == 2 and "--calibrate must differ from the model file" in complained
     # A model in the folder of its run, named as a file.
     run_folder = tmp_path / "run"
     assert main(["train", "--data", str(idx_files), "--epochs", "1", "--out", str(run_folder)]) == 0

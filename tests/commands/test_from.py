@@ -30,7 +30,7 @@ def test_frozen_layers_keep_their_weights(tmp_path):
 @pytest.mark.parametrize(
     "options, words",
     [
-        (("--freeze", "conv9"), ("--freeze must name layers", "conv9")),
+        (("--freeze", "conv9"), ("--freeze must contain layers", "conv9")),
         (("--rehearse", "nowhere"), ("--rehearse", "nowhere")),
         (("--from", "nowhere"), ("nowhere",)),
         (("--activation", "tanh"), ("--activation must be 'relu'",)),

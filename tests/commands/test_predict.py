@@ -61,7 +61,7 @@ def test_patterns_that_no_shell_has_expanded(folder, capsys):
     code, out, _ = run(capsys, folder / "[27].png")
     assert code == 0 and [line.split()[1] for line in out] == ["2", "7"]
     code, out, err = run(capsys, folder / "*.gif")
-    assert (code, out) == (2, []) and "no file is named like" in err[0]
+    assert (code, out) == (2, []) and "no file matches" in err[0]
 
 
 def test_one_bad_file_does_not_stop_the_others(folder, capsys):

@@ -139,7 +139,7 @@ def test_bad_use(run, tmp_path, idx_files):
     assert_bad_use(run(tmp_path / "test.csv"), f"predict --data {tmp_path / 'test.csv'} reads")
     (tmp_path / "test.csv").unlink()
     for option in ("--out", "--like"):
-        assert_bad_use(run("a.png", option, "x.csv"), f"{option} must go with --data")
+        assert_bad_use(run("a.png", option, "x.csv"), f"{option} requires --data")
     assert_bad_use(run("--data", "nowhere"), "--data must be", "nowhere")
     for name in ("x.txt", "x", "data"):
         got = run("--data", idx_files, "--out", tmp_path / name)
@@ -147,8 +147,8 @@ def test_bad_use(run, tmp_path, idx_files):
     sample = tmp_path / "sample.csv"
     sample.write_text("id,label\n0,0\n")
     both = ("--data", idx_files, "--like", sample)
-    assert_bad_use(run(*both, "--out", sample), "the very file that is read")
-    assert_bad_use(run(*both, "--probabilities"), "left out with --like")
+    assert_bad_use(run(*both, "--out", sample), "differ from the input file")
+    assert_bad_use(run(*both, "--probabilities"), "combined with --like")
     assert_bad_use(run(*both, "--out", tmp_path / "x.csv"), "each of 500 images, got 1")
     assert_bad_use(run("--data", idx_files, "--model", "nowhere"), "nowhere")
     assert {path.name for path in tmp_path.iterdir()} == {"data", "sample.csv"}

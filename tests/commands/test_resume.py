@@ -162,7 +162,7 @@ def test_bad_resumes(tmp_path, quick, idx_files):
     assert_bad_use(
         train("--resume", "--out", one, cwd=tmp_path),
         "checkpoint.safetensors",
-        "whose config.json is beside it",
+        "whose config.json is in the same folder",
     )
     (one / "checkpoint.safetensors").write_bytes(b"garbage")
     assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "checkpoint.safetensors")
@@ -185,7 +185,7 @@ def test_bad_resumes(tmp_path, quick, idx_files):
     (other / "config.json").write_bytes(edited)
     assert_bad_use(
         train("--resume", "--out", other, cwd=tmp_path),
-        "config.json must have the digest of its content",
+        "config.json must match its stored digest",
         "start a run with other settings in another folder",
     )
 

@@ -75,7 +75,7 @@ def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
     [
         (["nothing-here"], "got nothing-here, which does not exist"),
         (["."], "a folder without model.safetensors"),
-        (["best", "--num-classes", "3"], "--num-classes must be left out for a trained model"),
+        (["best", "--num-classes", "3"], "--num-classes cannot be used with a trained model"),
         (["--input-size", "8"], "at least 16 pixels"),
     ],
 )

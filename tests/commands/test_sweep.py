@@ -52,10 +52,35 @@ def test_each_combination_and_seed(idx_files, tmp_path, capsys):
     assert capsys.readouterr().out.count("fast-300-") == 8
 
 
+def test_recipes_and_seeds_are_varied_too(idx_files, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["sweep", *SMALL[2:], "--data", str(idx_files), "--out", str(out), "--jobs", "1"]
+    command += ["--epochs", "1", "--vary", "recipe=fast,default", "seed=3,7"]
+    assert main([*command, "--quiet"]) == 0
+    rows = read(out)
+    assert [(row["recipe"], row["seed"]) for row in rows] == [
+        (recipe, seed) for recipe in ("fast", "default") for seed in ("3", "7")
+    ]
+    # The recipe says the rest.
+    assert "lr" not in rows[0] and "input_size" not in rows[0]
+    said = capsys.readouterr().out
+    assert "fast: " in said and "default: " in said
+    assert main([*command, "lr=1e-3,2e-3"]) == 0
+    assert {row["lr"] for row in read(out)} == {"0.001", "0.002"}
+    assert "input_size" not in read(out)[0]
+
+
 def test_what_cannot_be_swept(idx_files, tmp_path, capsys):
     out = ["--out", str(tmp_path / "out"), "--data", str(idx_files)]
     for words, message in (
-        (["--vary", "lr=1e-3:1e-1"], "vary must be NAME=A,B,C, got a range of lr"),
+        (["--vary", "lr=1e-3:1e-1"], "--vary must be NAME=A,B,C, got a range of lr"),
+        (["--vary", "lr=1,a"], "--vary must be NAME"),
+        (["--vary", "lr=1e-3", "lr=2e-3"], "--vary must name each setting once, got lr twice"),
+        (["--vary", "lr=1e-3,0.001"], "--vary must have different values, got lr=1e-3,0.001"),
+        (["--vary", "lr=1,2", "--lr", "3"], "--lr must be left out with --vary lr, got 3"),
+        (["--vary", "recipe=best"], "--recipe must be left out with --vary recipe, got fast"),
+        (["--vary", "data=mnist"], "--vary must name settings of a recipe, got data"),
+        (["--vary", "seed=1,2", "--seeds", "2"], "configs must differ from each other"),
         (["--vary", "lrr=1"], "got lrr; did you mean lr"),
         (["--executor", "slurm"], "executor must be mpi or dask:ADDRESS"),
     ):
@@ -69,7 +94,7 @@ def test_what_cannot_be_swept(idx_files, tmp_path, capsys):
 
 def test_one_that_fails_is_named(idx_files, tmp_path, capsys):
     out = tmp_path / "out"
-    command = ["sweep", *SMALL, "--data", str(idx_files), "--out", str(out), "--jobs", "2"]
+    command = ["sweep", *SMALL[:4], "--data", str(idx_files), "--out", str(out), "--jobs", "2"]
     assert main([*command, "--vary", "batch-size=20,301"]) == 1
     lines = capsys.readouterr().err.splitlines()
     failed = read(out)[1]

@@ -78,7 +78,10 @@ def test_few_images_and_weights_are_said(tmp_path, mnist_slice):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["cat=2"], "--class-weight must name classes of the data, got 'cat'; it has 0, 1, 2"),
+        (
+            ["cat=2"],
+            "--class-weight must have classes of the data as keys, got 'cat'; it has 0, 1, 2",
+        ),
         (["3=0"], "--class-weight must be balanced, or class names with weights from 1e-06"),
         (["equal"], "--class-weight must be balanced, or class names with weights from 1e-06"),
         (["balanced", "3=2"], "--class-weight must be balanced alone, or NAME=VALUE pairs"),
@@ -373,7 +376,7 @@ def test_an_augmentation_by_its_settings(tmp_path, quick):
     for wrong, text in (
         ('{"tint": 1}', "distortion: values must only have the keys"),
         ('{"hue": 181}', "distortion: hue must be from 0 to 180, got 181.0"),
-        ("{'hue': 1}", "--distortion must be a name, or settings in JSON"),
+        ("{'hue': 1}", "--distortion must be a name or settings as JSON"),
         ("pictuers", "did you mean pictures?"),
     ):
         assert_bad_use(quick("--distortion", wrong, out="wrong"), text)

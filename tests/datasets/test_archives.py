@@ -212,7 +212,7 @@ def test_a_member_has_no_more_bytes_than_are_declared(tmp_path):
 def test_lists_of_members_have_limits(tmp_path, monkeypatch):
     many = {f"a/{i}.png": b"" for i in range(20)}
     monkeypatch.setattr(archives, "MAX_LIST", 500)
-    with pytest.raises(DatasetError, match="list of members of at most 500 bytes, got"):
+    with pytest.raises(DatasetError, match="member list of at most 500 bytes, got"):
         open_source(str(write_zip(tmp_path / "a.zip", many)))
     monkeypatch.undo()
     monkeypatch.setattr("lenet5c.datasets.file_tree.MAX_ENTRIES", 10)
@@ -222,7 +222,7 @@ def test_lists_of_members_have_limits(tmp_path, monkeypatch):
     monkeypatch.undo()
     for depth in (MAX_DEPTH + 2, 5000):
         deep = write_zip(tmp_path / "deep.zip", {"d/" * depth + "1.png": b""})
-        with pytest.raises(DatasetError, match=f"{MAX_DEPTH} deep"):
+        with pytest.raises(DatasetError, match=f"{MAX_DEPTH} levels deep"):
             open_source(str(deep))
 
 
@@ -252,12 +252,12 @@ def test_damage_is_one_line(name, pets, tmp_path):
         except DatasetError as error:
             assert str(path) in str(error) and "\n" not in str(error)
     path.write_bytes(gzip.compress(b"no tar") if "gz" in name else b"PK\5\6" + bytes(20))
-    with pytest.raises(DatasetError, match="is damaged, or no zip or tar|has no images"):
+    with pytest.raises(DatasetError, match="is damaged, or not a zip or tar file|has no images"):
         image_folder(path)
 
 
 def test_an_archive_in_an_archive_is_not_opened(pets, tmp_path):
     inner = pack(pets, tmp_path / "a.zip")
     path = write_zip(tmp_path / "b.zip", {"a.zip": inner.read_bytes()})
-    with pytest.raises(DatasetError, match="got an archive in it, a.zip; unpack it"):
+    with pytest.raises(DatasetError, match="got a nested archive, a.zip; unpack it"):
         open_source(str(path))

@@ -185,8 +185,8 @@ def make_npz(members, method=zipfile.ZIP_STORED):
         (b"\x93NUMPY", "format 1 or 2"),
         (b"\x93NUMPY\3\0" + bytes(99), "format 1 or 2"),
         (b"\x93NUMPY\2\0" + b"\xff" * 99, "format 1 or 2"),
-        (make_npy((2, 8, 8), "<c16", bytes(2048)), "named as x_train and y_train"),
-        (make_npy((0, 8, 8)), "named as x_train and y_train"),
+        (make_npy((2, 8, 8), "<c16", bytes(2048)), "named x_train and y_train"),
+        (make_npy((0, 8, 8)), "named x_train and y_train"),
     ],
 )
 def test_faults_of_a_file(content, message, tmp_path):
@@ -203,11 +203,11 @@ def test_faults_of_a_file(content, message, tmp_path):
     [
         ({"x_train": IMAGES, "y_train": np.arange(41)}, "a label for each of the 40 images"),
         ({"x": IMAGES, "y": np.array(list("ab") * 20, object)}, "never unpickled"),
-        ({"x": IMAGES, "y": LABELS + 0.5}, "whole numbers, got 0.5"),
+        ({"x": IMAGES, "y": LABELS + 0.5}, "must be integers, got 0.5"),
         ({"x": np.where(IMAGES > 250, np.nan, IMAGES), "y": LABELS}, "got nan in image"),
         ({"a": np.zeros(3)}, "got a float64 3; rename them"),
-        ({"a": IMAGES, "b": IMAGES, "c": IMAGES, "d": IMAGES}, "named as x_train and y_train"),
-        ({"cat": IMAGES, "dog": IMAGES}, "named as x_train and y_train"),
+        ({"a": IMAGES, "b": IMAGES, "c": IMAGES, "d": IMAGES}, "named x_train and y_train"),
+        ({"cat": IMAGES, "dog": IMAGES}, "named x_train and y_train"),
         ({}, "got none; rename them"),
     ],
 )
@@ -227,9 +227,14 @@ def test_faults_of_an_archive(tmp_path, monkeypatch):
             find(str(path))
 
     good = make_npz({"x": make_npy((40, 8, 8), body=bytes(2560))}, zipfile.ZIP_DEFLATED)
-    refuse(make_npz({"x": make_npy((1,), body=b"1")}, zipfile.ZIP_LZMA), "stored or deflated")
+    refuse(
+        make_npz({"x": make_npy((1,), body=b"1")}, zipfile.ZIP_LZMA), "stored or deflate-compressed"
+    )
     refuse(good[:-30], "intact .npz file")
-    refuse(good[:50] + b"?" * 20 + good[70:], "intact .npz file|declares|array of NumPy")
+    refuse(
+        good[:50] + b"?" * 20 + good[70:],
+        "intact .npz file|declares|NumPy array file|NumPy file format",
+    )
     refuse(b"PK\3\4" + bytes(99), "intact .npz file")
     monkeypatch.setattr("lenet5c.datasets.arrays.MOST_ARRAYS", 1)
     refuse(make_npz({"x": b"", "y": b""}), "at most 1 arrays")

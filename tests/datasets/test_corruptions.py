@@ -135,8 +135,8 @@ def test_the_blur_of_a_point_is_its_kernel():
         ({"severity": True}, "severity must be an integer from 1 to 5, got True"),
         ({"seed": -1}, "seed must be an integer from 0"),
         ({"images": np.zeros((2, 1, 8, 8))}, "images must be uint8"),
-        ({"images": np.zeros((8, 8), np.uint8)}, "images must be of shape"),
-        ({"images": np.zeros((2, 1, 0, 8), np.uint8)}, "images must be of shape"),
+        ({"images": np.zeros((8, 8), np.uint8)}, "images must have a nonempty shape"),
+        ({"images": np.zeros((2, 1, 0, 8), np.uint8)}, "images must have a nonempty shape"),
     ],
 )
 def test_arguments_that_do_not_fit(change, words):

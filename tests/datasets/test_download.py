@@ -68,7 +68,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
         ("file", "HTTP 302"),
         ("malformed", "Invalid IPv6 URL"),
         ("gzipped", "encoding"),
-        ("otherpart", "another part"),
+        ("otherpart", "different range"),
     ],
 )
 def test_a_fault_leads_to_the_next_address_and_alone_to_an_error(fault, said, server, tmp_path):

@@ -96,7 +96,7 @@ def make_deep():
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 1200])
 def test_folders_are_not_followed_without_end(depth, root, make_deep):
     make_deep(root / "a", depth)
-    with pytest.raises(DatasetError, match=f"{MAX_DEPTH} deep") as caught:
+    with pytest.raises(DatasetError, match=f"{MAX_DEPTH} levels deep") as caught:
         image_folder(root)
     assert "\n" not in str(caught.value)
 
@@ -132,12 +132,12 @@ def test_names_of_any_bytes_are_shown_on_one_line(root):
 def test_an_archive_that_is_none_of_ours_is_an_error(tmp_path):
     named = NAMED_SETS["emnist-digits"]
     (tmp_path / "gzip.zip").write_bytes(b"PK\5\6" + bytes(18))
-    with pytest.raises(DatasetError, match="has no"):
+    with pytest.raises(DatasetError, match="must contain gzip/"):
         _read(named, tmp_path)
     with zipfile.ZipFile(tmp_path / "gzip.zip", "w", zipfile.ZIP_LZMA) as archive:
         for name in named.members:
             archive.writestr(name, gzip.compress(bytes(100)))
-    with pytest.raises(DatasetError, match="deflated"):
+    with pytest.raises(DatasetError, match="deflate"):
         _read(named, tmp_path)
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(tmp_path / "gzip.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -245,7 +245,7 @@ def test_class_names_of_other_types_are_a_type_error(value):
 
 def test_values_out_of_range_are_named():
     for size in ((0, 0), (28, 0), (100_000, 20)):
-        with pytest.raises(ValueError, match="size must hold two ints"):
+        with pytest.raises(ValueError, match="size must be two ints"):
             prepare_digit(GRAY, size=size)
     with pytest.raises(ValueError, match="seed must be at least 0"):
         DATA.split(2, -1)

@@ -104,7 +104,7 @@ def test_tiny_sets(tmp_path):
         write_pictures(tmp_path / "two" / name, 2)
         write_pictures(tmp_path / "one" / name, 1)
     assert len(image_folder(tmp_path / "two").test) == 2
-    with pytest.raises(DatasetError, match="too few images"):
+    with pytest.raises(DatasetError, match="at least two images to hold some out"):
         image_folder(tmp_path / "one")
 
 
@@ -404,7 +404,7 @@ def layouts():
 
     return [
         (empty_class, "the class 'dog' has no images"),
-        (one_class, "one class 'cat'"),
+        (one_class, "got only 'cat'"),
         (flat, "but no folders"),
         (strange_class, "'bird' has images in test, but none in train"),
         (test_only, "test with a folder for each class, but no train"),

@@ -101,7 +101,7 @@ def test_pictures_that_cannot_be_read(tmp_path):
     pictures[3], pictures[5] = b"no picture", None
     columns = {"image": wrap(pictures), "label": LABELS, "id": np.arange(40)}
     path = write_parquet(tmp_path / "a.parquet", columns)
-    with pytest.raises(DatasetError, match="2 images that cannot be read .row 3 is not a picture"):
+    with pytest.raises(DatasetError, match="2 images that cannot be read .row 3 must be a picture"):
         find(str(path))
     records = find(str(path), ReadOptions(skip_bad=True)).parts["all"]
     left = [i for i in range(40) if i not in (3, 5)]
@@ -117,12 +117,12 @@ def test_pictures_that_cannot_be_read(tmp_path):
     ("columns", "message"),
     [
         ({"a": [1, 2], "b": ["x", "y"]}, "must have a column of images, as picture files or lists"),
-        ({"image": pyarrow.array([{"bytes": None, "path": "a.png"}], KIND)}, "their names alone"),
+        ({"image": pyarrow.array([{"bytes": None, "path": "a.png"}], KIND)}, "only their names"),
         ({"image": [[1, 2, 3], [1, 2]]}, "lists of one length, got 2, 3"),
         ({"image": [[1] * 16, None]}, "got 16 and rows without one"),
         ({"image": [[1, None] * 8, [1] * 16], "label": [0, 1]}, "finite numbers, got nan"),
         ({"image": [[1] * 16] * 2, "label": [0, None]}, "got none in row 1"),
-        ({"image": [[1] * 16] * 2, "label": [0, 0.5]}, "whole numbers, got 0.5"),
+        ({"image": [[1] * 16] * 2, "label": [0, 0.5]}, "must be integers, got 0.5"),
         ({"image": [[1] * 17] * 2, "label": [0, 1]}, "a square number of values"),
         ({"image": pyarrow.array([], pyarrow.binary())}, "must have rows"),
         ({f"p{i}": [1.0, float("nan")] for i in range(16)} | {"y": [0, 1]}, "got nan in image 1"),

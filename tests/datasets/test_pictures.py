@@ -121,7 +121,9 @@ def test_a_file_as_bytes_and_a_picture_as_lists():
     assert [reading.label for reading in predict([GREY.tolist(), file.getvalue()])] == ["1", "1"]
     with pytest.raises(PictureError, match="rows of one length"):
         read_picture([[1, 2], [3]])
-    with pytest.raises(TypeError, match="source must be a path, bytes of a file.* got NoneType"):
+    with pytest.raises(
+        TypeError, match="source must be a path, the bytes of a file.* got NoneType"
+    ):
         predict(None)
 
 
@@ -237,8 +239,8 @@ def whole_png():
     ("content", "words"),
     [
         (b"", "empty"),
-        (b"\0", "not a picture"),
-        (b"hello", "not a picture"),
+        (b"\0", "must be a picture"),
+        (b"hello", "must be a picture"),
         (png(60_000, 60_000), f"{2 * Image.MAX_IMAGE_PIXELS:,}"),
         (png(13_500, 13_500), f"{2 * Image.MAX_IMAGE_PIXELS:,}"),
         (png(70_000, 1), "65,500"),
@@ -246,8 +248,8 @@ def whole_png():
         (png(0, 5), "picture|pixels"),
         (whole_png()[:500], "damaged"),
         (whole_png()[:20], "picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
-        (b"8BPS" + bytes(60), "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "must be a picture"),
+        (b"8BPS" + bytes(60), "must be a picture"),
     ],
 )
 def test_hostile_files(tmp_path, content, words):
@@ -346,7 +348,7 @@ def test_heic_is_read_with_its_extra(tmp_path, monkeypatch):
     Image.fromarray(picture).save(tmp_path / "b.heic", quality=100)
     found = read_picture(tmp_path / "b.heic")
     assert found.shape == (40, 56, 3) and np.abs(found.astype(int) - picture).max() < 8
-    with pytest.raises(PictureError, match="a.heic is not a picture"):
+    with pytest.raises(PictureError, match="a.heic must be a picture"):
         read_picture(tmp_path / "a.heic")
 
 
@@ -354,5 +356,5 @@ def test_pictures_in_formats_that_are_not_read_are_not_passed_over(tmp_path):
     for name in ("a.psd", "b.CR2", "c.txt"):
         (tmp_path / name).write_bytes(b"8BPS")
     assert [path.name for path in find_pictures(tmp_path)] == ["a.psd", "b.CR2"]
-    with pytest.raises(PictureError, match="not a picture in a format that is read"):
+    with pytest.raises(PictureError, match="must be a picture in one of the supported formats"):
         read_picture(tmp_path / "a.psd")

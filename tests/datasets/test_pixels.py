@@ -124,8 +124,8 @@ def test_channels_are_moved():
         (np.zeros((2, 9)), "a square number of values"),
         (np.zeros((2, 2, 2, 2, 8)), "reshape it"),
         (np.zeros((1, 1100, 4)), "at most 1024 pixels a side"),
-        (np.zeros((2, 8, 8), complex), "must be an array of numbers, got one of complex128"),
-        (np.zeros((2, 8), "U3"), "must be an array of numbers, got one of <U3"),
+        (np.zeros((2, 8, 8), complex), "must be an array of numbers, got an array of complex128"),
+        (np.zeros((2, 8), "U3"), "must be an array of numbers, got an array of <U3"),
         (np.where(np.arange(3)[:, None, None] == 1, np.nan, np.zeros((3, 2, 2))), "nan in image 1"),
         (np.full((3, 3 * 64), np.inf), "inf in image 0"),
     ],
@@ -173,15 +173,15 @@ def test_labels(values, expected):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.array([1, 0.5]), "whole numbers, got 0.5 for image 1"),
-        (np.array([1, np.nan]), "whole numbers, got nan for image 1"),
+        (np.array([1, 0.5]), "must be integers, got 0.5 for image 1"),
+        (np.array([1, np.nan]), "must be integers, got nan for image 1"),
         (np.full((3, 3), 0.2), "not one-hot"),
         (np.ones((3, 3)), "not one-hot"),
         (np.zeros((2, 2, 2)), "got float64 of shape (2, 2, 2)"),
         (np.array([1j]), "got complex128"),
         (np.array([2**63], np.uint64), "at most 2**53"),
-        (["0.5", "1"], "whole numbers or names as labels, got 0.5"),
-        (np.frombuffer(b"\xff" * 8, "U1"), "characters that do not exist"),
+        (["0.5", "1"], "integers or names as labels, got 0.5"),
+        (np.frombuffer(b"\xff" * 8, "U1"), "invalid characters"),
     ],
 )
 def test_other_labels_are_refused(values, message):

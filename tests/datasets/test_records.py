@@ -39,7 +39,7 @@ def test_all_parts_have_the_classes_of_the_training_images():
     assert parts["test"].labels.tolist() == [2, 2] and parts["test"].class_names == ("1", "2", "3")
     for strange in ([4], [0], [1, 9]):
         found = Found({"train": records([1, 2, 3]), "test": records(strange)}, "data")
-        with pytest.raises(DatasetError, match="test have the label .* trained on"):
+        with pytest.raises(DatasetError, match="test have the label .* training images"):
             label_parts(found)
         parts, _ = label_parts(found, training=False)
         assert parts["test"].num_classes == len({1, 2, 3, *strange})
@@ -53,7 +53,7 @@ def test_named_classes_need_not_all_occur():
 @pytest.mark.parametrize(
     "part, message",
     [
-        (Records(np.zeros((2, 1, 2, 2), np.uint8)), "have no labels"),
+        (Records(np.zeros((2, 1, 2, 2), np.uint8)), "must have labels"),
         (records([4, 4]), "got only '4'"),
         (Records(np.zeros((5000, 1, 1, 1), np.uint8), np.arange(5000)), "at most 4,096 classes"),
     ],
@@ -71,7 +71,7 @@ def test_a_test_set_is_set_aside_of_each_class_where_there_is_none():
     assert source.notes == ("no test set: 3 of 18 images are set aside for it",)
     together = np.concatenate([source.train.images, source.test.images])[:, 0, 0, 0]
     assert sorted(together.tolist()) == list(range(18))
-    with pytest.raises(DatasetError, match="no images to train on"):
+    with pytest.raises(DatasetError, match="must have training images"):
         divide(Found({"test": records(labels)}, "data"))
 
 
@@ -115,7 +115,7 @@ def test_ids_and_weights_stay_with_their_images():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"ids": ("a",)}, "ids must be 2"),
+        ({"ids": ("a",)}, "ids must have length 2"),
         ({"ids": "ab"}, "ids must be a tuple"),
         ({"sample_weight": np.array([1.0, -1])}, "sample_weight must be finite and at least 0"),
         ({"sample_weight": np.zeros(2)}, "not all 0"),

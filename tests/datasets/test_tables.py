@@ -201,7 +201,7 @@ def test_emnist_is_stood_upright(tmp_path):
     [
         ("", "an empty file"),
         ("\n" * 99, "an empty file"),
-        (NAMED.splitlines()[0], "names of columns alone"),
+        (NAMED.splitlines()[0], "only a header"),
         (bytes(999), "binary data"),
         (NAMED.encode("utf-16"), "save it as CSV UTF-8"),
         (NAMED + "1,2,3\n", "must have 65 values in each row, got 3 in line 42; repair"),
@@ -212,7 +212,7 @@ def test_emnist_is_stood_upright(tmp_path):
         (make_table(IMAGES, ["", *LABELS[1:]]), "got none in row 1 of the data"),
         (
             make_table(IMAGES, LABELS / 3, name_pixels(COUNT)),
-            "whole numbers or names as labels, got 0.3",
+            "integers or names as labels, got 0.3",
         ),
         ("a,b,label\n1,2,x\n", "with a column for each pixel, got 3 columns (a, b, label)"),
         ("file,label\ncat/1.png,cat\n", "sort the files it names into a folder for each class"),
@@ -314,7 +314,7 @@ def test_a_column_divides_the_data(tmp_path):
     for line, words in (
         ("2,1 2 3,Training", "must have 64 values in each row, got 3 in line 1,902"),
         (f"2,{PIXELS[0]}", "must have 3 values in each row, got 2 in line 1,902"),
-        (f"2,{PIXELS[0]},Holdout", "must have words for train, validation or test"),
+        (f"2,{PIXELS[0]},Holdout", "must have train, validation or test"),
     ):
         # The sample by which columns are found is over.
         path = write(tmp_path / "fer.csv", "\n".join([lines[0], *(lines[1:] * 48)[:1900], line]))
@@ -337,7 +337,7 @@ def test_one_hot_columns(form, tmp_path):
     lines[-1] = lines[-1].replace("1", "0") if form != "floats" else lines[-1]
     if form in ("names", "ids"):
         path = write(tmp_path / "b.csv", "\n".join([lines[0], *(lines[1:-1] * 60), lines[-1]]))
-        with pytest.raises(DatasetError, match="must have a single 1 among the 4 columns of"):
+        with pytest.raises(DatasetError, match="must have a single 1 among the 4 class columns of"):
             find(str(path))
 
 

@@ -260,7 +260,7 @@ def test_it_is_taught(page, client):
     page.find("#epochs").clear()
     page.find("#epochs").send_keys("5")
     page.press("#tune")
-    page.until(lambda: page.text("#tune-state"), "The fine-tuned model answers now.")
+    page.until(lambda: page.text("#tune-state"), "The fine-tuned model is now in use.")
     page.reads("1")
     cells = [cell.text for cell in page.driver.find_elements(By.CSS_SELECTOR, "#figures td")]
     assert cells[:2] == ["0 of 3", "3 of 3"] and cells[2].endswith(" of 500")
@@ -386,7 +386,7 @@ def test_a_demo_that_has_ended(open_page, client):  # noqa: F811
     page.draw("3")
     page.reads("3")  # in the page
     page.press("#random")
-    page.until(lambda: page.text("#pad-error"), lambda text: "load it again" in text)
+    page.until(lambda: page.text("#pad-error"), lambda text: "reload it" in text)
     # The browser notes each refusal; that is what was asked for here.
     assert all("403" in entry["message"] for entry in page.driver.get_log("browser"))
 

@@ -133,7 +133,7 @@ def test_other_data_is_refused(served, trained, mnist_slice):
     for part, words in (
         (
             Dataset(test.images, test.labels, 10, "letters", tuple("abcdefghij")),
-            "letters must have the model's class names",
+            "letters must have the class names of the model",
         ),
         (
             Dataset(test.images[:, :, :20], test.labels, 10),
@@ -299,7 +299,7 @@ def test_fine_tuning(client, trained, mnist_slice, tmp_path):
 def test_fine_tuning_is_stopped(client):
     client.save(image_of("2"), 2)
     client.call("/start_tuning", epochs=20)
-    assert "under way" in client.error("/start_tuning")
+    assert "already running" in client.error("/start_tuning")
     client.call("/stop_tuning")
     client.server.session.tuning.join(60)
     state = client.call("/state")

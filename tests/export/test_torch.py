@@ -326,7 +326,11 @@ def test_what_does_not_fit(tmp_path):
         "another net",
     )
     refused(
-        written(path, state), model, "names must be of layers", "'conv9'", names={"conv9": "conv1"}
+        written(path, state),
+        model,
+        "names must refer to layers",
+        "'conv9'",
+        names={"conv9": "conv1"},
     )
     refused(
         written(path, state),
@@ -338,7 +342,7 @@ def test_what_does_not_fit(tmp_path):
     refused(
         written(path, state),
         model,
-        "one of its own, got 'fc2' twice",
+        "to a different one, got 'fc2' twice",
         names={"fc1": "fc2", "fc2": "fc2"},
     )
     refused(written(path, state), model, "fc2.", "(84,", names={"fc1": "fc2"})

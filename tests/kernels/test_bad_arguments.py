@@ -25,5 +25,5 @@ def test_a_distortion_without_a_warp_is_refused(warp):
 
     Distortion.warp = warp
     images, offset = np.zeros((2, 1, 3, 3), np.uint8), np.zeros(9, np.float32)
-    with pytest.raises(TypeError, match="distortion must be what"):
+    with pytest.raises(TypeError, match="distortion must be the return value"):
         nn.Samples(images, offset=offset, distortion=Distortion())

@@ -78,7 +78,7 @@ def test_output_padding(name):
 
 @pytest.mark.parametrize("name", ["conv_transpose2d", "conv_transpose1d"])
 def test_padding_that_leaves_nothing(name):
-    refuses("^padding must leave something of the .* got 3", name, padding=3)
+    refuses("^padding must leave at least one of the .* got 3", name, padding=3)
 
 
 @pytest.mark.parametrize("name", FORWARD)
@@ -146,7 +146,7 @@ class TestGradients:
         refuses(r"^out\[0\] must be None", name, out=(dx, None, None), need=["dbias"])
         refuses(r"^out\[1\] must have the shape", name, out=(None, dweight[0], None))
         refuses(
-            "^out holds arrays that overlap",
+            "^out must hold arrays that do not overlap",
             name,
             out=(None, dweight, dweight.ravel()[: len(dbias)]),
         )
@@ -160,5 +160,5 @@ def test_outputs_that_are_no_three(out):
 
 @pytest.mark.parametrize("shape", [(-2, 4, 6, 5), (2, 0, 6, 5), (2, 4, -6, 5), (2, 4, 6, 0)])
 def test_shapes_that_are_none(shape):
-    with pytest.raises(ValueError, match="x must be a shape of sizes of at least 1"):
+    with pytest.raises(ValueError, match="x must be a shape with sizes of at least 1"):
         kernels.conv2d_backward(np.zeros(DY), shape, np.zeros(WEIGHT), need=["dx"])

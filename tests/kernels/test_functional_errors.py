@@ -195,7 +195,7 @@ def test_outs_of_a_backward_that_overlap_are_an_error():
     x, weight = np.ones((5, 1, 4, 4), np.float32), np.ones((1, 1, 4, 4), np.float32)
     memory = np.zeros(100, np.float32)
     out = (memory[:80].reshape(x.shape), memory[70:86].reshape(weight.shape), None)
-    with pytest.raises(ValueError, match="out holds arrays that overlap"):
+    with pytest.raises(ValueError, match="out must hold arrays that do not overlap"):
         kernels.conv2d_backward(np.ones((5, 1, 1, 1), np.float32), x, weight, out=out)
 
 

@@ -551,7 +551,7 @@ def test_the_mean_of_a_large_plane_is_that_of_doubles(channels, data_format):
 def test_a_result_and_its_indices_may_not_share_memory():
     y = np.empty((1, 1, 2, 2))
     out = y, y.view(np.int64)
-    with pytest.raises(ValueError, match="out holds arrays that overlap"):
+    with pytest.raises(ValueError, match="out must hold arrays that do not overlap"):
         kernels.max_pool2d(np.ones((1, 1, 4, 4)), 2, return_indices=True, out=out)
 
 

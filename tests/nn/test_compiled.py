@@ -133,7 +133,7 @@ def test_a_layer_that_was_put_into_another_model():
     model = lenet5(rng=0)
     outputs = model.compile()
     nn.Sequential(model.layers["fc3"])
-    with pytest.raises(RuntimeError, match="was put into another model"):
+    with pytest.raises(RuntimeError, match="must belong to one model"):
         outputs(images(1))
 
 

@@ -145,7 +145,7 @@ def test_names_and_counts():
 @pytest.mark.parametrize(
     "make, error, message",
     [
-        (lambda: nn.Ensemble(), ValueError, "layers must be at least one"),
+        (lambda: nn.Ensemble(), ValueError, "layers must contain at least one"),
         (lambda: nn.Ensemble(nn.Linear(2, 2)), TypeError, "member '0' must be a lenet5c.nn.Seq"),
         (
             lambda: nn.Ensemble(linear(), linear(), temperatures=[1]),
@@ -172,7 +172,11 @@ def test_names_and_counts():
             ValueError,
             "member '0' must have a row of outputs",
         ),
-        (lambda: nn.Ensemble(linear()).backward(normal(1, 3)), RuntimeError, "backward needs a"),
+        (
+            lambda: nn.Ensemble(linear()).backward(normal(1, 3)),
+            RuntimeError,
+            "backward must be called after",
+        ),
     ],
 )
 def test_what_is_refused(make, error, message):
@@ -191,5 +195,5 @@ def test_a_member_of_two_models_is_told():
     first = linear()
     model = nn.Ensemble(first, linear(rng=1))
     nn.Sequential(first)
-    with pytest.raises(RuntimeError, match="a layer of this model was put into another model"):
+    with pytest.raises(RuntimeError, match="layers must belong to one model"):
         model.forward(normal(1, 4))

@@ -424,7 +424,7 @@ def test_a_table_for_eyes():
         ((np.tanh, (3,)), TypeError, "layer must be a lenet5c.nn.Layer, got ufunc"),
         ((nn.Tanh(),), ValueError, "input_shape must be given for Tanh, .* one sample"),
         ((nn.Tanh(), (3, -1)), ValueError, r"input_shape must be .* got \(3, -1\)"),
-        ((nn.Tanh(), 3), ValueError, "input_shape must be that of one sample"),
+        ((nn.Tanh(), 3), ValueError, "input_shape must be the shape of one sample"),
         ((nn.Linear(4, 2), (3,)), ValueError, r"\(4,\) for Linear, got \(3,\)"),
     ],
 )
@@ -442,7 +442,7 @@ def test_an_input_that_the_layer_does_not_take():
         def backward(self, dy):
             return dy / (2 * self.y)
 
-    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="finite outputs.* give x"):
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="finite outputs.* as x"):
         nn.check_gradients(Root(), (9,))
     assert nn.check_gradients(Root(), x=np.random.default_rng(0).uniform(1, 2, (3, 9)))
     with pytest.raises(ValueError, match="x must be a batch"):

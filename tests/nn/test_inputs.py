@@ -57,7 +57,7 @@ def test_the_gradient_has_the_shape_of_the_input():
     with pytest.raises(ValueError, match=r"dy must be float32 \(12,\), the output's shape, got"):
         layer.backward(zeros(3, 4))
     layer.forward(zeros(12))
-    with pytest.raises(RuntimeError, match="backward needs a forward"):
+    with pytest.raises(RuntimeError, match="backward must be called after forward"):
         layer.backward(zeros(12))
 
 

@@ -204,7 +204,7 @@ def test_lenet5_dropout_follows_its_seed():
         ({"channels": (6, 0)}, r"channels must be a list .*, got \[6, 0\]"),
         ({"channels": [8] * 6}, "input_size must be at least .* 6 convolutions .*; enlarge the im"),
         ({"units": (True,)}, r"units must be a list, perhaps empty, of integers .*\[True\]"),
-        ({"units": (), "c5": "conv"}, "c5 must be linear where units are none"),
+        ({"units": (), "c5": "conv"}, "c5 must be 'linear' when there are no units"),
         ({"global_pooling": "sum"}, "global_pooling must be one of none, max, avg"),
         ({"padding": -1}, "padding"),
         ({"num_classes": 0}, "num_classes"),

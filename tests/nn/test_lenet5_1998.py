@@ -294,7 +294,7 @@ class TestErrors:
             ),
             (
                 lambda: nn.Conv2d(2, 2, 5, connection_table=[[1, 0], [1, 0]]),
-                "connection_table must have an input for each output",
+                "connection_table must connect each output",
             ),
             (
                 lambda: nn.Conv2d(2, 2, 5, groups=2, connection_table=np.eye(2)),

@@ -252,7 +252,7 @@ def test_maps_have_the_same_bits_at_any_thread_count():
 def test_maps_without_a_place_are_refused(shape):
     outputs, labels = np.zeros(shape, np.float32), np.zeros((shape[0], *shape[2:]), int)
     for call in (nn.CrossEntropyLoss(), nn.NLLLoss().value):
-        with pytest.raises(ValueError, match="^outputs must be of at least one sample, got"):
+        with pytest.raises(ValueError, match="^outputs must have at least one sample, got"):
             call(outputs, labels)
 
 

@@ -128,7 +128,9 @@ class TestRegister:
             nn.describe(old())
 
     def test_names_of_others_are_taken(self):
-        with pytest.raises(ValueError, match=r"name must be one .* 'ReLU', that of lenet5c\.nn"):
+        with pytest.raises(
+            ValueError, match=r"name must be unique, got 'ReLU', the name of lenet5c\.nn"
+        ):
             nn.register(Scale, "ReLU")
         for wrong in ("", "a\nb", "n" * 256, 3):
             with pytest.raises(ValueError, match="name must be a str of 1 to 255"):
@@ -163,7 +165,7 @@ class TestWhatCannotBeDescribed:
         model = nn.Sequential({"first": nn.ReLU(), "second": Scale(2)})
         with pytest.raises(
             ValueError,
-            match=r"layer 'second' must be of a registered class, got Scale; put @nn\.register",
+            match=r"'second' must be .* registered class, got Scale; decorate .* with @nn\.reg",
         ):
             nn.describe(model)
 
@@ -179,7 +181,7 @@ class TestWhatCannotBeDescribed:
         class Twice(nn.Layer):
             pass
 
-        with pytest.raises(ValueError, match="'0' must have settings: Twice has no settings; give"):
+        with pytest.raises(ValueError, match="'0' must have settings: Twice has no settings; add"):
             nn.describe(nn.Sequential(Twice()))
 
     @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ class TestWhatCannotBeDescribed:
             def settings(self):
                 return {"value": value}
 
-        with pytest.raises(ValueError, match="setting 'value' of Odd must be a number, text"):
+        with pytest.raises(ValueError, match="setting 'value' of Odd must be a JSON value"):
             nn.describe(Odd())
 
     def test_settings_that_are_no_dict(self):
@@ -228,37 +230,40 @@ def deep_list(levels):
 
 
 HOSTILE = {
-    "no mapping": ([], "must be described by a mapping"),
-    "a text": ("ReLU", "must be described by a mapping"),
-    "nothing": ({}, "must be described by a mapping with the type"),
-    "no type": ({"settings": {}}, "must be described by a mapping with the type"),
-    "type is a list": ({"type": ["ReLU"]}, "must be described by a mapping with the type"),
+    "no mapping": ([], "must be a mapping"),
+    "a text": ("ReLU", "must be a mapping"),
+    "nothing": ({}, "must be a mapping with the type"),
+    "no type": ({"settings": {}}, "must be a mapping with the type"),
+    "type is a list": ({"type": ["ReLU"]}, "must be a mapping with the type"),
     "unknown type": ({"type": "AlexNet"}, "type of the net must be one of .*got 'AlexNet'"),
     "path of a module": ({"type": "os.system"}, "type of the net must be one of"),
     "base class": ({"type": "Layer"}, "type of the net must be one of"),
-    "further keys": ({"type": "ReLU", "code": "exit()"}, "must be described by .*got 'code'"),
-    "settings are a list": ({"type": "ReLU", "settings": [1]}, "settings of the net must be named"),
+    "further keys": ({"type": "ReLU", "code": "exit()"}, "must only have the keys .*got 'code'"),
+    "settings are a list": (
+        {"type": "ReLU", "settings": [1]},
+        "settings of the net must have str keys",
+    ),
     "unknown setting": (of("ReLU", slope=3), "unexpected keyword argument 'slope'"),
     "lacks settings": (of("Linear", in_features=3), "missing 1 required .*'out_features'"),
     "a key that is no text": (
         {"type": "ReLU", "settings": {3: 4}},
-        "settings of the net must be named",
+        "settings of the net must have str keys",
     ),
-    "no layers": (chain(), "layers must be at least one"),
+    "no layers": (chain(), "layers must contain at least one"),
     "lacks layers": ({"type": "Sequential"}, "the net, Sequential: it lacks 'layers'"),
     "layers are a number": (of("Sequential", layers=3), "the net, Sequential"),
     "layers are a text": (of("Sequential", layers="abc"), "must be a lenet5c.nn.Layer"),
     "a layer is a number": (chain(3), "layer '0' must be a lenet5c.nn.Layer"),
-    "a name twice": (chain(*[{"name": "a", "type": "ReLU"}] * 2), "names must be different"),
-    "a name with a dot": (chain({"name": "a.b", "type": "ReLU"}), "names must be different"),
-    "an empty name": (chain({"name": "", "type": "ReLU"}), "names must be different"),
-    "a name that is a number": (chain({"name": 3, "type": "ReLU"}), "names must be different"),
+    "a name twice": (chain(*[{"name": "a", "type": "ReLU"}] * 2), "names must be unique"),
+    "a name with a dot": (chain({"name": "a.b", "type": "ReLU"}), "names must be unique"),
+    "an empty name": (chain({"name": "", "type": "ReLU"}), "names must be unique"),
+    "a name that is a number": (chain({"name": 3, "type": "ReLU"}), "names must be unique"),
     "input shape": (chain({"type": "ReLU"}, input_shape=[-1]), "input_shape must be an integer"),
     "input shape, text": (chain({"type": "ReLU"}, input_shape="12"), "input_shape must be a shape"),
-    "not a number": (of("LeakyReLU", negative_slope=float("nan")), "must be a number, text"),
-    "infinite": (of("LeakyReLU", negative_slope=float("inf")), "must be a number, text"),
+    "not a number": (of("LeakyReLU", negative_slope=float("nan")), "must be a JSON value"),
+    "infinite": (of("LeakyReLU", negative_slope=float("inf")), "must be a JSON value"),
     "huge float": (of("LeakyReLU", negative_slope=1e300), "negative_slope must be a number from"),
-    "huge integer": (of("Linear", in_features=10**400, out_features=1), "must be a number, text"),
+    "huge integer": (of("Linear", in_features=10**400, out_features=1), "must be a JSON value"),
     "beyond float32": (of("BatchNorm1d", num_features=1, eps=1e39), "eps must be a number from"),
     "amplitude": (of("ScaledTanh", amplitude=1e300), "amplitude must be a number"),
     "negative": (of("Linear", in_features=-3, out_features=1), "in_features must be an integer"),
@@ -297,7 +302,7 @@ HOSTILE = {
     ),
     "a table of other numbers": (
         of("Conv2d", in_channels=1, out_channels=1, kernel_size=1, connection_table=[[2]]),
-        "connection_table must be true and false",
+        "connection_table must be a boolean",
     ),
     "codes": (of("RBF", classes=0), "classes must be an integer"),
     "codes that are text": (of("RBF", codes="abc"), "the net, RBF"),

@@ -435,7 +435,7 @@ def test_errors():
     with pytest.raises(ValueError, match="at least one"):
         nn.Residual()
     layer = conv(2, 2, 1)
-    with pytest.raises(ValueError, match="layers of its own"):
+    with pytest.raises(ValueError, match="not share layers"):
         nn.Residual(layer, shortcut=nn.Sequential(layer))
     block = plain()
     with pytest.raises(RuntimeError, match="training=True"):

@@ -335,7 +335,7 @@ class TestErrors:
                 return x
 
         with pytest.raises(
-            NotImplementedError, match="Mine has no backward_second; give it one, or .* SDLM"
+            NotImplementedError, match="Mine has no backward_second; implement it, or .* SDLM"
         ):
             nn.Sequential(nn.Linear(2, 2, rng=0), Mine()).second_derivatives(
                 normal(3, 2), np.zeros(3, int), nn.CrossEntropyLoss()

@@ -176,7 +176,9 @@ def test_copies_are_whole_and_apart(make, twin_of):
 class TestSharedLayers:
     def test_twice_in_a_model(self):
         layer = nn.Linear(4, 4, rng=0)
-        with pytest.raises(ValueError, match="layer '2' must be in the model once, got it twice"):
+        with pytest.raises(
+            ValueError, match="layer '2' must be in the model only once, got it twice"
+        ):
             nn.Sequential(layer, nn.ReLU(), layer)
 
     @pytest.mark.parametrize("deep", [False, True])
@@ -252,7 +254,7 @@ class TestNames:
 
     @pytest.mark.parametrize("layers", [(), ([],), ({},)])
     def test_no_layers(self, layers):
-        with pytest.raises(ValueError, match="layers must be at least one"):
+        with pytest.raises(ValueError, match="layers must contain at least one"):
             nn.Sequential(*layers)
 
     def test_what_is_no_layer(self):
@@ -401,7 +403,7 @@ def test_updates_of_params_reach_the_model():
     layer.params.update(bias=np.array([1, 2]))
     layer.params |= {"weight": np.zeros((2, 2))}
     assert_array_equal(layer.forward(np.ones((1, 2), np.float32)), [[1, 2]])
-    with pytest.raises(TypeError, match="bias cannot be removed"):
+    with pytest.raises(TypeError, match="bias cannot be deleted"):
         del layer.params["bias"]
 
 

@@ -54,12 +54,12 @@ def test_a_layer_of_ones_own_says_what_settings_are():
         def forward(self, x, training=False):
             return 2 * x
 
-    with pytest.raises(NotImplementedError, match="Twice has no settings; give it a method"):
+    with pytest.raises(NotImplementedError, match="Twice has no settings; add a method"):
         Twice().settings()
 
     class Net(nn.Sequential):
         def __init__(self, width):
             super().__init__(nn.Linear(width, 2))
 
-    with pytest.raises(NotImplementedError, match="Net has no settings; give it a method"):
+    with pytest.raises(NotImplementedError, match="Net has no settings; add a method"):
         Net(3).settings()

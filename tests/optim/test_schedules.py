@@ -199,8 +199,8 @@ class TestPiecewise:
             ([1.0, 2.0], [], "rates must have.*got 2 and 0"),
             ([], [], "rates must have.*got 0 and 0"),
             ([1.0], [3], "rates must have.*got 1 and 1"),
-            ([1.0, 2.0], [0], r"boundaries must rise.*got \(0,\)"),
-            ([1.0, 2.0, 3.0], [4, 4], r"boundaries must rise.*got \(4, 4\)"),
+            ([1.0, 2.0], [0], r"boundaries must be increasing.*got \(0,\)"),
+            ([1.0, 2.0, 3.0], [4, 4], r"boundaries must be increasing.*got \(4, 4\)"),
         ],
     )
     def test_what_does_not_fit(self, values, boundaries, message):

@@ -250,9 +250,7 @@ def test_an_estimate_that_is_no_curvature(value):
 
 def test_one_layer_cannot_be_measured():
     optimizer = optim.SDLM(nn.Linear(3, 2, rng=0), lr=0.05)
-    with pytest.raises(
-        TypeError, match="model must be a Sequential, got a Linear; put it into one"
-    ):
+    with pytest.raises(TypeError, match="model must be a Sequential, got a Linear; wrap it in one"):
         optimizer.estimate(np.ones((3, 3), np.float32), np.zeros(3, int), nn.MSELoss())
 
 

@@ -67,7 +67,9 @@ def test_the_recipe_follows_from_the_images(shape, name):
 
 
 def test_an_option_that_the_net_does_not_have_names_the_remedy():
-    with pytest.raises(RunError, match=r"model must hold .* got 'c5'; or give --recipe default"):
+    with pytest.raises(
+        RunError, match=r"model must only have .* got 'c5'; or give --recipe default"
+    ):
         RunConfig.named(c5="conv").choose_recipe(shapes(10))
 
 

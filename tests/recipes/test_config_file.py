@@ -48,7 +48,7 @@ def test_settings_by_the_names_of_options(tmp_path, name):
     "name, content, message",
     [
         ("a.toml", "epohcs = 1", "unknown setting epohcs; did you mean epochs"),
-        ("a.toml", "epochs = ", "must be JSON, or TOML and named .toml"),
+        ("a.toml", "epochs = ", "must be JSON, or TOML in a file ending in .toml"),
         ("a.json", "[1]", "must contain settings by name, got list"),
         ("a.json", '{"epochs": 0}', "epochs must be an integer from 1"),
         ("a.json", '{"data": "nowhere"}', "data must be a file or folder"),

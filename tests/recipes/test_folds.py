@@ -49,7 +49,7 @@ def test_folds_have_their_share_of_each_class(counts, folds):
 def test_too_few_images_are_refused():
     with pytest.raises(RunError, match="folds must be at most the 4 images, got 5"):
         assign_folds(make((2, 2)), 5, 0)
-    with pytest.raises(RunError, match="leave each class an image to train on, got one .* '1'"):
+    with pytest.raises(RunError, match="leave an image of each class for training, got one .* '1'"):
         assign_folds(make((5, 1)), 2, 0)
 
 

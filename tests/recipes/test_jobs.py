@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -195,3 +197,23 @@ def is_alive(number):
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_new_worker_is_deaf_to_interrupts_before_it_can_ignore_them(tmp_path):
+    # The main file is imported by a new worker before anything of the package is.
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import signal\n"
+        "if __name__ == '__main__':\n"
+        "    from lenet5c.recipes.worker_pool import WorkerPool\n"
+        "    with WorkerPool(2) as pool:\n"
+        "        [call.result() for call in [pool.submit(abs, -1) for _ in range(2)]]\n"
+        "else:\n"
+        "    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())\n"
+        "    import os\n"
+        "    os.write(1, b'deaf\\n' if {signal.SIGINT, signal.SIGHUP} <= blocked else b'open\\n')\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=HANGING)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.splitlines()) == {"deaf"}

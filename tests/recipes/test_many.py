@@ -3,14 +3,18 @@
 import csv
 import gc
 import json
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pool_jobs
 import pytest
+from processes import HANGING
 from run_digests import digests
 
 import lenet5c
@@ -274,3 +278,82 @@ def test_the_bar_counts_epochs_of_all(tmp_path, monkeypatch):
 
 def test_it_is_at_the_top():
     assert lenet5c.run_many is run_many and "run_many" in lenet5c.__all__
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"configs": None}, TypeError, "configs must be a list of RunConfig, got None"),
+        ({"configs": "fast"}, TypeError, "configs must be a list of RunConfig, got 'fast'"),
+        ({"configs": RunConfig.named("fast")}, TypeError, "list of RunConfig, got a single Run"),
+        ({"configs": [{"recipe": "fast"}]}, TypeError, "configs must hold RunConfig or names"),
+        ({"source": "mnist"}, TypeError, "source must be a Source, or a list with one for each"),
+        ({"jobs": 0}, ValueError, "jobs must be an integer of at least 1, or None, got 0"),
+        ({"jobs": "2"}, ValueError, "jobs must be an integer of at least 1, or None, got '2'"),
+        ({"executor": "mpi"}, TypeError, "executor must be a concurrent.futures.Executor"),
+        ({"executor": ThreadPoolExecutor}, TypeError, "executor must be a concurrent.futures"),
+    ],
+)
+def test_arguments_of_other_types_are_named(options, kind, message):
+    with pytest.raises(kind, match=message):
+        run_many(**{"configs": ["fast"], "progress": False} | options)
+
+
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_an_executor_that_was_shut_down_is_told(kind, source, tmp_path):
+    executor = kind(1)
+    executor.shutdown()
+    runs = grid("fast", seed=range(2), **QUICK)
+    with pytest.raises(RunError, match="executor must take calls, got .*not shut down"):
+        carry_out(runs, tmp_path, source=source, executor=executor)
+    assert not list(tmp_path.glob(".*"))
+    assert not carry_out(runs, tmp_path, source=source, jobs=1).failed
+
+
+def test_a_folder_of_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(RunError, match="folder of a run must be writable"):
+        carry_out(["fast"], tmp_path / ("x" * 300))
+
+
+def test_a_grid_takes_arrays():
+    runs = grid("fast", lr=np.array([1e-3, 2e-3]), seed=np.arange(2))
+    assert [(run.get("lr"), run.seed) for run in runs] == [
+        (1e-3, 0),
+        (1e-3, 1),
+        (2e-3, 0),
+        (2e-3, 1),
+    ]
+    assert all(type(run.seed) is int and type(run.get("lr")) is float for run in runs)
+
+
+def test_lines_about_the_data_are_told_once(tmp_path):
+    folder = tmp_path / "pictures"
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+        for number in range(20):
+            image = np.full((28, 28), 10 * number, np.uint8)
+            (folder / name / f"{number}.pgm").write_bytes(b"P5 28 28 255\n" + image.tobytes())
+    (folder / "a/notes.txt").write_text("no image")
+    lines = []
+    runs = grid("fast", data=folder, seed=range(2), epochs=1, batch_size=5)
+    assert not carry_out(runs, tmp_path / "out", jobs=1, tell=lines.append).failed
+    assert lines and len(lines) == len(set(lines))
+
+
+def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import lenet5c\n"
+        "runs = lenet5c.recipes.grid('fast', seed=range(2), train_size=300)\n"
+        "result = lenet5c.run_many(runs, 'out', jobs=2, progress=False)\n"
+        "print([row['error'] for row in result.failed])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=HANGING
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("its process ended with exit code 1 before it could begin") == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("lenet5c.errors.RunError: trainings must not start while a new process")
+    for text in (done.stdout, last):
+        assert 'with its code under if __name__ == "__main__":' in text

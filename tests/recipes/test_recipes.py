@@ -260,19 +260,19 @@ def built(**changes):
     [
         (
             {"optimizer_settings": {"nesterov": False}},
-            "must hold betas, eps, as the optimizer adamw takes",
+            "must be settings of the optimizer adamw .betas, eps.",
         ),
         (
             {"optimizer": "sgd", "optimizer_settings": {"momentum": 0.5}},
-            "must hold nesterov, as the optimizer sgd takes",
+            "must be settings of the optimizer sgd .nesterov.",
         ),
         (
             {"schedule_settings": {"gamma": 0.1}},
-            "must hold warm_up, start_divisor, final_divisor, as the schedule one-cycle takes",
+            "must be settings of the schedule one-cycle .warm_up, start_divisor, final_divisor.",
         ),
         (
             {"schedule": "constant", "schedule_settings": {"gamma": 0.1}},
-            "must hold no settings, as the schedule constant takes",
+            "must be settings of the schedule constant .none.",
         ),
         ({"optimizer_settings": {"eps": "x"}}, "eps must be a number, got 'x'"),
         ({"optimizer_settings": {"eps": float("nan")}}, "eps must be a number, got nan"),

@@ -105,9 +105,9 @@ def test_rates_fall_from_the_last_layer_to_the_first():
         "norm4": 1 / 2,
         "fc3": 1,
     }
-    with pytest.raises(ValueError, match="freeze must name layers .* fc3, got 'conv9'"):
+    with pytest.raises(ValueError, match="freeze must contain layers .* fc3, got 'conv9'"):
         rate_factors(nn.LeNet5(rng=0), 1, ["conv9"])
-    with pytest.raises(ValueError, match="freeze must leave a layer to train"):
+    with pytest.raises(ValueError, match="freeze must leave at least one layer to train"):
         rate_factors(nn.LeNet5(rng=0), 1, ["conv1", "conv2", "fc1", "fc2", "fc3"])
 
 
@@ -128,7 +128,7 @@ def test_the_last_layer_keeps_the_rows_of_classes_it_knows(few):
         np.testing.assert_array_equal(new["fc3.weight"][own], old["fc3.weight"][theirs])
         assert new["fc3.bias"][own] == old["fc3.bias"][theirs]
     np.testing.assert_array_equal(new["fc2.weight"], old["fc2.weight"])
-    with pytest.raises(ValueError, match="freeze must not name fc3"):
+    with pytest.raises(ValueError, match="freeze must not contain fc3"):
         lenet5c.trainer(None, source, start=start, freeze=["fc3"], **QUICK)
 
 
@@ -168,7 +168,7 @@ def test_the_net_comes_from_the_model():
     assert take_net(recipe("finetune", dropout=0.2), best).model["dropout"] == 0.2
     for asked, words in (
         ({"pooling": "max"}, "pooling must be 'avg', as in the model"),
-        ({"fit": "pad"}, "fit must be left out"),
+        ({"fit": "pad"}, "fit must not be set"),
         ({"net": "lenet5_1998"}, "net must be 'lenet5'"),
     ):
         with pytest.raises(ValueError, match=words):

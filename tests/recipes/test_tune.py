@@ -184,7 +184,7 @@ def test_what_cannot_be_searched_is_refused(source, tmp_path):
         tune(config, {"lr": Span(1e-3, 1e-1)}, source, trials=1)
     with pytest.raises(RunError, match="whose run differs in epochs"):
         tune(configure(tmp_path, epochs=3), {"lr": Span(1e-3, 1e-2)}, source, trials=1)
-    with pytest.raises(RunError, match="validation must be above 0"):
+    with pytest.raises(RunError, match="validation must be greater than 0"):
         tune(configure(validation=0), None, source, trials=1)
     with pytest.raises(RunError, match="search of dropout: dropout must be"):
         tune(configure(), {"dropout": Span(0.0, 1.5)}, source, trials=1)

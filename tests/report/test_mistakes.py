@@ -83,7 +83,7 @@ def test_classes_of_any_name_stay_in_the_folder(tmp_path, dataset, name):
 def test_a_file_outside_of_the_data_is_not_copied(tmp_path, dataset, name):
     (tmp_path / "secret").write_text("secret")
     data = Dataset(dataset.images[:1], dataset.labels[:1], 2, ids=(name,), root=dataset.root)
-    with pytest.raises(UserError, match="ids must be of files in"):
+    with pytest.raises(UserError, match="ids must be files in"):
         copy_mistakes(tmp_path / "out", data, evaluate(data, [0]), ("a", "b"))
     assert contents(tmp_path / "out") == {}
 
@@ -93,7 +93,7 @@ def test_the_folder_is_new_or_empty(tmp_path):
     (tmp_path / "empty").mkdir()
     check_folder(tmp_path / "empty", "--errors")
     (tmp_path / "empty" / "file").touch()
-    with pytest.raises(UserError, match="--errors must be a new or an empty folder, got"):
+    with pytest.raises(UserError, match="--errors must be a new or empty folder, got"):
         check_folder(tmp_path / "empty", "--errors")
     with pytest.raises(UserError, match="--errors must be a folder, got .*, which is a file"):
         check_folder(tmp_path / "empty" / "file", "--errors")

@@ -301,7 +301,7 @@ def test_many_classes_are_shown_with_those_confused_most(classes):
     ]
     written = [text.get_text() for text in part.texts]
     assert {"12", "9", "1", "50", "as others", "recall %"} <= set(written)
-    assert "The 5 classes that are confused most" in texts(figure)
+    assert "The 5 most confused classes" in texts(figure)
     assert correct.get_title() == "correct, % of a row"
     assert mistaken.get_title() == "mistaken, % of a row"
     flawless = confusion(np.diag(np.full(classes, 5)), [f"n{i}" for i in range(classes)])

@@ -169,7 +169,7 @@ class TestSample:
             self.form(tmp_path, trained, records, "id,label", "0,0")
         with pytest.raises(UserError, match="a row for each of 100 images, got more"):
             self.form(tmp_path, trained, records, "id,label", *["0,0"] * 200)
-        with pytest.raises(UserError, match="must be a CSV file, got another"):
+        with pytest.raises(UserError, match="must be a CSV file"):
             self.form(tmp_path, trained, records, "id,label", "0" * 200_000 + ",0")
         with pytest.raises(UserError, match="a column of ids and one for labels.* got id, x, y"):
             self.form(tmp_path, trained, records, "id,x,y", "0,0,0")
@@ -180,9 +180,9 @@ class TestSample:
         ):
             self.form(tmp_path, trained, records, "id,label", "0,0,0")
         named = replace(records, ids=[f"{i}.png" for i in range(100)])
-        with pytest.raises(UserError, match="such as '0.png', each once, got '100'"):
+        with pytest.raises(UserError, match="such as '0.png', without repetition, got '100'"):
             self.form(tmp_path, trained, named, "id,label", *(f"{i},0" for i in range(1, 101)))
-        with pytest.raises(UserError, match="each once"):
+        with pytest.raises(UserError, match="without repetition"):
             self.form(tmp_path, trained, named, "id,label", *["5.png,0"] * 100)
         with pytest.raises(FileNotFoundError, match="nowhere"):
             read_form(tmp_path / "nowhere", trained, records)

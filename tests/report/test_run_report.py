@@ -54,7 +54,9 @@ def test_a_run_leaves_pictures_and_a_page(tmp_path, quick):
     )
     assert html.count("data:image/png;base64,") == len(PICTURES)
     assert "--seed 0" in html and "61,706" in html and "conv1" in html
-    assert "label smoothing 0.05 (at least 0.282); that on the test images" in html
+    assert (
+        "label smoothing 0.05 (at least 0.282); the test loss above is cross-entropy only" in html
+    )
     assert "until the test" in html and "resumed" not in html
     # The same run has the same pictures, byte by byte.
     quick("--threads", 2, out="again")

@@ -69,9 +69,9 @@ def test_the_command_prints_a_table_json_and_a_picture(folder, tmp_path, capsys)
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["nowhere"], "must be one with runs, got nowhere"),
+        (["nowhere"], "must contain runs, got nowhere"),
         (["{none}"], "which has none"),
-        (["{none}", "--plot", "a.jpg"], "--plot must be the name of a PNG file"),
+        (["{none}", "--plot", "a.jpg"], "--plot must be a PNG file name"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_one_line(folder, capsys, arguments, message):
@@ -85,5 +85,5 @@ def test_curves_are_of_runs_with_epochs(folder):
     figure = draw_runs(list_runs(folder))
     assert [ax.get_title() for ax in figure.axes] == ["validation loss", "validation accuracy in %"]
     assert len(figure.axes[0].lines) == 4
-    with pytest.raises(RunError, match="none that has"):
+    with pytest.raises(RunError, match="got none"):
         draw_runs([])

@@ -39,7 +39,7 @@ def test_many_classes_become_the_most_frequent_mistakes():
     assert matrix_table(matrix, [f"c{i}" for i in range(50)]).endswith(
         "and 2,430 images in 2,430 other pairs"
     )
-    assert matrix_table(np.diag([1] * 50), [""] * 50) == "There is no mistake."
+    assert matrix_table(np.diag([1] * 50), [""] * 50) == "No images are misclassified."
     table = class_table(np.diag([100] * 50), [f"c{i}" for i in range(50)]).splitlines()
     assert table[0].startswith("The 20 classes") and len(table) == 1 + 1 + 20 + 1
 

@@ -97,5 +97,5 @@ def test_a_slide():
 
 
 def test_nothing_to_draw_is_refused():
-    with pytest.raises(ValueError, match="explanations must be at least one"):
+    with pytest.raises(ValueError, match="explanations must have at least one"):
         why(open_model(), [])

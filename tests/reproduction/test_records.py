@@ -49,7 +49,7 @@ def test_what_does_not_go_with_records(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for words in (["fast"], ["--epochs", "1"], ["--data", "signs"], ["--reached", "x"]):
         assert main(["reproduce", "--records", *words]) == 2
-        assert "--records must be without recipes" in capsys.readouterr().err
+        assert "--records cannot be combined with recipes" in capsys.readouterr().err
 
 
 def test_the_rows_are_recipes_and_rise():

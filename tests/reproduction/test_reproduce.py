@@ -275,9 +275,9 @@ def test_bad_use(tmp_path, call, monkeypatch):
     assert_one_line(call("fast", "fastest"), 2, "recipe must be one of default, fast", "'fastest'")
     assert_one_line(call("fast", data=tmp_path / "nowhere"), 2, "nowhere", "a file or folder")
     (tmp_path / "file").touch()
-    assert_one_line(call("fast", "--out", "file"), 2, "out must be a folder to write to")
+    assert_one_line(call("fast", "--out", "file"), 2, "out must be a writable folder")
     assert_one_line(
-        call("fast", "--out", "report", "--work", "file"), 2, "work must be a folder to write to"
+        call("fast", "--out", "report", "--work", "file"), 2, "work must be a writable folder"
     )
     (tmp_path / "report/reproductions.json").write_text('{"format": "other"}')
     assert_one_line(call("fast", "--out", "report"), 2, "reproductions.json must be a record")

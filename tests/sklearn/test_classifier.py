@@ -139,7 +139,7 @@ def test_color_images_and_rows_of_them():
         classifier.predict(X[:, :, :1, :5].reshape(-1, 5)[:3])
     with pytest.raises(ValueError, match=r"shape \(3, 20, 24\), as in fit, got \(20, 72\)"):
         classifier.predict(X.reshape(300, 20, 72))
-    with pytest.raises(ValueError, match="channels were last"):
+    with pytest.raises(ValueError, match="channels last"):
         quick().fit(X.transpose(0, 2, 3, 1), y)
     with pytest.raises(ValueError, match="the 1440 features of X, got .*takes 480 features"):
         quick(image_shape=(20, 24)).fit(X.reshape(300, -1), y)
@@ -319,10 +319,10 @@ def test_values_on_another_scale_are_warned_of(digits):
             "validation_fraction must be a number of at least 0 and less than 1, got 1",
         ),
         ({"patience": -1}, "patience must be an integer of at least 0, got -1"),
-        ({"patience": 1}, "validation_fraction must be more than 0, such as 0.1, with patience"),
+        ({"patience": 1}, "validation_fraction must be greater than 0, such as 0.1, with patience"),
         ({"image_shape": (7, 9)}, "takes 63 features"),
         ({"image_shape": "8x8"}, "image_shape must be (H, W) or (C, H, W), got '8x8'"),
-        ({"pixel_range": (1, 0)}, "pixel_range must be two numbers"),
+        ({"pixel_range": (1, 0)}, "pixel_range must be two increasing numbers"),
     ],
 )
 def test_wrong_parameters_are_named(digits, options, words):

@@ -47,7 +47,9 @@ def test_samples_of_weight_0_are_as_none(digits):
     X = np.where(counts[:, None], X, 1000)
     without = quick().fit(X[counts], y[counts])
     assert same(quick().fit(X, y, sample_weight=counts.astype(float)), without, X_test)
-    with pytest.raises(ValueError, match="sample_weight must be more than 0 .* got only class 3"):
+    with pytest.raises(
+        ValueError, match="sample_weight must be greater than 0 .* got only class 3"
+    ):
         quick().fit(X, y, sample_weight=y == 3)
 
 
@@ -108,7 +110,7 @@ def test_ensembles(digits):
     [
         ({"class_weight": "equal"}, None, "class_weight must be balanced, or class names"),
         ({"class_weight": {3: 0}}, None, "class_weight must be balanced, or class names"),
-        ({"class_weight": {"cat": 2}}, None, "class_weight must name classes of the data"),
+        ({"class_weight": {"cat": 2}}, None, "class_weight must have classes of the data as keys"),
         ({}, -1, "Negative values in data passed to `sample_weight`"),
         ({"recipe": "paper1998", "class_weight": {3: 2}}, None, "batch_size must be at least 2"),
     ],

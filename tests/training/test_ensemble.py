@@ -133,6 +133,17 @@ def test_other_members_are_refused():
         make_ensemble([first])
 
 
+def test_a_model_is_named_once(tmp_path):
+    for place in ("runs/seed-2", "runs/seed-10"):
+        (tmp_path / place).mkdir(parents=True)
+        save_model(tmp_path / place / "model.safetensors", member(0))
+    assert list(open_members([tmp_path / "runs"])) == ["seed-2", "seed-10"]
+    again = tmp_path / "runs/../runs/seed-2/model.safetensors"
+    for paths in ([tmp_path / "runs", again], ["best", "best"]):
+        with pytest.raises(RunError, match=f"RUN must be different models, got {paths[-1]} twice"):
+            open_members(paths)
+
+
 def test_models_are_found_by_file_folder_and_folder_of_runs(tmp_path):
     for place in ("runs/b", "runs/a", "other/a", "other/empty"):
         (tmp_path / place).mkdir(parents=True)
@@ -168,7 +179,7 @@ def test_an_unfinished_run_is_told(tmp_path):
         ),
         (lambda own: own.update(temperatures=[1, -1]), "temperatures"),
         (lambda own: own.update(temperatures=["a", 1]), "temperatures"),
-        (lambda own: own.update(temperatures=None, members=[]), "layers must be at least one"),
+        (lambda own: own.update(temperatures=None, members=[]), "layers must contain at least one"),
         (lambda own: own.pop("members"), "it lacks 'members'"),
         (lambda own: own.update(members={"type": "ReLU"}), "must be"),
         (
@@ -179,7 +190,10 @@ def test_an_unfinished_run_is_told(tmp_path):
             lambda own: own["members"][0]["settings"].update(num_classes=9),
             "fc3.weight must have the shape (9, 84), the model's, got (10, 84)",
         ),
-        (lambda own: own["members"][0]["settings"].update(units=[10**9]), "must have at most the"),
+        (
+            lambda own: own["members"][0]["settings"].update(units=[10**9]),
+            "weight must have at most",
+        ),
     ],
 )
 def test_a_file_is_not_trusted(tmp_path, change, words):
@@ -188,6 +202,6 @@ def test_a_file_is_not_trusted(tmp_path, change, words):
     tensors, metadata = _files.read_tensors(path, "model")
     change(metadata["model"]["settings"]["layers"][0]["settings"])
     _files.write_tensors(path, "model", tensors, metadata)
-    with pytest.raises(RunError, match="must be a model file that fits together") as raised:
+    with pytest.raises(RunError, match="must be a consistent model file") as raised:
         open_model(path)
     assert words in str(raised.value) and "\n" not in str(raised.value)

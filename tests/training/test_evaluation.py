@@ -84,7 +84,7 @@ def test_pairs_are_the_mistakes_by_number():
     [
         ([0, 2], [0, 1], "labels must lie in 0 to 1, got 0 to 2"),
         ([0], [-1], "predictions must lie in 0 to 1, got -1"),
-        ([0], [0, 1], "one for each of 1 labels, got 2"),
+        ([0], [0, 1], "one value for each of 1 labels, got 2"),
         ([0.5], [0], "integers of shape"),
         ([[0]], [0], "integers of shape"),
     ],
@@ -106,7 +106,7 @@ def test_evaluate(mnist_slice, net):
     assert str(result) == f"{100 * result.accuracy:.2f}% ({result.correct}/500)"
     same = evaluate(trained.model, test, trained.preparation)
     assert (same.loss, same.correct) == (result.loss, result.correct)
-    with pytest.raises(TypeError, match="preparation must be a Preparation"):
+    with pytest.raises(TypeError, match="preparation must be given"):
         evaluate(trained.model, test)
     assert result.matrix.sum() == 500 and np.trace(result.matrix) == result.correct
     np.testing.assert_array_equal(
@@ -170,11 +170,16 @@ def test_classes_are_matched_by_meaning(known, names, labels, note):
 @pytest.mark.parametrize(
     "known, names, shape, words",
     [
-        ("ab", "abc", (1, 28, 28), "among those that the model knows .*, got 'c'; .*--map c=CLASS"),
-        (["cat", "dog"], ["dog", "cow"], (1, 28, 28), "knows .*, got 'cow'"),
+        ("ab", "abc", (1, 28, 28), "among the classes of the model .*, got 'c'; .*--map c=CLASS"),
+        (["cat", "dog"], ["dog", "cow"], (1, 28, 28), "classes of the model .*, got 'cow'"),
         (["cat", "dog"], ["cat", "hound"], (1, 28, 28), "got 'hound'"),
-        (["cat", "dog"], ["Katze", "Hund"], (1, 28, 28), "--map Katze=CLASS Hund=CLASS, name"),
-        ("0123456789", ["cat", "dog"], (1, 28, 28), "knows .'0', .*, got 'cat' and 'dog'"),
+        (["cat", "dog"], ["Katze", "Hund"], (1, 28, 28), "--map Katze=CLASS Hund=CLASS, rename"),
+        (
+            "0123456789",
+            ["cat", "dog"],
+            (1, 28, 28),
+            "classes of the model .'0', .*, got 'cat' and 'dog'",
+        ),
         (
             "0123456789",
             list(map(str, range(1, 11))),
@@ -246,6 +251,10 @@ def test_models_are_named_by_file_folder_or_best(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="got .*empty, a folder without model.safetensors"):
         open_model(tmp_path / "empty")
+    (tmp_path / "runs/one").mkdir(parents=True)
+    save_model(tmp_path / "runs/one/model.safetensors", trained)
+    with pytest.raises(RunError, match="name one of the runs in it, or .* ensemble .*runs"):
+        open_model(tmp_path / "runs")
     with pytest.raises(RunError, match="model must be .* got nowhere, which does not exist"):
         open_model("nowhere")
     (tmp_path / "other").write_bytes(b"not a model")

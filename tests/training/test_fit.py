@@ -295,7 +295,7 @@ def test_another_training_is_refused(tmp_path, mnist_slice, other, words):
     trainer.save(tmp_path / "file")
     other = other(mnist_slice[0])
     before = everything(other)
-    with pytest.raises(RunError, match="make the trainer as that one was made") as caught:
+    with pytest.raises(RunError, match="create the trainer with the same settings") as caught:
         other.load(tmp_path / "file")
     assert words in str(caught.value) and everything(other) == before
 

@@ -77,7 +77,7 @@ def test_the_input_shape_says_to_which_size_images_are_brought(tmp_path, size):
         ({"preparation": Preparation((20, 20)), "image_shape": (1, 20, 20)}, "its net must take"),
         (
             {"model": nn.Sequential(nn.Conv2d(1, 10, 28, rng=0))},
-            r"one a class, got the shape \(10, 1, 1\); end it with Flatten and Linear",
+            r"for each class, got the shape \(10, 1, 1\); end it with Flatten and Linear",
         ),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_layer_of_ones_own_is_saved_once_it_is_registered(tmp_path):
         assert open_model(path).model["own"].params["factor"] == 0.5
     finally:
         del TYPES["Scale"]
-    with pytest.raises(RunError, match="must be one of .*got 'Scale'; a class of one's own is imp"):
+    with pytest.raises(RunError, match="must be one of .*got 'Scale'; a custom class must be imp"):
         open_model(path)
 
 
@@ -217,9 +217,9 @@ def layer_of(model, name, **settings):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda model: None, "must be described by a mapping"),
+        (lambda model: None, "must be a mapping"),
         (lambda model: {"type": "ReLU"}, "a net must be a Sequential, got ReLU"),
-        (lambda model: {"type": "LeNet5"}, "weight must have at most the 847 values"),
+        (lambda model: {"type": "LeNet5"}, "weight must have at most 847 values"),
         (lambda model: layer_of(model, "out", out_features=10**12), "elements, more than"),
         (lambda model: layer_of(model, "out", out_features=10**9), "weight must have at most"),
         (lambda model: layer_of(model, "out", out_features=11), "weight must have at most"),
@@ -239,7 +239,10 @@ def layer_of(model, name, **settings):
             lambda model: model | {"settings": model["settings"] | {"input_shape": [1, 30, 30]}},
             r"its preparation must give images of \(30, 30\)",
         ),
-        (lambda model: model | {"code": "import os"}, "must be described by name, type, settings"),
+        (
+            lambda model: model | {"code": "import os"},
+            "must only have the keys name, type, settings",
+        ),
     ],
 )
 def test_a_tampered_net_is_an_error_of_one_line(tmp_path, capsys, change, words):
@@ -255,5 +258,5 @@ def test_a_name_twice_in_the_file_is_an_error(tmp_path):
         first, second, *rest = model["settings"]["layers"]
         return model | {"settings": {"layers": [first, second | {"name": first["name"]}, *rest]}}
 
-    with pytest.raises(RunError, match="names must be different"):
+    with pytest.raises(RunError, match="names must be unique"):
         open_model(tampered(tmp_path, change))

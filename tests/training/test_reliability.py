@@ -117,9 +117,9 @@ def test_a_probability_of_0_is_finite():
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (([], np.zeros(0, bool)), "confidences must be numbers from 0 to 1"),
-        (([1.5], [True]), "confidences must be numbers from 0 to 1"),
-        (([np.nan], [True]), "confidences must be numbers from 0 to 1"),
+        (([], np.zeros(0, bool)), "confidences must be a nonempty array of numbers from 0 to 1"),
+        (([1.5], [True]), "confidences must be a nonempty array of numbers from 0 to 1"),
+        (([np.nan], [True]), "confidences must be a nonempty array of numbers from 0 to 1"),
         (([0.5], [1]), "correct must be bool"),
         (([0.5], [True, False]), "correct must be bool"),
         (([0.5], [True], 0), "bins must be an integer of at least 1, got 0"),

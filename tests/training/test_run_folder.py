@@ -159,7 +159,7 @@ def test_the_lock_follows_no_link(source, tmp_path):
     (tmp_path / "victim").write_bytes(b"precious")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/.lenet5c.lock").symlink_to(tmp_path / "victim")
-    why = r"must be one that can be written, .*\.lenet5c\.lock: it is a link, .* remove it"
+    why = r"must be writable, .*\.lenet5c\.lock: it is a link, .* remove it"
     with pytest.raises(RunError, match=why):
         train(RunConfig.named("fast", epochs=1, folder=tmp_path / "run"), source)
     assert (tmp_path / "victim").read_bytes() == b"precious"
@@ -178,7 +178,7 @@ def test_files_of_two_runs_are_not_mixed(finished, source, name):
         open_run(RunFolder(one), source)
     assert contents(one) == before
     if name in ("model.safetensors", "summary.json"):
-        with pytest.raises(RunError, match="must be the model that summary.json is of"):
+        with pytest.raises(RunError, match="must be the model of the run in summary.json"):
             open_model(one)
         assert recorded_accuracy(one / "model.safetensors") is None
     open_model(one / "model.safetensors")  # by itself it is a good one
@@ -192,7 +192,9 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_with(source, tmp_path, name,
         config = RunConfig.named("fast", epochs=2, folder=tmp_path / out, **change)
         train(config, source, stop=lambda: True)
     shutil.copy(tmp_path / "other" / name, tmp_path / "one" / name)
-    with pytest.raises(RunError, match=r"must be of the run whose config\.json is beside it"):
+    with pytest.raises(
+        RunError, match=r"must belong to the run whose config\.json is in the same folder"
+    ):
         resume(tmp_path / "one", source)
 
 
@@ -201,7 +203,9 @@ def test_a_truncated_model_of_a_finished_run_is_refused_until_it_is_made_again(f
     before = contents(folder)
     (folder / "model.safetensors").write_bytes(before["model.safetensors"][:-9])
     for use in (lambda: resume(folder, source), lambda: open_model(folder)):
-        with pytest.raises(RunError, match=r"model\.safetensors must have .* delete it and resume"):
+        with pytest.raises(
+            RunError, match=r"model\.safetensors must match .* delete it and resume"
+        ):
             use()
     (folder / "model.safetensors").unlink()
     resume(folder, source)
@@ -221,7 +225,7 @@ def test_a_checkpoint_from_the_middle_of_a_finished_run_is_refused(source, tmp_p
     )
     shutil.copy(copy, tmp_path / "run/checkpoint.safetensors")
     before = contents(tmp_path / "run")
-    with pytest.raises(RunError, match="must be of the end of the run that summary.json is of"):
+    with pytest.raises(RunError, match="must be the last checkpoint of the run in summary.json"):
         train(config, source, resume=True)
     assert contents(tmp_path / "run") == before
     (tmp_path / "run/summary.json").unlink()
@@ -248,7 +252,7 @@ def test_a_finished_run_on_a_disk_that_cannot_be_written(finished, source, monke
     assert result.summary["test_correct"] == result.evaluation.correct
     assert len(result.history) == 1 and contents(folder) == before
     (folder / "summary.json").unlink()
-    with pytest.raises(RunError, match="must be one that can be written, got .*: Read-only file"):
+    with pytest.raises(RunError, match="must be writable, got .*: Read-only file"):
         resume(folder, source)
 
 

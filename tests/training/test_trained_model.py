@@ -81,7 +81,7 @@ def test_other_shapes_are_refused_with_the_one_that_fits(trained, shape, remedy)
 def test_floats_are_finite_and_from_0_to_1(trained, images, value):
     pixels = images / 255
     pixels[3, 0, 5, 5] = value
-    with pytest.raises(ValueError, match="images of float64 must be .*from 0 to 1, got") as caught:
+    with pytest.raises(ValueError, match="float64 images must be .*from 0 to 1, got") as caught:
         trained.predict(pixels)
     assert ("finite" in str(caught.value)) == (not np.isfinite(value))
 
@@ -105,7 +105,10 @@ def test_none_are_none(trained):
 def test_a_model_that_went_wrong_is_told(images):
     broken = open_model()
     broken.model.vector[:] = np.nan
-    with pytest.raises(RunError, match="outputs of the model must be finite, got 40 of 40 images"):
+    with pytest.raises(
+        RunError,
+        match="outputs of the model must be finite, got NaN or infinity for 40 of 40 images",
+    ):
         broken.predict(images)
 
 

@@ -7,7 +7,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lenet5c._text import command_line
+from lenet5c._text import command_line, list_some
 from lenet5c.commands.cli import file, say
 from lenet5c.errors import RunError
 from lenet5c.nn.ensemble import describe_kind
@@ -54,6 +54,6 @@ def run(options: Namespace) -> None:
     save_model(out, trained)
     say(
         f"{out}: {describe_kind(trained.model)}, {trained.model.num_params:,} parameters, "
-        f"{len(trained.class_names)} classes; members {', '.join(members)}\n"
+        f"{len(trained.class_names)} classes; members {list_some(members, 8)}\n"
         f"evaluate it: {command_line('evaluate', str(out))}"
     )

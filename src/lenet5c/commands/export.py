@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c import _files
+from lenet5c._text import format_p
 from lenet5c.commands.cli import (
     MODEL_HELP,
     describe_model,
@@ -257,7 +258,7 @@ def write_c(trained: TrainedModel, out: Path, options: Namespace, prefix: str) -
     say(
         f"Test accuracy on {name}: {100 * right.mean():.2f}% "
         f"({right.sum()}/{len(right)}) with {what}, {before} before "
-        f"(McNemar's exact test: p = {p:.2g})"
+        f"(McNemar's exact test: {format_p(p, name='p')})"
     )
 
 

@@ -9,21 +9,21 @@ from lenet5c.commands import cli
 #: ``add_arguments(parser)`` and ``run(options)``, which returns the exit code.
 COMMANDS = {
     "train": "train LeNet-5 on MNIST or on images of your own",
-    "evaluate": "measure a trained model, or compare two",
+    "evaluate": "evaluate a trained model, or compare two",
     "predict": "read the digits in pictures, or classify a data set",
     "tune": "search for the best settings",
     "sweep": "train with many seeds and settings at once",
-    "ensemble": "make one model of several trained models",
+    "ensemble": "combine several trained models into one",
     "distill": "train one net on the probabilities of a model, such as an ensemble",
     "runs": "compare runs in a table and a picture",
-    "demo": "draw a digit in the browser, and watch the net classify it",
-    "export": "take a model elsewhere: ONNX, one C file, PyTorch",
-    "summary": "show a model layer by layer",
-    "data": "look at a folder of images, or fetch a data set",
+    "demo": "draw a digit in the browser and watch the model classify it",
+    "export": "export a model to ONNX, C, HTML or PyTorch",
+    "summary": "show a summary of a model, layer by layer",
+    "data": "inspect images, or download a data set",
     "recipes": "list the recipes of train, and what they reproduce",
     "reproduce": "train recipes with several seeds and report on them",
-    "doctor": "show what lenet5c runs on here, and what stands in its way",
-    "completion": "print what makes your shell complete these commands",
+    "doctor": "show the environment of lenet5c, and report problems",
+    "completion": "print a shell completion script",
 }
 
 
@@ -39,7 +39,7 @@ def make_parser(*names: str) -> cli.Parser:
         run=lambda options: cli.say(version if options.version else parser.format_help(), end="")
     )
     commands = parser.add_subparsers(
-        title="commands (lenet5c COMMAND --help tells more)", metavar="COMMAND", prog="lenet5c"
+        title="commands (see lenet5c COMMAND --help)", metavar="COMMAND", prog="lenet5c"
     )
     known = [name for name in names if name in COMMANDS]
     for name in known or COMMANDS:

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from lenet5c import nn
-from lenet5c._text import printable, table
+from lenet5c._text import list_some, printable, table
 from lenet5c.commands.cli import MODEL_HELP, say
 from lenet5c.commands.train import option_arguments
 from lenet5c.datasets.framing import Framing
@@ -188,7 +188,7 @@ def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
     less = "the mean image subtracted, " if preparation["mean_image"] else ""
     return [
         ("model", facts["model"] if members else f"{facts['model']}({settings})"),
-        *[("members", ", ".join(members))] * bool(members),
+        *[("members", list_some(members))] * bool(members),
         (
             "images",
             f"{' x '.join(map(str, facts['images']))}, read from a picture as "

@@ -17,8 +17,10 @@ from lenet5c.commands.workers import Workers, add_workers, open_workers
 from lenet5c.errors import RunError
 from lenet5c.recipes import ManyRuns, RunConfig, run_many
 from lenet5c.recipes.many_rows import TABLE, format_rows
+from lenet5c.recipes.run_config import option_settings
 from lenet5c.recipes.search_space import Options, read_space
 from lenet5c.recipes.setting import in_words
+from lenet5c.recipes.setting import option as option_of
 from lenet5c.training.interrupt import StopRequest
 
 DESCRIPTION = (
@@ -62,15 +64,20 @@ def run(options: Namespace) -> int:
 
 def combine(options: Namespace) -> list[RunConfig]:
     """Return the runs that the options ask for, seeds changing first."""
-    config = make_config(read_settings(options), None)
+    shared = read_settings(options)
+    config = make_config(dict(shared), None)
     chosen: list[dict[str, Any]] = [{}]
-    for name, values in read_space(config.settings, options.vary).items():
+    space = read_space(config.settings, options.vary, "--vary", ("recipe", "seed"))
+    for name, values in space.items():
         if not isinstance(values, Options):
-            raise RunError(f"vary must be NAME=A,B,C, got a range of {name}; name its values")
+            raise RunError(f"--vary must be NAME=A,B,C, got a range of {name}; name its values")
+        if name in shared:
+            flag = option_of(name, option_settings()[name])
+            raise RunError(f"{flag} must be left out with --vary {flag[2:]}, got {shared[name]}")
         chosen = [each | {name: value} for each in chosen for value in values.values]
     configs = []
     for changes in chosen:
-        given = read_settings(options) | changes
+        given = shared | changes
         seed = given.pop("seed", 0)
         made = make_config(given, None)
         configs += [replace(made, seed=seed + i) for i in range(options.seeds)]
@@ -124,7 +131,7 @@ def report(options: Namespace, result: ManyRuns) -> int:
         more = "" if count == 1 else f" ({count} in all)"
         message = (
             f"{first['run']} has failed: {first['error']}{more}; the same command trains what has "
-            "failed again, and keeps the rest"
+            "failed again, and keeps the rest; delete a run's folder first if its files are damaged"
         )
         return fail(options.prog, message, FAILED)
     return 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c import recipes
-from lenet5c._text import command_line
+from lenet5c._text import command_line, format_p
 from lenet5c.commands import ahead, signals
 from lenet5c.commands.cli import (
     FAILED,
@@ -394,11 +394,13 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
     start = result.config.start
     if "start_test_accuracy" in summary:
         before = f"{100 * summary['start_test_accuracy']:.2f}%"
-        test = f"McNemar's exact test on the same images: p = {summary['start_p_value']:.2g}"
+        p = format_p(summary["start_p_value"], name="p")
+        test = f"McNemar's exact test on the same images: {p}"
         tell(f"Test accuracy of {start}, from which it started: {before} ({test})")
     if "teacher_test_accuracy" in summary:
         taught = f"{100 * summary['teacher_test_accuracy']:.2f}%"
-        test = f"McNemar's exact test on the same images: p = {summary['teacher_p_value']:.2g}"
+        p = format_p(summary["teacher_p_value"], name="p")
+        test = f"McNemar's exact test on the same images: {p}"
         tell(f"Test accuracy of {result.config.taught_by}, which taught it: {taught} ({test})")
     if "rehearsed_accuracy" in summary and result.rehearsed:
         before, after = (

@@ -347,7 +347,7 @@ def _read_header(stream: Any, title: str, size: int) -> _Header:
     begin = 8 + width + length
     dtype = _read_type(descr)
     if isinstance(dtype, str):
-        # It may be there beside the images.
+        # It may accompany the images.
         fault = f"{title} must be an array of numbers or text, got {dtype}"
         return _Header(shape, np.dtype(object), False, begin, fault)
     needed = begin + prod(shape) * dtype.itemsize

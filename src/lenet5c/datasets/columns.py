@@ -101,7 +101,7 @@ def find_columns(
             ignored = sorted(set(rest) - set(pixels))
             rest = pixels
             if label is None and not one_hot and ignored:
-                label = ignored.pop(0)  # the first column that has a name of its own
+                label = ignored.pop(0)  # the first column with a distinct name
     unlabeled = label is None and not one_hot
     if not fits(len(rest)) and number is None and fits(len(rest) - 1 - unlabeled):
         number = take(next((place for place in rest if _counts(rows, place)), None))

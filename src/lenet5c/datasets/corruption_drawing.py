@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets.corruption_filters import Images, Rng, find_ink, unit
 
-#: Dots of a dotted line lie so many radii apart.
+#: Distance between the dots of a dotted line, in radii.
 GAP = 3.4
 #: Pixels of a wave of a zigzag, and its height, in an image of 28.
 WAVE, AMPLITUDE = (6.0, 10.0), (1.5, 3.5)

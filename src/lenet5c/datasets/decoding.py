@@ -56,7 +56,7 @@ MAX_PIXELS = 200_000_000
 MAX_SIDE = 65_500
 #: Bytes of a file, and of what Pillow keeps of it: metadata, and twice all of WebP.
 MAX_FILE, MAX_METADATA = 256 << 20, 64 << 20
-#: Bytes that decoding a picture takes, at most; of pictures that are decoded at once together.
+#: Maximum number of bytes to decode a picture, or all pictures that are decoded in parallel.
 MEMORY = 300_000_000
 #: What Pillow decodes in Python, and the pixels of it: PPM as text or of odd depths, BMP by RLE.
 SLOW, MAX_SLOW = ("ppm", "ppm_plain", "bmp_rle"), 1_000_000

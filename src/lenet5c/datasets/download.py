@@ -211,7 +211,7 @@ class _Download:
             raise _MayPass(str(getattr(reason, "strerror", None) or reason)) from None
         except TimeoutError:
             raise _MayPass("timed out") from None
-        except ValueError as error:  # of urllib, for a redirect to what is no address
+        except ValueError as error:  # from urllib, for a redirect to an invalid URL
             raise _Failure(f"the redirect is invalid: {printable(error)[:100]}") from None
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "filename", None):

@@ -143,7 +143,7 @@ def _choose_files(folder: Path, notes: list[str]) -> tuple[str | None, Paths]:
     """Return the kind of a folder's files and those of each part; no kind if it is of pictures."""
     folders, files = _list_files(folder)
     if not any(files.values()):
-        # Data hubs have the files of a set in a folder of its own.
+        # Data hubs put the files of each set into a separate folder.
         inner = [each for each in folders if _list_files(each)[1]["parquet"]]
         return _choose_files(inner[0], notes) if len(inner) == 1 else (None, {})
     if any(map(_has_pictures, folders)):

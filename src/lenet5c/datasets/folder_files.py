@@ -186,7 +186,7 @@ class _Arranger:
             if folder.folders and (meaning := part_of_folder(folder.name)):
                 part, rest = meaning
                 groups.setdefault(rest, {}).setdefault(part, []).append(folder)
-        # Words beside those of parts are the name of the data, if several parts have the same.
+        # Other words are the name of the data set, if several parts share them.
         group = groups.get("") or next((each for each in groups.values() if len(each) > 1), {})
         for same in group.values():
             if len(same) > 1:

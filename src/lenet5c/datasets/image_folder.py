@@ -22,7 +22,7 @@ from lenet5c.datasets.resampling import fit_size, letterbox
 SIZE = (32, 32)
 #: The largest side of images that are small.
 SMALL = 48
-#: The largest side of images in memory; a smaller one where so many would take too much.
+#: Maximum side of images in memory; smaller if they would take too much memory.
 SIDES = (128, 96, 64, 48, 32)
 #: The largest side that images are resized to.
 MAX_SIDE = 1024

@@ -37,7 +37,7 @@ from lenet5c.datasets.source import NAMES, USUAL, choose_reader, open_source, re
 SMALL = 100
 #: Height and width of examples, at most.
 EXAMPLE = 56
-_PIXELS, _ROWS = 1024, 256  # that are added up at once
+_PIXELS, _ROWS = 1024, 256  # summed in one step
 _BLOCK = 1000  # images
 _OF_PART = 1 << 32  # numbers of classes
 

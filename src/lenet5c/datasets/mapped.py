@@ -20,7 +20,7 @@ from lenet5c._files import name_errors, open_regular
 #: Bytes of images from which on they stay in the file.
 MAPPED = 256 << 20
 _BLOCK = 8 << 20  # bytes that are in memory at a time
-# A stretch of the file is read at once if at least one in so many of its images is wanted.
+# A range of the file is read in one call if at least one in this number of its images is used.
 _SPARSEST = 4
 
 Batch = NDArray[np.uint8]

@@ -39,7 +39,7 @@ def split_name(name: str) -> tuple[str | None, str | None]:
     """
     name = name.casefold()
     part = part_of(name)
-    name = re.sub(r"\d+ ?x ?\d+", " ", name)  # sizes, whose x is no word
+    name = re.sub(r"\d+ ?x ?\d+", " ", name)  # sizes, whose x is not a word
     words = re.findall("[a-z]+", _WORD.sub(" ", name, count=1) if part else name)
     words = [word for word in words if word not in _FILLERS]
     if "names" in words:
@@ -66,7 +66,7 @@ def part_of(name: str) -> str | None:
     found = None
     for match in _WORD.finditer(name):
         before, after = name[: match.start()], name[match.end() :]
-        # A word of its own, or one beside the single letter of an array.
+        # A separate word, or one next to the single letter of an array.
         if re.search("(^|[^a-z]|(^|[^a-z])[xy])$", before) and re.match(
             "($|[^a-z]|[xy]($|[^a-z])|(images?|labels?|data|set)($|[^a-z]))", after
         ):

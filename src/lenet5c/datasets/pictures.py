@@ -240,7 +240,7 @@ def _return_memory() -> None:
     """Give freed memory back to the system: the allocator of glibc keeps that of each thread."""
     import ctypes
 
-    with suppress(OSError, AttributeError, TypeError):  # there is no glibc
+    with suppress(OSError, AttributeError, TypeError):  # without glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -165,7 +165,7 @@ def scale(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]
     """Convert values to bytes: `black` becomes 0, `white` 255, those between are rounded."""
     if (black, white) == (0, 255):
         return np.rint(values).astype(np.uint8) if values.dtype.kind == "f" else values.astype("u1")
-    # Halved first: the difference of the largest floats is no float.
+    # Halved first: the difference of the largest floats would overflow.
     scaled = values.astype(np.float64) / 2 - black / 2
     scaled *= 255 / (white / 2 - black / 2)
     return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
@@ -406,7 +406,7 @@ def _measure_shape(
     rows = array[:100].reshape(-1, features).astype(np.float64)
 
     def roughness(images: NDArray[np.float64]) -> float:
-        with np.errstate(all="ignore"):  # values that are no finite numbers are refused later
+        with np.errstate(all="ignore"):  # non-finite values are rejected later
             return float(sum(np.abs(np.diff(images, axis=axis)).sum() for axis in (2, 3)))
 
     first, last = (3, side, side), (side, side, 3)

@@ -12,7 +12,7 @@ UNIT = 20  # weights are multiples of 2**-20
 MAX_SIDE = 65_500
 _AT_ONCE = 1 << 21  # bytes
 #: Products of a matrix product that BLAS, at most, is left to: it takes one thread for so few. More
-#: would wait for one another when several pictures are resized at once, or the machine is busy.
+#: would wait for one another when several pictures are resized in parallel, or the machine is busy.
 _BLAS = 1 << 18
 #: Weights of a matrix that is kept for the next image.
 _SMALL = 1 << 12

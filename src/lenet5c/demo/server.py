@@ -106,7 +106,7 @@ class Request(BaseHTTPRequestHandler):
             self._check()
         except RefusedError as error:
             self.refused = error.args[0], error.args[1]
-            # A body that is not read would be taken for the next request.
+            # An unread body would be parsed as the next request.
             self.close_connection = True
         self.slow = self.command == "POST" and not self.refused
         self.interim = self.wfile.getvalue() if self.slow else b""
@@ -212,7 +212,7 @@ class Request(BaseHTTPRequestHandler):
 def parse_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object of a body."""
     try:
-        # NaN and infinities are no JSON; `int` refuses them.
+        # NaN and infinities are not valid JSON; `int` rejects them.
         value = json.loads(body.decode(), parse_constant=int)
     except (ValueError, RecursionError):
         value = None

@@ -109,7 +109,7 @@ class Writer:
 
     numbers: Numbers
     plan: Plan
-    #: Bytes of an item of the work area, and of what is static besides.
+    #: Bytes of an item of the work area, and of other static data.
     item, besides = 1, 0
 
     def __init__(self, net: Network, prefix: str) -> None:

@@ -14,7 +14,7 @@ from lenet5c.export.network import Step
 from lenet5c.export.quantization import quantize
 
 POOLS = ("MaxPool2d", "AvgPool2d", "Subsample2d")
-ALONE = ("RBF", "Residual", "Ensemble")  # activations after it are a stage of their own
+ALONE = ("RBF", "Residual", "Ensemble")  # activations after it form a separate stage
 SIZES = {"float": 4, "int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}  # bytes
 
 

@@ -17,7 +17,7 @@ from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import SIGNS
 
 WINDOWS = ("Conv2d", "MaxPool2d", "AvgPool2d", "Subsample2d")
-#: Settings that the page needs beside those of windows.
+#: Settings that the page needs, other than those of windows.
 SETTINGS = {"BatchNorm": ("eps",), "AvgPool2d": ("count_include_pad",)}
 #: Arrays of a step that follow from others.
 COMPUTED = ("scale", "shift")

@@ -17,7 +17,7 @@ from lenet5c.export.quantization import layer_of, quantize
 Floats = NDArray[np.floating]
 #: Entries of the table of an activation after sums.
 TABLE = 1024
-#: Sums that are pooled at once; larger windows are pooled from int8.
+#: Maximum number of sums pooled together; larger windows are pooled from int8.
 MOST_POSITIONS = 16
 #: The largest sum.
 INT32 = 2**31 - 1

@@ -255,7 +255,7 @@ def _as_float32(what: str, dtype: str, shape: list[int], data: Any) -> np.ndarra
         raise ExportError(f"{what} must be F32, F64, F16 or BF16, got {dtype}")
     try:
         array = np.frombuffer(data, "<i8" if is_counter else DTYPES[dtype]).reshape(shape)
-    except ValueError:  # too many axes, or too long ones beside one of length 0
+    except ValueError:  # too many axes, or too long ones next to one of length 0
         raise ExportError(f"{what} must have a shape supported by NumPy, got {shape}") from None
     if is_counter:
         return array.astype(np.int64)

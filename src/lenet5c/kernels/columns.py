@@ -32,7 +32,7 @@ from lenet5c.kernels.shapes import (
 )
 
 LAYOUTS = "columns", "rows"
-# To move an element takes as long as so many multiply-adds.
+# Cost of moving an element, in multiply-adds.
 MOVE_WORK = 16
 
 

@@ -155,7 +155,7 @@ def _integers(value: Any, depth: int) -> Any:
 def per_axis(name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
     """Return `value`, an int or one for each axis, as a tuple, each at least `least`."""
     each = value if isinstance(value, tuple) else (value,) * axes
-    # What is no int by now is a str or a tuple in the tuple.
+    # Any other value left is a str, or a tuple within the tuple.
     fits = len(each) == axes and all(type(v) is int and least <= v <= MAX_SETTING for v in each)
     if not fits:
         several = {1: "", 2: ", or two of them"}.get(axes, f", or {axes} of them")

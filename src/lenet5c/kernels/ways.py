@@ -124,7 +124,7 @@ class Convolution:
             and self.groups == 1
             and not self.channels_last
             and LANES * values <= strips.STRIP_FLOATS
-            # A program has all windows that there is room for.
+            # A program computes all windows that fit.
             and all(
                 after > -stride for after, stride in zip(self._after, self.window[1], strict=True)
             )

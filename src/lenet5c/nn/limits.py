@@ -36,8 +36,7 @@ def limit_values(most: int) -> Iterator[None]:
     >>> with limit_values(1000):
     ...     nn.Linear(10**6, 10**6)
     Traceback (most recent call last):
-    lenet5c.nn.limits.LimitError: weight must have at most the 1,000 values that are left for it, \
-got (1000000, 1000000)
+    lenet5c.nn.limits.LimitError: weight must have at most 1,000 values, got (1000000, 1000000)
     """
     token = _left.set((*_left.get(), [most]))
     try:

@@ -26,7 +26,7 @@ class Option:
     help: str  # a phrase
     usual: str = ""  # the default in words, where its value does not say it
     of_data: bool = False  # follows from the data that a net is trained on
-    drawn: bool = False  # says how weights begin, which is no part of a trained net
+    drawn: bool = False  # initialization, which is not stored with a trained net
     search: tuple[float, float] | list[Any] | None = None  # two ends, or values, to try
     default: Any = None  # that of the signature
 

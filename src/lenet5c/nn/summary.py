@@ -36,7 +36,7 @@ def summary(model: Sequential, input_shape: Shape) -> Summary:
     for row in each:
         counts = (f"{row[name]:,}" if row[name] else "-" for name in COUNTS)
         rows.append((row["layer"], row["kind"], " x ".join(map(str, row["output"])), *counts))
-    # The input is no neuron and has nothing to learn: its numbers stay out of the sums.
+    # The input has no neurons and no parameters, and is left out of the totals.
     rows[1] = (*rows[1][:4], "", "", "")
     rows.append(("total", "", "", *(f"{sum(row[name] for row in each[1:]):,}" for name in COUNTS)))
     heading, *lines, total = table(rows, "lllrrrr").splitlines()

@@ -46,7 +46,7 @@ class Optimizer:
 
     #: The compiled update, by its name in update.pxi.
     kernel = ""
-    #: Vectors as long as the parameters, by name: the state beside `steps`.
+    #: Vectors of the length of the parameters, by name: the state other than `steps`.
     vectors: tuple[str, ...] = ()
     #: Those of them that are never negative, such as means of squares.
     not_negative: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """Executors by name, and by default."""
 
+import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -7,10 +8,12 @@ from contextlib import contextmanager
 from lenet5c import kernels
 from lenet5c._optional import require
 from lenet5c.errors import RunError
+from lenet5c.nn.kind import whole
 from lenet5c.recipes.jobs import share_threads
-from lenet5c.recipes.worker_pool import SerialExecutor, WorkerPool
+from lenet5c.recipes.worker_pool import GUARD, SerialExecutor, WorkerPool
 
 DASK = "dask:"
+_JOBS = whole(1, optional=True)
 
 
 @contextmanager
@@ -36,6 +39,30 @@ def open_executor(
         return
     with WorkerPool(count, share_threads(count)) as pool:
         yield pool, count
+
+
+def check_workers(executor: object, jobs: object) -> int | None:
+    """Return the jobs at a time; raise an error if these are no executor and number of jobs.
+
+    Raises
+    ------
+    TypeError
+        `executor` is neither an executor nor None.
+    ValueError
+        `jobs` is neither an integer of at least 1 nor None.
+    RunError
+        A new process of Python imports the script that has started it, and so comes here.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RunError(f"trainings must not start while a new process imports the script; {GUARD}")
+    if executor is not None and (
+        isinstance(executor, type) or not callable(getattr(executor, "submit", None))
+    ):
+        raise TypeError(
+            "executor must be a concurrent.futures.Executor, such as ProcessPoolExecutor(4), or "
+            f"None, got {executor!r}"
+        )
+    return _JOBS.check("jobs", jobs)
 
 
 @contextmanager

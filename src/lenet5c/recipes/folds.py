@@ -18,7 +18,7 @@ from lenet5c import _files
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError, TrainingError
-from lenet5c.recipes.executors import open_executor
+from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, Outcome, run_jobs
 from lenet5c.recipes.many import train_job
 from lenet5c.recipes.many_bar import ManyBar
@@ -172,6 +172,7 @@ def cross_validate(
     count = config.folds
     if count is None:
         raise RunError("folds must be at least 2 to cross-validate, got None")
+    jobs = check_workers(executor, jobs)
     given: Source | None = source if isinstance(source, Source) else None
     if source is None:
         source = config.open_whole(options.get("tell"))

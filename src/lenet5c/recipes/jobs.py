@@ -258,6 +258,11 @@ class _Dispatcher:
                 self._replace(error)
                 self.again.append(job)
                 continue
+            except RuntimeError as error:
+                raise RunError(
+                    f"executor must take calls, got {self.executor!r} ({error}); give one that is "
+                    "not shut down"
+                ) from None
             self.running[future] = job
             if future.done():  # it was carried out here
                 break

@@ -87,8 +87,6 @@ def check_further(name: str, given: Mapping[str, Any], known: Mapping[str, Kind]
     """Raise a ValueError unless these are settings that `of` takes, with values of their kinds."""
     for key, value in given.items():
         if key not in known:
-            offered = ", ".join(known) or "no settings"
-            raise ValueError(
-                f"{name} must only have the keys {offered}, the arguments of {of}, got {key!r}"
-            )
+            offered = ", ".join(known) or "none"
+            raise ValueError(f"{name} must be settings of {of} ({offered}), got {key!r}")
         known[key].check(key, value)

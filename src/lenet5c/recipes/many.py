@@ -15,12 +15,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lenet5c import _files
 from lenet5c._text import reason
 from lenet5c.datasets import Source
 from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError
-from lenet5c.recipes.executors import open_executor
+from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
 from lenet5c.recipes.many_bar import ManyBar
 from lenet5c.recipes.many_rows import (
@@ -111,8 +113,9 @@ def grid(recipe: str | None = None, **values: Any) -> list[RunConfig]:
     recipe : str, optional
         As of `RunConfig.named`.
     **values
-        Settings as `RunConfig.named` takes them, each a list, a tuple or a range of values, or one
-        value for all. A value that is itself a list stands in a list: ``channels=[[12, 32]]``.
+        Settings as `RunConfig.named` takes them, each a list, a tuple, a range or an array of
+        values, or one value for all. A value that is itself a list stands in a list:
+        ``channels=[[12, 32]]``.
 
     Returns
     -------
@@ -126,7 +129,7 @@ def grid(recipe: str | None = None, **values: Any) -> list[RunConfig]:
     >>> len(runs), [run.seed for run in runs[:4]]
     (6, [0, 1, 2, 0])
     """
-    several = (list, tuple, range)
+    several = (list, tuple, range, np.ndarray)
     lists = [list(each) if isinstance(each, several) else [each] for each in values.values()]
     return [
         RunConfig.named(recipe, **dict(zip(values, chosen, strict=True)))
@@ -187,8 +190,11 @@ def run_many(
 
     Raises
     ------
+    TypeError, ValueError
+        An argument is of another type, or `jobs` out of range.
     RunError
-        Two runs are the same, the data cannot be used, or another call works in the folder.
+        Two runs are the same, the executor is shut down, the data cannot be used, or another call
+        works in the folder.
 
     Notes
     -----
@@ -203,18 +209,19 @@ def run_many(
     >>> [row["seed"] for row in result.rows], len(result.failed), len(result.models())
     ([0, 1], 0, 2)
     """
-    given = [RunConfig.named(each) if isinstance(each, str) else each for each in configs]
-    given, sources = _expand(given, source)
+    jobs = check_workers(executor, jobs)
+    given, sources = _expand(_list_configs(configs), source)
+    tell = _tell_once(tell)
     result = ManyRuns([])
     if folder is None:
         folder = tempfile.mkdtemp(prefix="lenet5c-")
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder).resolve()  # workers may be in another folder
+    result.configs = place(given, path, sources, tell)
     with ExitStack() as held:
         held.enter_context(RunFolder(path).lock(tell, (LINES, TABLE)))
         for left in path.glob(".stop-*"):  # by a call that was killed
             left.unlink(missing_ok=True)
-        result.configs = place(given, path, sources, tell)
         executor, slots = held.enter_context(open_executor(executor, jobs, len(given)))
         bar = ManyBar(result.configs, progress)
         held.callback(bar.close)
@@ -233,12 +240,39 @@ def run_many(
     return result
 
 
+def _tell_once(tell: Callable[[str], object] | None) -> Callable[[str], object]:
+    """Return a function that passes each line on once: all runs say the same of their data."""
+    told: set[str] = set()
+
+    def tell_new(line: str) -> None:
+        if tell and line not in told:
+            told.add(line)
+            tell(line)
+
+    return tell_new
+
+
+def _list_configs(configs: Iterable[RunConfig | str]) -> list[RunConfig]:
+    """Return the runs, those of a recipe by its name as well."""
+    if isinstance(configs, (str, RunConfig)) or not isinstance(configs, Iterable):
+        given = "a single RunConfig" if isinstance(configs, RunConfig) else repr(configs)
+        raise TypeError(f"configs must be a list of RunConfig, got {given}")
+    made = [RunConfig.named(each) if isinstance(each, str) else each for each in configs]
+    for each in made:
+        if not isinstance(each, RunConfig):
+            raise TypeError(f"configs must hold RunConfig or names of recipes, got {each!r}")
+    return made
+
+
 def _expand(
     configs: list[RunConfig], source: Source | Sequence[Source] | None
 ) -> tuple[list[RunConfig], list[Source | None]]:
     """Return the runs with one of each fold, and the data of each."""
-    several = not isinstance(source, Source) and source is not None
-    sources: list[Any] = list(source) if several else [source] * len(configs)  # type: ignore[arg-type]
+    sources: list[Any] = (
+        list(source) if isinstance(source, (list, tuple)) else [source] * len(configs)
+    )
+    if not all(each is None or isinstance(each, Source) for each in sources):
+        raise TypeError(f"source must be a Source, or a list with one for each run, got {source!r}")
     if len(sources) != len(configs):
         raise RunError(f"source must be one for each of {len(configs)} runs, got {len(sources)}")
     made: list[tuple[RunConfig, Source | None]] = []
@@ -304,14 +338,13 @@ class _Results:
         result: ManyRuns,
         folder: Path,
         bar: ManyBar,
-        tell: Callable[[str], object] | None,
+        tell: Callable[[str], object],
         on_run: Callable[[dict[str, Any]], object] | None,
     ) -> None:
         self.result, self.folder, self.bar = result, folder, bar
         self.tell, self.on_run = tell, on_run
         self.settings = differing_settings(result.configs)
         self.rows: dict[int, dict[str, Any]] = {}
-        self.told: set[str] = set()
         (folder / LINES).unlink(missing_ok=True)
 
     def due(self, sources: Sequence[Source | None]) -> Iterator[Job]:
@@ -339,9 +372,7 @@ class _Results:
         """Take the row of a run that has ended."""
         number, error = int(job.name), outcome.error
         for line in outcome.lines:
-            if self.tell and line not in self.told:
-                self.told.add(line)
-                self.tell(line)
+            self.tell(line)
         if outcome.state == "stopped":
             return
         text = None if error is None else reason(error) or type(error).__name__

@@ -33,7 +33,10 @@ RESULTS = (
 
 
 def differing_settings(configs: Sequence["RunConfig"]) -> list[dict[str, Any]]:
-    """Return the settings of each run that not all have alike, by name, without recipe and seed."""
+    """Return the settings of each run that not all have alike, by name, without recipe and seed.
+
+    Where recipes differ, those in which each run is as its recipe has them are left out.
+    """
     names = [name for name in option_settings() if name not in ("recipe", "seed")]
     values = [
         {name: value for name in names if (value := config.get(name)) is not None}
@@ -43,6 +46,12 @@ def differing_settings(configs: Sequence["RunConfig"]) -> list[dict[str, Any]]:
     texts = [{name: json.dumps(each[name], sort_keys=True) for name in each} for each in values]
     every = dict.fromkeys(name for each in values for name in each)
     differ = [name for name in every if len({each.get(name) for each in texts}) > 1]
+    if len({config.recipe for config in configs}) > 1:
+        changed = {"fold"}.union(*(config.changes() for config in configs))
+        known = option_settings()
+        differ = [
+            name for name in differ if ((name in known and known[name].named) or name) in changed
+        ]
     return [{name: each.get(name) for name in differ} for each in values]
 
 

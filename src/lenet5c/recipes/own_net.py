@@ -64,7 +64,7 @@ def parse_net(text: str) -> Any:
             f"{text[:80]}: {error.strerror}"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise RunError(f"must contain the description of a net as JSON: {error}") from None
+        raise RunError(f"must be a description of a net as JSON: {error}") from None
 
 
 #: The net of a recipe.

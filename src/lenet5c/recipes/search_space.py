@@ -114,22 +114,37 @@ def _usual_values(option: Option, present: Any) -> Span | Options | None:
     return None
 
 
-def read_space(recipe: Recipe, texts: Sequence[str]) -> dict[str, Span | Options]:
+def read_space(
+    recipe: Recipe, texts: Sequence[str], option: str = "--search", further: Sequence[str] = ()
+) -> dict[str, Span | Options]:
     """Return what to search from texts such as 'lr', 'lr=1e-4:1e-1:log', 'batch-size=16,32'.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    texts : sequence of str
+    option : str
+        The option with the texts, for messages.
+    further : sequence of str
+        Settings that may be named beside those of a recipe.
 
     Raises
     ------
     RunError
-        A text has another form, or names no setting.
+        A text has another form, names no setting, or one that another text names, too.
     """
     settings = option_settings()
+    known = [name for name in (*further, *Recipe.settings(), *NET_SETTINGS) if name in settings]
     space: dict[str, Span | Options] = {}
     for text in texts:
         key, sign, values = text.partition("=")
         name = key.replace("-", "_")
-        if name not in settings or name not in {*Recipe.settings(), *NET_SETTINGS}:
-            meant = suggest(name, settings)
-            raise RunError(f"search must name settings of a recipe, got {key}{meant}")
+        if name not in known:
+            raise RunError(
+                f"{option} must name settings of a recipe, got {key}{suggest(name, known)}"
+            )
+        if name in space:
+            raise RunError(f"{option} must name each setting once, got {key} twice")
         if not sign:
             space |= usual_space(recipe, [name])
             continue
@@ -144,17 +159,21 @@ def read_space(recipe: Recipe, texts: Sequence[str]) -> dict[str, Span | Options
                 space[name] = Options(tuple(kind.read(value) for value in values.split(",")))
         except ValueError as error:
             raise RunError(
-                f"search must be NAME, NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, got {text}"
+                f"{option} must be NAME, NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, got {text}"
                 + (f": {name} {error}" if str(error) else "")
             ) from None
         found = space[name]
+        if isinstance(found, Options):
+            each = list(found.values)
+            if any(value in each[:i] for i, value in enumerate(each)):
+                raise RunError(f"{option} must have different values, got {text}")
         if isinstance(found, Span):
             for end in (found.low, found.high):
                 if not kind.accepts(end):
                     raise RunError(f"{name} must be {kind.form}, got {end:g} in {text}")
             if found.low >= found.high or (found.log and found.low <= 0):
                 least = "0 < LOW < HIGH" if found.log else "LOW < HIGH"
-                raise RunError(f"search must have {least}, got {text}")
+                raise RunError(f"{option} must have {least}, got {text}")
     return space
 
 

@@ -20,7 +20,7 @@ from lenet5c import _files
 from lenet5c._optional import require
 from lenet5c.datasets import Source
 from lenet5c.errors import NonFiniteError, RunError, TrainingError
-from lenet5c.recipes.executors import open_executor
+from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
 from lenet5c.recipes.many import open_data
 from lenet5c.recipes.run import data_digest
@@ -30,8 +30,7 @@ from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Trainer
 
 RECORD, JOURNAL, BEST, TABLE = "tune.json", "study.journal", "best.json", "trials.csv"
-STUDY = "lenet5c"
-_WORKER = ".worker-{}.lock"
+STUDY, _WORKER = "lenet5c", ".worker-{}.lock"
 _LOCK_SECONDS = 30  # after which the lock of a process that does not go on is taken away
 
 
@@ -117,15 +116,13 @@ def tune(
     MissingExtraError
         Optuna is not installed.
     """
-    given = source
+    given, jobs = source, check_workers(executor, jobs)
     optuna = require("optuna", "tune", "searching settings")
     source = source or config.open(tell)
     config = config.choose_recipe(source.train, tell)
     space = usual_space(config.settings) if space is None else space
     if config.settings.validation == 0 and source.validation is None:
-        raise RunError(
-            "validation must be greater than 0 to compare trials, got 0; use --validation 0.1"
-        )
+        raise RunError("validation must be greater than 0 for trials, got 0; use --validation 0.1")
     check_space(config.settings, space)
     with ExitStack() as held:
         held.enter_context(_quiet(optuna))

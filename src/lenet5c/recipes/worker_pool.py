@@ -22,6 +22,8 @@ BLAS_THREADS = (
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+#: Remedy where new processes of Python cannot import the script that starts them.
+GUARD = 'a script must be a file, with its code under if __name__ == "__main__":'
 #: Set in a worker once the process that it works for is dead.
 orphaned = threading.Event()
 _environment = threading.Lock()
@@ -76,16 +78,19 @@ class WorkerPool(Executor):
         try:
             return future.result()
         except BrokenExecutor:
-            raise WorkerDiedError(_describe_end(self._drop())) from None
+            first = self._local.first
+            begun = first.done() and first.exception() is None
+            raise WorkerDiedError(_describe_end(self._drop(), begun)) from None
 
     def _open(self) -> ProcessPoolExecutor:
         """Return the process of this thread, a new one if it has none."""
         local = self._local
         if not hasattr(local, "pool"):
             pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initialize_worker)
+            _keep_signals_out()  # Python has let SIGINT in, if it has started its resource tracker
             with _limit_blas(self._threads):
                 before = set(multiprocessing.active_children())
-                pool.submit(os.getpid)  # it is made
+                local.first = pool.submit(os.getpid)  # it is made
                 made = set(multiprocessing.active_children()) - before
             local.pool, local.process = pool, made.pop() if len(made) == 1 else None
             self._pools.append(pool)
@@ -168,8 +173,8 @@ def _limit_blas(threads: int) -> Iterator[None]:
                     del os.environ[name]
 
 
-def _describe_end(process: Any) -> str:
-    """Return in words how a worker's process ended."""
+def _describe_end(process: Any, begun: bool) -> str:
+    """Return in words how a worker's process ended, which may not have begun to work."""
     code = None
     if process is not None:
         process.join(10)
@@ -181,4 +186,5 @@ def _describe_end(process: Any) -> str:
         with suppress(ValueError):
             name = signal.Signals(-code).name
         return f"its process was ended by {name}"
-    return f"its process ended with exit code {code}"
+    remedy = "" if begun else f" before it could begin; {GUARD}"
+    return f"its process ended with exit code {code}{remedy}"

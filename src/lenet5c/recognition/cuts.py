@@ -24,7 +24,10 @@ APART, LEAST_SIDE = 0.12, 0.3
 
 
 def find_cuts(
-    strength: NDArray[np.uint8], pen: float, most: int, wanted: Sequence[tuple[float, float]] = ()
+    strength: NDArray[np.uint8],
+    pen: float,
+    most: int,
+    wanted: Sequence[tuple[float, float, float]] = (),
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Find paths of little ink from the top of some ink to its bottom.
 

@@ -16,7 +16,7 @@ import numpy as np
 from lenet5c.recognition.decoding import Choice, Place, make_fraction
 from lenet5c.recognition.digit import Box
 from lenet5c.recognition.mark_choices import weigh
-from lenet5c.recognition.marks import Mark, may_be_bar, may_be_dot, measure_height
+from lenet5c.recognition.marks import Mark, may_be_bar, may_be_dot, measure_height, measure_lean
 from lenet5c.recognition.pieces import unite
 
 #: Sizes and distances are shares of the usual digit's height.
@@ -231,7 +231,7 @@ def _find_raised(row: Sequence[Mark], usual: float) -> Box | None:
 
 def _place_row(row: Sequence[Mark], usual: float) -> list[Place]:
     """Return the places of a row of marks."""
-    places, right = [], None
+    places, right, lean = [], None, measure_lean(row)
     for k, mark in enumerate(row):
         gap = 0.0 if right is None else (mark.box[1] - right) / usual
         if mark.place is not None:
@@ -242,7 +242,7 @@ def _place_row(row: Sequence[Mark], usual: float) -> list[Place]:
             low = 0.5 + (mark.center[0] - middle) / height
             if may_be_dot(mark, usual) and not SPECKS[0] <= low <= SPECKS[1]:
                 continue
-            place = Place(weigh(mark, usual, middle, height), 0.0, mark.box)
+            place = Place(weigh(mark, usual, middle, height, lean), 0.0, mark.box)
         room = 0.0
         if right is not None and k + 1 < len(row):
             room = (row[k + 1].box[1] - right) / usual

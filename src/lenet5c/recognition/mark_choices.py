@@ -15,12 +15,13 @@ LEVEL = 0.2  #: spread of the place of a minus sign
 #: Places of a point and of a multiplication, from the top of a digit (0) to its foot (1): mean and
 #: spread of each, and the share of them that are anywhere.
 POINT, TIMES, ANYWHERE = (0.97, 0.09), (0.54, 0.1), 0.02
-#: Height over a digit's, bow and slant of what is one stroke: mean and spread of each.
+#: Height over a digit's, bow and slant of what is one stroke, the slant beyond that of the line's
+#: digits: mean and spread of each.
 STROKES = {
-    "1": ((1.0, 0.1), (0.01, 0.045), (0.17, 0.18)),
-    "/": ((1.2, 0.14), (0.0, 0.04), (0.38, 0.12)),
-    "(": ((1.25, 0.13), (-0.13, 0.035), (0.08, 0.1)),
-    ")": ((1.25, 0.13), (0.13, 0.035), (0.08, 0.1)),
+    "1": ((1.0, 0.1), (0.01, 0.045), (0.03, 0.18)),
+    "/": ((1.2, 0.14), (0.0, 0.04), (0.25, 0.12)),
+    "(": ((1.25, 0.13), (-0.13, 0.035), (-0.04, 0.1)),
+    ")": ((1.25, 0.13), (0.13, 0.035), (-0.04, 0.1)),
 }
 TRUST = 0.6  #: power of the net's probabilities among these, which it knows by shape alone
 WIDTHS = (1.0, 0.5, 1.5)  #: ranges of these, within which a few are anywhere
@@ -32,8 +33,13 @@ LEAST = 1e-4
 REST, THIN = 0.1, 0.18
 
 
-def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choice, ...]:
-    """Return what a mark may be, by its shape and its place beside digits (middle, height)."""
+def weigh(
+    mark: Mark, usual: float, middle: float, height: float, lean: float
+) -> tuple[Choice, ...]:
+    """Return what a mark may be, by its shape and its place beside digits.
+
+    Those have their middle and height there; `lean` is the slant of the line's.
+    """
     p, chances = mark.probabilities, {}
     low = 0.5 + (mark.center[0] - middle) / height
     longer = max(mark.height, mark.width)
@@ -56,7 +62,7 @@ def weigh(mark: Mark, usual: float, middle: float, height: float) -> tuple[Choic
                 chances[name] = (name, chance)
             elif name in SHOWN:
                 chances["*" if name == "x" else name] = (SHOWN[name], chance)
-        chances = _weigh_stroke(chances, mark, usual)
+        chances = _weigh_stroke(chances, mark, usual, lean)
         if mark.height <= MARK * usual:
             chances = _weigh_small(mark, chances, low, height)
         elif (dot := p.get(".", 0.0)) > LEAST and longer < 2 * DOT * usual:
@@ -83,10 +89,10 @@ def _weigh_dot(low: float, chance: float, speck: float = 0.0) -> _Chances:
     return {sign: (shown, float(own)) for (sign, shown), own in zip(signs, shares, strict=True)}
 
 
-def _weigh_stroke(chances: _Chances, mark: Mark, usual: float) -> _Chances:
+def _weigh_stroke(chances: _Chances, mark: Mark, usual: float, lean: float) -> _Chances:
     """Return what a mark may be if it is one stroke: to a net, a one, a slash or a bracket."""
     total = sum(chances[name][1] for name in STROKES if name in chances)
-    measured = (mark.height / usual, mark.bow, mark.slant)
+    measured = (mark.height / usual, mark.bow, mark.slant - lean)
     weighed = {}
     for name, forms in STROKES.items():
         if name in chances:

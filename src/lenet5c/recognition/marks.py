@@ -16,6 +16,7 @@ from lenet5c.recognition.pieces import Piece
 DOT, BOLD = 0.3, 0.42  #: longer side of a dot at most, and of one that the net is sure of
 FLAT, THICK = 2.0, 0.4  #: width over height of a bar at least, and its height at most
 LEAST_ROWS = 6  #: of what has a bow
+LEAN = 0.12  #: slant of the digits of a line that has none for sure
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,11 @@ def measure_height(marks: Sequence[Mark]) -> float:
     if len(heights) == 0:
         return 0.0
     return float(np.median(heights[heights >= 0.5 * np.quantile(heights, 0.8)]))
+
+
+def measure_lean(marks: Sequence[Mark]) -> float:
+    """Return the slant of the digits of a line: the median of those that are surely digits."""
+    return float(np.median([mark.slant for mark in marks if _is_digit(mark)] or [LEAN]))
 
 
 def _is_digit(mark: Mark) -> bool:

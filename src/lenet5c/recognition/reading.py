@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._text import html_table, to_html
+from lenet5c.datasets.centering import find_box
 from lenet5c.datasets.conversion import to_channels, to_image
 from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.datasets.resampling import fit_size
 from lenet5c.errors import UserError
 from lenet5c.recognition.digit import WORKING_SIDE, BlankImageError, Box, Digit, form, prepare_digit
-from lenet5c.recognition.filters import reduce, reduce_to_gray
+from lenet5c.recognition.filters import grow, reduce, reduce_to_gray
 from lenet5c.recognition.inside import cut_inside
 from lenet5c.recognition.judge import REJECT, measure, measure_confidence, reject_answer, reject_ink
-from lenet5c.recognition.pieces import find_pieces
+from lenet5c.recognition.pieces import FIRM, find_pieces
 from lenet5c.recognition.signs import is_sign, open_signs, reads_digits
 from lenet5c.training import TrainedModel
 
@@ -25,6 +26,11 @@ from lenet5c.training import TrainedModel
 CLOSE = 90
 #: The least confidence of a digit that is not all that is in a picture.
 INSIDE = 0.97
+#: That of a digit without faint ink about it, and of one that is not looked for inside.
+CLEAR, SURE = 0.85, 0.7
+#: Strength of ink that is a pen's, and the share of fainter ink, of all that is stronger, from
+#: which a picture is looked at again without it.
+STRONG, FAINT = 140, 0.05
 #: Kinds of rules that may be strokes of a digit.
 MARKS = frozenset({"underline", "strike", "overline", "mark"})
 
@@ -116,7 +122,11 @@ def read_digit(
             find_digit(picture, framing, (size[0], size[1]), marks=False), trained, reject
         )
         reading = max(reading, whole, key=lambda each: (not each.rejected, each.confidence or 0.0))
-    for part in cut_inside(picture, digit.ink, WORKING_SIDE) if reading.rejected else ():
+    if reading.rejected and (strong := _leave_out_faint(digit, framing, (size[0], size[1]))):
+        again = _read_ink(strong, trained, max(reject, CLEAR))
+        reading = reading if again.rejected else again
+    unsure = reading.rejected or (reading.confidence or 0.0) < SURE
+    for part in cut_inside(picture, digit.ink, WORKING_SIDE) if unsure else ():
         with suppress(BlankImageError):
             found = find_digit(part.picture, framing, (size[0], size[1]))
             again = _read_ink(found, trained, max(reject, INSIDE))
@@ -126,6 +136,33 @@ def read_digit(
                 reading = replace(again, box=(y + top, x + left, y + bottom, x + right))
                 break
     return replace(reading, steps={"picture": picture, **reading.steps})
+
+
+def _leave_out_faint(digit: Digit, framing: Framing, size: tuple[int, int]) -> Digit | None:
+    """Return a digit without what is much fainter than most of its ink, None if there is little.
+
+    The edge of a shadow is ink, too, but seldom as dark as the pen's.
+    """
+    strength = digit.ink.strength
+    strong = grow(strength >= STRONG)
+    if np.count_nonzero((strength >= FIRM // 4) & ~grow(strong)) < FAINT * strong.sum():
+        return None
+    left = strength * strong
+    if not left.any():
+        return None
+    (y, x), scale = digit.box[:2], digit.ink.scale
+    first, start = find_box(strength)[:2]
+    top, left_most, bottom, right = find_box(left)
+    # The box is in pixels of the picture, of which the ink may be a reduced part.
+    box = (
+        y + scale * (top - first),
+        x + scale * (left_most - start),
+        y + scale * (bottom - first),
+        x + scale * (right - start),
+    )
+    image = form(left, framing, size)
+    steps = digit.steps | {"ink": left, "centered": image}
+    return Digit(image, replace(digit.ink, strength=left), box, steps)
 
 
 def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Reading:

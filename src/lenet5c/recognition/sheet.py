@@ -13,7 +13,7 @@ from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.recognition.digit import BlankImageError, Ink, find_ink, form
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.pieces import LEAST, Piece, join_pieces
+from lenet5c.recognition.pieces import LEAST, Piece
 from lenet5c.recognition.reading import Reading, get_framing, is_mnist, to_picture
 from lenet5c.recognition.rules import Rule
 from lenet5c.recognition.segment import Cell, Scorer, read_lines
@@ -28,8 +28,6 @@ LEAST_DIGITS = 0.5
 #: Share of what is no character on a sheet before it is looked at, as of so many characters; and by
 #: how much it may change the odds of one.
 STRANGE, LOOKED, CHANGE = 0.1, 3.0, (1.0, 300.0)
-#: Probability of no characters from which ink that was cut is none.
-SURELY = 0.9
 #: Height over width of a side of a box, at least; pixels from its ends to other sides, at most; and
 #: upright sides that were found on the sheet, at least; level lines that no digit crosses.
 UPRIGHT, REACH, SIDES, CROSSED = 2.2, 2.0, 4, 4
@@ -50,7 +48,7 @@ def read_sheet(
     steps = {"picture": picture, "ink": ink.strength}
     lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
     if reads_digits(trained):
-        lines = judge_by_company(_judge_as_wholes(lines))
+        lines = judge_by_company(lines)
     digits = tuple(
         tuple(
             _decide(cell, line, trained, factor, reject, _is_side(cell.piece, ink.rules))
@@ -96,35 +94,6 @@ def make_scorer(trained: TrainedModel) -> Scorer:
         return np.column_stack([classes * share[:, np.newaxis], np.maximum(1 - share - none, 0)])
 
     return score
-
-
-def _judge_as_wholes(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
-    """Return cells, those that touch less likely digits if their ink together is no characters.
-
-    Cut into parts, letters and scribbles are ones and sevens.
-    """
-    groups: list[list[Cell]] = []
-    for line in lines:
-        for before, cell in zip([None, *line], line, strict=False):
-            if before is not None and cell.piece.box[1] <= before.piece.box[3]:
-                groups[-1].append(cell)
-            else:
-                groups.append([cell])
-    groups = [group for group in groups if len(group) > 1]
-    if not groups:
-        return [list(line) for line in lines]
-    wholes = [join_pieces([cell.piece for cell in group]) for group in groups]
-    seen = open_signs().probabilities(form_pieces(wholes)[:, np.newaxis])[:, P_NONE]
-    less = {
-        id(cell): 1 - float(share)
-        for group, share in zip(groups, seen, strict=True)
-        for cell in group
-        if share >= SURELY
-    }
-    return [
-        [replace(cell, probabilities=cell.probabilities * less.get(id(cell), 1.0)) for cell in line]
-        for line in lines
-    ]
 
 
 def judge_by_company(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:

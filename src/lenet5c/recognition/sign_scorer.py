@@ -20,7 +20,7 @@ HOLES = {0: (0.51, 0.045), 6: (0.705, 0.06), 9: (0.295, 0.06)}
 HOLE, ANYWHERE = 0.02, 0.02
 
 #: Share of the net of signs in which digit a digit is.
-SHARE = 0.7
+SHARE = 0.6
 #: Probability below which a digit is looked at in other slants, too, and of any digit, at least;
 #: the slants, columns to the right for each row up.
 UNSURE, DIGIT, SLANTS = 0.95, 0.3, (-0.15, 0.15)

@@ -35,7 +35,7 @@ LIKELY, BEAMS = 0.001, 10
 #: Share of this model in which digit some ink is, beside the other; the exponents of its
 #: probability that it is one digit, and of the other's: of a whole piece of ink, and of a part. Of
 #: a part the other's counts for nothing: it has not seen what is around.
-WHOLE, PART = (0.3, 0.15, 1.0), (0.75, 0.5, 0.0)
+WHOLE, PART = (0.3, 0.15, 1.0), (0.85, 0.5, 0.0)
 
 
 def make_net(rng: int) -> Sequential:

@@ -3,7 +3,7 @@
 import textwrap
 from typing import Any
 
-from lenet5c._text import shorten, table
+from lenet5c._text import format_p, shorten, table
 from lenet5c.datasets import Dataset
 from lenet5c.report import page, tables
 from lenet5c.training import Evaluation, TrainedModel, evaluate, holm, mcnemar
@@ -11,8 +11,8 @@ from lenet5c.training.ensemble import list_members
 
 HEADING = ("member", "accuracy", "NLL", "only ensemble", "only member", "p", "p (Holm)")
 MEMBERS = (
-    "Members alone, with the images that only the ensemble, and only the member, has correct; p of "
-    "McNemar's exact test, and adjusted for as many tests by Holm"
+    "Members, with the number of images that only the ensemble or only the member classifies "
+    "correctly; p-value of McNemar's exact test, and adjusted by Holm's method"
 )
 
 
@@ -67,8 +67,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['nll']:.4f}",
         str(row["only_ensemble"]),
         str(row["only_member"]),
-        f"{row['p_value']:.2g}",
-        f"{row['p_holm']:.2g}",
+        format_p(row["p_value"]),
+        format_p(row["p_holm"]),
     )
 
 
@@ -84,7 +84,8 @@ def describe_comparison(
             *(f"Note: {note.rstrip('.')}." for note in other["notes"]),
             f"both correct {other['both_correct']}, only {name} correct {other['only_first']}, "
             f"only {second} correct {other['only_second']}, both wrong {other['both_wrong']}",
-            f"McNemar's exact test: p = {other['p_value']:.3g} (mid-p {other['mid_p']:.3g})",
+            f"McNemar's exact test: {format_p(other['p_value'], 3, 'p')} "
+            f"(mid-p {format_p(other['mid_p'], 3)})",
             textwrap.fill(
                 interpret(name, other), width, break_long_words=False, break_on_hyphens=False
             ),
@@ -96,16 +97,16 @@ def interpret(name: str, other: dict[str, Any]) -> str:
     """Return the meaning of a p-value in a sentence."""
     first, second, p = other["only_first"], other["only_second"], other["p_value"]
     if first + second == 0:
-        return "Both have the very same images correct: nothing here tells them apart."
+        return "Both classify the same images correctly: there is no difference."
     if p >= 0.05:
         return (
-            f"Models that are equally good differ at least so much in {100 * p:.0f} of 100 such "
+            f"Equally good models differ at least this much in {100 * p:.0f} of 100 such "
             "comparisons: these images do not show that one is better."
         )
     better = name if first > second else other["model"]
     often = f"{100 * p:.2g} of 100" if p >= 1e-4 else "less than 1 of 10,000"
     return (
-        f"Models that are equally good differ so much in {often} such comparisons: on images like "
-        f"these {better} is better. That is said of these two models, not of the way they were "
-        "trained; for that, compare several seeds."
+        f"Equally good models differ this much in {often} such comparisons: on images like these, "
+        f"{better} is better. This holds for these two models, not for their training procedures; "
+        "to compare those, use several seeds."
     )

@@ -85,7 +85,7 @@ def filters(model: Sequential) -> "Figure":
         if inputs > 1:
             title += f", {rows} input maps (rows) to {columns} output maps (columns)"
         elif sheet.shown[0] < outputs:
-            title += f", the first {sheet.shown[0]} of them"
+            title += f", first {sheet.shown[0]} shown"
         write(ax, title, MARGIN, y, fontsize=9)
         bar = WIDTH - MARGIN - 2 * BAR_ROOM - BAR_SIZE[0]
         weight = layer.params["weight"]

@@ -14,7 +14,9 @@ from lenet5c.training.plot_style import BLUE, GREY, INK, ORANGE, new_figure, sty
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NUMBERED = 26  # with more classes, cells have a color only, and those most confused are beside
+NUMBERED = (
+    26  # with more classes, cells only have colors, and the most confused ones are shown separately
+)
 ZOOMED = 12  # classes that are shown again, with numbers
 WIDEST = 24  # columns of a name
 LEGEND, TITLE = 0.7, 0.4  # inches of the color bars below a matrix without numbers, and a title
@@ -70,7 +72,7 @@ def confusion(matrix: ArrayLike, class_names: Sequence[str]) -> "Figure":
     whole.draw(figure, 0, part.height + TITLE + LEGEND)
     _draw_legend(figure, matrix, whole.left, part.height + TITLE)
     part.draw(figure, 0, 0)
-    title = f"The {len(chosen)} classes that are confused most"
+    title = f"The {len(chosen)} most confused classes"
     figure.text(part.left / width, (part.height + 0.12) / figure.get_figheight(), title, size=10)
     return figure
 

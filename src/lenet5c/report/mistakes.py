@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lenet5c.training import Evaluation
 
 CLASS, STEM, SUFFIX = 60, 90, 12  # bytes in the name of a copy, which has two classes
-KEPT = "-_+ "  # characters of names beside letters and digits
+KEPT = "-_+ "  # characters of names other than letters and digits
 
 
 def find_file(dataset: Dataset, index: int) -> Path | None:

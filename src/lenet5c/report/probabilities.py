@@ -185,15 +185,16 @@ def probability_sections(
     """Return the parts of a page about probabilities, rejections and ROC curves."""
     width, mass = (record["ece"][f"equal_{equal}"] for equal in EQUALS)
     told = (
-        f"A confidence is the probability of the predicted label, at the temperature "
-        f"{record['temperature']:.4g}. Honest ones are right as often as they say: in each bin the "
-        f"accuracy is near the mean confidence. The expected calibration error (ECE), the mean "
-        f"distance of the two, is {_percent(width['value'])} in {record['bins']} bins of equal "
-        f"width and {_percent(mass['value'])} in bins of equal mass, which have equally many "
-        f"images; of so many images a model of perfect confidence would have "
-        f"{_percent(width['by_chance'])} and {_percent(mass['by_chance'])} by chance alone. "
-        f"NLL: {record['nll']:.4f}, the mean of -log p of the true label. Brier score: "
-        f"{record['brier']:.4f}, the mean squared error of all probabilities of an image, 0 to 2."
+        "A confidence is the probability of the predicted label, at the temperature "
+        f"{record['temperature']:.4g}. Calibrated probabilities match the frequency of correct "
+        "predictions: in each bin the accuracy is close to the mean confidence. The expected "
+        f"calibration error (ECE), the mean distance of the two, is {_percent(width['value'])} in "
+        f"{record['bins']} bins of equal width and {_percent(mass['value'])} in bins of equal "
+        "mass, which have equal numbers of images; with this number of images, a perfectly "
+        f"calibrated model would have {_percent(width['by_chance'])} and "
+        f"{_percent(mass['by_chance'])} by chance alone. NLL: {record['nll']:.4f}, the mean of "
+        f"-log p of the true label. Brier score: {record['brier']:.4f}, the mean squared error of "
+        "all probabilities of an image, 0 to 2."
     )
     rows = [
         [
@@ -214,9 +215,8 @@ def probability_sections(
     )
     area = record["rejections"]
     told = (
-        f"Area under the curve: {_percent(area['area'])}, the mean error rate over all shares of "
-        f"rejections; {_percent(area['best_area'])} if all misclassified images were rejected "
-        "first."
+        f"Area under the curve: {_percent(area['area'])}, the mean error rate over all rejection "
+        f"rates; {_percent(area['best_area'])} if all misclassified images were rejected first."
     )
     heads = [
         "errors at most",
@@ -237,17 +237,17 @@ def probability_sections(
 
 
 RELIABILITY = (
-    "Left: bins of equal width; the bar is the accuracy, with its 95 % interval, the dot the mean "
-    "confidence, on the diagonal if honest; below, the number of images. Right: bins of equal "
-    "mass, by the share of errors: as expected from the confidence, and as found."
+    "Left: bins of equal width; the bar is the accuracy with its 95 % interval, the dot is the "
+    "mean confidence, on the diagonal if calibrated; below, the number of images. Right: bins of "
+    "equal mass: expected error rate by confidence, and observed error rate."
 )
 REJECTIONS = (
-    "The share of the images left that are misclassified, when the least confident are rejected, "
-    "with its 95 % interval. Dashed: if all misclassified images were rejected first."
+    "Error rate of the remaining images when the least confident are rejected, with its 95 % "
+    "interval. Dashed: if all misclassified images were rejected first."
 )
 ROC = (
-    "Each class against all others: the share of its images found, against the share of other "
-    "images taken for it, as the probability at which an image is taken varies."
+    "Each class against all others: true positive rate against false positive rate as the "
+    "threshold on the probability varies."
 )
 
 
@@ -272,8 +272,7 @@ def _roc_section(pictures: Mapping[str, bytes], record: Record, class_names: Seq
     some = f"The {len(lowest)} lowest of {len(known)} classes. " if len(lowest) < len(known) else ""
     told = (
         f"{some}The mean over {count(len(known), 'class', 'classes')} is "
-        f"{area_text(record['auc']['macro'])}. Intervals are Newcombe's, of 95 %; equal "
-        "probabilities count half."
+        f"{area_text(record['auc']['macro'])}. Newcombe's 95 % intervals; ties count half."
     )
     return page.section(
         "ROC curves",

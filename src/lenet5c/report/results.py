@@ -64,8 +64,7 @@ def accuracy_card(result: Evaluation, part: str | None = "test") -> tuple[str, s
     return (
         f"{part} accuracy" if part else "accuracy",
         f"{100 * result.accuracy:.2f} %",
-        f"{describe_interval(result.correct, result.count)} (Wilson): the accuracy that other such "
-        "images could have given",
+        f"{describe_interval(result.correct, result.count)} (Wilson score interval)",
     )
 
 
@@ -92,11 +91,11 @@ def confusion_section(
     told = "; ".join(f"{names[a]} → {names[b]} ({count:,})" for a, b, count in pairs)
     caption = (
         "A row for each true label, a column for each predicted label; a cell counts images. "
-        "Correct ones are blue, on the diagonal; misclassified ones are orange, the stronger the "
-        "larger their share of the row."
+        "Correct ones are blue, on the diagonal; misclassified ones are orange, darker for a "
+        "larger fraction of the row."
     )
     if len(names) > NUMBERED and pairs:
-        caption += " Below it are the classes that are confused most, with numbers."
+        caption += " Below it are the most confused classes, with counts."
     if len(names) <= NUMBERED or pairs:
         caption += " The recall of each class is on the right, its precision on top."
     shown = pictures.get("confusion")
@@ -104,9 +103,9 @@ def confusion_section(
         "Confusion matrix",
         page.picture(shown, caption, "Confusion matrix") if shown else "",
         page.paragraph(
-            f"The most frequent mistakes, true → predicted label: {told}."
+            f"Most frequent mistakes, true → predicted label: {told}."
             if pairs
-            else "There is no mistake."
+            else "No images are misclassified."
         ),
         page.table(
             ["class", "images", "precision %", "recall %", "F1 %"],
@@ -115,8 +114,8 @@ def confusion_section(
             marked=(len(names),),
         ),
         page.paragraph(
-            "Precision: of the images predicted as the class, the share that are of it. Recall: "
-            "of the images of the class, the share predicted as it. F1 is their harmonic mean."
+            "Precision: fraction of the images predicted as the class that belong to it. Recall: "
+            "fraction of the images of the class that are predicted as it. F1: their harmonic mean."
         ),
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._text import count, shorten, table
+from lenet5c._text import count, format_p, shorten, table
 from lenet5c.datasets.corruptions import corrupt
 from lenet5c.report import page
 from lenet5c.report.mosaic import canvas, place, shrink, tile, to_colors, write
@@ -142,8 +142,8 @@ def _tests(record: Record, name: str) -> tuple[list[Sequence[str]], str]:
                 f"{100 * second['accuracy']:.2f}%",
                 str(test["only_first"]),
                 str(test["only_second"]),
-                f"{test['p_value']:.2g}",
-                f"{test['holm_p']:.2g}",
+                format_p(test["p_value"]),
+                format_p(test["holm_p"]),
             )
         )
     return rows, "lrrrrrrr"
@@ -201,19 +201,19 @@ def robustness_section(pictures: Mapping[str, bytes], record: Record, name: str)
     blocks = [
         page.paragraph(
             f"{describe_images(record)}. {space_percents(_mean(record))}. The mean corruption "
-            "error is the mean of the errors of all lines, not divided by those of another model; "
-            "more errors are in percentage points beside the images as they are."
+            "error is the mean error rate of all rows, not normalized by a baseline model; more "
+            "errors are percentage points above the error rate on the original images."
         )
     ]
     if "corruptions" in pictures:
-        caption = "Some of the images, corrupted in each way."
+        caption = "Examples of each corruption."
         blocks.append(page.picture(pictures["corruptions"], caption, "Corrupted images"))
     blocks.append(page.table(heads, space_cells(rows), numbers=range(1, 6), marked=(0,)))
     if "compare" in record:
         heads, *rows = _tests(record, name)[0]
         marked = [i for i, t in enumerate(record["compare"]["tests"]) if t["holm_p"] < SIGNIFICANT]
         blocks += [
-            page.paragraph(interpret_tests(record, name) + " These lines are in bold."),
+            page.paragraph(interpret_tests(record, name) + " These rows are in bold."),
             page.table(heads, space_cells(rows), numbers=range(1, 8), marked=marked),
         ]
     return page.section("Corrupted images", *blocks)

@@ -133,7 +133,7 @@ def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
     )
     cards: list[tuple[str, Any, str]] = [
         accuracy_card(result),
-        ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy alone"),
+        ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy only"),
     ]
     if "validation_accuracy" in summary:
         share, count = summary["validation_accuracy"], summary["validation_count"]
@@ -172,11 +172,10 @@ def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
         page.heading(f"Run {folder.name}", lead),
         page.facts(*cards),
         page.section(
-            "Repeat it",
+            "Command to repeat the run",
             page.preformatted(config.command(), command=True),
             page.paragraph(
-                "The same data and version give the same weights to the last bit, on any number "
-                "of threads."
+                "The same data and version give bit-identical weights with any number of threads."
             ),
         ),
         _curves(pictures, run),
@@ -193,31 +192,34 @@ def _curves(pictures: Pictures, run: Run) -> str:
         return ""
     history = run.history
     distortion = run.config.settings.distortion or {}
-    augmented = ", and of distorted images" if distortion else ""
+    augmented = ", on distorted images" if distortion else ""
     if distortion.get("mixup"):
-        augmented = ", and of mixtures, of which the larger share counts as the true class"
+        augmented = ", on mixed images, where the class of the larger part counts as the true label"
     caption = (
-        "Loss and accuracy after each epoch. The training figures are means over the epoch, "
-        f"while the net was changing{augmented}; so validation may well look better."
+        "Loss and accuracy after each epoch. Training values are running means over the "
+        f"epoch{augmented}, so validation values may be better."
     )
     if terms := describe_loss(run.trainer):
-        caption += f" The loss is {terms}; that on the test images, above, is cross-entropy alone."
+        caption += f" The loss is {terms}; the test loss above is cross-entropy only."
     if len(history) > 1:
-        caption += " Where accuracies come near 100 %, their axis is stretched there."
+        caption += " The accuracy axis is stretched near 100 %."
     if not any("validation_loss" in row for row in history):
-        caption += " No images were held out to validate."
+        caption += " No images were held out for validation."
     return page.section(
-        "How the training went",
-        page.picture(pictures["curves"], caption, "Loss and accuracy by epoch"),
+        "Learning curves", page.picture(pictures["curves"], caption, "Loss and accuracy by epoch")
     )
 
 
 def _reasons(pictures: Pictures, result: Evaluation) -> str:
     if "why" not in pictures:
         return ""
-    title, shown, to = "Why images are misclassified", "most confident mistakes", "the true label"
+    title, shown, to = (
+        "Explanations of misclassified images",
+        "most confident mistakes",
+        "the true label",
+    )
     if result.correct == result.count:
-        title, shown, to = "Why the net is least sure", "least probable answers", "another one"
+        title, shown, to = "Least confident predictions", "least probable answers", "another one"
     caption = (
         f"Reasons for the {shown}, true → predicted label. Gradient: the change of the predicted "
         "class's logit by each pixel, from no ink to full ink (the mean of noisy images). "
@@ -227,7 +229,7 @@ def _reasons(pictures: Pictures, result: Evaluation) -> str:
         "and the gray levels that it adds (red) and takes away (blue). Last, the training images "
         "that are nearest by the features of the last hidden layer, with their labels."
     )
-    drawn = page.picture(pictures["why"], caption, "Reasons for answers of the net")
+    drawn = page.picture(pictures["why"], caption, "Explanations of predictions")
     return page.section(title, drawn)
 
 
@@ -235,9 +237,8 @@ def _inside(pictures: Pictures, trained: TrainedModel) -> str:
     layers = trained.model.all_layers()
     partly = any(getattr(layer, "connection_table", None) is not None for layer in layers)
     of_filters = (
-        "The filters of the convolutions. Red weights are positive and answer to ink, blue ones "
-        "are negative, white is zero; each layer is colored against its own largest weights, as "
-        "its color bar has it."
+        "The filters of the convolutions. Red weights are positive and respond to ink, blue ones "
+        "are negative, white is zero; each layer has its own color scale, shown by its color bar."
     )
     if (trained.image_shape or (1,))[0] == 3:
         of_filters += (
@@ -249,14 +250,13 @@ def _inside(pictures: Pictures, trained: TrainedModel) -> str:
             " Gray squares are maps that are not connected, by table I of LeCun et al. (1998)."
         )
     of_layers = (
-        "One test image on its way through the net, a line for each layer: the maps of the "
-        "convolutions and poolings, then the units of the last layers in a row. Red is positive, "
-        "blue negative, each layer against its own largest values, as its color bar has it. On "
-        "top the classes that the net finds most probable."
+        "Activations of each layer for one test image: the maps of the convolutions and poolings, "
+        "then the units of the last layers. Red is positive, blue negative; each layer has its own "
+        "color scale, shown by its color bar. At the top are the most probable classes."
     )
     pairs = (
         ("filters", of_filters, "Filters of the convolutions"),
-        ("activations", of_layers, "What each layer makes of a test image"),
+        ("activations", of_layers, "Activations of each layer for a test image"),
     )
     drawn = [page.picture(pictures[name], *texts) for name, *texts in pairs if name in pictures]
     summary = trained.model.summary(trained.input_shape)
@@ -274,7 +274,7 @@ def _settings(config: dict[str, Any], usual: dict[str, Any]) -> str:
         if own != before:
             changed.append(len(rows))
         rows.append([key, own, "" if own == before else before])
-    text = "What config.json beside this page holds."
+    text = "The settings in config.json."
     text += " Rows in bold differ from the recipe." if changed else ""
     table = page.table(["setting", "value", "in the recipe"], rows, marked=changed)
     return page.section("Configuration", page.paragraph(text), table)

@@ -49,7 +49,7 @@ def pairs_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
     """Return the most frequent mistakes, a line for each pair of classes."""
     pairs = confused_pairs(matrix)
     if not pairs:
-        return "There is no mistake."
+        return "No images are misclassified."
     names = [shorten(name, NAME) for name in class_names]
     rows = [(names[a], names[b], str(n)) for a, b, n in pairs[:PAIRS]]
     text = table([("true", "predicted", "images"), *rows], "llr")

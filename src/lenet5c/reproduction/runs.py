@@ -15,6 +15,7 @@ from lenet5c import _files
 from lenet5c.datasets import Source
 from lenet5c.errors import RunError, TrainingError
 from lenet5c.recipes import RunConfig, reported
+from lenet5c.recipes.executors import check_workers
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, count_workers, run_jobs
 from lenet5c.recipes.placement import place, title
 from lenet5c.training.run_folder import RunFolder
@@ -89,6 +90,7 @@ def train_all(
             due.append(config)
         else:
             report(config, "kept from before")
+    jobs = check_workers(executor, jobs)
     with ExitStack() as held:
         executor = executor or held.enter_context(ThreadPoolExecutor(jobs))  # each has a process
         count = jobs or count_workers(executor) or 1

@@ -1,6 +1,7 @@
 """Ensembles of trained models, and access to their members."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -154,11 +155,16 @@ def open_members(paths: Sequence[str | os.PathLike[str]]) -> dict[str, TrainedMo
     Raises
     ------
     RunError
-        A path is none of these, or a model cannot be opened.
+        A path is none of these, a model cannot be opened, or is named twice.
     """
     found: dict[str, TrainedModel] = {}
+    places: set[str | Path] = set()
     for path in paths:
         for each in _expand(path):
+            place = each if each in SHIPPED else _model_file(each).resolve()
+            if place in places:
+                raise RunError(f"RUN must be different models, got {each} twice; name it once")
+            places.add(place)
             name = unique = _short_name(each)
             number = 2
             while unique in found:
@@ -176,7 +182,7 @@ def _expand(path: str | os.PathLike[str]) -> list[str | Path]:
         return [folder]
     runs = [
         each
-        for each in sorted(folder.iterdir())
+        for each in sorted(folder.iterdir(), key=_split_numbers)
         if (each / MODEL_NAME).exists() or RunFolder(each).config_file.exists()
     ]
     if not runs:
@@ -185,6 +191,17 @@ def _expand(path: str | os.PathLike[str]) -> list[str | Path]:
             f"{path}, which contains no model"
         )
     return list(runs)
+
+
+def _split_numbers(path: Path) -> list[str | int]:
+    """Return a key by which seed-2 comes before seed-10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def _model_file(path: str | Path) -> Path:
+    place = Path(path)
+    return place / MODEL_NAME if place.is_dir() else place
 
 
 def _short_name(path: str | Path) -> str:

@@ -3,6 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -253,8 +254,7 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
         path /= MODEL_NAME
         if not path.is_file():
             raise RunError(
-                f"{wanted} {name}, a folder without {MODEL_NAME}; finish its run: "
-                f"{command_line('train', '--resume', '--out', name)}"
+                f"{wanted} {name}, a folder without {MODEL_NAME}{_suggest_model(folder)}"
             )
     try:
         trained = _read(path)
@@ -263,6 +263,18 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
     if path is not folder:
         read_summary(folder)
     return trained
+
+
+def _suggest_model(folder: Path) -> str:
+    """Return the remedy, for a message, where a folder has no model; empty where none is known."""
+    if (folder / "config.json").is_file():
+        return f"; finish its run: {command_line('train', '--resume', '--out', folder)}"
+    with suppress(OSError):
+        if any((each / MODEL_NAME).is_file() for each in folder.iterdir()):
+            return "; name one of the runs in it, or make one model of them all: " + command_line(
+                "ensemble", folder
+            )
+    return ""
 
 
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:

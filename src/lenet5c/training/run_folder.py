@@ -199,7 +199,7 @@ class RunFolder:
         self.run_digest = digest_run(config)
 
     def _unwritable(self, error: OSError) -> RunError:
-        where = f"{self.lock_path.name}: " if self.lock_path.is_symlink() else ""
+        where = f"{self.lock_path.name}: " if os.path.islink(self.lock_path) else ""
         return RunError(
             f"folder of a run must be writable, got {self.path}: {where}{error.strerror or error}"
         )

@@ -109,7 +109,7 @@ def test_what_is_refused():
     trained = open_model()
     with pytest.raises(ValueError, match="at least 28 pixels wide"):
         slide(trained, np.zeros((28, 27), np.uint8))
-    with pytest.raises(ValueError, match="image must be one of 1 channels"):
+    with pytest.raises(ValueError, match="image must have 1 channels"):
         slide(trained, np.zeros((3, 28, 100), np.uint8))
     with pytest.raises(ValueError, match="stride must be"):
         slide(trained, np.zeros((28, 100), np.uint8), 0)

@@ -68,10 +68,10 @@ export class Tuning {
   #showTuning({ state, progress, message, before, after, samples, unusable }, needsSample) {
     Object.assign(find("#progress"), { hidden: state !== "running", value: progress ?? 0 });
     const texts = {
-      none: needsSample ? "It needs a sample first." : this.tests.why ?? "",
+      none: needsSample ? "Save a sample first." : this.tests.why ?? "",
       running: `Training on ${samplesText(samples)}…`,
-      done: "The fine-tuned model answers now.",
-      stopped: "Stopped; the model is as it was.",
+      done: "The fine-tuned model is now in use.",
+      stopped: "Stopped; the model is unchanged.",
       failed: message,
     };
     find("#tune-state").textContent = texts[state] + (unusable?.length ? ` Not used: ${unusable.join(", ")}` : "");

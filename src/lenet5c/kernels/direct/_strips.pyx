@@ -35,9 +35,9 @@ cdef enum:
     ROWS = 4                   # rows of vectors that are in the works at a time
     STREAMS = 32
     CACHED_FLOATS = 131072     # of a core
-    LEAST_PIXELS = 48          # in a strip, if there are so many
-    RANGE_PLACES = 1152        # at most so many weight gradients of a filter in a work item
-    LEAST_PLACES = 48          # and at least, if there are so many: each item transposes dy anew
+    LEAST_PIXELS = 48          # minimum per strip, if available
+    RANGE_PLACES = 1152        # maximum number of weight gradients of a filter per work item
+    LEAST_PLACES = 48          # minimum, if available: each item transposes dy again
 
 cdef double PIXELS_FACTOR = 1.25   # pixels are read across cache lines, so take longer
 

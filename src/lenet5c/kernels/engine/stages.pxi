@@ -15,7 +15,7 @@
 # cache: of those only the one that comes to the cut goes into the next stage, by a copy in the
 # tile's arena. Where ops branch, several may, and a tile has an arena of gradients, too.
 #
-# What a shard, a run of neighboring tiles, adds to moments and sums lies apart for each shard; whoever
+# What a shard, a run of neighboring tiles, adds to moments and sums lies apart for each shard; whichever thread
 # ends a stage adds them up, shard by shard in order. The arithmetic is cut by the batch alone, so who
 # does what changes no bit.
 #
