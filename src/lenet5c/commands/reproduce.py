@@ -51,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="folder for the runs (default: runs/reproduce)",
     )
-    add_workers(parser, ", whose times are longer then")
+    add_workers(parser)
     add(
         "--data",
         default="mnist",

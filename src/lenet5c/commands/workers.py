@@ -30,7 +30,7 @@ def add_workers(parser: _ActionsContainer, of: str = "", usual: str = "1") -> No
         type=whole(1, 1024),
         metavar="N",
         help=(
-            f"number of trainings to run in parallel{of}, which share the cores (default: {usual}, "
+            f"number of trainings{of} to run in parallel; they share the cores (default: {usual}, "
             "or all workers of an executor)"
         ),
     )
@@ -38,7 +38,7 @@ def add_workers(parser: _ActionsContainer, of: str = "", usual: str = "1") -> No
         "--executor",
         metavar="mpi|dask:ADDRESS",
         help=(
-            f"run the trainings{of.partition(',')[0]} with MPI (under mpiexec -n N), or on the "
+            f"run the trainings{of} with MPI (under mpiexec -n N), or on the "
             "workers of the Dask scheduler at ADDRESS"
         ),
     )
