@@ -81,7 +81,7 @@ def reproduce(
     changes = {} if epochs is None else {"epochs": epochs}
     if reached is not None and (source_config.data != "mnist" or changes):
         raise RunError(
-            "reached must be None with other data or epochs, which differ from the recipes"
+            "reached must be omitted with other data or epochs, which differ from the recipes"
         )
     train_all(configs, jobs, tell, executor)
 
