@@ -44,12 +44,12 @@ def main(argv: "Sequence[object] | None" = None) -> int:
         from lenet5c.commands import ahead
 
         ahead.begin()
-    if name == "train" and not any(word.startswith(ALONE) for word in arguments):
-        from lenet5c.training.parallel import launched_rank
-
-        if launched_rank() > 0:
-            cli.silence()
     try:
+        if name == "train" and not any(word.startswith(ALONE) for word in arguments):
+            from lenet5c.training.parallel import launched_rank
+
+            if launched_rank() > 0:
+                cli.silence()
         parser = make_parser(name)
     except cli.EXPECTED as error:
         return cli.fail_with(f"lenet5c {name}", error)

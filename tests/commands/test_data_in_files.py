@@ -91,7 +91,7 @@ def test_names_that_are_expected_are_listed(command, idx_files):
     code, out, errors = command("train", "--data", idx_files)
     assert code == 2 and out == ""
     (message,) = errors.splitlines()
-    assert "expected are train-images-idx3-ubyte, train-labels-idx1-ubyte" in message
+    assert "expected train-images-idx3-ubyte, train-labels-idx1-ubyte" in message
 
 
 def test_runs_on_images_in_a_file_and_in_memory_have_the_same_bytes(

@@ -220,7 +220,7 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--validation", "1e-9"], ["validation", "1e-09", "2000"]),
         (["--validation", "10.5"], ["validation", "10.5"]),
         (["--data", ""], ["--data", "mnist"]),
-        (["--out", ""], ["--out", "name of a folder"]),
+        (["--out", ""], ["--out", "folder name"]),
         (["--preparation", "seed9"], ["--preparation", "seed9"]),
         (["--preparation", "resized", "--fit", "pad"], ["fit", "pad", "resized"]),
         (["--keep", "best", "--validation", "0"], ["keep", "validation"]),

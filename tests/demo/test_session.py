@@ -137,7 +137,7 @@ def test_other_data_is_refused(served, trained, mnist_slice):
         ),
         (
             Dataset(test.images[:, :, :20], test.labels, 10),
-            "image shape, (1, 28, 28), got (1, 20, 28)",
+            "image shape of the model, (1, 28, 28), got (1, 20, 28)",
         ),
     ):
         client = served(trained, lambda part=part: Source(train, part))

@@ -196,7 +196,7 @@ def test_what_has_no_page():
 
     net = nn.Sequential({"flat": nn.Flatten(), "mine": Own(), "out": nn.Linear(4, 2, rng=0)})
     trained = TrainedModel(net, Preparation((2, 2)), ("a", "b"), (1, 2, 2))
-    with pytest.raises(ExportError, match=r"layer 'mine' must be .*, got Own"):
+    with pytest.raises(ExportError, match=r"layer 'mine' must have .*, got Own"):
         to_html(trained)
 
 

@@ -278,7 +278,7 @@ class TestErrors:
             (nn.MaxPool2d(5), (1, 4, 4), "kernel_size"),
             (nn.MaxPool2d(2, padding=2), (1, 4, 4), "padding"),
             (nn.AvgPool2d(2), (12,), "AvgPool2d"),
-            (nn.BatchNorm1d(3), (4, 2), r"\(C,\) or \(C, L\) of 3 channels.*got \(4, 2\)"),
+            (nn.BatchNorm1d(3), (4, 2), r"\(C,\) or \(C, L\) with 3 channels.*got \(4, 2\)"),
             (nn.BatchNorm1d(3), (4,), r"3 channels for BatchNorm1d, got \(4,\)"),
             (nn.BatchNorm1d(3), (3, 2, 2), "BatchNorm1d"),
             (nn.BatchNorm2d(3), (4, 2, 2), "3 channels.*BatchNorm2d"),

@@ -337,7 +337,7 @@ def test_penalties_of_images_are_an_error(loss, call):
 
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), 1e31])
 def test_j_out_of_range(wrong):
-    with pytest.raises(ValueError, match="j must be a finite number of more than 0"):
+    with pytest.raises(ValueError, match="j must be a finite number greater than 0"):
         nn.MAPLoss(wrong)
 
 

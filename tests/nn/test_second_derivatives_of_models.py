@@ -384,7 +384,7 @@ class TestErrors:
             layer.backward_second(positive(3, 2, 3, 2))
 
     def test_no_samples(self):
-        with pytest.raises(ValueError, match="samples must be at least one, got none"):
+        with pytest.raises(ValueError, match="samples must have at least one sample, got none"):
             nn.Sequential(nn.Linear(3, 2)).second_derivatives(
                 normal(0, 3), np.zeros(0, int), nn.CrossEntropyLoss()
             )

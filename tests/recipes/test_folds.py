@@ -47,7 +47,7 @@ def test_folds_have_their_share_of_each_class(counts, folds):
 
 
 def test_too_few_images_are_refused():
-    with pytest.raises(RunError, match="folds must be at most the 4 images, got 5"):
+    with pytest.raises(RunError, match="folds must be at most 4, the number of images, got 5"):
         assign_folds(make((2, 2)), 5, 0)
     with pytest.raises(RunError, match="leave an image of each class for training, got one .* '1'"):
         assign_folds(make((5, 1)), 2, 0)
@@ -116,7 +116,7 @@ def test_a_single_training_takes_no_folds(data):
         train(config(), Source(data, data))
     with pytest.raises(RunError, match="folds must be at least 2"):
         cross_validate(config(folds=None), data)
-    with pytest.raises(ValueError, match="fold must be at most the 3 folds, got 4"):
+    with pytest.raises(ValueError, match="fold must be at most 3, the number of folds, got 4"):
         config(fold=4)
 
 

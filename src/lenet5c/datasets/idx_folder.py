@@ -226,7 +226,7 @@ def _choose(folder: Path, names: list[IdxName]) -> dict[str, tuple[Path, Path | 
 
 def _miss(folder: Path, names: list[str]) -> FileNotFoundError:
     return FileNotFoundError(
-        f"{folder}: {' and '.join(names)} missing; put all files there: expected are {EXPECTED}"
+        f"{folder}: {' and '.join(names)} missing; put all files there; expected {EXPECTED}"
     )
 
 
