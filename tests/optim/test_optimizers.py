@@ -442,7 +442,10 @@ def test_steps_with_the_optimizer_of_another_model_are_refused(with_numpy_layer)
         return nn.Sequential(*[Same()] * with_numpy_layer, nn.Flatten(), nn.Linear(4, 3, rng=0))
 
     net, x, labels = make(), np.ones((2, 1, 2, 2), np.float32), np.zeros(2, np.int32)
-    with pytest.raises(ValueError, match="optimizer must belong to the model .*create it with this model: Adam.model, "):
+    with pytest.raises(
+        ValueError,
+        match="optimizer must belong to the model .*create it with this model: Adam.model, ",
+    ):
         net.train_steps(
             x, labels, nn.CrossEntropyLoss(), optim.Adam(make(), 0.1), [0.1], batch_size=2
         )

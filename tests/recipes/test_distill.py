@@ -158,7 +158,9 @@ def test_a_missing_or_changed_teacher_is_told(few, teacher_file, tmp_path):
     resumed = train(RunConfig.read(begun.folder), few, resume=True, stop=lambda: True)
     assert resumed.interrupted
     save_model(copy, open_model())
-    with pytest.raises(RunError, match="taught_by must be the model that the run in .* started from"):
+    with pytest.raises(
+        RunError, match="taught_by must be the model that the run in .* started from"
+    ):
         train(RunConfig.read(begun.folder), few, resume=True)
     copy.unlink()
     with pytest.raises(RunError, match=r"own\.safetensors, which does not exist"):
