@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
     BrokenExecutor,
@@ -178,7 +179,10 @@ def _describe_end(process: Any, begun: bool) -> str:
     code = None
     if process is not None:
         process.join(10)
-        code = process.exitcode
+        end = time.monotonic() + 10
+        # The pool's own thread may have waited for the process, and not yet have noted its code.
+        while (code := process.exitcode) is None and time.monotonic() < end:
+            time.sleep(0.01)
     if code is None:
         return "its process ended"
     if code < 0:
