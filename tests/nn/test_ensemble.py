@@ -78,7 +78,7 @@ def test_backward_second_is_its_twin():
 
 
 def test_unlikely_classes_stay_finite():
-    """Where every member gives a class a probability that float32 has as 0."""
+    """The limit where all members give a class a probability that underflows to 0 in float32."""
     model = nn.Ensemble(linear(1, 2), linear(1, 2, 1))
     for number, logit in enumerate((200, 300)):
         model.params[f"members.{number}.0.weight"] = np.zeros((2, 1))
