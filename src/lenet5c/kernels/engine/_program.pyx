@@ -22,8 +22,8 @@ from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, MEAN, MEAN_DY,
     MEAN_SHARE, MEAN_SQUARED_ERROR, NEGATIVE_LOG_LIKELIHOOD, SCALE, STATISTICS, DirectSum, Distort,
-    Loss, Op, OpKernels, RowProduct, TileKernels, find_op, merge_moments, round_up, sample_key,
-    spread_filters, useful_threads)
+    Loss, Op, OpKernels, RowProduct, TileKernels, find_op, merge_moments, pooled_plane, round_up,
+    sample_key, spread_filters, useful_threads)
 
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.kernels.threads import effective

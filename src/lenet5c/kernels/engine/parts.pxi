@@ -26,17 +26,12 @@ cdef inline Py_ssize_t parts_of(const Segment* segment, Py_ssize_t most) noexcep
     return max(<Py_ssize_t>1, min(most, segment.outputs // segment.least))
 
 
-cdef inline Py_ssize_t output_plane(const Op* op) noexcept nogil:
-    """The floats of an output of a convolution, after a pooling of its own."""
-    return ((op.OH // 2) * (op.OW // 2) if op.pool else op.OH * op.OW) * LANES
-
-
 cdef inline void take_outputs(Op* op, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
     """Leave of a convolution or linear op so many of its outputs."""
     op.weight += first * op.C * op.KH * op.KW
     op.bias += first
-    op.y += first * output_plane(op)
-    op.argmax += first * output_plane(op)
+    op.y += first * pooled_plane(op)
+    op.argmax += first * pooled_plane(op)
     op.O = count
 
 
@@ -98,15 +93,14 @@ cdef void work_on_parts(PartsRun* run, int thread, float* scratch) noexcept nogi
     sleep_as(thread, 0, NULL, 0)
 
 
-cdef forward_in_parts(Program self, const Job* job, int num_threads):
+cdef forward_in_parts(Program self, const Job* job, int threads):
     """Few tiles, each by several threads."""
     cdef Py_ssize_t i, tiles = (job.batch + LANES - 1) // LANES, words
     cdef Py_ssize_t scratch = round_up(job.scratch_floats)
     cdef PartsRun run
     cdef Workspace space
-    cdef int threads = num_threads
     run.job, run.segments, run.segment_count = job, self.segments, self.segment_count
-    run.tiles, run.most = tiles, num_threads // tiles
+    run.tiles, run.most = tiles, threads // tiles
     words = 2 * WORDS * (run.segment_count + 2)
     space = self.workspace(words * (sizeof(int64_t) // sizeof(float)) + tiles * job.arena_half
                            + threads * scratch)

@@ -31,11 +31,6 @@ cdef Py_ssize_t conv2d_filter_floats(const Op* op) noexcept nogil:
     return MOST_OUTPUTS * (op.C // op.groups) * op.KH * op.KW
 
 
-cdef inline Py_ssize_t pooled_plane(const Op* op) noexcept nogil:
-    """A channel of y, after the pooling."""
-    return (op.OH // 2) * (op.OW // 2) * LANES if op.pool else op.OH * op.OW * LANES
-
-
 cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
     """Forward and backward: the spread-out filters of a connection table, then what the way takes.
 

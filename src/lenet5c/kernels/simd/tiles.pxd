@@ -310,6 +310,10 @@ cdef enum:
     # elementary operations that are worth waking another thread for: some 50 microseconds
     THREAD_WORK = 2000000
 
+cdef inline Py_ssize_t pooled_plane(const Op* op) noexcept nogil:
+    """The floats of a channel of a convolution's y, after its own pooling."""
+    return (op.OH // 2) * (op.OW // 2) * LANES if op.pool else op.OH * op.OW * LANES
+
 cdef inline int useful_threads(double work, int wanted, Py_ssize_t parts) noexcept nogil:
     """The number of threads to use: no more than there are parts to hand out, or than there is work
     for."""

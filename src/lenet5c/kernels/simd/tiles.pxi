@@ -6,8 +6,9 @@ from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
     NEGATIVE_LOG_LIKELIHOOD, ApplyUpdate, Backward, DirectKernels, DirectSum, Distort, Floats,
     Forward, Loss, MEAN, MEAN_DY, MEAN_SHARE, Op, OpKernels, OUTSIDE_BLACK, OUTSIDE_REFLECTED,
-    RowProduct, SCALE, Softmax, TileKernels, UpdateKernel, WIDE, hash_bits, merge_moments, round_up,
-    softmax_along, softmax_blocks, softmax_width, spread_filters, statistic_at)
+    RowProduct, SCALE, Softmax, TileKernels, UpdateKernel, WIDE, hash_bits, merge_moments,
+    pooled_plane, round_up, softmax_along, softmax_blocks, softmax_width, spread_filters,
+    statistic_at)
 
 cdef enum:
     MOST_OPS = 32
