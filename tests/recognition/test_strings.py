@@ -8,10 +8,12 @@ import train_strings
 
 from lenet5c.datasets import mnist
 from lenet5c.recognition.strings import (
+    ALONE,
     HEIGHT,
     NONE,
     NOTHING,
     REACH,
+    WHOLE,
     WINDOW,
     String,
     count_places,
@@ -19,9 +21,10 @@ from lenet5c.recognition.strings import (
     judge_strings,
     locate_places,
     make_net,
-    mix,
     open_strings,
     score_images,
+    weigh_part,
+    weigh_whole,
 )
 
 
@@ -102,13 +105,46 @@ def test_a_string_is_the_sum_over_its_places():
     assert String(log, 1.0).read()[0] == [2]
 
 
-def test_mixing_keeps_other_classes_and_follows_the_order_of_digits():
-    score = np.array([0.6, 0.3, 0.05])
+def see(**shares):
+    """Return what the model of strings says of a piece, (12,): digits as `d7`, none, several."""
     judged = np.zeros(12)
-    judged[[7, 1, NONE]] = 0.1, 0.7, 0.2
-    mixed = mix(score, judged, [1, 7], (1.0, 1.0, 0.0))
-    np.testing.assert_allclose(mixed, [0.7, 0.1, 0.05])
-    np.testing.assert_allclose(mix(score, judged, [1, 7], (0.0, 0.0, 1.0)), score)
+    for name, share in shares.items():
+        judged[{"none": NONE, "several": NOTHING}.get(name) or int(name[1:])] = share
+    return judged
+
+
+def test_both_models_tell_what_a_piece_is():
+    """Of digits 1 and 7, in this order, and a sign."""
+    row, none, several = weigh_whole(np.array([0.6, 0.3, 0.05]), see(d7=0.1, d1=0.9), [1, 7])
+    assert row.shape == (3,) and row.sum() + none + several == pytest.approx(1)
+    assert row.argmax() == 0 and row[0] > 0.7 and max(none, several) < 0.05
+    # The class of one follows from the logarithms of both.
+    share = np.array([0.6, 0.3]) ** (1 - WHOLE) * np.array([0.9, 0.1]) ** WHOLE
+    np.testing.assert_allclose(row[:2] / row[:2].sum(), share / share.sum())
+
+
+@pytest.mark.parametrize(
+    ("digit", "judged", "right"),
+    [
+        (0.999, see(d5=0.05, several=0.95), "digit"),
+        (0.45, see(d5=0.95, none=0.05), "digit"),
+        (0.9, see(several=0.999, d5=0.001), "several"),
+        (0.02, see(several=0.9, none=0.1), "several"),
+        (0.1, see(none=0.95, d5=0.05), "none"),
+    ],
+    ids=["sure of one", "unsure of one", "sure of two", "two", "a letter"],
+)
+def test_the_surer_model_decides_on_a_piece(digit, judged, right):
+    row, none, several = weigh_whole(np.eye(10)[5] * digit, judged, range(10))
+    found = {"digit": row.max(), "none": none, "several": several}
+    assert max(found, key=found.get) == right
+
+
+def test_a_part_is_a_digit_as_far_as_the_model_that_sees_around_it_says():
+    judged = see(d1=0.4, d7=0.2, several=0.4)
+    row = weigh_part(np.array([0.001, 0.9, 0.0]), judged, [1, 7])
+    assert row[:2].sum() == pytest.approx(0.6**ALONE)
+    assert weigh_part(np.array([0.3, 0.3, 0.0]), judged, [1, 7])[0] > row[0]
 
 
 def test_the_model_reads_digits_that_touch():

@@ -19,8 +19,9 @@ WIDEST, GAP = 1.5, 0.3
 POINT = 0.24
 #: Parts in a run at most.
 MOST = 5
-#: What an unknown character is worth, and a small mark: probabilities.
-UNKNOWN, MARK = 0.005, 0.3
+#: What an unknown character is worth, at least, and with what is none for sure; and a small mark:
+#: probabilities.
+UNKNOWN, STRANGE, MARK = 0.005, 0.05, 0.3
 #: What counts against a run: a stroke cut, a width beyond a digit's, a gap; in log probability.
 PER_CUT, PER_WIDTH, PER_GAP = 0.1, 8.0, 1.0
 #: Rows that ink at a cut is given to both sides, in widths of the pen.
@@ -40,6 +41,7 @@ class Run:
     gap: float = 0.0  #: columns without ink in it, in usual heights
     span: tuple[float, float] | None = None  #: columns of the one piece that it is part of
     probabilities: NDArray[np.floating] | None = None
+    none: float = 0.0  #: probability that it is no character
 
 
 class Lattice:
@@ -64,6 +66,7 @@ class Lattice:
         ]
         self.divided: list[Run] = []
         self.strings: dict[int, String] = {}
+        self.several: dict[int, float] = {}  #: what dividing a piece is worth, a log probability
 
     def is_sure(self, c: int) -> bool:
         """Return whether a piece, once scored, is one character without doubt."""
@@ -119,9 +122,12 @@ class Lattice:
     def _value(self, run: Run) -> float:
         """Return how plausible a run is, as a log probability."""
         piece = run.piece
-        worth = float(np.log(MARK if self.is_mark(piece) else max(best_of(run), UNKNOWN)))
+        least = max(UNKNOWN, STRANGE * run.none)
+        worth = float(np.log(MARK if self.is_mark(piece) else max(best_of(run), least)))
         wide = max(0.0, piece.width / self.usual - 1.3)
         cost = PER_WIDTH * wide + PER_CUT * run.cut + PER_GAP * run.gap
+        if run.start[1] == 0 and run.end[1] != 0:  # the first part of a piece
+            worth += self.several.get(run.start[0], 0.0)
         return worth - cost
 
     def is_mark(self, piece: Piece) -> bool:

@@ -18,7 +18,7 @@ from lenet5c.recognition.components import find_components
 from lenet5c.recognition.filters import grow, reduce
 from lenet5c.recognition.lattice import Lattice, Run
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, Ruler, find_pieces, measure_writing
-from lenet5c.recognition.strings import NONE, PART, WHOLE, judge_strings, mix
+from lenet5c.recognition.strings import FLOOR, NONE, NOTHING, judge_strings, weigh_part, weigh_whole
 from lenet5c.recognition.text_lines import group_lines, measure_slope
 
 __all__ = ["Cell", "Scorer", "read_lines"]
@@ -144,14 +144,12 @@ def _judge(lines: Sequence[Lattice], digits: Sequence[int]) -> None:
         pieces = [line.pieces[c] for c in numbers]
         line.strings = dict(zip(numbers, judge_strings(pieces, line.usual), strict=True))
         for c, string in line.strings.items():
-            run = line.whole[c]
-            assert run.probabilities is not None
-            run.probabilities = mix(run.probabilities, string.judge(), digits, WHOLE)
+            line.several[c] = _weigh(line.whole[c], string.judge(), digits)
 
 
 def _score_parts(lines: Sequence[Lattice], scorer: Scorer, digits: Sequence[int]) -> None:
     """Set the probabilities of runs, those of parts of pieces with the model of strings."""
-    joined = [run for line in lines for run in line.divided if run.span is None]
+    joined = [(run, line) for line in lines for run in line.divided if run.span is None]
     parts = [
         (run, line.strings[run.start[0]].judge(*run.span))
         for line in lines
@@ -159,13 +157,28 @@ def _score_parts(lines: Sequence[Lattice], scorer: Scorer, digits: Sequence[int]
         if run.span is not None
     ]
     likely = [(run, judged) for run, judged in parts if judged[:NONE].sum() >= HOPELESS]
-    _score(joined + [run for run, _ in likely], scorer)
+    _score([run for run, _ in joined + likely], scorer)
+    for line in lines:
+        runs = [run for run, own in joined if own is line and not line.is_mark(run.piece)]
+        strings = judge_strings([run.piece for run in runs], line.usual)
+        for run, string in zip(runs, strings, strict=True):
+            _weigh(run, string.judge(), digits)
     for run, _ in parts:
         if run.probabilities is None:
             run.probabilities = np.zeros_like(lines[0].whole[0].probabilities)
     for run, judged in likely:
         assert run.probabilities is not None
-        run.probabilities = mix(run.probabilities, judged, digits, PART)
+        run.probabilities = weigh_part(run.probabilities, judged, digits)
+
+
+def _weigh(run: Run, judged: NDArray[np.floating], digits: Sequence[int]) -> float:
+    """Set the probabilities of whole ink by both models; return what dividing it is worth.
+
+    The model of strings tells the digits apart; whether there are several, both do.
+    """
+    assert run.probabilities is not None
+    run.probabilities, run.none, several = weigh_whole(run.probabilities, judged, digits)
+    return float(np.log(max(several, FLOOR)) - np.log(max(float(judged[NOTHING]), FLOOR)))
 
 
 def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:

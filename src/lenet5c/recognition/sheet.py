@@ -25,6 +25,8 @@ from lenet5c.training import TrainedModel
 SHEET_SIDE = 1600
 #: The least share of a sheet's characters that are digits.
 LEAST_DIGITS = 0.5
+#: Share of the net of digits and signs in which digit a piece is.
+SHARE = 0.3
 #: Share of what is no character on a sheet before it is looked at, as of so many characters; and by
 #: how much it may change the odds of one.
 STRANGE, LOOKED, CHANGE = 0.1, 3.0, (1.0, 300.0)
@@ -90,10 +92,18 @@ def make_scorer(trained: TrainedModel) -> Scorer:
             formed = form_pieces(pieces)
         seen = open_signs().probabilities(formed[:, np.newaxis])
         share = digit_share(seen)
+        classes = _mix(classes, seen[:, [int(name) for name in trained.class_names]])
         none = seen[:, P_NONE:].sum(axis=1) / (seen[:, : len(DIGITS)].sum(axis=1) + 1e-12) * share
         return np.column_stack([classes * share[:, np.newaxis], np.maximum(1 - share - none, 0)])
 
     return score
+
+
+def _mix(classes: NDArray[np.floating], seen: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return which digits pieces are, (N, K), to both nets: they do not err on all alike."""
+    seen = seen / np.maximum(seen.sum(axis=1, keepdims=True), 1e-9)
+    both = np.maximum(classes, 1e-9) ** (1 - SHARE) * np.maximum(seen, 1e-6) ** SHARE
+    return np.asarray(both / both.sum(axis=1, keepdims=True))
 
 
 def judge_by_company(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:

@@ -32,27 +32,29 @@ NONE, NOTHING, CLASSES = 10, 11, 12
 LEAST_HEIGHT = 0.8
 #: Probability of a digit that is followed, at least; and strings that are.
 LIKELY, BEAMS = 0.001, 10
-#: Share of this model in which digit some ink is, beside the other; the exponents of its
-#: probability that it is one digit, and of the other's: of a whole piece of ink, and of a part. Of
-#: a part the other's counts for nothing: it has not seen what is around.
-WHOLE, PART = (0.3, 0.15, 1.0), (0.85, 0.5, 0.0)
+#: Share of this model in which digit a whole piece of ink is, beside the other, and a part is.
+WHOLE, PART = 0.4, 0.8
+#: Exponents of the other's and of this model's probabilities of what a piece is; the least of them.
+OTHER, OWN, FLOOR = 0.7, 0.5, 0.001
+#: Exponent of this model's probability that a part is one digit.
+ALONE = 0.7
 
 
 def make_net(rng: int) -> Sequential:
     """Return the net, its weights by a seed, that takes (N, 1, HEIGHT, W) to (N, 12, 1, places)."""
     net = Sequential(
         {
-            "conv1": Conv2d(1, 16, 5, rng=rng),
+            "conv1": Conv2d(1, 20, 5, rng=rng),
             "relu1": ReLU(),
             "pool1": MaxPool2d(2),
-            "conv2": Conv2d(16, 32, 5, rng=rng + 1),
+            "conv2": Conv2d(20, 48, 5, rng=rng + 1),
             "relu2": ReLU(),
             "pool2": MaxPool2d((2, 1)),
-            "conv3": Conv2d(32, 96, (3, 7), rng=rng + 2),
+            "conv3": Conv2d(48, 128, (3, 7), rng=rng + 2),
             "relu3": ReLU(),
-            "conv4": Conv2d(96, 64, (1, 5), rng=rng + 3),
+            "conv4": Conv2d(128, 112, (1, 5), rng=rng + 3),
             "relu4": ReLU(),
-            "conv5": Conv2d(64, CLASSES, (1, 3), rng=rng + 4),
+            "conv5": Conv2d(112, CLASSES, (1, 3), rng=rng + 4),
         }
     )
     net.params["conv5.bias"][NOTHING] = 4.0  # at most places nothing begins
@@ -230,19 +232,58 @@ def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.floating]:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def mix(
-    score: NDArray[np.floating],
-    judged: NDArray[np.floating],
-    digits: Sequence[int],
-    weights: tuple[float, float, float],
-) -> NDArray[np.floating]:
-    """Return the score of some ink, (K,), with what the model of strings says of it, (12,).
+def weigh_whole(
+    score: NDArray[np.floating], judged: NDArray[np.floating], digits: Sequence[int]
+) -> tuple[NDArray[np.floating], float, float]:
+    """Return the probabilities of a whole piece of ink, by both models.
 
-    The first classes of the score are `digits`; the weights are `WHOLE` or `PART`.
+    Parameters
+    ----------
+    score : ndarray, shape (K,)
+        Probabilities by the scorer: of `digits`, then of signs. The rest is that of no character,
+        and of several.
+    judged : ndarray, shape (12,)
+        Those of `String.judge`.
+    digits : sequence of int
+
+    Returns
+    -------
+    probabilities : ndarray, shape (K,)
+    none, several : float
+        Those of no character and of several digits; all of them sum to 1.
     """
-    share, one, other = weights
-    own, seen = score[: len(digits)], judged[list(digits)]
-    total = max(float(own.sum()), 1e-6)
-    both = np.maximum(own / total, 1e-6) ** (1 - share) * np.maximum(seen, 1e-6) ** share
-    alone = float(judged[:NONE].sum()) ** one * total**other
-    return np.append(both / both.sum() * alone, score[len(digits) :])
+    count = len(digits)
+    which = _mix(score[:count], judged[list(digits)], WHOLE)
+    one, signs = float(score[:count].sum()), float(score[count:].sum())
+    seen = np.array([judged[:NONE].sum(), judged[NONE], judged[NOTHING]])
+    # To this model a sign is none, or a digit that looks like it.
+    digit = one * max(seen[0], FLOOR) ** OWN
+    sign = signs * max(seen[0] + seen[1], FLOOR) ** OWN
+    share = digit / max(digit + sign, 1e-9)
+    seen[0] += (1 - share) * seen[1]
+    first = np.array([one + signs, 1.0 - one - signs, 1.0 - one - signs])
+    weight = np.maximum(first, FLOOR) ** OTHER * np.maximum(seen, FLOOR) ** OWN
+    known, none, several = (weight / weight.sum()).tolist()
+    own = score[count:] * ((1 - share) * known / max(signs, 1e-9))
+    return np.append(which * (share * known), own), none, several
+
+
+def weigh_part(
+    score: NDArray[np.floating], judged: NDArray[np.floating], digits: Sequence[int]
+) -> NDArray[np.floating]:
+    """Return the probabilities of a part of a piece, (K,); arguments as of `weigh_whole`.
+
+    The scorer's that it is one digit count for nothing: it has not seen what is around.
+    """
+    count = len(digits)
+    which = _mix(score[:count], judged[list(digits)], PART)
+    return np.append(which * float(judged[:NONE].sum()) ** ALONE, score[count:])
+
+
+def _mix(
+    one: NDArray[np.floating], other: NDArray[np.floating], share: float
+) -> NDArray[np.floating]:
+    """Return the weighted geometric mean of probabilities, one of them with a share."""
+    one, other = (np.maximum(each / max(float(each.sum()), 1e-6), 1e-5) for each in (one, other))
+    both = one ** (1 - share) * other**share
+    return np.asarray(both / both.sum())
