@@ -139,6 +139,48 @@ def test_boxes_apart_go():
     assert not (cleaned >= 96).any()
 
 
+def boxes_in_a_row(level=90):
+    """Draw six boxes side by side, 70 high and 50 wide."""
+    plane = np.zeros((160, 360), np.uint8)
+    for y in (45, 115):
+        draw(plane, (y, 30), (y, 330), 2, level)
+    for x in range(30, 331, 50):
+        draw(plane, (45, x), (115, x), 2, level)
+    return plane
+
+
+def test_a_stroke_from_the_top_of_a_box_to_its_foot_stays():
+    plane = boxes_in_a_row()
+    draw(plane, (50, 110), (110, 98), 7)
+    cleaned, rules = remove_rules(plane)
+    assert {rule.kind for rule in rules} == {"frame"} and len(rules) == 9
+    draw(alone := np.zeros_like(plane), (50, 110), (110, 98), 7)
+    np.testing.assert_array_equal(cleaned[55:105] >= 96, alone[55:105] >= 96)
+
+
+def test_a_side_of_a_box_that_is_seen_in_part_goes():
+    plane = boxes_in_a_row(255)
+    plane[80:114, 175:186] = 0
+    ring(plane, (95, 180), 15, 7)  # a stroke at its end
+    cleaned, _ = remove_rules(plane)
+    assert not (cleaned[:75] >= 96).any() and (cleaned[85:110] >= 96).any()
+
+
+def test_lines_of_paper_go_whether_they_are_on_a_pixel_or_between_two():
+    plane = np.zeros((150, 400), np.uint8)
+    for k, x in enumerate(range(15, 400, 50)):
+        if k % 3:
+            plane[:, x : x + 2] = 52
+        else:
+            plane[:, x] = 104
+    draw(plane, (70, 150), (76, 180), 8)
+    plane[62:84, 165] = 0
+    draw(plane, (70, 150), (76, 180), 8)
+    cleaned, _ = remove_rules(plane)
+    assert not cleaned[:60].any() and not cleaned[90:].any()
+    assert (cleaned[72:74, 158:172] >= 96).all()
+
+
 def test_a_margin_goes_from_a_blank_page():
     plane = np.zeros((SIDE, 2 * SIDE), np.uint8)
     for y in range(10, SIDE, 40):

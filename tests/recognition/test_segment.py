@@ -158,6 +158,14 @@ def test_what_is_no_digit_is_a_question_mark(test_set, reader, text, expected):
     assert mark.rejected and mark.box
 
 
+@pytest.mark.parametrize(("row", "expected"), [(24, "1998"), (36, "19?98")])
+def test_a_speck_beside_a_digit_is_nothing_but_at_its_foot_a_point(test_set, reader, row, expected):
+    picture = draw_row(test_set, "1998", step=30)
+    end = 12 + 30 + int(np.flatnonzero(picture[12:40, 42:70].any(axis=0))[-1])
+    picture[row : row + 3, end + 3 : end + 6] = 255
+    assert reader(picture).text.replace(" ", "") == expected
+
+
 @pytest.mark.parametrize("text", ["-", "x", "."])
 def test_a_sign_alone_is_no_digit(test_set, reader, text):
     reading = reader(draw_row(test_set, text))

@@ -22,6 +22,8 @@ PAPER, FAMILY = 0.6, 3
 SHORT, SIDES = 4.0, 4
 #: Length over thickness of the sides of a box about ink, at least.
 BROAD = 5.0
+#: Columns for a row by which a stroke leans more than the sides of boxes.
+LEANING = 0.1
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,15 @@ def remove_rules(
     """
     lines = [line for line in find_lines(strength) if line.coverage >= 0.4]
     chosen = _find_paper(lines, strength.shape)
-    chosen |= _find_frames(strength, lines, chosen)
+    chosen |= _leave_strokes(_find_frames(strength, lines, chosen))
     rest = erase_lines(strength, list(chosen))
     by_itself = find_marks(rest, [line for line in lines if line not in chosen]) if marks else {}
     found = chosen | by_itself
     more = _find_rests(lines, found)
-    more |= _find_sides([line for line in lines if line not in found], found)
+    sides = _find_sides([line for line in lines if line not in found], found)
+    more |= {line: kind for line, kind in _leave_strokes(found | sides).items() if line in sides}
+    more |= _find_spaced([line for line in lines if line not in found | more], found)
+    more |= _find_twins([line for line in lines if line not in found | more], found)
     rest = erase_lines(rest, list(by_itself | more))
     found |= more
     return rest, [Rule(line.box, line.thickness, kind) for line, kind in found.items()]
@@ -133,15 +138,21 @@ class _Family:
     distance: float
 
     def has(self, line: Line) -> bool:
-        """Return whether a line is as thick and as strong as these."""
-        return (
-            line.thickness <= 1.5 * self.thickness + 1
-            and abs(line.level - self.level) <= 0.25 * self.level + 15
+        """Return whether a line is as thick and as strong as these, or as faint as thin."""
+        off = min(
+            abs(line.level - self.level),
+            # Of one that lies between two pixels either has half of it.
+            abs(line.level * line.thickness - self.level * self.thickness) / self.thickness,
         )
+        return line.thickness <= 1.5 * self.thickness + 1 and off <= 0.25 * self.level + 15
 
     def fits(self, line: Line) -> bool:
         """Return whether a line, longer than the distance, is where these have one."""
-        if line.length < self.distance:
+        return line.length >= self.distance and self.is_spaced(line)
+
+    def is_spaced(self, line: Line) -> bool:
+        """Return whether a line is at the distance of these."""
+        if not np.isfinite(self.distance):
             return False
         row = float(line.middle.mean()) - self.slope * (line.start + line.end) / 2
         off = row - self.rows[np.abs(self.rows - row).argmin()]
@@ -207,6 +218,62 @@ def _has_ink(strength: NDArray[np.uint8], top: Line, bottom: Line, one: Line, ot
     last, end = (round(line.middle.min() - line.thickness / 2 - 1) for line in (bottom, right))
     inside = bound(strength[max(0, first) : max(0, last), max(0, start) : max(0, end)] >= INK)
     return inside is not None and inside[2] - inside[0] >= 0.3 * height
+
+
+def _leave_strokes(rules: dict[Line, str]) -> dict[Line, str]:
+    """Return rules without upright sides that are unlike the other ones: ones in boxes."""
+    upright = [line for line, kind in rules.items() if line.upright and kind == "frame"]
+    if len(upright) < SIDES:
+        return rules
+    thick, level, lean = np.median(
+        [(line.thickness, line.level, line.straight[1]) for line in upright], axis=0
+    )
+    strokes = {
+        line
+        for line in upright
+        if line.thickness > 1.6 * thick + 1
+        and (abs(line.level - level) > 0.25 * level + 15 or abs(line.straight[1] - lean) > LEANING)
+    }
+    return {line: kind for line, kind in rules.items() if line not in strokes}
+
+
+def _find_spaced(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
+    """Return broken sides of boxes: at the distance of the others, and from a rule on."""
+    sides = [line for line, kind in found.items() if line.upright and kind == "frame"]
+    flat = [line for line in found if not line.upright]
+    if len(sides) < SIDES:
+        return {}
+    alike = _describe_family(sides)
+    least = 0.25 * float(np.median([line.length for line in sides]))
+    return {
+        line: "frame"
+        for line in lines
+        if line.upright
+        and line.length >= least
+        and alike.has(line)
+        and alike.is_spaced(line)
+        and any(
+            _is_on(rule, y, float(x), line)
+            for y, x in ((line.start, line.middle[0]), (line.end, line.middle[-1]))
+            for rule in flat
+        )
+    }
+
+
+def _find_twins(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
+    """Return lines along rules, as near as if they were one: those by hand are not straight."""
+    twins: dict[Line, str] = {}
+    for rule, kind in found.items():
+        for line in lines:
+            inside = rule.start - 2 <= line.start and line.end <= rule.end + 2
+            if line.upright != rule.upright or not inside:
+                continue
+            columns = np.arange(line.start, line.end) - rule.start
+            middle = rule.middle[np.clip(columns, 0, rule.length - 1)]
+            off = float(np.abs(line.middle - middle).mean())
+            if line.thickness <= 1.3 * rule.thickness + 0.5 and off <= rule.thickness + 1:
+                twins[line] = kind
+    return twins
 
 
 def _find_sides(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:

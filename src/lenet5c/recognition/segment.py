@@ -31,6 +31,9 @@ MOST_PIECES, MOST_UNSURE = 2000, 400
 HOPELESS = 0.02
 #: Pieces that may be letters, at least, of a sheet on which they are.
 LETTERS = 3
+#: Longer side of a speck, and columns to the digit beside it, in usual heights, at most; where a
+#: digit's foot begins, from its top (0) on.
+TINY, CLOSE, FOOT = 0.2, 0.15, 0.7
 
 #: Takes N pieces to the probabilities (N, K) of the classes they may be. A row sums to at most 1:
 #: the rest is the probability that the piece is no character, half of one, or several.
@@ -109,9 +112,31 @@ def _line_up(pieces: list[Piece], ruler: Ruler) -> list[list[Piece]]:
         distance = np.maximum(out, far)
         if len(distance) and distance.min() <= 1:
             lines[line_of[int(numbers[distance.argmin()])]].append(i)
-    lines = [sorted(line, key=lambda i: float(center[i, 1])) for line in lines]
+    lines = [
+        sorted(_leave_specks(line, boxes), key=lambda i: float(center[i, 1])) for line in lines
+    ]
     lines.sort(key=lambda line: float(np.mean(center[line, 0] - slope * center[line, 1])))
     return [[pieces[i] for i in line] for line in lines]
+
+
+def _leave_specks(line: list[int], boxes: NDArray[np.int64]) -> list[int]:
+    """Return a line, numbers of boxes, without specks close beside a digit and above its foot.
+
+    A pen that is lifted leaves such dots; points and commas are at the digit's foot.
+    """
+    height, width = boxes[line, 2] - boxes[line, 0], boxes[line, 3] - boxes[line, 1]
+    usual = float(np.median(height[height >= LEAST * height.max()]))
+    left = []
+    for i, size in zip(line, np.maximum(height, width).tolist(), strict=True):
+        top, start, bottom, end = boxes[i].tolist()
+        if size <= TINY * usual:
+            large = boxes[[j for j in line if boxes[j, 2] - boxes[j, 0] >= LEAST * usual]]
+            gap = np.maximum(start - large[:, 3], large[:, 1] - end)
+            share = ((top + bottom) / 2 - large[:, 0]) / (large[:, 2] - large[:, 0])
+            if ((gap <= CLOSE * usual) & (share > 0) & (share < FOOT)).any():
+                continue
+        left.append(i)
+    return left
 
 
 def _measure_height(line: list[Piece]) -> float:
@@ -178,7 +203,8 @@ def _weigh(run: Run, judged: NDArray[np.floating], digits: Sequence[int]) -> flo
     """
     assert run.probabilities is not None
     run.probabilities, run.none, several = weigh_whole(run.probabilities, judged, digits)
-    return float(np.log(max(several, FLOOR)) - np.log(max(float(judged[NOTHING]), FLOOR)))
+    own = max(float(judged[NOTHING]), FLOOR)
+    return min(0.0, float(np.log(max(several, FLOOR) / own)))
 
 
 def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:

@@ -51,12 +51,12 @@ def read_sheet(
     lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
     if reads_digits(trained):
         lines = judge_by_company(lines)
+    # Sides of boxes that a hand has bent are not taken out with the straight ones.
+    lines = [[cell for cell in line if not _is_side(cell.piece, ink.rules)] for line in lines]
     digits = tuple(
-        tuple(
-            _decide(cell, line, trained, factor, reject, _is_side(cell.piece, ink.rules))
-            for cell in line
-        )
+        tuple(_decide(cell, line, trained, factor, reject) for cell in line)
         for line in lines
+        if line
     )
     labels = [digit.label for line in digits for digit in line]
     if len(labels) - labels.count(None) < max(1, LEAST_DIGITS * len(labels)):
@@ -151,9 +151,9 @@ def _show(piece: Piece, trained: TrainedModel) -> NDArray[np.uint8]:
 
 
 def _decide(
-    cell: Cell, line: Sequence[Cell], trained: TrainedModel, factor: int, reject: float, side: bool
+    cell: Cell, line: Sequence[Cell], trained: TrainedModel, factor: int, reject: float
 ) -> Reading:
-    """Return the reading of a cell of a line; `side` tells one of a box or a table."""
+    """Return the reading of a cell of a line."""
     *classes, sign = map(float, cell.probabilities)
     share = max(sum(classes), 1e-12)
     confidence = max(classes)
@@ -171,8 +171,6 @@ def _decide(
     rejected = None
     if len(line) > 1 and cell.piece.size < LEAST * usual:
         rejected = "it is too small for a digit beside the others: a point, a comma or a dash"
-    elif side:
-        rejected = "it is a line of a box or a table"
     elif confidence < reject or sign > confidence:
         if sign > 1 - share - sign and share < 0.5:
             rejected = "it is a sign, not a digit; --digits sum reads signs"
@@ -188,7 +186,7 @@ def _decide(
 def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
     """Return whether an upright stroke goes from one level line of a table to the next, or further.
 
-    Sides of boxes that a hand has bent are not taken out with the straight ones, and look like 1.
+    It would look like a 1.
     """
     top, left, bottom, right = piece.box
     if bottom - top < UPRIGHT * (right - left):
