@@ -158,11 +158,15 @@ def test_what_is_no_digit_is_a_question_mark(test_set, reader, text, expected):
     assert mark.rejected and mark.box
 
 
-@pytest.mark.parametrize(("row", "expected"), [(24, "1998"), (36, "19?98")])
-def test_a_speck_beside_a_digit_is_nothing_but_at_its_foot_a_point(test_set, reader, row, expected):
+@pytest.mark.parametrize(
+    ("row", "gap", "expected"),
+    [(22, 2, "1998"), (36, 2, "199?8"), (26, 6, "199?8")],
+    ids=["a speck", "a point", "a dot between two"],
+)
+def test_a_speck_close_beside_one_digit_is_nothing(test_set, reader, row, gap, expected):
     picture = draw_row(test_set, "1998", step=30)
-    end = 12 + 30 + int(np.flatnonzero(picture[12:40, 42:70].any(axis=0))[-1])
-    picture[row : row + 3, end + 3 : end + 6] = 255
+    end = 72 + int(np.flatnonzero(picture[12:40, 72:100].any(axis=0))[-1])
+    picture[row : row + 3, end + gap : end + gap + 3] = 255
     assert reader(picture).text.replace(" ", "") == expected
 
 

@@ -86,7 +86,7 @@ class Lattice:
         """Return the runs of parts of pieces, with those that are cut, and of several pieces."""
         sure = [self.is_sure(c) for c in range(len(self.pieces))]
         for c, piece in enumerate(self.pieces):
-            if cut and not sure[c] and not self.is_mark(piece):
+            if cut and not sure[c] and not self.is_mark(piece) and self._may_be_several(c):
                 self.divided += self.cut(c)
         apart = [sure[c] or self._is_point(c) for c in range(len(self.pieces))]
         for a in range(len(self.pieces)):
@@ -96,6 +96,10 @@ class Lattice:
                 if not all(apart[a : b + 1]) and (run := self._join(a, b)):
                     self.divided.append(run)
         return self.divided
+
+    def _may_be_several(self, c: int) -> bool:
+        """Return whether a piece may be worth more in parts, each of them a digit for sure."""
+        return self.several.get(c, 0.0) > self._value(self.whole[c])
 
     def best(self) -> list[Run]:
         """Return the runs of the best way through the line, all of them scored."""

@@ -263,16 +263,23 @@ def _find_spaced(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
 def _find_twins(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
     """Return lines along rules, as near as if they were one: those by hand are not straight."""
     twins: dict[Line, str] = {}
+    starts, ends, thick, upright = (
+        np.array([(line.start, line.end, line.thickness, line.upright) for line in lines])
+        .reshape(-1, 4)
+        .T
+    )
     for rule, kind in found.items():
-        for line in lines:
-            inside = rule.start - 2 <= line.start and line.end <= rule.end + 2
-            if line.upright != rule.upright or not inside:
-                continue
-            columns = np.arange(line.start, line.end) - rule.start
+        along = (
+            (upright == rule.upright)
+            & (starts >= rule.start - 2)
+            & (ends <= rule.end + 2)
+            & (thick <= 1.3 * rule.thickness + 0.5)
+        )
+        for k in np.flatnonzero(along):
+            columns = np.arange(lines[k].start, lines[k].end) - rule.start
             middle = rule.middle[np.clip(columns, 0, rule.length - 1)]
-            off = float(np.abs(line.middle - middle).mean())
-            if line.thickness <= 1.3 * rule.thickness + 0.5 and off <= rule.thickness + 1:
-                twins[line] = kind
+            if float(np.abs(lines[k].middle - middle).mean()) <= rule.thickness + 1:
+                twins[lines[k]] = kind
     return twins
 
 

@@ -31,9 +31,9 @@ MOST_PIECES, MOST_UNSURE = 2000, 400
 HOPELESS = 0.02
 #: Pieces that may be letters, at least, of a sheet on which they are.
 LETTERS = 3
-#: Longer side of a speck, and columns to the digit beside it, in usual heights, at most; where a
-#: digit's foot begins, from its top (0) on.
-TINY, CLOSE, FOOT = 0.2, 0.15, 0.7
+#: Longer side of a speck, and columns to the digit beside it, in usual heights, at most; how many
+#: times as far the next digit is, at least; where a digit's foot begins, from its top (0) on.
+TINY, CLOSE, FARTHER, FOOT = 0.2, 0.15, 3.0, 0.7
 
 #: Takes N pieces to the probabilities (N, K) of the classes they may be. A row sums to at most 1:
 #: the rest is the probability that the piece is no character, half of one, or several.
@@ -120,20 +120,24 @@ def _line_up(pieces: list[Piece], ruler: Ruler) -> list[list[Piece]]:
 
 
 def _leave_specks(line: list[int], boxes: NDArray[np.int64]) -> list[int]:
-    """Return a line, numbers of boxes, without specks close beside a digit and above its foot.
+    """Return a line, numbers of boxes, without specks close beside one digit, above its foot.
 
-    A pen that is lifted leaves such dots; points and commas are at the digit's foot.
+    A pen that is lifted leaves such dots. Points and commas are at the foot, dots that are meant
+    are between two digits.
     """
     height, width = boxes[line, 2] - boxes[line, 0], boxes[line, 3] - boxes[line, 1]
     usual = float(np.median(height[height >= LEAST * height.max()]))
+    digits = boxes[[i for i, rows in zip(line, height, strict=True) if rows >= LEAST * usual]]
     left = []
     for i, size in zip(line, np.maximum(height, width).tolist(), strict=True):
         top, start, bottom, end = boxes[i].tolist()
         if size <= TINY * usual:
-            large = boxes[[j for j in line if boxes[j, 2] - boxes[j, 0] >= LEAST * usual]]
-            gap = np.maximum(start - large[:, 3], large[:, 1] - end)
-            share = ((top + bottom) / 2 - large[:, 0]) / (large[:, 2] - large[:, 0])
-            if ((gap <= CLOSE * usual) & (share > 0) & (share < FOOT)).any():
+            gaps = np.maximum(start - digits[:, 3], digits[:, 1] - end)
+            near, *others = np.argsort(gaps).tolist()
+            gap = max(float(gaps[near]), 0.03 * usual)
+            share = ((top + bottom) / 2 - digits[near, 0]) / (digits[near, 2] - digits[near, 0])
+            alone = not others or gaps[others[0]] >= FARTHER * gap
+            if gap <= CLOSE * usual and 0 < share < FOOT and alone:
                 continue
         left.append(i)
     return left
