@@ -2,7 +2,8 @@
 
 import numpy as np
 from drawn.papers import Page, wobble
-from drawn.pens import enlarge
+from drawn.pens import crop, enlarge
+from PIL import Image
 
 
 def number(test, rng, least=2, most=8):
@@ -163,6 +164,20 @@ def _close(test, rng, share):
     return page.take(rng), text
 
 
+def neighboring(test, rng):
+    """Draw a number in which the boxes of digits overlap by 0 to 20 % of a width, inked or not."""
+    count, size = int(rng.integers(2, 7)), int(rng.integers(30, 90))
+    chosen, side = rng.integers(0, len(test), count), round(28 * size / 20)
+    page, left = Page(3 * size, round(1.6 * size * (count + 1))), 0.5 * size
+    for j in chosen:
+        # Enlarged as they are, with soft edges.
+        wide = round(side * rng.uniform(0.92, 1.08))
+        ink = crop(np.asarray(Image.fromarray(test.images[j, 0]).resize((wide, wide))))
+        page.put(ink, 1.5 * size - ink.shape[0] / 2 + size * rng.uniform(-0.08, 0.08), left)
+        left += ink.shape[1] * (1 - rng.uniform(0, 0.2))
+    return page.take(rng), "".join(str(test.labels[j]) for j in chosen)
+
+
 #: Part -> row -> function of (data set, generator) that returns a picture and its text.
 NUMBERS = {
     "numbers": {
@@ -174,5 +189,9 @@ NUMBERS = {
         "on squared paper": on_squares,
         "on ruled paper": on_rules,
     },
-    "touching": {"ink touches": touching, "ink overlaps": overlapping},
+    "touching": {
+        "ink touches": touching,
+        "ink overlaps": overlapping,
+        "boxes overlap by 0 to 20 %": neighboring,
+    },
 }

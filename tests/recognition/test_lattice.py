@@ -138,6 +138,32 @@ def test_bars_above_each_other_are_one():
     assert len(pieces) == 2 and ruler.height == 60
 
 
+@pytest.mark.parametrize(("several", "parts"), [(0.0, 2), (-0.3, 2), (-1.2, 1)])
+def test_dividing_a_piece_is_worth_what_is_known_of_several(several, parts):
+    """The parts, 0.9 each, are worth more than the whole, 0.5, unless several are unlikely."""
+    bars = Piece((5, 5, 55, 51), two_bars()[5:55, 5:51])
+    lattice = Lattice([bars], 6.0, 50.0)
+    lattice.whole[0].probabilities = np.array([0.5])
+    lattice.several[0] = several
+    runs = lattice.divide()
+    assert bool(runs) == (several > np.log(0.5))
+    for run in runs:
+        run.probabilities = np.array([0.9 if run.piece.width <= 30 else 0.1])
+    assert len(lattice.best()) == parts
+
+
+def test_what_is_none_for_sure_is_not_two_doubtful_characters():
+    bars = Piece((5, 5, 55, 51), two_bars()[5:55, 5:51])
+    lengths = []
+    for none in (0.0, 0.95):
+        lattice = Lattice([bars], 6.0, 50.0)
+        lattice.whole[0].probabilities, lattice.whole[0].none = np.array([0.001]), none
+        for run in lattice.divide():
+            run.probabilities = np.array([0.15 if run.piece.width <= 30 else 0.001])
+        lengths.append(len(lattice.best()))
+    assert lengths == [2, 1]
+
+
 def test_unscored_runs_are_left_out():
     piece = Piece((0, 0, 40, 20), np.full((40, 20), 255, np.uint8))
     lattice = Lattice([piece], 5.0, 40.0)
