@@ -52,7 +52,7 @@ def test_page(name, tmp_path, monkeypatch, one_thread):
 
 def test_there_are_pages():
     assert {
-        "embedding.md",
+        "howto/embedding.md",
         "tutorial/1-from-the-pixel-to-the-maps.md",
         "tutorial/4-training.md",
     } <= set(NAMES)
@@ -142,7 +142,7 @@ def test_the_list_of_guides_has_each_once():
 
 def test_links_are_found():
     assert "docs/design.md" in links(ROOT / "README.md")
-    assert "one-sample-a-step" in anchors(DOCS / "design.md")
+    assert "one-sample-a-step" in anchors(DOCS / "explanation" / "net-of-1998.md")
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_the_docs_build(tmp_path):
     built = tmp_path / "html"
     for page in (
         "index",
-        "quickstart",
+        "tutorial/quickstart",
         "tutorial/3-the-gradient-backwards",
         "reference/generated/names/lenet5c.nn.LeNet5",
     ):
