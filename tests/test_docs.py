@@ -145,6 +145,23 @@ def test_links_are_found():
     assert "one-sample-a-step" in anchors(DOCS / "explanation" / "net-of-1998.md")
 
 
+@pytest.mark.skipif(not (ROOT / "src").is_dir(), reason="needs a checkout")
+def test_files_named_in_contributing_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:src|tests|docs|benchmarks|tools)/[\w./-]+)`", text))
+    assert len(named) > 15
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_every_exercise_has_a_check_and_a_hidden_solution():
+    text = (DOCS / "tutorial" / "exercises.md").read_text(encoding="utf-8")
+    exercises = text.split("\n## ")[1:]
+    assert len(exercises) == 5
+    for exercise in exercises:
+        task, _, solution = exercise.partition("<details>\n<summary>Solution</summary>\n")
+        assert "```python" in solution and solution.rstrip().endswith("</details>"), task
+
+
 @pytest.mark.slow
 def test_the_docs_build(tmp_path):
     for module in ("furo", "myst_parser", "numpydoc", "sphinx"):
