@@ -64,7 +64,11 @@ def repository_path(docname, target):
         path = os.path.relpath(ROOT / base / target, ROOT).replace(os.sep, "/")
         # MyST takes a text outside docs for a page, and its name without the ending.
         for name in (path, f"{path}.md"):
-            if (not name.startswith(("..", "docs/")) or name.endswith(".py")) and name != "." and (ROOT / name).exists():
+            if (
+                (not name.startswith(("..", "docs/")) or name.endswith(".py"))
+                and name != "."
+                and (ROOT / name).exists()
+            ):
                 return name
     return None
 
