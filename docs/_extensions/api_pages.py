@@ -161,7 +161,7 @@ def skip_member(app, what, name, member, skip, options):
 
 
 def drop_toctree(app, doctree):
-    """Keep the pages of names out of the sidebar, which every page repeats: the tables list them."""
+    """Keep the pages of names out of the sidebar, which every page repeats; tables list them."""
     if app.env.docname.startswith("reference/generated/lenet5c"):
         for node in list(doctree.findall(addnodes.toctree)):
             node.parent.remove(node)

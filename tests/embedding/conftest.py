@@ -22,7 +22,7 @@ def document():
 
 @pytest.fixture(scope="session")
 def consumer(tmp_path_factory, document):
-    """Return a function that imports a consumer's module; `document` is of docs/howto/embedding.md."""
+    """Return a function that imports a consumer's module."""
     for tool in ("Cython", "setuptools"):
         if importlib.util.find_spec(tool) is None:
             pytest.skip(f"{tool} is not installed")
