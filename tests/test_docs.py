@@ -178,6 +178,8 @@ def test_the_docs_build(tmp_path):
     ):
         assert (built / f"{page}.html").is_file()
     assert "lenet5c.nn.LeNet5" in (built / "genindex.html").read_text(encoding="utf-8")
+    assert "explanation/convolution" in (built / "searchindex.js").read_text(encoding="utf-8")
+    assert "check_gradients" in (built / "files/examples/own_layer.ipynb.html").read_text("utf-8")
     for page in built.rglob("*.html"):  # nothing is fetched when a page is read
         assert not re.search(
             r"<(?:script|link|img)[^>]*(?:src|href)=\"(?:https?:)?//",
