@@ -23,7 +23,7 @@ MOST = 5
 #: probabilities.
 UNKNOWN, STRANGE, MARK = 0.005, 0.05, 0.3
 #: What counts against a run: a stroke cut, a width beyond a digit's, a gap; in log probability.
-PER_CUT, PER_WIDTH, PER_GAP = 0.1, 8.0, 1.0
+PER_CUT, PER_WIDTH, PER_GAP = 0.03, 8.0, 1.0
 #: Rows that ink at a cut is given to both sides, in widths of the pen.
 BOTH = 0.5
 

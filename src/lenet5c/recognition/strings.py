@@ -33,11 +33,11 @@ LEAST_HEIGHT = 0.8
 #: Probability of a digit that is followed, at least; and strings that are.
 LIKELY, BEAMS = 0.001, 10
 #: Share of this model in which digit a whole piece of ink is, beside the other, and a part is.
-WHOLE, PART = 0.4, 0.8
+WHOLE, PART = 0.4, 0.9
 #: Exponents of the other's and of this model's probabilities of what a piece is; the least of them.
 OTHER, OWN, FLOOR = 0.7, 0.5, 0.001
 #: Exponent of this model's probability that a part is one digit.
-ALONE = 0.7
+ALONE = 0.5
 
 
 def make_net(rng: int) -> Sequential:
