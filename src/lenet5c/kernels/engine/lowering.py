@@ -145,12 +145,13 @@ def _outputs_only(ops: list[Op]) -> list[Op]:
     kept: list[Op] = []
     for op in map(copy, ops):
         before = kept[-1] if kept else None
-        if isinstance(op, AvgPool2d) and op.halves and isinstance(before, Conv2d):
-            # Of one tap, a convolution has a way of its own, which does not pool.
-            if not before.pool and before.kernel_size != (1, 1):
-                before.pool = before.average = True
-                before.out_shape, before.y = op.out_shape, op.y
-                continue
+        means = isinstance(op, AvgPool2d) and op.halves
+        # Of one tap, a convolution has a way of its own, which does not pool.
+        takes = isinstance(before, Conv2d) and not before.pool and before.kernel_size != (1, 1)
+        if means and takes:
+            before.pool = before.average = True
+            before.out_shape, before.y = op.out_shape, op.y
+            continue
         if isinstance(op, Conv2d):
             op.outputs_only = True
         kept.append(op)
