@@ -145,10 +145,14 @@ def _outputs_only(ops: list[Op]) -> list[Op]:
     kept: list[Op] = []
     for op in map(copy, ops):
         before = kept[-1] if kept else None
-        means = isinstance(op, AvgPool2d) and op.halves
         # Of one tap, a convolution has a way of its own, which does not pool.
-        takes = isinstance(before, Conv2d) and not before.pool and before.kernel_size != (1, 1)
-        if means and takes:
+        if (
+            isinstance(op, AvgPool2d)
+            and op.halves
+            and isinstance(before, Conv2d)
+            and not before.pool
+            and before.kernel_size != (1, 1)
+        ):
             before.pool = before.average = True
             before.out_shape, before.y = op.out_shape, op.y
             continue
