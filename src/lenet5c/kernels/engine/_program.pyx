@@ -77,6 +77,7 @@ cdef class Program:
     cdef Slice* slices
     cdef Py_ssize_t slice_count
     cdef Segment* segments
+    cdef Py_ssize_t parts_scratch
     cdef Py_ssize_t segment_count
     cdef SampleWay sample_way      # of training steps
     cdef SampleWay inference_way   # the same bits, and nothing for a gradient
@@ -141,16 +142,15 @@ cdef class Program:
         for i in range(self.inference_count):
             set_op(self.ops + job.op_count + i, plan.inference_ops[i], job.kernels, self.held)
         for i in range(job.op_count + self.inference_count):
-            op = self.ops + i
-            if op.kernels.scratch_floats is not NULL:
-                job.scratch_floats = max(job.scratch_floats, op.kernels.scratch_floats(op))
+            job.scratch_floats = max(job.scratch_floats, scratch_of(self.ops + i))
         job.saved_stride += CANARY_FLOATS
         job.scratch_floats += CANARY_FLOATS
         for i in range(self.slice_count):
             linear, start, size, sums = plan.slices[i]
             self.slices[i].linear = NULL if linear is None else self.ops + <Py_ssize_t>linear
             self.slices[i].start, self.slices[i].size, self.slices[i].sums = start, size, sums
-        set_segments(self.segments, plan.segments)
+        self.parts_scratch = CANARY_FLOATS + set_segments(
+            self.segments, plan.segments, self.ops + job.op_count)
         if plan.sample is not None:
             self.by_sample = set_sample_way(
                 &self.sample_way, plan.sample, self.template.kernels, self.held)

@@ -67,10 +67,13 @@ cdef set_batch_norm(Op* op, o, list held):
     held += [mean, var, tracked]
 
 
-cdef set_segments(Segment* segments, list planned):
-    cdef Py_ssize_t i
+cdef Py_ssize_t set_segments(Segment* segments, list planned, const Op* ops) except -1:
+    """Return the scratch that a part of any segment takes."""
+    cdef Py_ssize_t i, scratch = 0
     for i in range(len(planned)):
         segments[i].first, segments[i].stop, segments[i].outputs, segments[i].least = planned[i]
+        scratch = max(scratch, parts_scratch(ops, segments + i))
+    return scratch
 
 
 def statistics_floats(Py_ssize_t channels):
