@@ -1,13 +1,14 @@
 """A model of the time of a training step on several machines, fitted to measurements over TCP.
 
     python benchmarks/mpi_model.py [--turns 60] [--json FILE] [--picture FILE]
-    python benchmarks/mpi_model.py --read FILE [--picture FILE]
+    python benchmarks/mpi_model.py --read FILE … [--json FILE] [--picture FILE]
 
 Measures steps of LeNet-5 with Adam: one process on 1 and on 2 threads, 2 ranks that share memory,
 and 2 ranks in two network namespaces that exchange by MPI over TCP, at several batch sizes and
 links (`simulated_network.py`: Linux, root, MPICH). Fits the model to a part of them, and predicts
 the rest: --check-links and --check-batches, which it has not seen. --json keeps the measurements,
---read does all but measuring from such a file. The model, in seconds of a step on R machines of P
+--read does all but measuring from such a file, or from several: the least of all turns, which helps
+on a busy machine. The model, in seconds of a step on R machines of P
 threads, at B images:
 
     tiles     = B / 16, in n batches of at most 1,024 images, of 16 shards each
@@ -19,9 +20,9 @@ threads, at B images:
 batch: the gradients of linear layers. `thread` is paid if P > 1. `call` and `byte` are what MPI and
 TCP take of the processor; delay, rate and the burst that a token bucket lets pass at once are those
 of the link. Rounds are 1 for two machines, R - 1 for more, as in the ring by which MPICH gathers.
-Computing is fitted to processor time where a process has one thread, without waiting, and exchange
-to exchanges alone, both to the least of all turns, by relative error. So each step on two machines
-is a prediction: its parts were fitted, it was not.
+Computing is fitted to the processor time of processes with one thread, without waiting, `thread` to
+the steps on two threads, and exchange to exchanges alone, all to the least of all turns, by relative
+error. So each step on two machines is a prediction: its parts were fitted, it was not.
 """
 
 import json
@@ -148,18 +149,22 @@ class Model:
     """The coefficients, fitted to some of the measured cases."""
 
     def __init__(self, cases, links, batches):
-        computing, exchange = [], []
+        computing, threaded, exchange = [], [], []
         self.bytes = {}
         for case, row in each(cases):
             step = step_of(case, row)
             self.bytes[row["batch"]] = sum(row.get("bytes", [0])) or self.bytes.get(row["batch"])
             if row["batch"] not in batches or (case["link"] and case["link"] not in links):
                 continue
-            least = row["wall"][0] if case["threads"] > 1 else row["busy"][0]
-            computing.append((step.computing(), least))
+            if case["threads"] > 1:
+                threaded.append((step.computing(), row["wall"][0]))
+            else:
+                computing.append((step.computing()[:-1], row["busy"][0]))
             if case["link"]:
                 exchange.append((step.exchange(), row["exchange"][0], step.fixed()))
-        self.step, self.tile, self.sum, self.thread = solve(*zip(*computing, strict=True))
+        self.step, self.tile, self.sum = known = solve(*zip(*computing, strict=True))
+        rows, seconds = map(np.array, zip(*threaded, strict=True))
+        (self.thread,) = solve(rows[:, -1:], seconds, rows[:, :-1] @ known)
         self.call, self.trips, self.byte = solve(*zip(*exchange, strict=True))
 
     def computing(self, step):
@@ -191,6 +196,20 @@ def step_of(case, row):
         return Step(row["batch"], 1, case["threads"], shared=case["ranks"])
     rate, delay = case["link"]
     return Step(row["batch"], 2, 1, Link(delay, rate), sum(row["bytes"]))
+
+
+def merge(records):
+    """Return measurements of the same cases as one: the least of all turns."""
+    first, *others = records
+    for other in others:
+        if other["machine"] != first["machine"]:
+            sys.exit(f"the machines differ: {first['machine']}, {other['machine']}")
+        first["turns"] += other["turns"]
+        for (_, row), (_, more) in zip(each(first["cases"]), each(other["cases"]), strict=True):
+            for name in ("wall", "busy", "exchange"):
+                if name in row:
+                    row[name] = [min(row[name][0], more[name][0]), row[name][1]]
+    return first
 
 
 def name_of(case):
@@ -322,18 +341,18 @@ def main():
     parser = make_parser(__doc__)
     add = parser.add_argument
     fitted = [Link(0, 10000), Link(0.5, 1000)]
-    checked = [Link(0.2, 2500)]
+    checked = [Link(0, 5000), Link(0.2, 500)]
     add("--turns", type=positive, default=60, metavar="N", help="(default: %(default)s)")
     add("--links", type=link, nargs="+", default=fitted, metavar="MBIT:MS")
     add("--check-links", type=link, nargs="+", default=checked, metavar="MBIT:MS")
     add("--batches", type=positive, nargs="+", default=[64, 256, 1024, 2048], metavar="N")
     add("--check-batches", type=positive, nargs="+", default=[128, 512], metavar="N")
     add("--json", metavar="FILE", help="write the measurements")
-    add("--read", metavar="FILE", help="read them instead of measuring")
+    add("--read", nargs="+", metavar="FILE", help="read them instead of measuring")
     add("--picture", metavar="FILE", help="draw the model, by matplotlib")
     options = parser.parse_args()
     if options.read:
-        record = json.loads(Path(options.read).read_text())
+        record = merge([json.loads(Path(file).read_text()) for file in options.read])
     else:
         alone = [(1, 1, None), (1, 2, None), (2, 1, None)]
         links = [*options.links, *options.check_links]
@@ -347,8 +366,8 @@ def main():
             "fitted_batches": options.batches,
             "cases": [measure(case, batches, options.turns) for case in cases],
         }
-        if options.json:
-            Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
+    if options.json:
+        Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
     print(f"{record['machine']}; {record['date']}, least of {record['turns']} turns")
     for case in record["cases"]:
         if case["tcp"]:

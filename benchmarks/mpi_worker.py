@@ -55,19 +55,26 @@ def measure(ranks, model, optimizer, samples, labels, batch, turns):
         ranks.gather(0)  # both are awake
         if together:
             ranks.waited = 0.0
-        began, busy = time.perf_counter(), time.process_time()
+        began, busy = time.perf_counter_ns(), time.process_time()
         run()
-        measured["wall"].append((time.perf_counter() - began) / steps)
+        wall = time.perf_counter_ns() - began
         waited = ranks.waited if together else 0.0
         measured["busy"].append((time.process_time() - busy - waited) / steps)
+        measured["wall"].append(1e-9 * longest(ranks, wall) / steps)
         if together:
             ranks.gather(0)
-            began = time.perf_counter()
+            began = time.perf_counter_ns()
             for _ in range(steps):
                 for each in pieces:
                     ranks.exchange(each)
-            measured["exchange"].append((time.perf_counter() - began) / steps)
+            wall = time.perf_counter_ns() - began
+            measured["exchange"].append(1e-9 * longest(ranks, wall) / steps)
     return measured
+
+
+def longest(ranks, nanoseconds):
+    """Return the longest time of all ranks: one that began late, as another slept, saw less."""
+    return max(ranks.gather(nanoseconds))
 
 
 def main(threads, turns, *batches):
