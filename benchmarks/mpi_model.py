@@ -21,8 +21,8 @@ batch: the gradients of linear layers. `thread` is paid if P > 1. `call` and `by
 TCP take of the processor; delay, rate and the burst that a token bucket lets pass at once are those
 of the link. Rounds are 1 for two machines, R - 1 for more, as in the ring by which MPICH gathers.
 Computing is fitted to the processor time of processes with one thread, without waiting, `thread` to
-the steps on two threads, and exchange to exchanges alone, all to the least of all turns, by relative
-error. So each step on two machines is a prediction: its parts were fitted, it was not.
+the steps on two threads, and exchange to exchanges alone, all to the least of all turns, by
+relative error. So each step on two machines is a prediction: its parts were fitted, it was not.
 """
 
 import json
@@ -84,7 +84,9 @@ def measure(case, batches, turns):
         if machines:
             least = turns * sum(sum(row["bytes"]) * row["steps"] // 2 for row in rows)
             if machines.bytes_sent() - before < least:
-                sys.exit(f"only {machines.bytes_sent() - before:,} bytes of {least:,} took the link")
+                sys.exit(
+                    f"only {machines.bytes_sent() - before:,} bytes of {least:,} took the link"
+                )
     for row in rows:
         for name in ("wall", "busy", "exchange"):
             if name in row:

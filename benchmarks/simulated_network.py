@@ -16,7 +16,6 @@ import json
 import os
 import select
 import shlex
-import socket
 import statistics
 import struct
 import subprocess
@@ -83,8 +82,7 @@ class Machines:
         start = " ".join(map(shlex.quote, self.inside(1, "sh", "-c")))
         launcher.write_text(
             # As ssh is called: options, the host, the words of a command.
-            '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nshift\n'
-            f'exec {start} "$*"\n'
+            f'#!/bin/sh\nwhile [ "${{1#-}}" != "$1" ]; do shift; done\nshift\nexec {start} "$*"\n'
         )
         launcher.chmod(0o755)
         # Without these, UCX uses the memory that both have in common after all.

@@ -107,9 +107,7 @@ def test_outputs_of_a_block_are_those_of_its_batches():
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
 def test_the_compiled_form_has_the_bits_of_forward(threads):
-    model = nn.Sequential(
-        nn.Ensemble(lenets(3), temperatures=[1, 2, 0.5]), input_shape=(1, 32, 32)
-    )
+    model = nn.Sequential(nn.Ensemble(lenets(3), temperatures=[1, 2, 0.5]), input_shape=(1, 32, 32))
     outputs = model.compile(num_threads=threads)
     assert 5 <= outputs.few <= 16 and outputs.output_shape == (10,) and list(outputs.members)
     for count in (1, 2, outputs.few, outputs.few + 1, 40, 0):

@@ -160,7 +160,9 @@ def test_folds_have_teachers_of_their_own(source, tmp_path):
 @pytest.mark.parametrize("name, value", [("teaching_temperature", 4), ("teaching_weight", 0.5)])
 def test_what_only_a_teacher_would_use_is_refused_without_one(name, value):
     for make in (RunConfig.named, trainer):
-        with pytest.raises(ValueError, match=f"{name} must be left out without a teacher, got {value}"):
+        with pytest.raises(
+            ValueError, match=f"{name} must be left out without a teacher, got {value}"
+        ):
             make("fast", **{name: value})
     assert RunConfig.named("best", teachers=1, **{name: value}).get(name) == value
     taught = RunConfig.named("fast", taught_by="best", **{name: value})

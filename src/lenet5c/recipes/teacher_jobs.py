@@ -92,7 +92,9 @@ def train_at_once(
             ]
         executor, slots = held.enter_context(open_executor(None, jobs, count))
         tell(f"{count} teachers, {slots} at a time")
-        configs = [replace(config, folder=Path(config.folder or "").resolve()) for config in configs]
+        configs = [
+            replace(config, folder=Path(config.folder or "").resolve()) for config in configs
+        ]
         todo = [
             Job(str(number), _train_teacher, (train, config, images, resume, options))
             for number, config in enumerate(configs, 1)

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 #: Settings of what a net learns from its teachers.
 TEACHING = ("teaching_temperature", "teaching_weight")
 #: Settings that a teacher does not have of its own: what it is taught by, and the images.
-SHARED = (
-    *("teachers", "teacher", *TEACHING),
-    *("train_size", "validation", "split"),
-)
+SHARED = (*("teachers", "teacher", *TEACHING), *("train_size", "validation", "split"))
 
 
 def make_teacher_recipe(recipe: "Recipe") -> "Recipe":
