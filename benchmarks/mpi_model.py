@@ -20,9 +20,10 @@ threads, at B images:
 batch: the gradients of linear layers. `thread` is paid if P > 1. `call` and `byte` are what MPI and
 TCP take of the processor; delay, rate and the burst that a token bucket lets pass at once are those
 of the link. Rounds are 1 for two machines, R - 1 for more, as in the ring by which MPICH gathers.
-Computing is fitted to the processor time of processes with one thread, without waiting, `thread` to
-the steps on two threads, and exchange to exchanges alone, all to the least of all turns, by
-relative error. So each step on two machines is a prediction: its parts were fitted, it was not.
+Computing is fitted to the processor time of processes with one thread, without waiting, and exchange
+to exchanges alone, both to the least of all turns, by relative error; `thread` is the least by which
+a step on two threads takes longer. So each step on two machines is a prediction: its parts were
+fitted, it was not.
 """
 
 import json
@@ -165,8 +166,9 @@ class Model:
             if case["link"]:
                 exchange.append((step.exchange(), row["exchange"][0], step.fixed()))
         self.step, self.tile, self.sum = known = solve(*zip(*computing, strict=True))
-        rows, seconds = map(np.array, zip(*threaded, strict=True))
-        (self.thread,) = solve(rows[:, -1:], seconds, rows[:, :-1] @ known)
+        # Other work only adds to a step on two threads, so the least that is left is of the threads.
+        left = [(seconds - np.dot(row[:-1], known)) / row[-1] for row, seconds in threaded]
+        self.thread = max(0.0, min(left))
         self.call, self.trips, self.byte = solve(*zip(*exchange, strict=True))
 
     def computing(self, step):
@@ -201,13 +203,15 @@ def step_of(case, row):
 
 
 def merge(records):
-    """Return measurements of the same cases as one: the least of all turns."""
+    """Return measurements as one: of the first's cases the least of all turns."""
     first, *others = records
     for other in others:
         if other["machine"] != first["machine"]:
             sys.exit(f"the machines differ: {first['machine']}, {other['machine']}")
         first["turns"] += other["turns"]
-        for (_, row), (_, more) in zip(each(first["cases"]), each(other["cases"]), strict=True):
+        found = {(name_of(case), row["batch"]): row for case, row in each(other["cases"])}
+        for case, row in each(first["cases"]):
+            more = found.get((name_of(case), row["batch"]), row)
             for name in ("wall", "busy", "exchange"):
                 if name in row:
                     row[name] = [min(row[name][0], more[name][0]), row[name][1]]
@@ -235,7 +239,7 @@ def compare(model, record):
         {"": 36, "batch": 6, "computing": 9, "model": 7, "exchange": 9, "model ": 7}
         | {"step, ms": 9, " model": 7, "error": 7, "fitted": 6}
     )
-    points = []
+    points, parts = [], {}
     for case, row in each(record["cases"]):
         step = step_of(case, row)
         seen = row["batch"] in record["fitted_batches"] and (
@@ -244,6 +248,13 @@ def compare(model, record):
         predicted, taken = model.seconds(step), row["wall"][0]
         busy = [row["busy"][0], model.computing(step)] if case["threads"] == 1 else []
         between = [row["exchange"][0], model.exchange(step)] if case["link"] else []
+        for name, pair in (
+            ("computing", busy),
+            ("exchange", between),
+            ("step", [taken, predicted]),
+        ):
+            if pair:
+                parts.setdefault((name, seen), []).append(abs(pair[1] / pair[0] - 1))
         cells = [f"{1e3 * value:.2f}" for value in busy] or ["", ""]
         cells += [f"{1e3 * value:.2f}" for value in between] or ["", ""]
         table.row(
@@ -251,15 +262,14 @@ def compare(model, record):
             *(f"{100 * (predicted / taken - 1):+.0f} %", "parts" if seen else "no"),
         )
         points.append((taken, predicted, seen, bool(case["link"])))
-    for name, wanted in (("parts fitted", True), ("not fitted", False)):
-        errors = [abs(b / a - 1) for a, b, seen, _ in points if seen == wanted]
-        if errors:
-            print(
-                f"\nError of the step, {name}: median {100 * np.median(errors):.0f} %, largest "
-                f"{100 * max(errors):.0f} % of {len(errors)}",
-                end="",
-            )
-    print("\n")
+    print()
+    for name, seen in product(("computing", "exchange", "step"), (True, False)):
+        errors = parts.get((name, seen), [0.0])
+        print(
+            f"Error of the {name}, {'parts fitted' if seen else 'not fitted'}: median "
+            f"{100 * np.median(errors):.0f} %, largest {100 * max(errors):.0f} % of {len(errors)}"
+        )
+    print()
     return points
 
 
@@ -323,16 +333,17 @@ def draw(model, points, path):
     left.legend(frameon=False, fontsize=8)
     left.set_title("Steps of LeNet-5 with Adam", fontsize=10)
     colors = {1: "#d1495b", 10: "#edae49", 100: "#1b2a41"}
-    counts = range(1, MANY + 1)
+    counts, fastest = range(1, MANY + 1), 1.0
     for rate, threads in product(NETWORKS, (1, 8)):
         one = predict(model, 1024, 1, threads, rate)
         speeds = [one / predict(model, 1024, count, threads, rate) for count in counts]
+        fastest = max(fastest, *speeds)
         label = f"{rate} Gbit/s, {threads} thread{'s' * (threads > 1)}"
         style = "-" if threads == 1 else "--"
         right.plot(counts, speeds, style, color=colors[rate], label=label, linewidth=1.5)
     right.axhline(1, color="#8d99ae", linewidth=0.8)
-    right.set(xlabel="machines", ylabel="speed, by that of one machine", ylim=(0, None))
-    right.legend(frameon=False, fontsize=8)
+    right.set(xlabel="machines", ylabel="speed, by that of one machine", ylim=(0, 1.45 * fastest))
+    right.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
     right.set_title("Predicted at batch 1,024", fontsize=10)
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)
