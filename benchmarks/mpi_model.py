@@ -20,10 +20,10 @@ threads, at B images:
 batch: the gradients of linear layers. `thread` is paid if P > 1. `call` and `byte` are what MPI and
 TCP take of the processor; delay, rate and the burst that a token bucket lets pass at once are those
 of the link. Rounds are 1 for two machines, R - 1 for more, as in the ring by which MPICH gathers.
-Computing is fitted to the processor time of processes with one thread, without waiting, and exchange
-to exchanges alone, both to the least of all turns, by relative error; `thread` is the least by which
-a step on two threads takes longer. So each step on two machines is a prediction: its parts were
-fitted, it was not.
+Computing is fitted to the processor time of processes with one thread, without waiting, and
+exchange to exchanges alone, both to the least of all turns, by relative error; `thread` is the
+least by which a step on two threads takes longer. So each step on two machines is a prediction: its
+parts were fitted, it was not.
 """
 
 import json
@@ -166,7 +166,7 @@ class Model:
             if case["link"]:
                 exchange.append((step.exchange(), row["exchange"][0], step.fixed()))
         self.step, self.tile, self.sum = known = solve(*zip(*computing, strict=True))
-        # Other work only adds to a step on two threads, so the least that is left is of the threads.
+        # Other work only adds to a step: the least that is left is of the threads.
         left = [(seconds - np.dot(row[:-1], known)) / row[-1] for row, seconds in threaded]
         self.thread = max(0.0, min(left))
         self.call, self.trips, self.byte = solve(*zip(*exchange, strict=True))
