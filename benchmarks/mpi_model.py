@@ -295,6 +295,18 @@ def plan(model):
             if count > 1
         ]
         table.row(rate, threads, batch, *cells)
+    print("\nSmallest batch at which several machines are faster than one, and the best at 1,024")
+    table = Table({"Gbit/s": 6, "threads": 7, "from batch": 10, "machines": 8, "speed": 5})
+    for rate, threads in product(NETWORKS, (1, 2, 4, 8)):
+        found = (
+            batch
+            for batch in (16, 32, 64, 128, 256, 512, 1024)
+            if predict(model, batch, 2, threads, rate) < predict(model, batch, 1, threads, rate)
+        )
+        one = predict(model, 1024, 1, threads, rate)
+        speeds = {count: one / predict(model, 1024, count, threads, rate) for count in MACHINES}
+        best = max(speeds, key=speeds.get)
+        table.row(rate, threads, next(found, "none"), best, f"{speeds[best]:.2f}")
     print(f"\nSeconds of an epoch of {IMAGES:,} images at batch 1,024")
     table = Table({"Gbit/s": 6, "threads": 7, "1 machine": 9, f"{MANY} machines": 11})
     for rate, threads in product(NETWORKS, (1, 8)):
