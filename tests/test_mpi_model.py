@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mpi_model import Model, Step, each, predict, step_of
+from mpi_model import Model, Step, each, merge, predict, step_of
 from mpi_programs import find_mpiexec
 from processes import HANGING
 from simulated_network import Link, joined, probe
@@ -90,6 +90,19 @@ def test_the_command_reads_measurements_and_draws(record, tmp_path):
     assert "2 machines, 2.5 Gbit/s, 0.2 ms" in printed
     assert "Error of the step, not fitted: median 0 %, largest 0 %" in printed
     assert (tmp_path / "m.png").stat().st_size > 10_000
+
+
+def test_of_several_measurements_the_least_count(record):
+    other = make_record(LINKS, [64, 256])
+    other["cases"][0]["batches"][1]["busy"] = [1e-3, 2e-3]
+    other["cases"][3]["batches"][0]["wall"] = [9.0, 9.0]
+    before = record["cases"][3]["batches"][0]["wall"]
+    merged = merge([record, other])
+    assert merged["turns"] == 2 and len(merged["cases"]) == 6
+    assert merged["cases"][0]["batches"][1]["busy"][0] == 1e-3
+    assert merged["cases"][3]["batches"][0]["wall"] == before
+    with pytest.raises(SystemExit, match="the machines differ"):
+        merge([record, other | {"machine": "another"}])
 
 
 def run_model(folder, *arguments):
