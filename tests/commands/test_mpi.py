@@ -239,9 +239,10 @@ def test_bad_use_is_told_once(tmp_path, arguments, more, words):
         (["sweep", "--executor", "mpi", "--jobs", "x"], ("--jobs",)),
         (["sweep", "--executor", "mpi", "--vary", "bogus=1"], ("--vary", "bogus")),
         (["train", "--no-mpi", "--lr", "x"], ("--lr",)),
+        (["train", "--recipe", "record", "--jobs", "2"], ("--jobs must be left out",)),
         (["predict", "--nope"], ("--nope",)),
     ],
-    ids=["distill", "sweep", "a setting of sweep", "each alone", "predict"],
+    ids=["distill", "sweep", "a setting of sweep", "each alone", "teachers", "predict"],
 )
 def test_bad_use_of_any_command_is_told_once(tmp_path, command, words):
     done = run_on_ranks(3, "-m", "lenet5c", *command, cwd=tmp_path)
