@@ -3,9 +3,7 @@
 import json
 from contextlib import suppress
 
-from safetensors.numpy import load, save
-
-from lenet5c import _files
+from lenet5c import _files, _tensors
 
 #: Names of what a finished run leaves, without pictures and report.
 RUN_FILES = {
@@ -45,7 +43,8 @@ def change_tensors(path, change=lambda metadata: metadata, tensors=()):
     """Change metadata and tensors of a tensor file; its digest is right again, where it has one."""
     content = path.read_bytes()
     text = json.dumps(change(read_header(content)))
-    content = save(load(content) | dict(tensors), {"lenet5c": text})
+    old = {name: each.to_array() for name, each in _tensors.unpack(content, 2**30)[0].items()}
+    content = _tensors.pack(old | dict(tensors), {"lenet5c": text})
     with suppress(ValueError):
         content, _ = _files.seal(content)
     path.write_bytes(content)
