@@ -40,6 +40,7 @@
 #define _MSC_VER 1944
 #define _MSC_FULL_VER 194435207
 #define __INTRIN_H /* clang's own header of this name is for its build by Microsoft's */
+void __cpuidex(int *, int, int); /* it has this, too */
 #define CYTHON_FALLTHROUGH
 #undef _Py_NO_RETURN
 #define _Py_NO_RETURN __declspec(noreturn)

@@ -1,6 +1,19 @@
-/* Stands in for CPython's PC/pyconfig.h, beside headers of another system: no more than the limited API needs. */
+/* Stands in for CPython's own pyconfig.h of Windows and WebAssembly: no more of it than the limited API needs. */
 #ifndef Py_PYCONFIG_H
 #define Py_PYCONFIG_H
+#ifdef __wasm__
+#define ALIGNOF_SIZE_T 4
+#define HAVE_STDDEF_H 1
+#define HAVE_SYS_TYPES_H 1
+#define HAVE_WCHAR_H 1
+#define SIZEOF_DOUBLE 8
+#define SIZEOF_INT 4
+#define SIZEOF_LONG 4
+#define SIZEOF_LONG_LONG 8
+#define SIZEOF_SIZE_T 4
+#define SIZEOF_VOID_P 4
+#define SIZEOF_WCHAR_T 4
+#else
 #define MS_WINDOWS 1
 #define MS_WIN32 1
 #define MS_WIN64 1
@@ -24,11 +37,12 @@
 #define SIZEOF_WCHAR_T 2
 #define SIZEOF__BOOL 1
 #define SIZEOF_HKEY 8
-typedef __int64 Py_ssize_t;
+typedef long long Py_ssize_t;
 #define HAVE_PY_SSIZE_T 1
 #define HAVE_SSIZE_T 1
 #define PY_SSIZE_T_MAX LLONG_MAX
 #define PY_LLONG_TYPE long long
 #define PYLONG_BITS_IN_DIGIT 30
 #define PY_FORMAT_SIZE_T "ll"
+#endif
 #endif
