@@ -18,9 +18,11 @@
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
+void __yield(void);
 #define _M_ARM64 1
 #else
 #include <immintrin.h>
+void __cpuidex(int *, int, int);
 #define _M_X64 100
 #define _M_AMD64 100
 #endif
@@ -40,7 +42,6 @@
 #define _MSC_VER 1944
 #define _MSC_FULL_VER 194435207
 #define __INTRIN_H /* clang's own header of this name is for its build by Microsoft's */
-void __cpuidex(int *, int, int); /* it has this, too */
 #define CYTHON_FALLTHROUGH
 #undef _Py_NO_RETURN
 #define _Py_NO_RETURN __declspec(noreturn)
