@@ -3,7 +3,8 @@
 import json
 from contextlib import suppress
 
-from lenet5c import _files, _tensors
+from lenet5c import _files
+from lenet5c._files import safetensors
 
 #: Names of what a finished run leaves, without pictures and report.
 RUN_FILES = {
@@ -43,8 +44,8 @@ def change_tensors(path, change=lambda metadata: metadata, tensors=()):
     """Change metadata and tensors of a tensor file; its digest is right again, where it has one."""
     content = path.read_bytes()
     text = json.dumps(change(read_header(content)))
-    old = {name: each.to_array() for name, each in _tensors.unpack(content, 2**30)[0].items()}
-    content = _tensors.pack(old | dict(tensors), {"lenet5c": text})
+    old = {name: each.to_array() for name, each in safetensors.unpack(content, 2**30)[0].items()}
+    content = safetensors.pack(old | dict(tensors), {"lenet5c": text})
     with suppress(ValueError):
         content, _ = _files.seal(content)
     path.write_bytes(content)

@@ -13,8 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lenet5c import _tensors
-from lenet5c._files import name_errors, open_regular
+from lenet5c._files import name_errors, open_regular, safetensors
 from lenet5c._text import list_some
 from lenet5c.datasets._checks import check_path
 from lenet5c.export.errors import ExportError
@@ -82,7 +81,7 @@ def to_torch(model: Sequential | TrainedModel) -> bytes:
         metadata["temperature"] = str(model.temperature)
         if model.preparation.mean_image is not None:
             tensors[MEAN_IMAGE] = model.preparation.mean_image
-    return _tensors.pack(tensors, metadata)
+    return safetensors.pack(tensors, metadata)
 
 
 def load_torch(
@@ -205,7 +204,7 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
             )
         content = head + file.read(most)
     try:
-        tensors, _ = _tensors.unpack(content, LARGEST_HEADER)
+        tensors, _ = safetensors.unpack(content, LARGEST_HEADER)
     except ValueError as error:
         raise ExportError(
             f"{path} must be a safetensors file, got a file that cannot be read ({error}); save it "
@@ -234,7 +233,7 @@ def _conversion(path: Path) -> str:
     return f'python -c "{code}" {quote(str(path))} {quote(str(path.with_suffix(".safetensors")))}'
 
 
-def _as_float32(what: str, tensor: _tensors.Tensor) -> np.ndarray:
+def _as_float32(what: str, tensor: safetensors.Tensor) -> np.ndarray:
     dtype, shape, data = tensor.dtype, list(tensor.shape), tensor.data
     is_counter = dtype == "I64" and what.endswith(COUNTER)
     if dtype not in DTYPES and not is_counter:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c import _tensors
+from lenet5c._files import safetensors
 from lenet5c.errors import RunError
 
 # The only metadata key: the format and the digest follow it at the beginning of the file.
@@ -327,7 +327,7 @@ def write_tensors(
     RunError
         The metadata are longer than `read_tensors` reads.
     """
-    content, sha = seal(_tensors.pack(tensors, {KEY: json.dumps(_mark(kind) | metadata)}))
+    content, sha = seal(safetensors.pack(tensors, {KEY: json.dumps(_mark(kind) | metadata)}))
     if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:
         raise RunError(
             f"{path} must have at most {MOST_HEADER:,} bytes in its header, got {length:,}; train "
@@ -355,9 +355,11 @@ def read_tensors(
             _match(path, kind, file.read(_BEGINNING))  # before the file takes memory
             file.seek(0)
             content = _read(file, MOST_TENSORS)
-        _tensors.measure_header(content, MOST_HEADER)  # before all else: it may be most of the file
+        safetensors.measure_header(
+            content, MOST_HEADER
+        )  # first: it may be most of it
         sha = _check(path, kind, content)
-        found, texts = _tensors.unpack(content, MOST_HEADER)
+        found, texts = safetensors.unpack(content, MOST_HEADER)
         tensors = {name: tensor.to_array() for name, tensor in found.items()}
         return tensors, json.loads(texts[KEY]) | {"digest": sha}
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lenet5c import _tensors
+from lenet5c._files import safetensors as ours
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
@@ -19,7 +19,7 @@ def draw(rng, dtype):
 
 
 def unpack(content):
-    tensors, metadata = _tensors.unpack(content, MOST_HEADER)
+    tensors, metadata = ours.unpack(content, MOST_HEADER)
     return {name: tensor.to_array() for name, tensor in tensors.items()}, metadata
 
 
@@ -45,7 +45,7 @@ def test_bytes_and_arrays_are_those_of_safetensors(seed):
     tensors = {f"{dtype[1:]}.{n}": draw(rng, dtype) for n in range(3) for dtype in DTYPES}
     tensors = {name: tensors[name] for name in rng.permutation(sorted(tensors)).tolist()}
     metadata = {"lenet5c": 'a "text"\nwith \\ and ü \x00 \x1f'}
-    content = _tensors.pack(tensors, metadata)
+    content = ours.pack(tensors, metadata)
     assert content == safetensors.save(tensors, metadata)
     found, read = unpack(content)
     assert read == metadata
@@ -55,7 +55,7 @@ def test_bytes_and_arrays_are_those_of_safetensors(seed):
 
 def test_without_tensors_or_metadata():
     for tensors in {}, {"a": np.ones((2, 0), np.float32)}:
-        content = _tensors.pack(tensors, {})
+        content = ours.pack(tensors, {})
         assert content == safetensors.save(tensors)
         found, metadata = unpack(content)
         assert_same(found, tensors)
@@ -65,13 +65,13 @@ def test_without_tensors_or_metadata():
 def test_order_of_memory_and_of_bytes_do_not_matter():
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
     expected = safetensors.save({"a": array})
-    assert _tensors.pack({"a": np.asfortranarray(array)}, {}) == expected
-    assert _tensors.pack({"a": array.astype(">f4")}, {}) == expected
+    assert ours.pack({"a": np.asfortranarray(array)}, {}) == expected
+    assert ours.pack({"a": array.astype(">f4")}, {}) == expected
 
 
 def test_types_that_numpy_lacks_are_read_as_bytes():
     content = build({"a": entry("BF16", [2])}, b"\x01\x02\x03\x04")
-    (tensor,) = _tensors.unpack(content, MOST_HEADER)[0].values()
+    (tensor,) = ours.unpack(content, MOST_HEADER)[0].values()
     assert (tensor.dtype, tensor.shape, bytes(tensor.data)) == ("BF16", (2,), b"\x01\x02\x03\x04")
     with pytest.raises(ValueError, match="a tensor of type BF16"):
         tensor.to_array()
@@ -119,4 +119,4 @@ def test_shape_that_numpy_lacks_is_a_value_error():
     content = build({"a": entry(shape=[0, 2**40, 2**40], data_offsets=[0, 0])})
     with pytest.raises(ValueError, match="too big"):
         unpack(content)
-    assert list(_tensors.unpack(content, MOST_HEADER)[0]) == ["a"]
+    assert list(ours.unpack(content, MOST_HEADER)[0]) == ["a"]
