@@ -355,9 +355,7 @@ def read_tensors(
             _match(path, kind, file.read(_BEGINNING))  # before the file takes memory
             file.seek(0)
             content = _read(file, MOST_TENSORS)
-        safetensors.measure_header(
-            content, MOST_HEADER
-        )  # first: it may be most of it
+        safetensors.measure_header(content, MOST_HEADER)  # first: it may be most of it
         sha = _check(path, kind, content)
         found, texts = safetensors.unpack(content, MOST_HEADER)
         tensors = {name: tensor.to_array() for name, tensor in found.items()}
