@@ -80,7 +80,7 @@ VEC_INLINE nd nd_where_lt(nd a, nd b, nd x, nd y) {
 #define nd_low(a, b) _mm_unpacklo_pd(a, b)
 #define nd_high(a, b) _mm_unpackhi_pd(a, b)
 
-#elif defined(__aarch64__) && defined(__ARM_NEON)
+#elif defined(__aarch64__) || defined(_M_ARM64)
 #include <arm_neon.h>
 #define VEC_PARTS 4
 #define ND_REGISTERS 32

@@ -15,6 +15,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define LENET5C_NEON /* MSVC names neither the processor nor its vectors as the others do */
+#endif
+
 #if defined(_MSC_VER) && !defined(__clang__)
 #define V16_INLINE static __forceinline
 #else
@@ -122,7 +126,7 @@ V16_INLINE nv nv_blend(nv mask, nv x, nv y) {
 #define nv_low64(a, b) _mm_movelh_ps(a, b)
 #define nv_high64(a, b) _mm_movehl_ps(b, a)
 
-#elif defined(__aarch64__) && defined(__ARM_NEON)
+#elif defined(LENET5C_NEON)
 #include <arm_neon.h>
 #define V16_ISA "neon"
 #define V16_PARTS 4
@@ -354,7 +358,7 @@ V16_INLINE void v16_load_transposed(v16 *square, const float **rows, ptrdiff_t a
 
 /* The sum of the 16 lanes, always as the same tree: halves of 8, of 4, of 2, then the last pair; and
  * the largest of them. */
-#if V16_PARTS <= 4 && !defined(__aarch64__)
+#if V16_PARTS <= 4 && !defined(LENET5C_NEON)
 #if V16_PARTS == 1
 #define V16_FOUR(op)                                                                               \
   __m256 eight = _mm256_##op##_ps(                                                                 \
