@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,10 @@ STRANGE, LOOKED, CHANGE = 0.1, 3.0, (1.0, 300.0)
 #: Height over width of a side of a box, at least; pixels from its ends to other sides, at most; and
 #: upright sides that were found on the sheet, at least; level lines that no digit crosses.
 UPRIGHT, REACH, SIDES, CROSSED = 2.2, 2.0, 4, 4
+#: Forms of pieces, by framing and size, as long as these live.
+_formed: WeakKeyDictionary[Piece, dict[tuple[Framing, tuple[int, int]], NDArray[np.uint8]]] = (
+    WeakKeyDictionary()
+)
 
 
 def read_sheet(
@@ -123,8 +128,12 @@ def form_pieces(
     """Return pieces in the form of digits, (N, H, W); of a few pixels nothing may be left."""
     images = np.zeros((len(pieces), *size), np.uint8)
     for image, piece in zip(images, pieces, strict=True):
-        with suppress(BlankImageError):
-            image[:] = form(piece.strength, framing, size)
+        formed = _formed.setdefault(piece, {})
+        if (framing, size) not in formed:
+            formed[framing, size] = np.zeros(size, np.uint8)
+            with suppress(BlankImageError):
+                formed[framing, size] = form(piece.strength, framing, size)
+        image[:] = formed[framing, size]
     return images
 
 
