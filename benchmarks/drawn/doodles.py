@@ -5,6 +5,8 @@ upright strokes are left out, as they are digits, and so is whatever has fewer t
 spiral, which is a 6 or a 9.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from drawn.papers import Page
 from drawn.pens import draw
@@ -280,7 +282,7 @@ def sketch(name, size, width, rng):
         fine = np.concatenate(
             [
                 p + (q - p) * np.linspace(0, 1, 6, endpoint=False)[:, None]
-                for p, q in zip(stroke[:-1], stroke[1:], strict=True)
+                for p, q in pairwise(stroke)
             ]
             + [stroke[-1:]]
         )
