@@ -16,7 +16,7 @@ DIGITS = tuple("0123456789")
 P_NONE, P_SEVERAL = CLASS_NAMES.index(NONE), CLASS_NAMES.index(SEVERAL)
 #: How often there are signs, and what is neither or several, over their shares of the training
 #: images: among the pieces of a line of digits, and where a picture of one digit is expected.
-IN_LINE, ALONE = (0.2, 0.5), (0.1, 0.3)
+IN_LINE, ALONE = (0.2, 0.5), (0.1, 0.5)
 #: Names of signs in messages.
 WORDS = {
     "+": "a plus sign",

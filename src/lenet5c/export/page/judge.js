@@ -85,7 +85,7 @@ export function rejectInk({ pixels, edge, gray, slenderness, length, parts, hole
 
 const REJECT = 0.5; // the least confidence of an answer that is not rejected
 // How often there are signs, and what is neither or several, where one digit is expected, over their shares of the training images.
-const SIGN_SHARE = 0.1, NONE_SHARE = 0.3;
+const SIGN_SHARE = 0.1, NONE_SHARE = 0.5;
 const WORDS = {
   "+": "a plus sign", "-": "a minus sign", x: "a multiplication sign", "/": "a slash", "=": "an equals sign", "(": "a bracket",
   ")": "a bracket", ".": "a dot",
