@@ -101,8 +101,8 @@ def _measure_edge(plane: NDArray[np.uint8], dark: NDArray[np.bool_]) -> float:
     """
     low, high = float(np.median(plane[dark])), float(np.median(plane[~dark]))
     quarter = (high - low) / 4
-    between = np.count_nonzero((plane > low + quarter) & (plane < high - quarter))
-    along = np.count_nonzero(grow(dark) & ~dark)
+    between = int(np.count_nonzero((plane > low + quarter) & (plane < high - quarter)))
+    along = int(np.count_nonzero(grow(dark) & ~dark))
     return between / max(along, 1)
 
 
@@ -201,7 +201,7 @@ def _find_edges(plane: Plane) -> NDArray[np.bool_]:
     down, across = (np.abs(np.diff(plane, axis=axis)) for axis in (0, 1))
     slope[1:] = down
     slope[:, 1:] = np.maximum(slope[:, 1:], across)
-    return grow(slope >= STEEP * slope.max())
+    return grow(slope >= STEEP * float(slope.max()))
 
 
 def _remove_strokes(plane: Plane, dark: bool) -> Plane:
