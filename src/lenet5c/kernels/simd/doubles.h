@@ -4,6 +4,7 @@
 #ifndef LENET5C_DOUBLES_H
 #define LENET5C_DOUBLES_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -209,6 +210,13 @@ VEC_INLINE void vec_transpose(vec *row) {
         row[i * ND_LANES + k].p[j] = mirrored[k];
       }
     }
+}
+
+/* square[i], lane j = rows[j][at + i] */
+VEC_INLINE void vec_load_transposed(vec *square, const double **rows, ptrdiff_t at) {
+  for (int i = 0; i < 8; i++)
+    square[i] = vec_load(rows[i] + at);
+  vec_transpose(square);
 }
 
 /* The sum of the 8 lanes, always as the same tree: halves of 4, of 2, then the last pair; and the
