@@ -93,6 +93,20 @@ def make_parser(doc, repeats=None, seconds=None):
     return parser
 
 
+def add_choices(parser, nets, engines):
+    """Add the options that choose of these nets, LeNet-5 unless they say otherwise, and engines."""
+    add = parser.add_argument
+    add("--nets", nargs="+", choices=nets, default=["lenet5"], metavar="NET", help=", ".join(nets))
+    add(
+        "--engines",
+        nargs="*",
+        choices=engines,
+        default=list(engines),
+        metavar="NAME",
+        help=f"of {', '.join(engines)} (default: all)",
+    )
+
+
 def positive(text):
     """Return an argparse type: an integer of at least 1."""
     if (value := int(text)) < 1:

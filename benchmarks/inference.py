@@ -21,6 +21,7 @@ from common import (
     OURS,
     Peak,
     Ranking,
+    add_choices,
     check_agreement,
     interleaved,
     load_peers,
@@ -67,15 +68,7 @@ def main():
         metavar="N",
         help="up to 10,000 (default: %(default)s)",
     )
-    add("--nets", nargs="+", choices=NETS, default=["lenet5"], metavar="NET", help=", ".join(NETS))
-    add(
-        "--engines",
-        nargs="+",
-        choices=ENGINES,
-        default=list(ENGINES),
-        metavar="NAME",
-        help=f"of {', '.join(ENGINES)} (default: all)",
-    )
+    add_choices(parser, NETS, ENGINES)
     options = parser.parse_args()
 
     peers = load_peers(*dict.fromkeys(ENGINES[name][1] for name in options.engines))

@@ -1,10 +1,11 @@
 """Say where the time of one image through LeNet-5 goes, and convolve one in two ways.
 
-    python benchmarks/one_sample.py [--repeats 3000]
+    python benchmarks/one_sample.py [--repeats 3000] [--images 1] [--pooling max]
 
 One thread; all take and give plain arrays. Least of all repeats in microseconds, each of ten calls.
 The budget is of differences: of LeNet-5 cut off after each part. Convolution goes by the two ways
-that have 16 channels side by side: in a program of one op, in strips.
+that have 16 channels side by side: in a program of one op, in strips. Of more images than one, in
+tiles of 16, there is the budget alone, for each tile, and repeats are of one call.
 """
 
 import argparse
@@ -25,14 +26,14 @@ KERNEL = (5, 5)
 CALLS = 10
 
 
-def least(call, repeats):
+def least(call, repeats, calls=CALLS):
     """Return the least time of a call in microseconds."""
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
-        for _ in range(CALLS):
+        for _ in range(calls):
             call()
-        times.append((time.perf_counter() - began) / CALLS)
+        times.append((time.perf_counter() - began) / calls)
     return min(times) * 1e6
 
 
@@ -43,20 +44,47 @@ def aligned(shape):
     return memory[start : start + np.prod(shape)].reshape(shape)
 
 
-def measure_budget(repeats):
+def parts(model):
+    """Return what is measured, each with the last of its layers."""
+    ends = {"pool1": "first convolution, its pooling and ReLU", "pool2": "the second, likewise"}
+    names = list(model.layers)
+    return [
+        (what, {name: model.layers[name] for name in names[: names.index(end) + 1]})
+        for end, what in {**ends, "fc3": "fully connected layers"}.items()
+    ]
+
+
+def measure_tiles(repeats, images, pooling):
+    """Yield parts of a tile with their microseconds, then the whole."""
+    lenet5c.set_num_threads(1)
+    x = np.random.default_rng(0).standard_normal((images, 1, 32, 32)).astype(np.float32)
+    tiles, runs = -(-images // 16), {}
+    for what, layers in parts(nn.LeNet5(pooling=pooling, rng=0)):
+        outputs = nn.Sequential(copy.deepcopy(layers)).compile(x.shape[1:])
+        out = aligned((images, *outputs.output_shape))
+        runs[what] = lambda outputs=outputs, out=out: outputs(x, out)
+    times = dict.fromkeys(runs, np.inf)
+    for _ in range(repeats):  # in turns: a machine's speed wanders
+        for what, run in runs.items():
+            times[what] = min(times[what], least(run, 1, 1) / tiles)
+    before = 0
+    for what, whole in times.items():
+        yield what, whole - before
+        before = whole
+    yield "all", before
+
+
+def measure_budget(repeats, pooling):
     """Yield parts of an answer with their microseconds, then whole answers."""
     lenet5c.set_num_threads(1)
     x = np.random.default_rng(0).standard_normal((1, 1, 32, 32)).astype(np.float32)
-    model = nn.LeNet5(pooling="max", rng=0)
+    model = nn.LeNet5(pooling=pooling, rng=0)
     one, other = np.ones((2, 1, 1), np.float32)  # an output over its input takes a copy
     empty = nn.Sequential(nn.ReLU()).compile((1,))
     before = least(lambda: empty(one, other), repeats)
     yield "call: arguments, buffers, the lock", before
     yield "a new array for the result", least(lambda: empty(one), repeats) - before
-    ends = {"pool1": "first convolution, its pooling and ReLU", "pool2": "the second, likewise"}
-    for end, what in {**ends, "fc3": "fully connected layers"}.items():
-        names = list(model.layers)
-        layers = {name: model.layers[name] for name in names[: names.index(end) + 1]}
+    for what, layers in parts(model):
         outputs = nn.Sequential(copy.deepcopy(layers)).compile(x.shape[1:])
         out = aligned((1, *outputs.output_shape))
         whole = least(lambda outputs=outputs, out=out: outputs(x, out), repeats)
@@ -117,9 +145,16 @@ def calls(channels, side, filters):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=3000)
+    parser.add_argument("--images", type=int, default=1)
+    parser.add_argument("--pooling", choices=["avg", "max"], default="max")
     options = parser.parse_args()
-    for what, microseconds in measure_budget(options.repeats):
+    budget = measure_budget(options.repeats, options.pooling)
+    if options.images > 1:
+        budget = measure_tiles(options.repeats, options.images, options.pooling)
+    for what, microseconds in budget:
         print(f"{what:40}{microseconds:8.2f}")
+    if options.images > 1:
+        return
     print(f"\n{'convolution':14}{'':10}{'in a program':>14}{'in strips':>12}")
     for name, settings in CONVOLUTIONS.items():
         for direction, ways in calls(*settings).items():

@@ -17,7 +17,7 @@ numbers    2 to 8 digits on all kinds of paper, in boxes, combs, frames (drawn/n
 touching   numbers whose ink meets; digits counted one by one, by edit distance
 sheets     40 digits a sheet, counted in the same way (drawn/sheets.py)
 nothing    pictures without a digit (drawn/no_digits.py), read as one digit
-clutter    letters, scribbles, empty tables (drawn/clutter.py), read as many
+clutter    letters, scribbles, empty tables, doodles (drawn/clutter.py), read as many
 sums       written sums, by a pen and of distorted fonts (drawn/sums.py)
 speed      seconds and memory for a photograph of 12 megapixels
 

@@ -1,7 +1,7 @@
 """Errors of `lenet5c predict` against rejections: the strictness --reject F, from none to all.
 
     pip install 'lenet5c[images,plots]'
-    python benchmarks/rejections.py [--count 400] [--seed 0] [--picture docs/images/rejections.png]
+    python benchmarks/rejections.py [--count 400] [--seed 0] [--picture docs/images/confidence.png]
 
 Digits are MNIST's test digits, drawn anew as photographs of all kinds (drawn/hard_pictures.py).
 Letters, signs and scribbles are those of hands of the generator that no training image was drawn

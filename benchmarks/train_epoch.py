@@ -22,6 +22,7 @@ from common import (
     OURS,
     Peak,
     Ranking,
+    add_choices,
     check_agreement,
     interleaved,
     load_peers,
@@ -104,15 +105,7 @@ def main():
     parser = make_parser(__doc__, repeats=3)
     add = parser.add_argument
     add("--batch-size", type=positive, nargs="+", default=[32, 64, 128, 192, 256], metavar="N")
-    add("--nets", nargs="+", choices=NETS, default=["lenet5"], metavar="NET", help=", ".join(NETS))
-    add(
-        "--engines",
-        nargs="*",
-        choices=ENGINES,
-        default=list(ENGINES),
-        metavar="NAME",
-        help=f"of {', '.join(ENGINES)} (default: all)",
-    )
+    add_choices(parser, NETS, ENGINES)
     add(
         "--images",
         type=positive,

@@ -28,14 +28,15 @@ class WorkerError(Exception):
 @contextmanager
 def process(*arguments, keep_errors=False, **settings):
     """Return a Python process with pipes; killed when the block is left, however that happens."""
-    # In a group of its own, Ctrl-C does not reach it: its parent ends it in silence.
+    # In a session of its own, Ctrl-C does not reach it: its parent ends it in silence. And Linux,
+    # which shares the processor out by session, gives each contender the same.
     child = subprocess.Popen(
         [sys.executable, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if keep_errors else None,
         text=True,
-        process_group=0 if os.name == "posix" else None,
+        start_new_session=os.name == "posix",
         **settings,
     )
     try:

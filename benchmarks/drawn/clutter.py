@@ -4,6 +4,7 @@ Each function returns (picture, how many things on it might be taken for digits)
 """
 
 import numpy as np
+from drawn.doodles import doodle
 from drawn.papers import Page, wobble
 from drawn.pens import densify, draw
 
@@ -212,4 +213,5 @@ CLUTTER = {
     "scribbles": scribbles,
     "blank ruled or squared pages": ruled,
     "empty tables and forms": table,
+    "doodles": doodle,
 }

@@ -2,15 +2,15 @@
 
 import os
 import sys
+from contextlib import nullcontext
 
 from lenet5c.commands import signals
 
 #: How options begin with which ``train`` may read other data than MNIST, or none.
 OTHER_DATA = ("-h", "--h", "--da", "--config", "--resume")
-#: How options begin with which each process of ``train`` is for itself.
-ALONE = ("--no-m", "--exec")
 TYPE_CHECKING = False  # that of typing, without its import
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
     from typing import NoReturn
 
@@ -44,17 +44,17 @@ def main(argv: "Sequence[object] | None" = None) -> int:
         from lenet5c.commands import ahead
 
         ahead.begin()
+    later = is_later_rank()
     try:
-        if name == "train" and not any(word.startswith(ALONE) for word in arguments):
-            from lenet5c.training.parallel import launched_rank
-
-            if launched_rank() > 0:
-                cli.silence()
-        parser = make_parser(name)
+        # What is wrong with the arguments is wrong on all ranks: the first one says it.
+        with cli.silent() if later else nullcontext():
+            parser = make_parser(name)
+            options = parser.parse_args(arguments)
     except cli.EXPECTED as error:
         return cli.fail_with(f"lenet5c {name}", error)
-    options = parser.parse_args(arguments)
     try:
+        if later and works_for_first(options):
+            cli.silence()
         with signals.at_work():
             if getattr(options, "threads", None) is not None:
                 lenet5c.set_num_threads(options.threads)
@@ -66,6 +66,24 @@ def main(argv: "Sequence[object] | None" = None) -> int:
             raise
         return cli.fail_with(options.prog, error)
     return cli.finish(options.prog, code or 0)
+
+
+def is_later_rank() -> bool:
+    """Return whether ``mpiexec`` or the like has started this process with a number from 1 on."""
+    if not any(name.endswith("_RANK") for name in os.environ):
+        return False
+    from lenet5c.training.parallel import launched_rank
+
+    return launched_rank() > 0
+
+
+def works_for_first(options: "Namespace") -> bool:
+    """Return whether a later rank does a part of the first one's work, and so has nothing to say.
+
+    Otherwise each process carries out a command of its own.
+    """
+    executor = getattr(options, "executor", None)
+    return executor == "mpi" or (executor is None and getattr(options, "mpi", False) is not False)
 
 
 if __name__ == "__main__":

@@ -232,6 +232,28 @@ def test_bad_use_is_told_once(tmp_path, arguments, more, words):
     assert_one_line(done, 2, *words)
 
 
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        (["distill", "best", "--lr", "x"], ("--lr",)),
+        (["sweep", "--executor", "mpi", "--jobs", "x"], ("--jobs",)),
+        (["sweep", "--executor", "mpi", "--vary", "bogus=1"], ("--vary", "bogus")),
+        (["train", "--no-mpi", "--lr", "x"], ("--lr",)),
+        (["train", "--recipe", "record", "--jobs", "2"], ("--jobs must be left out",)),
+        (["predict", "--nope"], ("--nope",)),
+    ],
+    ids=["distill", "sweep", "a setting of sweep", "each alone", "teachers", "predict"],
+)
+def test_bad_use_of_any_command_is_told_once(tmp_path, command, words):
+    done = run_on_ranks(3, "-m", "lenet5c", *command, cwd=tmp_path)
+    assert_one_line(done, 2, *words)
+
+
+def test_each_process_alone_prints_for_itself(tmp_path):
+    done = run_on_ranks(2, "-m", "lenet5c", "--version", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.count("lenet5c") == 2
+
+
 def test_a_training_that_fails_on_all_ranks_is_told_once(tmp_path, arguments):
     options = ["--optimizer", "sgd", "--lr", "1e30"]
     done = run_on_ranks(3, *arguments(tmp_path / "run", *options), cwd=tmp_path)

@@ -88,7 +88,9 @@ def test_what_cannot_be_swept(idx_files, tmp_path, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
     assert main(["train", *SMALL, *out, "--jobs", "2"]) == 2
-    assert "--jobs and --executor must be with --folds N" in capsys.readouterr().err
+    assert "--jobs must be with --folds N, with teachers, or" in capsys.readouterr().err
+    assert main(["train", *SMALL, *out, "--executor", "mpi"]) == 2
+    assert "--executor must be with --folds N" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

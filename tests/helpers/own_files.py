@@ -3,9 +3,8 @@
 import json
 from contextlib import suppress
 
-from safetensors.numpy import load, save
-
 from lenet5c import _files
+from lenet5c._files import safetensors
 
 #: Names of what a finished run leaves, without pictures and report.
 RUN_FILES = {
@@ -45,7 +44,8 @@ def change_tensors(path, change=lambda metadata: metadata, tensors=()):
     """Change metadata and tensors of a tensor file; its digest is right again, where it has one."""
     content = path.read_bytes()
     text = json.dumps(change(read_header(content)))
-    content = save(load(content) | dict(tensors), {"lenet5c": text})
+    old = {name: each.to_array() for name, each in safetensors.unpack(content, 2**30)[0].items()}
+    content = safetensors.pack(old | dict(tensors), {"lenet5c": text})
     with suppress(ValueError):
         content, _ = _files.seal(content)
     path.write_bytes(content)

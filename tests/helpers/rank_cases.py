@@ -65,6 +65,7 @@ def cases(data, mapped):
     more = data.take(np.arange(1100) % COUNT)
     found = {
         "LeNet-5, a last batch of three": lambda: make(data, nn.LeNet5(rng=0), 100),
+        "LeNet-5, exchanged in pieces": lambda: make(more, nn.LeNet5(rng=0), 550, epochs=1),
         "fewer shards than ranks": lambda: make(data, nn.LeNet5(rng=0), 16, epochs=1),
         "mixed and distorted": lambda: make(data, small_net(), 70, distortion=mixed),
         "averaged, the best kept": lambda: make(data, small_net(), 64, average=0.9, keep="best"),

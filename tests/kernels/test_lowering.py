@@ -179,6 +179,28 @@ class TestFusion:
     def test_no_other_pool(self, pool):
         assert not any(op.pool for op in lower((3, 6, 6), [conv(4, (3, 3)), pool]).ops)
 
+    @pytest.mark.parametrize("pool", [max_pool(), avg_pool()], ids=name_of)
+    def test_a_halving_pool_into_conv2d_where_no_gradient_is_wanted(self, pool):
+        plan = lower((3, 6, 6), [conv(4, (3, 3)), RELU, pool])
+        (op,) = plan.inference_ops
+        assert (op.pool, op.relu, op.outputs_only) == (True, True, True)
+        assert (op.average, op.y) == (pool.kind == "avg_pool2d", plan.output)
+        assert not any(op.outputs_only for op in plan.ops if op.kind == "conv2d")
+
+    @pytest.mark.parametrize(
+        "layers",
+        [
+            [conv(4, (3, 3)), avg_pool((2, 2), (1, 1))],
+            [conv(4, (3, 3)), TANH, avg_pool()],
+            [conv(4, (1, 1)), avg_pool()],
+            [conv(4, (3, 3)), max_pool(), avg_pool((2, 2), (2, 2))],
+        ],
+        ids=name_of,
+    )
+    def test_no_other_mean_where_no_gradient_is_wanted(self, layers):
+        plan = lower((3, 6, 6), layers)
+        assert [op.kind for op in plan.inference_ops] == kinds(plan)
+
     def test_an_odd_edge_keeps_the_pool_apart(self):
         assert kinds(lower((3, 7, 6), [conv(4, (3, 3)), max_pool()])) == ["conv2d", "max_pool2d"]
 

@@ -40,6 +40,8 @@ NETS = {
     "3 x 3 and single points": Model(
         (16, 12, 12), [conv(24, 3, padding=1), RELU, pool("max"), conv(16, 1), TANH, conv(8, 3)]
     ),
+    # A part has longer strips, and by its count more scratch, than the whole convolution.
+    "many outputs of few channels": Model((8, 13, 13), [conv(48, 3), RELU]),
     "groups, and a table": Model(
         (16, 14, 14),
         [conv(24, 5, groups=2), RELU, connected(some(24, 17), 5), pool("avg"), FLATTEN],

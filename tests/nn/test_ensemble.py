@@ -105,11 +105,36 @@ def test_outputs_of_a_block_are_those_of_its_batches():
     assert_array_equal(model.outputs(x), expected)
 
 
-def test_there_is_no_compiled_form():
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_the_compiled_form_has_the_bits_of_forward(threads):
+    model = nn.Sequential(nn.Ensemble(lenets(3), temperatures=[1, 2, 0.5]), input_shape=(1, 32, 32))
+    outputs = model.compile(num_threads=threads)
+    assert 5 <= outputs.few <= 16 and outputs.output_shape == (10,) and list(outputs.members)
+    for count in (1, 2, outputs.few, outputs.few + 1, 40, 0):
+        x = normal(count, 1, 32, 32)
+        alone = [model.forward(x[i : i + 1]) for i in range(count)]
+        expected = np.concatenate(alone) if 0 < count <= outputs.few else model.forward(x)
+        assert_array_equal(outputs(x), expected)
+        out = np.full_like(expected, np.nan)
+        assert outputs(x, out) is out
+        assert_array_equal(out, expected)
+    model.params["0.members.1.fc3.bias"][:] += 1  # it computes with the parameters of the time
+    x = normal(1, 1, 32, 32)
+    assert_array_equal(outputs(x), model.forward(x))
+    assert_array_equal(pickle.loads(pickle.dumps(outputs))(x), outputs(x))
+    assert repr(outputs) == "<CompiledEnsemble of 3 members: (1, 32, 32)>"
+
+
+def test_the_compiled_form_refuses_what_it_cannot_take():
     model = nn.Sequential(nn.Ensemble(lenets(2)), input_shape=(1, 32, 32))
-    assert not model.compiled
+    outputs = model.compile()
+    with pytest.raises(ValueError, match="x must be a batch"):
+        outputs(normal(2, 1, 30, 32))
+    with pytest.raises(ValueError, match="out must"):
+        outputs(normal(2, 1, 32, 32), np.empty((3, 10), np.float32))
+    layered = nn.Sequential(nn.Ensemble(lenets(2)), nn.ReLU(), input_shape=(1, 32, 32))
     with pytest.raises(TypeError, match="layers with a compiled form, got '0', an Ensemble"):
-        model.compile()
+        layered.compile()
 
 
 def test_copies_are_whole():

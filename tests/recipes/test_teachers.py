@@ -6,10 +6,12 @@ from itertools import count
 import numpy as np
 import pytest
 
+from lenet5c import kernels
 from lenet5c.datasets import Source
-from lenet5c.errors import RunError
+from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.recipes import RunConfig, cross_validate, recipe, train, trainer
 from lenet5c.recipes.run import open_run
+from lenet5c.recipes.teacher_jobs import usual_jobs
 from lenet5c.recipes.teachers import draw_seed
 from lenet5c.training import open_model
 from lenet5c.training.loss_terms import describe_loss
@@ -90,6 +92,47 @@ def test_teachers_see_the_images_that_the_net_is_trained_on(source, tmp_path):
     assert [row["validation_count"] for row in rows] == [50, 50]
 
 
+def test_teachers_trained_at_the_same_time_are_the_same(source, tmp_path):
+    train(RunConfig.named("best", folder=tmp_path / "one", **TAUGHT), source)
+    lines = []
+    run = train(
+        RunConfig.named("best", folder=tmp_path / "two", **TAUGHT),
+        source,
+        tell=lines.append,
+        jobs=2,
+    )
+    assert digests(tmp_path / "two") == digests(tmp_path / "one")
+    assert lines[0] == "2 teachers, 2 at a time"
+    assert sorted(lines[1:]) == ["Teacher 1 of 2 is trained", "Teacher 2 of 2 is trained"]
+    in_memory = train(RunConfig.named("best", **TAUGHT), source, jobs=2)
+    assert in_memory.trained.model.vector.tobytes() == run.trained.model.vector.tobytes()
+
+
+def test_teachers_stopped_at_the_same_time_go_on(source, tmp_path):
+    train(RunConfig.named("best", folder=tmp_path / "one", **TAUGHT), source)
+    config = RunConfig.named("best", folder=tmp_path / "two", **TAUGHT)
+    stopped = train(config, source, stop=lambda: True, jobs=2)
+    assert stopped.interrupted and not (tmp_path / "two" / "model.safetensors").exists()
+    train(config, source, resume=True, jobs=2)
+    assert digests(tmp_path / "two") == digests(tmp_path / "one")
+
+
+def test_a_teacher_that_fails_elsewhere_ends_the_run(source, tmp_path):
+    settings = TAUGHT | {"teacher": {"epochs": 1, "optimizer": "sgd", "lr": 1e30}}
+    with pytest.raises(NonFiniteError):
+        train(RunConfig.named("best", folder=tmp_path, **settings), source, jobs=2)
+    with pytest.raises(ValueError, match="jobs must be an integer of at least 1, or None, got 0"):
+        train(RunConfig.named("fast"), source, jobs=0)
+
+
+@pytest.mark.parametrize(
+    "threads, batch, jobs", [(2, 64, 1), (8, 64, 2), (64, 64, 5), (64, 1024, 4), (3, 16, 3)]
+)
+def test_as_many_at_a_time_as_do_not_take_threads_away(monkeypatch, threads, batch, jobs):
+    monkeypatch.setattr(kernels, "get_num_threads", lambda: threads)
+    assert usual_jobs(recipe("best", teachers=5, batch_size=batch)) == jobs
+
+
 def test_other_teachers_are_not_mixed_in(source, tmp_path):
     train(RunConfig.named("best", folder=tmp_path, **TAUGHT), source)
     other = RunConfig.named("best", folder=tmp_path, seed=1, **TAUGHT)
@@ -112,6 +155,18 @@ def test_folds_have_teachers_of_their_own(source, tmp_path):
         RunConfig.named("best", folder=tmp_path, seed=1, **few), source, overwrite=True
     )
     assert len(result.rows) == 2
+
+
+@pytest.mark.parametrize("name, value", [("teaching_temperature", 4), ("teaching_weight", 0.5)])
+def test_what_only_a_teacher_would_use_is_refused_without_one(name, value):
+    for make in (RunConfig.named, trainer):
+        with pytest.raises(
+            ValueError, match=f"{name} must be left out without a teacher, got {value}"
+        ):
+            make("fast", **{name: value})
+    assert RunConfig.named("best", teachers=1, **{name: value}).get(name) == value
+    taught = RunConfig.named("fast", taught_by="best", **{name: value})
+    assert taught.get(name) == value
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ IMPORTS = (
     *("lenet5c.__main__", "lenet5c.commands.train", "lenet5c.commands.evaluate"),
     *("lenet5c.commands.export", "lenet5c.commands.data", "lenet5c.export.c"),
     *("lenet5c.report.run", "lenet5c.report.matrix", "lenet5c.training.curves"),
-    *("matplotlib.figure", "matplotlib.backends.backend_agg", "safetensors.numpy"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg"),
     *("tensorboard.compat.proto.event_pb2", "tensorboard.summary.writer.record_writer"),
     *("tensorboard.compat.tensorflow_stub.pywrap_tensorflow", "PIL.PngImagePlugin"),
     *("scipy.ndimage", "onnx"),

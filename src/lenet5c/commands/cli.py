@@ -9,7 +9,7 @@ import argparse
 import errno
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from math import isfinite
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from lenet5c.errors import RankError, UserError
 
 TYPE_CHECKING = False  # that of typing, without its import: it takes as long as the parser
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, NoReturn, TextIO
 
     from lenet5c.datasets.records import ReadOptions
@@ -78,6 +78,13 @@ def prepare_streams() -> None:
 def silence() -> None:
     """Print nothing from now on, as all ranks but the first."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Print nothing in this context."""
+    with open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
+        yield
 
 
 def say(text: object, end: str = "\n") -> None:

@@ -42,6 +42,7 @@ from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.run_config import NOTHING, option_settings
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
 from lenet5c.recipes.start import start_name
+from lenet5c.recipes.teacher_jobs import usual_jobs
 from lenet5c.training import NonFiniteError, RunError, TrainedModel
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.parallel import Ranks
@@ -101,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="exit with 3 if the test accuracy, 0 to 1, is lower",
     )
-    add_workers(group, " of --folds")
+    add_workers(group, " of --folds", also=" or teachers")
     add("--quiet", action="store_true", help="print the last line only")
     add(
         "--mpi",
@@ -208,8 +209,9 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
             )
         with open_workers(options) as workers:
             return run_folds(options, config, workers) if workers else 0
-    if options.jobs is not None or options.executor is not None:
-        raise RunError("--jobs and --executor must be with --folds N, or those of lenet5c sweep")
+    if options.executor is not None:
+        raise RunError("--executor must be with --folds N, or that of lenet5c sweep")
+    jobs = choose_jobs(options, config, ranks)
     display, stop = Display(options.quiet or not ranks.first), StopRequest()
     result = None
     try:
@@ -225,10 +227,13 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
             on_epoch=display.epoch,
             stop=stop,
             ranks=ranks,
+            jobs=jobs,
         )
     except NonFiniteError as error:
         message = f"training failed: {error}; give the next run another --out"
         return fail(options.prog, message, FAILED)
+    except TrainingError as error:  # of a teacher in a process of its own
+        return fail(options.prog, error, FAILED)
     finally:
         display.close(result)
     if result.interrupted:
@@ -242,6 +247,23 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
 
         leave_report(result, display.line, partial(warn, options.prog))
     return report(result, options.target_accuracy, display.line)
+
+
+def choose_jobs(options: argparse.Namespace, config: RunConfig, ranks: Ranks) -> int:
+    """Return how many teachers of a run train at a time."""
+    if options.jobs is None:
+        return 1 if ranks.size > 1 else usual_jobs(config.settings)
+    if config.settings.teachers == 0:
+        raise RunError(
+            f"--jobs must be with --folds N, with teachers, or that of lenet5c sweep, got "
+            f"{options.jobs}; leave it out"
+        )
+    if ranks.size > 1:
+        raise RunError(
+            f"--jobs must be left out of a training on several processes, got {options.jobs}"
+        )
+    jobs: int = options.jobs
+    return jobs
 
 
 def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) -> int:

@@ -23,15 +23,15 @@ class Workers:
         return self.executor is None and self.jobs == 1
 
 
-def add_workers(parser: _ActionsContainer, of: str = "", usual: str = "1") -> None:
-    """Add the options to a parser."""
+def add_workers(parser: _ActionsContainer, of: str = "", usual: str = "1", also: str = "") -> None:
+    """Add the options to a parser; `also` are trainings that need no executor."""
     parser.add_argument(
         "--jobs",
         type=whole(1, 1024),
         metavar="N",
         help=(
-            f"number of trainings{of} to run in parallel; they share the cores (default: {usual}, "
-            "or all workers of an executor)"
+            f"number of trainings{of}{also} to run in parallel; they share the cores (default: "
+            f"{usual}, or all workers of an executor)"
         ),
     )
     parser.add_argument(

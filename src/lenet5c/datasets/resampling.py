@@ -14,6 +14,8 @@ _AT_ONCE = 1 << 21  # bytes
 #: Products of a matrix product that BLAS, at most, is left to: it takes one thread for so few. More
 #: would wait for one another when several pictures are resized in parallel, or the machine is busy.
 _BLAS = 1 << 18
+#: Lines that are left to it at a time, at least; for fewer the band of the matrix is faster.
+_LINES = 4
 #: Weights of a matrix that is kept for the next image.
 _SMALL = 1 << 12
 
@@ -76,9 +78,15 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 def _resample(values: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return values (N, lines, source) resampled along the last axis, (N, lines, length)."""
     length, source = matrix.shape
-    if values.shape[1] * source * length <= _BLAS:
+    lines = _BLAS // (source * length)
+    if values.shape[1] <= lines:
         return values @ matrix.T
     resampled = np.empty((*values.shape[:2], length))
+    if lines >= _LINES:
+        for start in range(0, values.shape[1], lines):
+            part = slice(start, start + lines)
+            np.matmul(values[:, part], matrix.T, out=resampled[:, part])
+        return resampled
     for i, weights in enumerate(matrix):
         taps = np.flatnonzero(weights)
         band = slice(taps[0], taps[-1] + 1)

@@ -38,7 +38,7 @@ def draw_coils(count: int, hands: Hands, rng: np.random.Generator) -> Images:
         y = (0.2 + high) * np.sin(t + 0.8 * rng.random((some, 1))) * swell
         return [(True, np.stack([x, y], axis=-1))]
 
-    return _draw(trace, count, hands, rng, width=(0.045, 0.1), turn=0.5)
+    return draw_paths(trace, count, hands, rng, width=(0.045, 0.1), turn=0.5)
 
 
 def draw_tangles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
@@ -52,7 +52,7 @@ def draw_tangles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
             path += size / k**0.5 * np.sin(k * t[:, None] + 2 * np.pi * phase)
         return [(True, path)]
 
-    return _draw(trace, count, hands, rng, width=(0.06, 0.17), turn=0.3)
+    return draw_paths(trace, count, hands, rng, width=(0.06, 0.17), turn=0.3)
 
 
 def draw_walks(count: int, hands: Hands, rng: np.random.Generator) -> Images:
@@ -64,7 +64,7 @@ def draw_walks(count: int, hands: Hands, rng: np.random.Generator) -> Images:
         points = max(2, round((4 + 16 * rng.random()) / strokes))
         return [(smooth, rng.random((some, points, 2))) for _ in range(strokes)]
 
-    return _draw(trace, count, hands, rng, width=(0.06, 0.17))
+    return draw_paths(trace, count, hands, rng, width=(0.06, 0.17))
 
 
 def draw_hatchings(count: int, hands: Hands, rng: np.random.Generator) -> Images:
@@ -86,7 +86,7 @@ def draw_hatchings(count: int, hands: Hands, rng: np.random.Generator) -> Images
                 strokes.append((False, ends.reshape(some, 2 * lines, 2)))
         return strokes
 
-    return _draw(trace, count, hands, rng, turn=0.8)
+    return draw_paths(trace, count, hands, rng, turn=0.8)
 
 
 def draw_glyphs(count: int, hands: Hands, rng: np.random.Generator) -> Images:
@@ -111,7 +111,7 @@ def draw_glyphs(count: int, hands: Hands, rng: np.random.Generator) -> Images:
             strokes.append((True, np.repeat(path[None], some, axis=0)))
         return strokes
 
-    return _draw(trace, count, hands, rng)
+    return draw_paths(trace, count, hands, rng)
 
 
 def draw_words(
@@ -141,10 +141,10 @@ def draw_words(
             right += width * (0.85 + 0.5 * rng.random())
         return strokes
 
-    return _draw(trace, count, hands, rng, width=(0.05, 0.15), aspect=(0.7, 1.2))
+    return draw_paths(trace, count, hands, rng, width=(0.05, 0.15), aspect=(0.7, 1.2))
 
 
-def _draw(
+def draw_paths(
     trace: Callable[[int], Strokes],
     count: int,
     hands: Hands,

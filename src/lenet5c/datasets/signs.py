@@ -18,6 +18,7 @@ from lenet5c.datasets.digit_pieces import (
     draw_several,
     draw_strings,
 )
+from lenet5c.datasets.doodles import draw_doodles
 from lenet5c.datasets.mnist import mnist
 from lenet5c.datasets.scribbles import (
     draw_coils,
@@ -79,7 +80,7 @@ def signs(seed: int = 0, share: float = 1.0) -> tuple[Dataset, Dataset]:
         if part == 0:
             # Some training digits are as a cut leaves them, or another pen writes them.
             chance = rng.random(len(digits))
-            for low, high, change in ((0, 0.2, draw_nearly_whole), (0.2, 0.28, draw_pens)):
+            for low, high, change in ((0, 0.2, draw_nearly_whole), (0.2, 0.32, draw_pens)):
                 some = (low <= chance) & (chance < high)
                 images[some] = change(images[some], rng)
         drawn = [(name, each) for name, each in draw_parts(digits, rng, share * size)]
@@ -130,6 +131,7 @@ def draw_parts(
         (draw_walks, 900),
         (draw_hatchings, 600),
         (draw_glyphs, 2500),
+        (draw_doodles, 5000),
     ):
         yield NONE, draw(count(number), writers, rng)
     yield NONE, draw_parts_of(images, labels, rng, count(1000))
@@ -137,7 +139,7 @@ def draw_parts(
     yield NONE, cross_out(some, draw_zigzags(len(some), writers, rng))
     pool = np.concatenate([images, *drawn])
     yield SEVERAL, draw_several(pool, rng, count(3000))
-    yield SEVERAL, draw_strings(pool, rng, count(1500))
+    yield SEVERAL, draw_strings(pool, rng, count(2500))
     yield SEVERAL, draw_neighbors(images, rng, count(1000))
 
 

@@ -1,6 +1,5 @@
 """Weights with PyTorch's names and layout, stored as safetensors, never as pickles."""
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -10,13 +9,11 @@ from math import prod
 from os import PathLike
 from pathlib import Path
 from shlex import quote
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from safetensors import SafetensorError, deserialize
-from safetensors.numpy import save
 
-from lenet5c._files import name_errors, open_regular
+from lenet5c._files import name_errors, open_regular, safetensors
 from lenet5c._text import list_some
 from lenet5c.datasets._checks import check_path
 from lenet5c.export.errors import ExportError
@@ -84,20 +81,7 @@ def to_torch(model: Sequential | TrainedModel) -> bytes:
         metadata["temperature"] = str(model.temperature)
         if model.preparation.mean_image is not None:
             tensors[MEAN_IMAGE] = model.preparation.mean_image
-    return _order_metadata(save(tensors, metadata))
-
-
-def _order_metadata(content: bytes) -> bytes:
-    """Return a safetensors file with its metadata in order of their names.
-
-    `save` writes several in another order each time.
-    """
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors are aligned
-    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+    return safetensors.pack(tensors, metadata)
 
 
 def load_torch(
@@ -220,13 +204,13 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
             )
         content = head + file.read(most)
     try:
-        tensors = deserialize(content)
-    except (SafetensorError, ValueError, OverflowError, MemoryError) as error:
+        tensors, _ = safetensors.unpack(content, LARGEST_HEADER)
+    except ValueError as error:
         raise ExportError(
             f"{path} must be a safetensors file, got a file that cannot be read ({error}); save it "
             "again or name another file"
         ) from None
-    return {name: _as_float32(f"{path}: {name}", **tensor) for name, tensor in tensors}
+    return {name: _as_float32(f"{path}: {name}", tensor) for name, tensor in tensors.items()}
 
 
 def _open(path: Path) -> BinaryIO:
@@ -249,14 +233,17 @@ def _conversion(path: Path) -> str:
     return f'python -c "{code}" {quote(str(path))} {quote(str(path.with_suffix(".safetensors")))}'
 
 
-def _as_float32(what: str, dtype: str, shape: list[int], data: Any) -> np.ndarray:
+def _as_float32(what: str, tensor: safetensors.Tensor) -> np.ndarray:
+    dtype, shape, data = tensor.dtype, list(tensor.shape), tensor.data
     is_counter = dtype == "I64" and what.endswith(COUNTER)
     if dtype not in DTYPES and not is_counter:
         raise ExportError(f"{what} must be F32, F64, F16 or BF16, got {dtype}")
     try:
         array = np.frombuffer(data, "<i8" if is_counter else DTYPES[dtype]).reshape(shape)
     except ValueError:  # too many axes, or too long ones next to one of length 0
-        raise ExportError(f"{what} must have a shape supported by NumPy, got {shape}") from None
+        raise ExportError(
+            f"{what} must have a shape supported by NumPy, got {list(shape)}"
+        ) from None
     if is_counter:
         return array.astype(np.int64)
     if dtype == "BF16":  # the upper half of a float32

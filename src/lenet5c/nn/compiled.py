@@ -13,6 +13,7 @@ from lenet5c.nn.inputs import check_sizes
 from lenet5c.nn.layer import Floats, Shape, as_floats
 
 if TYPE_CHECKING:
+    from lenet5c.nn.compiled_ensemble import CompiledEnsemble
     from lenet5c.nn.sequential import Sequential
 
 
@@ -88,6 +89,17 @@ class CompiledModel(Inference):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {type(self.model).__name__}: {self.input_shape}>"
+
+
+def compile_model(
+    model: Sequential, input_shape: Shape, num_threads: int | None
+) -> CompiledModel | CompiledEnsemble:
+    """Return a function of a model's outputs; an ensemble makes its own."""
+    layers = list(model.flat_layers())
+    if len(layers) == 1 and (own := getattr(layers[0], "compile", None)):
+        compiled: CompiledEnsemble = own(model, input_shape, num_threads)
+        return compiled
+    return CompiledModel(model, input_shape, num_threads)
 
 
 def check_compiled(model: Sequential) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.kernels.softmax import log_softmax, softmax
+from lenet5c.nn.compiled_ensemble import CompiledEnsemble
 from lenet5c.nn.composite import Composite
 from lenet5c.nn.layer import Floats, Layer, Shape, check_number
 from lenet5c.nn.naming import name_layers
@@ -118,9 +119,17 @@ class Ensemble(Composite):
         """
         log_p = self._log_probabilities([each.forward(x, training) for each in self._nets()])
         self._saved = log_p if training else None
-        # log r is log p less the logarithm of the sum, and so largest where that is.
-        y: Floats = log_p.max(axis=0) - log_softmax(log_p, axis=0).max(axis=0)
-        return y - y.dtype.type(log(len(log_p)))
+        return _log_mean(log_p)
+
+    def average(self, outputs: list[NDArray[Any]]) -> Floats:
+        """Return the logarithm of the mean probability by the outputs of the members."""
+        return _log_mean(self._log_probabilities(outputs))
+
+    def compile(
+        self, model: Sequential, input_shape: Shape, num_threads: int | None
+    ) -> CompiledEnsemble:
+        """Return a function of the outputs of a model that this is the only layer of."""
+        return CompiledEnsemble(model, self, input_shape, num_threads)
 
     def backward(self, dy: Floats) -> Floats:
         """Set `grads`, and return the sum of the gradients of all members."""
@@ -244,6 +253,13 @@ def describe_kind(model: Sequential) -> str:
         return type(model).__name__
     kinds = dict.fromkeys(inner_kind(net) for net in ensemble.members.values())
     return f"Ensemble of {len(ensemble.members)} {' and '.join(kinds)}"
+
+
+def _log_mean(log_p: NDArray[Any]) -> Floats:
+    """Return the logarithm of the mean of p over the first axis, of the logarithms of p."""
+    # log r is log p less the logarithm of the sum, and so largest where that is.
+    y: Floats = log_p.max(axis=0) - log_softmax(log_p, axis=0).max(axis=0)
+    return y - y.dtype.type(log(len(log_p)))
 
 
 def _sum(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:

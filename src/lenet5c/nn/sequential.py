@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.arrays import rows, unmasked
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.compiled import CompiledModel
+from lenet5c.nn.compiled import CompiledModel, compile_model
+from lenet5c.nn.compiled_ensemble import CompiledEnsemble
 from lenet5c.nn.composite import Composite, InOrder
 from lenet5c.nn.curvatures import measure_curvatures
 from lenet5c.nn.inputs import check_finite, check_shape, check_sizes, explain_error, take_samples
@@ -310,7 +311,7 @@ class Sequential(InOrder, Composite):
 
     def compile(
         self, input_shape: Shape | None = None, *, num_threads: int | None = None
-    ) -> CompiledModel:
+    ) -> CompiledModel | CompiledEnsemble:
         """Return a function of this model's outputs for samples of one shape, for fast answers.
 
         Parameters
@@ -322,7 +323,7 @@ class Sequential(InOrder, Composite):
 
         Returns
         -------
-        CompiledModel
+        CompiledModel or, of an Ensemble, CompiledEnsemble
 
         Raises
         ------
@@ -344,7 +345,7 @@ class Sequential(InOrder, Composite):
                 f"model must use the forward of Sequential, got a {type(self).__name__} that "
                 "overrides it; call that forward"
             )
-        return CompiledModel(self, self._own_shape(input_shape), num_threads)
+        return compile_model(self, self._own_shape(input_shape), num_threads)
 
     def predict(self, x: Floats) -> NDArray[np.int64]:
         """Return the predicted label of each sample of x (N, ...), ndarray of int64 (N,).

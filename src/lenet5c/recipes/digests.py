@@ -1,5 +1,6 @@
 """Digests of the data of a run."""
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,26 @@ from lenet5c.datasets.mapped import MappedImages, blocks
 
 #: Images of a file that a digest for comparing takes, evenly spread.
 SPREAD = 256
+#: The data whose digest is worth keeping, and that digest once it is there.
+_kept: tuple[weakref.ref[Source], list[str]] | None = None
+
+
+def keep_digest(source: Source) -> None:
+    """Compute the digest of data that nobody changes, for several runs, but once."""
+    global _kept
+    _kept = weakref.ref(source), []
 
 
 def data_digest(source: Source, rehearsed: Source | None = None) -> str:
     """Return the SHA-256 of images, labels, class names, weights and soft targets."""
+    known = _kept[1] if _kept and _kept[0]() is source and rehearsed is None else []
+    if known:
+        return known[0]
     parts: list[Any] = []
     for dataset in _sets(source, rehearsed):
         parts += [_describe(dataset), blocks(dataset.images), *_others(dataset)]
-    return digest(*parts)
+    known.append(digest(*parts))
+    return known[0]
 
 
 def spread_digest(source: Source, rehearsed: Source | None = None) -> str:

@@ -1,5 +1,6 @@
 """A trainer by a recipe, in one call."""
 
+from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any
 
@@ -11,6 +12,7 @@ from lenet5c.nn import Sequential
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.run_config import NOTHING, RunConfig, settings_of_start
 from lenet5c.recipes.start import take_net
+from lenet5c.recipes.teachers import TEACHING
 from lenet5c.training import TrainedModel, Trainer
 
 
@@ -91,12 +93,15 @@ def trainer(
         named |= {"start": start}
         if isinstance(rehearse, (str, PathLike)):
             named["rehearse"] = rehearse
-    teachers = None
+    teachers, teaching = None, {}
     if isinstance(taught_by, TrainedModel):
         teachers, changes = [taught_by], {"label_smoothing": 0.0} | changes
+        teaching = {key: changes.pop(key) for key in TEACHING if key in changes}
     else:
         named["taught_by"] = taught_by
     config = RunConfig.named(name, seed=seed, **named, **changes)
+    asked = None if config.asked is None else config.asked | teaching
+    config = replace(config, settings=config.settings.change(**teaching), asked=asked)
     if isinstance(start, TrainedModel):
         take_net(config.settings, start, settings_of_start(changes))  # raises unless they fit
     source = config.open() if isinstance(data, (str, PathLike)) else data

@@ -22,6 +22,7 @@ from lenet5c._text import reason
 from lenet5c.datasets import Source
 from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError
+from lenet5c.recipes.digests import keep_digest
 from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
 from lenet5c.recipes.many_bar import ManyBar
@@ -324,6 +325,7 @@ def open_data(config: RunConfig, tell: Callable[[str], object]) -> Source:
     if _last is None or _last[0] != key:
         _last = None  # before others take memory
         _last = key, config.open_whole(tell) if whole else config.open(tell)
+        keep_digest(_last[1])
     source = _last[1]
     if config.fold is None or config.folds is None:
         return source

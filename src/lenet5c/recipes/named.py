@@ -117,7 +117,7 @@ RECIPES = {
     "signs": replace(
         DEFAULT,
         summary="a net of more maps on distorted digits and signs, with --data signs",
-        epochs=20,
+        epochs=30,
         model={"channels": [12, 24], "units": [100, 72]},
         lr=3e-3,
         schedule_settings={"warm_up": 0.1},

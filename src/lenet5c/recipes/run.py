@@ -14,9 +14,11 @@ from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.build import divide, make_schedule
 from lenet5c.recipes.digests import data_digest
+from lenet5c.recipes.executors import check_workers
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.recipes.run_summary import summarize
 from lenet5c.recipes.start import digest_of, fit_source, take_net
+from lenet5c.recipes.teacher_jobs import train_at_once
 from lenet5c.recipes.teachers import run_teachers
 from lenet5c.recipes.together import compare_runs, compare_weights, resume_together
 from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
@@ -100,6 +102,7 @@ def train(
     on_epoch: Callable[[Trainer, dict[str, Any]], object] | None = None,
     stop: Callable[[], bool] | None = None,
     ranks: Ranks = ALONE,
+    jobs: int = 1,
 ) -> Run:
     """Carry out a run: open the data, build the trainer or resume, train, evaluate, save.
 
@@ -137,6 +140,10 @@ def train(
     ranks : lenet5c.training.parallel.Ranks
         Processes that all call this with the same arguments, to train together: to the same bytes
         as one. The first alone uses the folder.
+    jobs : int
+        How many of the recipe's teachers train at a time, each in a process of its own; they share
+        the threads, and `on_start`, `on_step` and `on_epoch` are called for the net itself alone.
+        A script must have what it does under ``if __name__ == "__main__":`` then.
 
     Returns
     -------
@@ -162,6 +169,8 @@ def train(
     (True, 1)
     """
     began = time.perf_counter()
+    if jobs != 1:
+        jobs = check_workers(None, jobs) or 1
     if tensorboard:
         EventFile.check()
     saves = ranks.broadcast(config.folder is not None)
@@ -185,7 +194,18 @@ def train(
             alike: Any = partial(train, overwrite=overwrite, tell=tell, ranks=ranks, **called)
             rest, held_out = divide(config.settings, run.source, config.seed)
             images = replace(run.source, train=rest, validation=held_out)
-            if not run_teachers(run, images, alike, resume, tell):
+            at_once = None
+            if jobs > 1 and ranks.size == 1:
+                at_once = partial(
+                    train_at_once,
+                    train=train,
+                    jobs=jobs,
+                    resume=resume,
+                    tell=tell or (lambda line: None),
+                    stop=stop,
+                    overwrite=overwrite,
+                )
+            if not run_teachers(run, images, alike, resume, tell, at_once):
                 return run
         if on_start:
             on_start(trainer, config)

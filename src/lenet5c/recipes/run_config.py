@@ -25,7 +25,7 @@ from lenet5c.recipes.option_words import distortion_name, option_words
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.setting import DATA, RUN, Setting, declare, document, run, settings
 from lenet5c.recipes.start import OF_START, digest_of, start_name, take_net
-from lenet5c.recipes.teachers import check_taught
+from lenet5c.recipes.teachers import check_taught, check_teaching
 from lenet5c.training import TrainedModel, Trainer, open_model
 from lenet5c.training.model_file import BEST
 from lenet5c.training.run_folder import RunFolder
@@ -200,6 +200,7 @@ class RunConfig:
             of_run["asked"] = of_recipe
         name = name or ("default" if model is None else "finetune")
         settings = recipe(name, **of_recipe)
+        check_teaching(of_recipe, settings, of_run.get("taught_by"))
         if of_run.get("rehearse") not in (None, NOTHING):
             of_run["rehearse"] = source_name(fspath(of_run["rehearse"]), "rehearse")
         if model is not None:

@@ -1,8 +1,8 @@
 """The teachers of a recipe: nets that are trained first, whose probabilities are the targets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from lenet5c.recipes.run import Run
     from lenet5c.recipes.run_config import RunConfig
 
+#: Settings of what a net learns from its teachers.
+TEACHING = ("teaching_temperature", "teaching_weight")
 #: Settings that a teacher does not have of its own: what it is taught by, and the images.
-SHARED = (
-    *("teachers", "teacher", "teaching_temperature", "teaching_weight"),
-    *("train_size", "validation", "split"),
-)
+SHARED = (*("teachers", "teacher", *TEACHING), *("train_size", "validation", "split"))
 
 
 def make_teacher_recipe(recipe: "Recipe") -> "Recipe":
@@ -66,6 +65,7 @@ def run_teachers(
     train: Callable[..., "Run"],
     resume: bool,
     tell: Callable[[str], object] | None = None,
+    at_once: Callable[..., list[TrainedModel] | None] | None = None,
 ) -> bool:
     """Train the teachers of a run, each as a run of its own in a folder of the run's.
 
@@ -81,6 +81,8 @@ def run_teachers(
         Go on with what is in the folders.
     tell : callable, optional
         Called with a line of text for each teacher.
+    at_once : callable, optional
+        ``at_once(configs, images)`` carries out the runs of several at the same time.
 
     Returns
     -------
@@ -89,18 +91,29 @@ def run_teachers(
     """
     config, recipe = run.config, run.config.settings
     alike = replace(config, folds=None, fold=None, watch_test=False, data_digest=None)
-    teachers = []
-    for number in range(1, recipe.teachers + 1):
-        if tell:
-            tell(f"Teacher {number} of {recipe.teachers}")
-        folder = config.folder and config.folder / f"teacher-{number}"
-        begun = folder is not None and RunFolder(folder).config_file.exists()
-        of_teacher = replace(
+    numbers = range(1, recipe.teachers + 1)
+    configs = [
+        replace(
             alike,
             settings=make_teacher_recipe(recipe),
             seed=draw_seed(config.seed, number),
-            folder=folder,
+            folder=config.folder and config.folder / f"teacher-{number}",
         )
+        for number in numbers
+    ]
+    if at_once is not None and recipe.teachers > 1:
+        trained = at_once(configs, images)
+        if trained is None:
+            run.interrupted = True
+            return False
+        set_teachers(run.trainer, recipe, trained)
+        return True
+    teachers = []
+    for number, of_teacher in zip(numbers, configs, strict=True):
+        if tell:
+            tell(f"Teacher {number} of {recipe.teachers}")
+        folder = of_teacher.folder
+        begun = folder is not None and RunFolder(folder).config_file.exists()
         made = train(of_teacher, images, resume=resume and begun)
         if made.interrupted:
             run.interrupted = True
@@ -143,6 +156,27 @@ def usual_temperature(recipe: "Recipe") -> float:
     if recipe.teaching_weight < 1:
         return 1.0
     return float(np.clip(1 / recipe.teaching_temperature, temperature.LEAST, temperature.MOST))
+
+
+def check_teaching(changes: Mapping[str, Any], recipe: "Recipe", taught_by: object) -> None:
+    """Raise a ValueError if changes of a recipe say how to learn from a teacher that is not there.
+
+    Parameters
+    ----------
+    changes : mapping
+    recipe : Recipe
+        The changed one.
+    taught_by : object
+        The model that teaches, or None.
+    """
+    if taught_by is not None or recipe.teachers:
+        return
+    for name in TEACHING:
+        if name in changes:
+            raise ValueError(
+                f"{name} must be left out without a teacher, got {changes[name]!r}; name one with "
+                "taught_by (--taught-by MODEL), or have some trained with teachers (--teachers N)"
+            )
 
 
 def check_taught(config: "RunConfig") -> None:

@@ -61,8 +61,9 @@ class WorkerPool(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes, after their present calls."""
         self._callers.shutdown(wait, cancel_futures=cancel_futures)
-        for pool in self._pools:
-            pool.shutdown(wait, cancel_futures=cancel_futures)
+        with ThreadPoolExecutor() as each:  # all end at the same time
+            for pool in self._pools:
+                each.submit(pool.shutdown, wait, cancel_futures=cancel_futures)
 
     def kill(self) -> None:
         """End the processes at once."""

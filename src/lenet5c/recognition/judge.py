@@ -1,5 +1,6 @@
 """Rejection of what cannot be a digit: by measures of the ink, and by the net's probabilities."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.digit import FINE, Digit, normalize_stroke
 from lenet5c.recognition.filters import measure_stroke, reduce
-from lenet5c.recognition.signs import ALONE, describe, digit_share
+from lenet5c.recognition.signs import ALONE, describe, digit_share, weigh_digits
 
 #: Pixels of the longer side at which strokes are measured.
 SIDE = 80
@@ -102,6 +103,7 @@ def _is_clear(measured: Measures) -> bool:
 def reject_answer(
     probabilities: NDArray[np.floating],
     seen: NDArray[np.floating] | None = None,
+    digits: Sequence[int] = tuple(range(10)),
     reject: float = REJECT,
 ) -> str | None:
     """Return why the net's answer is rejected, or None.
@@ -112,10 +114,12 @@ def reject_answer(
     seen : ndarray, shape (20,), optional
         Of a net that reads digits, the probabilities that `lenet5c.recognition.signs` has for the
         same ink.
+    digits : sequence of int, optional
+        The digits that the classes are, where `seen` is given.
     reject : float, optional
         The least `measure_confidence`.
     """
-    if measure_confidence(probabilities, seen) >= reject:
+    if measure_confidence(probabilities, seen, digits) >= reject:
         return None
     best = float(probabilities.max())
     if seen is not None and float(digit_share(seen, ALONE)) < best:
@@ -124,8 +128,15 @@ def reject_answer(
 
 
 def measure_confidence(
-    probabilities: NDArray[np.floating], seen: NDArray[np.floating] | None = None
+    probabilities: NDArray[np.floating],
+    seen: NDArray[np.floating] | None = None,
+    digits: Sequence[int] = tuple(range(10)),
 ) -> float:
-    """Return the probability that ink is a digit, and the predicted one; arguments as above."""
-    share = 1.0 if seen is None else float(digit_share(seen, ALONE))
-    return float(probabilities.max()) * share
+    """Return the probability that ink is a digit, and the predicted one; arguments as above.
+
+    The net of digits and signs has a say on both.
+    """
+    best = int(probabilities.argmax())
+    if seen is None:
+        return float(probabilities[best])
+    return float(weigh_digits(probabilities, seen, digits)[best] * digit_share(seen, ALONE))

@@ -29,8 +29,12 @@ WIDEST = 0.25
 FINE = 160
 #: Pixels from the edge, of so many, within which paper is too narrow to tell by.
 NEAR = 3
+#: Share of the steepest slope from which an edge is a stroke's; a shadow's are soft.
+STEEP = 0.4
 #: Share of the variance that is left within ink and paper where nothing else is in a picture.
 LEVEL = 0.12
+#: Width of a soft edge, over the picture's longer side, from which it is a shadow's.
+SOFT = 0.025
 
 
 def flatten_paper(plane: NDArray[np.uint8]) -> tuple[Plane, bool]:
@@ -68,7 +72,7 @@ def measure_margin(plane: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     if sum(within) > LEVEL * float(small.var()) * small.size:
         return None
     fits = [_is_digit(mask) for mask in (dark, ~dark)]
-    if fits[0] == fits[1]:
+    if fits[0] == fits[1] or _measure_edge(small, dark) > SOFT * max(small.shape):
         return None
     return plane < threshold if fits[0] else plane >= threshold
 
@@ -88,6 +92,18 @@ def _is_digit(mask: NDArray[np.bool_]) -> bool:
         and stroke < 0.35 * longer
         and area.sum() / stroke < 4.6 * longer
     )
+
+
+def _measure_edge(plane: NDArray[np.uint8], dark: NDArray[np.bool_]) -> float:
+    """Return how many pixels there are across the edge between dark and light, in the mean.
+
+    Those are counted whose level is in the middle half between the two.
+    """
+    low, high = float(np.median(plane[dark])), float(np.median(plane[~dark]))
+    quarter = (high - low) / 4
+    between = int(np.count_nonzero((plane > low + quarter) & (plane < high - quarter)))
+    along = int(np.count_nonzero(grow(dark) & ~dark))
+    return between / max(along, 1)
 
 
 def pad_margin(plane: NDArray[np.uint8], ink: NDArray[np.bool_], wide: int) -> NDArray[np.uint8]:
@@ -168,13 +184,24 @@ def _find_polarity(rest: Plane) -> bool:
     Dark strokes vanish under a closing, light ones under an opening. So do gaps between strokes
     under the other one; but gaps lie between strokes, so the ink reaches further out.
     """
-    responses = _remove_strokes(rest, dark=True) - rest, rest - _remove_strokes(rest, dark=False)
+    sharp = _find_edges(rest)
+    closed, opened = (_remove_strokes(rest, dark) for dark in (True, False))
+    responses = (closed - rest) * sharp, (rest - opened) * sharp
     strongest = [float(response.max()) for response in responses]
     # Of what is weaker by far, as rounding on a clean page or a shadow is, the reach tells nothing.
     least = max(1.0, 0.4 * max(strongest))
     reach = [_measure_reach(response, least) for response in responses]
     lead = float(np.sum(reach[0] > reach[1])) - float(np.sum(reach[0] < reach[1]))
     return (lead or strongest[0] - strongest[1]) >= 0
+
+
+def _find_edges(plane: Plane) -> NDArray[np.bool_]:
+    """Return the points beside steep edges, those of a shadow's soft edge not among them."""
+    slope = np.zeros(plane.shape)
+    down, across = (np.abs(np.diff(plane, axis=axis)) for axis in (0, 1))
+    slope[1:] = down
+    slope[:, 1:] = np.maximum(slope[:, 1:], across)
+    return grow(slope >= STEEP * float(slope.max()))
 
 
 def _remove_strokes(plane: Plane, dark: bool) -> Plane:

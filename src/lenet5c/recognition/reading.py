@@ -19,13 +19,13 @@ from lenet5c.recognition.filters import grow, reduce, reduce_to_gray
 from lenet5c.recognition.inside import cut_inside
 from lenet5c.recognition.judge import REJECT, measure, measure_confidence, reject_answer, reject_ink
 from lenet5c.recognition.pieces import FIRM, find_pieces
-from lenet5c.recognition.signs import is_sign, open_signs, reads_digits
+from lenet5c.recognition.signs import find_digits, is_sign, open_signs, reads_digits
 from lenet5c.training import TrainedModel
 
 #: A digit of fewer working pixels in a large picture is looked at again, closely.
 CLOSE = 90
 #: The least confidence of a digit that is not all that is in a picture.
-INSIDE = 0.97
+INSIDE = 0.99
 #: That of a digit without faint ink about it, and of one that is not looked for inside.
 CLEAR, SURE = 0.85, 0.7
 #: Strength of ink that is a pen's, and the share of fainter ink, of all that is stronger, from
@@ -177,7 +177,9 @@ def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Reading:
         seen = _ask(open_signs(), ink[np.newaxis])
     rejected = reject_ink(measure(digit))
     if not rejected and not (seen is not None and is_sign(seen)):
-        rejected = _reject_several(digit, measure_confidence(probabilities, seen), seen is None)
+        digits = [] if seen is None else find_digits(trained)
+        confidence = measure_confidence(probabilities, seen, digits)
+        rejected = _reject_several(digit, confidence, seen is None)
     reading = decide(probabilities, trained, digit.box, reject, rejected, seen)
     steps = dict(digit.steps)
     if framing != MNIST:
@@ -295,14 +297,15 @@ def decide(
     """Return the reading of a digit, by the probabilities of the classes."""
     by_name = dict(zip(trained.class_names, map(float, probabilities), strict=True))
     best = int(probabilities.argmax())
+    digits = [] if seen is None else find_digits(trained)
     reading = Reading(
         trained.class_names[best],
         float(probabilities[best]),
         by_name,
-        confidence=measure_confidence(probabilities, seen),
+        confidence=measure_confidence(probabilities, seen, digits),
         box=box,
     )
-    if rejected := rejected or reject_answer(probabilities, seen, reject):
+    if rejected := rejected or reject_answer(probabilities, seen, digits, reject):
         return replace(reading, label=None, probability=None, rejected=rejected)
     return reading
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets.framing import MNIST, Framing
-from lenet5c.recognition.digit import BlankImageError, Ink, find_ink, form
+from lenet5c.recognition.digit import BlankImageError, Ink, find_ink
 from lenet5c.recognition.filters import reduce_to_gray
+from lenet5c.recognition.forms import form_pieces
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.pieces import LEAST, Piece
 from lenet5c.recognition.reading import Reading, get_framing, is_mnist, to_picture
@@ -19,6 +18,7 @@ from lenet5c.recognition.rules import Rule
 from lenet5c.recognition.segment import Cell, Scorer, read_lines
 from lenet5c.recognition.signs import DIGITS, P_NONE, digit_share, open_signs, reads_digits
 from lenet5c.recognition.text_lines import find_spaces
+from lenet5c.recognition.uncut import judge_uncut
 from lenet5c.training import TrainedModel
 
 #: Pixels on the longer side of a sheet of several digits; larger ones are reduced.
@@ -50,7 +50,7 @@ def read_sheet(
     steps = {"picture": picture, "ink": ink.strength}
     lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
     if reads_digits(trained):
-        lines = judge_by_company(lines)
+        lines = judge_by_company(judge_uncut(lines))
     # Sides of boxes that a hand has bent are not taken out with the straight ones.
     lines = [[cell for cell in line if not _is_side(cell.piece, ink.rules)] for line in lines]
     digits = tuple(
@@ -125,17 +125,6 @@ def judge_by_company(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
         [replace(cell, probabilities=cell.probabilities * next(less)) for cell in line]
         for line in lines
     ]
-
-
-def form_pieces(
-    pieces: Sequence[Piece], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
-) -> NDArray[np.uint8]:
-    """Return pieces in the form of digits, (N, H, W); of a few pixels nothing may be left."""
-    images = np.zeros((len(pieces), *size), np.uint8)
-    for image, piece in zip(images, pieces, strict=True):
-        with suppress(BlankImageError):
-            image[:] = form(piece.strength, framing, size)
-    return images
 
 
 def _find_digits(trained: TrainedModel) -> list[int] | None:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.recognition.components import find_components
+from lenet5c.recognition.forms import form_pieces
 from lenet5c.recognition.pieces import FIRM, Piece
 from lenet5c.recognition.reading import get_framing, is_mnist
-from lenet5c.recognition.sheet import form_pieces
 from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
 from lenet5c.training import TrainedModel
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +17,9 @@ DIGITS = tuple("0123456789")
 P_NONE, P_SEVERAL = CLASS_NAMES.index(NONE), CLASS_NAMES.index(SEVERAL)
 #: How often there are signs, and what is neither or several, over their shares of the training
 #: images: among the pieces of a line of digits, and where a picture of one digit is expected.
-IN_LINE, ALONE = (0.2, 0.5), (0.1, 0.3)
+IN_LINE, ALONE = (0.2, 0.5), (0.1, 0.4)
+#: Share of this net in which digit one alone is, beside the model that is asked.
+SECOND = 0.3
 #: Names of signs in messages.
 WORDS = {
     "+": "a plus sign",
@@ -54,6 +57,11 @@ def reads_digits(trained: TrainedModel) -> bool:
     return set(trained.class_names) <= set(DIGITS)
 
 
+def find_digits(trained: TrainedModel) -> list[int]:
+    """Return the digit of each class of a model whose classes are digits."""
+    return [int(name) for name in trained.class_names]
+
+
 def digit_share(
     seen: NDArray[np.floating], expected: tuple[float, float] = IN_LINE
 ) -> NDArray[np.floating]:
@@ -76,6 +84,19 @@ def digit_share(
     signs = seen[..., len(DIGITS) : P_NONE].sum(axis=-1)
     others = expected[0] * signs + expected[1] * seen[..., P_NONE:].sum(axis=-1)
     return digits / np.maximum(digits + others, 1e-12)
+
+
+def weigh_digits(
+    probabilities: NDArray[np.floating], seen: NDArray[np.floating], digits: Sequence[int]
+) -> NDArray[np.floating]:
+    """Return the probabilities of `digits`, (K,), of a model and of this net, for the same ink.
+
+    Their weighted geometric mean: the two do not err on the same digits.
+    """
+    own = seen[list(digits)]
+    own = own / max(float(own.sum()), 1e-9)
+    both = np.maximum(probabilities, 1e-6) ** (1 - SECOND) * np.maximum(own, 1e-6) ** SECOND
+    return np.asarray(both / both.sum())
 
 
 def is_sign(seen: NDArray[np.floating]) -> bool:

@@ -21,7 +21,7 @@ def alone():
 
 
 @pytest.mark.parametrize(
-    "ranks, node_size, threads", [(2, 2, 2), (2, 1, 1), (3, 3, 1), (3, 1, 1), (3, 2, 2)]
+    "ranks, node_size, threads", [(2, 2, 2), (2, 1, 1), (2, 1, 2), (3, 3, 1), (3, 1, 1), (3, 2, 2)]
 )
 def test_ranks_have_the_bits_of_one_process(alone, ranks, node_size, threads):
     """Node sizes of fewer ranks than there are stand for several machines."""

@@ -73,8 +73,8 @@ export class Reader {
   }
 
   // Returns why an answer to what `prepare` returned is rejected, or null.
-  reject({ rejected, seen }, { probabilities, best }) {
-    return rejected ?? rejectAnswer(probabilities[best], seen);
+  reject({ rejected, seen }, { probabilities }) {
+    return rejected ?? rejectAnswer({ names: this.net.classes, probabilities }, seen);
   }
 
   // Returns the answer to an image of the data that is seen through a transform.

@@ -85,19 +85,31 @@ export function rejectInk({ pixels, edge, gray, slenderness, length, parts, hole
 
 const REJECT = 0.5; // the least confidence of an answer that is not rejected
 // How often there are signs, and what is neither or several, where one digit is expected, over their shares of the training images.
-const SIGN_SHARE = 0.1, NONE_SHARE = 0.3;
+const SIGN_SHARE = 0.1, NONE_SHARE = 0.4;
 const WORDS = {
   "+": "a plus sign", "-": "a minus sign", x: "a multiplication sign", "/": "a slash", "=": "an equals sign", "(": "a bracket",
   ")": "a bracket", ".": "a dot",
 };
 const isDigit = (name) => /^\d$/.test(name);
 
-// Returns why an answer of this highest probability is rejected, or null. `seen` has the names and the probabilities of the net of
-// digits and signs, null for answers that are no digits.
-export function rejectAnswer(best, seen = null) {
-  const share = seen ? digitShare(seen) : 1;
-  if (best * share >= REJECT) return null;
+const SECOND = 0.3; // share of the net of digits and signs in which digit it is
+
+// Returns why an answer, the names and probabilities of a net, is rejected, or null. `seen` has those of the net of digits and
+// signs, null for answers that are no digits.
+export function rejectAnswer(answer, seen = null) {
+  const best = Math.max(...answer.probabilities), share = seen ? digitShare(seen) : 1;
+  const sure = seen ? weighDigits(answer, seen)[answer.probabilities.indexOf(best)] : best;
+  if (sure * share >= REJECT) return null;
   return share < best ? describeSign(seen) : `the net is not sure: ${roundEven(100 * best)}% at best`;
+}
+
+// Returns the probabilities of digits by both nets, their weighted geometric mean.
+function weighDigits({ names, probabilities }, seen) {
+  const own = names.map((name) => seen.probabilities[seen.names.indexOf(name)]);
+  const total = Math.max(own.reduce((sum, value) => sum + value), 1e-9);
+  const both = own.map((value, i) => Math.max(probabilities[i], 1e-6) ** (1 - SECOND) * Math.max(value / total, 1e-6) ** SECOND);
+  const whole = both.reduce((sum, value) => sum + value);
+  return both.map((value) => value / whole);
 }
 
 // Returns the probability that ink is one digit, where digits are expected.

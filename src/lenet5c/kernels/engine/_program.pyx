@@ -72,10 +72,12 @@ cdef class Program:
     reach outside memory, which is checked here: sizes of params, grads, out, dy, dx and the range
     of index and labels.
     """
-    cdef Op* ops
+    cdef Op* ops                   # then those of inference
+    cdef Py_ssize_t inference_count
     cdef Slice* slices
     cdef Py_ssize_t slice_count
     cdef Segment* segments
+    cdef Py_ssize_t parts_scratch
     cdef Py_ssize_t segment_count
     cdef SampleWay sample_way      # of training steps
     cdef SampleWay inference_way   # the same bits, and nothing for a gradient
@@ -99,8 +101,7 @@ cdef class Program:
         self.capsule = capsule
         self.idle_workspaces, self.idle_filters = [], []
         self.gaps = plan.gaps
-        self.held = []
-        self.counters = []
+        self.held, self.counters = [], []
         self.input_shape = plan.input_shape
         self.output_shape = plan.output_shape
         self.param_extent = plan.param_extent
@@ -116,8 +117,8 @@ cdef class Program:
         job.output = plan.output
         job.first_gradient = plan.first_trainable
         job.penalties, job.branches = plan.penalties, plan.branches
-        self.slice_count = len(plan.slices)
-        self.ops = <Op*>calloc(max(job.op_count, 1), sizeof(Op))
+        self.slice_count, self.inference_count = len(plan.slices), len(plan.inference_ops)
+        self.ops = <Op*>calloc(max(job.op_count + self.inference_count, 1), sizeof(Op))
         self.slices = <Slice*>calloc(max(self.slice_count, 1), sizeof(Slice))
         self.segment_count = len(plan.segments)
         self.segments = <Segment*>calloc(max(self.segment_count, 1), sizeof(Segment))
@@ -138,18 +139,18 @@ cdef class Program:
             op.saved = job.saved_stride
             if op.kernels.saved_floats is not NULL:
                 job.saved_stride += op.kernels.saved_floats(op)
-            if op.kernels.scratch_floats is not NULL:
-                job.scratch_floats = max(job.scratch_floats, op.kernels.scratch_floats(op))
+        for i in range(self.inference_count):
+            set_op(self.ops + job.op_count + i, plan.inference_ops[i], job.kernels, self.held)
+        for i in range(job.op_count + self.inference_count):
+            job.scratch_floats = max(job.scratch_floats, scratch_of(self.ops + i))
         job.saved_stride += CANARY_FLOATS
         job.scratch_floats += CANARY_FLOATS
         for i in range(self.slice_count):
             linear, start, size, sums = plan.slices[i]
             self.slices[i].linear = NULL if linear is None else self.ops + <Py_ssize_t>linear
             self.slices[i].start, self.slices[i].size, self.slices[i].sums = start, size, sums
-        for i in range(self.segment_count):
-            first, stop, outputs, least = plan.segments[i]
-            self.segments[i].first, self.segments[i].stop = first, stop
-            self.segments[i].outputs, self.segments[i].least = outputs, least
+        self.parts_scratch = CANARY_FLOATS + set_segments(
+            self.segments, plan.segments, self.ops + job.op_count)
         if plan.sample is not None:
             self.by_sample = set_sample_way(
                 &self.sample_way, plan.sample, self.template.kernels, self.held)

@@ -39,6 +39,8 @@ static inline int atomic_swap_if(int64_t *a, int64_t from, int64_t to) {
 #define cpu_pause() _mm_pause()
 #elif defined(__aarch64__) && defined(__GNUC__)
 #define cpu_pause() __asm__ volatile("yield")
+#elif defined(_M_ARM64)
+#define cpu_pause() __yield()
 #else
 #define cpu_pause() ((void)0)
 #endif

@@ -184,8 +184,12 @@ cdef void store_places(const Job* job, Py_ssize_t first, const float* tile,
             place[k * inner] = tile[k * LANES + lane]
 
 
+cdef inline Py_ssize_t scratch_of(const Op* op) noexcept nogil:
+    return op.kernels.scratch_floats(op) if op.kernels.scratch_floats is not NULL else 0
+
+
 cdef inline float* scratch_end(const Op* op, float* scratch) noexcept nogil:
-    return scratch + (op.kernels.scratch_floats(op) if op.kernels.scratch_floats is not NULL else 0)
+    return scratch + scratch_of(op)
 
 
 cdef inline float* arena_end(const Job* job, float* arena) noexcept nogil:

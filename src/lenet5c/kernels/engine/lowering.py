@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from math import prod
 
@@ -39,14 +40,16 @@ class Plan:
 
     A slice is (None, start, size, sums): parameters whose gradient is summed in records, from
     `sums` on; or (i, first, count, 0): outputs of the linear op i. Gaps, (start, stop), are
-    parameters of no op. A segment is (first, stop, outputs, least): ops whose outputs can be shared
-    out, at least so many together; or (i, i + 1, 1, 1). With penalties, the class of a sample is
-    where its output is smallest.
+    parameters of no op. For outputs alone, without a gradient, there are `inference_ops`, at the
+    same places of the arena. A segment is (first, stop, outputs, least): some of these, whose
+    outputs can be shared out, at least so many together; or (i, i + 1, 1, 1). With penalties, the
+    class of a sample is where its output is smallest.
     """
 
     input_shape: Shape
     output_shape: Shape
     ops: list[Op]
+    inference_ops: list[Op]
     arena_floats: int
     output: int
     param_extent: int
@@ -91,17 +94,19 @@ def lower(input_shape: Shape, layers: Iterable[Op], definition: bool = False) ->
     sums = _place_sums(ops)
     spans = sorted(span for op in ops for span in op.param_ranges)
     extent = max((stop for _, stop in spans), default=0)
+    inference_ops = _outputs_only(ops)
     return Plan(
         input_shape=tuple(input_shape),
         output_shape=shape,
         ops=ops,
+        inference_ops=inference_ops,
         arena_floats=end,
         output=ops[-1].y if ops else 0,
         param_extent=extent,
         first_trainable=next((i for i, op in enumerate(ops) if isinstance(op, Weighted)), len(ops)),
         sums_floats=sums,
         slices=_slices(ops, max(SLICE, extent // MAX_SLICES)),
-        segments=_segments(ops),
+        segments=_segments(inference_ops),
         gaps=_gaps(spans),
         penalties=bool(ops) and isinstance(ops[-1], Rbf),
         sample=SampleLowering(tuple(input_shape), ops, inference=False).plan(),
@@ -133,6 +138,28 @@ def _fuse(ops: list[Op]) -> None:
             continue
         i -= 1
         del ops[i]
+
+
+def _outputs_only(ops: list[Op]) -> list[Op]:
+    """Return copies that save nothing for a gradient: a convolution takes in a mean of windows."""
+    kept: list[Op] = []
+    for op in map(copy, ops):
+        before = kept[-1] if kept else None
+        # Of one tap, a convolution has a way of its own, which does not pool.
+        if (
+            isinstance(op, AvgPool2d)
+            and op.halves
+            and isinstance(before, Conv2d)
+            and not before.pool
+            and before.kernel_size != (1, 1)
+        ):
+            before.pool = before.average = True
+            before.out_shape, before.y = op.out_shape, op.y
+            continue
+        if isinstance(op, Conv2d):
+            op.outputs_only = True
+        kept.append(op)
+    return kept
 
 
 def _place(ops: list[Op], end: int) -> int:

@@ -308,7 +308,8 @@ class Conv2d(Summed):
 
     With `definition` it is summed as it is defined: terms that are not negative have such a sum
     then. Lowering takes a rectifier (`relu`, and `mask` as of `Linear`) and a pooling (`pool`) of
-    2 x 2 windows into it, whose argmax indices then lie at `argmax`.
+    2 x 2 windows into it, whose argmax indices then lie at `argmax`. With `outputs_only` there are
+    none, and the pooling may be that of the mean (`average`).
     """
 
     kind = "conv2d"
@@ -323,6 +324,8 @@ class Conv2d(Summed):
     relu: bool = field(init=False, default=False)
     mask: bool = field(init=False, default=False)
     pool: bool = field(init=False, default=False)
+    average: bool = field(init=False, default=False)
+    outputs_only: bool = field(init=False, default=False)
     argmax: int = field(init=False, default=0)
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:

@@ -42,19 +42,39 @@ cdef inline void take_channels(Op* op, Py_ssize_t first, Py_ssize_t count) noexc
     op.C = op.O = count
 
 
+cdef inline Op part_of(const Op* whole, const Segment* segment, bint leads, Py_ssize_t part,
+                       Py_ssize_t parts) noexcept nogil:
+    """Return an op, the first of its segment or not, with the outputs of one of so many parts."""
+    cdef Py_ssize_t first = part * segment.outputs // parts
+    cdef Py_ssize_t count = (part + 1) * segment.outputs // parts - first
+    cdef Op op = whole[0]
+    if parts > 1 and leads:
+        take_outputs(&op, first, count)
+    elif parts > 1:
+        take_channels(&op, first, count)
+    return op
+
+
+cdef Py_ssize_t parts_scratch(const Op* ops, const Segment* segment) noexcept nogil:
+    """Return the scratch that any part takes: fewer outputs may take longer strips, and so more."""
+    cdef Py_ssize_t i, part, parts, most = 0
+    cdef Op op
+    for parts in range(1, parts_of(segment, MOST_PARTS) + 1):
+        for part in range(parts):
+            for i in range(segment.first, segment.stop):
+                op = part_of(ops + i, segment, i == segment.first, part, parts)
+                most = max(most, scratch_of(&op))
+    return most
+
+
 cdef void run_part(const Job* job, const Segment* segment, Py_ssize_t part, Py_ssize_t parts,
                    float* arena, float* scratch) noexcept nogil:
     """One of so many parts of a segment."""
-    cdef Py_ssize_t i, first = part * segment.outputs // parts
-    cdef Py_ssize_t count = (part + 1) * segment.outputs // parts - first
+    cdef Py_ssize_t i
     cdef Op op
     for i in range(segment.first, segment.stop):
         sleep_at(b"part")
-        op = job.ops[i]
-        if parts > 1 and i == segment.first:
-            take_outputs(&op, first, count)
-        elif parts > 1:
-            take_channels(&op, first, count)
+        op = part_of(job.ops + i, segment, i == segment.first, part, parts)
         set_canary(scratch_end(&op, scratch))
         op.kernels.forward(&op, job.params, arena, scratch)
         check_canary(scratch_end(&op, scratch), op.kernels.name, b"scratch of a part")
@@ -96,7 +116,7 @@ cdef void work_on_parts(PartsRun* run, int thread, float* scratch) noexcept nogi
 cdef forward_in_parts(Program self, const Job* job, int threads):
     """Few tiles, each by several threads."""
     cdef Py_ssize_t i, tiles = (job.batch + LANES - 1) // LANES, words
-    cdef Py_ssize_t scratch = round_up(job.scratch_floats)
+    cdef Py_ssize_t scratch = round_up(max(job.scratch_floats, self.parts_scratch))
     cdef PartsRun run
     cdef Workspace space
     run.job, run.segments, run.segment_count = job, self.segments, self.segment_count

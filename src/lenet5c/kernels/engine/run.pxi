@@ -11,6 +11,8 @@ cdef forward_batch(Program self, Job* job, int num_threads, Py_ssize_t few):
     elif job.cut_count > 0:
         forward_in_stages(self, job, num_threads)
     else:
+        job.ops, job.op_count = self.ops + job.op_count, self.inference_count
+        job.forward_ops = job.op_count
         tiles = (job.batch + LANES - 1) // LANES
         threads = self.thread_count(job.batch, num_threads, tiles * MOST_PARTS)
         if 0 < 2 * tiles <= threads:

@@ -23,6 +23,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
     op.groups, op.definition = getattr(o, "groups", 1), getattr(o, "definition", False)
     op.relu, op.mask, op.pool = o.relu, getattr(o, "mask", False), o.pool
     op.average = getattr(o, "average", False)
+    op.outputs_only = getattr(o, "outputs_only", False)
     op.count_pad = getattr(o, "count_include_pad", False)
     op.has_bias = getattr(o, "bias", None) is not None
     op.x, op.y, op.argmax = o.x, o.y, getattr(o, "argmax", 0)
@@ -64,6 +65,15 @@ cdef set_batch_norm(Op* op, o, list held):
     op.running_mean, op.running_var, op.tracked = &mean[0], &var[0], &tracked[0]
     op.of_batch, op.eps, op.momentum = o.of_batch, o.eps, o.momentum
     held += [mean, var, tracked]
+
+
+cdef Py_ssize_t set_segments(Segment* segments, list planned, const Op* ops) except -1:
+    """Return the scratch that a part of any segment takes."""
+    cdef Py_ssize_t i, scratch = 0
+    for i in range(len(planned)):
+        segments[i].first, segments[i].stop, segments[i].outputs, segments[i].least = planned[i]
+        scratch = max(scratch, parts_scratch(ops, segments + i))
+    return scratch
 
 
 def statistics_floats(Py_ssize_t channels):

@@ -15,8 +15,8 @@
 # one part after the other. The order in which one accumulator takes its terms does not depend on
 # the block: any block gives the same bits.
 #
-# This file has the op, which takes the way that suits it, and the result by the definition; the
-# gradients by the definition are in conv2d_gradients.pxi, as all would make 550 lines.
+# This file has the op, which takes the way that suits it, and the result by the definition, with
+# conv2d_pool.pxi and conv2d_single.pxi; the gradients by the definition are in conv2d_gradients.pxi.
 # winograd.pxi has both with fewer multiplications for rows of five taps, winograd3x3.pxi for 3 x 3
 # filters. A connection table is a matter of zeros among the filters: the sums of a record are those
 # of all filters.
@@ -83,26 +83,6 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena,
             conv2d_group(op, x, weight, bias, y, argmax, scratch)
 
 
-cdef void conv2d_unpool(const Op* op, const float* argmax, const float* dy, float* dx,
-                        Py_ssize_t rows) noexcept nogil:
-    """Hand each window's gradient to its maximum: (rows, OW / 2) to (2 rows, OW)."""
-    cdef Py_ssize_t row, ow, width = op.OW * LANES
-    cdef float* to
-    cdef v16 g, which
-    for row in range(rows):
-        for ow in range(op.OW // 2):
-            g = v16_load(dy)
-            which = v16_load(argmax)
-            to = dx + ow * 2 * LANES
-            v16_store(to, v16_where_eq(which, v16_zero(), g, v16_zero()))
-            v16_store(to + LANES, v16_where_eq(which, v16_set1(1), g, v16_zero()))
-            v16_store(to + width, v16_where_eq(which, v16_set1(2), g, v16_zero()))
-            v16_store(to + width + LANES, v16_where_eq(which, v16_set1(3), g, v16_zero()))
-            dy += LANES
-            argmax += LANES
-        dx += 2 * width
-
-
 cdef void conv2d_backward(
     const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
     float* sums, float* saved, float* scratch,
@@ -167,7 +147,7 @@ cdef inline void conv2d_block(
     """TO output channels x TW columns, `step` floats apart in x; all point at the first."""
     cdef nv acc[32]
     cdef nv column[8]
-    cdef nv w
+    cdef nv w, least = nv_set1(0 if op.relu and not op.pool else -INFINITY)
     cdef int i, j
     cdef Py_ssize_t c, kh, kw
     cdef const float* xk
@@ -189,8 +169,7 @@ cdef inline void conv2d_block(
                 filters += next_tap
     for i in range(TO):
         for j in range(TW):
-            w = acc[i * TW + j]
-            nv_store(y + i * y_plane + j * y_step, nv_max(nv_set1(0), w) if op.relu else w)
+            nv_store(y + i * y_plane + j * y_step, nv_max(least, acc[i * TW + j]))
 
 
 cdef inline void conv2d_row(
@@ -204,43 +183,6 @@ cdef inline void conv2d_row(
         for part in range(V16_PARTS):
             conv2d_block(op, x + ow * op.SW * LANES + part * NV_LANES, filters, TO, 1, bias,
                          y + ow * LANES + part * NV_LANES, y_plane, op.SW * LANES, LANES, TO, TW)
-
-
-cdef inline void conv2d_single(
-    const Op* op, const float* x, const float* weight, const float* bias, float* y,
-    Py_ssize_t y_plane, int TO,
-) noexcept nogil:
-    """One element of TO output channels: parts of the lanes in place of columns."""
-    cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
-    cdef Py_ssize_t part
-    for part in range(1 if V16_PARTS <= 4 else V16_PARTS):
-        conv2d_block(op, x + part * NV_LANES, weight, 1, filter_size, bias, y + part * NV_LANES,
-                     y_plane, NV_LANES, NV_LANES, TO, V16_PARTS if V16_PARTS <= 4 else 1)
-
-
-cdef inline void pool_window(const v16* x, bint mask, float* y, float* argmax) noexcept nogil:
-    """Maximum of a 2 x 2 window: the first of equals, not-a-number before all."""
-    cdef v16 best = x[0], which = v16_zero()
-    cdef int k
-    for k in range(1, 4):
-        which = v16_where_le(best, best, v16_where_le(x[k], best, which, v16_set1(k)), which)
-        best = larger(best, x[k])
-    if mask:
-        which = v16_where_lt(v16_zero(), best, which, v16_set1(NO_ARGMAX))
-    v16_store(y, best)
-    v16_store(argmax, which)
-
-
-cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float* y,
-                           float* argmax) noexcept nogil:
-    """Maxima of a row of 2 x 2 windows."""
-    cdef v16 window[4]
-    cdef Py_ssize_t i
-    cdef int k
-    for i in range(windows):
-        for k in range(4):
-            window[k] = v16_load(x + (k // 2 * windows * 2 + i * 2 + k % 2) * LANES)
-        pool_window(window, mask, y + i * LANES, argmax + i * LANES)
 
 
 cdef inline void conv2d_outputs(
@@ -260,6 +202,11 @@ cdef inline void conv2d_outputs(
         for tap in range(filter_size):
             for i in range(TO):
                 filters[tap * TO + i] = weight[i * filter_size + tap]
+    if op.pool and V16_REGISTERS == 32:
+        for oh in range(op.OH // 2):
+            conv2d_windows(op, x + 2 * oh * op.SH * op.W * LANES, filters, bias, y + oh * pooled,
+                           argmax + oh * pooled, op.OH // 2 * pooled, TO)
+        return
     for oh in range(op.OH):
         to = rows + oh % 2 * op.OW * LANES if op.pool else y + oh * op.OW * LANES
         if op.OW == 1:
@@ -276,14 +223,14 @@ cdef inline void conv2d_outputs(
         if op.pool and oh % 2 == 1:
             for i in range(TO):
                 at = (i * (op.OH // 2) + oh // 2) * pooled
-                pool_rows(rows + i * y_plane, op.OW // 2, op.mask, y + at, argmax + at)
+                pool_rows(op, rows + i * y_plane, y + at, argmax + at)
 
 
 cdef inline Py_ssize_t conv2d_most_outputs(const Op* op) noexcept nogil:
     """Output channels of a block: as many as the scratch is made for, or fewer."""
     if op.OW == 1 and V16_PARTS == 4 and NV_REGISTERS == 16:
         return 3
-    return 4 if NV_REGISTERS == 32 and op.OW % 5 == 0 else MOST_OUTPUTS
+    return 4 if NV_REGISTERS == 32 and op.OW % 5 == 0 and not op.pool else MOST_OUTPUTS
 
 
 cdef inline void conv2d_group(
@@ -294,8 +241,21 @@ cdef inline void conv2d_group(
     cdef Py_ssize_t outputs = op.O // op.groups
     cdef Py_ssize_t plane = pooled_plane(op)
     cdef Py_ssize_t most = conv2d_most_outputs(op)
-    cdef Py_ssize_t blocks = (outputs + most - 1) // most
-    cdef Py_ssize_t b, size
+    cdef const float* row
+    cdef Py_ssize_t b, oh, blocks, size = conv2d_single_outputs(op, outputs)
+    while size > 0:
+        for oh in range(op.OH):
+            row = x + oh * op.SH * op.W * LANES
+            if size == 24:
+                conv2d_many_singles(op, row, weight, bias, y + oh * LANES, plane, 24)
+            else:
+                conv2d_many_singles(op, row, weight, bias, y + oh * LANES, plane, 12)
+        weight += size * (op.C // op.groups) * op.KH * op.KW
+        bias += size
+        y += size * plane
+        outputs -= size
+        size = conv2d_single_outputs(op, outputs)
+    blocks = (outputs + most - 1) // most
     for b in range(blocks):
         size = outputs // blocks + (b < outputs % blocks)
         if size == 6:

@@ -68,21 +68,6 @@ cdef inline void pixel_block(
         weight += op.KW
 
 
-cdef inline v16 rectified(const Op* op, v16 a) noexcept nogil:
-    return v16_max(v16_zero(), a) if op.relu else a
-
-
-cdef inline v16 pooled(const Op* op, const v16* window) noexcept nogil:
-    """Of four values each, by the operations of pool2d.pxi."""
-    cdef v16 total
-    if op.average:
-        total = v16_add(v16_add(v16_zero(), rectified(op, window[0])), rectified(op, window[1]))
-        total = v16_add(v16_add(total, rectified(op, window[2])), rectified(op, window[3]))
-        return v16_mul(total, v16_set1(0.25))
-    total = larger(larger(larger(window[0], window[1]), window[2]), window[3])
-    return rectified(op, total)
-
-
 cdef inline void pixel_outputs(
     const Op* op, const float* x, Py_ssize_t row, Py_ssize_t odd, const float* weight,
     const float* bias, float* y, int TO, int phases, Py_ssize_t KW,

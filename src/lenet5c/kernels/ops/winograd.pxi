@@ -32,6 +32,8 @@ cdef enum:
     TAPS = 5
     QUAD = 4
     MOST_STEPS = 16            # of a sum
+    MOST_QUADS = 3             # whose sums are in registers together
+    MOST_SPAN = 16             # channels whose sums are transformed together
     LEAST_OUTPUTS = 3          # of a row
     LEAST_CHANNELS = 4         # that share a transform, or it costs more than it saves
     MOST_FLOATS = 1 << 17      # of V, to stay in a core's second-level cache
@@ -45,10 +47,10 @@ cdef inline bint suits_winograd(const Op* op) noexcept nogil:
 
 
 cdef Py_ssize_t winograd_scratch(const Op* op) noexcept nogil:
-    """One group: V, E or two rows of y, then U or the sums of products."""
+    """One group: V, E or two rows of y, then U and a filter of 16 channels, or sums of products."""
     cdef Py_ssize_t outputs = op.O // op.groups
     return (winograd_input_size(op) + TERMS * outputs * op.OH * row_floats(op)
-            + TERMS * round_up(outputs * (op.C // op.groups) * op.KH))
+            + TERMS * round_up(outputs * (op.C // op.groups) * op.KH) + op.KH * TAPS * LANES)
 
 
 cdef inline Py_ssize_t winograd_input_size(const Op* op) noexcept nogil:
@@ -60,21 +62,27 @@ cdef inline Py_ssize_t row_floats(const Op* op) noexcept nogil:
     return (op.OW + QUAD - 1) // QUAD * LANES
 
 
-cdef inline void transform_filter(const float* g, float* u) noexcept nogil:
-    """U = G g of one filter row."""
-    cdef float even = g[0] + g[2] + g[4], odd = g[1] + g[3]
-    u[0] = g[0]
-    u[1] = (even + odd) * <float>(-2. / 9)
-    u[2] = (even - odd) * <float>(-2. / 9)
-    even = g[0] + 4 * g[2] + 16 * g[4]
-    odd = 2 * g[1] + 8 * g[3]
-    u[3] = (even + odd) * <float>(1. / 90)
-    u[4] = (even - odd) * <float>(1. / 90)
-    even = 16 * g[0] + 4 * g[2] + g[4]
-    odd = 8 * g[1] + 2 * g[3]
-    u[5] = (even + odd) * <float>(2. / 45)
-    u[6] = (even - odd) * <float>(2. / 45)
-    u[7] = g[4]
+cdef inline void transform_filters(const float* g, float* u, Py_ssize_t count) noexcept nogil:
+    """U = G g of the first filter rows of 16: g (5, 16), u (8, 16). Sums with factors are in double.
+
+    The compiler makes vectors of them; it would not of a number that it knew.
+    """
+    cdef Py_ssize_t i
+    cdef float even, odd
+    for i in range(count):
+        even, odd = g[i] + g[2 * LANES + i] + g[4 * LANES + i], g[LANES + i] + g[3 * LANES + i]
+        u[i] = g[i]
+        u[LANES + i] = (even + odd) * <float>(-2. / 9)
+        u[2 * LANES + i] = (even - odd) * <float>(-2. / 9)
+        even = g[i] + 4. * g[2 * LANES + i] + 16. * g[4 * LANES + i]
+        odd = 2. * g[LANES + i] + 8. * g[3 * LANES + i]
+        u[3 * LANES + i] = (even + odd) * <float>(1. / 90)
+        u[4 * LANES + i] = (even - odd) * <float>(1. / 90)
+        even = 16. * g[i] + 4. * g[2 * LANES + i] + g[4 * LANES + i]
+        odd = 8. * g[LANES + i] + 2. * g[3 * LANES + i]
+        u[5 * LANES + i] = (even + odd) * <float>(2. / 45)
+        u[6 * LANES + i] = (even - odd) * <float>(2. / 45)
+        u[7 * LANES + i] = g[4 * LANES + i]
 
 
 cdef inline void load_columns(v16* d, const float* row, Py_ssize_t count, int most) noexcept nogil:
@@ -113,38 +121,14 @@ cdef void transform_input(const Op* op, const float* x, float* V) noexcept nogil
         x += op.W * LANES
 
 
-cdef void transform_gradient(const Op* op, const float* dy, float* E) noexcept nogil:
-    """E = S^T dy for each quad of one group's dy (O, OH, OW, 16)."""
-    cdef Py_ssize_t row, quad, start, rows = (op.O // op.groups) * op.OH
-    cdef Py_ssize_t quads = row_floats(op) // LANES, plane = rows * row_floats(op)
-    cdef v16 a, b
-    cdef v16 d[QUAD]
-    for row in range(rows):
-        for quad in range(quads):
-            start = quad * QUAD
-            load_columns(d, dy + start * LANES, op.OW - start, QUAD)
-            v16_store(E, d[0])
-            a, b = v16_add(d[0], d[2]), v16_add(d[1], d[3])
-            v16_store(E + plane, v16_add(a, b))
-            v16_store(E + 2 * plane, v16_sub(a, b))
-            a, b = v16_fma(v16_set1(4), d[2], d[0]), v16_fma(v16_set1(4), d[3], d[1])
-            v16_store(E + 3 * plane, v16_fma(v16_set1(2), b, a))
-            v16_store(E + 4 * plane, v16_fma(v16_set1(-2), b, a))
-            a, b = v16_fma(v16_set1(0.25), d[2], d[0]), v16_fma(v16_set1(0.25), d[3], d[1])
-            v16_store(E + 5 * plane, v16_fma(v16_set1(0.5), b, a))
-            v16_store(E + 6 * plane, v16_fma(v16_set1(-0.5), b, a))
-            v16_store(E + 7 * plane, d[3])
-            E += LANES
-        dy += op.OW * LANES
-
-
 # The result
 
 
 cdef inline void winograd_term(
-    const Py_ssize_t* way, const float* plane, const float* U, float* m, int TO,
+    const Py_ssize_t* way, const float* plane, const float* U, float* m, int TO, int TP,
 ) noexcept nogil:
-    """m (TO, 16) = sum over steps of plane * U[step]: one term of TO channels.
+    """m (TO, TP native vectors) = sum over steps of plane * U[step]: one term of TO channels, for
+    neighboring quads.
 
     A step goes to the next filter row, or channel: way has (steps of a run, runs, what plane moves
     after a step, what plane and U move after a run), plane in floats and U in steps. Runs of
@@ -158,24 +142,24 @@ cdef inline void winograd_term(
     cdef bint first
     while run < way[1]:
         end = min(way[1], run + max(1, MOST_STEPS // way[0]))
-        for i in range(TO * V16_PARTS):
+        for i in range(TO * TP):
             acc[i] = nv_set1(0)
         first = run == 0
         while run < end:
             for step in range(way[0]):
-                for part in range(V16_PARTS):
+                for part in range(TP):
                     v[part] = nv_load(plane + part * NV_LANES)
                     nv_keep(v[part])
                 for i in range(TO):
                     u = nv_set1(U[i])
-                    for part in range(V16_PARTS):
-                        acc[i * V16_PARTS + part] = nv_fma(v[part], u, acc[i * V16_PARTS + part])
+                    for part in range(TP):
+                        acc[i * TP + part] = nv_fma(v[part], u, acc[i * TP + part])
                 plane += way[2]
                 U += TO
             plane += way[3]
             U += way[4] * TO
             run += 1
-        for i in range(TO * V16_PARTS):
+        for i in range(TO * TP):
             if not first:
                 acc[i] = nv_add(nv_load(m + i * NV_LANES), acc[i])
             nv_store(m + i * NV_LANES, acc[i])
@@ -186,64 +170,9 @@ cdef inline Py_ssize_t most_channels() noexcept nogil:
     return min(8, max(1, V16_REGISTERS - 2))
 
 
-cdef inline void winograd_sum(
-    const Py_ssize_t* way, const float* planes, Py_ssize_t plane, const float* U, Py_ssize_t filters,
-    float* m, Py_ssize_t count,
-) noexcept nogil:
-    """m (8, count, 16) of a block of channels; planes and U go so far from term to term."""
-    cdef int t
-    for t in range(TERMS):
-        if most_channels() >= 8 and count == 8:
-            winograd_term(way, planes, U, m, 8)
-        elif most_channels() >= 7 and count == 7:
-            winograd_term(way, planes, U, m, 7)
-        elif most_channels() >= 6 and count == 6:
-            winograd_term(way, planes, U, m, 6)
-        elif most_channels() >= 5 and count == 5:
-            winograd_term(way, planes, U, m, 5)
-        elif most_channels() >= 4 and count == 4:
-            winograd_term(way, planes, U, m, 4)
-        elif most_channels() >= 3 and count == 3:
-            winograd_term(way, planes, U, m, 3)
-        elif most_channels() >= 2 and count == 2:
-            winograd_term(way, planes, U, m, 2)
-        else:
-            winograd_term(way, planes, U, m, 1)
-        planes += plane
-        U += filters
-        m += count * LANES
-
-
-cdef inline void winograd_block(
-    const Op* op, const float* V, const float* U, const float* bias, float* y, Py_ssize_t y_plane,
-    Py_ssize_t columns, Py_ssize_t count,
-) noexcept nogil:
-    """`count` output channels x up to four columns; V at the first input row, U (8, C, KH, count)."""
-    cdef float sums[TERMS * 8 * LANES]
-    cdef v16 m[TERMS]
-    cdef v16 a, b, c, d, e, f, start
-    cdef v16 out[QUAD]
-    cdef int i, t
-    cdef Py_ssize_t row = row_floats(op), channels = op.C // op.groups
-    cdef Py_ssize_t way[5]
-    way[0], way[1], way[2] = op.KH, channels, op.DH * row
-    way[3], way[4] = (op.H - op.KH * op.DH) * row, 0
-    winograd_sum(way, V, channels * op.H * row, U, channels * op.KH * count, sums, count)
-    for i in range(count):
-        for t in range(TERMS):
-            m[t] = v16_load(sums + (t * count + i) * LANES)
-        start = v16_set1(bias[i] if op.has_bias else 0)
-        a, b = v16_add(m[1], m[2]), v16_sub(m[1], m[2])
-        c, d = v16_add(m[3], m[4]), v16_sub(m[3], m[4])
-        e, f = v16_add(m[5], m[6]), v16_sub(m[5], m[6])
-        out[0] = v16_add(v16_add(m[0], a), v16_add(c, e))
-        out[1] = v16_fma(v16_set1(0.5), f, v16_fma(v16_set1(2), d, b))
-        out[2] = v16_fma(v16_set1(0.25), e, v16_fma(v16_set1(4), c, a))
-        out[3] = v16_add(v16_fma(v16_set1(0.125), f, v16_fma(v16_set1(8), d, b)), m[7])
-        for t in range(QUAD):
-            if t < columns:
-                a = v16_add(out[t], start)
-                v16_store(y + i * y_plane + t * LANES, v16_max(v16_zero(), a) if op.relu else a)
+cdef inline Py_ssize_t most_quads() noexcept nogil:
+    """Quads of a block at most: where there are registers for it, a filter is read once for several."""
+    return MOST_QUADS if V16_REGISTERS == 32 else 1
 
 
 cdef inline Py_ssize_t block_size(
@@ -255,29 +184,169 @@ cdef inline Py_ssize_t block_size(
     return small + 1 if first < large * (small + 1) else small
 
 
+cdef inline Py_ssize_t span_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
+    """Channels of the blocks from `first` on that are transformed together."""
+    cdef Py_ssize_t span = 0, size = block_size(count, first, most_channels())
+    while size > 0 and span + size <= MOST_SPAN:
+        span += size
+        size = 0
+        if first + span < count:
+            size = block_size(count, first + span, most_channels())
+    return span
+
+
+cdef inline void winograd_term_of(
+    const Py_ssize_t* way, const float* plane, const float* U, float* m, Py_ssize_t count, int TQ,
+) noexcept nogil:
+    """One term of a block of `count` channels x TQ quads."""
+    if V16_REGISTERS >= 10 and count == 8:
+        winograd_term(way, plane, U, m, 8, V16_PARTS * TQ)
+    elif V16_REGISTERS >= 9 and count == 7:
+        winograd_term(way, plane, U, m, 7, V16_PARTS * TQ)
+    elif V16_REGISTERS >= 8 and count == 6:
+        winograd_term(way, plane, U, m, 6, V16_PARTS * TQ)
+    elif V16_REGISTERS >= 7 and count == 5:
+        winograd_term(way, plane, U, m, 5, V16_PARTS * TQ)
+    elif V16_REGISTERS >= 6 and count == 4:
+        winograd_term(way, plane, U, m, 4, V16_PARTS * TQ)
+    elif V16_REGISTERS >= 5 and count == 3:
+        winograd_term(way, plane, U, m, 3, V16_PARTS * TQ)
+    elif V16_REGISTERS >= 4 and count == 2:
+        winograd_term(way, plane, U, m, 2, V16_PARTS * TQ)
+    else:
+        winograd_term(way, plane, U, m, 1, V16_PARTS * TQ)
+
+
+cdef void winograd_sum(
+    const Py_ssize_t* way, const float* planes, Py_ssize_t plane, const float* U, Py_ssize_t filters,
+    Py_ssize_t skipped, float* m, Py_ssize_t channels, Py_ssize_t first, Py_ssize_t quads,
+) noexcept nogil:
+    """m (8, channels of the span from `first` on, quads, 16) of some neighboring quads.
+
+    Planes go so far from term to term; U has so many filter rows a channel, and the first few are
+    skipped. A term of the planes stays in the first-level cache for all of the span.
+    """
+    cdef Py_ssize_t span = span_size(channels, first), o, size
+    cdef const float* u
+    cdef int t
+    for t in range(TERMS):
+        u = U
+        o = 0
+        while o < span:
+            size = block_size(channels, first + o, most_channels())
+            if V16_REGISTERS == 32 and quads == 3:
+                winograd_term_of(way, planes, u + (t * filters + skipped) * size, m, size, 3)
+            elif V16_REGISTERS == 32 and quads == 2:
+                winograd_term_of(way, planes, u + (t * filters + skipped) * size, m, size, 2)
+            else:
+                winograd_term_of(way, planes, u + (t * filters + skipped) * size, m, size, 1)
+            u += TERMS * filters * size
+            m += size * quads * LANES
+            o += size
+        planes += plane
+
+
+cdef inline void winograd_block(
+    const Op* op, const float* V, const float* U, const float* bias, float* y, Py_ssize_t y_plane,
+    Py_ssize_t columns, Py_ssize_t first, Py_ssize_t quads,
+) noexcept nogil:
+    """A span of output channels x some quads of a row that has `columns` more columns.
+
+    V points at the first input row; U, bias and y at the first channel.
+    """
+    cdef float sums[TERMS * MOST_SPAN * MOST_QUADS * LANES]
+    cdef v16 m[TERMS]
+    cdef v16 a, b, c, d, e, f, start
+    cdef v16 least = v16_set1(0 if op.relu and not op.pool else -INFINITY)
+    cdef v16 out[QUAD]
+    cdef int i, t
+    cdef Py_ssize_t row = row_floats(op), channels = op.C // op.groups, quad
+    cdef Py_ssize_t span = span_size(op.O // op.groups, first)
+    cdef Py_ssize_t way[5]
+    cdef float* to
+    way[0], way[1], way[2] = op.KH, channels, op.DH * row
+    way[3], way[4] = (op.H - op.KH * op.DH) * row, 0
+    winograd_sum(way, V, channels * op.H * row, U, channels * op.KH, 0, sums, op.O // op.groups,
+                 first, quads)
+    for i in range(span):
+        start = v16_set1(bias[i] if op.has_bias else 0)
+        for quad in range(quads):
+            for t in range(TERMS):
+                m[t] = v16_load(sums + ((t * span + i) * quads + quad) * LANES)
+            a, b = v16_add(m[1], m[2]), v16_sub(m[1], m[2])
+            c, d = v16_add(m[3], m[4]), v16_sub(m[3], m[4])
+            e, f = v16_add(m[5], m[6]), v16_sub(m[5], m[6])
+            out[0] = v16_add(v16_add(m[0], a), v16_add(c, e))
+            out[1] = v16_fma(v16_set1(0.5), f, v16_fma(v16_set1(2), d, b))
+            out[2] = v16_fma(v16_set1(0.25), e, v16_fma(v16_set1(4), c, a))
+            out[3] = v16_add(v16_fma(v16_set1(0.125), f, v16_fma(v16_set1(8), d, b)), m[7])
+            to = y + i * y_plane + quad * QUAD * LANES
+            for t in range(QUAD):
+                if t < columns - quad * QUAD:
+                    v16_store(to + t * LANES, v16_max(least, v16_add(out[t], start)))
+
+
+cdef inline void store_filters(const float* u, float* U, Py_ssize_t plane, int TO) noexcept nogil:
+    """U (8, plane, TO) at a place of the plane, from lanes of u (8, 16)."""
+    cdef int i, t
+    for t in range(TERMS):
+        for i in range(TO):
+            U[t * plane * TO + i] = u[t * LANES + i]
+
+
+cdef inline void store_filters_of(const float* u, float* U, Py_ssize_t plane,
+                                  Py_ssize_t size) noexcept nogil:
+    if size == 8:
+        store_filters(u, U, plane, 8)
+    elif size == 7:
+        store_filters(u, U, plane, 7)
+    elif size == 6:
+        store_filters(u, U, plane, 6)
+    elif size == 5:
+        store_filters(u, U, plane, 5)
+    elif size == 4:
+        store_filters(u, U, plane, 4)
+    elif size == 3:
+        store_filters(u, U, plane, 3)
+    elif size == 2:
+        store_filters(u, U, plane, 2)
+    else:
+        store_filters(u, U, plane, 1)
+
+
 cdef void lay_out_filters(
     const float* weight, float* U, Py_ssize_t count, Py_ssize_t stride, Py_ssize_t others,
     Py_ssize_t other_stride, Py_ssize_t KH,
 ) noexcept nogil:
     """U of each filter row, in blocks of neighboring channels: (blocks, 8, others, KH, channels of
-    the block).
+    the block); after it, it takes the floats of one filter of 16 channels.
 
     `count` channels are laid out side by side, `stride` apart in weight; `others` are the channels
     of the other side.
     """
-    cdef float u[TERMS]
-    cdef Py_ssize_t first = 0, size, i, other, kh, t
+    cdef const float* filters[LANES]
+    cdef float u[TERMS * LANES]
+    cdef float* taps = U + TERMS * count * others * KH
+    cdef float* to
+    cdef Py_ssize_t first = 0, span, other, kh, lane, o, size, plane = others * KH
     while first < count:
-        size = block_size(count, first, most_channels())
+        span = span_size(count, first)
         for other in range(others):
+            for lane in range(LANES):
+                filters[lane] = (weight + (first + (lane if lane < span else 0)) * stride
+                                 + other * other_stride)
+            pack_rows(<const void**>filters, KH * TAPS, taps, LANES)
             for kh in range(KH):
-                for i in range(size):
-                    transform_filter(weight + (first + i) * stride + other * other_stride
-                                     + kh * TAPS, u)
-                    for t in range(TERMS):
-                        U[((t * others + other) * KH + kh) * size + i] = u[t]
-        U += TERMS * others * KH * size
-        first += size
+                transform_filters(taps + kh * TAPS * LANES, u, span)
+                to = U
+                o = 0
+                while o < span:
+                    size = block_size(count, first + o, most_channels())
+                    store_filters_of(u + o, to + (other * KH + kh) * size, plane, size)
+                    to += TERMS * plane * size
+                    o += size
+        U += TERMS * plane * span
+        first += span
 
 
 cdef void winograd_forward(
@@ -290,7 +359,7 @@ cdef void winograd_forward(
     cdef Py_ssize_t pairs = op.OW // 2, pooled = (op.OH // 2) * pairs * LANES
     cdef Py_ssize_t quads = row_floats(op) // LANES
     cdef Py_ssize_t y_plane = (2 if op.pool else op.OH) * op.OW * LANES
-    cdef Py_ssize_t oh, quad, o, size
+    cdef Py_ssize_t oh, quad, count, o, size, at
     cdef float* V = scratch
     cdef float* rows = V + winograd_input_size(op)
     cdef float* U = rows + (outputs * y_plane if op.pool else 0)
@@ -302,115 +371,21 @@ cdef void winograd_forward(
     lay_out_filters(weight, U, outputs, filter_size, channels, op.KH * TAPS, op.KH)
     for oh in range(op.OH):
         row = rows + oh % 2 * op.OW * LANES if op.pool else y + oh * op.OW * LANES
-        for quad in range(quads):
+        quad = 0
+        while quad < quads:
+            count = block_size(quads, quad, most_quads())
             v = V + (oh * quads + quad) * LANES
             to = row + quad * QUAD * LANES
             u = U
             o = 0
             while o < outputs:
-                size = block_size(outputs, o, most_channels())
                 winograd_block(op, v, u, bias + o, to + o * y_plane, y_plane, op.OW - quad * QUAD,
-                               size)
+                               o, count)
+                size = span_size(outputs, o)
                 u += size * channels * op.KH * TERMS
                 o += size
+            quad += count
         if op.pool and oh % 2 == 1:
             for o in range(outputs):
-                pool_rows(rows + o * y_plane, pairs, op.mask, y + o * pooled + oh // 2 * pairs
-                          * LANES, argmax + o * pooled + oh // 2 * pairs * LANES)
-
-
-# The data gradient
-
-
-cdef inline void winograd_dx_block(
-    const Op* op, const float* E, const float* U, float* dx, Py_ssize_t first, Py_ssize_t rows,
-    Py_ssize_t columns, Py_ssize_t count,
-) noexcept nogil:
-    """Add what a quad of dy gives to up to eight columns of `count` input channels, from filter rows
-    first .. on, so many.
-
-    E points at the quad in the row of dy that filter row `first` sees, U (8, O, KH, count) at the
-    first channel.
-    """
-    cdef float sums[TERMS * 8 * LANES]
-    cdef v16 m[TERMS]
-    cdef v16 a, b, c, d, e, f
-    cdef v16 out[TERMS]
-    cdef int i, t
-    cdef Py_ssize_t row = row_floats(op), outputs = op.O // op.groups
-    cdef Py_ssize_t way[5]
-    way[0], way[1], way[2] = rows, outputs, -op.DH * row
-    way[3], way[4] = (op.OH + rows * op.DH) * row, op.KH - rows
-    winograd_sum(way, E, outputs * op.OH * row, U + first * count, outputs * op.KH * count, sums,
-                 count)
-    for i in range(count):
-        for t in range(TERMS):
-            m[t] = v16_load(sums + (t * count + i) * LANES)
-        # T^T: the columns of T
-        a, b = v16_add(m[1], m[2]), v16_sub(m[1], m[2])
-        c, d = v16_add(m[3], m[4]), v16_sub(m[3], m[4])
-        e, f = v16_add(m[5], m[6]), v16_sub(m[5], m[6])
-        out[0] = m[0]
-        out[1] = v16_sub(v16_fma(v16_set1(0.5), d, v16_fma(v16_set1(2), f, b)), m[7])
-        out[2] = v16_fma(v16_set1(-5.25), m[0], v16_fma(v16_set1(0.25), c,
-                                                        v16_fma(v16_set1(4), e, a)))
-        out[3] = v16_fma(v16_set1(5.25), m[7], v16_fma(v16_set1(-4.25), b, v16_mul(
-            v16_set1(-2.5), v16_add(d, f))))
-        out[4] = v16_fma(v16_set1(5.25), m[0], v16_fma(v16_set1(-4.25), a, v16_fma(
-            v16_set1(-1.25), c, v16_mul(v16_set1(-5), e))))
-        out[5] = v16_fma(v16_set1(-5.25), m[7], v16_fma(v16_set1(2), d,
-                                                        v16_fma(v16_set1(0.5), f, b)))
-        out[6] = v16_sub(v16_add(v16_add(a, c), e), m[0])
-        out[7] = m[7]
-        for t in range(TERMS):
-            if t < columns:
-                v16_add_to(dx + t * LANES, out[t])
-        dx += op.H * op.W * LANES
-
-
-cdef inline void v16_add_to(float* to, v16 a) noexcept nogil:
-    v16_store(to, v16_add(v16_load(to), a))
-
-
-cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* dx,
-                      float* U) noexcept nogil:
-    """One group."""
-    cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
-    cdef Py_ssize_t quads = row_floats(op) // LANES
-    cdef Py_ssize_t ih, quad, c, size, first, rows
-    cdef const float* u
-    cdef const float* e
-    cdef float* to
-    lay_out_filters(weight, U, channels, op.KH * TAPS, outputs, channels * op.KH * TAPS, op.KH)
-    memset(dx, 0, channels * op.H * op.W * LANES * sizeof(float))
-    for ih in range(op.H):
-        first = (ih - op.OH + op.DH) // op.DH if ih >= op.OH else 0
-        rows = min(op.KH - 1, ih // op.DH) - first + 1
-        if rows <= 0:
-            continue
-        for quad in range(quads):
-            e = E + ((ih - first * op.DH) * quads + quad) * LANES
-            u = U
-            c = 0
-            while c < channels:
-                size = block_size(channels, c, most_channels())
-                to = dx + ((c * op.H + ih) * op.W + QUAD * quad) * LANES
-                winograd_dx_block(op, e, u, to, first, rows, op.W - QUAD * quad, size)
-                u += size * outputs * op.KH * TERMS
-                c += size
-
-
-cdef void winograd_backward(
-    const Op* op, const float* weight, const float* x, const float* dy, float* dx, float* dweight,
-    float* scratch,
-) noexcept nogil:
-    """One group; dx or dweight may be NULL."""
-    cdef float* V = scratch
-    cdef float* E = V + winograd_input_size(op)
-    cdef float* U = E + TERMS * (op.O // op.groups) * op.OH * row_floats(op)
-    transform_gradient(op, dy, E)
-    if dweight is not NULL:
-        transform_input(op, x, V)
-        winograd_dweight(op, x, dy, V, E, dweight, U)
-    if dx is not NULL:
-        winograd_dx(op, weight, E, dx, U)
+                at = o * pooled + oh // 2 * pairs * LANES
+                pool_rows(op, rows + o * y_plane, y + at, argmax + at)

@@ -293,12 +293,12 @@ cdef void collect_squares(
                 out[2 * i + 1] = v16_add(v16_sub(s[4 * i + 1], s[4 * i + 2]), s[4 * i + 3])
             for i in range(4):
                 out[i] = v16_add(out[i], start)
-                if op.relu:
-                    out[i] = v16_max(v16_zero(), out[i])
             if op.pool:
                 at = o * y_plane + (h // 2 * columns + w // 2) * LANES
-                pool_window(out, op.mask, y + at, argmax + at)
+                pool_window(op, out, y + at, argmax + at)
             else:
+                for i in range(4):
+                    out[i] = rectified(op, out[i])
                 store_square(op, out, h, w, y + o * y_plane)
             w += 2
             if w >= op.OW:

@@ -4,6 +4,7 @@
 #ifndef LENET5C_DOUBLES_H
 #define LENET5C_DOUBLES_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -79,7 +80,7 @@ VEC_INLINE nd nd_where_lt(nd a, nd b, nd x, nd y) {
 #define nd_low(a, b) _mm_unpacklo_pd(a, b)
 #define nd_high(a, b) _mm_unpackhi_pd(a, b)
 
-#elif defined(__aarch64__) && defined(__ARM_NEON)
+#elif defined(__aarch64__) || defined(_M_ARM64)
 #include <arm_neon.h>
 #define VEC_PARTS 4
 #define ND_REGISTERS 32
@@ -209,6 +210,13 @@ VEC_INLINE void vec_transpose(vec *row) {
         row[i * ND_LANES + k].p[j] = mirrored[k];
       }
     }
+}
+
+/* square[i], lane j = rows[j][at + i] */
+VEC_INLINE void vec_load_transposed(vec *square, const double **rows, ptrdiff_t at) {
+  for (int i = 0; i < 8; i++)
+    square[i] = vec_load(rows[i] + at);
+  vec_transpose(square);
 }
 
 /* The sum of the 8 lanes, always as the same tree: halves of 4, of 2, then the last pair; and the

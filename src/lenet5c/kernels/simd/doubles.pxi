@@ -34,6 +34,7 @@ cdef extern from "doubles.h" nogil:
     const real* VEC_NUMBERS
     vec vec_fma(vec a, vec b, vec c)
     void vec_transpose(vec* row)
+    void vec_load_transposed(vec* square, const real** rows, Py_ssize_t at)
 
 
 cdef inline vec exponential(vec x) noexcept nogil:

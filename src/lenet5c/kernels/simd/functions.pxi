@@ -2,7 +2,7 @@
 
 cdef inline v16 larger(v16 best, v16 a) noexcept nogil:
     """The larger of both, the first of equals, and not-a-number if either is."""
-    return v16_where_le(best, best, v16_where_le(a, best, best, a), best)
+    return v16_where_le(a, a, v16_max(a, best), a)
 
 
 cdef inline v16 where_positive(v16 a, v16 b) noexcept nogil:

@@ -18,9 +18,7 @@ cdef void pack_rows(const void** samples, Py_ssize_t size, void* tile,
         return
     for q in range((size + LANES - 1) // LANES):
         at = min(q * LANES, size - LANES)
-        for i in range(LANES):
-            square[i] = vec_load(rows[i] + at)
-        vec_transpose(square)
+        vec_load_transposed(square, rows, at)
         for i in range(LANES):
             vec_store(to + (at + i) * stride, square[i])
 

@@ -12,7 +12,12 @@
 #ifndef LENET5C_SIMD_H
 #define LENET5C_SIMD_H
 
+#include <stddef.h>
 #include <stdint.h>
+
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define LENET5C_NEON /* MSVC names neither the processor nor its vectors as the others do */
+#endif
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define V16_INLINE static __forceinline
@@ -121,7 +126,7 @@ V16_INLINE nv nv_blend(nv mask, nv x, nv y) {
 #define nv_low64(a, b) _mm_movelh_ps(a, b)
 #define nv_high64(a, b) _mm_movehl_ps(b, a)
 
-#elif defined(__aarch64__) && defined(__ARM_NEON)
+#elif defined(LENET5C_NEON)
 #include <arm_neon.h>
 #define V16_ISA "neon"
 #define V16_PARTS 4
@@ -191,14 +196,17 @@ V16_INLINE nv nv_pow2(nv n) {
 #define NV_LANES (16 / V16_PARTS)
 #define V16_REGISTERS (NV_REGISTERS / V16_PARTS) /* how many v16 the processor holds */
 
-/* Two hints that leave values alone. nv_keep(a): a stays in a register, rather than being read
+/* Hints that leave values alone. nv_keep(a): a stays in a register, rather than being read
  * again by each instruction that takes it. nv_reread(): whatever is read next comes from memory,
- * rather than from registers that accumulators need. */
+ * rather than from registers that accumulators need. pointer_keep(a): a is a pointer of its own,
+ * rather than the sum of another one and of an offset in memory. */
 #if defined(__GNUC__) && defined(__x86_64__)
 #define nv_keep(a) __asm__("" : "+v"(a))
 #define nv_reread() __asm__ volatile("" ::: "memory")
+#define pointer_keep(a) __asm__("" : "+r"(a))
 #else
 #define nv_keep(a) ((void)0)
+#define pointer_keep(a) ((void)0)
 #define nv_reread() ((void)0)
 #endif
 
@@ -212,6 +220,8 @@ typedef struct {
     r.p[i] = (expression);                                                                         \
   return r
 
+/* of its native vectors */
+V16_INLINE v16 v16_of(const nv *parts) { V16_MAP(parts[i]); }
 V16_INLINE v16 v16_load(const float *a) { V16_MAP(nv_load(a + i * NV_LANES)); }
 V16_INLINE v16 v16_load_bytes(const unsigned char *a) { V16_MAP(nv_load_bytes(a + i * NV_LANES)); }
 /* One byte of each of 16 words, from the bit `shift` on. */
@@ -318,9 +328,37 @@ V16_INLINE void v16_transpose(v16 *row) {
     }
 }
 
+/* square[i], lane j = rows[j][at + i]. AVX-512 puts quarters of rows together as it loads them, which
+ * leaves half of the shuffles. */
+V16_INLINE void v16_load_transposed(v16 *square, const float **rows, ptrdiff_t at) {
+#if V16_PARTS == 1
+  for (int k = 0; k < 16; k += 4) {
+    nv four[4], low[2], high[2];
+    for (int j = 0; j < 4; j++) {
+      four[j] = _mm512_castps128_ps512(_mm_loadu_ps(rows[j] + at + k));
+      four[j] = _mm512_insertf32x4(four[j], _mm_loadu_ps(rows[4 + j] + at + k), 1);
+      four[j] = _mm512_insertf32x4(four[j], _mm_loadu_ps(rows[8 + j] + at + k), 2);
+      four[j] = _mm512_insertf32x4(four[j], _mm_loadu_ps(rows[12 + j] + at + k), 3);
+    }
+    for (int j = 0; j < 2; j++) {
+      low[j] = nv_low32(four[2 * j], four[2 * j + 1]);
+      high[j] = nv_high32(four[2 * j], four[2 * j + 1]);
+    }
+    square[k].p[0] = nv_low64(low[0], low[1]);
+    square[k + 1].p[0] = nv_high64(low[0], low[1]);
+    square[k + 2].p[0] = nv_low64(high[0], high[1]);
+    square[k + 3].p[0] = nv_high64(high[0], high[1]);
+  }
+#else
+  for (int i = 0; i < 16; i++)
+    square[i] = v16_load(rows[i] + at);
+  v16_transpose(square);
+#endif
+}
+
 /* The sum of the 16 lanes, always as the same tree: halves of 8, of 4, of 2, then the last pair; and
  * the largest of them. */
-#if V16_PARTS <= 4 && !defined(__aarch64__)
+#if V16_PARTS <= 4 && !defined(LENET5C_NEON)
 #if V16_PARTS == 1
 #define V16_FOUR(op)                                                                               \
   __m256 eight = _mm256_##op##_ps(                                                                 \

@@ -17,6 +17,7 @@ cdef extern from "simd.h" nogil:
     const char* V16_ISA
     void nv_keep(nv a)
     void nv_reread()
+    void pointer_keep(const float* a)
     nv nv_load(const float* a)
     void nv_store(float* to, nv a)
     nv nv_set1(float a)
@@ -25,6 +26,7 @@ cdef extern from "simd.h" nogil:
     nv nv_sub(nv a, nv b)
     nv nv_mul(nv a, nv b)
     nv nv_max(nv a, nv b)
+    v16 v16_of(const nv* parts)
     v16 v16_load(const float* a)
     v16 v16_load_bytes(const unsigned char* a)
     v16 v16_load_byte_of(const uint32_t* a, int shift)
@@ -68,4 +70,5 @@ cdef extern from "simd.h" nogil:
     real vec_reduce_max "v16_reduce_max"(vec a)
     const real* VEC_NUMBERS "V16_NUMBERS"
     void vec_transpose "v16_transpose"(vec* row)
+    void vec_load_transposed "v16_load_transposed"(vec* square, const real** rows, Py_ssize_t at)
 

@@ -73,7 +73,9 @@ cdef struct Op:
                         # the input of AVG_POOL2D is positive; global poolings likewise
     bint pool           # BATCH_NORM, CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2
                         # window
-    bint average        # BATCH_NORM, CONV2D_PIXELS with pool: the mean of each window
+    bint average        # BATCH_NORM, CONV2D_PIXELS with pool: the mean of each window; CONV2D with
+                        # outputs_only likewise
+    bint outputs_only   # CONV2D with pool: no gradient will be wanted, so no argmax is kept
     bint definition     # CONV2D: sums of terms that are not negative must not be either
     bint count_pad      # AVG_POOL2D: padding counts in the divisor
     bint branches       # ADD: a chain of ops ends at other, so its gradient is wanted

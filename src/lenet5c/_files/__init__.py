@@ -21,9 +21,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c._files import safetensors
 from lenet5c.errors import RunError
 
-# The only metadata key: with several, their order in the file would change from run to run.
+# The only metadata key: the format and the digest follow it at the beginning of the file.
 KEY = "lenet5c"
 _RESTORE = "restore it, or start a run with other settings in another folder"
 _AGAIN = "delete it and resume the run, which writes it again"
@@ -326,9 +327,7 @@ def write_tensors(
     RunError
         The metadata are longer than `read_tensors` reads.
     """
-    from safetensors.numpy import save  # not at import: data sets need NumPy alone
-
-    content, sha = seal(save(tensors, {KEY: json.dumps(_mark(kind) | metadata)}))
+    content, sha = seal(safetensors.pack(tensors, {KEY: json.dumps(_mark(kind) | metadata)}))
     if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:
         raise RunError(
             f"{path} must have at most {MOST_HEADER:,} bytes in its header, got {length:,}; train "
@@ -351,20 +350,16 @@ def read_tensors(
     RunError
         The file is of another kind, or damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    with _refuse_unreadable(path, kind, SafetensorError):
+    with _refuse_unreadable(path, kind):
         with name_errors(path), open_regular(path, MOST_TENSORS) as file:
             _match(path, kind, file.read(_BEGINNING))  # before the file takes memory
             file.seek(0)
             content = _read(file, MOST_TENSORS)
-        length = int.from_bytes(content[:8], "little")
-        if length > min(len(content) - 8, MOST_HEADER):
-            raise ValueError(f"a header of {length:,} bytes")
+        safetensors.measure_header(content, MOST_HEADER)  # first: it may be most of it
         sha = _check(path, kind, content)
-        metadata = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KEY])
-        return load(content), metadata | {"digest": sha}
+        found, texts = safetensors.unpack(content, MOST_HEADER)
+        tensors = {name: tensor.to_array() for name, tensor in found.items()}
+        return tensors, json.loads(texts[KEY]) | {"digest": sha}
 
 
 def read_digest(path: str | os.PathLike[str], kind: str) -> str:
@@ -413,16 +408,14 @@ def _check(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
 
 
 @contextmanager
-def _refuse_unreadable(
-    path: str | os.PathLike[str], kind: str, *errors: type[Exception]
-) -> Iterator[None]:
+def _refuse_unreadable(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     """Raise a RunError for whatever reading a file of this kind raises, if it is there."""
     expected = (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
     try:
         yield
     except (FileNotFoundError, RunError):
         raise
-    except expected + errors as error:
+    except expected as error:
         # What the system does not let read need not be damaged: nobody should delete it.
         name, remedy = FORMATS[kind][1], FORMATS[kind][2 if isinstance(error, OSError) else 3]
         why = (error.strerror if isinstance(error, OSError) else None) or error

@@ -1,0 +1,64 @@
+"""Ink that was cut into characters, looked at as a whole: a heart is not two digits that touch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lenet5c.recognition.filters import grow
+from lenet5c.recognition.forms import form_pieces
+from lenet5c.recognition.pieces import FIRM, Piece, join_pieces
+from lenet5c.recognition.segment import Cell
+from lenet5c.recognition.signs import P_NONE, open_signs
+
+#: Probability that the whole is no character, from which its parts are none.
+NONE = 0.9
+#: Width over height of what the net still knows as a whole, at most: more is a shadow of it.
+WIDEST = 2.2
+
+
+def judge_uncut(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    """Return the cells of a sheet; parts of ink that is no character as a whole are none."""
+    groups = [group for line in lines for group in _group(line) if len(group) > 1]
+    wholes = [join_pieces([cell.piece for cell in group]) for group in groups]
+    known = [k for k, whole in enumerate(wholes) if whole.width <= WIDEST * whole.height]
+    if not known:
+        return [list(line) for line in lines]
+    seen = open_signs().probabilities(form_pieces([wholes[k] for k in known])[:, np.newaxis])
+    less = {
+        id(cell): 1 - none
+        for k, none in zip(known, seen[:, P_NONE].tolist(), strict=True)
+        for cell in groups[k]
+        if none >= NONE
+    }
+    return [
+        [replace(cell, probabilities=cell.probabilities * less.get(id(cell), 1.0)) for cell in line]
+        for line in lines
+    ]
+
+
+def _group(line: Sequence[Cell]) -> list[list[Cell]]:
+    """Return the cells of a line, those together whose ink was one before it was cut."""
+    groups: list[list[Cell]] = []
+    for cell in line:
+        if groups and _touch(groups[-1][-1].piece, cell.piece):
+            groups[-1].append(cell)
+        else:
+            groups.append([cell])
+    return groups
+
+
+def _touch(left: Piece, right: Piece) -> bool:
+    """Return whether the ink of two pieces overlaps or is side by side."""
+    if right.box[1] > left.box[3]:
+        return False
+    whole = join_pieces([left, right])
+    masks = []
+    for piece in (left, right):
+        mask = np.zeros((whole.height, whole.width), bool)
+        y, x = piece.box[0] - whole.box[0], piece.box[1] - whole.box[1]
+        mask[y : y + piece.height, x : x + piece.width] = piece.strength >= FIRM
+        masks.append(mask)
+    return bool((grow(masks[0]) & masks[1]).any())
