@@ -74,7 +74,7 @@ def wholes(least: int, fewest: int = 0, most: float = inf) -> Kind:
 
     The text form is 6+16, or ``none`` for an empty list.
     """
-    empty = "possibly empty,  " if fewest == 0 else ""
+    empty = "possibly empty, " if fewest == 0 else ""
     return Kind(
         f"a list{', ' if empty else ' '}{empty}of integers {_bounds(least, most)}",
         lambda value: _are_whole(value, least, most) and len(value) >= fewest,
