@@ -75,7 +75,7 @@ def test_inspect_finds_what_is_wrong(command, pets):
         for line in found["warnings"]
     )
     assert any("test images are few, 7:" in line for line in found["warnings"])
-    assert found["notes"] == ["1 file not named as images, not read: 1 .txt"]
+    assert found["notes"] == ["1 file without the name of an image, not read: 1 .txt"]
 
 
 def test_inspect_in_words(command, pets):

@@ -74,7 +74,7 @@ def test_evaluate_reads_emnists_names_upright(command, sideways):
     code, out, _ = command("evaluate", "best", "--data", sideways, "--json")
     record = json.loads(out)
     assert code == 0 and record["accuracy"] > 0.98
-    assert any("they are read upright" in note for note in record["notes"])
+    assert any("they are transposed back" in note for note in record["notes"])
 
 
 def test_evaluate_measures_a_test_pair_alone_and_a_single_file(command, idx_files):

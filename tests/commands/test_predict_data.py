@@ -88,7 +88,7 @@ def test_a_table_and_its_notes(run, tmp_path, mnist_slice, labels):
     rows = list(csv.DictReader(said.splitlines()))
     assert code == 0 and [row["id"] for row in rows] == [str(i) for i in range(500, 520)]
     assert told.splitlines() == [
-        "Note: beside train and test, not read: other.csv.",
+        "Note: not read, in addition to train and test: other.csv.",
         "lenet5c predict: warning: the images are dark on light, those that the model was trained "
         "on light on dark; invert them",
         "20 images",

@@ -89,7 +89,7 @@ def test_what_is_not_plain_is_noted(counts, note, tmp_path):
 def test_classes_with_the_same_folders_may_be_parts(tmp_path):
     source = open_source(str(make(tmp_path, of_each("one", "two", "three"))))
     assert source.train.class_names == ("one", "three", "two")
-    assert "the classes one, three, two hold the same folders (cat, dog)" in source.notes[0]
+    assert "the classes one, three, two contain the same folders (cat, dog)" in source.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_test_images_without_classes_are_for_predict(tmp_path):
     make(tmp_path, {**of_each("train", number=6), "test": 4, "bird": 1})
     source = open_source(str(tmp_path))
     assert (len(source.train), len(source.test)) == (10, 2)
-    assert "the test images have no labels: they are for lenet5c predict --data" in source.notes
-    assert "beside train, not read: bird" in source.notes
+    assert "the test images have no labels; use them with lenet5c predict --data" in source.notes
+    assert "not read, in addition to train: bird" in source.notes
     records = open_records(str(tmp_path))
     assert records.labels is None and records.ids == tuple(f"test/{i}.png" for i in range(4))
     inspection = inspect(str(tmp_path))

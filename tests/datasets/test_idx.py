@@ -86,8 +86,8 @@ HUGE = 2**32 - 1
         (gzip.compress(GOOD[:-1], mtime=0), "data ends early"),
         (gzip.compress(GOOD + b"\0", mtime=0), "other data follows"),
         (gzip.compress(b"PK\3\4" + GOOD, mtime=0), "not an IDX file"),
-        (gzip.compress(header(0x08, (HUGE, 2)), mtime=0), "gzipped bytes can hold"),
-        (gzip.compress(header(0x08, (60000,)), mtime=0), "gzipped bytes can hold"),
+        (gzip.compress(header(0x08, (HUGE, 2)), mtime=0), "gzipped bytes can contain"),
+        (gzip.compress(header(0x08, (60000,)), mtime=0), "gzipped bytes can contain"),
         (gzip.compress(header(0x08, (20000,)) + b"\0" * 19999, mtime=0), "data ends early"),
         (b"\x1f\x8b", "gzip data ends early"),
         (PACKED[:5], "gzip data ends early"),
@@ -188,7 +188,7 @@ def test_large_plain_files_stay_where_they_are(tmp_path):
 
 @pytest.mark.parametrize("content", [GOOD[:-1], GOOD + b"\0", b"\0\1" + GOOD, GOOD[:9]])
 def test_hostile_files_are_refused_before_they_are_mapped(tmp_path, content):
-    with pytest.raises(DatasetError, match="give an intact IDX file"):
+    with pytest.raises(DatasetError, match="download it again"):
         map_idx(write(tmp_path / "hostile", content), least=1)
 
 

@@ -295,7 +295,7 @@ def test_emnists_files_are_read_upright(tmp_path):
     found = read_idx_folder(folder)
     upright = content["train-images"].transpose(0, 2, 1)[:, np.newaxis]
     np.testing.assert_array_equal(found.parts["train"].images, upright)
-    assert found.notes[0] == "26 classes, named as those of emnist-letters"
+    assert found.notes[0] == "26 classes, with the names of emnist-letters"
     assert "EMNIST's" in found.notes[1] and "upright" in found.notes[1]
     parts, _ = label_parts(found)
     assert parts["train"].num_classes == 26
@@ -334,7 +334,7 @@ def test_letters_under_other_names_are_26_classes_with_a_note(tmp_path):
     source = open_source(str(write_folder(tmp_path / "a", content)))
     assert source.train.num_classes == 26
     assert source.train.class_names[0] == "1" and source.train.class_names[-1] == "26"
-    assert source.notes[0].startswith("26 classes by the labels that occur: 1, 2,")
+    assert source.notes[0].startswith("26 classes, numbered in the order of their labels: 1, 2,")
 
 
 # ---- parts of a data set ----

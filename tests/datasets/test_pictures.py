@@ -119,7 +119,7 @@ def test_a_file_as_bytes_and_a_picture_as_lists():
         assert (read_picture(rows) == GREY).all() and predict(rows).label == "1"
     assert (read_picture(RGB.tolist()) == RGB).all()
     assert [reading.label for reading in predict([GREY.tolist(), file.getvalue()])] == ["1", "1"]
-    with pytest.raises(PictureError, match="rows of one length"):
+    with pytest.raises(PictureError, match="rows of equal length"):
         read_picture([[1, 2], [3]])
     with pytest.raises(
         TypeError, match="source must be a path, the bytes of a file.* got NoneType"

@@ -64,10 +64,10 @@ def test_ranges():
         (images,), notes = show(high)
         assert images.ravel().tolist() == 2 * [0, round(255 * high / white)]
         told = (
-            [] if white in (1, 255) else [f"pixel values from 0 to {white} become black to white"]
+            [] if white in (1, 255) else [f"pixel values from 0 to {white} are scaled to black and white"]
         )
         assert notes == told
-    assert show(2.8, -0.4)[1] == ["pixel values from -0.4 to 2.8 become black to white"]
+    assert show(2.8, -0.4)[1] == ["pixel values from -0.4 to 2.8 are scaled to black and white"]
     assert not show(-7.0, -7.0)[0][0].any()
     assert np.array_equal(convert(np.eye(4, dtype=bool)[None])[0][0][0, 0], 255 * np.eye(4))
 
@@ -123,7 +123,7 @@ def test_channels_are_moved():
         (np.zeros((2, 700)), "a square number of values"),
         (np.zeros((2, 9)), "a square number of values"),
         (np.zeros((2, 2, 2, 2, 8)), "reshape it"),
-        (np.zeros((1, 1100, 4)), "at most 1024 pixels a side"),
+        (np.zeros((1, 1100, 4)), "at most 1024 pixels per side"),
         (np.zeros((2, 8, 8), complex), "must be an array of numbers, got an array of complex128"),
         (np.zeros((2, 8), "U3"), "must be an array of numbers, got an array of <U3"),
         (np.where(np.arange(3)[:, None, None] == 1, np.nan, np.zeros((3, 2, 2))), "nan in image 1"),
@@ -137,7 +137,7 @@ def test_other_arrays_are_refused(array, message):
 
 
 def test_the_shape_must_have_all_values():
-    with pytest.raises(DatasetError, match="image_shape must have the 64 values"):
+    with pytest.raises(DatasetError, match="image_shape must match the 64 values"):
         shape_of(np.zeros((2, 64)), "x", (8, 9))
 
 

@@ -233,7 +233,7 @@ def test_models_that_are_refused():
         def forward(self, x, training=False):
             return 2 * super().forward(x, training)
 
-    with pytest.raises(TypeError, match="a Doubled that overrides it"):
+    with pytest.raises(TypeError, match="a Doubled, which overrides it"):
         Doubled(nn.Linear(3, 2)).compile((3,))
     with pytest.raises(ValueError, match="input_shape must be given"):
         nested().compile()

@@ -220,7 +220,7 @@ def test_a_layer_in_float32_inside():
 
     check = nn.check_gradients(Rounded(), (4,))
     assert check and check.notes == [
-        "Checked with larger steps, since something in it is computed in float32."
+        "Checked with larger steps, because part of the layer computes in float32."
     ]
     check = nn.check_gradients(Wrong(), (4,))
     assert verdicts(check)["input"].startswith("1.02 times")
@@ -237,7 +237,7 @@ def test_a_layer_that_takes_float32_alone():
             return super().backward(np.asarray(self.factor * dy, np.float32))
 
     check = nn.check_gradients(Doubled(6, 3, rng=0), (6,))
-    assert check and check.notes[0].startswith("Checked in float32 alone, since in float64: x must")
+    assert check and check.notes[0].startswith("Checked in float32 only, because float64 failed: x must")
     assert all(row.float32 is None for row in check.rows)
     layer = Doubled(6, 3, rng=0)
     layer.factor = 2.1

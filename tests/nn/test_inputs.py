@@ -54,7 +54,7 @@ def test_the_gradient_has_the_shape_of_the_input():
     layer = nn.Tanh()
     layer.forward(zeros(3, 4), training=True)
     layer.forward(zeros(12), training=True)
-    with pytest.raises(ValueError, match=r"dy must be float32 \(12,\), the output's shape, got"):
+    with pytest.raises(ValueError, match=r"dy must be float32 with the shape of the output, \(12,\), got"):
         layer.backward(zeros(3, 4))
     layer.forward(zeros(12))
     with pytest.raises(RuntimeError, match="backward must be called after forward"):
@@ -225,7 +225,7 @@ def test_remedies_work():
 
 
 def test_samples_of_another_size():
-    with pytest.raises(ValueError, match=r"LeNet5 takes \(N, 1, 32, 32\), got \(5, 1, 28, 28\)"):
+    with pytest.raises(ValueError, match=r"LeNet5, \(N, 1, 32, 32\), got \(5, 1, 28, 28\)"):
         nn.LeNet5().outputs(nn.Samples(zeros(5, 1, 28, 28), [1, 3]))
 
 
@@ -283,18 +283,18 @@ class Scale(nn.Layer):
         (
             [Scale(), nn.Linear(4, 2, rng=0)],
             (3, 5),
-            r"x must be .*Sequential takes \(N, 4\), got \(3, 5\); make its first Linear with "
+            r"x must be .*Sequential, \(N, 4\), got \(3, 5\); create its first Linear with "
             "in_features=5",
         ),
         (
             [nn.Flatten(), Scale(), nn.Linear(4, 2, rng=0)],
             (3, 1, 2, 3),
-            r"Sequential takes \(N, 4\), got \(3, 1, 2, 3\); make its first Linear",
+            r"Sequential, \(N, 4\), got \(3, 1, 2, 3\); create its first Linear",
         ),
         (
             [Scale(), nn.Conv2d(1, 2, 3, rng=0), nn.Flatten(), Scale(), nn.Linear(32, 2, rng=0)],
             (3, 1, 5, 5),
-            r"Sequential takes \(N, 1, 6, 6\), got \(3, 1, 5, 5\); resize",
+            r"Sequential, \(N, 1, 6, 6\), got \(3, 1, 5, 5\); resize",
         ),
         (
             [Scale(), nn.Conv2d(1, 2, 3, rng=0), nn.Linear(32, 2, rng=0)],
@@ -304,7 +304,7 @@ class Scale(nn.Layer):
         (
             [nn.Sequential(nn.Conv2d(1, 2, 3, rng=0), nn.ReLU()), nn.Conv2d(3, 2, 3, rng=0)],
             (3, 1, 6, 6),
-            "make it with in_channels=2; it is the input of layer '1', in Sequential",
+            "create the layer with in_channels=2; it is the input of layer '1', in Sequential",
         ),
         ([Scale(), nn.Linear(4, 2, rng=0)], (3, 13), "^thirteen$"),
     ],
@@ -317,16 +317,16 @@ def test_sizes_with_layers_of_ones_own(layers, shape, message):
 @pytest.mark.parametrize(
     "layer, shape, message",
     [
-        (nn.Linear(4, 2), (3, 5), r"\(4,\) for Linear, got \(5,\); make it with in_features=5$"),
+        (nn.Linear(4, 2), (3, 5), r"\(4,\) for Linear, got \(5,\); create the layer with in_features=5$"),
         (nn.Linear(4, 2), (3, 1, 2, 2), "; put a Flatten before it$"),
-        (nn.Linear(4, 2), (3, 1, 2, 3), "put a Flatten before it, and make it with in_features=6$"),
-        (nn.Conv2d(3, 2, 3), (3, 1, 9, 9), "3 channels .*; make it with in_channels=1$"),
+        (nn.Linear(4, 2), (3, 1, 2, 3), "put a Flatten before it, and create the layer with in_features=6$"),
+        (nn.Conv2d(3, 2, 3), (3, 1, 9, 9), "3 channels .*; create the layer with in_channels=1$"),
         (nn.Conv2d(3, 2, 3), (3, 9, 9, 3), r"channels first, as x.transpose\(0, 3, 1, 2\) does$"),
         (nn.Conv2d(3, 2, 3), (3, 3, 2, 9), "has 2 pixels of height, .*; use a smaller kernel_size"),
         (nn.MaxPool2d(2), (3, 3, 4, 1), "has 1 pixels of width, .*; use a smaller kernel_size"),
-        (nn.BatchNorm2d(3), (2, 4, 5, 5), "with 3 channels .*; make it with num_features=4$"),
-        (nn.Subsample2d(3), (2, 4, 5, 5), "3 channels .*; make it with channels=4$"),
-        (nn.RBF(), (2, 5), "84 features .*; give it codes of 5 features$"),
+        (nn.BatchNorm2d(3), (2, 4, 5, 5), "with 3 channels .*; create the layer with num_features=4$"),
+        (nn.Subsample2d(3), (2, 4, 5, 5), "3 channels .*; create the layer with channels=4$"),
+        (nn.RBF(), (2, 5), "84 features .*; pass codes of 5 features$"),
         (nn.RBF(), (2, 4, 21), "; put a Flatten before it$"),
     ],
 )

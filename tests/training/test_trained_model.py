@@ -51,7 +51,7 @@ def test_one_color_image_has_its_channels_first():
     )
     image = np.random.default_rng(0).integers(0, 256, (3, 20, 20), np.uint8)
     assert (trained(image) == trained(image[None])).all()
-    with pytest.raises(ValueError, match=r"LeNet5 takes \(N, 3, 20, 20\), got \(20, 20\)$"):
+    with pytest.raises(ValueError, match=r"LeNet5, \(N, 3, 20, 20\), got \(20, 20\)$"):
         trained.predict(image[0])
 
 

@@ -344,7 +344,7 @@ def _resume(
                 f"epochs must be {epochs}, because the run in {folder.path} was stopped by its "
                 f"patience of "
                 f"{trainer.patience} after epoch {trainer.epoch}, got {trainer.epochs}; use "
-            f"another folder: lenet5c train --from {folder.path} --out DIR"
+                f"another folder: lenet5c train --from {folder.path} --out DIR"
             )
         folder.lengthen(config.to_dict())
         before = make_schedule(replace(config.settings, epochs=epochs), trainer.steps_per_epoch)
