@@ -6,8 +6,8 @@
 `lenet5c.export` other formats, `lenet5c.sklearn` an estimator for scikit-learn, `lenet5c.reference`
 readable float64 implementations of all kernels and layers.
 
-To train, use ``lenet5c train`` or, in a notebook, ``lenet5c.trainer("fast").fit()``. `lenet5c.run_many`
-runs many trainings in parallel.
+To train, use ``lenet5c train`` or, in a notebook, ``lenet5c.trainer("fast").fit()``.
+`lenet5c.run_many` runs many trainings in parallel.
 """
 
 from importlib import import_module

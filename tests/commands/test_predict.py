@@ -182,7 +182,7 @@ def test_models(folder, tmp_path, capsys):
     for arguments, words in [
         (("--model", tmp_path / "none"), "which does not exist"),
         (("--model", folder), "without model.safetensors"),
-        (("--model", folder / "7.png"), "must be a model file of lenet5c"),
+        (("--model", folder / "7.png"), "must be a lenet5c model file"),
         (("--model", tmp_path, "--digits", "many"), "whole"),
         (("--model", tmp_path, "--reading", "ink"), "digits on a plain background to read ink"),
     ]:

@@ -78,7 +78,7 @@ def test_layouts(counts, parts, tmp_path):
 @pytest.mark.parametrize(
     ("counts", "note"),
     [
-        (of_each("data/set/train", "data/set/test"), "the data is in its folder data/set"),
+        (of_each("data/set/train", "data/set/test"), "the data is in the folder data/set"),
         ({"cat/train": 2, "cat/test": 2, "dog/train": 2}, "each class has its own train and test"),
     ],
 )
@@ -117,7 +117,7 @@ def test_test_images_without_classes_are_for_predict(tmp_path):
     assert records.labels is None and records.ids == tuple(f"test/{i}.png" for i in range(4))
     inspection = inspect(str(tmp_path))
     assert inspection.counts == {"train": [6, 6]} and inspection.faults == []
-    assert "4 images in test without classes, for predict" in inspection.notes
+    assert "4 images in test without labels, for prediction" in inspection.notes
 
 
 def test_an_empty_class_of_the_test_set_alone_is_none(tmp_path):

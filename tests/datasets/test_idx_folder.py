@@ -162,7 +162,7 @@ def test_a_class_may_be_missing_from_training_below_its_maximum(tmp_path):
         (
             "train-labels",
             np.array([0, 1, -1, 0, 0, 0], np.int8),
-            "labels must be 0 or more, got -1",
+            "labels must be at least 0, got -1",
         ),
         ("train-images", np.zeros((6, 5), np.uint8), "images must have shape .5,.,"),
         ("train-images", np.zeros(6, np.uint8), "images must have .* got uint8 of shape .6,."),

@@ -195,7 +195,7 @@ def test_what_is_left_lying_about(root):
     Image.new("L", (12, 12)).save(root / "stray.png")
     notes = "\n".join(image_folder(root).notes)
     assert "2 files without the name of an image, not read: 1 .txt, 1 no suffix" in notes
-    assert "1 image outside of the folders of classes" in notes
+    assert "1 image outside the class folders" in notes
 
 
 def test_folders_in_a_class_belong_to_it(root):
@@ -205,7 +205,9 @@ def test_folders_in_a_class_belong_to_it(root):
 
 def test_classes_beside_parts_are_not_read(tmp_path):
     write_pictures(in_parts(tmp_path / "pets") / "bird", 3)
-    assert image_folder(tmp_path / "pets").notes == ("not read, in addition to train, val and test: bird",)
+    assert image_folder(tmp_path / "pets").notes == (
+        "not read, in addition to train, val and test: bird",
+    )
 
 
 def test_a_class_may_be_called_test_or_train(tmp_path):
@@ -352,7 +354,7 @@ def test_files_that_are_no_images_are_those_of_their_class(root):
         (root / name).mkdir()
     with pytest.raises(DatasetError) as caught:
         image_folder(root)
-    assert "'bird' has no images to train on (1 picture in formats that are not read);" in str(
+    assert "'bird' has no images to train on (1 picture in unsupported formats);" in str(
         caught.value
     )
 

@@ -199,7 +199,7 @@ def test_deep_pictures_of_a_list_have_one_white(tmp_path):
         (np.zeros((3, 9, 9), np.uint8), "shape.*channels last"),
         (np.zeros(9, np.uint8), "shape"),
         (np.zeros((0, 3), np.uint8), "shape"),
-        (np.full((9, 9), 300.0), "0 to 1, or to 255, got 300 to 300"),
+        (np.full((9, 9), 300.0), "0 to 1 or from 0 to 255, got 300 to 300"),
         (np.full((9, 9), np.nan), "finite"),
         (np.full((9, 9), -1), "0 to 255"),
         (np.full((9, 9), "a"), "must be uint8"),

@@ -50,8 +50,8 @@ def test_four_channels_are_noted():
         (found,), notes = convert(images)
         assert found.shape == (3, 4, 8, 9)
         assert notes == [
-            "0: 4 channels are taken as they are; if the fourth is opacity (RGBA), leave it out, "
-            "as images[..., :3] does"
+            "0: all 4 channels are used; if the fourth is opacity (RGBA), remove it "
+            "with images[..., :3]"
         ]
     assert convert(colors[..., :3])[1] == []
 
@@ -64,7 +64,9 @@ def test_ranges():
         (images,), notes = show(high)
         assert images.ravel().tolist() == 2 * [0, round(255 * high / white)]
         told = (
-            [] if white in (1, 255) else [f"pixel values from 0 to {white} are scaled to black and white"]
+            []
+            if white in (1, 255)
+            else [f"pixel values from 0 to {white} are scaled to black and white"]
         )
         assert notes == told
     assert show(2.8, -0.4)[1] == ["pixel values from -0.4 to 2.8 are scaled to black and white"]
@@ -118,7 +120,7 @@ def test_channels_are_moved():
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros(5), "got (5,); pass the array of the images"),
+        (np.zeros(5), "got (5,); pass an array of images"),
         (np.zeros((0, 8, 8)), "got (0, 8, 8)"),
         (np.zeros((2, 700)), "a square number of values"),
         (np.zeros((2, 9)), "a square number of values"),

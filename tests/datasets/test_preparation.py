@@ -255,7 +255,11 @@ def test_a_round_trip_through_json_keeps_every_bit(name):
         ({}, ValueError, "missing: fit, mean, mean_image, size, std"),
         ({**Preparation.named("default").to_dict(), "gamma": 2}, ValueError, "unknown: 'gamma'"),
         ({**Preparation.named("default").to_dict(), 3: 2}, ValueError, "unknown: 3"),
-        ({**Preparation.named("default").to_dict(), "mean_image": True}, ValueError, "without a mean_image"),
+        (
+            {**Preparation.named("default").to_dict(), "mean_image": True},
+            ValueError,
+            "without a mean_image",
+        ),
         ({**Preparation.named("default").to_dict(), "mean_image": 0}, ValueError, "mean_image"),
     ],
 )

@@ -108,7 +108,7 @@ def test_sums_are_described():
     other = replace(line, expression="4+3=", value="7", correct=None, digits=())
     answer = describe_reading(Reading(sums=(line, other), steps=steps, **both))
     assert answer["lines"] == [
-        {"text": "4+3=8", "verdict": "wrong: it is 7", "correct": False},
+        {"text": "4+3=8", "verdict": "wrong: the result is 7", "correct": False},
         {"text": "4+3=8", "verdict": "= 7", "correct": None},
     ]
     assert len(answer["boxes"]) == 2 and answer["size"] == (40, 90)

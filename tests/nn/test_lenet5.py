@@ -196,7 +196,10 @@ def test_lenet5_dropout_follows_its_seed():
         ({"input_size": 15}, "input_size must.* 16 .*15"),
         ({"input_size": (32, 11), "padding": (2, 0)}, "input_size.* 12"),
         ({"input_size": (32, 32, 32)}, "input_size"),
-        ({"padding": (2, 3, 1)}, "padding must be an integer, or a list with one for each of the 2 conv"),
+        (
+            {"padding": (2, 3, 1)},
+            "padding must be an integer, or a list with one for each of the 2 conv",
+        ),
         ({"padding": 5}, "padding must be less than kernel_size, 5, got 5"),
         ({"kernel_size": (5, 4, 3)}, r"kernel_size must be .* 2 convolutions, got \[5, 4, 3\]"),
         ({"channels": ()}, r"channels must be a list of integers of at least 1, got \[\]"),

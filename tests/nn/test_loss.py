@@ -324,7 +324,9 @@ class TestErrors:
 
 
 def test_cross_entropy_of_images_with_a_label_for_each_is_an_error():
-    with pytest.raises(ValueError, match=r"\(N, classes, ...\) of shape \(3, 4, 1, 1\), got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"\(N, classes, ...\) of shape \(3, 4, 1, 1\), got \(3,\)"
+    ):
         nn.CrossEntropyLoss()(normal(3, 4, 1, 1), np.zeros(3, int))
 
 

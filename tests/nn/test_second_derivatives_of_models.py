@@ -372,7 +372,9 @@ class TestErrors:
     def test_wrong_shape_of_new_layers(self):
         layer = nn.RBF(normal(3, 4))
         layer.forward(normal(5, 4), training=True)
-        with pytest.raises(ValueError, match=r"d2y must be float32 .*\(5, 3\).*got float32 \(5, 2\)"):
+        with pytest.raises(
+            ValueError, match=r"d2y must be float32 .*\(5, 3\).*got float32 \(5, 2\)"
+        ):
             layer.backward_second(positive(5, 2))
         with pytest.raises(ValueError, match=r"dy must be float32 \(5, 3\).*got float64 \(5, 3\)"):
             layer.backward_second(positive(5, 3), np.zeros((5, 3)))

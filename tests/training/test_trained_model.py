@@ -72,7 +72,7 @@ def test_other_shapes_are_refused_with_the_one_that_fits(trained, shape, remedy)
         with pytest.raises(ValueError) as caught:
             call(np.zeros(shape, np.uint8))
         assert str(caught.value) == (
-            "images must have the shape that the model was trained on: LeNet5 takes (N, 1, 28, "
+            "images must have the shape of the training images of this LeNet5, (N, 1, 28, "
             f"28), got {shape}{remedy}"
         )
 

@@ -147,8 +147,7 @@ class Constants:
     def add_weight(
         self, label: str, weight: np.ndarray, chosen: np.ndarray | EllipsisType = ...
     ) -> tuple[str, str, str | None]:
-        """Add the selected part of a weight (O, ...); return the names of it, its type and its
-        scales.
+        """Add the selected part of a weight (O, ...); return its name, its type and its scales.
 
         There is a scale for each of the O outputs, and none for float weights.
         """
