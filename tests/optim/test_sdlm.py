@@ -242,7 +242,7 @@ def test_an_estimate_that_is_no_curvature(value):
     x = np.ones((3, 9), np.float32)
     with pytest.raises(
         ArithmeticError,
-        match="curvature of 0.weight must be .*; check the loss, or lower the learning rate from 0.05",
+        match="curvature of 0.weight must .*; check the loss, or lower the learning rate from 0.05",
     ):
         optimizer.estimate(x, np.zeros(3, int), FixedSecond(value))
     assert not optimizer.curvature.any()

@@ -119,7 +119,8 @@ def test_the_last_layer_keeps_the_rows_of_classes_it_knows(few):
     )
     source, notes = fit_source(start, relabeled)
     assert notes == [
-        "its classes differ from those of the model: the last layer is new except for '7', '0', '3' and '1'"
+        "its classes differ from those of the model: the last layer is new "
+        "except for '7', '0', '3' and '1'"
     ]
     trainer = lenet5c.trainer(None, source, start=start, **QUICK)
     assert trainer.trained.class_names == names
