@@ -376,7 +376,9 @@ class TestErrors:
             ValueError, match=r"d2y must be float32 .*\(5, 3\).*got float32 \(5, 2\)"
         ):
             layer.backward_second(positive(5, 2))
-        with pytest.raises(ValueError, match=r"dy must be float32 \(5, 3\).*got float64 \(5, 3\)"):
+        with pytest.raises(
+            ValueError, match=r"dy must be float32 .*\(5, 3\).*got float64 \(5, 3\)"
+        ):
             layer.backward_second(positive(5, 3), np.zeros((5, 3)))
         layer = nn.Subsample2d(2)
         layer.forward(normal(3, 2, 5, 5), training=True)
