@@ -9,8 +9,8 @@ each number of threads up to --threads, all in turns. The model of a call on P t
 
 Sixteen images are a tile. A forward pass hands tiles out one by one, so the last thread takes
 ceil(tiles / P). A training step has at most 16 shards of neighboring tiles, cut by the batch alone
-(docs/design.md, "The same bits at any thread count"), so that more than 16 threads, or more than
-there are tiles, cannot help; P is then as many as can. The three coefficients of a pass, none of
+(docs/explanation/threads-and-bits.md), so that more than 16 threads, or more than there are tiles,
+cannot help; P is then as many as can. The three coefficients of a pass, none of
 them negative, are fitted to all its measurements, by relative error.
 
 The prediction assumes as many cores of the same speed, with caches of their own, and memory that

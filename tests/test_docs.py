@@ -52,7 +52,7 @@ def test_page(name, tmp_path, monkeypatch, one_thread):
 
 def test_there_are_pages():
     assert {
-        "embedding.md",
+        "howto/embedding.md",
         "tutorial/1-from-the-pixel-to-the-maps.md",
         "tutorial/4-training.md",
     } <= set(NAMES)
@@ -142,7 +142,24 @@ def test_the_list_of_guides_has_each_once():
 
 def test_links_are_found():
     assert "docs/design.md" in links(ROOT / "README.md")
-    assert "one-sample-a-step" in anchors(DOCS / "design.md")
+    assert "one-sample-a-step" in anchors(DOCS / "explanation" / "net-of-1998.md")
+
+
+@pytest.mark.skipif(not (ROOT / "src").is_dir(), reason="needs a checkout")
+def test_files_named_in_contributing_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:src|tests|docs|benchmarks|tools)/[\w./-]+)`", text))
+    assert len(named) > 15
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_every_exercise_has_a_check_and_a_hidden_solution():
+    text = (DOCS / "tutorial" / "exercises.md").read_text(encoding="utf-8")
+    exercises = text.split("\n## ")[1:]
+    assert len(exercises) == 5
+    for exercise in exercises:
+        task, _, solution = exercise.partition("<details>\n<summary>Solution</summary>\n")
+        assert "```python" in solution and solution.rstrip().endswith("</details>"), task
 
 
 @pytest.mark.slow
@@ -155,12 +172,14 @@ def test_the_docs_build(tmp_path):
     built = tmp_path / "html"
     for page in (
         "index",
-        "quickstart",
+        "tutorial/quickstart",
         "tutorial/3-the-gradient-backwards",
         "reference/generated/names/lenet5c.nn.LeNet5",
     ):
         assert (built / f"{page}.html").is_file()
     assert "lenet5c.nn.LeNet5" in (built / "genindex.html").read_text(encoding="utf-8")
+    assert "explanation/convolution" in (built / "searchindex.js").read_text(encoding="utf-8")
+    assert "check_gradients" in (built / "files/examples/own_layer.ipynb.html").read_text("utf-8")
     for page in built.rglob("*.html"):  # nothing is fetched when a page is read
         assert not re.search(
             r"<(?:script|link|img)[^>]*(?:src|href)=\"(?:https?:)?//",

@@ -8,7 +8,7 @@ import pytest
 
 from lenet5c import kernels
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "howto" / "limits.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "limits.md"
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "MB": 10**6}
 ROW = re.compile(
     r"^\| (?P<what>.+) \| (?P<figure>[\d,]+) ?(?P<unit>[KMG]i?B)? \| .+ \| `(?P<name>\S+)` \|$"

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+from sphinx import addnodes
 from sphinx.util.inspect import signature as get_signature
 from sphinx.util.inspect import stringify_signature
 from sphinx.util.nodes import make_refnode
@@ -159,6 +160,13 @@ def skip_member(app, what, name, member, skip, options):
     return True if not module.startswith("lenet5c") else None
 
 
+def drop_toctree(app, doctree):
+    """Keep the pages of names out of the sidebar, which every page repeats; tables list them."""
+    if app.env.docname.startswith("reference/generated/lenet5c"):
+        for node in list(doctree.findall(addnodes.toctree)):
+            node.parent.remove(node)
+
+
 def exists(name):
     """Return whether a dotted name is a module, or something within one."""
     parts = name.split(".")
@@ -211,6 +219,7 @@ def put(path, text):
 
 def setup(app):
     app.connect("config-inited", write_pages)
+    app.connect("doctree-read", drop_toctree, priority=100)
     app.connect("autodoc-skip-member", skip_member)
     app.connect("autodoc-process-bases", show_public_bases)
     app.connect("autodoc-process-signature", show_signature)

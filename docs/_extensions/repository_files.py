@@ -6,14 +6,16 @@ Texts that are pages here in another place (README.md, CONTRIBUTING.md and other
 such.
 """
 
+import json
 import os
 from html import escape
 from pathlib import Path
 
 from docutils import nodes
+from markdown_it import MarkdownIt
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import TextLexer, get_lexer_for_filename
+from pygments.lexers import PythonLexer, TextLexer, get_lexer_for_filename
 from pygments.util import ClassNotFound
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.osutil import relative_uri
@@ -62,7 +64,11 @@ def repository_path(docname, target):
         path = os.path.relpath(ROOT / base / target, ROOT).replace(os.sep, "/")
         # MyST takes a text outside docs for a page, and its name without the ending.
         for name in (path, f"{path}.md"):
-            if not name.startswith(("..", "docs/")) and name != "." and (ROOT / name).exists():
+            if (
+                (not name.startswith(("..", "docs/")) or name.endswith(".py"))
+                and name != "."
+                and (ROOT / name).exists()
+            ):
                 return name
     return None
 
@@ -95,6 +101,8 @@ def collect_pages(app):
             inside = [p for p in inside if p.is_dir() or is_text(p)]
             todo += [p.relative_to(ROOT).as_posix() for p in inside]
             body = folder_body(app, path, inside)
+        elif path.endswith(".ipynb"):
+            body = notebook_body(ROOT / path)
         else:
             body = file_body(ROOT / path)
         yield (
@@ -119,8 +127,27 @@ def file_body(path):
         lexer = get_lexer_for_filename(path.name)
     except ClassNotFound:
         lexer = TextLexer()
-    code = highlight(path.read_text(encoding="utf-8"), lexer, HtmlFormatter())
-    return f'<div class="highlight-source notranslate">{code}</div>'
+    return source(path.read_text(encoding="utf-8"), lexer)
+
+
+def source(text, lexer, kind="source"):
+    code = highlight(text, lexer, HtmlFormatter())
+    return f'<div class="highlight-{kind} notranslate">{code}</div>'
+
+
+def notebook_body(path):
+    """Return the cells of a notebook, and what is printed below them."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(MarkdownIt().render(text).replace("h1>", "h2>"))
+            continue
+        parts.append(source(text, PythonLexer(), "python"))
+        printed = "".join("".join(output["text"]) for output in cell["outputs"])
+        if printed:
+            parts.append(source(printed, TextLexer(), "output"))
+    return "\n".join(parts)
 
 
 def is_text(path):

@@ -17,12 +17,12 @@ CONSUMER = ROOT / "tests" / "consumer"
 
 @pytest.fixture(scope="session")
 def document():
-    return (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+    return (ROOT / "docs" / "howto" / "embedding.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
 def consumer(tmp_path_factory, document):
-    """Return a function that imports a consumer's module; `document` is of docs/embedding.md."""
+    """Return a function that imports a consumer's module."""
     for tool in ("Cython", "setuptools"):
         if importlib.util.find_spec(tool) is None:
             pytest.skip(f"{tool} is not installed")

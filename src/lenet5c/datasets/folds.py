@@ -26,7 +26,7 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
             f"folds must leave an image of each class for training, got one image of {name!r}; "
             "add images, or leave the class out"
         )
-    # A separate random stream, see docs/design.md.
+    # A separate random stream, see docs/explanation/runs.md.
     order = np.argsort(np.random.default_rng([seed, 8]).random(len(dataset)), kind="stable")
     by_class = order[np.argsort(dataset.labels[order], kind="stable")]
     folds = np.empty(len(dataset), np.int64)

@@ -1,4 +1,4 @@
-"""The kernels for other people's Cython: functions on pointers, frozen. See docs/embedding.md.
+"""The kernels for other people's Cython: functions on pointers, frozen. See docs/howto/embedding.md.
 
     from lenet5c.kernels cimport cykernels
 

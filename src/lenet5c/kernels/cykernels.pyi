@@ -1,1 +1,1 @@
-# Only for cimport: see cykernels.pxd and docs/embedding.md.
+# Only for cimport: see cykernels.pxd and docs/howto/embedding.md.

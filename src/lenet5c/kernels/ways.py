@@ -5,7 +5,7 @@
 "rows"    the same of a fully connected layer, whose samples are the pixels of one image
 "few"     the same of few samples, whose weights are read where they lie
 
-docs/design.md has the figures behind the choice.
+docs/explanation/functions.md has the figures behind the choice.
 """
 
 from collections.abc import Callable, Iterable

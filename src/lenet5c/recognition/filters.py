@@ -1,6 +1,6 @@
 """Filters of gray planes and masks, and the gray plane of a picture in which ink shows best.
 
-In NumPy rather than SciPy: see docs/design-in-use.md for the times.
+In NumPy rather than SciPy: see docs/explanation/recognition.md for the times.
 """
 
 from typing import Any
