@@ -91,7 +91,7 @@ def test_rejections_are_told(folder, capsys):
     code, out, err = run(capsys, folder / "blank.png", folder / "7.png")
     assert (
         (code, err) == (3, [])
-        and "rejected: nothing is written on it" in out[0]
+        and "rejected: there is no writing" in out[0]
         and out[1].split()[1] == "7"
     )
     row = json.loads(run(capsys, folder / "blank.png", "--json")[1][0])

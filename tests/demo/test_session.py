@@ -125,7 +125,7 @@ def test_a_picture_without_ink_is_rejected(client):
         status, answer = client.read(file.getvalue(), digits)
         assert status == 200 and answer["boxes"] == []
         (line,) = answer["lines"]
-        assert line["text"] is None and line["verdict"].startswith("rejected: nothing is written")
+        assert line["text"] is None and line["verdict"].startswith("rejected: there is no writing")
 
 
 def test_other_data_is_refused(served, trained, mnist_slice):

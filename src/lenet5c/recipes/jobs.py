@@ -260,7 +260,7 @@ class _Dispatcher:
                 continue
             except RuntimeError as error:
                 raise RunError(
-                    f"executor must take calls, got {self.executor!r} ({error}); give one that is "
+                    f"executor must accept calls, got {self.executor!r} ({error}); pass one that is "
                     "not shut down"
                 ) from None
             self.running[future] = job

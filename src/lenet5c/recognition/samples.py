@@ -65,7 +65,7 @@ def frame_dataset(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, lis
     if len(kept) == 0:
         raise DatasetError(
             f"{dataset.name or 'the data'} must have pictures with ink for a model that reads it, "
-            "got none; take the pictures as they are: --reading whole"
+            "got none; read whole pictures with --reading whole"
         )
     notes = ["its pictures are read as predict reads them: the ink, cropped and centered"]
     if blank:

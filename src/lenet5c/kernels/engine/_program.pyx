@@ -382,7 +382,7 @@ cdef class Program:
         for step in range(steps):
             if divisor_of(&job, step, 1) == 0:
                 raise ValueError(
-                    f"weights must be more than 0 for some sample of a batch, got 0 for all from "
+                    f"weights must be greater than 0 for a sample of each batch, got 0 for all from "
                     f"{step * batch_size} to {min(job.batch, (step + 1) * batch_size) - 1}; leave "
                     "them out")
         if update.size != params.shape[0] or update.steps != steps:

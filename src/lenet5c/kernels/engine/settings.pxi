@@ -49,7 +49,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
         codes = o.codes
         if codes.shape[0] != op.O or codes.shape[1] != op.C:
             raise ValueError(
-                f"codes has the shape ({codes.shape[0]}, {codes.shape[1]}), not ({op.O}, {op.C})")
+                f"codes must have the shape ({op.O}, {op.C}), got ({codes.shape[0]}, {codes.shape[1]})")
         op.codes = &codes[0, 0]
         held.append(codes)
 
@@ -59,8 +59,8 @@ cdef set_batch_norm(Op* op, o, list held):
     cdef int64_t[::1] tracked = o.tracked.reshape(1)
     if mean.shape[0] != op.C or var.shape[0] != op.C:
         raise ValueError(
-            f"running mean and variance have {mean.shape[0]} and {var.shape[0]} values for {op.C} "
-            "channels")
+            f"running mean and variance must have {op.C} values, got {mean.shape[0]} and "
+            f"{var.shape[0]}")
     op.running_mean, op.running_var, op.tracked = &mean[0], &var[0], &tracked[0]
     op.of_batch, op.eps, op.momentum = o.of_batch, o.eps, o.momentum
     held += [mean, var, tracked]

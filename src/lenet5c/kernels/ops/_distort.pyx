@@ -75,8 +75,7 @@ cdef class Warp:
         cdef Distort d = self.settings
         if (H + 2) * (W + 2) >= MOST_PLACES:
             raise ValueError(
-                f"images are {H} by {W}; to be distorted, they should have fewer than "
-                f"{MOST_PLACES} pixels")
+                f"images must have fewer than {MOST_PLACES} pixels to be distorted, got {H} by {W}")
         d.C, d.H, d.W = C, H, W
         return d
 
