@@ -296,7 +296,7 @@ def test_emnists_files_are_read_upright(tmp_path):
     upright = content["train-images"].transpose(0, 2, 1)[:, np.newaxis]
     np.testing.assert_array_equal(found.parts["train"].images, upright)
     assert found.notes[0] == "26 classes, with the names of emnist-letters"
-    assert "EMNIST's" in found.notes[1] and "upright" in found.notes[1]
+    assert "EMNIST" in found.notes[1] and "transposed back" in found.notes[1]
     parts, _ = label_parts(found)
     assert parts["train"].num_classes == 26
     assert parts["train"].class_names[parts["train"].labels[3]] == "D"
@@ -304,7 +304,7 @@ def test_emnists_files_are_read_upright(tmp_path):
     np.testing.assert_array_equal(
         stored.parts["train"].images, content["train-images"][:, np.newaxis]
     )
-    assert not any("upright" in note for note in stored.notes)
+    assert not any("transposed back" in note for note in stored.notes)
 
 
 def test_other_sideways_images_are_read_upright_where_asked(tmp_path):

@@ -289,7 +289,7 @@ def test_links_are_followed_but_not_in_circles(linked):
     assert sorted(np.bincount([*source.train.labels, *source.test.labels])) == [3, 6, 8]
     assert "1 link to a parent folder, not followed" in source.notes
     (linked / "cat" / "self").symlink_to("self")
-    assert "2 links to a folder" in list_folder(linked, follow_links=True).notes[0]
+    assert "2 links to a parent folder" in list_folder(linked, follow_links=True).notes[0]
 
 
 @needs_links

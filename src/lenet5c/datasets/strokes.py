@@ -150,7 +150,7 @@ def draw_strokes(
     aspect: tuple[float, float] = (1.0, 1.0),
     turn: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Draw a shape with n hands, one image for each.
+    """Draw a shape in n handwritings, one image for each.
 
     Parameters
     ----------

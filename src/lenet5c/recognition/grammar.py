@@ -121,7 +121,9 @@ class _Parser:
 
     def _error(self) -> SumError:
         found = repr(self._peek()) if self._peek() else "its end"
-        return SumError(f"a sum must continue with a number or a sign, got {found} in {self.text!r}")
+        return SumError(
+            f"a sum must continue with a number or a sign, got {found} in {self.text!r}"
+        )
 
     def _sum(self) -> Fraction | None:
         value = self._product()

@@ -15,7 +15,7 @@ from lenet5c.training import TrainedModel
 
 
 def frame_source(source: Source, trained: TrainedModel) -> tuple[Source, list[str]]:
-    """Return data with the ink of each picture in the form that the model's digits have.
+    """Return data with the ink of each picture in the form of the model's digits.
 
     That is the form in which `predict` gives pictures to the model. Pictures without ink are left
     out.

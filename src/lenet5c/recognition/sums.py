@@ -1,4 +1,4 @@
-"""Written sums: what they say, what they come to, and whether the answer is right."""
+"""Written sums: reading, evaluation, and whether the answer is correct."""
 
 from __future__ import annotations
 
