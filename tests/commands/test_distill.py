@@ -64,7 +64,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(distill, idx_files, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "MODEL must be given"),
+        ((), "MODEL must be the teacher"),
         (("nowhere",), "nowhere, which does not exist"),
         (("best", "--taught-by", "signs"), "--taught-by cannot be combined with MODEL"),
         (("best", "--folds", 3), "--folds must be omitted with taught_by"),

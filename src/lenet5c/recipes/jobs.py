@@ -260,8 +260,8 @@ class _Dispatcher:
                 continue
             except RuntimeError as error:
                 raise RunError(
-                    f"executor must accept calls, got {self.executor!r} ({error}); pass one that is "
-                    "not shut down"
+                    f"executor must accept calls, got {self.executor!r} ({error}); pass one "
+                    "that is not shut down"
                 ) from None
             self.running[future] = job
             if future.done():  # it was executed in this process

@@ -58,8 +58,6 @@ def open_ranks(mpi: bool | None = None) -> Ranks:
         mpi = launched_size() != 1
     if not mpi:
         return ALONE
-    from lenet5c.training.parallel.mpi import (
-        MPIRanks,  # importing mpi4py joins the other processes
-    )
+    from lenet5c.training.parallel.mpi import MPIRanks  # importing mpi4py joins the other processes
 
     return MPIRanks()
