@@ -40,10 +40,9 @@ OnEpoch = Callable[["Trainer", dict[str, Any]], object]
 class Trainer:
     """Train a model on a data set; training can be stopped after any step and resumed.
 
-    All random numbers depend only on `seed` and the position: for example, the order of an epoch is
-    drawn from the seed and the epoch, not from a generator with state. Two runs with the same
-    settings produce the same bytes, whether or not they are interrupted, with any number of
-    threads.
+    All random numbers depend only on `seed` and the position; the order of an epoch, for example,
+    is not drawn from a generator with state. Two runs with the same settings produce the same
+    bytes, whether or not they are interrupted, with any number of threads.
 
     Parameters
     ----------
@@ -66,8 +65,7 @@ class Trainer:
     seed : int
         Random seed of the order of the samples and of their augmentation.
     order : {'reshuffled', 'constant'}
-        Use a new order in each epoch, or the order of the first epoch in all of them ('constant',
-        LeCun et al., 1998).
+        New order in each epoch, or that of the first in all ('constant', LeCun et al., 1998).
     distortion : lenet5c.datasets.Distortion, optional
         Augmentation of the training images, drawn anew in each epoch.
     average : float
@@ -219,8 +217,7 @@ class Trainer:
         Parameters
         ----------
         on_step : callable, optional
-            Called as ``on_step(trainer, samples)`` after each run of steps, with its number of
-            samples.
+            Called as ``on_step(trainer, samples)`` after each run of steps over `samples` samples.
         on_epoch : callable, optional
             Called as ``on_epoch(trainer, row)`` after each epoch, with its row of `history`.
         stop : callable, optional
@@ -241,9 +238,7 @@ class Trainer:
             If the trainer is already running, in another thread or in a callback.
         """
         if self._running:
-            raise RuntimeError(
-                "trainer must not be running already; wait for it, or create another one"
-            )
+            raise RuntimeError("trainer must not be running already; wait, or create another")
         self._running = True
         try:
             while not self.done:
