@@ -83,7 +83,7 @@ WISH = "OMP_NUM_THREADS"
         (
             {"threads": {"quota": 1.0, "default": 1}},
             False,
-            ["1 processor only", "OMP_NUM_THREADS=1"],
+            ["the time of 1 processor", "OMP_NUM_THREADS=1"],
         ),
         ({"libraries": libraries("libgomp", "libomp")}, True, ["libgomp, libomp", "one source"]),
         (
@@ -94,7 +94,7 @@ WISH = "OMP_NUM_THREADS"
         (
             {"libraries": libraries("libgomp-1", "libgomp-2")},
             False,
-            ["libgomp is loaded 2 times", "share the cores"],
+            ["libgomp is loaded 2 times", "divide the cores"],
         ),
         ({"load": 9.0}, False, ["busy (load 9.0)", "OMP_WAIT_POLICY=passive"]),
         ({"load": 9.0, "environment": {"OMP_WAIT_POLICY": "ACTIVE"}}, False, ["busy"]),

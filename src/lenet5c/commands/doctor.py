@@ -242,8 +242,7 @@ def check_runtimes(facts: Facts) -> Iterator[Finding]:
         if kinds == ["libgomp"]:
             remedy = (
                 "none, unless both compute at the same time: then divide the cores between them "
-                "with "
-                "OMP_NUM_THREADS"
+                "with OMP_NUM_THREADS"
             )
         problem = f"{kinds[0]} is loaded {len(runtimes)} times; each copy has its own threads"
         yield kinds != ["libgomp"], problem, remedy
