@@ -150,7 +150,7 @@ def test_only_our_own_temporary_files_are_removed(tmp_path, monkeypatch):
 
 def test_errors_of_reading_have_the_name(tmp_path):
     (tmp_path / "file").write_bytes(b"12345")
-    with pytest.raises(OSError, match="more than the 4 that are read") as caught:
+    with pytest.raises(OSError, match="more than the limit of 4") as caught:
         _files.read_bytes(tmp_path / "file", 4)
     assert caught.value.filename == str(tmp_path / "file")
     with pytest.raises(OSError) as caught, _files.name_errors(tmp_path / "file"):

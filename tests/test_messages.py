@@ -35,7 +35,7 @@ def list_messages(*arguments):
             (
                 "print a line of JSON for each picture",
                 "epochs of training",  # a setting of recipes
-                "zero padding on each side of the convolutions' inputs",  # an option of nets
+                "zero padding on each side of the convolution inputs",  # an option of nets
             ),
         ),
         ("docstrings", 2000, ("LeNet-5 on a CPU", "Return the column matrix of")),

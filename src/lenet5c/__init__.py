@@ -1,17 +1,18 @@
-"""LeNet-5 on a CPU: compiled kernels, layers with explicit forward and backward, MNIST inside.
+"""LeNet-5 on a CPU: compiled kernels, layers with explicit forward and backward, MNIST included.
 
-`lenet5c.kernels` has the fast functions on NumPy arrays, `lenet5c.nn` layers and models,
-`lenet5c.optim` optimizers, `lenet5c.datasets` the data, `lenet5c.training` the loop,
-`lenet5c.recognition` reads digits in pictures, `lenet5c.report` draws what a model does,
-`lenet5c.export` takes it elsewhere, `lenet5c.sklearn` is an estimator for scikit-learn,
-`lenet5c.reference` has readable float64 twins of all kernels and layers.
-``lenet5c train`` trains; in a notebook, ``lenet5c.trainer("fast").fit()`` does.
-`lenet5c.run_many` carries out many trainings at once.
+`lenet5c.kernels` has fast functions on NumPy arrays, `lenet5c.nn` layers and models,
+`lenet5c.optim` optimizers, `lenet5c.datasets` data sets, `lenet5c.training` the training loop,
+`lenet5c.recognition` reading of digits in pictures, `lenet5c.report` pictures and tables of models,
+`lenet5c.export` other formats, `lenet5c.sklearn` an estimator for scikit-learn, `lenet5c.reference`
+readable float64 implementations of all kernels and layers.
+
+To train, use ``lenet5c train`` or, in a notebook, ``lenet5c.trainer("fast").fit()``.
+`lenet5c.run_many` runs many trainings in parallel.
 """
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # that of typing, without its import
+TYPE_CHECKING = False  # instead of importing typing
 if TYPE_CHECKING:
     from lenet5c import datasets as datasets
     from lenet5c import errors as errors
@@ -54,8 +55,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Imported when used: a command may still have to set how OpenMP's threads wait, which is read
-    # when OpenMP is loaded.
+    # Imported when used, because a command may set OpenMP's wait policy first, which is read when #
+    # OpenMP is loaded.
     if name in ("get_num_threads", "set_num_threads"):
         return getattr(import_module("lenet5c.kernels"), name)
     if name in ("distill", "run_many", "trainer"):
@@ -68,5 +69,5 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     from importlib.util import find_spec
 
-    # Not in __all__, as scikit-learn need not be there.
+    # Not in __all__, because scikit-learn may not be installed.
     return [*__all__, "sklearn"] if find_spec("sklearn") else __all__

@@ -6,9 +6,9 @@ from contextlib import nullcontext
 
 from lenet5c.commands import signals
 
-#: How options begin with which ``train`` may read other data than MNIST, or none.
+#: Prefixes of options with which ``train`` may read other data than MNIST, or none.
 OTHER_DATA = ("-h", "--h", "--da", "--config", "--resume")
-TYPE_CHECKING = False  # that of typing, without its import
+TYPE_CHECKING = False  # instead of importing typing
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def start(*before: str) -> "NoReturn":
-    """Run a command as the whole process, with arguments placed before the process's own."""
+    """Run a command as the whole process, with additional first arguments."""
     signals.install()
     code = main([*before, *sys.argv[1:]])
     if signals.exit_code() is not None:
-        # Python's own end takes the handlers back first, and may wait for threads.
+        # A normal exit would restore the signal handlers first, and may wait for threads.
         os._exit(code)
     sys.exit(code)
 
 
 def main(argv: "Sequence[object] | None" = None) -> int:
-    """Run the command with these arguments, by default the process's; return the exit code."""
-    # Not at the top: a signal may come while they are imported.
+    """Run the command with `argv`, by default that of the process; return the exit code."""
+    # Imported here, because a signal may arrive during the imports.
     import lenet5c
     from lenet5c._text import suggest
     from lenet5c.commands import cli
@@ -37,7 +37,7 @@ def main(argv: "Sequence[object] | None" = None) -> int:
     cli.prepare_streams()
     name = arguments[0] if arguments else "-"
     if name not in COMMANDS and not name.startswith("-"):
-        remedy = suggest(name, COMMANDS) or "; lenet5c --help lists them"
+        remedy = suggest(name, COMMANDS) or "; see lenet5c --help"
         return cli.fail("lenet5c", f"COMMAND must be the name of a command, got {name!r}{remedy}")
     cli.prepare_environment(name)
     if name == "train" and not any(word.startswith(OTHER_DATA) for word in arguments):

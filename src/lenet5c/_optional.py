@@ -1,11 +1,11 @@
-"""Optional libraries, imported when they are used."""
+"""Import of optional libraries on first use."""
 
 from importlib import import_module
 from typing import Any
 
 from lenet5c.errors import MissingExtraError
 
-# Libraries that are imported by another name than theirs.
+# Libraries whose import name differs from their name.
 NAMES = {"PIL": "Pillow", "pillow_heif": "pillow-heif", "sklearn": "scikit-learn"}
 
 
@@ -15,11 +15,11 @@ def require(module: str, extra: str, purpose: str) -> Any:
     Parameters
     ----------
     module : str
-        Its name for ``import``, such as 'matplotlib.figure'.
+        Import name, such as 'matplotlib.figure'.
     extra : str
-        The extra of lenet5c that brings it, such as 'plots'.
+        Extra of lenet5c that installs it, such as 'plots'.
     purpose : str
-        The things that need it, such as 'pictures of a run'.
+        Features that need it, such as 'pictures of a run'.
 
     Returns
     -------
@@ -28,14 +28,14 @@ def require(module: str, extra: str, purpose: str) -> Any:
     Raises
     ------
     MissingExtraError
-        It is not installed. A library that is there but cannot be imported raises its own error.
+        If it is not installed. If it is installed but cannot be imported, its own error is raised.
 
     Examples
     --------
     >>> from lenet5c._optional import require
     >>> require("no_such_library", "plots", "pictures")
     Traceback (most recent call last):
-    lenet5c.errors.MissingExtraError: pictures need no_such_library, which is not installed: \
+    lenet5c.errors.MissingExtraError: pictures require no_such_library, which is not installed: \
 pip install 'lenet5c[plots]'
     """
     try:
@@ -45,6 +45,6 @@ pip install 'lenet5c[plots]'
         if error.name is None or error.name.partition(".")[0] != library:
             raise
         raise MissingExtraError(
-            f"{purpose} need {NAMES.get(library, library)}, which is not installed: "
+            f"{purpose} require {NAMES.get(library, library)}, which is not installed: "
             f"pip install 'lenet5c[{extra}]'"
         ) from None

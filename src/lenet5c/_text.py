@@ -1,4 +1,4 @@
-"""Text for people: sanitizers, counts and lists in words, aligned tables, tables of HTML."""
+"""Text formatting: sanitized text, counts, lists, aligned tables and HTML tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import unicodedata
 from contextlib import suppress
 
-TYPE_CHECKING = False  # that of typing, without its import: the commands start faster
+TYPE_CHECKING = False  # instead of importing typing, for a faster start of commands
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import TextIO
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def printable(text: object) -> str:
     r"""Return `text` as one line without control characters.
 
-    Names in files may hold line breaks and control sequences; they are escaped.
+    Line breaks and control sequences, which names in files may contain, are escaped.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
-#: Why a file cannot be written; it could be read all the same.
+#: Errors that occur only when a file is written.
 UNWRITABLE = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS")}
 
 
@@ -67,7 +67,7 @@ def plain(name: str) -> str:
 
 
 def columns(text: str) -> int:
-    """Return the number of terminal columns that `text` takes.
+    """Return the width of `text` in terminal columns.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def columns(text: str) -> int:
 
 
 def shorten(name: str, width: int) -> str:
-    """Return `name`, `plain`, in at most `width` columns; the middle of a longer one is left out.
+    """Return `name`, made `plain`, in at most `width` columns, shortened in the middle.
 
     Examples
     --------
@@ -112,11 +112,11 @@ def table(rows: Iterable[Sequence[object]], align: str, gap: int = 2) -> str:
     Parameters
     ----------
     rows : iterable of sequences
-        A heading is the first of them.
+        Rows of cells, starting with the header.
     align : str
         A letter for each column: ``l`` or ``r``.
     gap : int
-        Spaces between columns.
+        Number of spaces between columns.
 
     Examples
     --------
@@ -146,14 +146,14 @@ def to_html(value: object) -> str:
     >>> to_html("a < b")
     'a &lt; b'
     """
-    from html import escape  # not at import, for which commands wait
+    from html import escape  # imported here for a faster start of commands
 
     characters = str(value).encode("utf-8", "replace").decode()
     return escape(characters.replace("\0", "\N{REPLACEMENT CHARACTER}"))
 
 
 def html_table(heading: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table of HTML as notebooks show it; an empty `heading` is left out.
+    """Return an HTML table for notebooks; an empty `heading` is omitted.
 
     Examples
     --------
@@ -182,7 +182,7 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def listing(items: Iterable[object], last: str = "and") -> str:
-    """Return items as a list in words.
+    """Return items as an enumeration.
 
     Examples
     --------
@@ -197,7 +197,7 @@ def listing(items: Iterable[object], last: str = "and") -> str:
 
 
 def list_some(items: Iterable[str], most: int = 5, separator: str = ", ") -> str:
-    """Return the first items as a list in words, and how many more there are.
+    """Return an enumeration of the first items, with the number of remaining items.
 
     Examples
     --------
@@ -211,17 +211,17 @@ def list_some(items: Iterable[str], most: int = 5, separator: str = ", ") -> str
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether `stream` is an open terminal."""
+    """Return True if `stream` is an open terminal."""
     try:
         return stream is not None and stream.isatty()
-    except ValueError:  # it is closed
+    except ValueError:  # closed
         return False
 
 
 def has_colors(stream: TextIO | None) -> bool:
-    """Return whether text may be colored.
+    """Return True if text may be colored.
 
-    It may on a terminal that has colors, unless NO_COLOR is set (no-color.org).
+    This is the case on a terminal with colors, unless NO_COLOR is set (no-color.org).
     """
     dumb = os.environ.get("NO_COLOR") or os.environ.get("TERM", "") == "dumb"
     if dumb or not is_terminal(stream):
@@ -230,9 +230,9 @@ def has_colors(stream: TextIO | None) -> bool:
 
 
 def format_p(p: float, digits: int = 2, name: str = "") -> str:
-    """Return a p-value as text, after its name if there is one.
+    """Return a p-value as text, optionally with its name.
 
-    One that is smaller than a float can be is not 0.
+    A p-value that underflows is not shown as 0.
 
     Examples
     --------
@@ -250,8 +250,8 @@ def format_p(p: float, digits: int = 2, name: str = "") -> str:
 def command_line(*words: object) -> str:
     """Return a ``lenet5c`` command line that runs in this environment.
 
-    ``lenet5c`` itself where the search path leads to this environment's, otherwise this Python with
-    ``-m lenet5c``.
+    This is ``lenet5c`` itself if it is found on the search path in this environment, otherwise this
+    Python with ``-m lenet5c``.
 
     Examples
     --------

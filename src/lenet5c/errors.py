@@ -22,4 +22,4 @@ class NonFiniteError(ArithmeticError):
 
 
 class RankError(RuntimeError):
-    """Processes of one training that do not fit together."""
+    """Raised when the processes of one training do not match."""

@@ -1,4 +1,4 @@
-"""``python -m lenet5c.train`` is ``lenet5c train``."""
+"""``python -m lenet5c.train``, equivalent to ``lenet5c train``."""
 
 from lenet5c.__main__ import start
 

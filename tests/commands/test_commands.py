@@ -69,7 +69,7 @@ def test_usage_names_every_command(capsys):
     [
         ("tarin", "did you mean train?"),
         ("Eval", "did you mean evaluate?"),
-        ("xyz", "lenet5c --help lists them"),
+        ("xyz", "see lenet5c --help"),
     ],
 )
 def test_a_wrong_command_is_one_line_with_the_nearest(word, remedy, capsys):

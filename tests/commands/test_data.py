@@ -74,8 +74,8 @@ def test_inspect_finds_what_is_wrong(command, pets):
         "dog (32): bird (2); lenet5c train --class-weight balanced --distortion modern" in line
         for line in found["warnings"]
     )
-    assert any("test images are few, 7:" in line for line in found["warnings"])
-    assert found["notes"] == ["1 file not named as images, not read: 1 .txt"]
+    assert any("only 7 test images:" in line for line in found["warnings"])
+    assert found["notes"] == ["1 file without the name of an image, not read: 1 .txt"]
 
 
 def test_inspect_in_words(command, pets):
@@ -124,7 +124,9 @@ def test_inspect_goes_on_past_faults(command, pets):
     assert found["counts"] == {"train": [0, 13, 0, 32, 0], "test": [2, 3, 1, 2, 0]}
     faults = "\n".join(found["faults"])
     assert len(found["faults"]) == 3
-    assert "the class 'wolf' has no images to train on (1 file not named as images" in faults
+    assert (
+        "the class 'wolf' has no images to train on (1 file without the name of an image" in faults
+    )
     assert "the class 'cow' has images in test, but none in train" in faults
     assert "no image of 'bird' can be read" in faults
     assert [name for name, _ in found["unreadable"]] == [
@@ -141,7 +143,7 @@ def test_inspect_goes_on_past_faults(command, pets):
         ({"": 3}, "but no folders"),
         ({"test/cat": 2, "test/dog": 2}, "but no train"),
         ({"train": 3, "test": 3}, "no folder for each class"),
-        ({"train/a": 1, "training/a": 1}, "train and training, which mean the same part"),
+        ({"train/a": 1, "training/a": 1}, "train and training, which are the same part"),
         ({}, "no images in folders"),
     ],
 )
@@ -161,8 +163,8 @@ def test_inspect_warns_of_parts_taken_for_classes_and_of_pictures_not_read(comma
     (tmp_path / "first" / "cat" / "a.psd").write_bytes(b"8BPS")
     found = json.loads(command("data", "inspect", tmp_path, "--json").out)
     assert found["counts"] == {"all": [320, 320]} and len(found["warnings"]) == 2
-    assert "first, second hold the same folders (cat, dog)" in found["warnings"][0]
-    assert "1 picture in formats that are not read: first/cat/a.psd" in found["warnings"][1]
+    assert "first, second contain the same folders (cat, dog)" in found["warnings"][0]
+    assert "1 picture in unsupported formats: first/cat/a.psd" in found["warnings"][1]
     assert command("data", "inspect", tmp_path, "--strict").code == 1
 
 

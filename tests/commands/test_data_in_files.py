@@ -42,7 +42,7 @@ def test_evaluate_warns_of_sideways_images_and_turns_them(command, sideways):
     code, out, _ = command("evaluate", "best", "--data", sideways, "--json")
     record = json.loads(out)
     assert code == 0 and record["accuracy"] < 0.5
-    assert any("as --transpose does" in note for note in record["notes"])
+    assert any("use --transpose" in note for note in record["notes"])
     code, out, _ = command("evaluate", "best", "--data", sideways, "--transpose", "--json")
     record = json.loads(out)
     assert code == 0 and record["accuracy"] > 0.98 and record["notes"] == []
@@ -50,7 +50,7 @@ def test_evaluate_warns_of_sideways_images_and_turns_them(command, sideways):
 
 def test_inspect_warns_of_sideways_images(command, sideways):
     code, out, _ = command("data", "inspect", sideways, "--strict")
-    assert code == 1 and "as --transpose does" in out
+    assert code == 1 and "use --transpose" in out
     code, out, _ = command("data", "inspect", sideways, "--strict", "--transpose")
     assert code == 0 and "No warnings." in out
 
@@ -58,7 +58,7 @@ def test_inspect_warns_of_sideways_images(command, sideways):
 def test_train_warns_of_sideways_images_and_records_the_option(command, sideways, tmp_path):
     some = ["--epochs", 1, "--train-size", 200, "--no-report", "--data", sideways]
     code, out, _ = command("train", *some, "--out", tmp_path / "a")
-    assert code == 0 and "warning: images seem to be stored with rows and columns" in out
+    assert code == 0 and "warning: images seem to be stored transposed" in out
     code, out, _ = command("train", *some, "--out", tmp_path / "b", "--transpose")
     assert code == 0 and "seem to be stored" not in out
     recorded = [json.loads((tmp_path / name / "config.json").read_text()) for name in "ab"]
@@ -74,7 +74,7 @@ def test_evaluate_reads_emnists_names_upright(command, sideways):
     code, out, _ = command("evaluate", "best", "--data", sideways, "--json")
     record = json.loads(out)
     assert code == 0 and record["accuracy"] > 0.98
-    assert any("they are read upright" in note for note in record["notes"])
+    assert any("they are transposed back" in note for note in record["notes"])
 
 
 def test_evaluate_measures_a_test_pair_alone_and_a_single_file(command, idx_files):

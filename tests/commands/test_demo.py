@@ -33,7 +33,7 @@ def run(*arguments, cwd):
         (["--port", "http"], ["--port", "http"]),
         (["--model", "nothing"], ["nothing", "which does not exist", "a model file"]),
         (["--model", "empty"], ["empty", "model.safetensors", "run"]),
-        (["--model", "junk"], ["junk must be a model file of lenet5c"]),
+        (["--model", "junk"], ["junk must be a lenet5c model file"]),
         (["--data", "empty"], ["empty"]),
         (["--samples", "junk"], ["--samples must be a folder", "junk"]),
         (["--threads", "0"], ["--threads", "0"]),
@@ -91,7 +91,7 @@ def test_from_start_to_ctrl_c(name, tmp_path):
 
 def test_models(tmp_path):
     trained = open_model()
-    assert demo.describe_model("best") == "the model that comes with lenet5c"
+    assert demo.describe_model("best") == "the model included in lenet5c"
     assert demo.recorded_run("best") == {}
     save_model(tmp_path / "model.safetensors", trained)
     for path in (tmp_path, tmp_path / "model.safetensors"):

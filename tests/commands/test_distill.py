@@ -31,8 +31,8 @@ def test_a_run(distill, idx_files, tmp_path):
     options = ("best", "--data", idx_files, *SMALL, "--teaching-temperature", 2)
     result = distill(*options, "--teaching-weight", 0.75, "--out", "run")
     assert result.returncode == 0, result.stderr
-    assert "Taught by best, at the temperature 2, 25 % of the targets the labels" in result.stdout
-    assert "Test accuracy of best, which taught it:" in result.stdout
+    assert "Taught by best at temperature 2, labels weighted 25 %" in result.stdout
+    assert "Test accuracy of best, the teacher:" in result.stdout
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert (config["taught_by"], config["teaching_temperature"]) == ("best", 2)
     assert (config["teaching_weight"], config["label_smoothing"]) == (0.75, 0)
@@ -64,10 +64,10 @@ def test_a_killed_run_resumes_to_the_same_bytes(distill, idx_files, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "MODEL must be given"),
+        ((), "MODEL must be the teacher"),
         (("nowhere",), "nowhere, which does not exist"),
-        (("best", "--taught-by", "signs"), "--taught-by must be left out beside MODEL"),
-        (("best", "--folds", 3), "--folds must be left out with taught_by"),
+        (("best", "--taught-by", "signs"), "--taught-by cannot be combined with MODEL"),
+        (("best", "--folds", 3), "--folds must be omitted with taught_by"),
         (("best", "--label-smoothing", 0.1), "--label-smoothing must be 0 with taught_by"),
         (("signs", "--train-size", 100), "--taught-by must have the classes"),
     ],

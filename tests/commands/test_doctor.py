@@ -51,7 +51,7 @@ def libraries(*names):
 
 def test_all_is_well():
     assert doctor.diagnose(facts()) == []
-    assert doctor.report(facts(), []).endswith("\n\nAll is well.")
+    assert doctor.report(facts(), []).endswith("\n\nNo problems found.")
 
 
 WISH = "OMP_NUM_THREADS"
@@ -83,7 +83,7 @@ WISH = "OMP_NUM_THREADS"
         (
             {"threads": {"quota": 1.0, "default": 1}},
             False,
-            ["1 processor only", "OMP_NUM_THREADS=1"],
+            ["the time of 1 processor", "OMP_NUM_THREADS=1"],
         ),
         ({"libraries": libraries("libgomp", "libomp")}, True, ["libgomp, libomp", "one source"]),
         (
@@ -94,7 +94,7 @@ WISH = "OMP_NUM_THREADS"
         (
             {"libraries": libraries("libgomp-1", "libgomp-2")},
             False,
-            ["libgomp is loaded 2 times", "share the cores"],
+            ["libgomp is loaded 2 times", "divide the cores"],
         ),
         ({"load": 9.0}, False, ["busy (load 9.0)", "OMP_WAIT_POLICY=passive"]),
         ({"load": 9.0, "environment": {"OMP_WAIT_POLICY": "ACTIVE"}}, False, ["busy"]),
@@ -104,7 +104,7 @@ def test_findings(changes, attention, words):
     (finding,) = doctor.diagnose(facts(**changes))
     assert finding["attention"] == attention
     text = doctor.report(facts(**changes), [finding])
-    assert ("Needs attention:" in text, "Worth knowing:" in text, "All is well." in text) == (
+    assert ("Needs attention:" in text, "Information:" in text, "No problems found." in text) == (
         attention,
         not attention,
         not attention,
@@ -137,14 +137,14 @@ def test_nothing_to_say(changes):
 @pytest.mark.parametrize(
     "changes, why",
     [
-        ({}, "4: a thread for each processor"),
+        ({}, "4: one thread per processor"),
         ({"threads": {"wish": 6, "default": 6}}, "6: as OMP_NUM_THREADS asks"),
-        ({"threads": {"wish": 6, "openmp": 1, "default": 1}}, "1: a limit set inside this program"),
-        ({"threads": {"openmp": 2, "default": 2}}, "2: a limit set inside this program"),
-        ({"threads": {"quota": 1.5, "default": 2}}, "2: the container's quota"),
+        ({"threads": {"wish": 6, "openmp": 1, "default": 1}}, "1: limit set by this program"),
+        ({"threads": {"openmp": 2, "default": 2}}, "2: limit set by this program"),
+        ({"threads": {"quota": 1.5, "default": 2}}, "2: quota of the container"),
         (
             {"openmp": {"version": 0}, "threads": {"default": 1, "openmp": 1, "processors": 1}},
-            "1: there is no OpenMP",
+            "1: no OpenMP",
         ),
     ],
 )
@@ -160,7 +160,7 @@ def test_report_is_aligned_and_shows_what_is_known():
     values = [line[len("  GOMP_SPINCOUNT  ") :] for line in lines]
     assert all(value and not value.startswith(" ") for value in values)
     assert "1.2.3 in /site-packages/lenet5c" in values and "openblas /lib/openblas.so" in values
-    assert "not known (pip install 'lenet5c[doctor]'" in doctor.report(facts(libraries=None), [])
+    assert "unknown (pip install 'lenet5c[doctor]'" in doctor.report(facts(libraries=None), [])
     assert "FAILED" in doctor.report(facts(self_check={"same_bits": False}), [])
 
 

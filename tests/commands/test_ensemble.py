@@ -67,7 +67,7 @@ def test_a_file_is_replaced_only_if_asked(run, runs, ensemble):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["relu"], "RUN must be two models or more, got 1"),
+        (["relu"], "RUN must be at least two models, got 1"),
         (["relu", "none"], "which does not exist"),
         (["relu", "signs"], "member signs must have the classes ['0', '1', '2'"),
     ],
@@ -132,7 +132,7 @@ def test_summary_lists_the_members(run, ensemble):
     assert [line.split()[0] for line in said.splitlines()[3:7]] == [
         *("ensemble.relu", "ensemble.sigmoid", "ensemble.tanh", "ensemble")
     ]
-    assert "Ensemble of 3 LeNet5" in said and "relu at the temperature 1" in said
+    assert "Ensemble of 3 LeNet5" in said and "relu at temperature 1" in said
 
 
 def test_onnx_of_images(run, ensemble, mnist_slice, tmp_path):

@@ -70,7 +70,7 @@ def test_json_has_what_the_api_finds(run, idx_files, mnist_slice, other):
 def test_text_has_the_scores_and_the_rejections(run, idx_files, other):
     _, said, _ = run(other, "--data", idx_files)
     assert max(len(line) for line in said.splitlines() if str(idx_files) not in line) <= 100
-    for words in ("Probabilities, at temperature", "by chance alone", "Errors against rejections"):
+    for words in ("Probabilities, at temperature", "by chance alone", "Error-reject curve"):
         assert words in said
 
 
@@ -170,7 +170,7 @@ def test_calibrate_refuses_test_images_those_of_the_training_and_the_model_itsel
         (("best", "--data", idx_files), "kept for testing"),
     ):
         code, said, complained = run(*given, "--calibrate", out)
-        assert code == 2 and said == "" and "--calibrate needs images not used before" in complained
+        assert code == 2 and said == "" and "--calibrate must have unused images" in complained
         assert words in complained
     code, _, complained = run(other, "--data", idx_files, "--part", "train", "--calibrate", other)
     assert code == 2 and "--calibrate must differ from the model file" in complained

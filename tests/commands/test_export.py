@@ -112,7 +112,7 @@ def test_html(here, capsys):
 
 def test_to_torch_and_back(here, capsys):
     assert main(["export", "best", "--to", "torch", "--out", "net.safetensors"]) == 0
-    assert "net.py: load() gives the net" in capsys.readouterr().out
+    assert "net.py: load() returns the net" in capsys.readouterr().out
     compile((here / "net.py").read_text(), "net.py", "exec")
     assert (
         main(
@@ -233,7 +233,7 @@ def test_a_net_described_by_its_settings(here, capsys):
         (["empty", "--to", "c"], ["got empty, a folder without model.safetensors"]),
         (
             ["x.safetensors", "--to", "c"],
-            ["x.safetensors must be a model file of lenet5c", "name one"],
+            ["x.safetensors must be a lenet5c model file", "name one"],
         ),
         (["best", "--to", "c", "--name", "9 lives"], ["'9 lives'"]),
         (["best", "--to", "c", "--input", "float"], ["--input requires --to onnx, got --to c"]),

@@ -54,7 +54,7 @@ def test_a_model_that_is_turned_is_told(tmp_path):
     options = (*options, "--epoch-images", 0, "--no-report", "--out", "run")
     result = train(*options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    words = "The images seem to be mirrored, as the model sees them: its filters are turned"
+    words = "The images seem to be mirrored compared with those of the model, so its filters"
     assert words in result.stdout
     again = train("--resume", "--epochs", 2, "--no-report", "--out", "run", cwd=tmp_path)
     assert again.returncode == 0 and words not in again.stdout

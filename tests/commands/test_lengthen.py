@@ -21,7 +21,7 @@ def test_another_schedule_goes_on_as_the_longer_one(tmp_path, quick):
     quick("--epochs", 2, "--train-size", 100)
     run = tmp_path / "run"
     result = train("--resume", "--epochs", 4, "--out", run, cwd=tmp_path)
-    assert "The schedule one-cycle goes on as that of 4 epochs" in result.stdout
+    assert "The schedule one-cycle continues as that of 4 epochs" in result.stdout
     quick("--epochs", 4, "--train-size", 100, out="whole")
     rates = [
         [json.loads(line)["lr"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -46,7 +46,7 @@ def test_a_lost_checkpoint_is_refused(tmp_path, quick):
             (run / name).unlink()
         assert_bad_use(
             train("--resume", *options, "--out", run, cwd=tmp_path),
-            "checkpoint.safetensors must be there to go on",
+            "checkpoint.safetensors must exist to resume",
             "repeat the run in another folder: lenet5c train",
         )
     assert digest(run / "metrics.jsonl") == before
@@ -58,6 +58,6 @@ def test_a_run_that_patience_ended_is_not_lengthened(tmp_path, quick):
     assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) < 9
     assert_bad_use(
         train("--resume", "--epochs", 12, "--out", tmp_path / "run", cwd=tmp_path),
-        "ended by its patience of 1",
+        "was stopped by its patience of 1",
         "lenet5c train --from",
     )

@@ -223,7 +223,7 @@ def test_without_mpi4py_mpiexec_is_refused(tmp_path, arguments):
     "more, words",
     [
         (["--epoch", "x"], ("--epoch",)),
-        (["--folds", "3"], ("--folds must be left out",)),
+        (["--folds", "3"], ("--folds cannot be combined",)),
         (["--data", "nowhere"], ("nowhere",)),
     ],
 )

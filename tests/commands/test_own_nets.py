@@ -134,7 +134,7 @@ def test_training_from_it_on(tmp_path, mnist_slice, classes):
         ("{", "--net must be a description of a net as JSON"),
         ("[" * 1000, "File name too long"),
         ('{"type":' * 1000, "--net must be a description of a net as JSON"),
-        ('{"type": "ReLU"}', "a net must be a Sequential, got ReLU"),
+        ('{"type": "ReLU"}', "net must be a Sequential, got ReLU"),
         ('{"type": "AlexNet"}', "type of the net must be one of"),
         (
             json.dumps(nn.describe(own_net(classes=7))),
@@ -184,7 +184,7 @@ def test_a_tampered_configuration_is_an_error_of_one_line(tmp_path, file, idx_fi
     [
         (
             {"layers": [layer("Linear", in_features=9, out_features=2)], "input_shape": [1, 4, 4]},
-            "its net must take samples of (1, 4, 4)",
+            "its net must accept samples of shape (1, 4, 4)",
         ),
         ({"layers": [layer("Flatten")], "input_shape": [784]}, "(channels, height, width)"),
         ({"layers": [layer("Flatten")], "input_shape": [1, 2, 2, 2]}, "(channels, height, width)"),
@@ -208,7 +208,7 @@ def test_a_summary_of_a_net_without_an_input_shape(tmp_path, capsys):
     path = tmp_path / "net.json"
     path.write_text(json.dumps({"type": "Sequential", "settings": settings}))
     assert run("summary", "--net", path) == 2
-    assert "give --input-size" in capsys.readouterr().err
+    assert "use --input-size" in capsys.readouterr().err
     assert run("summary", "--net", path, "--input-size", 2, 2, "--in-channels", 3) == 0
     assert capsys.readouterr().out.split()[-3:] == ["26", "26", "24"]
     assert run("summary", "--net", path, "--input-size", 12, 1, "--num-classes", 2) == 2
@@ -219,7 +219,7 @@ def test_a_summary_of_a_net_without_an_input_shape(tmp_path, capsys):
     assert run("summary", "--net", path) == 0
     capsys.readouterr()
     assert run("summary", "--net", path, "--input-size", 2, 6) == 2
-    assert "cannot be used when the net has an input_shape" in capsys.readouterr().err
+    assert "cannot be combined with a net that has an input_shape" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("units", [("1000000", "1000000"), ("20000", "20000")])

@@ -91,7 +91,7 @@ def test_rejections_are_told(folder, capsys):
     code, out, err = run(capsys, folder / "blank.png", folder / "7.png")
     assert (
         (code, err) == (3, [])
-        and "rejected: nothing is written on it" in out[0]
+        and "rejected: there is no writing" in out[0]
         and out[1].split()[1] == "7"
     )
     row = json.loads(run(capsys, folder / "blank.png", "--json")[1][0])
@@ -182,7 +182,7 @@ def test_models(folder, tmp_path, capsys):
     for arguments, words in [
         (("--model", tmp_path / "none"), "which does not exist"),
         (("--model", folder), "without model.safetensors"),
-        (("--model", folder / "7.png"), "must be a model file of lenet5c"),
+        (("--model", folder / "7.png"), "must be a lenet5c model file"),
         (("--model", tmp_path, "--digits", "many"), "whole"),
         (("--model", tmp_path, "--reading", "ink"), "digits on a plain background to read ink"),
     ]:

@@ -46,7 +46,7 @@ def test_a_data_set_becomes_a_file(run, tmp_path, idx_files, labels, mnist_slice
     assert [int(row["label"]) for row in rows] == labels
     assert [int(row["true_label"]) for row in rows] == mnist_slice[1].labels.tolist()
     right = int((np.array(labels) == mnist_slice[1].labels).sum())
-    assert told == f"500 images in {out}; {right / 500:.2%} predicted as labeled ({right})\n"
+    assert told == f"500 images in {out}; accuracy {right / 500:.2%} ({right} correct)\n"
     out = tmp_path / "predictions.jsonl"
     assert run("--data", idx_files, "--out", out, "--probabilities")[0] == 0
     assert len(json.loads(out.read_text().splitlines()[0])) == 14
@@ -88,7 +88,7 @@ def test_a_table_and_its_notes(run, tmp_path, mnist_slice, labels):
     rows = list(csv.DictReader(said.splitlines()))
     assert code == 0 and [row["id"] for row in rows] == [str(i) for i in range(500, 520)]
     assert told.splitlines() == [
-        "Note: beside train and test, not read: other.csv.",
+        "Note: not read, in addition to train and test: other.csv.",
         "lenet5c predict: warning: the images are dark on light, those that the model was trained "
         "on light on dark; invert them",
         "20 images",
@@ -103,7 +103,7 @@ def test_the_part_is_told_where_there_is_no_test_set(run, tmp_path, mnist_slice)
     np.savez(tmp_path / "a.npz", **arrays)
     code, said, told = run("--data", tmp_path / "a.npz")
     assert code == 0 and len(said.splitlines()) == 9
-    assert "Note: no test set: the images of train are taken, not those of validation." in told
+    assert "Note: no test set: the train images are used, not those of validation." in told
 
 
 def test_standard_output_has_nothing_but_the_table(run, idx_files, labels):
@@ -133,10 +133,12 @@ def assert_bad_use(result, *words):
 
 def test_bad_use(run, tmp_path, idx_files):
     assert_bad_use(run(), "IMAGE must be a picture", "--data")
-    assert_bad_use(run("a.png", "--data", idx_files), "IMAGE must be left out with --data")
-    assert_bad_use(run("--json", "--data", idx_files), "--json must be left out with --data")
+    assert_bad_use(run("a.png", "--data", idx_files), "IMAGE cannot be combined with --data")
+    assert_bad_use(run("--json", "--data", idx_files), "--json cannot be combined with --data")
     (tmp_path / "test.csv").write_text("pixel0,pixel1\n0,0\n")
-    assert_bad_use(run(tmp_path / "test.csv"), f"predict --data {tmp_path / 'test.csv'} reads")
+    assert_bad_use(
+        run(tmp_path / "test.csv"), f"use lenet5c predict --data {tmp_path / 'test.csv'}"
+    )
     (tmp_path / "test.csv").unlink()
     for option in ("--out", "--like"):
         assert_bad_use(run("a.png", option, "x.csv"), f"{option} requires --data")
@@ -183,4 +185,4 @@ def test_a_reader_that_has_enough():
     command = f"{shlex.quote(sys.executable)} -m lenet5c predict --data mnist | head -n 2"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=HANGING)
     assert done.stdout.startswith("id,label,probability,true_label\n0,7,0.99997")
-    assert done.stderr == "10,000 images; 99.65% predicted as labeled (9,965)\n"
+    assert done.stderr == "10,000 images; accuracy 99.65% (9,965 correct)\n"

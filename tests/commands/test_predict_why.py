@@ -83,7 +83,7 @@ def test_the_least_probable_of_a_number(tmp_path, capsys, monkeypatch):
 def test_what_the_net_did_not_see_has_no_reasons(tmp_path, capsys):
     Image.fromarray(np.full((50, 50), 200, np.uint8)).save(tmp_path / "blank.png")
     code, _, err = run(capsys, tmp_path / "blank.png", "--why", tmp_path / "why.png")
-    assert code == 3 and "no reasons are drawn" in err[0]
+    assert code == 3 and "no explanation" in err[0]
     assert not (tmp_path / "why.png").exists()
 
 

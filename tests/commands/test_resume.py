@@ -137,7 +137,7 @@ def test_a_configuration_that_lacks_a_setting(tmp_path, quick, name):
     lacking = lambda config: {key: config[key] for key in config if key != name}  # noqa: E731
     change_record(tmp_path / "run/config.json", "config", lacking)
     result = train("--resume", "--out", tmp_path / "run", cwd=tmp_path)
-    assert_bad_use(result, "config.json", f"lacks {name}", "another folder")
+    assert_bad_use(result, "config.json", f"lacks the setting {name}", "another folder")
 
 
 def test_bad_resumes(tmp_path, quick, idx_files):

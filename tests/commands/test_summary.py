@@ -62,12 +62,12 @@ def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
     assert text == shown(capsys, str(tmp_path / "model.safetensors"))
     assert text.startswith(model.summary()) and "3 x 40 x 20" in text and "whole" in text
     assert "3: ant, bee, \\u202ecat" in text  # what would turn the line around is spelt out
-    assert "ink of 30, 20, 90 on 255, 250, 240, 20 x 10 pixels, centered by its box" in text
+    assert "ink of 30, 20, 90 on 255, 250, 240, 20 x 10 pixels, centered by box" in text
     found = json.loads(shown(capsys, str(tmp_path), "--json"))
     assert found["framing"] == trained.framing.to_dict()
     assert "61,706" in shown(capsys, "best")
     save_model(tmp_path / "model.safetensors", replace(trained, framing=None))
-    assert "not trained on digits on a plain ground" in shown(capsys, str(tmp_path))
+    assert "not trained on digits on a plain background" in shown(capsys, str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
     [
         (["nothing-here"], "got nothing-here, which does not exist"),
         (["."], "a folder without model.safetensors"),
-        (["best", "--num-classes", "3"], "--num-classes cannot be used with a trained model"),
+        (["best", "--num-classes", "3"], "--num-classes cannot be combined with a trained model"),
         (["--input-size", "8"], "at least 16 pixels"),
     ],
 )

@@ -43,10 +43,10 @@ def test_each_combination_and_seed(idx_files, tmp_path, capsys):
         for seed in ("5", "6")
     ]
     assert said.count("(mean and standard deviation of 2 runs)") == 4
-    assert f"The results are in {out}/results.csv\n" in said
+    assert f"Results: {out}/results.csv\n" in said
     assert "fast 5 0.002 4, 8" in " ".join(said.split())
     assert main([*command, "--seeds", "1", "--quiet"]) == 0
-    assert capsys.readouterr().out == f"The results are in {out}/results.csv\n"
+    assert capsys.readouterr().out == f"Results: {out}/results.csv\n"
     assert [row["seed"] for row in read(out)] == ["5"] * 4
     assert main(["runs", str(out)]) == 0
     assert capsys.readouterr().out.count("fast-300-") == 8
@@ -75,10 +75,10 @@ def test_what_cannot_be_swept(idx_files, tmp_path, capsys):
     for words, message in (
         (["--vary", "lr=1e-3:1e-1"], "--vary must be NAME=A,B,C, got a range of lr"),
         (["--vary", "lr=1,a"], "--vary must be NAME"),
-        (["--vary", "lr=1e-3", "lr=2e-3"], "--vary must name each setting once, got lr twice"),
+        (["--vary", "lr=1e-3", "lr=2e-3"], "--vary must have each setting once, got lr twice"),
         (["--vary", "lr=1e-3,0.001"], "--vary must have different values, got lr=1e-3,0.001"),
-        (["--vary", "lr=1,2", "--lr", "3"], "--lr must be left out with --vary lr, got 3"),
-        (["--vary", "recipe=best"], "--recipe must be left out with --vary recipe, got fast"),
+        (["--vary", "lr=1,2", "--lr", "3"], "--lr cannot be combined with --vary lr, got 3"),
+        (["--vary", "recipe=best"], "--recipe cannot be combined with --vary recipe, got fast"),
         (["--vary", "data=mnist"], "--vary must name settings of a recipe, got data"),
         (["--vary", "seed=1,2", "--seeds", "2"], "configs must differ from each other"),
         (["--vary", "lrr=1"], "got lrr; did you mean lr"),
@@ -88,9 +88,9 @@ def test_what_cannot_be_swept(idx_files, tmp_path, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
     assert main(["train", *SMALL, *out, "--jobs", "2"]) == 2
-    assert "--jobs must be with --folds N, with teachers, or" in capsys.readouterr().err
+    assert "--jobs requires --folds N, teachers, or" in capsys.readouterr().err
     assert main(["train", *SMALL, *out, "--executor", "mpi"]) == 2
-    assert "--executor must be with --folds N" in capsys.readouterr().err
+    assert "--executor requires --folds N" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -73,7 +73,7 @@ def test_files_that_are_not_clear(tmp_path):
     with pytest.raises(DatasetError, match="must have one such file, got a.csv, b.csv; pass one"):
         find(str(tmp_path))
     write(tmp_path / "train.csv", TABLE)
-    assert find(str(tmp_path)).notes == ("beside train and test, not read: a.csv, b.csv",)
+    assert find(str(tmp_path)).notes == ("not read, in addition to train and test: a.csv, b.csv",)
     write(tmp_path / "train2.csv", TABLE)
     write(tmp_path / "train-3.csv", TABLE)
     with pytest.raises(DatasetError, match="one such file for train, got train-3.csv, train.csv"):

@@ -78,7 +78,7 @@ def test_layouts(counts, parts, tmp_path):
 @pytest.mark.parametrize(
     ("counts", "note"),
     [
-        (of_each("data/set/train", "data/set/test"), "the data is in its folder data/set"),
+        (of_each("data/set/train", "data/set/test"), "the data is in the folder data/set"),
         ({"cat/train": 2, "cat/test": 2, "dog/train": 2}, "each class has its own train and test"),
     ],
 )
@@ -89,7 +89,7 @@ def test_what_is_not_plain_is_noted(counts, note, tmp_path):
 def test_classes_with_the_same_folders_may_be_parts(tmp_path):
     source = open_source(str(make(tmp_path, of_each("one", "two", "three"))))
     assert source.train.class_names == ("one", "three", "two")
-    assert "the classes one, three, two hold the same folders (cat, dog)" in source.notes[0]
+    assert "the classes one, three, two contain the same folders (cat, dog)" in source.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_test_images_without_classes_are_for_predict(tmp_path):
     make(tmp_path, {**of_each("train", number=6), "test": 4, "bird": 1})
     source = open_source(str(tmp_path))
     assert (len(source.train), len(source.test)) == (10, 2)
-    assert "the test images have no labels: they are for lenet5c predict --data" in source.notes
-    assert "beside train, not read: bird" in source.notes
+    assert "the test images have no labels; use them with lenet5c predict --data" in source.notes
+    assert "not read, in addition to train: bird" in source.notes
     records = open_records(str(tmp_path))
     assert records.labels is None and records.ids == tuple(f"test/{i}.png" for i in range(4))
     inspection = inspect(str(tmp_path))
     assert inspection.counts == {"train": [6, 6]} and inspection.faults == []
-    assert "4 images in test without classes, for predict" in inspection.notes
+    assert "4 images in test without labels, for prediction" in inspection.notes
 
 
 def test_an_empty_class_of_the_test_set_alone_is_none(tmp_path):

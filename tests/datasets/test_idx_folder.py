@@ -162,7 +162,7 @@ def test_a_class_may_be_missing_from_training_below_its_maximum(tmp_path):
         (
             "train-labels",
             np.array([0, 1, -1, 0, 0, 0], np.int8),
-            "labels must be 0 or more, got -1",
+            "labels must be at least 0, got -1",
         ),
         ("train-images", np.zeros((6, 5), np.uint8), "images must have shape .5,.,"),
         ("train-images", np.zeros(6, np.uint8), "images must have .* got uint8 of shape .6,."),
@@ -295,8 +295,8 @@ def test_emnists_files_are_read_upright(tmp_path):
     found = read_idx_folder(folder)
     upright = content["train-images"].transpose(0, 2, 1)[:, np.newaxis]
     np.testing.assert_array_equal(found.parts["train"].images, upright)
-    assert found.notes[0] == "26 classes, named as those of emnist-letters"
-    assert "EMNIST's" in found.notes[1] and "upright" in found.notes[1]
+    assert found.notes[0] == "26 classes, with the names of emnist-letters"
+    assert "EMNIST" in found.notes[1] and "transposed back" in found.notes[1]
     parts, _ = label_parts(found)
     assert parts["train"].num_classes == 26
     assert parts["train"].class_names[parts["train"].labels[3]] == "D"
@@ -304,7 +304,7 @@ def test_emnists_files_are_read_upright(tmp_path):
     np.testing.assert_array_equal(
         stored.parts["train"].images, content["train-images"][:, np.newaxis]
     )
-    assert not any("upright" in note for note in stored.notes)
+    assert not any("transposed back" in note for note in stored.notes)
 
 
 def test_other_sideways_images_are_read_upright_where_asked(tmp_path):
@@ -334,7 +334,7 @@ def test_letters_under_other_names_are_26_classes_with_a_note(tmp_path):
     source = open_source(str(write_folder(tmp_path / "a", content)))
     assert source.train.num_classes == 26
     assert source.train.class_names[0] == "1" and source.train.class_names[-1] == "26"
-    assert source.notes[0].startswith("26 classes by the labels that occur: 1, 2,")
+    assert source.notes[0].startswith("26 classes, numbered in the order of their labels: 1, 2,")
 
 
 # ---- parts of a data set ----

@@ -44,7 +44,7 @@ def test_a_folder_for_each_class(root):
         "whole",
     )
     assert sorted(source.test.labels) == [0, 1] and source.train.images.shape[1:] == (1, 12, 12)
-    assert source.notes == ("no test set: 2 of 12 images are set aside for it",)
+    assert source.notes == ("no test set: 2 of 12 images are held out",)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_class_is_its_name_in_one_form_of_unicode(tmp_path):
     assert image_folder(tmp_path).train.class_names == ("z", "é")
     (tmp_path / "é").mkdir(exist_ok=True)
     if len(list(tmp_path.iterdir())) == 3:  # not where the file system knows that they are one
-        with pytest.raises(DatasetError, match="same name in Unicode"):
+        with pytest.raises(DatasetError, match="equivalent Unicode name"):
             image_folder(tmp_path)
 
 
@@ -194,8 +194,8 @@ def test_what_is_left_lying_about(root):
     (root / "cat" / "LICENSE").write_text("?")
     Image.new("L", (12, 12)).save(root / "stray.png")
     notes = "\n".join(image_folder(root).notes)
-    assert "2 files not named as images, not read: 1 .txt, 1 no suffix" in notes
-    assert "1 image outside of the folders of classes" in notes
+    assert "2 files without the name of an image, not read: 1 .txt, 1 no suffix" in notes
+    assert "1 image outside the class folders" in notes
 
 
 def test_folders_in_a_class_belong_to_it(root):
@@ -205,7 +205,9 @@ def test_folders_in_a_class_belong_to_it(root):
 
 def test_classes_beside_parts_are_not_read(tmp_path):
     write_pictures(in_parts(tmp_path / "pets") / "bird", 3)
-    assert image_folder(tmp_path / "pets").notes == ("beside train, val and test, not read: bird",)
+    assert image_folder(tmp_path / "pets").notes == (
+        "not read, in addition to train, val and test: bird",
+    )
 
 
 def test_a_class_may_be_called_test_or_train(tmp_path):
@@ -242,7 +244,7 @@ def test_bad_files(root):
     assert f"cat{os.sep}0.png" in line and f"dog{os.sep}1.png" in line
     source = image_folder(root, skip_bad=True)
     assert len(source.train) + len(source.test) == 9
-    assert "3 files that cannot be read, left out" in source.notes[0]
+    assert "3 files that cannot be read, skipped" in source.notes[0]
 
 
 def test_a_class_of_bad_files_only(root):
@@ -273,8 +275,8 @@ def test_links_out_of_the_folder_are_not_followed(linked):
     source = image_folder(linked)
     assert source.train.class_names == ("cat", "dog") and len(source.train) + len(source.test) == 13
     assert source.notes[:2] == (
-        "3 links out of the folder or to a folder, not followed without --follow-links",
-        "1 link to what is not there",
+        "3 links to folders or out of the folder, not followed without --follow-links",
+        "1 link to a missing file",
     )
 
 
@@ -285,9 +287,9 @@ def test_links_are_followed_but_not_in_circles(linked):
     source = image_folder(linked, follow_links=True, skip_bad=True)
     assert source.train.class_names == ("bird", "cat", "dog")
     assert sorted(np.bincount([*source.train.labels, *source.test.labels])) == [3, 6, 8]
-    assert "1 link to a folder that it is in, not followed" in source.notes
+    assert "1 link to a parent folder, not followed" in source.notes
     (linked / "cat" / "self").symlink_to("self")
-    assert "2 links to a folder" in list_folder(linked, follow_links=True).notes[0]
+    assert "2 links to a parent folder" in list_folder(linked, follow_links=True).notes[0]
 
 
 @needs_links
@@ -352,7 +354,7 @@ def test_files_that_are_no_images_are_those_of_their_class(root):
         (root / name).mkdir()
     with pytest.raises(DatasetError) as caught:
         image_folder(root)
-    assert "'bird' has no images to train on (1 picture in formats that are not read);" in str(
+    assert "'bird' has no images to train on (1 picture in unsupported formats);" in str(
         caught.value
     )
 
@@ -411,7 +413,7 @@ def layouts():
         (two_tests, "test and testing"),
         (empty_test, "folder for test has no images"),
         (nothing, "no images in folders"),
-        (only_text, "1 file not named as images, not read: 1 .txt"),
+        (only_text, "1 file without the name of an image, not read: 1 .txt"),
         pytest.param(
             control_sign,
             "cannot be shown",

@@ -24,7 +24,7 @@ def test_arrays_as_other_programs_have_them():
     "images, labels, weight, message",
     [
         (np.zeros((3, 8, 8)), [0, 1], None, "labels must have length 3"),
-        (np.full((2, 8, 8), np.nan), [0, 1], None, "images must hold finite numbers"),
+        (np.full((2, 8, 8), np.nan), [0, 1], None, "images must contain finite numbers"),
         (np.zeros((2, 7)), [0, 1], None, "images must have a square number"),
         (np.zeros((2, 8, 8)), [0, 0], None, "at least two classes"),
         (np.zeros((2, 8, 8)), [0, 1], [1, -1], "sample_weight must be finite"),

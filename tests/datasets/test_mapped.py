@@ -68,7 +68,9 @@ def test_it_is_like_an_array(images):
     np.testing.assert_array_equal(np.asarray(images), IMAGES)
     np.testing.assert_array_equal(np.array(images, np.float32), IMAGES)
     np.testing.assert_array_equal(list(images), list(IMAGES))
-    with pytest.raises(ValueError, match="copy must be True or None, got False"):
+    with pytest.raises(
+        ValueError, match="copy must be True or None for images in a file, got False"
+    ):
         np.array(images, copy=False)
 
 

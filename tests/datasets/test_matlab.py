@@ -32,7 +32,7 @@ def test_svhn(compress, tmp_path):
     for records in found.parts.values():
         assert np.array_equal(records.images, COLORS.transpose(0, 3, 1, 2))
         assert np.array_equal(records.labels, digits)
-    assert found.notes == ("the label 10 stands for the digit 0",)
+    assert found.notes == ("the label 10 is the digit 0",)
     assert open_source(str(tmp_path)).train.num_classes == 10
     assert list(find(str(tmp_path / "train_32x32.mat")).parts) == ["all"]
 
@@ -107,8 +107,8 @@ def test_damaged_files(tmp_path):
     content = io.BytesIO()
     scipy_io.savemat(content, {"X": IMAGES, "y": LABELS})
     plain = content.getvalue()
-    refuse(b"", "its header is not that")
-    refuse(b"hello", "its header is not that")
+    refuse(b"", "the header is not that")
+    refuse(b"hello", "the header is not that")
     refuse(b"MATLAB 7.3 MAT-file" + bytes(200), "version 7.3; save it with -v7")
     refuse(b"\x89HDF\r\n\x1a\n" + bytes(200), "version 7.3")
     refuse(plain[:-100], "is truncated")

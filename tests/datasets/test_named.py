@@ -115,7 +115,7 @@ def test_offline_says_how_to_help_oneself(server, tmp_path, monkeypatch):
         for text in (named.files[0].urls[0], named.files[0].sha256, "LENET5C_OFFLINE", "fashion")
     )
     assert not server.asked and not (tmp_path / "fashion").exists()
-    with pytest.raises(DownloadError, match="downloads are off"):
+    with pytest.raises(DownloadError, match="downloads are disabled"):
         monkeypatch.setenv("LENET5C_OFFLINE", "0")
         load_named(named, folder=tmp_path, download=False)
 
@@ -186,7 +186,7 @@ MEMBER = "gzip/emnist-digits-test-labels-idx1-ubyte.gz"
         (gzip.compress(b"no idx", mtime=0), "IDX"),
         (
             gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, 10**6, 10**3, 10**3), mtime=0),
-            "gzipped bytes can hold",
+            "gzipped bytes can contain",
         ),
         (idx(labels(10, 10).reshape(2, 5)), "labels"),
         (idx(np.zeros((10, 0))), "labels"),

@@ -118,7 +118,7 @@ def test_pictures_that_cannot_be_read(tmp_path):
     [
         ({"a": [1, 2], "b": ["x", "y"]}, "must have a column of images, as picture files or lists"),
         ({"image": pyarrow.array([{"bytes": None, "path": "a.png"}], KIND)}, "only their names"),
-        ({"image": [[1, 2, 3], [1, 2]]}, "lists of one length, got 2, 3"),
+        ({"image": [[1, 2, 3], [1, 2]]}, "lists of equal length, got 2, 3"),
         ({"image": [[1] * 16, None]}, "got 16 and rows without one"),
         ({"image": [[1, None] * 8, [1] * 16], "label": [0, 1]}, "finite numbers, got nan"),
         ({"image": [[1] * 16] * 2, "label": [0, None]}, "got none in row 1"),

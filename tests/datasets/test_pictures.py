@@ -119,7 +119,7 @@ def test_a_file_as_bytes_and_a_picture_as_lists():
         assert (read_picture(rows) == GREY).all() and predict(rows).label == "1"
     assert (read_picture(RGB.tolist()) == RGB).all()
     assert [reading.label for reading in predict([GREY.tolist(), file.getvalue()])] == ["1", "1"]
-    with pytest.raises(PictureError, match="rows of one length"):
+    with pytest.raises(PictureError, match="rows of equal length"):
         read_picture([[1, 2], [3]])
     with pytest.raises(
         TypeError, match="source must be a path, the bytes of a file.* got NoneType"
@@ -199,7 +199,7 @@ def test_deep_pictures_of_a_list_have_one_white(tmp_path):
         (np.zeros((3, 9, 9), np.uint8), "shape.*channels last"),
         (np.zeros(9, np.uint8), "shape"),
         (np.zeros((0, 3), np.uint8), "shape"),
-        (np.full((9, 9), 300.0), "0 to 1, or to 255, got 300 to 300"),
+        (np.full((9, 9), 300.0), "0 to 1 or from 0 to 255, got 300 to 300"),
         (np.full((9, 9), np.nan), "finite"),
         (np.full((9, 9), -1), "0 to 255"),
         (np.full((9, 9), "a"), "must be uint8"),

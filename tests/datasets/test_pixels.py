@@ -50,8 +50,8 @@ def test_four_channels_are_noted():
         (found,), notes = convert(images)
         assert found.shape == (3, 4, 8, 9)
         assert notes == [
-            "0: 4 channels are taken as they are; if the fourth is opacity (RGBA), leave it out, "
-            "as images[..., :3] does"
+            "0: all 4 channels are used; if the fourth is opacity (RGBA), remove it "
+            "with images[..., :3]"
         ]
     assert convert(colors[..., :3])[1] == []
 
@@ -64,10 +64,12 @@ def test_ranges():
         (images,), notes = show(high)
         assert images.ravel().tolist() == 2 * [0, round(255 * high / white)]
         told = (
-            [] if white in (1, 255) else [f"pixel values from 0 to {white} become black to white"]
+            []
+            if white in (1, 255)
+            else [f"pixel values from 0 to {white} are scaled to black and white"]
         )
         assert notes == told
-    assert show(2.8, -0.4)[1] == ["pixel values from -0.4 to 2.8 become black to white"]
+    assert show(2.8, -0.4)[1] == ["pixel values from -0.4 to 2.8 are scaled to black and white"]
     assert not show(-7.0, -7.0)[0][0].any()
     assert np.array_equal(convert(np.eye(4, dtype=bool)[None])[0][0][0, 0], 255 * np.eye(4))
 
@@ -118,12 +120,12 @@ def test_channels_are_moved():
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros(5), "got (5,); pass the array of the images"),
+        (np.zeros(5), "got (5,); pass an array of images"),
         (np.zeros((0, 8, 8)), "got (0, 8, 8)"),
         (np.zeros((2, 700)), "a square number of values"),
         (np.zeros((2, 9)), "a square number of values"),
         (np.zeros((2, 2, 2, 2, 8)), "reshape it"),
-        (np.zeros((1, 1100, 4)), "at most 1024 pixels a side"),
+        (np.zeros((1, 1100, 4)), "at most 1024 pixels per side"),
         (np.zeros((2, 8, 8), complex), "must be an array of numbers, got an array of complex128"),
         (np.zeros((2, 8), "U3"), "must be an array of numbers, got an array of <U3"),
         (np.where(np.arange(3)[:, None, None] == 1, np.nan, np.zeros((3, 2, 2))), "nan in image 1"),
@@ -137,7 +139,7 @@ def test_other_arrays_are_refused(array, message):
 
 
 def test_the_shape_must_have_all_values():
-    with pytest.raises(DatasetError, match="image_shape must have the 64 values"):
+    with pytest.raises(DatasetError, match="image_shape must match the 64 values"):
         shape_of(np.zeros((2, 64)), "x", (8, 9))
 
 

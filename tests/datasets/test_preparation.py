@@ -190,7 +190,7 @@ def test_images_are_checked(images, error):
 
 def test_channels_must_match_the_mean_image():
     prepare = Preparation((4, 4), mean_image=np.zeros((3, 4, 4), np.float32))
-    with pytest.raises(ValueError, match="must have 3 channels.*got 1"):
+    with pytest.raises(ValueError, match="must have the 3 channels.*got 1"):
         prepare(random_images(1, 1, 4, 4))
 
 
@@ -255,7 +255,11 @@ def test_a_round_trip_through_json_keeps_every_bit(name):
         ({}, ValueError, "missing: fit, mean, mean_image, size, std"),
         ({**Preparation.named("default").to_dict(), "gamma": 2}, ValueError, "unknown: 'gamma'"),
         ({**Preparation.named("default").to_dict(), 3: 2}, ValueError, "unknown: 3"),
-        ({**Preparation.named("default").to_dict(), "mean_image": True}, ValueError, "not given"),
+        (
+            {**Preparation.named("default").to_dict(), "mean_image": True},
+            ValueError,
+            "without a mean_image",
+        ),
         ({**Preparation.named("default").to_dict(), "mean_image": 0}, ValueError, "mean_image"),
     ],
 )
@@ -265,7 +269,7 @@ def test_from_dict_refuses(values, error, message):
 
 
 def test_from_dict_refuses_an_unannounced_mean_image():
-    with pytest.raises(ValueError, match="a mean image is given"):
+    with pytest.raises(ValueError, match="with a mean_image"):
         Preparation.from_dict(
             Preparation.named("default").to_dict(), np.zeros((1, 32, 32), np.float32)
         )
@@ -308,7 +312,7 @@ def test_mean_image_subtracts_the_mean_image_in_gray_levels():
 
 @pytest.mark.parametrize("images", [None, np.zeros((0, 1, 28, 28), np.uint8)])
 def test_mean_image_needs_images(images):
-    with pytest.raises(ValueError, match="train_images must be given"):
+    with pytest.raises(ValueError, match="train_images must be passed"):
         Preparation.named("mean-image", images)
 
 

@@ -68,7 +68,7 @@ def test_a_test_set_is_set_aside_of_each_class_where_there_is_none():
     source = divide(Found({"all": records(labels)}, "data"))
     assert np.bincount(source.train.labels).tolist() == [10, 5]
     assert np.bincount(source.test.labels).tolist() == [2, 1]
-    assert source.notes == ("no test set: 3 of 18 images are set aside for it",)
+    assert source.notes == ("no test set: 3 of 18 images are held out",)
     together = np.concatenate([source.train.images, source.test.images])[:, 0, 0, 0]
     assert sorted(together.tolist()) == list(range(18))
     with pytest.raises(DatasetError, match="must have training images"):

@@ -110,7 +110,7 @@ def test_labels_that_are_texts(tmp_path):
     path = write(tmp_path / "b.csv", make_table(IMAGES, np.where(LABELS == 3, 9, LABELS)))
     source = open_source(str(path))
     assert source.train.class_names == ("0", "1", "2", "9")
-    assert source.notes[0] == "4 classes by the labels that occur: 0, 1, 2, 9"
+    assert source.notes[0] == "4 classes, numbered in the order of their labels: 0, 1, 2, 9"
 
 
 def test_floats_and_other_depths(tmp_path):
@@ -159,8 +159,8 @@ def test_colors_in_either_order(tmp_path):
     gray = slope[:, None] + slope[None]
     images = np.stack([gray // 4 + 50 * i + np.array([[[0]], [[40]], [[90]]]) for i in range(2)])
     for name, rows, order in (
-        ("planes.csv", images, "3 x 16 x 16, colors plane after plane"),
-        ("pixels.csv", images.transpose(0, 2, 3, 1), "16 x 16 x 3, colors pixel by pixel"),
+        ("planes.csv", images, "3 x 16 x 16, channels first"),
+        ("pixels.csv", images.transpose(0, 2, 3, 1), "16 x 16 x 3, channels last"),
     ):
         found = find(str(write(tmp_path / name, make_table(rows, [0, 1]))))
         assert np.array_equal(found.parts["all"].images, images) and found.reading == "whole"
@@ -177,10 +177,10 @@ def test_a_competition(tmp_path):
     for options in (ReadOptions(), ReadOptions(label_column="label")):
         found = find(str(tmp_path), options)
         assert found.parts["test"].labels is None and len(found.parts["test"]) == 8
-        assert found.notes == ("beside train and test, not read: sample_submission.csv",)
+        assert found.notes == ("not read, in addition to train and test: sample_submission.csv",)
     source = open_source(str(tmp_path))
     assert len(source.train) + len(source.test) == 40
-    assert "the test images have no labels: they are for lenet5c predict --data" in source.notes
+    assert "the test images have no labels; use them with lenet5c predict --data" in source.notes
     write(tmp_path / "test.csv", make_table(IMAGES[:8], LABELS[:8]))
     assert len(open_source(str(tmp_path)).test) == 8
 
@@ -190,7 +190,7 @@ def test_emnist_is_stood_upright(tmp_path):
     path = write(tmp_path / "emnist-letters-train.csv", make_table(sideways, LABELS + 1))
     images, labels, _, found = read(path)
     assert np.array_equal(images, IMAGES) and labels == LABELS.tolist()
-    assert found.class_names[:2] == ("A", "B") and "read upright" in found.notes[0]
+    assert found.class_names[:2] == ("A", "B") and "transposed back" in found.notes[0]
     assert np.array_equal(read(path, transpose=False)[0], sideways)
     path = write(tmp_path / "other.csv", make_table(sideways, LABELS))
     check(path, transpose=True)
@@ -215,7 +215,7 @@ def test_emnist_is_stood_upright(tmp_path):
             "integers or names as labels, got 0.3",
         ),
         ("a,b,label\n1,2,x\n", "with a column for each pixel, got 3 columns (a, b, label)"),
-        ("file,label\ncat/1.png,cat\n", "sort the files it names into a folder for each class"),
+        ("file,label\ncat/1.png,cat\n", "sort its files into a folder for each class"),
         (make_table(IMAGES[:, 1:]), "got 56 columns, of which 56 may be pixels"),
         ("1," * 9_000_000, "lines of at most 16,777,216 bytes"),
         (gzip.compress(NAMED.encode(), mtime=0)[:-200], "the gzip data is damaged"),

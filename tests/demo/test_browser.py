@@ -245,7 +245,7 @@ def test_it_is_taught(page, client):
     page.keys("1")
     page.until(lambda: page.text("#counts"), "1 sample")
     page.keys("1")  # once is enough
-    page.until(lambda: page.text("#teach-error"), lambda text: "is saved as 1" in text)
+    page.until(lambda: page.text("#teach-error"), lambda text: "has been saved as 1" in text)
     for count in (2, 3):
         page.draw("7")  # begins anew
         page.reads("7")

@@ -436,6 +436,6 @@ def test_one_connection_serves_many_requests(client):
 
 def test_port_in_use_is_one_line(client, trained):
     with pytest.raises(
-        module.PortError, match=rf"^--port must be free, got {client.port}: .*; give another number"
+        module.PortError, match=rf"^--port must be free, got {client.port}: .*; use another port"
     ):
         module.DemoServer(client.server.session, client.port)

@@ -108,7 +108,7 @@ def test_sums_are_described():
     other = replace(line, expression="4+3=", value="7", correct=None, digits=())
     answer = describe_reading(Reading(sums=(line, other), steps=steps, **both))
     assert answer["lines"] == [
-        {"text": "4+3=8", "verdict": "wrong: it is 7", "correct": False},
+        {"text": "4+3=8", "verdict": "wrong: the result is 7", "correct": False},
         {"text": "4+3=8", "verdict": "= 7", "correct": None},
     ]
     assert len(answer["boxes"]) == 2 and answer["size"] == (40, 90)
@@ -125,7 +125,7 @@ def test_a_picture_without_ink_is_rejected(client):
         status, answer = client.read(file.getvalue(), digits)
         assert status == 200 and answer["boxes"] == []
         (line,) = answer["lines"]
-        assert line["text"] is None and line["verdict"].startswith("rejected: nothing is written")
+        assert line["text"] is None and line["verdict"].startswith("rejected: there is no writing")
 
 
 def test_other_data_is_refused(served, trained, mnist_slice):

@@ -68,7 +68,7 @@ def test_examples(page):
     assert len(labels) > 5 and all(text.startswith("Training image, true") for text in labels)
     page.press("#clear")
     page.reads("?")
-    assert page.text("#pad-state") == "With mouse, pen, finger or keys"
+    assert page.text("#pad-state") == "Use a mouse, a pen, a finger or the keyboard"
 
 
 PAINTED = """const {data} = document.querySelector(arguments[0]).getContext('2d')

@@ -268,7 +268,7 @@ def test_what_may_be_missing(tmp_path):
     load_torch(written(tmp_path / "x.safetensors", tensors), other)
     assert_same_weights(other, model)
     del tensors["norm1.running_var"]
-    with pytest.raises(ExportError, match="norm1.running_var must be there for norm1, got none"):
+    with pytest.raises(ExportError, match="norm1.running_var must exist for norm1, got none"):
         load_torch(written(tmp_path / "y.safetensors", tensors), other)
 
 
@@ -335,7 +335,7 @@ def test_what_does_not_fit(tmp_path):
     refused(
         written(path, state),
         model,
-        "names must give conv1 a layer",
+        "names must map conv1 to a layer",
         "'conv9'",
         names={"conv1": "conv9"},
     )

@@ -111,7 +111,7 @@ class TestErrors:
             (
                 "forward",
                 {"samples": np.zeros((5, 143), np.float32)},
-                "samples have 143 values.* 144",
+                "samples must have 144 values.* 143",
             ),
             ("forward", {"samples": np.zeros((5, 144), np.uint8)}, "offset.* 144 values"),
             ("forward", {"out": np.empty((4, 10), np.float32)}, "out"),

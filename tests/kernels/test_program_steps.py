@@ -273,7 +273,7 @@ def test_an_update_of_another_size_or_step_is_an_error():
         steps_of("adam", params, 1).update,
         steps_of("adam", params, 3).update,
     ):
-        with pytest.raises(ValueError, match=f"update must be of {len(params)} parameters and 2"):
+        with pytest.raises(ValueError, match=f"update must have {len(params)} parameters and 2"):
             model.program(dispatch.isa).train_steps(
                 x, draw_labels(model, 16), params, params.copy(), 1, 8, update, StepsTaken(2)
             )

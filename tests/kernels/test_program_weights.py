@@ -87,7 +87,7 @@ class TestErrors:
         "changes, message",
         [
             ({"sample_weight": np.ones(4, np.float32)}, "sample_weight has 4 values.* 5"),
-            ({"class_weight": np.ones(9, np.float32)}, "class_weight has 9 values for 10"),
+            ({"class_weight": np.ones(9, np.float32)}, "class_weight must have 10 values, got 9"),
             ({"targets": np.ones((5, 9), np.float32)}, r"targets.* \(5, 10\)"),
             ({"losses": np.ones(4)}, "losses has 4 values.* 5"),
             ({"loss": "hinge"}, "'hinge'"),

@@ -198,8 +198,8 @@ def test_out_is_refused(out, error, message):
 @pytest.mark.parametrize(
     "x, error, message",
     [
-        (images(2)[:, 0], ValueError, "x must be a batch of the model's input shape"),
-        (images(2)[..., 1:], ValueError, "x must be a batch of the model's input shape"),
+        (images(2)[:, 0], ValueError, "x must be a batch with the input shape of LeNet5"),
+        (images(2)[..., 1:], ValueError, "x must be a batch with the input shape of LeNet5"),
         (images(2).astype(np.float64), TypeError, "x must be a NumPy array of float32 for LeNet5"),
         (np.ma.array(images(2)), TypeError, "mask"),
         (images(2).tolist(), TypeError, "got list"),
@@ -216,7 +216,7 @@ def test_x_is_refused(x, error, message):
 def test_another_shape_that_the_model_takes():
     model = nn.Sequential(nn.Conv2d(1, 2, 3, rng=0), nn.GlobalAvgPool2d(), nn.Flatten())
     outputs = model.compile(SHAPE)
-    with pytest.raises(ValueError, match=re.escape("x must have the shape (N, 1, 16, 16), for")):
+    with pytest.raises(ValueError, match=re.escape("x must have shape (N, 1, 16, 16), for")):
         outputs(normal(1, 1, 20, 20))
     assert_bits(
         model.compile((1, 20, 20))(normal(1, 1, 20, 20)), model.forward(normal(1, 1, 20, 20))
@@ -233,7 +233,7 @@ def test_models_that_are_refused():
         def forward(self, x, training=False):
             return 2 * super().forward(x, training)
 
-    with pytest.raises(TypeError, match="a Doubled that overrides it"):
+    with pytest.raises(TypeError, match="a Doubled, which overrides it"):
         Doubled(nn.Linear(3, 2)).compile((3,))
     with pytest.raises(ValueError, match="input_shape must be given"):
         nested().compile()

@@ -180,22 +180,22 @@ def test_names_and_counts():
         (
             lambda: nn.Ensemble(linear(), linear(), temperatures=[1, 0]),
             ValueError,
-            "temperatures must be more than 0",
+            "temperatures must be greater than 0",
         ),
         (
             lambda: nn.Ensemble(linear(), linear(outputs=2)).forward(normal(1, 4)),
             ValueError,
-            r"member '1' must have outputs of the shape \(3,\), as the first member, got \(2,\)",
+            r"member '1' must have the output shape of the first member, \(3,\), got \(2,\)",
         ),
         (
             lambda: nn.Ensemble(linear(), linear(outputs=2)).output_shape((4,)),
             ValueError,
-            "member '1' must have outputs",
+            "member '1' must have the output shape",
         ),
         (
             lambda: nn.Ensemble(nn.Sequential(nn.Conv2d(1, 2, 3))).output_shape((1, 5, 5)),
             ValueError,
-            "member '0' must have one row of outputs",
+            "member '0' must return one row of class scores",
         ),
         (
             lambda: nn.Ensemble(linear()).backward(normal(1, 3)),
@@ -212,7 +212,7 @@ def test_what_is_refused(make, error, message):
 def test_a_gradient_of_another_shape_is_refused():
     model = nn.Ensemble(linear(), linear(rng=1))
     model.forward(normal(2, 4), training=True)
-    with pytest.raises(ValueError, match=r"dy must have the output's shape, \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"dy must have the shape of the output, \(2, 3\)"):
         model.backward(normal(3, 3))
 
 

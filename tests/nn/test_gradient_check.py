@@ -59,7 +59,11 @@ def test_a_right_layer():
 
 FAULTS = {
     "sign": ("input", lambda self, dz: -dz @ self.params["weight"], "has the opposite sign"),
-    "factor": ("input", lambda self, dz: 2 * dz @ self.params["weight"], "2 times what it must be"),
+    "factor": (
+        "input",
+        lambda self, dz: 2 * dz @ self.params["weight"],
+        "2 times the correct value",
+    ),
     "none": ("input", lambda self, dz: None, "backward returns None"),
     "shape": ("input", lambda self, dz: (dz @ self.params["weight"]).T, "has the shape (5, 3)"),
     "zero": ("input", lambda self, dz: np.zeros_like(self.x), "all zero"),
@@ -109,13 +113,16 @@ def one_wrong(self, dweight):
 
 PARAMETER_FAULTS = {
     "sign": (set_weight(lambda self, d: -d), "has the opposite sign"),
-    "factor": (set_weight(lambda self, d: 0.5 * d), "0.5 times what it must be"),
-    "mean": (set_weight(lambda self, d: d / len(self.x)), "0.333 times what it must be: the mean"),
+    "factor": (set_weight(lambda self, d: 0.5 * d), "0.5 times the correct value"),
+    "mean": (
+        set_weight(lambda self, d: d / len(self.x)),
+        "0.333 times the correct value, the mean",
+    ),
     "transposed": (set_weight(lambda self, d: d.T), "transposed"),
     "shape": (set_weight(lambda self, d: d[:, :-1]), "has the shape (5, 4), must have (5, 5)"),
     "shifted": (set_weight(lambda self, d: np.roll(d, 1, axis=1)), "wrong in "),
     "one element": (set_weight(one_wrong), "wrong in 1 of 25 elements"),
-    "added": (add, "added to what was there before; set it"),
+    "added": (add, "added to its previous value; set it"),
     "missing": (lambda self, dweight, dbias: self.grads.update(bias=dbias), "not set by backward"),
 }
 
@@ -220,7 +227,7 @@ def test_a_layer_in_float32_inside():
 
     check = nn.check_gradients(Rounded(), (4,))
     assert check and check.notes == [
-        "Checked with larger steps, since something in it is computed in float32."
+        "Checked with larger steps, because part of the layer computes in float32."
     ]
     check = nn.check_gradients(Wrong(), (4,))
     assert verdicts(check)["input"].startswith("1.02 times")
@@ -237,12 +244,14 @@ def test_a_layer_that_takes_float32_alone():
             return super().backward(np.asarray(self.factor * dy, np.float32))
 
     check = nn.check_gradients(Doubled(6, 3, rng=0), (6,))
-    assert check and check.notes[0].startswith("Checked in float32 alone, since in float64: x must")
+    assert check and check.notes[0].startswith(
+        "Checked in float32 only, because float64 failed: x must"
+    )
     assert all(row.float32 is None for row in check.rows)
     layer = Doubled(6, 3, rng=0)
     layer.factor = 2.1
     check = nn.check_gradients(layer, (6,))
-    assert set(verdicts(check).values()) == {"1.05 times what it must be"}
+    assert set(verdicts(check).values()) == {"1.05 times the correct value"}
 
 
 def test_a_layer_that_differs_in_float32():

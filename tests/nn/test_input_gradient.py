@@ -56,5 +56,7 @@ def test_a_subclass_with_passes_of_its_own():
 
 def test_a_gradient_of_another_shape_is_refused():
     model = nn.Sequential(nn.Linear(3, 2, rng=0), nn.Tanh())
-    with pytest.raises(ValueError, match=r"dy must be float32 \(2, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"dy must be float32 with the shape of the output, \(2, 2\)"
+    ):
         model.input_gradient(np.ones((2, 3), np.float32), np.ones((2, 3), np.float32))

@@ -54,7 +54,9 @@ def test_the_gradient_has_the_shape_of_the_input():
     layer = nn.Tanh()
     layer.forward(zeros(3, 4), training=True)
     layer.forward(zeros(12), training=True)
-    with pytest.raises(ValueError, match=r"dy must be float32 \(12,\), the output's shape, got"):
+    with pytest.raises(
+        ValueError, match=r"dy must be float32 with the shape of the output, \(12,\), got"
+    ):
         layer.backward(zeros(3, 4))
     layer.forward(zeros(12))
     with pytest.raises(RuntimeError, match="backward must be called after forward"):
@@ -132,50 +134,40 @@ ALL_CONVOLUTIONS = nn.Sequential(nn.Conv2d(3, 4, 5, rng=0), nn.BatchNorm2d(4), n
 @pytest.mark.parametrize(
     "model, shape, takes, remedies",
     [
-        (nn.LeNet5(), (1, 1, 28, 28), "LeNet5 takes (N, 1, 32, 32)", ["2, 2", "input_size=28"]),
-        (nn.LeNet5(), (3, 1, 30, 28), "LeNet5 takes (N, 1, 32, 32)", ["1, 1", "=(30, 28)"]),
-        (nn.LeNet5(), (3, 1, 12, 12), "LeNet5 takes (N, 1, 32, 32)", ["10, 10"]),
-        (nn.LeNet5(), (3, 1, 64, 64), "LeNet5 takes (N, 1, 32, 32)", ["resize", "input_size=64"]),
-        (nn.LeNet5(), (3, 3, 32, 32), "LeNet5 takes (N, 1, 32, 32)", ["in_channels=3"]),
-        (nn.LeNet5(), (1, 32, 32), "LeNet5 takes (N, 1, 32, 32)", ["x[None]"]),
-        (nn.LeNet5(), (9, 32, 32), "LeNet5 takes (N, 1, 32, 32)", ["x[:, None]"]),
-        (nn.LeNet5(), (28, 28), "LeNet5 takes (N, 1, 32, 32)", ["x[None, None]", "2, 2"]),
-        (
-            nn.LeNet5(),
-            (9, 784),
-            "LeNet5 takes (N, 1, 32, 32)",
-            ["x.reshape(-1, 1, 28, 28)", "2, 2"],
-        ),
-        (nn.LeNet5(), (9, 783), "LeNet5 takes (N, 1, 32, 32)", []),
-        (nn.LeNet5(), (784,), "LeNet5 takes (N, 1, 32, 32)", ["x.reshape(-1, 1, 28, 28)"]),
-        (
-            nn.LeNet5(),
-            (1, 1, 1, 32, 32),
-            "LeNet5 takes (N, 1, 32, 32)",
-            ["x.reshape(-1, 1, 32, 32)"],
-        ),
-        (
-            nn.LeNet5(padding=(2, 0), input_size=28),
-            (9, 1, 32, 32),
-            "LeNet5 takes (N, 1, 28, 28)",
-            [],
-        ),
+        (nn.LeNet5(), (1, 1, 28, 28), "LeNet5, (N, 1, 32, 32)", ["2, 2", "input_size=28"]),
+        (nn.LeNet5(), (3, 1, 30, 28), "LeNet5, (N, 1, 32, 32)", ["1, 1", "=(30, 28)"]),
+        (nn.LeNet5(), (3, 1, 12, 12), "LeNet5, (N, 1, 32, 32)", ["10, 10"]),
+        (nn.LeNet5(), (3, 1, 64, 64), "LeNet5, (N, 1, 32, 32)", ["resize", "input_size=64"]),
+        (nn.LeNet5(), (3, 3, 32, 32), "LeNet5, (N, 1, 32, 32)", ["in_channels=3"]),
+        (nn.LeNet5(), (1, 32, 32), "LeNet5, (N, 1, 32, 32)", ["x[None]"]),
+        (nn.LeNet5(), (9, 32, 32), "LeNet5, (N, 1, 32, 32)", ["x[:, None]"]),
+        (nn.LeNet5(), (28, 28), "LeNet5, (N, 1, 32, 32)", ["x[None, None]", "2, 2"]),
+        (nn.LeNet5(), (9, 784), "LeNet5, (N, 1, 32, 32)", ["x.reshape(-1, 1, 28, 28)", "2, 2"]),
+        (nn.LeNet5(), (9, 783), "LeNet5, (N, 1, 32, 32)", []),
+        (nn.LeNet5(), (784,), "LeNet5, (N, 1, 32, 32)", ["x.reshape(-1, 1, 28, 28)"]),
+        (nn.LeNet5(), (1, 1, 1, 32, 32), "LeNet5, (N, 1, 32, 32)", ["x.reshape(-1, 1, 32, 32)"]),
+        (nn.LeNet5(padding=(2, 0), input_size=28), (9, 1, 32, 32), "LeNet5, (N, 1, 28, 28)", []),
         (
             nn.LeNet5(in_channels=3, input_size=(20, 24)),
-            *((9, 20, 24, 3), "LeNet5 takes (N, 3, 20, 24)", ["x.transpose(0, 3, 1, 2)"]),
+            *((9, 20, 24, 3), "LeNet5, (N, 3, 20, 24)", ["x.transpose(0, 3, 1, 2)"]),
         ),
-        (nn.LeNet5_1998(), (5, 1, 28, 28), "LeNet5_1998 takes (N, 1, 32, 32)", ["input_size=28"]),
-        (CLASSIC, (5, 1, 24, 24), "Sequential takes (N, 1, 28, 28)", ["2, 2"]),
-        (CLASSIC, (5, 784), "Sequential takes (N, 1, 28, 28)", ["x.reshape(-1, 1, 28, 28)"]),
-        (nn.Sequential(CLASSIC, nn.ReLU()), (5, 784), "Sequential takes (N, 1, 28, 28)", []),
-        (ALL_CONVOLUTIONS, (5, 3, 4, 9), "takes (N, 3, H, W) of at least 6 by 6", ["resize"]),
+        (nn.LeNet5_1998(), (5, 1, 28, 28), "LeNet5_1998, (N, 1, 32, 32)", ["input_size=28"]),
+        (CLASSIC, (5, 1, 24, 24), "Sequential, (N, 1, 28, 28)", ["2, 2"]),
+        (CLASSIC, (5, 784), "Sequential, (N, 1, 28, 28)", ["x.reshape(-1, 1, 28, 28)"]),
+        (nn.Sequential(CLASSIC, nn.ReLU()), (5, 784), "Sequential, (N, 1, 28, 28)", []),
+        (ALL_CONVOLUTIONS, (5, 3, 4, 9), "Sequential, (N, 3, H, W) of at least 6 by 6", ["resize"]),
         (ALL_CONVOLUTIONS, (5, 1, 9, 9), "(N, 3, H, W) of at least 6 by 6", ["the gray channel"]),
         (ALL_CONVOLUTIONS, (5, 4, 9, 9), "(N, 3, H, W) of at least 6 by 6", ["for 4 channels"]),
-        (nn.Sequential(nn.Linear(784, 9, rng=0)), (5, 1, 28, 28), "takes (N, 784)", ["Flatten"]),
-        (nn.Sequential(nn.Linear(784, 9, rng=0)), (784,), "takes (N, 784)", ["x[None]"]),
+        (
+            nn.Sequential(nn.Linear(784, 9, rng=0)),
+            (5, 1, 28, 28),
+            "Sequential, (N, 784)",
+            ["Flatten"],
+        ),
+        (nn.Sequential(nn.Linear(784, 9, rng=0)), (784,), "Sequential, (N, 784)", ["x[None]"]),
         (
             nn.Sequential(nn.Flatten(), nn.Linear(784, 9, rng=0)),
-            *((5, 9), "takes (N, 784)", ["in_features=9"]),
+            *((5, 9), "Sequential, (N, 784)", ["in_features=9"]),
         ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Layer) else str(value),
@@ -199,7 +191,7 @@ def test_shapes_that_a_model_does_not_take(model, shape, takes, remedies):
         with pytest.raises(ValueError) as caught:
             call()
         message = str(caught.value)
-        assert message.startswith(f"{name} must be a batch of the model's input shape: ")
+        assert message.startswith(f"{name} must be a batch with the input shape of ")
         assert f"{takes}, got {shape}" in message
         for remedy in remedies:
             assert remedy.replace("x.", f"{name}.").replace("x[", f"{name}[") in message
@@ -218,14 +210,14 @@ def test_remedies_work():
             with pytest.raises(ValueError) as caught:
                 model.predict(x)
             expression = re.search(
-                r"(np\.pad\(x, \(.*\)\)|x[.\[].*?[\])])(?= |;|$)", str(caught.value)
+                r"(np\.pad\(x, \(.*\)\)|x[.\[].*?[\])])(?=[ ,;]|$)", str(caught.value)
             )
             x = eval(expression[0], {"x": x, "np": np})
         assert model.predict(x).shape == (shape[0] if len(shape) > 2 or shape[0] == 4 else 1,)
 
 
 def test_samples_of_another_size():
-    with pytest.raises(ValueError, match=r"LeNet5 takes \(N, 1, 32, 32\), got \(5, 1, 28, 28\)"):
+    with pytest.raises(ValueError, match=r"LeNet5, \(N, 1, 32, 32\), got \(5, 1, 28, 28\)"):
         nn.LeNet5().outputs(nn.Samples(zeros(5, 1, 28, 28), [1, 3]))
 
 
@@ -283,18 +275,18 @@ class Scale(nn.Layer):
         (
             [Scale(), nn.Linear(4, 2, rng=0)],
             (3, 5),
-            r"x must be .*Sequential takes \(N, 4\), got \(3, 5\); make its first Linear with "
+            r"x must be .*Sequential, \(N, 4\), got \(3, 5\); create its first Linear with "
             "in_features=5",
         ),
         (
             [nn.Flatten(), Scale(), nn.Linear(4, 2, rng=0)],
             (3, 1, 2, 3),
-            r"Sequential takes \(N, 4\), got \(3, 1, 2, 3\); make its first Linear",
+            r"Sequential, \(N, 4\), got \(3, 1, 2, 3\); create its first Linear",
         ),
         (
             [Scale(), nn.Conv2d(1, 2, 3, rng=0), nn.Flatten(), Scale(), nn.Linear(32, 2, rng=0)],
             (3, 1, 5, 5),
-            r"Sequential takes \(N, 1, 6, 6\), got \(3, 1, 5, 5\); resize",
+            r"Sequential, \(N, 1, 6, 6\), got \(3, 1, 5, 5\); resize",
         ),
         (
             [Scale(), nn.Conv2d(1, 2, 3, rng=0), nn.Linear(32, 2, rng=0)],
@@ -304,7 +296,7 @@ class Scale(nn.Layer):
         (
             [nn.Sequential(nn.Conv2d(1, 2, 3, rng=0), nn.ReLU()), nn.Conv2d(3, 2, 3, rng=0)],
             (3, 1, 6, 6),
-            "make it with in_channels=2; it is the input of layer '1', in Sequential",
+            "create the layer with in_channels=2; it is the input of layer '1', in Sequential",
         ),
         ([Scale(), nn.Linear(4, 2, rng=0)], (3, 13), "^thirteen$"),
     ],
@@ -317,16 +309,28 @@ def test_sizes_with_layers_of_ones_own(layers, shape, message):
 @pytest.mark.parametrize(
     "layer, shape, message",
     [
-        (nn.Linear(4, 2), (3, 5), r"\(4,\) for Linear, got \(5,\); make it with in_features=5$"),
+        (
+            nn.Linear(4, 2),
+            (3, 5),
+            r"\(4,\) for Linear, got \(5,\); create the layer with in_features=5$",
+        ),
         (nn.Linear(4, 2), (3, 1, 2, 2), "; put a Flatten before it$"),
-        (nn.Linear(4, 2), (3, 1, 2, 3), "put a Flatten before it, and make it with in_features=6$"),
-        (nn.Conv2d(3, 2, 3), (3, 1, 9, 9), "3 channels .*; make it with in_channels=1$"),
+        (
+            nn.Linear(4, 2),
+            (3, 1, 2, 3),
+            "put a Flatten before it, and create the layer with in_features=6$",
+        ),
+        (nn.Conv2d(3, 2, 3), (3, 1, 9, 9), "3 channels .*; create the layer with in_channels=1$"),
         (nn.Conv2d(3, 2, 3), (3, 9, 9, 3), r"channels first, as x.transpose\(0, 3, 1, 2\) does$"),
         (nn.Conv2d(3, 2, 3), (3, 3, 2, 9), "has 2 pixels of height, .*; use a smaller kernel_size"),
         (nn.MaxPool2d(2), (3, 3, 4, 1), "has 1 pixels of width, .*; use a smaller kernel_size"),
-        (nn.BatchNorm2d(3), (2, 4, 5, 5), "with 3 channels .*; make it with num_features=4$"),
-        (nn.Subsample2d(3), (2, 4, 5, 5), "3 channels .*; make it with channels=4$"),
-        (nn.RBF(), (2, 5), "84 features .*; give it codes of 5 features$"),
+        (
+            nn.BatchNorm2d(3),
+            (2, 4, 5, 5),
+            "with 3 channels .*; create the layer with num_features=4$",
+        ),
+        (nn.Subsample2d(3), (2, 4, 5, 5), "3 channels .*; create the layer with channels=4$"),
+        (nn.RBF(), (2, 5), "84 features .*; pass codes of 5 features$"),
         (nn.RBF(), (2, 4, 21), "; put a Flatten before it$"),
     ],
 )

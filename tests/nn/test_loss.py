@@ -324,7 +324,9 @@ class TestErrors:
 
 
 def test_cross_entropy_of_images_with_a_label_for_each_is_an_error():
-    with pytest.raises(ValueError, match=r"\(N, classes, ...\) of \(3, 4, 1, 1\), got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"\(N, classes, ...\) of shape \(3, 4, 1, 1\), got \(3,\)"
+    ):
         nn.CrossEntropyLoss()(normal(3, 4, 1, 1), np.zeros(3, int))
 
 
@@ -357,7 +359,7 @@ def test_label_smoothing_out_of_range(wrong):
     "target", [np.zeros((3, 5), np.float32), np.zeros((4, 4), np.float32), np.float32(0)], ids=str
 )
 def test_target_of_another_shape(target):
-    with pytest.raises(ValueError, match=r"target must be of the shape \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"target must have shape \(3, 4\)"):
         nn.MSELoss()(normal(3, 4), target)
 
 

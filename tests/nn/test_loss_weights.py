@@ -349,9 +349,9 @@ class TestErrors:
 
     @pytest.mark.parametrize("wrong", [[1, 1], np.ones((3, 1)), 1, ["a", "b", "c"], [1j, 0, 1]])
     def test_weights_of_another_shape_or_kind(self, wrong):
-        self.check(r"sample_weight must be numbers of the shape \(3,\)", nn.MLELoss(), None, wrong)
+        self.check(r"sample_weight must be numbers of shape \(3,\)", nn.MLELoss(), None, wrong)
         self.check(
-            r"sample_weight must be numbers of the shape \(3, 2\)",
+            r"sample_weight must be numbers of shape \(3, 2\)",
             nn.NLLLoss(),
             np.zeros((3, 2), int),
             np.ones((3, 3)),
@@ -362,7 +362,7 @@ class TestErrors:
         for kind in (nn.CrossEntropyLoss, nn.NLLLoss):
             self.check("weight must have a value for each of the 4 classes", kind([1, 2, 3]))
         self.check("weight must have", nn.CrossEntropyLoss([1, 2, 3]), np.full((3, 4), 0.25))
-        with pytest.raises(ValueError, match=r"weight must be numbers of the shape \(4,\)"):
+        with pytest.raises(ValueError, match=r"weight must be numbers of shape \(4,\)"):
             nn.CrossEntropyLoss(np.ones((2, 2)))
 
     @pytest.mark.parametrize("wrong", [-0.1, np.nan, np.inf])
@@ -381,7 +381,7 @@ class TestErrors:
             self.check(message, nn.CrossEntropyLoss(ignore_index=7), np.array([0, wrong, 7]))
 
     def test_labels_of_other_places(self):
-        message = r"labels must be of the shape \(3, 2\) for outputs"
+        message = r"labels must have shape \(3, 2\) for outputs"
         for wrong in (np.zeros(3, int), np.zeros((3, 3), int), np.zeros((3, 2, 1), int)):
             self.check(message, nn.CrossEntropyLoss(), wrong, outputs=normal(3, 4, 2))
 
@@ -426,7 +426,7 @@ def test_masked_arrays_are_refused():
 @pytest.mark.parametrize("kind", ["U", "c8", "O"])
 def test_targets_that_are_no_numbers_are_refused(kind):
     outputs = normal(3, 4)
-    with pytest.raises(ValueError, match="target must be of the shape"):
+    with pytest.raises(ValueError, match="target must have shape"):
         nn.MSELoss()(outputs, np.zeros((3, 4)).astype(kind))
 
 

@@ -380,7 +380,7 @@ def test_a_batch_without_a_variance_is_refused(count):
     state = model.state_dict()
     x, labels = normal(count, 5), np.zeros(count, int)
     with pytest.raises(
-        ValueError, match=r"x must have more than one value of a channel in training"
+        ValueError, match=r"x must have more than one value per channel in training"
     ):
         model.train_steps(
             x, labels, nn.CrossEntropyLoss(), optim.SGD(model, 0.1),

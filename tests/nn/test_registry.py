@@ -129,14 +129,15 @@ class TestRegister:
 
     def test_names_of_others_are_taken(self):
         with pytest.raises(
-            ValueError, match=r"name must be unique, got 'ReLU', the name of lenet5c\.nn"
+            ValueError,
+            match=r"name must be unique, got 'ReLU', which is registered for lenet5c\.nn",
         ):
             nn.register(Scale, "ReLU")
         for wrong in ("", "a\nb", "n" * 256, 3):
             with pytest.raises(ValueError, match="name must be a str of 1 to 255"):
                 nn.register(Scale, wrong)
         for wrong in (3, int, Scale(1)):
-            with pytest.raises(TypeError, match=r"must be a class of lenet5c\.nn\.Layer"):
+            with pytest.raises(TypeError, match=r"must be a subclass of lenet5c\.nn\.Layer"):
                 nn.register(wrong)
 
     def test_a_net_with_arguments_of_its_own(self):
@@ -250,7 +251,7 @@ HOSTILE = {
         "settings of the net must have str keys",
     ),
     "no layers": (chain(), "layers must contain at least one"),
-    "lacks layers": ({"type": "Sequential"}, "the net, Sequential: it lacks 'layers'"),
+    "lacks layers": ({"type": "Sequential"}, "the net, Sequential: missing 'layers'"),
     "layers are a number": (of("Sequential", layers=3), "the net, Sequential"),
     "layers are a text": (of("Sequential", layers="abc"), "must be a lenet5c.nn.Layer"),
     "a layer is a number": (chain(3), "layer '0' must be a lenet5c.nn.Layer"),

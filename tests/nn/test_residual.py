@@ -410,13 +410,13 @@ def test_linear_layers():
         (
             [conv(5, 8, stride=2, padding=1)],
             (5, 7, 9),
-            r"output shape of the layers, \(8, 4, 5\).*got \(5, 7, 9\); use "
+            r"output shape of the main branch, \(8, 4, 5\).*got \(5, 7, 9\); use "
             r"shortcut=nn.Conv2d\(5, 8, 1, stride=2\)",
         ),
-        ([conv(5, 5)], (5, 7, 9), r"got \(5, 7, 9\); pad the convolutions .* padding='same'(;|$)"),
-        ([conv(5, 8)], (5, 7, 9), r"padding='same', and use shortcut=nn.Conv2d\(5, 8, 1\)"),
+        ([conv(5, 5)], (5, 7, 9), r"got \(5, 7, 9\); pad the convolutions of the main branch(;|$)"),
+        ([conv(5, 8)], (5, 7, 9), r"of the main branch, and use shortcut=nn.Conv2d\(5, 8, 1\)"),
         ([nn.Linear(4, 3, rng=0)], (4,), r"use shortcut=nn.Linear\(4, 3\)"),
-        ([nn.Flatten()], (5, 7, 9), r"shape of the layers, \(315,\).*got \(5, 7, 9\)"),
+        ([nn.Flatten()], (5, 7, 9), r"shape of the main branch, \(315,\).*got \(5, 7, 9\)"),
         ([Scale(), conv(5, 5)], (5, 7, 9), r"got \(5, 7, 9\)"),
     ],
 )
@@ -446,7 +446,7 @@ def test_errors():
 
 
 def test_an_input_of_another_shape_names_the_one_it_takes():
-    with pytest.raises(ValueError, match=r"takes \(N, 2, H, W\)"):
+    with pytest.raises(ValueError, match=r"Sequential, \(N, 2, H, W\)"):
         net().forward(normal(3, 4, 7, 9))
 
 

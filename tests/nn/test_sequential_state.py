@@ -177,7 +177,7 @@ class TestSharedLayers:
     def test_twice_in_a_model(self):
         layer = nn.Linear(4, 4, rng=0)
         with pytest.raises(
-            ValueError, match="layer '2' must be in the model only once, got it twice"
+            ValueError, match="layer '2' must occur in the model only once, got it twice"
         ):
             nn.Sequential(layer, nn.ReLU(), layer)
 

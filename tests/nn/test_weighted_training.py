@@ -144,7 +144,7 @@ def test_a_loss_of_each_sample_is_refused(make):
 @pytest.mark.parametrize("make", [lenet5, with_numpy_layers], ids=lambda make: make.__name__)
 def test_weights_of_another_number_are_refused(make):
     model, x, labels = make(), normal(4, 1, 16, 16), labels_for(4)
-    with pytest.raises(ValueError, match=r"sample_weight must be numbers of the shape \(4,\)"):
+    with pytest.raises(ValueError, match=r"sample_weight must be numbers of shape \(4,\)"):
         model.train_step(x, labels, nn.MSELoss(), np.ones(5))
     with pytest.raises(ValueError, match="weight must have a value for each of the 10 classes"):
         model.train_step(x, labels, nn.CrossEntropyLoss([1, 2]))

@@ -68,7 +68,7 @@ def test_the_recipe_follows_from_the_images(shape, name):
 
 def test_an_option_that_the_net_does_not_have_names_the_remedy():
     with pytest.raises(
-        RunError, match=r"model must only have .* got 'c5'; or give --recipe default"
+        RunError, match=r"model must only have .* got 'c5'; or use --recipe default"
     ):
         RunConfig.named(c5="conv").choose_recipe(shapes(10))
 
@@ -84,7 +84,7 @@ def test_a_run_of_color_images_from_a_folder_and_on(tmp_path):
         folder=tmp_path / "run",
     )
     run = train(config, tell=lines.append)
-    assert any("the recipe is small-color; with --recipe default" in line for line in lines)
+    assert any("using the recipe small-color; with --recipe default" in line for line in lines)
     assert run.trained.model.input_shape == (3, 48, 64) and run.trained.preparation.fit == "pad"
     assert run.config.recipe == "small-color" and "--recipe small-color" in run.config.command()
     stored = RunConfig.read(run.folder)

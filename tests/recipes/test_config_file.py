@@ -55,7 +55,7 @@ def test_settings_by_the_names_of_options(tmp_path, name):
         ("a.json", '{"recipe": "fats"}', "fats"),
         ("a.json", "[" * 100_000, "must be JSON"),
         ("a.json", '{"folder": "x"}', "unknown setting folder"),
-        ("a.json", '{"lenet5c": "0.1.0"}', "the configuration lacks recipe"),
+        ("a.json", '{"lenet5c": "0.1.0"}', "configuration lacks the setting recipe"),
     ],
 )
 def test_what_cannot_be_used_is_refused(tmp_path, name, content, message):

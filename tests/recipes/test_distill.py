@@ -159,7 +159,7 @@ def test_a_missing_or_changed_teacher_is_told(few, teacher_file, tmp_path):
     assert resumed.interrupted
     save_model(copy, open_model())
     with pytest.raises(
-        RunError, match="taught_by must be the model that the run in .* started from"
+        RunError, match="taught_by must be the model with which the run in .* started"
     ):
         train(RunConfig.read(begun.folder), few, resume=True)
     copy.unlink()
@@ -190,14 +190,17 @@ def test_runs_of_another_teacher_are_other_runs(teacher_file, tmp_path):
     ("changes", "message"),
     [
         ({"label_smoothing": 0.1}, "label_smoothing must be 0 with taught_by"),
-        ({"folds": 3}, "folds must be left out with taught_by"),
+        ({"folds": 3}, "folds must be omitted with taught_by"),
         ({"distortion": "pictures-mixup"}, "mixup must be 0 with taught_by"),
         ({"teachers": 2}, "teachers must be 0 with taught_by"),
         ({"teaching_weight": 0}, "teaching_weight must be a number of more than 0, at most 1"),
         ({"teaching_temperature": 0}, "teaching_temperature must be a number of more than 0"),
         ({"taught_by": Path("none")}, "none, which does not exist"),
         ({"taught_by": "signs"}, "taught_by must have the classes"),
-        ({"input_size": 40, "fit": "resize"}, r"taught_by must take images of \(1, 40, 40\)"),
+        (
+            {"input_size": 40, "fit": "resize"},
+            r"taught_by must have the input size of the student, \(1, 40, 40\)",
+        ),
         ({"loss": "mse", "loss_settings": {}}, None),
     ],
 )

@@ -304,7 +304,7 @@ def test_an_executor_that_was_shut_down_is_told(kind, source, tmp_path):
     executor = kind(1)
     executor.shutdown()
     runs = grid("fast", seed=range(2), **QUICK)
-    with pytest.raises(RunError, match="executor must take calls, got .*not shut down"):
+    with pytest.raises(RunError, match="executor must accept calls, got .*not shut down"):
         carry_out(runs, tmp_path, source=source, executor=executor)
     assert not list(tmp_path.glob(".*"))
     assert not carry_out(runs, tmp_path, source=source, jobs=1).failed

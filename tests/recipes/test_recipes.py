@@ -402,7 +402,7 @@ def test_class_weights(mnist_slice):
     trainer, _ = recipe("fast", class_weight={"3": 20}, label_smoothing=0).build(data, 0)
     assert trainer.loss.weight.tolist() == [1, 1, 1, 20, 1, 1, 1, 1, 1, 1]
     with pytest.raises(
-        ValueError, match="class_weight must have classes of the data as keys, got 'cat'"
+        ValueError, match="class_weight must have classes of the data as keys, .*, got 'cat'"
     ):
         recipe("fast", class_weight={"cat": 2}).build(data, 0)
     with pytest.raises(ValueError, match="batch_size must be at least 2 with weights"):

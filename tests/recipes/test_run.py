@@ -48,7 +48,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(source, tmp_path):
     config = RunConfig.named("fast", keep="best", validation=0.1, folder=tmp_path / "run")
     assert train(config, source, stop=lambda: True).interrupted
     assert not (tmp_path / "run/summary.json").exists()
-    with pytest.raises(RunError, match="must hold a finished run"):
+    with pytest.raises(RunError, match="must contain a finished run"):
         open_run(RunFolder(tmp_path / "run"), source)
     resumed = train(config, source, resume=True)
     assert digests(tmp_path / "run") == digests(tmp_path / "whole")

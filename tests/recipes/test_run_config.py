@@ -111,7 +111,9 @@ def test_a_batch_is_no_larger_than_the_images_unless_the_recipe_says_so(mnist_sl
         trainer, _ = RunConfig.named(validation=4, epochs=1, **given).build(data)
         assert trainer.steps_per_epoch == 1 and trainer.fit(progress=False).done
     for size in (37, 10**14):
-        with pytest.raises(ValueError, match=f"at most the 36 images to train on, got {size}; "):
+        with pytest.raises(
+            ValueError, match=f"at most 36, the number of training images, got {size}; "
+        ):
             RunConfig.named(validation=4, batch_size=size).build(data)
     with pytest.raises(ValueError, match="batch_size must be at most the 36"):
         lenet5c.trainer(data=data, validation=4, batch_size=37)

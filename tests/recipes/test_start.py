@@ -119,7 +119,8 @@ def test_the_last_layer_keeps_the_rows_of_classes_it_knows(few):
     )
     source, notes = fit_source(start, relabeled)
     assert notes == [
-        "its classes are not the model's: the last layer is new but for '7', '0', '3' and '1'"
+        "its classes differ from those of the model: the last layer is new "
+        "except for '7', '0', '3' and '1'"
     ]
     trainer = lenet5c.trainer(None, source, start=start, **QUICK)
     assert trainer.trained.class_names == names
@@ -136,7 +137,7 @@ def test_some_of_the_classes_keep_the_last_layer(few):
     some = rename(few.train, "012")
     reordered = replace(some, class_names=("2", "0", "1"), labels=(some.labels + 1) % 3)
     source, notes = fit_source(open_model(), Source(reordered, reordered))
-    assert notes == ["it has 3 classes of the model's 10; the model keeps the others"]
+    assert notes == ["it has 3 classes of the model's 10; the others are kept"]
     np.testing.assert_array_equal(source.train.labels, some.labels)
     assert source.train.class_names == tuple("0123456789")
     assert fit_source(open_model(), few)[0].train is few.train
@@ -153,7 +154,7 @@ def test_images_are_brought_to_the_model(few):
     colored = replace(few.train, images=np.repeat(few.train.images[:, :, :20], 3, axis=1))
     source, notes = fit_source(open_model(), Source(colored, colored))
     assert source.train.images.shape == (160, 1, 28, 28)
-    assert notes[0] == "its images are made gray, as those of the model are"
+    assert notes[0] == "its images are converted to gray, like those of the model"
     assert "images of 20 x 28 pixels are resized to 28 x 28" in notes[1]
     two = replace(few.train, images=np.repeat(few.train.images, 2, axis=1))
     with pytest.raises(ValueError, match="images must have 1 channel, .* got 2"):
@@ -253,7 +254,7 @@ def test_a_run_records_its_start(few, tmp_path):
     model.unlink()
     assert train(stored, few, resume=True).summary == run.summary
     save_model(run.folder.start_file, run.trained)
-    with pytest.raises(RunError, match="start must be the model that the run in"):
+    with pytest.raises(RunError, match="start must be the model with which the run in"):
         train(stored, few, resume=True)
 
 

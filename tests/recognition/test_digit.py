@@ -88,7 +88,7 @@ def test_the_box_is_where_the_ink_is():
 @pytest.mark.parametrize("value", [0, 1, 128, 254, 255])
 def test_plain_paper_is_blank(value):
     for shape in [(1, 1), (1, 5000), (28, 28), (700, 30)]:
-        with pytest.raises(BlankImageError, match="nothing is written"):
+        with pytest.raises(BlankImageError, match="there is no writing"):
             prepare_digit(np.full(shape, value, np.uint8))
     assert issubclass(BlankImageError, UserError)
 

@@ -101,7 +101,7 @@ def test_what_is_no_sum_is_rejected(digits):
 
 def test_blank_paper():
     reading = read_sum(np.full((100, 200), 240, np.uint8))
-    assert reading.rejected.startswith("nothing is written on it")
+    assert reading.rejected.startswith("there is no writing")
     assert reading.sums == () and reading.text is None
 
 

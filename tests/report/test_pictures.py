@@ -300,10 +300,10 @@ def test_many_classes_are_shown_with_those_confused_most(classes):
         "n26",
     ]
     written = [text.get_text() for text in part.texts]
-    assert {"12", "9", "1", "50", "as others", "recall %"} <= set(written)
+    assert {"12", "9", "1", "50", "other", "recall %"} <= set(written)
     assert "The 5 most confused classes" in texts(figure)
     assert correct.get_title() == "correct, % of a row"
-    assert mistaken.get_title() == "mistaken, % of a row"
+    assert mistaken.get_title() == "misclassified, % of a row"
     flawless = confusion(np.diag(np.full(classes, 5)), [f"n{i}" for i in range(classes)])
     assert len(flawless.axes) == 3
     assert_all_inside(flawless)

@@ -44,7 +44,7 @@ def test_a_run_leaves_pictures_and_a_page(tmp_path, quick):
     assert code == 0 and complained == ""
     *_, report, temperature, last = said.splitlines()
     assert str(tmp_path / "run" / PAGE) in report and last.startswith("Test accuracy: ")
-    assert temperature.startswith("Temperature of its probabilities: ")
+    assert temperature.startswith("Temperature: ")
     assert present(tmp_path / "run") == FILES
     html = (tmp_path / "run" / PAGE).read_text(encoding="utf-8")
     summary = json.loads((tmp_path / "run/summary.json").read_text())
@@ -57,7 +57,7 @@ def test_a_run_leaves_pictures_and_a_page(tmp_path, quick):
     assert (
         "label smoothing 0.05 (at least 0.282); the test loss above is cross-entropy only" in html
     )
-    assert "until the test" in html and "resumed" not in html
+    assert "until evaluation" in html and "resumed" not in html
     # The same run has the same pictures, byte by byte.
     quick("--threads", 2, out="again")
     assert digests(tmp_path / "again") == digests(tmp_path / "run")

@@ -70,7 +70,7 @@ def test_the_command_prints_a_table_json_and_a_picture(folder, tmp_path, capsys)
     "arguments, message",
     [
         (["nowhere"], "must contain runs, got nowhere"),
-        (["{none}"], "which has none"),
+        (["{none}"], "which contains none"),
         (["{none}", "--plot", "a.jpg"], "--plot must be a PNG file name"),
     ],
 )

@@ -25,7 +25,7 @@ def test_the_table_and_its_record(tmp_path, monkeypatch, capsys, few):
     command = ["reproduce", "--records", "--seeds", "2", "--jobs", "2", "--out", "report"]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert said.count(" in ") == 4 and said.endswith("The report is report/records.md\n")
+    assert said.count(" in ") == 4 and said.endswith("Report: report/records.md\n")
     record = json.loads((tmp_path / "report/records.json").read_text())
     assert record["command"] == "python -m lenet5c reproduce --records --seeds 2 --jobs 2"
     reachable, out_of_reach = record["rows"]
@@ -42,7 +42,7 @@ def test_the_table_and_its_record(tmp_path, monkeypatch, capsys, few):
     assert "✓" not in line
     # Once more: everything is kept, and nothing differs but the date.
     assert main(command) == 0
-    assert capsys.readouterr().out.count("kept from before") == 4
+    assert capsys.readouterr().out.count("already finished") == 4
 
 
 def test_what_does_not_go_with_records(tmp_path, monkeypatch, capsys):

@@ -137,13 +137,13 @@ def test_trainings_record_report_and_pictures(tmp_path, call, paper, mnist_slice
     )
     assert "| 1 (20) | 52,710 |" in text and "epochs = 1, data = data" in text
     assert f"| 500 | 9.00 % | {100 - small['accuracy']['mean']:.2f} %" in text
-    assert "trainings shared the cores" in text and "None" not in text and "nan" not in text
+    assert "parallel runs shared the cores" in text and "None" not in text and "nan" not in text
     for row in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({line.count("|") for line in row.splitlines()}) == 1
 
     # The same again trains nothing.
     code, said, _ = call(*arguments)
-    assert code == 0 and said.count("kept from before") == 9 and " in " not in said
+    assert code == 0 and said.count("already finished") == 9 and " in " not in said
     assert read_record(tmp_path / "report/reproductions.json")["results"] == record["results"]
 
 
@@ -164,7 +164,7 @@ def test_rejected_labels_are_marked(tmp_path, call, mnist_slice):
     assert text.count("| yes |") == 1
     assert f"| {wrong['index'][0]} | {wrong['label'][0]} | {wrong['predicted'][0]} |\n" in text
     assert f"| {right} | 7 | as labeled |\n" in text
-    assert "Of 1 of them the label is rejected" in text
+    assert "The labels of 1 of them are rejected" in text
 
 
 def test_the_same_in_python(tmp_path, idx_files):
@@ -193,13 +193,13 @@ def test_the_interrupted_go_on(tmp_path, call):
     assert (
         code == 0
         and "fast, seed 1" in said
-        and "resumed, so not timed" in said
+        and "resumed, not timed" in said
         and said.count("kept") == 1
     )
     after = read_record(tmp_path / "report/reproductions.json")["results"][0]
     assert [run["wrong"] for run in after["runs"]] == [run["wrong"] for run in before["runs"]]
     assert after["runs"][1]["seconds"] is None and after["seconds"]["count"] == 1
-    assert "1 that were interrupted and resumed are left out" in (
+    assert "1 interrupted and resumed runs are omitted" in (
         tmp_path / "report/reproductions.md"
     ).read_text("utf-8")
 
@@ -239,7 +239,7 @@ def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx
     assert (folder / "checkpoint.safetensors").exists() and not (folder / "summary.json").exists()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANGING)
     assert done.returncode == 0, done.stderr
-    assert "resumed, so not timed" in done.stdout and (tmp_path / "docs/reproductions.md").exists()
+    assert "resumed, not timed" in done.stdout and (tmp_path / "docs/reproductions.md").exists()
 
 
 def test_a_training_that_fails(tmp_path, call):
@@ -253,7 +253,7 @@ def test_a_training_that_fails(tmp_path, call):
         1,
         "fast, seed 0",
         folder.name,
-        "config.json must be a run's configuration",
+        "config.json must be the configuration of a run",
         "same command again",
     )
 
@@ -281,7 +281,7 @@ def test_bad_use(tmp_path, call, monkeypatch):
     )
     (tmp_path / "report/reproductions.json").write_text('{"format": "other"}')
     assert_one_line(call("fast", "--out", "report"), 2, "reproductions.json must be a record")
-    assert_one_line(call("fast", "--reached", "x", "--out", "new"), 2, "reached must be omitted")
+    assert_one_line(call("fast", "--reached", "x", "--out", "new"), 2, "reached cannot be combined")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert_one_line(call("fast"), 2, "pip install 'lenet5c[plots]'")
     for arguments in (["--seeds", "0"], ["--jobs", "x"], ["--out", ""]):

@@ -293,9 +293,9 @@ def test_validation_and_patience(digits, capsys):
 def test_values_on_another_scale_are_warned_of(digits):
     (X, y), (X_test, _) = digits
     classifier = quick().fit(X * 15, y)
-    with pytest.warns(UserWarning, match="is X scaled as the training data was"):
+    with pytest.warns(UserWarning, match="scale X like the training data"):
         classifier.predict(X_test / 16)
-    with pytest.warns(UserWarning, match="pixel_range says"):
+    with pytest.warns(UserWarning, match="set pixel_range"):
         quick(pixel_range=(0, 1)).fit(X, y)
     quick(epochs=1).fit(np.where(X > 8, 1e300, -1e300), y)
 
@@ -369,6 +369,6 @@ def test_without_scikit_learn():
         "except lenet5c.errors.MissingExtraError as error:\n    print(error)"
     )
     assert (
-        " ".join(done) == "estimators of scikit-learn need scikit-learn, which is not installed: "
+        " ".join(done) == "scikit-learn estimators require scikit-learn, which is not installed: "
         "pip install 'lenet5c[sklearn]'"
     )

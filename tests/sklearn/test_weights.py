@@ -90,7 +90,7 @@ def test_partial_fit_takes_weights(digits):
         classifier.partial_fit(X, y, np.arange(10), weight)
     predicted = classifier.predict(X_test)
     assert 5 not in predicted and (predicted == y_test)[y_test != 5].mean() > 0.8
-    with pytest.raises(ValueError, match="class_weight must be a dict or None in partial_fit"):
+    with pytest.raises(ValueError, match="class_weight must be a dict or None for partial_fit"):
         quick(class_weight="balanced").partial_fit(X, y, np.arange(10))
 
 

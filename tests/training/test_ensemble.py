@@ -111,13 +111,16 @@ def test_other_members_are_refused():
     boxed = replace(member(1), framing=Framing(center="box"))
     for other, words in (
         (named, "member b must have the classes ['0', "),
-        (replace(first, image_shape=(1, 20, 20)), "images of the shape (1, 28, 28), as a, got (1"),
-        (member(1, fit="resize"), "member b must have the fit of images pad, as a, got resize"),
-        (replace(first, reading="whole"), "the reading of pictures ink, as a, got whole"),
-        (replace(first, white={"int": 10}), "levels of white {}, as a, got {'int': 10}"),
-        (replace(first, framing=None), "the form of digits measured, as a, got none"),
-        (dark, "member b must have dark ink False, as a, got True"),
-        (boxed, "member b must have center of the ink mass, as a, got box"),
+        (
+            replace(first, image_shape=(1, 20, 20)),
+            "images of the shape (1, 28, 28), like a, got (1",
+        ),
+        (member(1, fit="resize"), "member b must have the preparation fit pad like a, got resize"),
+        (replace(first, reading="whole"), "the reading of pictures ink, like a, got whole"),
+        (replace(first, white={"int": 10}), "levels of white {} like a, got {'int': 10}"),
+        (replace(first, framing=None), "the form of digits measured, like a, got none"),
+        (dark, "member b must have dark ink False, like a, got True"),
+        (boxed, "member b must have center of the ink mass, like a, got box"),
         (member(1, **MEAN_IMAGE), "member b must have the mean image of a, got another one"),
         (make_ensemble([first, member(1)]), "member b must be a single net, got an ensemble"),
     ):
@@ -126,10 +129,10 @@ def test_other_members_are_refused():
         assert words in str(raised.value)
     with pytest.raises(RunError) as raised:
         make_ensemble({"a": member(0, fit="resize"), "b": large})
-    assert "member b must have the input size (32, 32), as a, got (36, 36); leave it" in str(
+    assert "member b must have the input size (32, 32), like a, got (36, 36); leave it" in str(
         raised.value
     )
-    with pytest.raises(ValueError, match="models must have at least two models, got 1"):
+    with pytest.raises(ValueError, match="models must contain at least two models, got 1"):
         make_ensemble([first])
 
 
@@ -188,7 +191,7 @@ def test_an_unfinished_run_is_told(tmp_path):
         ),
         (
             lambda own: own["members"][0]["settings"].update(num_classes=9),
-            "fc3.weight must have the shape (9, 84), the model's, got (10, 84)",
+            "fc3.weight must have shape (9, 84), as in the model, got (10, 84)",
         ),
         (
             lambda own: own["members"][0]["settings"].update(units=[10**9]),

@@ -82,8 +82,8 @@ def test_pairs_are_the_mistakes_by_number():
 @pytest.mark.parametrize(
     "labels, predictions, words",
     [
-        ([0, 2], [0, 1], "labels must lie in 0 to 1, got 0 to 2"),
-        ([0], [-1], "predictions must lie in 0 to 1, got -1"),
+        ([0, 2], [0, 1], "labels must be from 0 to 1, got 0 to 2"),
+        ([0], [-1], "predictions must be from 0 to 1, got -1"),
         ([0], [0, 1], "one value for each of 1 labels, got 2"),
         ([0.5], [0], "integers of shape"),
         ([[0]], [0], "integers of shape"),
@@ -144,10 +144,10 @@ def test_the_same_classes_are_left_alone():
     "known, names, labels, note",
     [
         ("abc", "cab", [2, 0, 1], "by name"),
-        ("abcd", "db", [3, 1], "by name; the model knows 2 more"),
-        (["cat", "dog"], "01", [0, 1], "by number, for the data has no names"),
-        (["cat", "dog", "cow"], "01", [0, 1], "by number, for the data has no names"),
-        (["cat", "dog"], "12", [0, 1], "by number, for the data has no names"),
+        ("abcd", "db", [3, 1], "by name; the model has 2 more"),
+        (["cat", "dog"], "01", [0, 1], "by number, because the data has no class names"),
+        (["cat", "dog", "cow"], "01", [0, 1], "by number, because the data has no class names"),
+        (["cat", "dog"], "12", [0, 1], "by number, because the data has no class names"),
         (
             "0123",
             ["three", "Zero", "two"],
@@ -157,7 +157,7 @@ def test_the_same_classes_are_left_alone():
         (["zero", "one"], "10", [1, 0], "'1' is the model's 'one'"),
         ("0123", ["digit_3", "01"], [3, 1], "'digit_3' is the model's '3'"),
         (["New York", "T-shirt/top"], ["t_shirt_top", "new-york"], [1, 0], "'New York'"),
-        ("aAb", "Ab", [1, 2], "by name; the model knows 1 more"),
+        ("aAb", "Ab", [1, 2], "by name; the model has 1 more"),
         (["1.5", "15", "-1"], ["15", "-1"], [1, 2], "by name"),
     ],
 )
@@ -253,7 +253,7 @@ def test_models_are_named_by_file_folder_or_best(tmp_path):
         open_model(tmp_path / "empty")
     (tmp_path / "runs/one").mkdir(parents=True)
     save_model(tmp_path / "runs/one/model.safetensors", trained)
-    with pytest.raises(RunError, match="name one of the runs in it, or .* ensemble .*runs"):
+    with pytest.raises(RunError, match="pass one of the runs in it, or .* ensemble .*runs"):
         open_model(tmp_path / "runs")
     with pytest.raises(RunError, match="model must be .* got nowhere, which does not exist"):
         open_model("nowhere")

@@ -138,8 +138,8 @@ def test_a_kernel_interrupt_ends_the_fit_between_steps(mnist_slice, monkeypatch,
     stops = 0
     while not (history := trainer.fit()).done:
         stops += 1
-        assert not trainer.done and "fit() goes on" in repr(history)
-        assert capsys.readouterr().out.splitlines()[-1].endswith("fit() goes on from here.")
+        assert not trainer.done and "fit() to continue" in repr(history)
+        assert capsys.readouterr().out.splitlines()[-1].endswith("call fit() to continue.")
     assert stops > 1 and "Interrupted" not in capsys.readouterr().out
     assert everything(trainer) == everything(whole)
     assert history == whole.history and len(history) == trainer.epochs
@@ -191,7 +191,7 @@ def test_a_fit_that_is_done_stays_as_it_is(mnist_slice, capsys):
     trainer = compiled_trainer(mnist_slice[0], epochs=2)
     first = trainer.fit()
     shown = capsys.readouterr().out
-    assert shown.count("/2") == 2 and "The weights are those of epoch" in shown
+    assert shown.count("/2") == 2 and "The weights of epoch" in shown
     before = everything(trainer)
     again = trainer.fit(progress=False)
     assert capsys.readouterr().out == ""
@@ -305,10 +305,10 @@ def test_files_that_are_none(tmp_path, mnist_slice):
     with pytest.raises(FileNotFoundError):
         trainer.load(tmp_path / "none")
     (tmp_path / "file").write_bytes(b"garbage")
-    with pytest.raises(RunError, match="file must be a checkpoint file of lenet5c, got another"):
+    with pytest.raises(RunError, match="file must be a lenet5c checkpoint file, got another"):
         trainer.load(tmp_path / "file")
     save_model(tmp_path / "model", trainer.trained)
-    with pytest.raises(RunError, match="must be a checkpoint file of lenet5c"):
+    with pytest.raises(RunError, match="must be a lenet5c checkpoint file"):
         trainer.load(tmp_path / "model")
 
 
@@ -414,7 +414,7 @@ def test_a_plot_without_matplotlib(monkeypatch):
 def test_a_history_of_nothing_and_of_odd_rows():
     empty = History([], epochs=3, done=False)
     assert (
-        repr(empty) == "0 of 3 epochs; the trainer's fit() goes on."
+        repr(empty) == "0 of 3 epochs; call the trainer's fit() to continue."
         and "<td>" not in empty._repr_html_()
     )
     assert empty.best is None and empty.to_dict() == {}

@@ -89,7 +89,9 @@ def test_a_trainer_is_shown(cells):
 def test_the_stop_button_and_going_on(cells):
     text = streams(cells[4])
     assert (
-        text.count("/2 ") == 1 and "Interrupted in epoch 2 of 2" in text and "fit() goes on" in text
+        text.count("/2 ") == 1
+        and "Interrupted in epoch 2 of 2" in text
+        and "fit() to continue" in text
     )
     assert "1 of 2 epochs" in texts(cells[4])[-1]
     assert streams(cells[5]).splitlines()[-2:] == ["True True True", "True"]

@@ -74,7 +74,7 @@ def test_a_trained_model_has_its_images_and_classes():
 
 def test_a_trainer_has_its_place_and_history(mnist_slice):
     trainer = lenet5c.trainer("fast", data=mnist_slice[0], epochs=2)
-    assert "0 of 2 epochs; the trainer's fit() goes on." in read(trainer)
+    assert "0 of 2 epochs; call the trainer's fit() to continue." in read(trainer)
     trainer.fit(progress=False)
     texts = read(trainer)
     assert texts[0].startswith("LeNet5, ") and " to train on, " in texts[0]

@@ -26,7 +26,7 @@ def test_upright_digits_are_not_warned_of(digits):
 
 def test_sideways_digits_are_warned_of(digits):
     warning = warn_of_sideways(open_model(), exchange(digits))
-    assert "as --transpose does" in warning and "of 200" in warning
+    assert "use --transpose" in warning and "of 200" in warning
     named = replace(exchange(digits), class_names=tuple("abcdefghij"), name="letters")
     assert warn_of_sideways(open_model(), named) is None  # the model knows no letters
 

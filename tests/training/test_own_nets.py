@@ -73,11 +73,11 @@ def test_the_input_shape_says_to_which_size_images_are_brought(tmp_path, size):
     ("changes", "words"),
     [
         ({"class_names": ("a", "b")}, "class names must be 10 strings, one for each output, got 2"),
-        ({"image_shape": (3, 28, 28)}, r"its net must take samples of \(3, 28, 28\)"),
-        ({"preparation": Preparation((20, 20)), "image_shape": (1, 20, 20)}, "its net must take"),
+        ({"image_shape": (3, 28, 28)}, r"its net must accept samples of shape \(3, 28, 28\)"),
+        ({"preparation": Preparation((20, 20)), "image_shape": (1, 20, 20)}, "its net must accept"),
         (
             {"model": nn.Sequential(nn.Conv2d(1, 10, 28, rng=0))},
-            r"for each class, got the shape \(10, 1, 1\); end it with Flatten and Linear",
+            r"class scores, got shape \(10, 1, 1\); end it with Flatten and Linear",
         ),
     ],
 )
@@ -218,14 +218,14 @@ def layer_of(model, name, **settings):
     ("change", "words"),
     [
         (lambda model: None, "must be a mapping"),
-        (lambda model: {"type": "ReLU"}, "a net must be a Sequential, got ReLU"),
+        (lambda model: {"type": "ReLU"}, "net must be a Sequential, got ReLU"),
         (lambda model: {"type": "LeNet5"}, "weight must have at most 847 values"),
         (lambda model: layer_of(model, "out", out_features=10**12), "elements, more than"),
         (lambda model: layer_of(model, "out", out_features=10**9), "weight must have at most"),
         (lambda model: layer_of(model, "out", out_features=11), "weight must have at most"),
         (lambda model: layer_of(model, "out", out_features=9), r"out\.weight must have the shape"),
         (lambda model: layer_of(model, "out", bias=False), "unknown: out.bias"),
-        (lambda model: layer_of(model, "conv", stride=1), "its net must take samples of"),
+        (lambda model: layer_of(model, "conv", stride=1), "its net must accept samples of shape"),
         (lambda model: layer_of(model, "conv", padding=10**9), "padded input of shape"),
         (
             lambda model: layer_of(model, "conv", padding=50_000),

@@ -304,7 +304,7 @@ def test_every_setting_of_a_configuration_is_needed(finished, source):
     before = path.read_bytes()
     for name, stored in _files.read_record(path, "config")[0].items():
         change_record(path, "config", lambda old, name=name: {n: old[n] for n in old if n != name})
-        with pytest.raises(RunError, match=f"lacks {name};"):
+        with pytest.raises(RunError, match=f"lacks the setting {name};"):
             resume(folder, source)
         for value in ([], {"a": 1}, -1, "x", 1e400):
             if value == stored:

@@ -61,7 +61,7 @@ def test_a_net_learns_from_them(mnist_slice):
     "changes, message",
     [
         ({"teachers": []}, "teachers must be at least one model"),
-        ({"temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
+        ({"temperature": 0.0}, "temperature must be a number greater than 0, got 0.0"),
         ({"temperature": np.inf}, "temperature must be"),
         ({"share": 0.0}, "share must be more than 0"),
         ({"share": 1.5}, "share must be more than 0 and at most 1, got 1.5"),
@@ -114,5 +114,7 @@ def test_draws_are_kept_where_they_repeat(mnist_slice, models):
 
 def test_teachers_of_other_images_are_refused(mnist_slice, models):
     student = trainer("fast", data=mnist_slice[0], input_size=32, fit="resize")
-    with pytest.raises(ValueError, match=r"teachers must take images of \(1, 32, 32\)"):
+    with pytest.raises(
+        ValueError, match=r"teachers must have the input size of the student, \(1, 32, 32\)"
+    ):
         TaughtTargets(student.train_set, student.loss, 64, models, fit="resize")

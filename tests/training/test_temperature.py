@@ -92,7 +92,7 @@ def test_all_right_does_not_make_it_sure_of_everything():
 def test_all_wrong_ends_at_the_bound_and_says_so():
     fitted = fit_temperature(np.tile([300.0, 0.0], (60, 1)), np.ones(60, int))
     assert fitted.temperature == 100 and fitted.at_bound
-    assert "the furthest that is allowed" in str(fitted)
+    assert "the limit of the allowed range" in str(fitted)
     assert np.isfinite([fitted.nll_before, fitted.nll_after]).all()
 
 

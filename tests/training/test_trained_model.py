@@ -51,7 +51,7 @@ def test_one_color_image_has_its_channels_first():
     )
     image = np.random.default_rng(0).integers(0, 256, (3, 20, 20), np.uint8)
     assert (trained(image) == trained(image[None])).all()
-    with pytest.raises(ValueError, match=r"LeNet5 takes \(N, 3, 20, 20\), got \(20, 20\)$"):
+    with pytest.raises(ValueError, match=r"LeNet5, \(N, 3, 20, 20\), got \(20, 20\)$"):
         trained.predict(image[0])
 
 
@@ -72,7 +72,7 @@ def test_other_shapes_are_refused_with_the_one_that_fits(trained, shape, remedy)
         with pytest.raises(ValueError) as caught:
             call(np.zeros(shape, np.uint8))
         assert str(caught.value) == (
-            "images must have the shape that the model was trained on: LeNet5 takes (N, 1, 28, "
+            "images must have the shape of the training images of this LeNet5, (N, 1, 28, "
             f"28), got {shape}{remedy}"
         )
 

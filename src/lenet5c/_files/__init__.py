@@ -1,8 +1,8 @@
 """Files: atomic writes, locks, digests, and lenet5c's own formats: tensor files and records.
 
-A tensor file is a safetensors file, a model or a checkpoint; a record is a JSON object, such as a
-run's configuration. Both begin with their format and the SHA-256 of all their bytes, its own digits
-counted as zeros: a file of which one bit has changed, anywhere, is refused.
+A tensor file is a safetensors file with a model or a checkpoint; a record is a JSON object, such as
+the configuration of a run. Both start with their format and the SHA-256 of all their bytes, with
+zeros instead of the digest: a file in which a single bit has changed is rejected.
 """
 
 import errno
@@ -27,31 +27,30 @@ from lenet5c.errors import RunError
 # The only metadata key: the format and the digest follow it at the beginning of the file.
 KEY = "lenet5c"
 _RESTORE = "restore it, or start a run with other settings in another folder"
-_AGAIN = "delete it and resume the run, which writes it again"
-#: Kind of a file -> its version, its name in messages, what to do about another file, and about one
-#: that is damaged.
+_AGAIN = "delete it and resume the run to write it again"
+#: Version, name in messages, and remedies for another file and for a damaged file, by kind.
 FORMATS = {
     "model": (
         3,
-        "a model file of lenet5c",
-        "name one that lenet5c has written",
+        "a lenet5c model file",
+        "use a file written by lenet5c",
         f"restore it, or {_AGAIN}",
     ),
     "checkpoint": (
         2,
-        "a checkpoint file of lenet5c",
-        "name one that lenet5c has written",
+        "a lenet5c checkpoint file",
+        "use a file written by lenet5c",
         "restore it, or start a run in another folder",
     ),
-    "config": (1, "a run's configuration as lenet5c train wrote it", _RESTORE, _RESTORE),
-    "tuning": (1, "a search as lenet5c tune wrote it", _RESTORE, _RESTORE),
-    "summary": (1, "a run's summary as lenet5c train wrote it", _AGAIN, _AGAIN),
+    "config": (1, "the configuration of a run of lenet5c train", _RESTORE, _RESTORE),
+    "tuning": (1, "the record of a search of lenet5c tune", _RESTORE, _RESTORE),
+    "summary": (1, "the summary of a run of lenet5c train", _AGAIN, _AGAIN),
 }
-#: Bytes of the largest tensor file, its header, and record; JSON takes 22 times as much in memory.
+#: Maximum bytes of a tensor file, its header, and a record; JSON needs 22 times as much memory.
 MOST_TENSORS, MOST_HEADER, MOST_RECORD = 2**32, 2**23, 2**20
 _ZEROS = "0" * 64
-_BEGINNING = 256  # bytes that have the format and the digest
-# Compiled at the first use: an import needs none of them.
+_BEGINNING = 256  # bytes that contain the format and the digest
+# Compiled on first use, not at import.
 _TENSORS = (
     rb'(?s).{8}\{"__metadata__":\{"lenet5c":"\{\\"format\\": \\"lenet5c (\w+) (\d+)\\", '
     rb'\\"digest\\": \\"([0-9a-f]{64})\\"'
@@ -80,37 +79,37 @@ def open_regular(path: str | os.PathLike[str], most: int | None = None) -> Binar
     ----------
     path : str or path-like
     most : int, optional
-        The largest size to take, in bytes.
+        Maximum size in bytes.
 
     Raises
     ------
     OSError
-        With the path: the file cannot be opened, is no regular file, or is larger than `most`.
+        If the file cannot be opened, is not a regular file, or is larger than `most`.
     """
     name = os.fspath(path)
     file = _open(name, os.O_RDONLY, "rb")
     size = os.fstat(file.fileno()).st_size
     if most is not None and size > most:
         file.close()
-        why = f"it has {size:,} bytes, more than the {most:,} that are read"
+        why = f"it has {size:,} bytes, more than the limit of {most:,}"
         raise OSError(errno.EFBIG, why, name)
     return file
 
 
 def open_to_change(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file to read and change in place, and make it if needed; follow no link.
+    """Open a regular file for reading and writing, creating it if needed, without following links.
 
     Raises
     ------
     OSError
-        With the path: the file cannot be opened, is a link or no regular file.
+        If the file cannot be opened, is a link or not a regular file.
     """
     try:
         return _open(os.fspath(path), os.O_RDWR | os.O_CREAT | _NO_LINK, "r+b")
     except OSError as error:
         if error.errno != errno.ELOOP or not os.path.islink(path):
             raise
-        why = "it is a link, which is not followed; remove it"
+        why = "it is a link; remove it"
         raise OSError(errno.ELOOP, why, os.fspath(path)) from None
 
 
@@ -135,34 +134,33 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
 
 
 def _read(file: BinaryIO, most: int) -> bytes:
-    # Not `most` at once: Python takes as much memory as is asked for.
+    # Not `most` at once, because Python would allocate that much memory.
     content = file.read(os.fstat(file.fileno()).st_size + 1)
-    while len(content) <= most and (more := file.read(2**20)):  # a system that tells no sizes
+    while len(content) <= most and (more := file.read(2**20)):  # some systems report no sizes
         content += more
     if len(content) > most:
-        raise OSError(errno.EFBIG, f"it has more than the {most:,} bytes that are read")
+        raise OSError(errno.EFBIG, f"it has more than the limit of {most:,} bytes")
     return content
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes, durable: bool = True) -> None:
-    """Write `content` to `path` atomically, as `replace_file`."""
+    """Write `content` to `path` atomically, see `replace_file`."""
     with replace_file(path, durable) as file:
         file.write(content)
 
 
 @contextmanager
 def replace_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[BinaryIO]:
-    """Replace the file at `path` atomically by what is written in the `with` block.
+    """Replace the file at `path` atomically with the content written in the `with` block.
 
-    It is written into a new file beside it, which then takes its name: a crash leaves the old file
-    or the new one, and so does a power cut, if `durable`. A link at `path` is replaced, not
-    followed. If the block ends with an exception, nothing is replaced.
+    The content is written to a temporary file in the same folder, which is then renamed: after a
+    crash, either the old or the new file exists; if `durable`, also after a power failure. A link
+    at `path` is replaced, not followed. If the block raises an exception, nothing is replaced.
 
     Raises
     ------
     OSError
-        With the name of `path`: it cannot be written, or is a device or a pipe. The new file is
-        removed.
+        If `path` cannot be written, or is a device or a pipe. The temporary file is removed.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:50]}.{os.urandom(8).hex()}.tmp")
@@ -177,7 +175,7 @@ def replace_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator
                 with name_errors(path):
                     os.fsync(descriptor)
         finally:
-            with suppress(InterruptedError), name_errors(path):  # it is closed nevertheless
+            with suppress(InterruptedError), name_errors(path):  # closed in spite of the error
                 os.close(descriptor)
         with name_errors(path):
             os.replace(temporary, path)
@@ -191,7 +189,7 @@ def replace_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator
 
 
 class _NewFile(io.RawIOBase):
-    """A file of `replace_file`: its errors have the name that it will take."""
+    """A file of `replace_file`, whose errors have the final name."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path, self.descriptor, self.written = path, descriptor, 0
@@ -212,7 +210,7 @@ class _NewFile(io.RawIOBase):
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuse a device or a pipe: whoever may do so would replace /dev/null by a file."""
+    """Reject a device or a pipe, such as /dev/null."""
     with suppress(FileNotFoundError):
         kind = os.stat(path).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
@@ -226,21 +224,21 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
     with name_errors(folder):
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _BINARY)
-        except PermissionError:  # it can be written to, but not be listed
+        except PermissionError:  # writable, but not readable
             return
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not on this file system
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not supported
                 raise
         finally:
             os.close(descriptor)
 
 
 def remove_temporaries(folder: str | os.PathLike[str], names: Collection[str]) -> None:
-    """Remove temporary files that interrupted writes of these files have left in a folder.
+    """Remove temporary files of interrupted writes from a folder.
 
-    Nobody else may be writing them.
+    No other process may be writing these files.
     """
     with os.scandir(folder) as entries:
         left = [
@@ -261,13 +259,14 @@ def try_lock(descriptor: int) -> bool | None:
     Returns
     -------
     bool or None
-        Whether it is locked now; False if another holds it, None on a file system without locks.
+        True if locked; False if another process holds the lock, None if the file system has no
+        locks.
     """
     if sys.platform == "win32":
         import msvcrt
 
         try:
-            os.lseek(descriptor, 2**30, os.SEEK_SET)  # a locked part cannot be read by others
+            os.lseek(descriptor, 2**30, os.SEEK_SET)  # a locked range cannot be read by others
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             return True
         except OSError:
@@ -303,7 +302,7 @@ def read_record(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any]
     ------
     FileNotFoundError
     RunError
-        The file is no such record, damaged, or was edited.
+        If the file is not such a record, is damaged, or was edited.
     """
     with _refuse_unreadable(path, kind):
         content = read_bytes(path, MOST_RECORD)
@@ -320,12 +319,12 @@ def write_tensors(
 ) -> str:
     """Write arrays and metadata as a safetensors file of a kind of `FORMATS`; return its digest.
 
-    Equal content gives equal bytes.
+    Equal content produces equal bytes.
 
     Raises
     ------
     RunError
-        The metadata are longer than `read_tensors` reads.
+        If the metadata exceed the limit of `read_tensors`.
     """
     content, sha = seal(safetensors.pack(tensors, {KEY: json.dumps(_mark(kind) | metadata)}))
     if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:
@@ -340,19 +339,19 @@ def write_tensors(
 def read_tensors(
     path: str | os.PathLike[str], kind: str
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return the tensors and metadata of a file of this kind, which is not trusted.
+    """Return the tensors and metadata of an untrusted file of this kind.
 
-    The digest of the file is among the metadata.
+    The metadata include the digest of the file.
 
     Raises
     ------
     FileNotFoundError
     RunError
-        The file is of another kind, or damaged.
+        If the file is of another kind, or damaged.
     """
     with _refuse_unreadable(path, kind):
         with name_errors(path), open_regular(path, MOST_TENSORS) as file:
-            _match(path, kind, file.read(_BEGINNING))  # before the file takes memory
+            _match(path, kind, file.read(_BEGINNING))  # before allocating memory
             file.seek(0)
             content = _read(file, MOST_TENSORS)
         safetensors.measure_header(content, MOST_HEADER)  # first: it may be most of it
@@ -369,7 +368,7 @@ def read_digest(path: str | os.PathLike[str], kind: str) -> str:
 
 
 def seal(content: bytes) -> tuple[bytes, str]:
-    """Return a tensor file or record with the digest of its bytes in its place, and the digest."""
+    """Return a tensor file or record with its digest inserted, and the digest."""
     found = re.match(_TENSORS, content) or re.match(_RECORD, content)
     if not found:
         raise ValueError("content must begin with a lenet5c format name and a digest")
@@ -383,14 +382,14 @@ def _mark(kind: str) -> dict[str, Any]:
 
 
 def _match(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
-    """Return the digest that a file has, or raise RunError if it is of another kind."""
+    """Return the digest stored in a file, or raise RunError if it is of another kind."""
     version, name, remedy, _ = FORMATS[kind]
     found = re.match(_TENSORS, content) or re.match(_RECORD, content)
     if not found or found[1] != kind.encode():
-        raise RunError(f"{path} must be {name}, got another file or a damaged one; {remedy}")
+        raise RunError(f"{path} must be {name}, got another or a damaged file; {remedy}")
     if found[2] != str(version).encode():
         raise RunError(
-            f"{path} must be of format version {version}, got {found[2][:20].decode()}; it was "
+            f"{path} must have format version {version}, got {found[2][:20].decode()}; it was "
             "written by another version of lenet5c"
         )
     return found[3].decode()
@@ -409,14 +408,14 @@ def _check(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
 
 @contextmanager
 def _refuse_unreadable(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
-    """Raise a RunError for whatever reading a file of this kind raises, if it is there."""
+    """Convert errors of reading an existing file of this kind to a RunError."""
     expected = (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
     try:
         yield
     except (FileNotFoundError, RunError):
         raise
     except expected as error:
-        # What the system does not let read need not be damaged: nobody should delete it.
+        # A file without read permission may be intact, so deleting it is not suggested.
         name, remedy = FORMATS[kind][1], FORMATS[kind][2 if isinstance(error, OSError) else 3]
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise RunError(
@@ -427,8 +426,8 @@ def _refuse_unreadable(path: str | os.PathLike[str], kind: str) -> Iterator[None
 def digest(*parts: str | bytes | memoryview | Path | NDArray[Any] | Iterator[NDArray[Any]]) -> str:
     """Return the SHA-256 of `parts`, one after another, in hexadecimal digits.
 
-    Text counts as UTF-8, an array as its bytes in C order, an iterator as its arrays, a path as the
-    content of the file.
+    Text is encoded as UTF-8; an array contributes its bytes in C order, an iterator its arrays, a
+    path the content of the file.
     """
     sha = hashlib.sha256()
     for part in parts:

@@ -1,1 +1,1 @@
-"""The commands, one module each; `cli` has their common parts. The library imports none of them."""
+"""The commands, one module each, and their common parts in `cli`. Not imported by the library."""

@@ -1,6 +1,6 @@
-"""MNIST read ahead: its images are inflated by threads while NumPy and the rest are imported.
+"""Decompression of MNIST in threads while NumPy and other modules are imported.
 
-zlib lets other threads run. `lenet5c.__main__` calls `begin`, the command hands what comes of it to
+zlib releases the GIL. `lenet5c.__main__` calls `begin`, and the command passes the result to
 `lenet5c.datasets.idx`.
 """
 
@@ -15,14 +15,14 @@ SIZES = {
     FOLDER / "train-images-idx3-ubyte.gz": 16 + 60_000 * 28 * 28,
     FOLDER / "t10k-images-idx3-ubyte.gz": 16 + 10_000 * 28 * 28,
 }
-# Bytes inflated at a time: a thread may wait for milliseconds before it can ask for more.
+# Bytes per call: a thread may wait for milliseconds before the next call.
 _AT_ONCE = 1 << 22
-#: The threads, by file.
+#: Threads by file.
 _started: dict[Path, "Inflation"] = {}
 
 
 class Inflation(Thread):
-    """The decompression of a gzipped file to so many bytes."""
+    """Decompression of a gzipped file to a known size."""
 
     def __init__(self, path: Path, size: int) -> None:
         super().__init__(daemon=True)
@@ -30,7 +30,7 @@ class Inflation(Thread):
         self.content: bytearray | None = None
 
     def run(self) -> None:
-        """Inflate the file; one that is unreadable or damaged is left to its reader."""
+        """Decompress the file; errors are left to its reader."""
         content, filled = bytearray(self.size), 0
         inflater = zlib.decompressobj(wbits=31)
         try:
@@ -47,18 +47,18 @@ class Inflation(Thread):
             self.content = content
 
     def wait(self) -> bytearray | None:
-        """Return the content once it is there; None if the file is damaged."""
+        """Wait for the content and return it; None if the file is damaged."""
         self.join()
         return self.content
 
 
 def begin() -> None:
-    """Start to inflate the images of MNIST."""
+    """Start to decompress the images of MNIST."""
     for path, size in SIZES.items():
         _started[path] = Inflation(path, size)
         _started[path].start()
 
 
 def claim() -> dict[Path, Callable[[], bytearray | None]]:
-    """Return what `begin` has started, by file: functions that wait for the content."""
+    """Return, by file, functions that wait for the content started by `begin`."""
     return {path: _started.pop(path).wait for path in list(_started)}

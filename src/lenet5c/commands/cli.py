@@ -1,6 +1,6 @@
-"""Parts that all commands share: the environment, streams, errors in one line, argument types.
+"""Common parts of all commands: environment, streams, one-line errors, argument types.
 
-Imports nothing compiled, so that `prepare_environment` can come before OpenMP is loaded.
+Imports nothing compiled, so that `prepare_environment` can be called before OpenMP is loaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lenet5c._text import printable, reason, suggest
 from lenet5c.commands import signals
 from lenet5c.errors import RankError, UserError
 
-TYPE_CHECKING = False  # that of typing, without its import: it takes as long as the parser
+TYPE_CHECKING = False  # instead of importing typing, which takes as long as the parser
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, NoReturn, TextIO
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from lenet5c.datasets.records import ReadOptions
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
-MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
-#: Errors that end in one line; ImportError is that of an unknown LENET5C_ISA, for
-#: example.
+MODEL_HELP = "a model file, the folder of a run, or best, the model included in lenet5c"
+#: Errors reported in one line; an unknown LENET5C_ISA, for example, is an ImportError.
 EXPECTED = (UserError, RankError, ImportError, OSError, MemoryError, KeyboardInterrupt)
-#: Why text cannot be written although somebody waits for it.
+#: Errors of writing output that are not caused by a closed reader.
 LOSSES = {
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EAGAIN")
@@ -40,31 +39,31 @@ _lost: list[OSError] = []
 
 def prepare_environment(command: str) -> None:
     """Set the environment of a command before it imports NumPy and the kernels."""
-    if command != "doctor":  # it shows the environment as it is
+    if command != "doctor":  # shows the unchanged environment
         wait_briefly()
     if command in ("demo", "predict"):
-        # On arrays as small as a picture, a second BLAS thread saves no time (50 ms a picture
-        # with one and with two), costs processor time, and waits when the machine is busy.
+        # For arrays as small as a picture, a second BLAS thread saves no time (50 ms per picture #
+        # in both cases), costs processor time, and waits when the machine is busy.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def wait_briefly() -> None:
     """Let waiting threads of GNU OpenMP sleep after microseconds, not milliseconds.
 
-    Has no effect if the user has set how they wait. A thread that spins at a barrier keeps the
-    processor from the very thread it waits for, once other programs share the machine: an epoch
-    beside a busy process on each core took 5 to 25 times as long as alone, with brief waiting 4
-    times. A library must not decide this for a program, so only commands call it.
+    Has no effect if the user has set the wait policy. If other programs share the machine, a thread
+    that spins at a barrier may occupy the core of the thread it waits for: with one busy process
+    per core, an epoch took 5 to 25 times as long as alone, but 4 times with brief waiting. A
+    library must not decide this for a program, so only commands call it.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "2000"
 
 
 def prepare_streams() -> None:
-    """Escape characters on the standard streams that the terminal or log cannot show.
+    """Escape characters that the standard streams cannot represent.
 
-    One that is closed is put on the null device: the next file to be opened would get its number,
-    and with it what libraries write there.
+    Closed streams are redirected to the null device, because the next opened file would get their
+    file descriptor and receive output of libraries.
     """
     _lost.clear()
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -76,7 +75,7 @@ def prepare_streams() -> None:
 
 
 def silence() -> None:
-    """Print nothing from now on, as all ranks but the first."""
+    """Disable all output, for ranks other than the first."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
@@ -88,9 +87,9 @@ def silent() -> Iterator[None]:
 
 
 def say(text: object, end: str = "\n") -> None:
-    """Print to standard output; do nothing once its reader has closed.
+    """Print to standard output, unless its reader has closed it.
 
-    An error such as a full disk does not stop the work either, but `finish` then reports it.
+    Other errors, such as a full disk, do not stop the work either, but are reported by `finish`.
     """
     error = _write(f"{text}{end}", sys.stdout)
     if error and error.errno in LOSSES:
@@ -110,7 +109,7 @@ def _write(text: str, stream: TextIO | None) -> OSError | None:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        # Python would complain again, or change the exit code, when it flushes at exit.
+        # Otherwise Python would report the error again or change the exit code at exit.
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return error
@@ -131,7 +130,7 @@ def fail(prog: str, message: object, code: int = BAD_USE) -> int:
 def fail_with(prog: str, error: BaseException) -> int:
     """Print an error of `EXPECTED` as one line; return its exit code.
 
-    Once a signal has come, an error is what a library has made of the interrupt.
+    After a signal, an error is the consequence of the interrupt.
     """
     if signals.exit_code() is not None and not isinstance(error, KeyboardInterrupt):
         error = KeyboardInterrupt()
@@ -143,15 +142,15 @@ def fail_with(prog: str, error: BaseException) -> int:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error in one line; the system's come without their number."""
+    """Format an error as one line, without error numbers of the system."""
     names = {MemoryError: "out of memory", KeyboardInterrupt: "interrupted"}
     return reason(error) or names.get(type(error), type(error).__name__)
 
 
 def finish(prog: str, code: int) -> int:
-    """Return the exit code of a finished command, which differs if its output was lost.
+    """Return the exit code of a finished command, 1 if its output was lost.
 
-    The codes: 0 done, 1 failed, 2 bad use, 129, 130 or 143 interrupted, others by command.
+    The codes are 0 done, 1 failed, 2 bad use, 129, 130 or 143 interrupted, and others by command.
     """
     if (interrupted := signals.exit_code()) is not None:
         return interrupted
@@ -161,14 +160,14 @@ def finish(prog: str, code: int) -> int:
 
 
 def describe_model(name: str) -> str:
-    """Return a model's name for a page."""
-    return "the model that comes with lenet5c" if name == "best" else str(name)
+    """Return the name of a model for a page."""
+    return "the model included in lenet5c" if name == "best" else str(name)
 
 
 def add_read_options(parser: argparse._ActionsContainer) -> None:
-    """Add the options for reading data, as `lenet5c train` has them."""
+    """Add the options for reading data of `lenet5c train`."""
     for name, text in (
-        ("--skip-bad", "leave out images that cannot be read"),
+        ("--skip-bad", "skip images that cannot be read"),
         ("--follow-links", "follow links in a folder of images, to files and folders anywhere"),
         ("--transpose", "transpose the images (default: only IDX files named like EMNIST's)"),
     ):
@@ -198,7 +197,7 @@ def read_options(options: argparse.Namespace, of_run: dict[str, Any] | None = No
 class Parser(argparse.ArgumentParser):
     """An argument parser with one-line errors that keeps the line breaks of `epilog`.
 
-    The options it returns have its name as `prog`: that of the innermost subcommand.
+    The parsed options have `prog`, the name of the innermost subcommand.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -223,9 +222,9 @@ class Parser(argparse.ArgumentParser):
         fail_parsing(self.prog, message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Raise an error that names the choices, and the one that was probably meant.
+        """Raise an error with the choices and a suggestion.
 
-        Settings in place of a name are checked by what they are of.
+        Settings given instead of a name are checked elsewhere.
         """
         if isinstance(value, dict):
             return
@@ -246,12 +245,12 @@ class Parser(argparse.ArgumentParser):
 
 def fail_parsing(prog: str, message: str) -> NoReturn:
     """Print a one-line error that refers to the help, and exit."""
-    sys.exit(fail(prog, f"{message} (--help lists the options)"))
+    sys.exit(fail(prog, f"{message} (see --help)"))
 
 
 class _Help(argparse.HelpFormatter):
     def __init__(self, prog: str, **options: Any) -> None:
-        # argparse would ask shutil, whose import takes as long as the whole parser.
+        # argparse would import shutil, which takes as long as the whole parser.
         try:
             width = int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size().columns
         except (OSError, ValueError):
@@ -259,7 +258,7 @@ class _Help(argparse.HelpFormatter):
         super().__init__(prog, **{"width": (width or 80) - 2} | options)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if "\n" in text:  # laid out by hand
+        if "\n" in text:  # preformatted
             return "\n".join(indent + line for line in text.splitlines())
         return super()._fill_text(text, width, indent)
 
@@ -309,7 +308,7 @@ def number(least: float, most: float = float("inf"), above: bool = False) -> Cal
             value = float(text)
             if isfinite(value) and least <= value <= most and not (above and value == least):
                 return value
-        bounds = f"{'more than' if above else 'at least'} {least}" + (
+        bounds = f"{'greater than' if above else 'at least'} {least}" + (
             f" and at most {most}" if isfinite(most) else ""
         )
         raise argparse.ArgumentTypeError(f"must be a number of {bounds}, got {text}")
@@ -318,7 +317,7 @@ def number(least: float, most: float = float("inf"), above: bool = False) -> Cal
 
 
 def one_of(names: Iterable[str]) -> Callable[[str], str]:
-    """Return an argument type: one of these; `choices` would refuse an empty list of them."""
+    """Return an argument type: one of some names; `choices` would reject an empty list."""
 
     def name(text: str) -> str:
         if text not in names:
@@ -331,7 +330,7 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
 
 
 def shape(text: str) -> tuple[int, int, int]:
-    """Parse the shape of images: C x H x W, or H x W of gray ones."""
+    """Parse an image shape: CxHxW, or HxW for gray images."""
     parts = [part.strip() for part in text.lower().replace("×", "x").split("x")]
     if len(parts) == 2:
         parts.insert(0, "1")
@@ -359,7 +358,7 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def name_or_settings(text: str) -> str | dict[str, Any]:
-    """Parse a name, or settings as an object of JSON."""
+    """Parse a name, or settings as a JSON object."""
     import json
 
     if not text.lstrip().startswith("{"):

@@ -1,4 +1,4 @@
-"""``lenet5c completion``: print a shell's completion of commands, options and choices.
+"""``lenet5c completion``: print a shell completion script.
 
 Exit codes: 0 done, 2 bad use.
 """
@@ -13,10 +13,10 @@ from lenet5c.commands.parser import COMMANDS, make_parser
 SHELLS = ("bash", "zsh", "tcsh")
 DESCRIPTION = "Print a completion script for the commands, options and choices of lenet5c."
 EXAMPLES = """examples:
-  eval "$(lenet5c completion bash)"             for this shell; in ~/.bashrc, for all
+  eval "$(lenet5c completion bash)"             for this shell; put it in ~/.bashrc for all
   lenet5c completion zsh > ~/.zfunc/_lenet5c    fpath+=~/.zfunc before compinit in ~/.zshrc
   lenet5c completion tcsh | source /dev/stdin   in this shell"""
-# Arguments that name something on the disk, by their name in the help where no type tells.
+# Path arguments by metavar, if they have no type.
 PATHS = dict.fromkeys(("MODEL", "OTHER", "IMAGE", "FILE", "NAME_OR_PATH"), "FILE")
 
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the completion of a shell."""
-    shtab = require("shtab", "completion", "completions of a shell")
+    shtab = require("shtab", "completion", "shell completion scripts")
     parser = make_parser(*COMMANDS)
     mark_paths(parser, shtab)
     say(shtab.complete(parser, options.shell))
@@ -41,7 +41,7 @@ def mark_paths(parser: argparse.ArgumentParser, shtab: Any) -> None:
                 mark_paths(inner, shtab)
             continue
         if action.choices is not None:
-            action.choices = list(action.choices)  # shtab takes a dict for subcommands
+            action.choices = list(action.choices)  # shtab treats a dict as subcommands
         kind = "DIRECTORY" if action.type is directory else PATHS.get(str(action.metavar))
         if kind:
             action.complete = getattr(shtab, kind)  # type: ignore[attr-defined]

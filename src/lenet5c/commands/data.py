@@ -1,7 +1,7 @@
-"""``lenet5c data``: inspect a folder of images before training on it, and fetch data sets.
+"""``lenet5c data``: inspect data before training on it, and download data sets.
 
-Exit codes: 0 done, 1 failed, or `inspect --strict` has warnings, 2 bad use, 3 no net can be trained
-on the data that is inspected.
+Exit codes: 0 done, 1 failed, or warnings with `inspect --strict`, 2 bad use, 3 no net can be
+trained on the inspected data.
 """
 
 import json
@@ -36,18 +36,18 @@ EXAMPLES = """examples:
   lenet5c data inspect my-pictures            counts, sizes, duplicates, damaged files
   lenet5c data inspect my-pictures --contact-sheet sheet.png
   lenet5c data inspect my-pictures --augment pictures
-                                              what training sees, in augmented.png
+                                              augmented training images, in augmented.png
   lenet5c data inspect my-pictures --strict   exit code 1 if there are warnings, 3 if no
                                               model can be trained on it
-  lenet5c data list                           the data sets that have a name
+  lenet5c data list                           the named data sets
   lenet5c data list fashion                   its files, their addresses and checksums
-  lenet5c data download fashion kmnist        into the cache, as train --data fashion does
+  lenet5c data download fashion kmnist        into the cache, like train --data fashion
   lenet5c data path                           the folder of the cache"""
 BUNDLED = [
     (name, title, *counts, "none", "bundled", "CC BY-SA 3.0")
     for name, title, *counts in (
         ("mnist", "MNIST: handwritten digits", "60,000", "10,000", "10"),
-        ("signs", "MNIST, drawn signs of sums, and neither", "131,207", "20,634", "20"),
+        ("signs", "MNIST, drawn arithmetic signs, and other ink", "131,207", "20,634", "20"),
     )
 ]
 GAP = 3
@@ -69,7 +69,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         epilog=EXAMPLES,
     )
     inner.set_defaults(action=inspect)
-    inner.add_argument("data", metavar="NAME_OR_PATH", help="as for lenet5c train --data")
+    inner.add_argument("data", metavar="NAME_OR_PATH", help="data set, as for lenet5c train")
     text = "PNG file to write with examples of each class"
     inner.add_argument("--contact-sheet", type=file, metavar="FILE", help=text)
     text = (
@@ -87,7 +87,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     inner = commands.add_parser(
         "list",
         help="list the named data sets",
-        description="List the named data sets, or the files of those given.",
+        description="List the named data sets, or the files of some of them.",
         epilog=EXAMPLES,
     )
     inner.set_defaults(action=list_sets)
@@ -135,7 +135,7 @@ def run(options: Namespace) -> int | None:
 
 def inspect(options: Namespace) -> int:
     """Print the contents of a data set; return the exit code."""
-    # These load what only this needs.
+    # Imported here, as only this subcommand needs them.
     from lenet5c.datasets.contact_sheet import COLUMNS, write_contact_sheet
     from lenet5c.datasets.inspection import inspect as inspect_data
     from lenet5c.datasets.source import source_name
@@ -146,13 +146,13 @@ def inspect(options: Namespace) -> int:
         sheet = sheet or Path(AUGMENTED)
     if sheet is not None:
         check_sheet(sheet)
-    name = source_name(options.data, "the data to inspect")
+    name = source_name(options.data, "NAME_OR_PATH")
     how = read_options(options)
     found = inspect_data(name, max(COLUMNS.values()), how, note)
     if how.transpose is None and (warning := look_for_sideways(found)):
         found.suspicions.append(warning)
     if distortion is not None and found.faults:
-        sheet = None  # there is no training to see anything
+        sheet = None  # no training possible
     elif distortion is not None:
         write_augmented(sheet, name, how, distortion, str(options.augment))
     elif sheet is not None:
@@ -170,7 +170,7 @@ def inspect(options: Namespace) -> int:
 
 
 def look_for_sideways(found: Inspection) -> str | None:
-    """Return a warning if the examples are digits with rows and columns exchanged."""
+    """Return a warning if the examples are transposed digits."""
     from lenet5c.datasets import Dataset
     from lenet5c.training import open_model
     from lenet5c.training.orientation import warn_of_sideways
@@ -190,7 +190,7 @@ def look_for_sideways(found: Inspection) -> str | None:
 
 
 def read_distortion(given: str | dict[str, Any]) -> Distortion:
-    """Return the augmentation of a name, or of settings."""
+    """Return the augmentation for a name or settings."""
     try:
         return Distortion.from_dict(given) if isinstance(given, dict) else Distortion.named(given)
     except (TypeError, ValueError) as error:
@@ -200,7 +200,7 @@ def read_distortion(given: str | dict[str, Any]) -> Distortion:
 def write_augmented(
     sheet: Path, name: str, how: ReadOptions, distortion: Distortion, title: str
 ) -> None:
-    """Draw what a training with the default settings sees of a data set."""
+    """Draw augmented training images with the default settings."""
     from lenet5c import recipes
     from lenet5c.datasets.augmentation_sheet import write_augmentation_sheet
 
@@ -211,14 +211,14 @@ def write_augmented(
 
 
 def check_sheet(path: Path) -> None:
-    """Check arguments before all images are read."""
+    """Check arguments before reading images."""
     require("PIL.Image", "images", "contact sheets")
     if path.suffix.lower() != ".png":
         raise DatasetError(f"--contact-sheet must be a PNG file name, got {str(path)!r}")
     if not path.parent.is_dir():
         raise DatasetError(
-            f"--contact-sheet must be in an existing folder, got {str(path)!r}, but {path.parent} "
-            "does not exist; create it first"
+            f"--contact-sheet must be in an existing folder, got {str(path)!r}; create "
+            f"{path.parent} first"
         )
 
 
@@ -259,7 +259,7 @@ def describe(found: Inspection) -> str:
 
 
 def list_counts(counts: Mapping[str, int]) -> str:
-    """Return counts in words, only the first of them."""
+    """Return the first counts as text."""
     return list_some((f"{name} ({number:,})" for name, number in counts.items()), 6)
 
 
@@ -281,8 +281,8 @@ def list_sets(options: Namespace) -> None:
     else:
         say(table(list_rows(states), "llrrrrll", GAP))
         say(
-            "\nAll of EMNIST is one download. lenet5c data list NAME tells more; "
-            "lenet5c train --data NAME fetches it."
+            "\nThe EMNIST sets are one download. For details, use lenet5c data list NAME; "
+            "lenet5c train --data NAME downloads a data set."
         )
 
 
@@ -338,7 +338,7 @@ def describe_set(named: NamedSet, facts: Mapping[str, Any]) -> str:
     """Return a data set as text, with the details needed to download it manually."""
     lines = [
         f"{named.name}: {named.title}",
-        f"images    {facts['train']:,} to train, {facts['test']:,} to test; "
+        f"images    {facts['train']:,} for training, {facts['test']:,} for testing; "
         f"read as {named.reading}",
         f"classes   {', '.join(named.class_names)}",
         f"license   {named.license}; {named.homepage}",
@@ -352,7 +352,7 @@ def describe_set(named: NamedSet, facts: Mapping[str, Any]) -> str:
 
 
 def download(options: Namespace) -> None:
-    """Fetch data sets that are not in the cache."""
+    """Download data sets that are not in the cache."""
     from lenet5c.datasets.cache import OFFLINE, is_offline
     from lenet5c.datasets.named import download_named, missing_files, place_of
 
@@ -361,10 +361,7 @@ def download(options: Namespace) -> None:
         if not missing_files(named):
             say(f"{name} is in {place_of(named)}")
         elif is_offline():
-            raise DatasetError(
-                f"{OFFLINE} must not be set when downloading {name}, got it set; unset it to allow "
-                "downloads"
-            )
+            raise DatasetError(f"{OFFLINE} must be unset to download {name}")
         else:
             say(f"{name} is now in {download_named(named, tell=note)}")
 

@@ -1,4 +1,4 @@
-"""``lenet5c demo``: draw a digit in the browser, and watch the net classify it."""
+"""``lenet5c demo``: draw a digit in the browser and watch the model classify it."""
 
 import os
 import sys
@@ -33,8 +33,8 @@ EXAMPLES = f"""examples:
   lenet5c demo --samples my-digits
   lenet5c predict --model {SAMPLES}-model-1.safetensors digit.png
 
-Samples are saved as SAMPLES/CLASS/*.png, the form of folder that lenet5c train --data
-takes; a fine-tuned model that you keep is saved beside that folder. Ctrl-C ends the demo."""
+Samples are saved as SAMPLES/CLASS/*.png, which can be used with lenet5c train --data. A
+fine-tuned model that you keep is saved next to that folder. Press Ctrl-C to end the demo."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -53,9 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = "port of the page; 0 chooses a free one (default: 0)"
     add("--port", type=whole(0, 65535), default=0, metavar="N", help=text)
     add(
-        "--no-browser",
-        action="store_true",
-        help="print the address of the page, but do not open it",
+        "--no-browser", action="store_true", help="print the address of the page without opening it"
     )
     add_read_options(parser)
     add_threads(parser, " for fine-tuning")
@@ -63,7 +61,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Serve the page until Ctrl-C."""
-    # Not at the top: the parser needs no NumPy.
+    # Imported here, because the parser does not need NumPy.
     from lenet5c.datasets.source import open_source, source_name
     from lenet5c.demo.server import DemoServer
     from lenet5c.demo.session import Session
@@ -76,7 +74,7 @@ def run(options: Namespace) -> None:
         source = open_source(source_name(options.data), how, tell=say)
         session = Session(trained, name, options.samples, lambda: source)
     else:
-        # A run's folder may come from anywhere: the data it names are read if they are here.
+        # The folder of a run may come from another machine: its data is used if available.
         of_run = recorded_run(options.model)
         data, how = (
             of_run.get("data", "mnist"),
@@ -86,15 +84,15 @@ def run(options: Namespace) -> None:
             trained, name, options.samples, lambda: open_source(data, how, download=False)
         )
     server = DemoServer(session, options.port)
-    # What is computed holds the interpreter's lock for no longer, while others want an answer.
+    # Shorter switch interval, so that other requests are answered during computations.
     sys.setswitchinterval(0.0005)
     with StopRequest() as stop:
         try:
             say(
                 f"The demo is at {server.address}\nSamples are saved in {session.samples.path}\n"
-                "Ctrl-C ends it."
+                "Press Ctrl-C to end it."
             )
-            # The data are read while the page opens.
+            # The data is read while the page opens.
             threading.Thread(target=session.tests, daemon=True).start()
             if not options.no_browser:
                 threading.Thread(target=open_page, args=[server.address], daemon=True).start()
@@ -112,16 +110,16 @@ def recorded_run(name: str) -> dict[str, Any]:
 
     record: dict[str, Any] = {}
     if name != "best":
-        with suppress(RunError):  # the demo only shows images of them
+        with suppress(RunError):  # the data is optional
             record = read_record(name)
     data = record.get("data")
     return record if data and (data in NAMES or Path(data).exists()) else {}
 
 
 def open_page(address: str) -> None:
-    """Show the page in a browser, if there is a screen."""
+    """Open the page in a browser, if there is a screen."""
     screens = {"DISPLAY", "WAYLAND_DISPLAY"}
     if sys.platform.startswith("linux") and not any(map(os.environ.get, screens)):
-        return  # a browser in the terminal cannot draw
-    with suppress(webbrowser.Error, OSError):  # the address stands in the terminal
+        return  # text browsers cannot draw
+    with suppress(webbrowser.Error, OSError):  # the address is printed anyway
         webbrowser.open(address)

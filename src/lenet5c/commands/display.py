@@ -18,16 +18,16 @@ from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.progress import Progress
 from lenet5c.training.statistics import describe_accuracy
 
-#: Nets in words, by their classes.
+#: Descriptions of nets by class.
 KINDS = {"LeNet5": "LeNet-5", "LeNet5_1998": "LeNet-5", "SmallColor": "The net small_color"}
 #: Exit code below the target accuracy.
 TARGET_MISSED = 3
-# Of training images; and what makes more of them.
+# Small number of training images, and suggested augmentations.
 FEW, FEW_A_STEP = 1000, 16
 
 
 class Display:
-    """Lines and a progress bar about a run, on standard output and standard error."""
+    """Lines and a progress bar of a run, on standard output and standard error."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -39,11 +39,11 @@ class Display:
             say(text)
 
     def start(self, trainer: Trainer, config: RunConfig) -> None:
-        """Print what is trained, and show the bar."""
+        """Print a description of the training and show the bar."""
         model, trained = trainer.model, trainer.trained
-        assert trained is not None  # of a recipe
+        assert trained is not None  # trainers of recipes have it
         shape = " x ".join(map(str, trained.input_shape))
-        kind = KINDS.get(type(model).__name__, "A net of one's own")
+        kind = KINDS.get(type(model).__name__, "A custom net")
         count, validation = len(trainer.train_set), len(trainer.validation_set or ())
         if config.start:
             frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
@@ -52,20 +52,21 @@ class Display:
                 self.line(trainer.remark)
             if not trainer.mixture.endswith("rehearsed") and config.rehearse != NOTHING:
                 self.line(
-                    "It may forget what else it knows; --rehearse NAME_OR_PATH mixes in the data "
-                    "it was trained on."
+                    "The model may forget its earlier training data; use --rehearse NAME_OR_PATH "
+                    "to "
+                    "mix it in."
                 )
         if config.taught_by:
             share = config.settings.teaching_weight
-            labels = f", {100 * (1 - share):g} % of the targets the labels" if share < 1 else ""
+            labels = f", labels weighted {100 * (1 - share):g} %" if share < 1 else ""
             self.line(
-                f"Taught by {config.taught_by}, at the temperature "
+                f"Taught by {config.taught_by} at temperature "
                 f"{config.settings.teaching_temperature:g}{labels}"
             )
-        mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
+        mixture = f" per epoch: {trainer.mixture}" if trainer.mixture else " for training"
         self.line(
             f"{kind}, {model.num_params:,} parameters, {shape} input; {count:,} "
-            f"images{mixture}, {validation:,} to validate; seed {config.seed}\n"
+            f"images{mixture}, {validation:,} for validation; seed {config.seed}\n"
             f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in "
             f"{config.folder}"
         )
@@ -74,7 +75,7 @@ class Display:
             in_color = trainer.train_set.images.shape[1] == 3
             name = "pictures-noflip" if in_color else "modern"
             self.line(
-                f"So few images do better with --distortion {name} --epochs 300 --batch-size "
+                f"For so few images, try --distortion {name} --epochs 300 --batch-size "
                 f"{min(FEW_A_STEP, count)}."
             )
         counts = np.bincount(trainer.train_set.labels)
@@ -83,11 +84,11 @@ class Display:
             names = trainer.train_set.class_names
             rare = names[int(np.where(counts > 0, counts, most).argmin())]
             self.line(
-                f"The class {rare} has {rarest:,} of {count:,} images, the largest {most:,}; "
-                "--class-weight balanced --distortion modern gives all classes the same weight "
-                "and varies the few images."
+                f"The class {rare} has {rarest:,} of {count:,} images, the largest {most:,}; try "
+                "--class-weight balanced --distortion modern to give all classes the same weight "
+                "and augment the images."
             )
-        if self.progress:  # of a teacher
+        if self.progress:  # bar of a teacher
             self.progress.close()
         self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 
@@ -113,10 +114,10 @@ class Display:
                 self.explain(result)
 
     def explain(self, result: recipes.Run) -> None:
-        """Print the terms of the losses above, if the test loss has fewer."""
+        """Print the terms of the training loss, if they are not in the test loss."""
         if result.summary and (terms := describe_loss(result.trainer)):
             self.line(
-                f"These losses are {terms}; on the test images, cross-entropy alone is "
+                f"The losses above are {terms}; the plain cross-entropy on the test images is "
                 f"{result.summary['test_loss']:.4f}."
             )
 
@@ -129,7 +130,7 @@ class FoldDisplay(Display):
         self.options = options
 
     def start(self, trainer: Trainer, config: RunConfig) -> None:
-        """Print which fold it is and what is trained."""
+        """Print the number of the fold and a description of the training."""
         self.line(f"\nFold {config.fold} of {config.folds}")
         super().start(trainer, config)
 
@@ -150,6 +151,6 @@ def report_stop(result: recipes.Run, signal: int) -> int:
     trainer, again = result.trainer, ("train", "--resume", "--out", result.config.folder)
     note(
         f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of "
-        f"{trainer.steps_per_epoch}. Go on with:\n  {command_line(*again)}"
+        f"{trainer.steps_per_epoch}. Continue with:\n  {command_line(*again)}"
     )
     return 128 + signal

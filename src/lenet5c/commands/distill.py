@@ -10,8 +10,8 @@ from lenet5c.commands.cli import MODEL_HELP
 from lenet5c.errors import RunError
 
 DESCRIPTION = (
-    "Train one net on the probabilities that a model, such as an ensemble, gives for the augmented "
-    "images: lenet5c train with --taught-by MODEL, and all options of it."
+    "Train one net on the probabilities that a model, such as an ensemble, predicts for the "
+    "augmented images. Equivalent to lenet5c train --taught-by MODEL, with all of its options."
 )
 EXAMPLES = """examples:
   lenet5c distill ensemble.safetensors
@@ -23,15 +23,17 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, and the options of ``lenet5c train``."""
-    parser.add_argument("model", nargs="?", metavar="MODEL", help=f"{MODEL_HELP}; the teacher")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=f"teacher: {MODEL_HELP}")
     train.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
     if options.model is not None and options.taught_by not in (None, options.model):
-        raise RunError(f"--taught-by must be left out beside MODEL, got {options.taught_by}")
+        raise RunError(
+            f"--taught-by cannot be combined with MODEL, got {options.taught_by}; leave it out"
+        )
     options.taught_by = options.model or options.taught_by
     if options.taught_by is None and not (options.resume or options.config):
-        raise RunError("MODEL must be given: the model that teaches, such as an ensemble")
+        raise RunError("MODEL must be the teacher, such as an ensemble, got none")
     return train.run(options)

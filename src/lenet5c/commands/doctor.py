@@ -1,6 +1,6 @@
 """``lenet5c doctor``: show the environment of lenet5c and check its results.
 
-Exit codes: 0 all is well, 1 something needs attention, 2 bad use.
+Exit codes: 0 no problems, 1 something needs attention, 2 bad use.
 """
 
 import json
@@ -28,11 +28,11 @@ EXAMPLES = """examples:
 VARIABLES = ("LENET5C_ISA", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 OPENMP_KINDS = ("libgomp", "libomp", "libiomp", "vcomp")
 ONE_SOURCE = "install all packages from one source (all with pip or all with conda)"
-# The loss of `check_itself`, and the difference that instruction sets and NumPy's functions make.
+# Loss of `check_itself`, and tolerance for differences between instruction sets and NumPy versions.
 KNOWN_LOSS, TOLERANCE = 4.393968, 1e-4
 
 Facts = dict[str, Any]
-#: Whether it needs attention or is only worth knowing, the problem, the remedy.
+#: True if it needs attention (False for information), the problem, the remedy.
 Finding = tuple[bool, str, str]
 
 
@@ -45,8 +45,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help=(
-            "import this module first, as your program does, to check that both work together; may "
-            "be repeated"
+            "import this module first, as your program does, to check for conflicts; may be "
+            "repeated"
         ),
     )
     text = "print everything as JSON, for a bug report"
@@ -54,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Report on this machine; fail if something needs attention."""
+    """Report on this machine; return 1 if something needs attention."""
     for name in options.modules:
         import_first(name)
     facts = examine()
@@ -70,7 +70,7 @@ def import_first(name: str) -> None:
     if not all(part.isidentifier() for part in name.split(".")):
         raise UserError(f"--with must be the name of a module, such as torch, got {name!r}")
     try:
-        with redirect_stdout(sys.stderr):  # standard output is the report's
+        with redirect_stdout(sys.stderr):  # standard output is for the report
             import_module(name)
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -81,7 +81,7 @@ def import_first(name: str) -> None:
 
 
 def examine() -> Facts:
-    """Return all facts about this process, as plain data for JSON."""
+    """Return all facts about this process, for JSON."""
     import numpy as np
 
     from lenet5c import kernels
@@ -111,7 +111,7 @@ def examine() -> Facts:
 def check_itself() -> Facts:
     """Run one training step on synthetic weights and images, with one thread and with two.
 
-    Returns the loss, whether it is the known one, and whether both give the same bits.
+    Returns the loss, whether it is correct, and whether both runs are bit-identical.
     """
     import numpy as np
 
@@ -131,7 +131,7 @@ def check_itself() -> Facts:
         threads.set_num_threads(None)
     finite = np.isfinite(model.grad_vector).all()
     return {
-        "loss": repr(loss),  # as text: JSON has no not-a-number
+        "loss": repr(loss),  # as text, because JSON has no NaN
         "as_known": bool(abs(loss - KNOWN_LOSS) < TOLERANCE and finite),
         "same_bits": results[0] == results[1],
     }
@@ -140,7 +140,7 @@ def check_itself() -> Facts:
 def list_libraries() -> list[Facts] | None:
     """Return the OpenMP and BLAS libraries in this process; None without threadpoolctl."""
     try:
-        threadpoolctl = require("threadpoolctl", "doctor", "lists of libraries")
+        threadpoolctl = require("threadpoolctl", "doctor", "library listings")
     except MissingExtraError:
         return None
     return [
@@ -154,7 +154,7 @@ def list_libraries() -> list[Facts] | None:
 
 
 def diagnose(facts: Facts) -> list[Facts]:
-    """Return the findings for the facts, as plain data for JSON."""
+    """Return the findings for the facts, for JSON."""
     examiners = (
         check_result,
         check_instructions,
@@ -174,20 +174,20 @@ def check_result(facts: Facts) -> Iterator[Finding]:
     """Find wrong results of `check_itself`."""
     check = facts["self_check"]
     remedy = (
-        "do not trust results; reinstall lenet5c, and if that does not help report it with "
-        "`lenet5c doctor --json`"
+        "do not trust results; reinstall lenet5c, and if that does not help, report the output "
+        "of `lenet5c doctor --json`"
     )
     if not check["as_known"]:
         yield True, f"a training step gave the loss {check['loss']} instead of {KNOWN_LOSS}", remedy
     if not check["same_bits"]:
-        yield True, "a training step on two threads gave other bits than on one", remedy
+        yield True, "a training step gave different results on one and two threads", remedy
 
 
 def check_instructions(facts: Facts) -> Iterator[Finding]:
-    """Find a slower instruction set than the best."""
+    """Find a slower instruction set than the best available one."""
     used, best = facts["instructions"]["used"], facts["instructions"]["supported"][0]
     if used != best:
-        problem = f"LENET5C_ISA asks for {used}; {best} is faster here"
+        problem = f"LENET5C_ISA selects {used}, but {best} is faster on this machine"
         yield used == "baseline", problem, "unset LENET5C_ISA"
 
 
@@ -197,12 +197,13 @@ def check_openmp(facts: Facts) -> Iterator[Finding]:
         yield (
             True,
             "this lenet5c was built without OpenMP and runs on one thread",
-            "install a wheel, or build with LENET5C_REQUIRE_OPENMP=1, which says what is missing",
+            "install a wheel, or build with LENET5C_REQUIRE_OPENMP=1, which reports what is "
+            "missing",
         )
 
 
 def check_counts(facts: Facts) -> Iterator[Finding]:
-    """Find thread counts that do not fit the processors."""
+    """Find thread counts that do not match the number of processors."""
     if not facts["openmp"]["version"]:
         return
     counts, text = facts["threads"], facts["environment"].get("OMP_NUM_THREADS")
@@ -210,7 +211,7 @@ def check_counts(facts: Facts) -> Iterator[Finding]:
     room = processors if quota is None else min(processors, ceil(quota))
     remedy = f"unset it, or set it to at most {room}"
     if text and wish is None:
-        yield True, f"OMP_NUM_THREADS is {text!r}, which is no thread count and is ignored", remedy
+        yield True, f"OMP_NUM_THREADS is {text!r}, not a thread count, and is ignored", remedy
     elif wish is not None and wish > room:
         limit = f"this process may run on {count_processors(processors)}"
         if wish <= processors:
@@ -219,8 +220,8 @@ def check_counts(facts: Facts) -> Iterator[Finding]:
     elif wish is None and room < processors:
         yield (
             False,
-            f"the container may use the time of {count_processors(quota)} only; lenet5c heeds "
-            "that, other libraries may not",
+            f"the container is limited to the time of {count_processors(quota)}; lenet5c respects "
+            "this limit, other libraries may not",
             f"set OMP_NUM_THREADS={room} for them",
         )
 
@@ -240,15 +241,15 @@ def check_runtimes(facts: Facts) -> Iterator[Finding]:
         remedy = f"{ONE_SOURCE}, so that they share one"
         if kinds == ["libgomp"]:
             remedy = (
-                "nothing, unless both compute at once: then share the cores out with "
-                "OMP_NUM_THREADS"
+                "none, unless both compute at the same time: then divide the cores between them "
+                "with OMP_NUM_THREADS"
             )
-        problem = f"{kinds[0]} is loaded {len(runtimes)} times: each copy has threads of its own"
+        problem = f"{kinds[0]} is loaded {len(runtimes)} times; each copy has its own threads"
         yield kinds != ["libgomp"], problem, remedy
 
 
 def check_load(facts: Facts) -> Iterator[Finding]:
-    """Find a busy machine on which threads do not wait briefly."""
+    """Find a busy machine with an unsuitable wait policy."""
     load, environment = facts["load"], facts["environment"]
     policy = environment.get("OMP_WAIT_POLICY", "").lower()
     set_briefly = policy != "active" and environment.keys() & {"GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
@@ -257,23 +258,24 @@ def check_load(facts: Facts) -> Iterator[Finding]:
     if load > facts["threads"]["processors"] > 1:
         yield (
             False,
-            f"the machine is busy (load {load:.1f}); OpenMP's waiting threads then keep others "
-            "from their work",
-            "start your program with OMP_WAIT_POLICY=passive, or GOMP_SPINCOUNT=2000 as "
-            "lenet5c train does",
+            f"the machine is busy (load {load:.1f}), and waiting OpenMP threads may slow down "
+            f"other "
+            "threads",
+            "start your program with OMP_WAIT_POLICY=passive, or with GOMP_SPINCOUNT=2000 like "
+            "lenet5c train",
         )
 
 
 def report(facts: Facts, findings: list[Facts]) -> str:
     """Return the facts and findings as text."""
     counts, check, openmp = facts["threads"], facts["self_check"], facts["openmp"]
-    # It is OpenMP who tells the processors of a process.
+    # The number of processors of a process is known only from OpenMP.
     mine = f"{counts['processors']} for this process, " if openmp["version"] else ""
     quota = counts["quota"]
     used, supported = facts["instructions"]["used"], ", ".join(facts["instructions"]["supported"])
     rows = [
         ("lenet5c", f"{facts['lenet5c']} in {facts['installed']}"),
-        ("running on", f"Python {facts['python']}, NumPy {facts['numpy']}, {facts['platform']}"),
+        ("system", f"Python {facts['python']}, NumPy {facts['numpy']}, {facts['platform']}"),
         ("instructions", f"{used}, of {supported}"),
         ("threads", f"{counts['default']}: {explain_default(facts)}"),
         ("  processors", f"{mine}{counts['cores']} in the machine"),
@@ -283,37 +285,37 @@ def report(facts: Facts, findings: list[Facts]) -> str:
         ("self check", "passed" if check["as_known"] and check["same_bits"] else "FAILED"),
     ]
     if facts["libraries"] is None:
-        rows.append(("libraries", "not known (pip install 'lenet5c[doctor]' to see them)"))
+        rows.append(("libraries", "unknown (pip install 'lenet5c[doctor]' to list them)"))
     for number, library in enumerate(facts["libraries"] or []):
         threads = "" if library["threads"] is None else f" ({library['threads']} threads)"
         text = f"{library['kind']}{threads} {library['path']}"
         rows.append(("" if number else "libraries", text))
     lines = [table(rows, "ll")]
-    for attention, title in ((True, "Needs attention:"), (False, "Worth knowing:")):
+    for attention, title in ((True, "Needs attention:"), (False, "Information:")):
         chosen = [finding for finding in findings if finding["attention"] == attention]
         lines += ["", title] if chosen else []
         for finding in chosen:
             lines += [f"  * {finding['problem']}", f"    remedy: {finding['remedy']}"]
     if not any(finding["attention"] for finding in findings):
-        lines += ["", "All is well."]
+        lines += ["", "No problems found."]
     return "\n".join(lines)
 
 
 def explain_default(facts: Facts) -> str:
-    """Return the reason of the default thread count."""
+    """Return the reason for the default thread count."""
     counts = facts["threads"]
     default, wish = counts["default"], counts["wish"]
     if not facts["openmp"]["version"]:
-        return "there is no OpenMP"
+        return "no OpenMP"
     if wish is not None and default == wish:
         return "as OMP_NUM_THREADS asks"
     if wish is None and default == counts["processors"]:
-        return "a thread for each processor"
+        return "one thread per processor"
     if wish is not None or default == counts["openmp"]:
-        return "a limit set inside this program"
-    return "the container's quota"
+        return "limit set by this program"
+    return "quota of the container"
 
 
 def count_processors(number: float) -> str:
-    """Return a number of processors, which need not be whole, in words."""
+    """Return a number of processors, possibly fractional, as text."""
     return count(int(number), "processor") if number == int(number) else f"{number:g} processors"

@@ -1,4 +1,4 @@
-"""``lenet5c ensemble``: several trained models as one model file.
+"""``lenet5c ensemble``: combine several trained models into one model file.
 
 Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 """
@@ -16,8 +16,8 @@ from lenet5c.training.ensemble import open_members
 
 NAME = "ensemble.safetensors"
 DESCRIPTION = (
-    "Make one model file of several trained models: its probabilities are the mean of theirs. "
-    "Evaluate, predict and export take it as any other model; distill trains a single net on it."
+    "Combine several trained models into one model file, whose probabilities are the mean of "
+    "theirs. Use it like any other model, or train a single net on it with distill."
 )
 EXAMPLES = """examples:
   lenet5c ensemble runs/seed-0 runs/seed-1 runs/seed-2
@@ -29,27 +29,25 @@ EXAMPLES = """examples:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    text = (
-        "a model file, the folder of a run, a folder of such folders, or best; two models or more"
-    )
+    text = "two or more models: model files, folders of runs, folders of such folders, or best"
     add("runs", nargs="+", metavar="RUN", help=text)
-    text = f"model file to write (default: {NAME}, here)"
+    text = f"model file to write (default: {NAME})"
     add("--out", type=file, default=Path(NAME), metavar="FILE", help=text)
-    add("--overwrite", action="store_true", help="replace the file --out")
+    add("--overwrite", action="store_true", help="replace an existing file")
 
 
 def run(options: Namespace) -> None:
-    """Write the ensemble, and say what it is made of."""
+    """Write the ensemble and describe its members."""
     out: Path = options.out
     if os.path.lexists(out) and not (options.overwrite and out.is_file()):
-        remedy = "name another one, or replace it with --overwrite"
-        raise RunError(f"--out must be a new file, got {out}, which is there; {remedy}")
+        remedy = "name another file, or add --overwrite"
+        raise RunError(f"--out must be a new file, got {out}, which exists; {remedy}")
     members = open_members(options.runs)
     if len(members) < 2:
-        raise RunError(f"RUN must be two models or more, got {len(members)}; name another one")
+        raise RunError(f"RUN must be at least two models, got {len(members)}; add another one")
     for name, model in members.items():
         if model.path is not None and out.exists() and model.path.samefile(out):
-            raise RunError(f"--out must be another file, got {out}, the model of {name}")
+            raise RunError(f"--out must differ from the members, got {out}, the model of {name}")
     trained = make_ensemble(members)
     save_model(out, trained)
     say(

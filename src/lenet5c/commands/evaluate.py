@@ -1,4 +1,4 @@
-"""``lenet5c evaluate``: measure a trained model on labeled images, or compare two on the same.
+"""``lenet5c evaluate``: evaluate a trained model on labeled images, or compare two models.
 
 Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 """
@@ -61,9 +61,8 @@ SEVERITY, MOST_CORRUPTED = 3, 10_000
 RECORD, PAGE = "evaluation.json", "evaluation.html"
 DESCRIPTION = (
     "Evaluate a trained model on labeled images: accuracy with its interval, confusion matrix, "
-    "precision and recall of each class, calibration of the probabilities, errors against "
-    "rejections, and the most confident mistakes; with --corruptions, robustness to corrupted "
-    "images."
+    "precision and recall of each class, calibration of the probabilities, error-reject curve, "
+    "and the most confident mistakes; with --corruptions, robustness to corrupted images."
 )
 EXAMPLES = """examples:
   lenet5c evaluate
@@ -93,10 +92,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="DATA=MODEL",
-        help="classes of the data and the corresponding classes of the model, where names differ",
+        help="classes of the data and corresponding classes of the model, if their names differ",
     )
     add("--part", choices=PARTS, default="test", help="part of the data set (default: test)")
-    text = "second model; test on the same images whether one of the two is better"
+    text = "second model to compare on the same images, with a significance test"
     add("--compare", metavar="OTHER", help=text)
     text = (
         "also evaluate on images corrupted in 15 ways, at these severities from 1 to 5 (default: "
@@ -111,9 +110,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "and write the calibrated model to FILE"
     )
     add("--calibrate", type=file, metavar="FILE", help=text)
-    text = "number of misclassified images to list, the most confident first (default: 10)"
+    text = "number of misclassified images to list, most confident first (default: 10)"
     add("--worst", type=whole(0), default=10, metavar="N", help=text)
-    text = "copy the misclassified images into a new folder, as TRUE-as-PREDICTED-NAME"
+    text = "copy the misclassified images to a new folder, as TRUE-as-PREDICTED-NAME"
     add("--errors", type=directory, metavar="DIR", help=text)
     add("--out", type=directory, metavar="DIR", help=f"folder for {RECORD}, {PAGE} and pictures")
     add("--json", action="store_true", help="print the results as JSON only")
@@ -138,19 +137,19 @@ def frame(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, list[str]]:
 
 
 def run(options: Namespace) -> None:
-    """Evaluate, and report as text, JSON or files."""
+    """Evaluate and report as text, JSON or files."""
     if options.errors is not None:
         check_folder(options.errors, "--errors")
     if options.out is not None:
         prepare_folder(options.out)
     trained = open_model(options.model)
     other = None if options.compare is None else open_model(options.compare)
-    # How a run's data were read holds for the run's own data.
+    # The reader settings of a run apply to its own data.
     of_run = read_record(options.model) if options.data is None else {"data": options.data}
     data = source_name(of_run.get("data", "mnist"))
     tell = None if options.json else say
     how, source_notes = read_options(options, of_run), list[str]()
-    # Of a run's own data, the part that the run set aside; of other data that is not divided, all.
+    # For the data of a run, the part held out by the run; for other undivided data, all images.
     if options.data is None:
         if of_run.get("fold"):
             from lenet5c.recipes import RunConfig
@@ -203,7 +202,7 @@ def run(options: Namespace) -> None:
 
 
 def describe_result(result: Evaluation, dataset: Dataset, worst: int) -> dict[str, Any]:
-    """Return the figures for JSON, as fractions from 0 to 1, with null for undefined values."""
+    """Return the metrics for JSON, as fractions from 0 to 1, with null for undefined values."""
     scores = result.scores
     names = ("precision", "recall", "f1")
     return {
@@ -228,7 +227,7 @@ def describe_result(result: Evaluation, dataset: Dataset, worst: int) -> dict[st
 
 
 def describe_mistake(result: Evaluation, dataset: Dataset, index: int) -> dict[str, Any]:
-    """Return one misclassified image for JSON, with its id and file where it has them."""
+    """Return one misclassified image for JSON, with its id and file if available."""
     origin: dict[str, Any] = {}
     if dataset.ids is not None:
         origin["id"] = dataset.ids[index]
@@ -248,7 +247,7 @@ def compare(
 ) -> tuple[dict[str, Any], Dataset]:
     """Evaluate another model on the same images.
 
-    Returns McNemar's test for JSON, and the images as that model takes them.
+    Returns McNemar's test for JSON, and the images converted for that model.
     """
     framed, notes = frame(part, other)
     dataset, remarks = match_dataset(other, framed, mapping)
@@ -273,7 +272,7 @@ def compare(
 def recalibrate(
     options: Namespace, trained: TrainedModel, dataset: Dataset, data: str, part: str | None
 ) -> str:
-    """Fit the temperature on images and write the model with it; return a note."""
+    """Fit the temperature on images and write the calibrated model; return a note."""
     out: Path = options.calibrate
     run_data = {BEST: "mnist", SIGNS: "signs"}.get(options.model)
     if run_data is None and trained.path is not None:
@@ -281,16 +280,16 @@ def recalibrate(
     if part == "test" or (part == "train" and run_data == data):
         why = "kept for testing" if part == "test" else "used to train the model"
         raise RunError(
-            f"--calibrate needs images not used before, got the {part} images of {data}, {why}; "
-            "use --part validation, or give other data with --data"
+            f"--calibrate must have unused images, got the {part} images of {data}, {why}; "
+            "use --part validation, or other data with --data"
         )
     if out.exists() and trained.path is not None and out.samefile(trained.path):
         raise RunError(f"--calibrate must differ from the model file, got {out} for both")
     fitted = calibrate(trained, dataset)
     save_model(out, trained)
     return (
-        f"written to {out} with {fitted}; the figures of probabilities below are of the very "
-        "images it was fitted on, and so a little too good"
+        f"written to {out} with {fitted}; the calibration metrics below are measured on the "
+        "same images and therefore slightly optimistic"
     )
 
 
@@ -300,7 +299,7 @@ def corrupt(
     dataset: Dataset,
     others: list[tuple[TrainedModel, Dataset]],
 ) -> dict[str, Any]:
-    """Evaluate on corrupted images; return the figures for JSON."""
+    """Evaluate on corrupted images; return the metrics for JSON."""
     from tqdm import tqdm
 
     severities = sorted(set(options.corruptions)) or [SEVERITY]
@@ -342,7 +341,7 @@ def as_text(
     ]
     wrong = result.count - result.correct
     if wrong and options.worst:
-        title = f"All {count(wrong, 'misclassified image')}, the most confident first:"
+        title = f"All {count(wrong, 'misclassified image')}, most confident first:"
         if options.worst < wrong:
             title = f"The {options.worst} most confident of {wrong} misclassified images:"
         parts.append(f"{title}\n{tables.worst_table(result, names, options.worst, dataset.ids)}")
@@ -360,10 +359,11 @@ def as_text(
 
 
 def prepare_folder(folder: Path) -> None:
-    """Create the output folder, which must not contain a run, as its pictures would be lost."""
+    """Create the output folder, which must not contain a run, whose files would be replaced."""
     if (folder / "config.json").exists() or (folder / "metrics.jsonl").exists():
         raise RunError(
-            f"--out must be a folder without a run, got {folder}, which holds a run; name another "
+            f"--out must be a folder without a run, got {folder}, which contains a run; name "
+            f"another "
             "folder"
         )
     try:
@@ -405,12 +405,12 @@ def write(
             warn(options.prog, f"no {name}.png: {type(failure).__name__} {failure}")
     except MissingExtraError as error:
         warn(options.prog, error)
-    except Exception as error:  # matplotlib is broken: the figures are worth more than pictures
+    except Exception as error:  # with a broken matplotlib, only the pictures are missing
         warn(options.prog, f"no pictures: {type(error).__name__} {error}".replace("\n", " "))
     for name, content in pictures.items():
         _files.write_bytes(folder / f"{name}.png", content)
     comparison = ""
-    if other := record.get("compare"):  # a paragraph of a page is one line
+    if other := record.get("compare"):  # one line per paragraph
         comparison = describe_comparison(options.model, result, other, sys.maxsize)
     page = evaluation_page(trained, dataset, result, record, pictures, folder, comparison)
     _files.write_bytes(folder / PAGE, page.encode())

@@ -55,8 +55,8 @@ FORMS = {
     "onnx": "ONNX, for ONNX Runtime and other runtimes",
     "c": "one C99 file without dependencies, for microcontrollers and C programs",
     "html": "one page to draw on, for any browser, offline",
-    "torch": "safetensors with PyTorch's names, and the net as PyTorch source beside it",
-    "lenet5c": "a lenet5c model file, from safetensors that PyTorch wrote",
+    "torch": "safetensors with PyTorch's names, and the net as PyTorch source code",
+    "lenet5c": "a lenet5c model file, from safetensors written by PyTorch",
 }
 SUFFIXES = {
     "onnx": ".onnx",
@@ -67,7 +67,7 @@ SUFFIXES = {
 }
 MARK = b", written by lenet5c "  # in the first lines of sources
 BY_SUFFIX = {".onnx": "onnx", ".c": "c", ".h": "c", ".html": "html"}
-#: The one form that an option is for.
+#: The only format for which an option is valid.
 FORM_OF = (
     {"input": "onnx"}
     | dict.fromkeys(("quantize", "calibrate", "images", "ranges"), "c")
@@ -90,16 +90,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help=MODEL_HELP)
     text = "; ".join(f"{name}: {what}" for name, what in FORMS.items())
-    add("--to", choices=FORMS, metavar="FORM", help=f"{text} (default: by the ending of --out)")
-    text = "file to write (default: NAME with the ending of the format, in this folder)"
+    add(
+        "--to",
+        choices=FORMS,
+        metavar="FORM",
+        help=f"{text} (default: by the file extension of --out)",
+    )
+    text = "file to write (default: NAME with the extension of the format, in this folder)"
     add("--out", type=file, metavar="FILE", help=text)
     text = "prefix of C functions and files (default: lenet5)"
     add("--name", default="lenet5", metavar="NAME", help=text)
     text = "for onnx: uint8, raw images that the graph prepares; or float, prepared images"
     add("--input", choices=INPUTS, help=f"{text} (default: uint8)")
     text = (
-        "for c: weights, int8 weights and float activations; or int8, int8 weights and activations "
-        "without any floats (default: none)"
+        "for c: weights (int8 weights, float activations) or int8 (int8 weights and activations, "
+        "no floating point) (default: none)"
     )
     add("--quantize", choices=(*QUANTIZATIONS, "int8"), help=text)
     text = (
@@ -112,24 +117,24 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--images", type=whole(1), metavar="N", help=text)
     text = (
-        "for --quantize int8: range of each activation: mse, with the least mean squared error; or "
-        "minmax, all values that occur (default: mse)"
+        "for --quantize int8: range of each activation: mse (minimum mean squared error) or "
+        "minmax (all values that occur) (default: mse)"
     )
     add("--ranges", choices=RANGES, help=text)
     text = "for lenet5c: model with the same net, preparation and class names"
     add("--like", metavar="MODEL", help=text)
     text = "for lenet5c, instead of --like: arguments of lenet5c.nn.LeNet5, such as activation=tanh"
     add("--net", type=setting, nargs="+", metavar="NAME=VALUE", help=text)
-    text = "with --net: mean of the pixels, where 0 is black and 1 is white (default: 0.1307)"
+    text = "with --net: mean of the pixels, from 0 (black) to 1 (white) (default: 0.1307)"
     add("--mean", type=number(-100, 100), metavar="F", help=text)
     text = "with --net: standard deviation of the pixels (default: 0.3081)"
     add("--std", type=number(0, 1e6, above=True), metavar="F", help=text)
-    text = "for lenet5c: corresponding layers, where names and shapes are ambiguous"
+    text = "for lenet5c: corresponding layers, if names and shapes are ambiguous"
     add("--names", type=pair, nargs="+", metavar="OURS=THEIRS", help=text)
 
 
 def run(options: Namespace) -> None:
-    """Write a model in another format, and describe it."""
+    """Write a model in another format and describe it."""
     form = options.to or BY_SUFFIX.get(options.out.suffix.lower() if options.out else "")
     if form is None:
         raise ExportError(f"--to must be one of {', '.join(FORMS)}, got nothing")
@@ -141,7 +146,7 @@ def run(options: Namespace) -> None:
             raise ExportError(f"--{name} requires --to {of}, got --to {form}")
     for name in ("mean", "std"):
         if getattr(options, name) is not None and options.net is None:
-            raise ExportError(f"--{name} requires --net; with --like it is taken from that model")
+            raise ExportError(f"--{name} requires --net; --like uses the value of that model")
     prefix = prefix_of(options.name)
     out = options.out or Path(f"{prefix}{SUFFIXES[form]}")
     if out.is_dir():
@@ -191,7 +196,9 @@ def bring(options: Namespace, out: Path) -> None:
 def make_untrained(settings: dict[str, Any], mean: float | None, std: float | None) -> TrainedModel:
     """Return an untrained model with these settings."""
     if drawn := settings.keys() & {"rng", "init", "conv_init"}:
-        raise ExportError(f"--net must have no {', '.join(drawn)}: the weights are PyTorch's")
+        raise ExportError(
+            f"--net must not contain {', '.join(drawn)}, since the weights are those of PyTorch"
+        )
     try:
         model = LeNet5(**settings)
         assert model.input_shape is not None
@@ -214,7 +221,7 @@ def write_onnx(trained: TrainedModel, out: Path, options: Namespace, accuracy: s
     """Write a model as ONNX."""
     content = to_onnx(trained, input=options.input or "uint8", accuracy=accuracy)
     _files.write_bytes(out, content)
-    takes = f"image: uint8 (N, {', '.join(map(str, trained.image_shape))}), as it is"
+    takes = f"image: uint8 (N, {', '.join(map(str, trained.image_shape))}), unscaled"
     if options.input == "float":
         shape = (trained.image_shape[0], *trained.preparation.size)
         takes = f"input: prepared float32 (N, {', '.join(map(str, shape))})"
@@ -267,7 +274,7 @@ def open_calibration(
 ) -> tuple[NDArray[np.uint8], Dataset | None]:
     """Return training images for `quantize_int8`, and the test images of the same data.
 
-    These are None if they have other classes than the model.
+    The test images are None if their classes differ from those of the model.
     """
     of_run = read_record(options.model) if options.calibrate is None else {}
     data = source_name(options.calibrate or of_run.get("data", "mnist"), "--calibrate")
@@ -276,8 +283,8 @@ def open_calibration(
     channels = trained.image_shape[0]
     if images.shape[1] != channels:
         raise ExportError(
-            f"--calibrate must have images with {channels} channels, as the model expects, got "
-            f"{images.shape[1]} in {data}; use the data that the model was trained on"
+            f"--calibrate must have images with the {channels} channels of the model, got "
+            f"{images.shape[1]} in {data}; use the training data of the model"
         )
     count = min(options.images or IMAGES, len(images))
     chosen = np.sort(np.random.default_rng(0).choice(len(images), count, replace=False))
@@ -298,7 +305,7 @@ def write_html(trained: TrainedModel, out: Path, name: str) -> None:
 
 
 def write_torch(trained: TrainedModel, out: Path) -> None:
-    """Write a model's weights for PyTorch, and the source of its net beside them."""
+    """Write the weights of a model for PyTorch, and the source code of its net."""
     source = out.with_suffix(".py")
     content, text = to_torch(trained), torch_source(trained, out.name)
     if source == out:
@@ -310,18 +317,18 @@ def write_torch(trained: TrainedModel, out: Path) -> None:
     _files.write_bytes(source, text.encode("ascii"))
     say(
         f"{out}: weights, {len(content):,} bytes\n"
-        f"{source}: load() gives the net, prepare(images) its input"
+        f"{source}: load() returns the net, prepare(images) its input"
     )
 
 
 def reads_digits(trained: TrainedModel) -> bool:
-    """Return whether a model takes images such as MNIST's."""
+    """Return True if a model accepts images like those of MNIST."""
     digits = trained.class_names == tuple("0123456789") and trained.reading == "ink"
     return digits and trained.image_shape == (1, 28, 28)
 
 
 def _check_own(source: Path) -> None:
-    """Refuse to replace source code of somebody else where its name was not given."""
+    """Refuse to replace an existing source file that was not written by lenet5c."""
     if not source.exists():
         return
     ours = False
@@ -336,6 +343,6 @@ def _check_own(source: Path) -> None:
 
 
 def _check_not_read(path: Path, out: Path) -> None:
-    """Refuse to replace the file that is read."""
+    """Refuse to replace the input file."""
     if path.exists() and out.exists() and path.samefile(out):
         raise ExportError(f"--out must differ from the input file, got {out} for both")

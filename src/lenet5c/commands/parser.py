@@ -1,20 +1,20 @@
-"""The parser of all commands, one argparse tree."""
+"""Parser of all commands."""
 
 from importlib import import_module
 
 import lenet5c
 from lenet5c.commands import cli
 
-#: The commands: a module each in `lenet5c.commands`, with DESCRIPTION, EXAMPLES,
+#: Commands, each a module in `lenet5c.commands` with DESCRIPTION, EXAMPLES, #:
 #: ``add_arguments(parser)`` and ``run(options)``, which returns the exit code.
 COMMANDS = {
-    "train": "train LeNet-5 on MNIST or on images of your own",
+    "train": "train LeNet-5 on MNIST or your own images",
     "evaluate": "evaluate a trained model, or compare two",
-    "predict": "read the digits in pictures, or classify a data set",
-    "tune": "search for the best settings",
+    "predict": "read digits in pictures, or classify a data set",
+    "tune": "search for the best hyperparameters",
     "sweep": "train with many seeds and settings at once",
     "ensemble": "combine several trained models into one",
-    "distill": "train one net on the probabilities of a model, such as an ensemble",
+    "distill": "train one net on the predictions of a model, such as an ensemble",
     "runs": "compare runs in a table and a picture",
     "demo": "draw a digit in the browser and watch the model classify it",
     "export": "export a model to ONNX, C, HTML or PyTorch",
@@ -28,9 +28,9 @@ COMMANDS = {
 
 
 def make_parser(*names: str) -> cli.Parser:
-    """Return the parser of the commands of these names, which are loaded.
+    """Return the parser for the commands in `names`, importing their modules.
 
-    If none of them is a command, it lists all commands.
+    If none of the names is a command, all commands are listed.
     """
     parser = cli.Parser("lenet5c", description="LeNet-5 on a CPU.")
     parser.add_argument("--version", "-V", action="store_true", help="print the version")

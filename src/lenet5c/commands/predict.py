@@ -1,4 +1,4 @@
-"""``lenet5c predict``: read the digits in photographs, scans and drawings, or classify a data set.
+"""``lenet5c predict``: read digits in photographs, scans and drawings, or classify a data set.
 
 Exit codes: 0 all read, 1 failed, 2 bad use or an unreadable file, 3 a picture was rejected,
 130 interrupted.
@@ -48,7 +48,7 @@ from lenet5c.training.plot_style import png
 
 REJECTED = 3
 STREAM = "-"
-# Options that are for pictures or for a whole data set alone.
+# Options only for pictures, or only for a data set.
 OF_PICTURES = ("explain", "why", "neighbors", "json", "reading")
 OF_DATA = (
     *("out", "like", "probabilities"),
@@ -78,26 +78,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     text = (
-        "PNG, JPEG, JPEG 2000, BMP, TIFF, WebP, AVIF, GIF or PGM, with pillow-heif HEIC; a folder "
-        "of them; - reads standard input"
+        "picture file (PNG, JPEG, JPEG 2000, BMP, TIFF, WebP, AVIF, GIF or PGM; HEIC with "
+        "pillow-heif), folder of pictures, or - for standard input"
     )
     add("images", nargs="*", metavar="IMAGE", help=text)
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
     text = (
-        "content of a picture: one, a single digit; many, a number or a sheet of digits; sum, "
-        "written sums, which are worked out (default: one)"
+        "content of a picture: one (a single digit), many (numbers or a sheet of digits) or sum "
+        "(written calculations, which are evaluated) (default: one)"
     )
     add("--digits", choices=DIGITS, default="one", help=text)
     add(
         "--reading",
         choices=READINGS,
         help=(
-            "ink, find the strokes and center them as in the training images; whole, use the "
-            "entire picture (default: as the model was trained)"
+            "ink (find the strokes and center them as in the training images) or whole (use the "
+            "entire picture) (default: as the model was trained)"
         ),
     )
     text = (
-        "reject pictures whose probability of being a digit, and the predicted one, is below F: 0 "
+        "reject pictures whose probability of being the predicted digit is below F: 0 "
         f"rejects nothing, 0.9 all but clear digits (default: {REJECT:g})"
     )
     add("--reject", type=share, default=REJECT, metavar="F", help=text)
@@ -105,12 +105,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--top", type=whole(1), default=3, metavar="N", help=text)
     add("--json", action="store_true", help="print a line of JSON for each picture")
     text = (
-        "draw each step from the file to the input of the net, into a folder or, for one picture, "
+        "draw each step from the file to the input of the net into a folder or, for one picture, "
         "a .png file"
     )
     add("--explain", type=directory, metavar="PATH", help=text)
     text = (
-        "draw an explanation of the answer (of the least probable digit, if there are several), "
+        "draw an explanation of the prediction (of the least probable digit, if there are several) "
         "into a folder or, for one picture, a .png file"
     )
     add("--why", type=directory, metavar="PATH", help=text)
@@ -118,7 +118,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "data set to search for the nearest images with --why (default: mnist for models of digits)"
     )
     add("--neighbors", metavar="NAME_OR_PATH", help=text)
-    group = parser.add_argument_group("a whole data set")
+    group = parser.add_argument_group("data set")
     text = "classify all images of a data set, as for lenet5c train, with or without labels"
     group.add_argument("--data", metavar="FILE", help=text)
     text = (
@@ -127,7 +127,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     group.add_argument("--out", type=file, metavar="FILE", help=text)
     text = (
-        "sample file whose columns and rows to write, such as the sample_submission.csv of a "
+        "sample file with the columns and rows to write, such as the sample_submission.csv of a "
         "competition"
     )
     group.add_argument("--like", type=file, metavar="SAMPLE", help=text)
@@ -164,12 +164,10 @@ def predict_data(options: Namespace) -> int:
     for name in ("images", *OF_PICTURES):
         if got := getattr(options, name):
             argument = "IMAGE" if name == "images" else f"--{name}"
-            remedy = "; --out NAME.jsonl writes JSON lines" if name == "json" else ""
-            raise UserError(f"{argument} must be left out with --data, got {got}{remedy}")
+            remedy = "; use --out NAME.jsonl for JSON Lines" if name == "json" else ""
+            raise UserError(f"{argument} cannot be combined with --data, got {got}{remedy}")
     if options.like and options.probabilities:
-        raise UserError(
-            "--probabilities cannot be combined with --like, which fixes the columns; leave one out"
-        )
+        raise UserError("--probabilities cannot be combined with --like, which defines the columns")
     data, out = source_name(options.data), options.out
     if out == Path(STREAM):
         out = None
@@ -190,7 +188,7 @@ def predict_data(options: Namespace) -> int:
         score = write_predictions(file_like, suffix, trained, records, form, bar.update)
     text = count(score.count, "image") + (f" in {out}" if out else "")
     if score.correct is not None:
-        text += f"; {score.correct / score.count:.2%} predicted as labeled ({score.correct:,})"
+        text += f"; accuracy {score.correct / score.count:.2%} ({score.correct:,} correct)"
     note(text)
     return 0
 
@@ -208,7 +206,7 @@ def check_out(out: Path | None, data: str, sample: Path | None) -> str:
 
 
 def make_bar(images: int, out: Path | None) -> Any:
-    """Return a bar on a terminal where nothing else is written."""
+    """Return a bar on a terminal to which nothing else is written."""
     from tqdm import tqdm
 
     busy = out is None and is_terminal(sys.stdout)
@@ -224,7 +222,7 @@ def make_bar(images: int, out: Path | None) -> Any:
 
 
 class Printer:
-    """Standard output as a file of bytes."""
+    """Standard output as a binary file."""
 
     def write(self, content: bytes) -> None:
         """Print text in UTF-8."""
@@ -238,7 +236,7 @@ def predict_pictures(options: Namespace) -> int:
     for name in options.images:
         try:
             names += expand(name)
-        except UserError as error:  # the others are read all the same
+        except UserError as error:  # continue with the others
             code = fail(options.prog, error)
     if not names:
         return code
@@ -263,7 +261,7 @@ def predict_pictures(options: Namespace) -> int:
         except PictureError as error:
             if options.json:
                 say(json.dumps({"file": name, "error": str(error)}))
-            hint = f"; lenet5c predict --data {name} reads data sets" if is_data(name) else ""
+            hint = f"; for a data set, use lenet5c predict --data {name}" if is_data(name) else ""
             code = fail(options.prog, f"{error}{hint}", BAD_USE)
             continue
         if options.json:
@@ -278,7 +276,7 @@ def predict_pictures(options: Namespace) -> int:
         if reasons:
             path = choose_file(options.why, name, taken, "why")
             if (figure := reasons.draw(reading)) is None:
-                note(f"{printable(name)}: no reasons are drawn, as the net was not asked")
+                note(f"{printable(name)}: no explanation, since the net was not used")
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _files.write_bytes(path, png(figure))
@@ -290,9 +288,7 @@ def check_drawings(option: str, path: Path | None, count: int) -> None:
     if path is None:
         return
     if path.suffix.lower() == ".png" and count != 1:
-        raise UserError(
-            f"--{option} must be a folder for {count} images, got {path}, a single picture"
-        )
+        raise UserError(f"--{option} must be a folder for {count} pictures, got {path}")
     if path.suffix.lower() != ".png" and path.exists() and not path.is_dir():
         raise UserError(
             f"--{option} must be a folder or a file name ending in .png, got {path}, an existing "
@@ -301,10 +297,7 @@ def check_drawings(option: str, path: Path | None, count: int) -> None:
 
 
 def expand(name: str) -> list[str]:
-    """Return the pictures that an argument names.
-
-    These are itself, those of a folder, or those of a pattern that no shell expanded.
-    """
+    """Return the pictures selected by an argument: a file, a folder or a glob pattern."""
     if name == STREAM:
         return [name]
     if os.path.isdir(name):
@@ -312,7 +305,7 @@ def expand(name: str) -> list[str]:
         if not files:
             raise UserError(
                 f"IMAGE must be a picture or a folder of pictures, got {name}, a folder without "
-                "pictures; their names must end in .png, .jpg or another supported ending"
+                "pictures; names must end in .png, .jpg or another supported extension"
             )
         return files
     if glob.has_magic(name) and not os.path.lexists(name):
@@ -324,7 +317,7 @@ def expand(name: str) -> list[str]:
 
 
 def is_data(name: str) -> bool:
-    """Return whether this is the name of a file with many images."""
+    """Return True if this is a file with many images."""
     endings = tuple(ending for of_kind in ENDINGS.values() for ending in of_kind)
     return is_archive(name) or name.lower().endswith(endings)
 
@@ -339,7 +332,7 @@ def open_stream() -> Any:
 
 
 def choose_file(path: Path, name: str, taken: set[str], kind: str) -> Path:
-    """Return the file for the drawing of a picture, unique for each picture."""
+    """Return the output file for the drawing of a picture, unique for each picture."""
     if path.suffix.lower() == ".png":
         return path
     stem = "standard-input" if name == STREAM else Path(name).name
@@ -351,7 +344,7 @@ def choose_file(path: Path, name: str, taken: set[str], kind: str) -> Path:
 
 
 def as_text(reading: Reading, top: int) -> str:
-    """Return a reading for the terminal, on one line or, of a sheet, on several."""
+    """Return a reading as text for the terminal, on several lines for a sheet."""
     if reading.sums:
         return show_sums(reading, emphasize)
     if reading.digits:
@@ -370,12 +363,12 @@ def as_text(reading: Reading, top: int) -> str:
 
 
 def emphasize(text: str, color: int) -> str:
-    """Return text in bold and color, where standard output shows them."""
+    """Return text in bold and color, if supported by standard output."""
     return f"\033[1;{color}m{text}\033[0m" if has_colors(sys.stdout) else text
 
 
 def as_json(name: str, reading: Reading) -> dict[str, Any]:
-    """Return a reading for JSON; sheets have their digits in `lines`, sums their signs."""
+    """Return a reading for JSON, with the digits of sheets in `lines` and the signs of sums."""
     if reading.sums:
         return {"file": name, **sums_as_json(reading, list_facts)}
     if not reading.digits:

@@ -19,7 +19,11 @@ EXAMPLES = """examples:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "name", nargs="?", choices=RECIPES, metavar="NAME", help=f"one of {', '.join(RECIPES)}"
+        "name",
+        nargs="?",
+        choices=RECIPES,
+        metavar="NAME",
+        help=f"recipe to show: {', '.join(RECIPES)} (default: list all)",
     )
 
 

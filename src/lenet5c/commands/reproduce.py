@@ -1,4 +1,4 @@
-"""``lenet5c reproduce``: train recipes with several seeds, and report on the results.
+"""``lenet5c reproduce``: train recipes with several seeds and report the results.
 
 Exit codes: 0 done, 1 a training failed, 2 bad use, 130 interrupted.
 """
@@ -15,8 +15,9 @@ from lenet5c.reproduction.rerun import PICTURES, RECORD, REPORT, reproduce
 
 DESCRIPTION = (
     "Train recipes with several seeds, each in its own process, and write a report that compares "
-    "reported and obtained accuracies, with spread, times, curves and errors. Finished runs are "
-    "kept; run the same command again to continue after an interrupt."
+    "reported and obtained accuracies, with standard deviations, times, curves and errors. "
+    "Finished "
+    "runs are kept; run the same command again to continue after an interruption."
 )
 EXAMPLES = """examples:
   lenet5c reproduce fast default --seeds 3 --out report
@@ -59,35 +60,32 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="data set, as for lenet5c train (default: mnist)",
     )
     add(
-        "--epochs",
-        type=whole(1),
-        metavar="N",
-        help="epochs of training, noted in the report (default: those of each recipe)",
+        "--epochs", type=whole(1), metavar="N", help="number of epochs (default: as in each recipe)"
     )
     add(
         "--records",
         action="store_true",
-        help=f"write {RECORDS_PAGE} instead, a table of the seconds to reach a test accuracy",
+        help=f"write {RECORDS_PAGE} instead, a table of times to reach a test accuracy",
     )
     add(
         "--reached",
         type=file,
         metavar="FILE",
         help=(
-            "JSON file to write with the accuracies that lenet5c recipes shows; "
+            "JSON file to write with the accuracies shown by lenet5c recipes; "
             "src/lenet5c/recipes/reached.json in a checkout"
         ),
     )
 
 
 def run(options: Namespace) -> int:
-    """Train and report; after an interrupt the trainings leave checkpoints."""
+    """Train and report; checkpoints are kept after an interruption."""
     with open_workers(options) as workers:
         return report(options, workers) if workers else 0
 
 
 def report(options: Namespace, workers: Workers) -> int:
-    """Train with some workers, and report; return the exit code."""
+    """Train with workers and report; return the exit code."""
     arguments = {name: getattr(options, name) for name in ("seeds", "out", "work")}
     arguments |= {"jobs": workers.jobs, "executor": workers.executor}
     others = {name: getattr(options, name) for name in ("recipes", "data", "epochs", "reached")}
@@ -106,5 +104,5 @@ def report(options: Namespace, workers: Workers) -> int:
     except KeyboardInterrupt:
         text = "interrupted; run the same command again to continue"
         raise KeyboardInterrupt(text) from None
-    say(f"\nThe report is {options.out / (RECORDS_PAGE if options.records else REPORT)}")
+    say(f"\nReport: {options.out / (RECORDS_PAGE if options.records else REPORT)}")
     return 0

@@ -1,4 +1,4 @@
-"""``lenet5c runs``: compare the runs in a folder in a table and in one picture.
+"""``lenet5c runs``: compare the runs in a folder in a table and a picture.
 
 Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 """
@@ -31,12 +31,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Print a row for each run, the best first."""
+    """Print a row for each run, best first."""
     if options.plot is not None and options.plot.suffix.lower() != ".png":
         raise UserError(f"--plot must be a PNG file name, got {options.plot}")
     rows = list_runs(options.folder)
     if not rows:
-        raise UserError(f"DIR must be a folder with runs, got {options.folder}, which has none")
+        raise UserError(
+            f"DIR must be a folder with runs, got {options.folder}, which contains none"
+        )
     if options.json:
         say(json.dumps([row.to_dict() for row in rows], indent=2))
     else:
@@ -48,20 +50,12 @@ def run(options: Namespace) -> None:
         figure = draw_runs(rows)
         _files.write_bytes(options.plot, figure._repr_png_())  # type: ignore[attr-defined]
         if not options.json:
-            say(f"\nThe curves are in {options.plot}")
+            say(f"\nCurves: {options.plot}")
 
 
 def as_table(rows: list[RunRow]) -> str:
     """Return the runs as text."""
-    heading = (
-        "run",
-        "test",
-        "95 % interval",
-        "valid.",
-        "epochs",
-        "seconds",
-        "settings that differ",
-    )
+    heading = ("run", "test", "95 % interval", "valid.", "epochs", "seconds", "differing settings")
     lines = [
         (
             printable(row.name),
@@ -78,5 +72,5 @@ def as_table(rows: list[RunRow]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return a share as a percentage; nothing if it is unknown."""
+    """Return a fraction as a percentage, '' if unknown."""
     return "" if share is None else f"{100 * share:.2f}%"

@@ -1,9 +1,8 @@
-"""Signals that end a command, with at most one line of output and without a traceback.
+"""Handling of signals that end a command, with at most one line of output.
 
-SIGINT, SIGTERM and SIGHUP end the process with 130, 143 and 129: at once while it starts and ends,
-by a KeyboardInterrupt while the command is at work, so that it leaves no temporary files. Those
-that come with or soon after the first change nothing; a later one does not wait for the cleaning
-up.
+SIGINT, SIGTERM and SIGHUP end the process with exit code 130, 143 and 129: immediately at startup
+and exit, by a KeyboardInterrupt while the command is running, so that temporary files are removed.
+Signals soon after the first one are ignored; a later one does not wait for the cleanup.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import sys
 import time
 from contextlib import contextmanager
 
-TYPE_CHECKING = False  # that of typing, without its import
+TYPE_CHECKING = False  # instead of importing typing
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 NUMBERS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
-GRACE = 1.0  # seconds in which further signals mean the same as the first
+GRACE = 1.0  # seconds in which further signals are ignored
 _at_work = False
 _first: int | None = None
 _came = 0.0
@@ -32,12 +31,12 @@ _came = 0.0
 def install() -> None:
     """Install these signal handlers, except for ignored signals.
 
-    `nohup` ignores SIGHUP, and a shell without job control SIGINT for what runs in the background.
+    `nohup` ignores SIGHUP, and a shell without job control ignores SIGINT for background processes.
     """
     for number in NUMBERS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
-    # An interrupt that comes while Python can raise no exception, as in a destructor.
+    # An interrupt where Python cannot raise an exception, such as in a destructor.
     sys.excepthook = sys.unraisablehook = _report
 
 
@@ -45,7 +44,7 @@ def install() -> None:
 def at_work() -> Iterator[None]:
     """Let a signal raise KeyboardInterrupt in this context."""
     global _at_work, _first
-    _first = None  # of an earlier command in this process
+    _first = None  # from an earlier command in this process
     try:
         _at_work = True
         yield
@@ -54,7 +53,7 @@ def at_work() -> Iterator[None]:
 
 
 def exit_code() -> int | None:
-    """Return the exit code that a signal asks for, None if there was none."""
+    """Return the exit code of the received signal, None if there was none."""
     return None if _first is None else 128 + _first
 
 
@@ -76,7 +75,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _report(*arguments: Any) -> None:
-    """Report an exception that nobody handles, but for an interrupt."""
+    """Report an unhandled exception, except an interrupt."""
     kind = arguments[0] if len(arguments) == 3 else arguments[0].exc_type
     if issubclass(kind, KeyboardInterrupt):
         os._exit(exit_code() or 128 + signal.SIGINT)

@@ -1,4 +1,4 @@
-"""``lenet5c summary``: a model layer by layer, with shapes, neurons, parameters and connections.
+"""``lenet5c summary``: show the layers of a model with shapes, parameters and connections.
 
 Exit codes: 0 done, 2 bad use, 130 interrupted.
 """
@@ -27,17 +27,17 @@ from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import build_net
 
 DESCRIPTION = (
-    "Show a summary of a model: shapes, neurons, parameters, connections and multiply-adds of each "
-    "layer."
+    "Show a summary of a model: output shape, neurons, parameters, connections and multiply-adds "
+    "of each layer."
 )
 EXAMPLES = """examples:
   lenet5c summary                         the net of lenet5c train
-  lenet5c summary best                    the trained model in the package
+  lenet5c summary best                    the trained model included in lenet5c
   lenet5c summary runs/first              the model of a run
   lenet5c summary --recipe paper1998      the net of 1998
   lenet5c summary --net small_color --input-size 48 64 --num-classes 5
   lenet5c summary --channels 12 32 --kernel-size 3 --units 84"""
-#: Options of a net that follow from the data, where there is some.
+#: Options of a net that are otherwise determined by the data.
 DATA_OPTIONS = ("num_classes", "in_channels", "input_size")
 
 
@@ -46,7 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help=MODEL_HELP)
     add("--json", action="store_true", help="print the summary as JSON")
-    group = parser.add_argument_group("the untrained net, in place of MODEL")
+    group = parser.add_argument_group("untrained net, instead of MODEL")
     text = f"show the net of a recipe: {', '.join(RECIPES)} (default: default)"
     group.add_argument("--recipe", choices=RECIPES, metavar="R", help=text)
     for name, setting in net_settings().items():
@@ -60,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def net_settings() -> dict[str, Setting]:
     """Return the settings of an untrained net by name: the net itself and its options."""
     of_data = {
-        name: Setting(each.kind, each.help, NET, "the net's own" if name != "num_classes" else "10")
+        name: Setting(each.kind, each.help, NET, "as in the net" if name != "num_classes" else "10")
         for name, each in NETS["lenet5"].options.items()
         if each.of_data
     }
@@ -78,7 +78,7 @@ def run(options: Namespace) -> None:
             if getattr(options, name) is not None:
                 shown = name.replace("_", "-")
                 raise UserError(
-                    f"--{shown} cannot be used with a trained model, got it with {options.model}"
+                    f"--{shown} cannot be combined with a trained model, got {options.model}"
                 )
         trained = open_model(options.model)
         model, facts, input_shape = trained.model, list_facts(trained), trained.input_shape
@@ -94,9 +94,9 @@ def run(options: Namespace) -> None:
 
 
 def make_untrained(options: Namespace) -> tuple[Sequential, tuple[int, ...]]:
-    """Return the net of a recipe, or one of its own, and the shape of its samples.
+    """Return the net of a recipe or a custom net, and the shape of its samples.
 
-    Its weights are not looked at.
+    Its weights are not used.
     """
     given = {
         name: value for name in net_settings() if (value := getattr(options, name)) is not None
@@ -117,21 +117,22 @@ def make_untrained(options: Namespace) -> tuple[Sequential, tuple[int, ...]]:
 
 
 def find_shape(model: Sequential, of_data: dict[str, Any]) -> tuple[int, ...]:
-    """Return the shape of the samples of a net that is described, or that of the options."""
+    """Return the sample shape of a described net, or that of the options."""
     if "num_classes" in of_data:
         raise ValueError(
-            f"--num-classes cannot be used with a net description, got {of_data['num_classes']}"
+            f"--num-classes cannot be combined with a net description, got {of_data['num_classes']}"
         )
     if model.input_shape is not None:
         if of_data:
             raise ValueError(
-                "--input-size and --in-channels cannot be used when the net has an input_shape, "
+                "--input-size and --in-channels cannot be combined with a net that has an "
+                "input_shape, "
                 f"got {', '.join(f'{name}={value}' for name, value in of_data.items())}"
             )
         return model.input_shape
     if "input_size" not in of_data:
         raise ValueError(
-            "--net must have an input_shape, got none; add it to the description, or give "
+            "--net must have an input_shape, got none; add it to the description, or use "
             "--input-size (and --in-channels if not 1)"
         )
     height, width = pair(of_data["input_size"], "--input-size", 1)
@@ -139,7 +140,7 @@ def find_shape(model: Sequential, of_data: dict[str, Any]) -> tuple[int, ...]:
 
 
 def list_facts(trained: TrainedModel) -> dict[str, Any]:
-    """Return the facts of a model file other than its layers."""
+    """Return the properties of a model file other than its layers."""
     return {
         "model": describe_kind(trained.model),
         "net": nn.describe(trained.model),
@@ -158,41 +159,40 @@ def list_levels(color: tuple[int, ...]) -> str:
 
 
 def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the facts in words."""
+    """Return the properties as text."""
     net = dict(facts["net"]["settings"])
     options = getattr(TYPES[facts["net"]["type"]], "options", {})
     for name, each in options.items():
         if name in net and not each.of_data and net[name] == each.default:
-            del net[name]  # as usual
+            del net[name]  # the default
     members = []
-    if isinstance(layers := net.get("layers"), list):  # which the table has
+    if isinstance(layers := net.get("layers"), list):  # shown in the table
         net["layers"] = len(layers)
         if [layer["type"] for layer in layers] == ["Ensemble"]:
             own = layers[0]["settings"]
             members = [
-                f"{printable(member['name'])} at the temperature {temperature:g}"
+                f"{printable(member['name'])} at temperature {temperature:g}"
                 for member, temperature in zip(own["members"], own["temperatures"], strict=True)
             ]
     settings = ", ".join(f"{name}={value}" for name, value in net.items())
-    readings = {"ink": "the ink, cropped and centered", "whole": "the picture as a whole"}
+    readings = {"ink": "the ink, cropped and centered", "whole": "the whole picture"}
     preparation = facts["preparation"]
     fitted = {"pad": "padded", "resize": "resized"}[preparation["fit"]]
-    framing = "none, as it was not trained on digits on a plain ground"
+    framing = "none, not trained on digits on a plain background"
     if facts["framing"] is not None:
         form = Framing.from_dict(facts["framing"])
         height, width = form.box_size(facts["images"][1:])
         framing = (
             f"ink of {list_levels(form.ink)} on {list_levels(form.paper)}, {height} x {width} "
-            f"pixels, centered by its {form.center}"
+            f"pixels, centered by {form.center}"
         )
-    less = "the mean image subtracted, " if preparation["mean_image"] else ""
+    less = "mean image subtracted, " if preparation["mean_image"] else ""
     return [
         ("model", facts["model"] if members else f"{facts['model']}({settings})"),
         *[("members", list_some(members))] * bool(members),
         (
             "images",
-            f"{' x '.join(map(str, facts['images']))}, read from a picture as "
-            f"{readings[facts['reading']]}",
+            f"{' x '.join(map(str, facts['images']))}, made from {readings[facts['reading']]}",
         ),
         ("framing", framing),
         (
@@ -200,6 +200,6 @@ def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
             f"{fitted} to {' x '.join(map(str, preparation['size']))}, {less}mean "
             f"{preparation['mean']:.4g}, standard deviation {preparation['std']:.4g} (1 is white)",
         ),
-        ("temperature", f"{facts['temperature']:g}, of its probabilities"),
+        ("temperature", f"{facts['temperature']:g}"),
         ("classes", f"{len(facts['classes'])}: {', '.join(map(printable, facts['classes']))}"),
     ]

@@ -24,8 +24,9 @@ from lenet5c.recipes.setting import option as option_of
 from lenet5c.training.interrupt import StopRequest
 
 DESCRIPTION = (
-    "Train with many seeds and settings at once. Finished runs are kept in the folder, so that the "
-    "same command goes on after an interrupt, and more seeds train the new ones only."
+    "Train with many seeds and settings. Finished runs are kept in the folder: run the same "
+    "command again to continue after an interruption, or with more seeds to train only the new "
+    "ones."
 )
 EXAMPLES = """examples:
   lenet5c sweep --recipe fast --seeds 8
@@ -41,39 +42,39 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = group.add_argument
     text = "folder of the runs (default: sweeps/default)"
     add("--out", type=directory, default=Path("sweeps/default"), metavar="DIR", help=text)
-    text = "seeds --seed to --seed + N - 1 of each combination (default: 1)"
+    text = "number of seeds for each combination, starting with --seed (default: 1)"
     add("--seeds", type=whole(1, 100_000), default=1, metavar="N", help=text)
     add(
         "--vary",
         nargs="+",
         default=[],
         metavar="NAME=A,B,C",
-        help="settings of which every combination of values is trained; 12+32 is a list",
+        help="settings and their values, every combination of which is trained; 12+32 is a list",
     )
     add_workers(group, usual="all cores")
-    add("--quiet", action="store_true", help="print the last lines only")
+    add("--quiet", action="store_true", help="print only the last lines")
 
 
 @naming_options()
 def run(options: Namespace) -> int:
-    """Train, and print the results; return the exit code."""
+    """Train and print the results; return the exit code."""
     configs = combine(options)
     with open_workers(options, None) as workers:
         return sweep(options, configs, workers) if workers else 0
 
 
 def combine(options: Namespace) -> list[RunConfig]:
-    """Return the runs that the options ask for, seeds changing first."""
+    """Return the runs selected by the options, seeds varying fastest."""
     shared = read_settings(options)
     config = make_config(dict(shared), None)
     chosen: list[dict[str, Any]] = [{}]
     space = read_space(config.settings, options.vary, "--vary", ("recipe", "seed"))
     for name, values in space.items():
         if not isinstance(values, Options):
-            raise RunError(f"--vary must be NAME=A,B,C, got a range of {name}; name its values")
+            raise RunError(f"--vary must be NAME=A,B,C, got a range for {name}; list its values")
         if name in shared:
             flag = option_of(name, option_settings()[name])
-            raise RunError(f"{flag} must be left out with --vary {flag[2:]}, got {shared[name]}")
+            raise RunError(f"{flag} cannot be combined with --vary {flag[2:]}, got {shared[name]}")
         chosen = [each | {name: value} for each in chosen for value in values.values]
     configs = []
     for changes in chosen:
@@ -85,7 +86,7 @@ def combine(options: Namespace) -> list[RunConfig]:
 
 
 def sweep(options: Namespace, configs: list[RunConfig], workers: Workers) -> int:
-    """Carry the runs out by some workers; return the exit code."""
+    """Execute the runs with workers; return the exit code."""
     stop = StopRequest()
 
     def tell(line: str) -> None:
@@ -94,7 +95,7 @@ def sweep(options: Namespace, configs: list[RunConfig], workers: Workers) -> int
 
     def tell_row(row: dict[str, Any]) -> None:
         if row["state"] == "failed":
-            note(f"{options.prog}: {row['run']} has failed: {printable(row['error'])}")
+            note(f"{options.prog}: {row['run']} failed: {printable(row['error'])}")
         else:
             tell(f"{row['run']}: {row['test_accuracy']:.2%}")
 
@@ -110,14 +111,14 @@ def sweep(options: Namespace, configs: list[RunConfig], workers: Workers) -> int
     )
     if result.interrupted:
         signals.settle(stop.signal or 0)
-        note(f"\nStopped; the runs so far are in {options.out}. The same command goes on.")
+        note(f"\nStopped; the runs so far are in {options.out}. Run the same command to continue.")
         return 128 + (stop.signal or 0)
     tell(f"\n{format_rows(result.rows)}\n")
     return report(options, result)
 
 
 def report(options: Namespace, result: ManyRuns) -> int:
-    """Print means over the seeds, and where the results are; return the exit code."""
+    """Print means over the seeds and the location of the results; return the exit code."""
     for group in result.spread():
         names = [name for name in group if name not in ("count", "mean", "sd", "recipe")]
         words = ", ".join(f"{name} {in_words(group[name])}" for name in names)
@@ -125,13 +126,13 @@ def report(options: Namespace, result: ManyRuns) -> int:
             f"{group['recipe']}{words and ', '}{printable(words)}: {100 * group['mean']:.2f}% ± "
             f"{100 * group['sd']:.2f} (mean and standard deviation of {group['count']} runs)"
         )
-    say(f"The results are in {options.out / TABLE}")
+    say(f"Results: {options.out / TABLE}")
     if result.failed:
         first, count = result.failed[0], len(result.failed)
-        more = "" if count == 1 else f" ({count} in all)"
+        more = "" if count == 1 else f" ({count} in total)"
         message = (
-            f"{first['run']} has failed: {first['error']}{more}; the same command trains what has "
-            "failed again, and keeps the rest; delete a run's folder first if its files are damaged"
+            f"{first['run']} failed: {first['error']}{more}; run the same command again to repeat "
+            "failed runs; if the files of a run are damaged, delete its folder first"
         )
         return fail(options.prog, message, FAILED)
     return 0

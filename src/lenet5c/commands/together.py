@@ -1,4 +1,4 @@
-"""A command on all processes that ``mpiexec`` has started: threads, errors, the common end."""
+"""Running a command on all processes started by ``mpiexec``."""
 
 import argparse
 import os
@@ -13,8 +13,8 @@ from lenet5c.training.parallel import Ranks, open_ranks
 def work_together(
     options: argparse.Namespace, work: Callable[[argparse.Namespace, Ranks], int]
 ) -> int:
-    """Do ``work(options, ranks)``, and return its exit code; a rank that fails ends all of them."""
-    # Those of an executor carry out a training each.
+    """Call ``work(options, ranks)`` and return its exit code; a failing rank ends all ranks."""
+    # The processes of an executor run one training each.
     ranks = open_ranks(options.mpi if options.executor is None else False)
     if ranks.size == 1:
         return work(options, ranks)
@@ -34,7 +34,7 @@ def work_together(
 
 
 def _share_threads(options: argparse.Namespace, ranks: Ranks) -> None:
-    """Share out the processors to the ranks of this machine, unless the user has."""
+    """Divide the processors among the ranks of this machine, unless set by the user."""
     if options.threads is None and kernels.threads.limits()["wish"] is None:
         own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         neighbors = ranks.count_neighbors(" ".join(map(str, own)))

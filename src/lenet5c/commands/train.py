@@ -1,7 +1,7 @@
-"""``lenet5c train``: train LeNet-5 and leave a model, its metrics and its checkpoint in a folder.
+"""``lenet5c train``: train LeNet-5 and save the model, metrics and checkpoint in a folder.
 
-Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was missed; 130, 143 or
-129 interrupted by SIGINT (Ctrl-C), SIGTERM or SIGHUP.
+Exit codes: 0 done, 1 training failed, 2 bad use, 3 below the target accuracy; 130, 143 or 129
+interrupted by SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 """
 
 import argparse
@@ -50,22 +50,22 @@ from lenet5c.training.run_folder import RunFolder
 from lenet5c.training.statistics import describe_accuracy
 
 DESCRIPTION = (
-    "Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %."
+    "Train LeNet-5 on a CPU, by default on MNIST (included) to a test accuracy of over 99 %."
 )
 EXAMPLES = """examples:
   lenet5c train                                                   MNIST, 10 epochs, over 99.4 %
-  lenet5c train --recipe fast --out runs/first                    1 epoch, a second
+  lenet5c train --recipe fast --out runs/first                    1 epoch, about a second
   lenet5c train --epochs 4 --seed 1 --target-accuracy 0.99        exit code 3 below the target
-  lenet5c train --resume --out runs/first                         go on with a run that was stopped
+  lenet5c train --resume --out runs/first                         continue an interrupted run
   lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine
-  lenet5c train --data my-pictures --epochs 30                    a folder a class
+  lenet5c train --data my-pictures --epochs 30                    one folder per class
   lenet5c train --data train.csv                                  or .npz, .parquet, .mat, IDX, ...
   lenet5c train --data my-pictures --class-weight balanced        rare classes count as much
   lenet5c train --data my-pictures --folds 5                      cross-validation"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the settings of a run, its recipe and its net, and what the command itself does."""
+    """Add the settings of a run, its recipe and its net, and the options of the command."""
     group = add_settings(parser)
     add = group.add_argument
     add(
@@ -78,42 +78,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=file,
         metavar="FILE",
-        help="settings from a file: the config.json of a run, which repeats it, or options by name "
-        "in TOML or JSON; options given beside it go before",
+        help="settings from a file: the config.json of a run, to repeat it, or options by name "
+        "in TOML or JSON; command line options take precedence",
     )
     exclusive = group.add_mutually_exclusive_group()
     add = exclusive.add_argument
     add(
         "--resume",
         action="store_true",
-        help="go on with the run in --out, to the same bytes as without a stop; with more --epochs "
-        "also with a finished one",
+        help="resume the run in --out, with the same result as without an interruption; with more "
+        "--epochs, also a finished run",
     )
-    add("--overwrite", action="store_true", help="replace the run that is in --out")
+    add("--overwrite", action="store_true", help="replace an existing run in --out")
     add = group.add_argument
     add(
         "--tensorboard",
         action="store_true",
-        help="write what TensorBoard shows into --out as well; see: tensorboard --logdir DIR",
+        help="also write a TensorBoard event file to --out; view it with tensorboard --logdir DIR",
     )
     add(
         "--target-accuracy",
         type=number(0, 1),
         metavar="F",
-        help="exit with 3 if the test accuracy, 0 to 1, is lower",
+        help="exit with code 3 if the test accuracy is below F, from 0 to 1",
     )
     add_workers(group, " of --folds", also=" or teachers")
-    add("--quiet", action="store_true", help="print the last line only")
+    add("--quiet", action="store_true", help="print only the last line")
     add(
         "--mpi",
         action=argparse.BooleanOptionalAction,
-        help="train on all processes that mpiexec has started, to the same bytes as one; needs "
-        "lenet5c[mpi] (default: if it has started several)",
+        help="train on all processes started by mpiexec, with the same result as one; requires "
+        "lenet5c[mpi] (default: if there are several)",
     )
     add(
         "--no-report",
         action="store_true",
-        help="write no pictures and no report.html, which need lenet5c[plots]",
+        help="do not write pictures and report.html, which require lenet5c[plots]",
     )
 
 
@@ -122,7 +122,7 @@ def add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     groups = {group: parser.add_argument_group(group) for group in GROUPS}
     usual = RunConfig()
     for name, setting in option_settings().items():
-        # Options have no default, so that a resumed run can tell which were really given.
+        # Options have no default, so that a resumed run knows which were set.
         arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
         groups[setting.group].add_argument(
             option(name, setting), dest=name, **arguments, **option_arguments(setting.kind)
@@ -132,7 +132,7 @@ def add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 def option_arguments(kind: Kind) -> dict[str, Any]:
-    """Return the arguments of argparse for an option whose values are of a kind."""
+    """Return the argparse arguments of an option for a kind of values."""
     if not kind.metavar:
         return {"action": argparse.BooleanOptionalAction}
     if kind.choices:
@@ -147,7 +147,7 @@ def option_arguments(kind: Kind) -> dict[str, Any]:
 
 
 class ReadWords(argparse.Action):
-    """Reads the words of an option as one list."""
+    """Parses the words of an option as one list."""
 
     def __init__(self, *args: Any, kind: Kind, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -164,7 +164,7 @@ class ReadWords(argparse.Action):
 
 
 def option_type(kind: Kind) -> Callable[[str], Any]:
-    """Return an argparse type of the values of a kind."""
+    """Return an argparse type for a kind of values."""
 
     def read(text: str) -> Any:
         try:
@@ -177,9 +177,9 @@ def option_type(kind: Kind) -> Callable[[str], Any]:
 
 @contextmanager
 def naming_options() -> Iterator[None]:
-    """Let errors about a setting name its option: '--class-weight must', not 'class_weight must'.
+    """Replace setting names in errors with options: '--class-weight must', not 'class_weight must'.
 
-    Many are found with the data or the net only, by functions that know nothing of options.
+    Many errors are raised by functions of the data or the net, which do not know the options.
     """
     try:
         yield
@@ -204,13 +204,13 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
     if config.folds and config.fold is None:
         if ranks.size > 1:
             raise RunError(
-                "--folds must be left out of a training on several processes, got "
-                f"{config.folds}; leave mpiexec out, or give --executor mpi"
+                "--folds cannot be combined with training on several processes, got "
+                f"{config.folds}; leave mpiexec out, or use --executor mpi"
             )
         with open_workers(options) as workers:
             return run_folds(options, config, workers) if workers else 0
     if options.executor is not None:
-        raise RunError("--executor must be with --folds N, or that of lenet5c sweep")
+        raise RunError("--executor requires --folds N; or use lenet5c sweep")
     jobs = choose_jobs(options, config, ranks)
     display, stop = Display(options.quiet or not ranks.first), StopRequest()
     result = None
@@ -230,7 +230,7 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
             jobs=jobs,
         )
     except NonFiniteError as error:
-        message = f"training failed: {error}; give the next run another --out"
+        message = f"training failed: {error}; use another --out for the next run"
         return fail(options.prog, message, FAILED)
     except TrainingError as error:  # of a teacher in a process of its own
         return fail(options.prog, error, FAILED)
@@ -250,17 +250,16 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def choose_jobs(options: argparse.Namespace, config: RunConfig, ranks: Ranks) -> int:
-    """Return how many teachers of a run train at a time."""
+    """Return the number of teachers of a run to train in parallel."""
     if options.jobs is None:
         return 1 if ranks.size > 1 else usual_jobs(config.settings)
     if config.settings.teachers == 0:
         raise RunError(
-            f"--jobs must be with --folds N, with teachers, or that of lenet5c sweep, got "
-            f"{options.jobs}; leave it out"
+            f"--jobs requires --folds N, teachers, or lenet5c sweep, got {options.jobs}; omit it"
         )
     if ranks.size > 1:
         raise RunError(
-            f"--jobs must be left out of a training on several processes, got {options.jobs}"
+            f"--jobs is incompatible with a training on several ranks, got {options.jobs}; omit it"
         )
     jobs: int = options.jobs
     return jobs
@@ -289,7 +288,7 @@ def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) 
             stop=stop,
         )
     except NonFiniteError as error:
-        message = f"training failed: {error}; give the next run another --out"
+        message = f"training failed: {error}; use another --out for the next run"
         return fail(options.prog, message, FAILED)
     except TrainingError as error:
         return fail(options.prog, error, FAILED)
@@ -299,12 +298,15 @@ def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) 
         signals.settle(stop.signal or 0)
         if result.stopped is None:
             again = command_line("train", "--resume", "--out", config.folder)
-            note(f"\nStopped. Go on with:\n  {again}")
+            note(f"\nStopped. Continue with:\n  {again}")
             return 128 + (stop.signal or 0)
         whole = replace(result.stopped.config, folder=config.folder)
         return report_stop(replace(result.stopped, config=whole), stop.signal or 0)
     shown.line(class_table(result.matrix, result.dataset.class_names))
-    shown.line(f"Each image by the model of its fold; see {config.folder}/{recipes.folds.RECORD}")
+    shown.line(
+        f"Each image is predicted by the model of its fold; see "
+        f"{config.folder}/{recipes.folds.RECORD}"
+    )
     over, target = result.interval, options.target_accuracy
     missed = target is not None and over.mean < target
     if missed:
@@ -318,7 +320,7 @@ def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) 
 
 
 def configure_together(options: argparse.Namespace, ranks: Ranks) -> RunConfig:
-    """Return the `RunConfig` that the options ask for; of a run to resume the first rank's."""
+    """Return the `RunConfig` for the options, or that of the first rank for a run to resume."""
     if not options.resume or ranks.size == 1:
         return configure(options)
     config = configure(options) if ranks.first else None
@@ -327,7 +329,7 @@ def configure_together(options: argparse.Namespace, ranks: Ranks) -> RunConfig:
 
 
 def configure(options: argparse.Namespace) -> RunConfig:
-    """Return the `RunConfig` that the options ask for; nothing is written yet."""
+    """Return the `RunConfig` for the options, without writing anything."""
     given = read_settings(options)
     if options.resume:
         return configure_resumed(options, given)
@@ -346,7 +348,7 @@ def make_config(given: dict[str, Any], out: Path | None) -> RunConfig:
 
 
 def read_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that the options give, by name."""
+    """Return the settings set by options, by name."""
     given: dict[str, Any] = {
         name: join(name, value) if setting.kind.many else value
         for name, setting in option_settings().items()
@@ -362,11 +364,11 @@ def read_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def join(name: str, words: list[Any]) -> Any:
-    """Return what the words of an option mean together: pairs as one dict, or a single name."""
+    """Combine the words of an option: pairs as one dict, or a single name."""
     names = [word for word in words if isinstance(word, str)]
     if names and len(words) > 1:
         raise RunError(
-            f"--{name.replace('_', '-')} must be {names[0]} alone, or NAME=VALUE pairs, got both"
+            f"--{name.replace('_', '-')} must be {names[0]} or NAME=VALUE pairs, got both"
         )
     if names:
         return names[0]
@@ -382,11 +384,13 @@ def join(name: str, words: list[Any]) -> Any:
 
 
 def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> RunConfig:
-    """Return the configuration of the run in --out; options given again must say the same."""
+    """Return the configuration of the run in --out; options must match it."""
     if options.out is None:
-        raise RunError("--resume needs --out DIR, the folder of the run to go on with")
+        raise RunError("--resume requires --out DIR, the folder of the run")
     if options.config is not None:
-        raise RunError("--config must be left out with --resume: the run has its own settings")
+        raise RunError(
+            "--config cannot be combined with --resume, which uses the settings of the run"
+        )
     config = RunConfig.read(RunFolder(options.out))
     epochs = given.get("epochs", 0)
     if epochs > config.settings.epochs:
@@ -403,14 +407,14 @@ def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> Run
 
 
 def frame(source: Source, start: TrainedModel) -> tuple[Source, list[str]]:
-    """Bring whole pictures to the form in which a model reads ink."""
+    """Convert whole pictures to the framing of a model that reads ink."""
     from lenet5c.recognition.samples import frame_source  # not needed by most runs
 
     return frame_source(source, start)
 
 
 def report(result: recipes.Run, target: float | None, tell: Callable[[str], object]) -> int:
-    """Print the test accuracy, and that of the model it started from; return the exit code."""
+    """Print the test accuracy and that of the initial model; return the exit code."""
     summary: dict[str, Any] = result.summary or {}
     correct, count = summary["test_correct"], summary["test_count"]
     start = result.config.start
@@ -418,12 +422,12 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
         before = f"{100 * summary['start_test_accuracy']:.2f}%"
         p = format_p(summary["start_p_value"], name="p")
         test = f"McNemar's exact test on the same images: {p}"
-        tell(f"Test accuracy of {start}, from which it started: {before} ({test})")
+        tell(f"Test accuracy of {start}, the initial model: {before} ({test})")
     if "teacher_test_accuracy" in summary:
         taught = f"{100 * summary['teacher_test_accuracy']:.2f}%"
         p = format_p(summary["teacher_p_value"], name="p")
         test = f"McNemar's exact test on the same images: {p}"
-        tell(f"Test accuracy of {result.config.taught_by}, which taught it: {taught} ({test})")
+        tell(f"Test accuracy of {result.config.taught_by}, the teacher: {taught} ({test})")
     if "rehearsed_accuracy" in summary and result.rehearsed:
         before, after = (
             f"{100 * summary[name]:.2f}%"
@@ -432,7 +436,7 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
         tell(f"Test images of {result.rehearsed.test.name}: {before} before, {after} after")
     if "calibration_count" in summary:
         tell(
-            f"Temperature of its probabilities: {summary['temperature']:.4g}, fitted on the "
+            f"Temperature: {summary['temperature']:.4g}, fitted on the "
             f"{summary['calibration_count']:,} validation images (NLL {summary['nll_after']:.4f}, "
             f"{summary['nll_before']:.4f} at temperature 1)"
         )

@@ -1,4 +1,4 @@
-"""``lenet5c tune``: search for the settings with the best validation accuracy, by Optuna.
+"""``lenet5c tune``: search for the settings with the best validation accuracy.
 
 Exit codes: 0 done, 1 failed, 2 bad use; 130, 143 or 129 interrupted by SIGINT (Ctrl-C), SIGTERM or
 SIGHUP.
@@ -35,7 +35,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the settings of a run, and those of the search."""
+    """Add the settings of a run and of the search."""
     add = add_settings(parser).add_argument
     text = "folder of the study (default: studies/default)"
     add("--out", type=directory, default=Path("studies/default"), metavar="DIR", help=text)
@@ -55,10 +55,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 @naming_options()
 def run(options: Namespace) -> int:
-    """Search, and print the best settings; return the exit code."""
+    """Search and print the best settings; return the exit code."""
     config = make_config(read_settings(options), options.out)
     display, stop = Display(options), StopRequest()
-    read_space(config.settings, options.search)  # what is wrong is said before the data is read
+    read_space(config.settings, options.search)  # reports errors before reading the data
     with open_workers(options) as workers:
         return search(options, config, display, stop, workers) if workers else 0
 
@@ -66,7 +66,7 @@ def run(options: Namespace) -> int:
 def search(
     options: Namespace, config: RunConfig, display: "Display", stop: StopRequest, workers: Workers
 ) -> int:
-    """Search with some workers; return the exit code."""
+    """Search with workers; return the exit code."""
     source = config.open(display.line)
     config = config.choose_recipe(source.train, display.line)
     if not workers.are_here:
@@ -75,7 +75,7 @@ def search(
         result = tune(
             config,
             read_space(config.settings, options.search),
-            source if workers.are_here else None,  # others read it
+            source if workers.are_here else None,  # read by other processes
             trials=options.trials,
             tell=display.line,
             on_trial=display.trial,
@@ -91,14 +91,16 @@ def search(
         display.close()
     if result.interrupted:
         signals.settle(stop.signal or 0)
-        note(f"\nStopped; the trials so far are in {options.out}. The same command goes on.")
+        note(
+            f"\nStopped; the trials so far are in {options.out}. Run the same command to continue."
+        )
         return 128 + (stop.signal or 0)
     report(options, result)
     return 0
 
 
 def report(options: Namespace, result: Tuning) -> None:
-    """Print the best trials, and the command that trains with the best settings."""
+    """Print the best trials and the command to train with the best settings."""
     done = [row for row in result.trials if row["state"] == "complete"]
     done.sort(key=lambda row: -row["validation_accuracy"])
     names = [name for name in (done[0] if done else {}) if name not in ("state", "epochs")]
@@ -109,7 +111,7 @@ def report(options: Namespace, result: Tuning) -> None:
         say(f"\nThe best of {len(result.trials)} trials (all: {options.out / TABLE}):")
         say(table(rows, "rr" + "r" * len(names[2:])))
     best = command_line("train", "--config", options.out / BEST)
-    say(f"Train by the best settings:\n  {best}")
+    say(f"Train with the best settings:\n  {best}")
 
 
 def show(name: str, value: Any) -> str:
@@ -120,7 +122,7 @@ def show(name: str, value: Any) -> str:
 
 
 class Display:
-    """A line for each trial, and a bar: over the steps of the present one, or over all trials."""
+    """A line for each trial, and a bar for the current trial or all trials."""
 
     def __init__(self, options: Namespace) -> None:
         self.quiet = options.quiet
@@ -156,7 +158,7 @@ class Display:
         settings = ", ".join(f"{name} {show(name, row[name])}" for name in list(row)[4:])
         accuracy = row["validation_accuracy"]
         percent = "-" if accuracy is None else show("validation_accuracy", accuracy)
-        end = "" if row["state"] == "complete" else f" after epoch {row['epochs']}, not worth more"
+        end = "" if row["state"] == "complete" else f" after epoch {row['epochs']}"
         with self.bar.external_write_mode(file=sys.stdout) if self.bar else nullcontext():
             self.line(f"trial {row['trial']:3}  {percent:>7}{end}  {settings}")
         if self.several:

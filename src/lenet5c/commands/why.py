@@ -1,4 +1,4 @@
-"""Reasons for readings as pictures: ``lenet5c predict --why``."""
+"""Explanations of readings as pictures: ``lenet5c predict --why``."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -20,21 +20,21 @@ from lenet5c.recognition.why import Neighbors, explain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Digits of a sheet that are explained: the least probable ones.
+#: Number of digits of a sheet to explain, the least probable ones.
 MOST_DIGITS = 6
-#: Share of a digit's longer side that is shown around it.
+#: Margin shown around a digit, as a fraction of its longer side.
 AROUND = 0.4
 
 
 class Reasons:
-    """Draws why a reader gives its answers.
+    """Draws explanations of the answers of a reader.
 
     Parameters
     ----------
     reader : Reader
     data : str or None
-        The data set whose nearest images are shown, as ``--data`` of ``lenet5c train`` names it.
-        None shows those of MNIST for models of digits, and else none.
+        Data set for the nearest images, see ``--data`` of ``lenet5c train``. Default: MNIST for
+        models of digits, else none.
     tell : callable
         Called with a line of text before a download.
     """
@@ -42,18 +42,18 @@ class Reasons:
     def __init__(self, reader: Reader, data: str | None, tell: Callable[[str], object]) -> None:
         if reader.digits == "sum":
             raise UserError("--why requires --digits one or many, got sum")
-        require("matplotlib", "plots", "pictures of reasons")
+        require("matplotlib", "plots", "pictures of explanations")
         self.reader, self.data, self.tell = reader, data, tell
 
     @cached_property
     def neighbors(self) -> Neighbors | None:
-        """The data set in which the nearest images are looked up."""
+        """Data set to search for the nearest images."""
         trained = self.reader.trained
         if self.data is None:
             fits = reads_digits(trained) and trained.image_shape[0] == 1
             preparation = trained.preparation
             if preparation.fit == "pad" and min(preparation.size) < 28:
-                fits = False  # MNIST's images are larger
+                fits = False  # the images of MNIST are larger
             return Neighbors(trained) if fits else None
         levels = ReadOptions(levels=trained.white)
         dataset = open_source(self.data, levels, tell=self.tell).train
@@ -63,9 +63,9 @@ class Reasons:
             raise DatasetError(f"--neighbors: {error}") from None
 
     def draw(self, reading: Reading) -> "Figure | None":
-        """Return a row of reasons for the digit of a reading, or for the least probable of several.
+        """Return explanations for the digit of a reading, or for the least probable of several.
 
-        None if the net was not asked, as of a blank picture.
+        None if the net was not used, as for a blank picture.
         """
         from lenet5c.report.pictures import why
 
@@ -89,7 +89,7 @@ class Reasons:
 
 
 def _saw(reading: Reading) -> NDArray[np.uint8] | None:
-    """Return the picture that the net saw, None if it was not asked."""
+    """Return the input picture of the net, None if it was not used."""
     steps = reading.steps
     return steps.get("image", steps.get("centered"))
 
@@ -103,7 +103,7 @@ def _to_channels(picture: NDArray[np.uint8] | None, channels: int) -> NDArray[np
 
 
 def _crop(picture: NDArray[np.uint8], reading: Reading) -> NDArray[np.uint8]:
-    """Return a digit in its picture, with some of what is around."""
+    """Return a digit in its picture, with a margin."""
     if reading.box is None:
         return picture
     top, left, bottom, right = reading.box

@@ -48,7 +48,7 @@ def add_workers(parser: _ActionsContainer, of: str = "", usual: str = "1", also:
 def open_workers(options: Namespace, usual: int | None = 1) -> Iterator[Workers | None]:
     """Yield the workers given by the options; None in a worker process.
 
-    There the work is done by then.
+    In a worker process, the work is done by then.
     """
     if options.executor is None:
         yield Workers(None, options.jobs or usual)

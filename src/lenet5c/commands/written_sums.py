@@ -1,4 +1,4 @@
-"""Readings of written sums as `lenet5c predict` prints them: as text, and for JSON."""
+"""Formatting of written sums for `lenet5c predict`, as text and JSON."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checks of arguments that several modules share."""
+"""Argument checks shared by several modules."""
 
 import os
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def check_path(name: str, value: Any) -> Path:
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raise a ValueError unless `value` is one of some strings."""
+    """Raise a ValueError unless `value` is one of the choices."""
     if not isinstance(value, str) or value not in choices:
         shown = " or ".join(map(repr, choices))
         raise ValueError(f"{name} must be {shown}, got {value!r:.40}")

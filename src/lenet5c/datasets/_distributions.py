@@ -1,4 +1,4 @@
-"""Distributions of random distortions, in tables that do not depend on a C library."""
+"""Distributions of random distortions, as tables that do not depend on the C library."""
 
 from functools import lru_cache
 from math import ceil
@@ -20,8 +20,8 @@ def gaussian_weights(sigma: float) -> NDArray[np.float32]:
 def beta_quantiles(alpha: float) -> NDArray[np.float64]:
     """Return the upper quantiles of Beta(alpha, alpha), from 1/2 to 1, rounded to 2**-20.
 
-    They are those of the larger of a share and the rest, at 0, 1 / 1024, ... 1. An alpha below 1
-    has an infinite density at 0; with x = s^(1 / alpha), it is finite in s.
+    They are the quantiles of max(x, 1 - x), at 0, 1 / 1024, ... 1. With alpha below 1, the density
+    is infinite at 0; substituting x = s^(1 / alpha) makes it finite in s.
     """
     power = min(alpha, 1.0)
     s = np.linspace(0, 0.5**power, 2**16 + 1)

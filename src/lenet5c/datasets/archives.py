@@ -1,9 +1,9 @@
 """Zip and tar archives of a data set, read member by member.
 
-Archives are not trusted. One with a name that leads out of it, a link or a device is refused, and
-so is one that would unpack to more than `MAX_UNPACKED` bytes, or to more than `SMALL` and
-`MAX_RATIO` times its size. Nothing of it is written to disk but what is larger than `IN_MEMORY`,
-into temporary files without a name.
+Archives are not trusted. An archive is rejected if it contains a link, a device or a path that
+leads outside, or if it would unpack to more than `MAX_UNPACKED` bytes, or to more than both `SMALL`
+bytes and `MAX_RATIO` times its size. Only contents larger than `IN_MEMORY` are written to disk, to
+unnamed temporary files.
 """
 
 import bz2
@@ -31,18 +31,18 @@ from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.decoding import MAX_FILE
 from lenet5c.datasets.file_tree import Folder, check_depth, check_entries, is_litter, natural_key
 
-#: Bytes of all members; their share of the archive's size, from so many bytes on.
+#: Maximum bytes of all members, and their maximum ratio to the archive's size above SMALL bytes.
 MAX_UNPACKED, MAX_RATIO, SMALL = 16 << 30, 100, 64 << 20
-#: Bytes of the list of members, which takes several times as many in memory.
+#: Maximum bytes of the member list, which takes several times as much memory.
 MAX_LIST = 32 << 20
-#: Bytes of the further headers of a member of a tar.
+#: Maximum bytes of the extended headers of a tar member.
 MAX_HEADER = 1 << 17
-#: Bytes of a member that is kept in memory while it is read.
+#: Maximum bytes of a member that is read into memory.
 IN_MEMORY = 1 << 20
 _CHUNK = 1 << 20
 _END = b"PK\5\6"  # of a zip
 _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-# Errors of zipfile, tarfile and the decoders about a damaged or hostile archive.
+# Errors raised by zipfile, tarfile and the decoders for damaged or malicious archives.
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, OSError),
     *(EOFError, NotImplementedError, RuntimeError, ValueError, ArithmeticError, LookupError),
@@ -51,14 +51,14 @@ _DAMAGE = (
 
 
 def open_archive(path: str | os.PathLike[str]) -> "Archive":
-    """Open a zip or tar, compressed or not, and list its members.
+    """Open a zip or tar archive, compressed or not, and list its members.
 
     Raises
     ------
     OSError
-        The file cannot be read.
+        If the file cannot be read.
     DatasetError
-        It is no such archive, is damaged, or is refused as the head of this module says.
+        If it is not such an archive, is damaged, or is rejected (see above).
     """
     path = Path(path)
     with name_errors(path):
@@ -81,7 +81,7 @@ class Archive:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path, self.file = path, file
         self.folder = Folder()
-        self.members: dict[str, tuple[int, Any]] = {}  # (bytes, where they are) by name
+        self.members: dict[str, tuple[int, Any]] = {}  # (bytes, location) by name
         self._folders = {"": self.folder}
         self._lock = threading.Lock()
         self._total = 0
@@ -92,7 +92,7 @@ class Archive:
         Raises
         ------
         DatasetError
-            It is damaged, or larger than pictures may be.
+            If the member is damaged, or too large for a picture.
         """
         name = path.relative_to(self.path).as_posix()
         size, _ = self.members[name]
@@ -106,7 +106,7 @@ class Archive:
         return file
 
     def extract(self, folder: Path) -> None:
-        """Write all members into a folder, which is empty."""
+        """Extract all members into an empty folder."""
         for name in self.members:
             target = folder / name
             with name_errors(target):
@@ -140,14 +140,14 @@ class Archive:
             while rest and (block := stream.read(min(rest, _CHUNK))):
                 file.write(block)
                 rest -= len(block)
-            if rest or stream.read(1):  # what is after the last byte checks the sum of all
+            if rest or stream.read(1):  # reading past the last byte verifies the checksum
                 raise EOFError("its size differs from the one recorded in the archive")
 
     def _stream(self, place: Any) -> Any:
         raise NotImplementedError
 
     def _add(self, name: str, size: int, place: Any, is_folder: bool) -> None:
-        """Take a member, whose name is checked."""
+        """Add a member after checking its name."""
         parts = self._split(name)
         if any(map(is_litter, parts)) or not parts:
             return
@@ -177,7 +177,7 @@ class Archive:
         plain = name.replace("\\", "/")
         parts = [part for part in plain.split("/") if part not in ("", ".")]
         if plain.startswith("/") or ".." in parts or re.match("[A-Za-z]:", plain) or "\0" in plain:
-            raise self._refuse(name, "which leads out of it")
+            raise self._refuse(name, "which leads outside of it")
         return parts
 
     def _refuse(self, name: str, why: str) -> DatasetError:
@@ -208,7 +208,7 @@ class _Zip(Archive):
                 raise self._refuse(member.filename, "a link or device")
             if member.flag_bits & 1:
                 raise self._refuse(member.filename, "which is encrypted")
-            # zipfile unpacks the others in pieces of any size.
+            # For other methods, zipfile decompresses blocks of unlimited size.
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self._refuse(member.filename, "which is not compressed by Deflate")
             self._add(member.filename, member.file_size, member, member.is_dir())
@@ -250,7 +250,7 @@ class _Tar(Archive):
 
 
 class _HeaderReader:
-    """A tar as tarfile reads it, which takes any size that a header declares."""
+    """A tar file for tarfile, which rejects oversized headers."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.seek, self.tell = file, file.seek, file.tell
@@ -262,7 +262,7 @@ class _HeaderReader:
 
 
 class _Slice:
-    """Reads some bytes of a file."""
+    """A range of bytes of a file."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         self.file, self.rest = file, size
@@ -278,17 +278,18 @@ class _Slice:
 
 
 def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
-    """Raise an error if `packed` bytes unpack to too many."""
+    """Raise an error if `packed` bytes unpack to too many bytes."""
     if unpacked > min(MAX_UNPACKED, max(SMALL, MAX_RATIO * packed)):
         raise DatasetError(
-            f"{path} must unpack to at most {MAX_UNPACKED:,} bytes, and to {SMALL:,} or "
+            f"{path} must unpack to at most {MAX_UNPACKED:,} bytes, and to at most {SMALL:,} "
+            f"bytes or "
             f"{MAX_RATIO} times its size, got more; if you trust it, unpack it yourself and use "
             "the folder"
         )
 
 
 def _check_list(path: Path, file: BinaryIO) -> None:
-    """Refuse a zip whose list of members takes much memory, before it is read."""
+    """Reject a zip file whose member list would take too much memory, before reading it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()
@@ -307,7 +308,7 @@ def _check_list(path: Path, file: BinaryIO) -> None:
 
 
 def _unpack(path: Path, file: BinaryIO) -> BinaryIO:
-    """Return the file of a tar, unpacked into a temporary one if it is compressed."""
+    """Return the file of a tar, decompressed into a temporary file if necessary."""
     head = file.read(6)
     file.seek(0)
     opener: Any = next(
@@ -317,12 +318,12 @@ def _unpack(path: Path, file: BinaryIO) -> BinaryIO:
         return file
     unpacked = 0
     with ExitStack() as stack:
-        # Nobody else has a name for it.
+        # No one else has a name for it.
         content: Any = stack.enter_context(tempfile.TemporaryFile())
         with opener(file) as stream:
             while block := stream.read(_CHUNK):
                 unpacked += len(block)
-                check_unpacked(path, unpacked, file.tell())  # not once the disk is full of it
+                check_unpacked(path, unpacked, file.tell())  # before the disk is full
                 with name_errors(tempfile.gettempdir()):
                     content.write(block)
         stack.pop_all()
@@ -332,14 +333,14 @@ def _unpack(path: Path, file: BinaryIO) -> BinaryIO:
 
 @contextmanager
 def _name_damage(path: Path) -> Iterator[None]:
-    """Turn what libraries raise about a damaged archive or member into a DatasetError."""
+    """Convert errors of libraries about a damaged archive or member to a DatasetError."""
     try:
         yield
     except DatasetError:
         raise
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise  # the disk's; a place before the file is the archive's
+            raise  # of the disk; a negative offset is an error of the archive
         why = printable(str(error))[:200] or type(error).__name__
         raise DatasetError(
             f"{printable(path)} is damaged, or not a zip or tar file: {why}; create or download it "

@@ -27,17 +27,17 @@ from lenet5c.datasets.parts import split_name, stem_of
 from lenet5c.datasets.pixels import convert_images, convert_labels, convert_targets, guess_reading
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
-#: Arrays of an archive.
+#: Maximum number of arrays in an archive.
 MOST_ARRAYS = 1000
 _MAGIC = b"\x93NUMPY"
 _MOST_HEADER = 10_000
 _CHUNK = 1 << 20
-_LEAST = 16  # values of an image
+_LEAST = 16  # minimum number of values of an image
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An array in a file, not read yet."""
+    """An array in a file that has not been read."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -45,22 +45,22 @@ class Stored:
 
     @property
     def numeric(self) -> bool:
-        """True if it may be pixels."""
+        """True if the array may contain pixels."""
         return self.dtype.kind in "buif"
 
 
 def read_arrays(arrays: Mapping[str, Stored], name: str, options: ReadOptions, path: Path) -> Found:
-    """Make a data set of the arrays of a file or folder, by their names or shapes.
+    """Create a data set from the arrays of a file or folder, by their names or shapes.
 
     The names may be those of Keras (x_train, y_train, x_test, y_test), scikit-learn (data or
     images, target), MedMNIST (train_images, train_labels, val_images, ...), and the like; arrays
     without such names are paired by their shapes, images before labels and train before test. Rows
-    of probabilities in place of labels, or beside them, are soft targets.
+    of probabilities, instead of labels or in addition to them, are soft targets.
 
     Raises
     ------
     DatasetError
-        There are no images among them, or labels that do not fit them.
+        If there are no images, or labels that do not match them.
     """
     chosen = _choose_arrays(arrays, path)
     soft = _find_soft(arrays, chosen, path)
@@ -82,7 +82,7 @@ def read_arrays(arrays: Mapping[str, Stored], name: str, options: ReadOptions, p
         else:
             values = np.asarray(arrays[labels].load())
             targets[part] = convert_labels(values, f"{path}: {printable(labels)}")
-        if len(targets[part]) != len(loaded[part]):  # images are last, as MATLAB has them
+        if len(targets[part]) != len(loaded[part]):  # the last axis has the images, as in MATLAB
             loaded[part] = np.moveaxis(np.asarray(loaded[part]), -1, 0)
     converted, notes, white = convert_images(
         {titles[part]: loaded.pop(part) for part in chosen}, options.shape, options.levels
@@ -101,16 +101,16 @@ def read_arrays(arrays: Mapping[str, Stored], name: str, options: ReadOptions, p
 
 
 def _choose_arrays(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[str, str | None]]:
-    """Return the names of images and labels of each part."""
+    """Return the names of the image and label arrays of each part."""
     images: dict[str, str] = {}
     targets: dict[str, list[str]] = {}
     for name, stored in arrays.items():
         part, role = split_name(name)
         part = part or ALL
         if role == "images" and stored.dtype.hasobject:
-            stored.load()  # which says why it cannot be read
+            stored.load()  # raises the error
         if role == "images" and _may_be_images(stored):
-            # Of scikit-learn's data and images the latter have the shape.
+            # Of scikit-learn's data and images, only the latter have the image shape.
             if part not in images or len(stored.shape) > len(arrays[images[part]].shape):
                 images[part] = name
         elif role == "labels":
@@ -131,7 +131,7 @@ def _choose_arrays(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[
 
 
 class _Soft(NamedTuple):
-    """Soft targets, by the name of their array."""
+    """Soft targets and the name of their array."""
 
     name: str
     rows: NDArray[np.float32]
@@ -140,7 +140,7 @@ class _Soft(NamedTuple):
 def _find_soft(
     arrays: Mapping[str, Stored], chosen: Mapping[str, tuple[str, str | None]], path: Path
 ) -> dict[str, _Soft]:
-    """Return the soft targets of each part: in place of its labels, or named so beside them."""
+    """Return the soft targets of each part, used instead of labels or in an array of their own."""
     found = {}
     for part, (images, labels) in chosen.items():
         count = arrays[images].shape[0]
@@ -161,7 +161,7 @@ def _find_soft(
             except DatasetError:
                 if name == labels:
                     raise
-                continue  # of another array it is none of ours what it is
+                continue  # ignore faults of other arrays
             if rows is not None:
                 found[part] = _Soft(name, rows)
                 break
@@ -187,7 +187,7 @@ def _pair_by_shape(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[
     if not parts or len(set(parts)) < len(parts):
         for stored in arrays.values():
             if stored.dtype.hasobject:
-                stored.load()  # which says why it cannot be read
+                stored.load()  # raises the error
         held = (f"{printable(name)} {_describe(stored)}" for name, stored in arrays.items())
         raise DatasetError(
             f"{path} must have arrays named x_train and y_train, images and labels, or data and "
@@ -202,7 +202,7 @@ def _may_be_images(stored: Stored) -> bool:
 
 
 def _fits(images: Stored, labels: Stored) -> bool:
-    """Return whether an array has a label for each image."""
+    """Return True if an array has a label for each image."""
     counts = (images.shape[0], images.shape[-1])
     row = len(labels.shape) == 2 and labels.shape[0] == 1
     return bool(labels.shape) and labels.shape[row] in counts
@@ -217,7 +217,7 @@ def _describe(stored: Stored) -> str:
 
 
 def _find_names(arrays: Mapping[str, Stored], labels: Any) -> tuple[str, ...] | None:
-    """Return the names of classes that labels, integers from 0 on, are positions of."""
+    """Return the class names if labels are integers that index them."""
     numbers = [each for each in labels if each is not None]
     if not numbers or not all(isinstance(each, np.ndarray) for each in numbers):
         return None
@@ -235,8 +235,8 @@ def _find_names(arrays: Mapping[str, Stored], labels: Any) -> tuple[str, ...] | 
 def read_array_files(files: Sequence[Path], name: str, options: ReadOptions, place: Path) -> Found:
     """Read a data set from an .npz file, or from .npy and .npz files such as x_train.npy.
 
-    Objects in them are never unpickled. `place` is the file or folder, for errors. Errors are those
-    of `read_arrays`; a file that is damaged is a DatasetError, too.
+    Objects in the files are never unpickled. `place` is the file or folder, for error messages.
+    Raises the errors of `read_arrays`, and a DatasetError if a file is damaged.
     """
     with ExitStack() as stack:
         arrays: dict[str, Stored] = {}
@@ -252,14 +252,14 @@ def read_array_files(files: Sequence[Path], name: str, options: ReadOptions, pla
 
 
 def open_npy(path: Path) -> Stored:
-    """Return the array of an .npy file, whose size is that of its header; not read yet."""
+    """Return the array of an .npy file without reading it; its size must match its header."""
     with name_errors(path), open_regular(path) as file:
         header = _read_header(file, str(path), os.fstat(file.fileno()).st_size)
     return Stored(header.shape, header.dtype, partial(_load_npy, path, header))
 
 
 def _load_npy(path: Path, header: _Header) -> NDArray[Any] | MappedImages:
-    """Return the array of an .npy file; a large one of images stays there."""
+    """Return the array of an .npy file; large image arrays stay in the file."""
     shape, dtype = header.shape, header.dtype
     large = prod(shape) * dtype.itemsize >= MAPPED
     if large and len(shape) > 1 and not header.fortran and dtype.kind in "buif":
@@ -271,7 +271,7 @@ def _load_npy(path: Path, header: _Header) -> NDArray[Any] | MappedImages:
 
 @contextmanager
 def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file; whatever its reading raises becomes a DatasetError."""
+    """Open a zip file, converting read errors to a DatasetError."""
     with name_errors(path), open_regular(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -289,7 +289,7 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _list_members(archive: zipfile.ZipFile, path: Path) -> dict[str, Stored]:
-    """Return the arrays of an archive; of those that are no arrays nothing is read."""
+    """Return the arrays of an archive; other members are not read."""
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if len(infos) > MOST_ARRAYS:
         raise DatasetError(f"{path} must have at most {MOST_ARRAYS:,} arrays, got {len(infos):,}")
@@ -320,9 +320,9 @@ def _load_member(
 class _Header(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
-    fortran: bool  # the first axis is the fastest
+    fortran: bool  # Fortran order
     length: int  # bytes
-    fault: str = ""  # why the elements cannot be read
+    fault: str = ""  # the reason why the elements cannot be read
 
 
 def _read_header(stream: Any, title: str, size: int) -> _Header:
@@ -347,7 +347,7 @@ def _read_header(stream: Any, title: str, size: int) -> _Header:
     begin = 8 + width + length
     dtype = _read_type(descr)
     if isinstance(dtype, str):
-        # It may accompany the images.
+        # It may accompany images.
         fault = f"{title} must be an array of numbers or text, got {dtype}"
         return _Header(shape, np.dtype(object), False, begin, fault)
     needed = begin + prod(shape) * dtype.itemsize
@@ -360,13 +360,10 @@ def _read_header(stream: Any, title: str, size: int) -> _Header:
 
 
 def _read_type(descr: Any) -> np.dtype | str:
-    """Return the dtype that a header describes; of one that is not read a fault."""
+    """Return the dtype of a header, or a description of an unsupported one."""
     if "O" in str(descr):
-        return (
-            "one of Python objects, which are never unpickled; save it with another dtype, or "
-            "lists of images of one size"
-        )
-    # Not all that NumPy takes: neither fields nor names that it has given up.
+        return "one of Python objects, which are never unpickled; save it with another dtype"
+    # Excludes structured dtypes and deprecated names.
     if isinstance(descr, str) and re.fullmatch(r"[<>=|]?[?biufcSUmM][0-9a-z\[\]]*", descr):
         with suppress(TypeError):
             dtype = np.dtype(descr)

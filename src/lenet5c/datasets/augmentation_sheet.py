@@ -1,4 +1,4 @@
-"""A picture of training images, original and augmented as in each epoch."""
+"""Sheet of training images before and after augmentation."""
 
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +29,7 @@ STEP = CELL + GAP
 
 
 def choose_examples(labels: NDArray[np.integer], count: int) -> NDArray[np.int64]:
-    """Return the indices of the images to show: equally many of each class, the first ones.
+    """Return the indices of the images to show: the first ones of each class, equally many.
 
     Examples
     --------
@@ -50,15 +50,14 @@ def choose_examples(labels: NDArray[np.integer], count: int) -> NDArray[np.int64
 def write_augmentation_sheet(
     path: Path, dataset: Dataset, distortion: Distortion, seed: int, title: str
 ) -> None:
-    """Draw a row for each of some images into a PNG file, with Pillow.
+    """Draw a row for each selected image into a PNG file, with Pillow.
 
     Parameters
     ----------
     dataset : Dataset
-        The images to train on, at the size of the net's input. Mixtures are of those shown, which
-        are one batch.
+        Training images, at the size of the net's input. The images shown form one batch, for mixup.
     title : str
-        Of the augmentation.
+        Name of the augmentation.
     """
     Image, ImageDraw, ImageFont = (
         require(f"PIL.{name}", "images", "sheets of augmented images")
@@ -96,9 +95,9 @@ def write_augmentation_sheet(
 
 
 def _to_cell(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image as (h, w, 3), enlarged by a whole factor or shrunk to fit a cell.
+    """Return an image as (h, w, 3), enlarged by an integer factor or shrunk to fit a cell.
 
-    Of other than three channels, only the first is shown.
+    Only the first channel is shown unless there are three.
     """
     planes = image if len(image) == 3 else np.repeat(image[:1], 3, axis=0)
     longest = max(planes.shape[1:])

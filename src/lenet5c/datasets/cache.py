@@ -1,4 +1,4 @@
-"""The folder of fetched data sets, and the lock that lets one process at a time write there."""
+"""Cache folder of downloaded data sets, and its lock."""
 
 import os
 import sys
@@ -13,9 +13,9 @@ FOLDER, OFFLINE = "LENET5C_DATA", "LENET5C_OFFLINE"
 
 
 def cache_folder() -> Path:
-    """Return ``$LENET5C_DATA``, or the platform's folder for files that can be fetched again.
+    """Return ``$LENET5C_DATA``, or the cache folder of the platform.
 
-    The folder is that of platformdirs, ``user_cache_dir("lenet5c", False, opinion=False)``.
+    The default is that of platformdirs, ``user_cache_dir("lenet5c", False, opinion=False)``.
     """
     if os.environ.get(FOLDER):
         return Path(os.environ[FOLDER]).expanduser()
@@ -25,13 +25,13 @@ def cache_folder() -> Path:
         base = Path.home() / "Library" / "Caches"
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        # The XDG specification has relative paths ignored.
+        # The XDG specification says to ignore relative paths.
         base = base if base.is_absolute() else Path.home() / ".cache"
     return base / "lenet5c"
 
 
 def is_offline() -> bool:
-    """Return whether ``$LENET5C_OFFLINE`` forbids downloads; empty and 0 do not."""
+    """Return True if ``$LENET5C_OFFLINE`` is set to anything but an empty string or 0."""
     return os.environ.get(OFFLINE, "0") not in ("", "0")
 
 
@@ -39,12 +39,13 @@ def is_offline() -> bool:
 def lock(
     path: Path, waiting: Callable[[], object] | None = None, pause: float = 0.2
 ) -> Iterator[None]:
-    """Hold a lock file, which stays, empty; a killed process releases it.
+    """Hold a lock file; it is left empty on exit, and released if the process is killed.
 
-    `waiting` is called once if another process holds it; `pause` are the seconds between attempts.
+    `waiting` is called once if another process holds the lock; `pause` is the number of seconds
+    between attempts.
     """
     with _files.open_to_change(path) as file:
-        # None is a file system that knows no locks.
+        # None if the file system does not support locks.
         while _files.try_lock(file.fileno()) is False:
             if waiting is not None:
                 waiting()

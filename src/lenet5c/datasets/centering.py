@@ -1,4 +1,4 @@
-"""Ink in a plane: its box, and its place in the form of a data set's digits."""
+"""Cropping and centering of ink."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ Box = tuple[int, int, int, int]
 
 
 class BlankImageError(UserError):
-    """There is no ink in the picture."""
+    """Raised when a picture contains no ink."""
 
 
 def center(
@@ -19,9 +19,9 @@ def center(
 ) -> NDArray[np.uint8]:
     """Crop the ink, scale it to the box of a form, and center it by its center of mass.
 
-    As MNIST was made: the aspect ratio is kept, the filter makes gray levels, and the digit is
-    shifted by whole pixels. A digit whose mass lies far to one side stays as far from the center
-    as it takes not to be cut. A BlankImageError says that there is no ink.
+    As in MNIST, the aspect ratio is preserved, resampling produces gray levels, and the digit is
+    shifted by whole pixels. A digit whose center of mass is far to one side is shifted only so far
+    that it is not cut off. Raises a BlankImageError if there is no ink.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def center(
     height, width = box if framing.stretched else fit_size(crop.shape, box)
     small = resize(crop, (height, width))
     if not small.any():
-        raise BlankImageError("nothing is written on it: its ink is too faint")
+        raise BlankImageError("there is no writing: the ink is too faint")
     place = []
     for axis, length in enumerate((height, width)):
         middle = length / 2
@@ -52,21 +52,21 @@ def center(
 
 
 def crop_ink(strength: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the part of a picture of ink that holds its strokes."""
+    """Crop an ink image to its strokes."""
     top, left, bottom, right = find_box(strength)
     return strength[top:bottom, left:right]
 
 
 def find_box(strength: NDArray[np.uint8]) -> Box:
-    """Return (top, left, bottom, right) of the pixels above a fraction of the strongest ink."""
+    """Return (top, left, bottom, right) of the pixels above a fraction of the maximum ink."""
     box = bound(strength >= max(1, EDGE * strength.max(initial=0)))
     if box is None:
-        raise BlankImageError("nothing is written on it")
+        raise BlankImageError("there is no writing")
     return box
 
 
 def bound(mask: NDArray[np.bool_]) -> Box | None:
-    """Return (top, left, bottom, right) of a mask, bottom and right one past it; None if empty."""
+    """Return (top, left, bottom, right) of a mask, with exclusive ends; None if empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return None

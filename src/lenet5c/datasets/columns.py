@@ -1,4 +1,4 @@
-"""The columns of a table of images: label, id, and one column a pixel."""
+"""Columns of a table of images: label, id, and one column per pixel."""
 
 import re
 from collections import Counter
@@ -13,28 +13,28 @@ from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.pixels import MIN_SIDE, is_square
 from lenet5c.datasets.records import ReadOptions
 
-#: Names of a column of labels, in small letters, the first ones before the others.
+#: Lowercase names of a label column, in order of preference.
 LABEL_NAMES = (
     *("label", "labels", "class", "target", "y", "digit", "letter", "category", "character"),
     *("fine_label", "class_label", "class_id", "class_name"),
 )
 ID_NAMES = ("id", "ids", "imageid", "image_id", "index", "idx", "row_id", "sample_id")
-#: Names of an index that pandas has written as a column.
+#: Names of an index column written by pandas.
 _INDEX_NAMES = ("", "unnamed: 0", "__index_level_0__")
-#: Columns of one-hot labels without names, at most.
+#: Maximum number of unnamed one-hot label columns.
 MOST_ONE_HOT = 1000
 _CLASS = re.compile(r"(labels?|class(?:es)?|targets?|y|digits?|letters?)[ _.=-]?[^ _.=-].*")
-# Different labels among the first rows, of which some hundred are looked at.
+# Maximum number of different labels among the first few hundred rows.
 _MOST_LABELS = 100
-# pixel0, px_1, 28x28, p1.2 and the like, or a number alone.
+# pixel0, px_1, 28x28, p1.2 and so on, or only a number.
 _PIXEL = re.compile(r"[a-z]*[ _.-]?\d+([ _x.-]\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Positions of the columns; `ignored` are those with other names.
+    """Positions of the columns; columns with other names are in `ignored`.
 
-    In place of a column of labels there may be one for each class, `one_hot`, by their names.
+    Instead of a label column, there may be one column for each class, in `one_hot`, by name.
     """
 
     label: int | None
@@ -56,20 +56,20 @@ def find_columns(
     Parameters
     ----------
     name : str
-        The table's, in errors.
+        Name of the table in error messages.
     names : sequence of str or None
-        Names of the columns, where it has them.
+        Names of the columns, if any.
     rows : sequence of sequences of str
         The first rows, at least one, as long as `names`.
     options : ReadOptions
-        With the column of labels and the shape of images, where the user has named them.
+        Label column and image shape, if set by the user.
     optional : bool, optional
-        The table may lack the column of labels that the user has named: it is that of test images.
+        Allow the label column set by the user to be missing, as in a table of test images.
 
     Raises
     ------
     DatasetError
-        There is no such column, or the others are not the pixels of images.
+        If there is no such column, or the other columns are not the pixels of images.
     """
     if optional and options.label_column is not None:
         with suppress(DatasetError):
@@ -118,10 +118,10 @@ def _find_one_hot(
     rest: Sequence[int],
     fits: Callable[[int], bool],
 ) -> dict[int, str]:
-    """Return the columns that have a 1 for the class of each row, with the names of the classes.
+    """Return the one-hot label columns with the names of the classes.
 
-    They are named label_0, label_1, ... or by the classes, or, without names, are the last or the
-    first ones. None are taken unless the others are the pixels of images.
+    They are named label_0, label_1, ... or after the classes; unnamed columns are the last or the
+    first ones. There are none unless the other columns are the pixels of images.
     """
     plain = [text.strip() for text in names or ()]
     groups: dict[str, list[int]] = {}
@@ -148,7 +148,7 @@ def _find_one_hot(
 
 
 def _is_one_hot(rows: Sequence[Sequence[str]], places: Iterable[int]) -> bool:
-    """Return whether each row has a single 1 in some columns, and zeros; not all in the same."""
+    """Return True if some columns have a single 1 in each row and zeros, not all in one column."""
     found = set()
     for row in rows:
         values = [_to_number(row[place]) for place in places]
@@ -161,9 +161,9 @@ def _is_one_hot(rows: Sequence[Sequence[str]], places: Iterable[int]) -> bool:
 def find_label(
     name: str, names: Sequence[str], label_column: str | None, count: int | None = None
 ) -> int | None:
-    """Return the column of labels by its name, or as it is named; None if no name says it.
+    """Return the label column set by the user or found by its name, else None.
 
-    `count` is the number of columns where they have no names.
+    `count` is the number of columns if they have no names.
     """
     if label_column is None:
         return _find_name(names, LABEL_NAMES)
@@ -178,13 +178,13 @@ def find_label(
         return int(label_column) % count
     offered = f"{list_some(shown, 4)}, or " if shown else ""
     raise DatasetError(
-        f"label_column must be a column of {name}: {offered}a position from 0 to {count - 1}, got "
+        f"label_column must be a column of {name}, {offered}a position from 0 to {count - 1}, got "
         f"{label_column!r:.60}; choose another column"
     )
 
 
 def find_id(names: Sequence[str]) -> int | None:
-    """Return the column of ids by its name; None if there is none."""
+    """Return the id column found by its name, None if there is none."""
     return _find_name(names, (*ID_NAMES, *_INDEX_NAMES))
 
 
@@ -194,7 +194,7 @@ def _find_name(names: Sequence[str], wanted: Sequence[str]) -> int | None:
 
 
 def _counts(rows: Sequence[Sequence[str]], place: int) -> bool:
-    """Return whether a column goes on by one from row to row, or has other texts in all of them."""
+    """Return True if a column counts up row by row, or has a different text in each row."""
     values = [row[place].strip() for row in rows]
     if all(re.fullmatch(r"\d{1,15}", value, re.ASCII) for value in values):
         first = int(values[0])
@@ -203,11 +203,11 @@ def _counts(rows: Sequence[Sequence[str]], place: int) -> bool:
 
 
 def _is_first_label(rows: Sequence[Sequence[str]], first: int, last: int) -> bool:
-    """Return whether the first column is rather that of labels than the last, by the first rows.
+    """Return True if the first column is more likely than the last to be the label column.
 
-    Labels are whole numbers or texts, of which several occur often; nearly all rows have the same
-    where they are sorted by class, as do the corners of most images. Of the tones in a photograph
-    there are more than of classes.
+    Labels are integers or texts, several of which occur often. If rows are sorted by class, nearly
+    all of the first rows have the same label; so have the corner pixels of most images. A
+    photograph has more different tones than there are classes.
     """
     doubts = []
     for place in (first, last):
@@ -220,12 +220,12 @@ def _is_first_label(rows: Sequence[Sequence[str]], first: int, last: int) -> boo
 
 
 def is_number(text: str) -> bool:
-    """Return whether a field is a finite number."""
+    """Return True if a field is a finite number."""
     return isfinite(_to_number(text))
 
 
 def _to_number(text: str) -> float:
-    """Return a number, perhaps with a decimal comma; NaN for other texts."""
+    """Parse a number, possibly with a decimal comma; NaN for other texts."""
     try:
         return float(text.replace(",", "."))
     except ValueError:
@@ -233,7 +233,7 @@ def _to_number(text: str) -> float:
 
 
 def is_header(fields: Sequence[str]) -> bool:
-    """Return whether the first line of a table names its columns; the names may be numbers.
+    """Return True if the first line of a table has column names, which may be numbers.
 
     Examples
     --------
@@ -250,7 +250,7 @@ def is_header(fields: Sequence[str]) -> bool:
 
 
 def _is_numbered_by_pandas(fields: Sequence[str]) -> bool:
-    """Return whether repeated names are numbered 0, 0.1, 0.2: a row of pixels taken for names."""
+    """Return True if repeated names are numbered 0, 0.1, 0.2, as when pixels are read as names."""
     seen: Counter[str] = Counter()
     for text in fields:
         base, _, repeat = text.partition(".")
@@ -271,16 +271,16 @@ def _describe_misfit(
     pictures = re.compile(r".*\.(png|jpe?g|bmp|tiff?|gif|webp)", re.IGNORECASE | re.DOTALL)
     if len(rows[0]) < MIN_SIDE**2:
         files = any(pictures.fullmatch(text.strip()) for text in rows[0])
-        remedy = "sort the files it names into a folder for each class" if files else "give another"
+        remedy = "sort its files into a folder for each class" if files else "use another file"
         return (
             f"{name} must be a table of images, with a column for each pixel, got "
             f"{count(len(rows[0]), 'column')}{shown}; {remedy}"
         )
     if image_shape:
-        needed = f"{prod(image_shape):,} columns of pixels, as image_shape says,"
+        needed = f"the {prod(image_shape):,} columns of pixels of image_shape,"
     else:
         needed = "a column for each pixel of a square image, and one of labels,"
     return (
         f"{name} must have {needed} got {len(rows[0]):,} columns{shown}, of which {len(rest):,} "
-        "may be pixels; say more with label_column (--label-column) or image_shape (--image-shape)"
+        "may be pixels; set label_column (--label-column) or image_shape (--image-shape)"
     )

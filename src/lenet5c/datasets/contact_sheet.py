@@ -1,4 +1,4 @@
-"""One picture with examples of the images of each class."""
+"""Contact sheet with example images of each class."""
 
 from bisect import bisect
 from io import BytesIO
@@ -14,7 +14,7 @@ from lenet5c.datasets.conversion import to_channels
 from lenet5c.datasets.inspection import EXAMPLE, Inspection, spread
 from lenet5c.datasets.records import ALL
 
-#: Examples of each class, by part.
+#: Number of examples of each class, by part.
 COLUMNS = {"train": 12, "test": 5, ALL: 17}
 MOST_CLASSES = 200
 CELL = EXAMPLE
@@ -24,7 +24,7 @@ PAPER, INK, FAINT, FRAME = (255, 255, 255), (34, 34, 34), (120, 120, 120), (210,
 
 
 def write_contact_sheet(path: Path, inspection: Inspection) -> None:
-    """Draw a row of the examples of each class into a PNG file, with Pillow."""
+    """Draw a row of examples of each class into a PNG file, with Pillow."""
     Image, ImageDraw, ImageFont = (
         require(f"PIL.{name}", "images", "contact sheets")
         for name in ("Image", "ImageDraw", "ImageFont")
@@ -62,7 +62,7 @@ def write_contact_sheet(path: Path, inspection: Inspection) -> None:
                 cell = Image.fromarray(_enlarge(picture))
                 x = starts[part] + j * STEP
                 sheet.paste(cell, (x + (CELL - cell.width) // 2, y + (CELL - cell.height) // 2))
-                # Else white images would have no edge on white paper.
+                # Otherwise white images would have no visible edge on white.
                 draw.rectangle((x, y, x + CELL - 1, y + CELL - 1), outline=FRAME)
     if hidden:
         draw.text((MARGIN, height - MARGIN - 14), f"and {hidden:,} more classes", FAINT, small)
@@ -72,17 +72,17 @@ def write_contact_sheet(path: Path, inspection: Inspection) -> None:
 
 
 def _enlarge(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an example as (h, w, 3), enlarged by a whole factor as far as a cell takes it."""
+    """Return an example as (h, w, 3), enlarged by the largest integer factor that fits a cell."""
     scale = CELL // max(picture.shape[:2])
     planes = to_channels(picture, 3).repeat(scale, axis=1).repeat(scale, axis=2)
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def load_font(ImageFont: Any, size: int) -> Any:
-    """Return Pillow's font of a size."""
+    """Return Pillow's default font in a size."""
     try:
         return ImageFont.load_default(size)
-    except (TypeError, OSError):  # a Pillow before 10.1, or without FreeType
+    except (TypeError, OSError):  # Pillow before 10.1, or without FreeType
         return ImageFont.load_default()
 
 

@@ -1,4 +1,4 @@
-"""Pictures as images of a data set: channels, gray levels and size."""
+"""Conversion of pictures to images: channels, gray levels and size."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ _AT_ONCE = 1 << 18  # pixels
 def to_image(picture: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Convert a picture to a number of channels, a height and a width.
 
-    Nothing is cropped or stretched: a picture of other proportions is fitted in by `letterbox`,
-    between bars of the color of its edge. A picture that has the size already keeps its pixels.
+    The picture is not cropped or stretched: if the aspect ratio differs, `letterbox` adds bars in
+    the color of its edge. The pixels do not change if the picture already has the right size.
 
-    The picture is (h, w), (h, w, 1) or (h, w, 3): gray, or red, green and blue. Colors become gray
-    by the weights of ITU-R 601; gray becomes three equal channels. A DatasetError says that
+    The picture has shape (h, w), (h, w, 1) or (h, w, 3), gray or RGB. Colors are converted to gray
+    with the weights of ITU-R 601, gray to three equal channels. Raises a DatasetError if
     `image_shape`, (C, H, W), has neither 1 nor 3 channels.
 
     Examples
@@ -37,7 +37,7 @@ def to_image(picture: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> N
 
 
 def to_channels(picture: Any, channels: int) -> NDArray[np.uint8]:
-    """Convert a picture, as `to_image` takes it, to uint8 (C, h, w)."""
+    """Convert a picture (see `to_image`) to uint8 (C, h, w)."""
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
         found = picture.dtype if isinstance(picture, np.ndarray) else type(picture).__name__
         raise TypeError(f"picture must be a NumPy array with dtype uint8, got {found}")
@@ -59,8 +59,8 @@ def to_channels(picture: Any, channels: int) -> NDArray[np.uint8]:
 def to_pixels(images: Any) -> NDArray[np.uint8]:
     """Convert an array of gray levels or colors, of any shape, to uint8.
 
-    Integers from 0 to 255 keep their values; bool, and floats from 0 (black) to 1 (white), become 0
-    to 255. A TypeError or ValueError says that it is no such array.
+    Integers from 0 to 255 keep their values; bool, and floats from 0 (black) to 1 (white), are
+    scaled to 0 to 255. Raises a TypeError or ValueError for other arrays.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def to_pixels(images: Any) -> NDArray[np.uint8]:
     array([  0, 128, 255], dtype=uint8)
     """
     if getattr(images, "dtype", None) == np.uint8 and not isinstance(images, np.ma.MaskedArray):
-        return images  # maybe mapped
+        return images  # possibly mapped
     array = unmasked("images", np.asanyarray(images))
     if array.dtype.kind not in "fiub":
         found = array.dtype if array.ndim else type(images).__name__
@@ -78,7 +78,7 @@ def to_pixels(images: Any) -> NDArray[np.uint8]:
         return array.astype(np.uint8) * np.uint8(255)
     low, high = (array.min(), array.max()) if array.size else (0, 0)
     most = 1 if array.dtype.kind == "f" else 255
-    if not (low >= 0 and high <= most):  # NaN is neither
+    if not (low >= 0 and high <= most):  # also true for NaN
         finite = "finite, " if array.dtype.kind == "f" and not np.isfinite(low + high) else ""
         remedy = "; divide them by 255" if most == 1 and 1 < high <= 255 else ""
         raise ValueError(
@@ -89,7 +89,7 @@ def to_pixels(images: Any) -> NDArray[np.uint8]:
 
 
 def make_thumbnail(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Shrink a picture, as `to_image` takes it, to sides of at most `side`: uint8 (h, w, C)."""
+    """Shrink a picture (see `to_image`) to sides of at most `side`: uint8 (h, w, C)."""
     planes = to_channels(picture, 1 if picture.ndim == 2 else picture.shape[2])
     height, width = planes.shape[1:]
     longest = max(height, width)
@@ -111,7 +111,7 @@ def to_gray(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def is_gray(picture: NDArray[np.uint8]) -> bool:
-    """Return whether a picture, as `to_image` takes it, has no color."""
+    """Return True if a picture (see `to_image`) has no color."""
     if picture.ndim == 2 or picture.shape[2] == 1:
         return True
     first, *others = (picture[..., i] for i in range(picture.shape[2]))

@@ -1,7 +1,7 @@
-"""Corruptions that are drawn over an image: stripes, fog, spatter and lines.
+"""Corruptions drawn over an image: stripes, fog, spatter and lines.
 
-Arguments and results are those of `corruption_filters`. What is drawn has the color of ink: white
-on a dark ground, black on a light one.
+Arguments and results are those of `corruption_filters`. The overlay has the color of ink: white on
+a dark background, black on a light one.
 """
 
 from math import pi
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets.corruption_filters import Images, Rng, find_ink, unit
 
-#: Distance between the dots of a dotted line, in radii.
+#: Distance between the dots of a dotted line, in dot radii.
 GAP = 3.4
-#: Pixels of a wave of a zigzag, and its height, in an image of 28.
+#: Wavelength and height of a zigzag line, in pixels of a 28 by 28 image.
 WAVE, AMPLITUDE = (6.0, 10.0), (1.5, 3.5)
 
 
 def stripe(images: Images, share: float, rng: Rng) -> Images:
-    """Invert a band on either side, of this fraction of the width."""
+    """Invert a band of this fraction of the width on each side."""
     w = images.shape[3]
     width = max(1, round(share * w))
     out = images.copy()
@@ -73,7 +73,7 @@ def zigzag(images: Images, strength: tuple[int, float], rng: Rng) -> Images:
         )
         wave, height = wave * np.float32(unit(images)), height * np.float32(unit(images))
         saw = np.abs((along / wave + phase) % 1 - np.float32(0.5)) * 4 - 1
-        # Across the line, not along the wave, a steep stroke would be too wide.
+        # Measured across the line only, a steep stroke would be too wide.
         slope = 4 * height / wave
         distance = np.abs(beside - height * saw) / np.sqrt(1 + slope * slope)
         half = np.float32(width * unit(images) / 2)
@@ -93,10 +93,7 @@ def draw_clouds(images: Images, rng: Rng, octaves: int) -> NDArray[np.float32]:
 
 
 def _enlarge(grid: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return values on a grid (N, h, w), whose corners are those of the image, for all its pixels.
-
-    Between them they are interpolated, smoothly.
-    """
+    """Interpolate values on a grid (N, h, w), aligned at the corners, smoothly to all pixels."""
     rows, columns = (
         _weights(length, side) for length, side in zip(size, grid.shape[1:], strict=True)
     )
@@ -115,9 +112,9 @@ def _weights(length: int, side: int) -> NDArray[np.float32]:
 
 
 def _lay_line(images: Images, rng: Rng) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the place of each pixel along a random line (N, H, W), and its distance from it.
+    """Return the position of each pixel along a random line (N, H, W), and its distance from it.
 
-    The line passes near the middle.
+    The line passes near the center.
     """
     n, _, h, w = images.shape
     angle = pi * rng.random((n, 1, 1))
@@ -129,5 +126,5 @@ def _lay_line(images: Images, rng: Rng) -> tuple[NDArray[np.float32], NDArray[np
 
 
 def _paint(images: Images, cover: NDArray[np.float32]) -> Images:
-    """Draw with ink where `cover` (N, H, W) is 1, partly where it is less."""
+    """Draw ink with opacity `cover` (N, H, W)."""
     return images + (find_ink(images) - images) * cover[:, None]

@@ -1,8 +1,8 @@
 """Corruptions that filter or transform an image: noise, blur, brightness and affine maps.
 
-Each function takes images as float32 (N, C, H, W) of 0 to 255, its strength and a generator of
-random numbers, and returns new ones, which may leave that range. Lengths in pixels are those of an
-image of 28 by 28; `unit` scales them to other sizes.
+Each function takes float32 images (N, C, H, W) from 0 to 255, its strength and a random generator,
+and returns new images, which may exceed this range. Lengths are in pixels of a 28 by 28 image;
+`unit` scales them to other sizes.
 """
 
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 Images = NDArray[np.float32]
 Rng = np.random.Generator
-#: Directions of motion blur: of as many, each image has one.
+#: Number of directions of motion blur, one of which is drawn for each image.
 DIRECTIONS = 16
-#: Edges are where the gradient is over this share of the image's largest; thin ones from LOW on
-#: where they touch such.
+#: Thresholds of edges, relative to the largest gradient of the image; edges above LOW count if #:
+#: they are connected to edges above HIGH.
 HIGH, LOW = 0.3, 0.12
 
 
 def unit(images: Images) -> float:
-    """Return the length in pixels that corresponds to one pixel of 28."""
+    """Return the length in pixels that corresponds to one pixel of a 28 by 28 image."""
     return min(images.shape[2:]) / 28
 
 
@@ -71,7 +71,7 @@ def glass_blur(images: Images, strength: tuple[float, float, int], rng: Rng) -> 
 
 
 def motion_blur(images: Images, length: float, rng: Rng) -> Images:
-    """Smear along a line of this length, in a random direction."""
+    """Blur along a line of this length, in a random direction."""
     drawn, out = rng.integers(0, DIRECTIONS, len(images)), np.empty_like(images)
     for number in range(DIRECTIONS):
         chosen = np.flatnonzero(drawn == number)
@@ -87,7 +87,7 @@ def brightness(images: Images, more: float, rng: Rng) -> Images:
 
 
 def shear(images: Images, slope: float, rng: Rng) -> Images:
-    """Slant to the left or to the right."""
+    """Shear to the left or right."""
     matrices = _identities(len(images))
     matrices[:, 1, 0] = slope * _signs(len(images), rng)
     return warp(images, matrices)
@@ -99,7 +99,7 @@ def scale(images: Images, size: float, rng: Rng) -> Images:
 
 
 def rotate(images: Images, degrees: float, rng: Rng) -> Images:
-    """Turn to the left or to the right."""
+    """Rotate to the left or right."""
     angle = pi / 180 * degrees * _signs(len(images), rng)
     matrices = _identities(len(images))
     matrices[:, 0, 0] = matrices[:, 1, 1] = np.cos(angle)
@@ -108,7 +108,7 @@ def rotate(images: Images, degrees: float, rng: Rng) -> Images:
 
 
 def translate(images: Images, distance: float, rng: Rng) -> Images:
-    """Move in a random direction."""
+    """Translate in a random direction."""
     angle = 2 * pi * rng.random(len(images))
     moves = distance * unit(images) * np.stack([np.sin(angle), np.cos(angle)], axis=1)
     return warp(images, _identities(len(images)), moves.astype(np.float32))
@@ -123,10 +123,10 @@ def canny_edges(images: Images, rest: float, rng: Rng) -> Images:
 
 
 def find_edges(gray: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return where the edges of images (N, H, W) are, one pixel wide, after Canny [1]_.
+    """Return the edges of images (N, H, W), one pixel wide, by Canny's method [1]_.
 
-    The gradient is Sobel's. A pixel is of an edge if its gradient is the greatest in its own
-    direction, and over `HIGH`, or over `LOW` and joined to such a pixel by others.
+    Gradients are computed with Sobel filters. A pixel belongs to an edge if its gradient is a
+    maximum along its direction and above `HIGH`, or above `LOW` and connected to such a pixel.
 
     References
     ----------
@@ -166,7 +166,7 @@ def find_edges(gray: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def gaussian(images: Images, sigma: float) -> Images:
-    """Blur the last two axes; beyond its edge an image has the pixels of the edge."""
+    """Blur the last two axes, repeating the edge pixels outside the image."""
     reach = max(1, ceil(3 * sigma))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
@@ -182,16 +182,16 @@ def gaussian(images: Images, sigma: float) -> Images:
 def warp(
     images: Images, matrices: NDArray[np.float32], moves: NDArray[np.float32] | None = None
 ) -> Images:
-    """Return images that have at each point what lies at ``matrix @ point - move``.
+    """Sample images at ``matrix @ point - move`` for each point.
 
-    Points are measured from the middle. Between pixels it is interpolated linearly; beyond the
-    image there is paper.
+    Points are relative to the center. Values are interpolated linearly; outside the image is
+    background.
 
     Parameters
     ----------
     images : ndarray of float32 (N, C, H, W)
     matrices : ndarray of float32 (N, 2, 2)
-        Of points (y, x).
+        Matrices for points (y, x).
     moves : ndarray of float32 (N, 2), optional
     """
     n, c, h, w = images.shape
@@ -202,7 +202,7 @@ def warp(
     u = m[:, 1, 0] * y + m[:, 1, 1] * x + np.float32((w - 1) / 2)
     if moves is not None:
         v, u = v - moves[:, 0, None, None], u - moves[:, 1, None, None]
-    # A frame of paper, in which all that lies beyond the image falls.
+    # A frame of background pixels for all points outside the image.
     framed = np.broadcast_to(find_paper(images), (n, c, h + 3, w + 3)).copy()
     framed[:, :, 1:-2, 1:-2] = images
     v, u = np.clip(v, -1, h) + 1, np.clip(u, -1, w) + 1
@@ -226,7 +226,7 @@ def _slice(images: Images, axis: int, start: int, length: int) -> Images:
 
 
 def _line_taps(length: float, angle: float) -> dict[tuple[int, int], float]:
-    """Return the weights of the pixels (y, x) that a line through the middle passes."""
+    """Return the weights of the pixels (y, x) on a line through the center."""
     count = max(2, 4 * ceil(length))
     taps: dict[tuple[int, int], float] = {}
     for i in range(count):

@@ -1,4 +1,4 @@
-"""Corruptions of images, to measure how robust a model is: the kinds of MNIST-C, drawn here."""
+"""Image corruptions to measure the robustness of a model, modeled on MNIST-C."""
 
 from collections.abc import Callable
 from math import prod
@@ -13,9 +13,9 @@ from lenet5c.datasets import corruption_filters as filters
 from lenet5c.datasets._checks import check_choice, check_images
 
 SEVERITIES = (1, 2, 3, 4, 5)
-#: Pixels at a time, about: of a block of whole images, which share a stream of random numbers.
+#: Approximate number of pixels of a block of images, which shares a stream of random numbers.
 BLOCK = 1 << 20
-#: The function of each kind, and its strength at the severities 1 to 5.
+#: Function of each kind, and its strengths at severities 1 to 5.
 KINDS: dict[str, tuple[Callable[..., filters.Images], tuple[Any, ...]]] = {
     "shot_noise": (filters.shot_noise, (15, 6, 3, 1.7, 1)),
     "impulse_noise": (filters.impulse_noise, (0.04, 0.08, 0.14, 0.22, 0.3)),
@@ -40,12 +40,11 @@ CORRUPTIONS = tuple(KINDS)
 
 
 def corrupt(images: ArrayLike, kind: str, severity: int = 3, seed: int = 0) -> NDArray[np.uint8]:
-    """Return images corrupted in one way.
+    """Corrupt images in one way.
 
-    The kinds have the names of MNIST-C's [1]_, and are like them; the code and the strengths are
-    this package's own, so that figures are not those of that data set. They are for gray images and
-    for those in color, of any size and with ink of either kind: what is drawn is white on a dark
-    ground, black on a light one.
+    The kinds are named after those of MNIST-C [1]_ and resemble them, but code and strengths are
+    those of this package, so results are not comparable with that data set. Images may be gray or
+    color and of any size; overlays are white on a dark background and black on a light one.
 
     Parameters
     ----------
@@ -53,20 +52,20 @@ def corrupt(images: ArrayLike, kind: str, severity: int = 3, seed: int = 0) -> N
     kind : str
         One of `CORRUPTIONS`.
     severity : int
-        1 to 5. The random numbers are the same for all, so that an image is turned in the same
-        direction, only further.
+        Severity from 1 to 5. The random numbers are the same for all severities; for example, an
+        image is rotated in the same direction, only further.
     seed : int
-        At least 0. The same images, kind and seed give the same images.
+        Random seed, at least 0. The same images, kind and seed give the same result.
 
     Returns
     -------
     ndarray of uint8
-        Of the same shape.
+        Images of the same shape.
 
     Raises
     ------
     TypeError, ValueError
-        An argument is not as above; the message names it.
+        If an argument is invalid; the message names it.
 
     References
     ----------
@@ -99,7 +98,7 @@ def corrupt(images: ArrayLike, kind: str, severity: int = 3, seed: int = 0) -> N
     size = max(1, BLOCK // max(1, prod(batch.shape[1:])))
     for block in range(-(-len(batch) // size)):
         part = slice(block * size, (block + 1) * size)
-        # A stream for each kind and block: no image depends on those of other blocks.
+        # One stream for each kind and block, so that no image depends on other blocks.
         rng = np.random.default_rng([seed, 7, CORRUPTIONS.index(kind), block])
         made = function(batch[part].astype(np.float32), strengths[severity - 1], rng)
         out[part] = np.rint(np.clip(made, 0, 255))

@@ -1,4 +1,4 @@
-"""Images with their labels, splits, and the parts that a run uses."""
+"""Labeled images, splits, and the data of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READINGS = ("ink", "whole")
 
 
 class DatasetError(UserError):
-    """Data on disk that cannot be used; the message names the file, the fault and the remedy."""
+    """Raised when data on disk cannot be used; the message has the file, reason and remedy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,28 +28,28 @@ class Dataset:
     Parameters
     ----------
     images : ndarray of uint8, shape (N, C, H, W), or MappedImages
-        At least one image. Kept without a copy when C-contiguous, or in a file.
+        At least one image. Not copied if C-contiguous or in a file.
     labels : ndarray of int, shape (N,)
-        The class of each image, 0 to ``num_classes - 1``. Stored as int32.
+        Class of each image, 0 to ``num_classes - 1``. Stored as int32.
     num_classes : int
-        Number of classes; not every one has to occur.
+        Number of classes; not all of them need to occur.
     name : str, optional
         Name of the data in reports.
     class_names : tuple of str, optional
-        One name a class. Default: the class numbers, ``('0', '1', ...)``.
+        One name per class. Default: the class numbers, ``('0', '1', ...)``.
     ids : tuple of str, optional
-        The origin of each image: its file, relative to `root`, or its id in a table.
+        Origin of each image: its file, relative to `root`, or its id in a table.
     root : Path, optional
-        The folder of the files.
+        Folder of the files.
     sample_weight : ndarray of float32, shape (N,), optional
-        Weight of each image in the loss, at least 0, not all 0.
+        Weight of each image in the loss, at least 0 and not all 0.
     targets : ndarray of float32, shape (N, num_classes), optional
-        Soft targets: probabilities in place of the labels, which are their likeliest classes.
+        Soft targets: probabilities used instead of the labels, which are the most probable classes.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as above; the message names it.
+        If an argument is invalid; the message names it.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class Dataset:
         )
 
     def describe(self, index: int) -> str:
-        """Return the origin of an image: its file or id, otherwise its position."""
+        """Return the origin of an image: its file or id, or else its position."""
         return f"[{index}]" if self.ids is None else self.ids[index]
 
     def take(self, indices: ArrayLike) -> Dataset:
@@ -151,7 +151,7 @@ class Dataset:
         seed : int or numpy.random.Generator
             The same seed gives the same split on every machine.
         stratify : bool, optional
-            Hold out the same share of every class, to within one image.
+            Hold out the same fraction of each class, to within one image.
 
         Returns
         -------
@@ -161,7 +161,7 @@ class Dataset:
         Raises
         ------
         TypeError, ValueError
-            If the size or the seed is not as above.
+            If the size or the seed is invalid.
 
         Examples
         --------
@@ -206,7 +206,7 @@ class Dataset:
         Raises
         ------
         TypeError, ValueError
-            If `count` is not as above.
+            If `count` is invalid.
 
         Examples
         --------
@@ -221,7 +221,7 @@ class Dataset:
         return self._pick(slice(start)), self._pick(slice(start, None))
 
     def _pick(self, which: NDArray[np.integer] | slice) -> Dataset:
-        """Return some of the images with all that belongs to each."""
+        """Return some of the images with their labels and other data."""
         ids = self.ids
         if ids is not None:
             ids = ids[which] if isinstance(which, slice) else tuple(ids[i] for i in which.tolist())
@@ -248,10 +248,10 @@ class Dataset:
         return count
 
     def _stratify(self, order: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-        """Pick `count` entries of `order`, of each class its share by largest remainder."""
+        """Select `count` entries of `order`, stratified by the largest remainder method."""
         per_class = np.bincount(self.labels, minlength=self.num_classes)
         share, remainder = np.divmod(count * per_class.astype(np.int64), len(self))
-        # The rest comes from the largest remainders, but the last image of a class stays.
+        # The remainder is distributed, but one image of each class is left.
         last = per_class - share <= 1
         share[np.lexsort((-remainder, last))[: count - share.sum()]] += 1
         labels = self.labels[order]
@@ -266,15 +266,15 @@ class Source:
     ----------
     train, test : Dataset
     validation : Dataset or None
-        Where the data brings its own.
+        Validation set, if the data has one.
     reading : {'ink', 'whole'}
-        How a picture becomes such an image: the ink alone, cropped and centered on black like
-        MNIST's digits, or the picture resized.
+        Conversion of a picture to such an image: the ink, cropped and centered on black like
+        MNIST's digits, or the whole picture, resized.
     notes : tuple of str
-        Remarks for the user, such as which files were left out.
+        Remarks for the user, such as the files that were skipped.
     white : dict of str to float
-        The gray level of white in pictures of more than eight bits, as `read_picture` has it, or in
-        arrays of other values than bytes, with that of 'black' if it is not 0.
+        Gray level of white in pictures of more than eight bits (see `read_picture`) or in arrays of
+        other types than bytes, and of 'black' if it is not 0.
     """
 
     train: Dataset
@@ -306,7 +306,7 @@ def _check_labels(labels: NDArray[np.integer], count: int, num_classes: int) -> 
     if low < 0 or high >= num_classes:
         wrong = low if low < 0 else high
         raise ValueError(
-            f"labels must be from 0 to {num_classes - 1} (num_classes - 1), got {wrong}"
+            f"labels must be from 0 to num_classes - 1, {num_classes - 1}, got {wrong}"
         )
     return np.require(labels, np.int32, ("C", "A"))
 

@@ -1,8 +1,8 @@
-"""Picture files opened and decoded by Pillow, within bounded memory.
+"""Decoding of picture files with Pillow, in bounded memory.
 
-Files are not trusted: only a fixed list of formats is opened, sizes are checked before a picture is
-decoded, and the pixels are converted in strips. Decoding takes at most `MEMORY` bytes: a picture
-that would take more is made smaller on the way.
+Files are not trusted: only a fixed list of formats is opened, sizes are checked before decoding,
+and pixels are converted in strips. Decoding takes at most `MEMORY` bytes: a picture that would take
+more is reduced in size while it is decoded.
 """
 
 import os
@@ -29,7 +29,7 @@ from lenet5c.datasets.strips import (
 )
 from lenet5c.errors import MissingExtraError
 
-#: Formats of Pillow that are opened, and the endings of their files that a folder is searched for.
+#: Supported Pillow formats, and the file endings that are recognized in folders.
 FORMATS = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo"),
@@ -42,7 +42,7 @@ FORMATS = {
     "AVIF": (".avif", ".avifs"),
     "HEIF": (".heic", ".heif", ".heics", ".hif"),
 }
-# Those of the last two, in a header of their own that others share.
+# Brands of the last two, in a container format shared with others.
 _BRANDS = {
     "AVIF": {b"avif", b"avis"},
     "HEIF": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"},
@@ -54,26 +54,26 @@ COMPRESSIONS = (
 )
 MAX_PIXELS = 200_000_000
 MAX_SIDE = 65_500
-#: Bytes of a file, and of what Pillow keeps of it: metadata, and twice all of WebP.
+#: Maximum bytes of a file, and of metadata held by Pillow (which holds WebP files twice).
 MAX_FILE, MAX_METADATA = 256 << 20, 64 << 20
 #: Maximum number of bytes to decode a picture, or all pictures that are decoded in parallel.
 MEMORY = 300_000_000
-#: What Pillow decodes in Python, and the pixels of it: PPM as text or of odd depths, BMP by RLE.
+#: Formats decoded in Python by Pillow (text or odd-depth PPM, RLE BMP), and their maximum pixels.
 SLOW, MAX_SLOW = ("ppm", "ppm_plain", "bmp_rle"), 1_000_000
 MAX_SCANS = 64  # of a JPEG
 _SLACK = 16_000_000  # strips, tables and small metadata
 
 
 def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
-    """Open a picture, called `name` in errors, without decoding it.
+    """Open a picture, called `name` in error messages, without decoding it.
 
-    `held` are the bytes of it that are in memory already.
+    `held` is the number of its bytes that are already in memory.
 
     Returns
     -------
     image : PIL.Image.Image
     cost : int
-        Bytes that `decode` takes, at most.
+        Maximum number of bytes used by `decode`.
     """
     Image = require("PIL.Image", "images", "pictures")
     size = file.seek(0, os.SEEK_END)
@@ -105,15 +105,15 @@ def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
         raise PictureError(f"{name} has more than {most:,} pixels; resize it first") from None
     except MemoryError:
         raise PictureError(f"{name} cannot be read: there is not enough memory") from None
-    except Exception as error:  # a decoder that is given a hostile file may raise anything
+    except Exception as error:  # a decoder may raise anything for a malicious file
         raise PictureError(f"{name} cannot be read as a picture: {_shorten(error)}") from None
 
 
 def decode(image: Any, name: str, white: Whites = NO_WHITES) -> NDArray[np.uint8]:
-    """Return the array of a picture that Pillow has opened, upright.
+    """Decode a picture opened by Pillow to an array, upright.
 
-    `white` are the levels of white as `measure_white` returns them; it has that of the picture by
-    default.
+    `white` has the levels of white as returned by `measure_white`; by default, those of the
+    picture.
     """
     with _name_faults(image, name):
         image.load()
@@ -122,16 +122,16 @@ def decode(image: Any, name: str, white: Whites = NO_WHITES) -> NDArray[np.uint8
 
 
 def measure_size(image: Any, name: str) -> tuple[int, int]:
-    """Return height and width of a picture that Pillow has opened, upright, without its pixels."""
+    """Return the upright height and width of a picture opened by Pillow, without decoding it."""
     with _name_faults(image, name):
         sideways = _read_orientation(image, name) >= 5
     return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 def measure_white(image: Any, name: str) -> dict[str, float]:
-    """Return the level of white of a picture that Pillow has opened, by its kind.
+    """Return the level of white of a picture opened by Pillow.
 
-    This is 'int' or 'float'; the result is empty if gray levels are of eight bits.
+    The key is 'int' or 'float'; the result is empty if gray levels have eight bits.
     """
     if not _is_deep(image):
         return {}
@@ -142,7 +142,7 @@ def measure_white(image: Any, name: str) -> dict[str, float]:
 
 @contextmanager
 def _name_faults(image: Any, name: str) -> Iterator[None]:
-    """Raise what goes wrong with a picture as a PictureError."""
+    """Convert errors of decoding a picture to a PictureError."""
     check_size(image.width, image.height, name)
     try:
         yield
@@ -166,7 +166,7 @@ def check_size(width: int, height: int, name: str) -> None:
 
 
 def _find_formats(file: BinaryIO, name: str) -> tuple[str, ...]:
-    """Return the formats that a file may have by its header, once Pillow can read them."""
+    """Return the formats that a file may have by its header, and make Pillow load them."""
     head = file.read(64)
     file.seek(0)
     if head[4:8] != b"ftyp":
@@ -192,9 +192,9 @@ def _shorten(error: Exception) -> str:
 
 
 def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
-    """Return the factor by which the decoded picture is to be reduced, and the bytes this takes.
+    """Return the reduction factor of the decoded picture, and the bytes of memory needed.
 
-    A large JPEG, or JPEG 2000, is set to be decoded at a smaller size instead.
+    A large JPEG or JPEG 2000 picture is set to be decoded at a smaller size instead.
     """
     pixels, kind = image.width * image.height, f"{image.format} {image.mode}"
     if image.tile and image.tile[0][0] in SLOW and (pixels > MAX_SLOW or size > 4 * MAX_SLOW):
@@ -208,17 +208,17 @@ def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
     if image.format in ("JPEG", "MPO"):
         held += 2 * _count_coefficients(image) if header.scans else 0
     elif image.format == "WEBP":
-        each += 12  # two canvases, a copy, and the decoder's own
+        each += 12  # two canvases, a copy, and the decoder's buffer
     elif image.format in ("AVIF", "HEIF"):
         held += 2 * size
-        each += 1 + len(image.getbands())  # a copy; the planes of luma and chroma are freed before
+        each += 1 + len(image.getbands())  # a copy, after the planes of luma and chroma are freed
     elif image.format == "JPEG2000":
         held += size
         each += 5 * len(image.getbands())  # 32 bits in the decoder, and a tile
     elif image.format == "TIFF":
         held += _count_strip(image, name)
         if image.tag_v2.get(0x0112, 1) != 1:
-            each += _core_bytes(image.mode)  # Pillow turns it
+            each += _core_bytes(image.mode)  # rotated by Pillow
     for scale in SCALES:
         if drafted:
             cost = held + (each + made) * pixels // scale**2
@@ -237,21 +237,21 @@ def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
 
 
 def _open(Image: Any, file: BinaryIO, name: str) -> Any:
-    """Return a file opened by Pillow."""
+    """Open a file with Pillow."""
     file.seek(0)
     jpeg = file.read(3) == b"\xff\xd8\xff"
     file.seek(0)
     if jpeg:
-        # Without Pillow's own limit of 179 million pixels: phones make larger ones.
+        # Without Pillow's own limit of 179 million pixels, which photos of phones exceed.
         Image.preinit()
         return Image.OPEN["JPEG"][0](file, "")
     return Image.open(file, formats=_find_formats(file, name))
 
 
 def _declare_bits(image: Any, header: Header) -> int:
-    """Return the significant bits of gray levels that a file declares, 0 for none."""
+    """Return the significant bits of gray levels declared by a file, 0 if none."""
     if image.format == "PPM":
-        return 16  # Pillow has scaled them
+        return 16  # scaled by Pillow
     if image.format == "TIFF":
         bits = int(image.tag_v2.get(258, (16,))[0])
         return bits if bits < 16 else 0
@@ -259,13 +259,13 @@ def _declare_bits(image: Any, header: Header) -> int:
 
 
 def _notes_of(image: Any) -> tuple[int, int]:
-    """Return what `open_image` has noted: the factor to reduce by, and significant bits."""
+    """Return the reduction factor and the significant bits stored by `open_image`."""
     notes: tuple[int, int] = getattr(image, "decoding_notes", (1, 0))
     return notes
 
 
 def _core_bytes(mode: str) -> int:
-    """Return the bytes that Pillow takes for a pixel."""
+    """Return the bytes per pixel in Pillow."""
     return 1 if mode in ("1", "L", "P") else 2 if mode.startswith("I;16") else 4
 
 
@@ -275,7 +275,7 @@ def _is_gray(image: Any) -> bool:
 
 
 def _count_coefficients(image: Any) -> int:
-    """Return the coefficients of a JPEG: of whole blocks, of those sampled together."""
+    """Return the number of coefficients of a JPEG, in whole blocks of its sampling."""
     layers = image.layer
     widest, highest = (max(layer[i] for layer in layers) for i in (1, 2))
     blocks = -(-image.width // (8 * widest)) * -(-image.height // (8 * highest))
@@ -283,7 +283,7 @@ def _count_coefficients(image: Any) -> int:
 
 
 def _count_scans(file: BinaryIO, name: str) -> None:
-    """Refuse a JPEG of very many scans: each is as much work as a picture."""
+    """Reject a JPEG with too many scans, each of which takes as much work as a picture."""
     file.seek(0)
     scans, last = 0, b""
     while block := file.read(1 << 20):
@@ -294,7 +294,7 @@ def _count_scans(file: BinaryIO, name: str) -> None:
 
 
 def _count_strip(image: Any, name: str) -> int:
-    """Return the bytes of the largest strip or tile of a TIFF, which libtiff holds."""
+    """Return the bytes of the largest strip or tile of a TIFF, held in memory by libtiff."""
     tags, compression = image.tag_v2, image.info.get("compression")
     if compression not in COMPRESSIONS:
         raise PictureError(
@@ -302,11 +302,11 @@ def _count_strip(image: Any, name: str) -> int:
         )
     if image.tile[0][0] == "raw":
         return 0
-    side = max(image.size)  # it may be turned already
+    side = max(image.size)  # it may be rotated already
     wide, high = tags.get(322, side), tags.get(323) or min(tags.get(278, side), side)
     bits, samples = tags.get(258, (1,)), tags.get(277, 1)
     bits = sum(bits) if len(bits) > 1 else bits[0] * samples
-    each = -(-bits // 8) + (4 if tags.get(262) == 6 else 0)  # YCbCr as red, green, blue and alpha
+    each = -(-bits // 8) + (4 if tags.get(262) == 6 else 0)  # YCbCr decoded to RGBA
     return int(wide * high * (each + (2 * samples if "jpeg" in compression else 0)))
 
 
@@ -318,7 +318,7 @@ def _read_orientation(image: Any, name: str) -> int:
 
 
 def _turn(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Return a view of an upright picture whose rows are those of the file."""
+    """Return a view of an upright picture in the orientation of the file."""
     if orientation in (2, 3):
         picture = picture[:, ::-1]
     if orientation in (3, 4):

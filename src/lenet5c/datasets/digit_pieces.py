@@ -1,6 +1,6 @@
-"""Digits as cuts through a line of them leave them: whole, with a bit of a neighbor, or in parts.
+"""Digits as cut from a line of digits: whole, with a piece of a neighbor, or in parts.
 
-Each function makes so many images, (n, 28, 28) uint8, of digits (N, 28, 28), framed after the cut.
+Each function makes n images, uint8 (n, 28, 28), from digits (N, 28, 28), framed after the cut.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from lenet5c.datasets.resampling import resize
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.integer]
-#: The least share of a pixel's ink in a part that is worth an image.
+#: Minimum ink of a part that makes an image.
 LEAST = 128
 
 
 def draw_pens(images: Images, rng: np.random.Generator) -> Images:
-    """Return the digits as other pens write them, thinner or thicker."""
+    """Return the digits with thinner or thicker strokes."""
     fine = resize(images, (56, 56))
-    steps = (5 * rng.random(len(fine))).astype(int) - 2  # half pixels
+    steps = (5 * rng.random(len(fine))).astype(int) - 2  # in half pixels
     for step in (-2, -1, 1, 2):
         chosen = np.flatnonzero(steps == step)
         planes = fine[chosen]
         for _ in range(abs(step)):
             planes = _spread(planes) if step > 0 else 255 - _spread(255 - planes)
-        # Thin strokes may be gone.
+        # Thin strokes may have disappeared.
         left = planes.reshape(len(planes), -1).max(axis=1, initial=0) >= 200
         fine[chosen[left]] = planes[left]
     return np.stack([center(plane) for plane in fine])
 
 
 def draw_several(images: Images, rng: np.random.Generator, count: int) -> Images:
-    """Return two digits, seldom three, that stand close, touch or overlap."""
+    """Return two, rarely three, digits that are close, touch or overlap."""
 
     def draw() -> Images:
         row = _pick(images, rng)
@@ -47,7 +47,7 @@ def draw_several(images: Images, rng: np.random.Generator, count: int) -> Images
 
 
 def draw_strings(images: Images, rng: np.random.Generator, count: int) -> Images:
-    """Return three to eight digits that touch or overlap, or nearly."""
+    """Return three to eight digits that are close, touch or overlap."""
 
     def draw() -> Images:
         row = _pick(images, rng)
@@ -59,9 +59,9 @@ def draw_strings(images: Images, rng: np.random.Generator, count: int) -> Images
 
 
 def draw_parts_of(images: Images, labels: Labels, rng: np.random.Generator, count: int) -> Images:
-    """Return parts of a third to two thirds of a digit; the halves of 0 and 1 are left out.
+    """Return parts of a third to two thirds of a digit, except 0 and 1.
 
-    Those are brackets and other digits.
+    Halves of 0 and 1 look like brackets and other digits.
     """
     chosen = images[(labels != 0) & (labels != 1)]
 
@@ -75,7 +75,7 @@ def draw_parts_of(images: Images, labels: Labels, rng: np.random.Generator, coun
 
 
 def draw_neighbors(images: Images, rng: np.random.Generator, count: int) -> Images:
-    """Return digits with a large bit of the next one, a quarter to three fifths of its width."""
+    """Return digits with a quarter to three fifths of the width of the next digit."""
 
     def draw() -> Images:
         digit, other = _pick(images, rng), _pick(images, rng)
@@ -85,7 +85,7 @@ def draw_neighbors(images: Images, rng: np.random.Generator, count: int) -> Imag
 
 
 def draw_nearly_whole(images: Images, rng: np.random.Generator) -> Images:
-    """Return the digits with a small bit of a neighbor, or short of a bit at one side."""
+    """Return the digits with a small piece of a neighbor, or with a piece missing on one side."""
 
     def change(digit: Images) -> Images:
         crop = crop_ink(digit)
@@ -94,7 +94,7 @@ def draw_nearly_whole(images: Images, rng: np.random.Generator) -> Images:
             crop = _with_bit(crop, _pick(images, rng), _between(rng, 0.0, 0.12), rng)
         elif chance < 0.82:
             crop = _cut(crop, _between(rng, 0.9, 1.0), rng)
-        else:  # a gap where another stroke was taken out
+        else:  # a gap where another stroke was removed
             row = int(len(crop) * _between(rng, 0.15, 0.85))
             crop = crop.copy()
             crop[row : row + 1 + (rng.random() < 0.4)] //= 4
@@ -115,7 +115,7 @@ def _draw(
     gain: tuple[float, float],
     thinner: float = 0.0,
 ) -> Images:
-    """Return images of so many planes of ink that `draw` returns, without faint ones."""
+    """Return `count` images of the ink planes returned by `draw`, without faint ones."""
     made: list[Images] = []
     while len(made) < count:
         plane = draw()
@@ -125,7 +125,7 @@ def _draw(
 
 
 def _pick(images: Images, rng: np.random.Generator) -> Images:
-    """Return the ink of one of the digits, of a size and proportions of its own."""
+    """Return the ink of a random digit, with random size and proportions."""
     crop = crop_ink(images[int(len(images) * rng.random())])
     high, wide = (max(4, round(n * _between(rng, 0.85, 1.2))) for n in crop.shape)
     return resize(crop, (high, wide))
@@ -135,7 +135,7 @@ def _beside(left: Images, right: Images, rng: np.random.Generator) -> Images:
     """Return the planes (2, H, W) of two digits side by side: apart, touching or overlapping."""
     high = max(len(left), len(right))
     start = max(1, left.shape[1] + round(_between(rng, -0.2, 0.1) * high))
-    # Both stand on one line, but for some rise.
+    # Both have the same baseline, with some deviation.
     tops = [high - len(left), high - len(right) + round(_between(rng, -0.15, 0.15) * high)]
     tops = [top - min(tops) for top in tops]
     rows = max(tops[0] + len(left), tops[1] + len(right))
@@ -146,10 +146,10 @@ def _beside(left: Images, right: Images, rng: np.random.Generator) -> Images:
 
 
 def _with_bit(digit: Images, other: Images, share: float, rng: np.random.Generator) -> Images:
-    """Return a digit with this share of another one's width, at its left or right."""
+    """Return a digit with this fraction of the width of another one at its left or right."""
     if rng.random() < 0.5:
         return _with_bit_right(digit, other, share, rng)
-    # What is mirrored twice stays as it is.
+    # Mirroring twice has no effect.
     return _with_bit_right(digit[:, ::-1], other[:, ::-1], share, rng)[:, ::-1]
 
 
@@ -160,14 +160,14 @@ def _with_bit_right(digit: Images, other: Images, share: float, rng: np.random.G
 
 
 def _cut(crop: Images, share: float, rng: np.random.Generator) -> Images:
-    """Return the ink of a share of the width, on the left or right of a slanted line."""
+    """Return the ink of a fraction of the width, to the left or right of a slanted line."""
     if rng.random() < 0.5:
         return crop * _left_of(crop.shape, share * crop.shape[1], rng)
     return crop * ~_left_of(crop.shape, (1 - share) * crop.shape[1], rng)
 
 
 def _left_of(shape: tuple[int, ...], column: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return the pixels on the left of a slanted line through a column at half height."""
+    """Return the pixels to the left of a slanted line through a column at half height."""
     high, wide = shape
     slant = _between(rng, -0.4, 0.4)
     rows = (high / 2 - np.arange(high))[:, np.newaxis]
@@ -177,7 +177,7 @@ def _left_of(shape: tuple[int, ...], column: float, rng: np.random.Generator) ->
 def _harden(
     image: Images, rng: np.random.Generator, gain: tuple[float, float], thinner: float = 0.0
 ) -> Images:
-    """Return ink with harder edges, so strokes are thicker that were made small, or thinner."""
+    """Return ink with sharper edges, which makes strokes thicker or thinner."""
     less = thinner * rng.random()
     levels = np.clip((image - less) * _between(rng, *gain) * 255 / (255 - less), 0, 255)
     return (levels + 0.5).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Augmentation: random distortions of training images, drawn anew for each presentation."""
+"""Augmentation: random distortions of training images."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ NAMED: dict[str, dict[str, Any]] = {
 NAMES = tuple(NAMED)
 OUTSIDE = ("black", "edge", "reflect")
 LEAST_ALPHA = 0.001
-# The range of each number. Factors stay away from zero, and the smoothing within an image.
+# Valid range of each number; factors must not reach zero.
 _LIMITS: dict[str, tuple[float, float]] = {
     "translation": (0, MAX_SIDE),
     "scaling": (0, 0.9),
@@ -83,81 +83,83 @@ _LIMITS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Distortion:
-    """Augment training images at random, differently in each presentation.
+    """Augment training images at random, differently in each epoch.
 
-    In this order: an image is warped, all channels alike; its colors are changed; a rectangle is
-    erased; and it is mixed with another one.
+    The steps are, in this order: the image is warped (all channels alike), its colors are changed,
+    a rectangle is erased, and it is mixed with another image.
 
-    The warp of an image follows from the seed, the epoch and the number of the image in its data
-    set alone: not from its batch, nor from the number of threads. The compiled core makes it
-    while it packs a batch.
+    The distortion of an image depends only on the seed, the epoch and the index of the image in its
+    data set, not on its batch or the number of threads. It is computed by the compiled core while a
+    batch is packed.
 
-    An output pixel is interpolated bilinearly where the inverse of the warp leads. Each range is
-    symmetric, and each number is drawn uniformly from it, where nothing else is said.
+    Output pixels are interpolated bilinearly at the inverse of the warp. Unless noted otherwise,
+    numbers are drawn uniformly from symmetric ranges.
 
     Parameters
     ----------
     translation : float
-        Largest shift in pixels, sideways and, drawn separately, up or down.
+        Maximum shift in pixels, drawn separately for both axes.
     scaling : float
-        A factor of both axes, from ``1 - scaling`` to ``1 + scaling``; at most 0.9.
+        Scale both axes by a factor from ``1 - scaling`` to ``1 + scaling``; at most 0.9.
     squeeze : float
-        A factor f of the width from ``1 - squeeze`` to ``1 + squeeze``, and 1 / f of the height:
-        compressed horizontally and elongated vertically, or the reverse; at most 0.9.
+        Scale the width by a factor f from ``1 - squeeze`` to ``1 + squeeze`` and the height by 1 /
+        f; at most 0.9.
     shear : float
-        Horizontal, as a tangent: a pixel moves sideways by this share of its height over the
+        Horizontal shear, as a tangent: a pixel is shifted by this fraction of its height above the
         center.
     rotation : float
-        Degrees to either side.
+        Maximum angle in degrees.
     elastic : float
-        The factor alpha of the fields of Simard, Steinkraus and Platt (2003): each pixel is
-        displaced by two numbers, uniform in -1..1 and smoothed, times alpha. At `elastic_sigma`
-        4 that moves pixels by 0.041 alpha (standard deviation).
+        The factor alpha of the elastic fields of Simard, Steinkraus and Platt (2003): each pixel is
+        displaced by two smoothed random numbers, uniform in -1..1, times alpha. With
+        `elastic_sigma` 4, the displacement has a standard deviation of 0.041 alpha pixels.
     elastic_sigma : float
-        Pixels of the Gaussian that smooths, cut off at three of them; the fields are zero outside
-        the image.
+        Standard deviation in pixels of the Gaussian smoothing, truncated at three standard
+        deviations; the fields are zero outside the image.
     crop_padding : int
-        Pixels added at each side, of which a window of the image's own size is cropped at a random
-        place: a shift by whole pixels.
+        Pixels of padding on each side before a window of the original size is cropped at a random
+        position, which is a shift by whole pixels.
     crop : float
-        Largest share of the area that is left out when a window of the image's own form is
-        enlarged to its size; at most 0.99. The area is uniform, the place too.
+        Maximum fraction of the area to crop: a window with the aspect ratio of the image is
+        enlarged to its size; at most 0.99. Area and position are uniform.
     flip, flip_vertical : float
-        Share of presentations that are mirrored, left to right and top to bottom. Harmful where a
-        mirror image means something else, as for digits.
+        Probability of mirroring left to right and top to bottom. Do not use where a mirror image
+        has another meaning, as for digits.
     outside : {'black', 'edge', 'reflect'}
-        Pixels outside the image: 0, those of its edge, or its mirror image, of which the outermost
-        pixels are not repeated; farther away than its size, those of its edge.
+        Pixels outside the image: 0, the edge pixels, or the mirror image without repeating the
+        outermost pixels (edge pixels beyond its size).
     brightness : float
-        A factor of all pixels, from ``1 - brightness`` to ``1 + brightness``.
+        Multiply all pixels by a factor from ``1 - brightness`` to ``1 + brightness``.
     contrast : float
-        A factor of the distance of all pixels from the mean gray of the image.
+        Multiply the distance of all pixels from the mean gray level by a factor from ``1 -
+        contrast`` to ``1 + contrast``.
     saturation : float
-        A factor of the distance of a color from its gray, 0.299 red + 0.587 green + 0.114 blue.
-        Like `hue` and `grayscale`, for images of three channels alone.
+        Multiply the distance of a color from its gray level, 0.299 red + 0.587 green + 0.114 blue,
+        by a factor from ``1 - saturation`` to ``1 + saturation``. Only for images of three
+        channels, like `hue` and `grayscale`.
     hue : float
-        Degrees by which colors are rotated about the axis of grays, to either side; 120 makes
-        green of red. A color keeps its gray.
+        Maximum rotation of colors about the gray axis in degrees; 120 turns red into green. The
+        gray level of a color does not change.
     grayscale : float
-        Share of presentations that are gray.
+        Probability of conversion to gray.
     erasing : float
-        Share of presentations of which a rectangle becomes random bytes (Zhong et al., 2020).
+        Probability of replacing a rectangle with random bytes (Zhong et al., 2020).
     erasing_area : float
-        Its largest share of the image's area, the least is 0.02 if that is less. One side is 0.3
-        to 1 times the other one, before it is rounded and cut to the image's.
+        Maximum area of the rectangle as a fraction of the image; the minimum is 0.02, or this value
+        if smaller. The aspect ratio is 0.3 to 1 before rounding and clipping to the image.
     mixup : float
-        The alpha of the mixtures of Zhang et al. (2018), 0 for none: of a share from the
-        distribution Beta(alpha, alpha) and the rest, an image has the larger one, and the next
-        image of the batch the other; after the last comes the first. The targets of a training are
-        mixed likewise.
+        The alpha of mixup (Zhang et al., 2018), 0 for none: each image is mixed with the next one
+        of the batch (the last with the first), with weights x and 1 - x drawn from Beta(alpha,
+        alpha), of which the image itself has the larger one. Training targets are mixed in the same
+        way.
     probability : float
-        Share of presentations that are distorted in any way; the others are the original image.
-        0.9 is one original to nine generated images, as in the paper's 60,000 and 540,000.
+        Probability of distorting an image at all. 0.9 is one original to nine generated images, as
+        in the paper's 60,000 and 540,000.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not a number of its range; the message names it.
+        If an argument is out of range; the message names it.
 
     Examples
     --------
@@ -211,20 +213,19 @@ class Distortion:
 
     @classmethod
     def named(cls, name: str) -> Distortion:
-        """Return one of the distortions in `NAMES`.
+        """Return the distortion with a name from `NAMES`.
 
         Parameters
         ----------
         name : str
-            ``'paper1998'``: translation, scaling, squeezing and horizontal shear, of nine
-            presentations in ten, as LeCun et al. (1998) describe the generated training set of
-            their section III. They give no ranges; these are 1 pixel, 6 %, 5 % and a tangent of
-            0.1.
-            ``'modern'``: these with rotation and an elastic field, of every presentation.
-            ``'pictures'``: for what is not digits: crops, shifts, flips to the side, weak changes
-            of size and colors, and a small rectangle erased in a quarter of the presentations.
-            ``'pictures-noflip'``: the same without flips, where left and right differ.
-            ``'pictures-mixup'``: with flips and mixtures, for long trainings.
+            ``'paper1998'``: translation, scaling, squeezing and horizontal shear with probability
+            0.9, as described by LeCun et al. (1998) for the generated training set of their section
+            III. They give no ranges; these are 1 pixel, 6 %, 5 % and a tangent of 0.1.
+            ``'modern'``: the same with rotation and an elastic field, with probability 1.
+            ``'pictures'``: for other images than digits: crops, shifts, horizontal flips, weak
+            changes of size and colors, and, with probability 0.25, erasing of a small rectangle.
+            ``'pictures-noflip'``: the same without flips, for images whose left and right differ.
+            ``'pictures-mixup'``: with flips and mixup, for long training.
 
         Raises
         ------
@@ -248,17 +249,17 @@ class Distortion:
         epoch: int = 0,
         index: NDArray[np.integer] | None = None,
     ) -> NDArray[np.float32]:
-        """Return images as a training run sees them, before they are scaled.
+        """Return images as distorted in training, before they are scaled.
 
         Parameters
         ----------
         images : ndarray of uint8, shape (N, C, H, W)
             At the size of the net's input; see `Preparation.fit_images`.
         seed, epoch : int
-            Not negative.
+            At least 0.
         index : ndarray of int, shape (M,), optional
-            Numbers of the images; default: all of them, in order. An image is distorted alike in
-            each order; if images are mixed, these are one batch.
+            Indices of the images; default: all, in order. The order has no effect on the distortion
+            of an image; with mixup, the images form one batch.
 
         Returns
         -------
@@ -268,7 +269,7 @@ class Distortion:
         Raises
         ------
         TypeError, ValueError, IndexError
-            If an argument is not as above.
+            If an argument is invalid.
 
         Examples
         --------
@@ -283,12 +284,12 @@ class Distortion:
         return self.of_epoch(seed, epoch)(images, index)
 
     def of_epoch(self, seed: int, epoch: int = 0) -> EpochDistortion:
-        """Return these distortions with their draws for one epoch.
+        """Return the distortion for one epoch, with its random draws.
 
         Parameters
         ----------
         seed, epoch : int
-            Not negative.
+            At least 0.
         """
         return EpochDistortion(self, seed, epoch)
 
@@ -310,13 +311,13 @@ class Distortion:
         Parameters
         ----------
         values : dict
-            As `to_dict` returns it; missing fields have their defaults. It may come from a file:
-            everything is checked.
+            Values as returned by `to_dict`; missing fields have their defaults. Everything is
+            checked, as the values may come from a file.
 
         Raises
         ------
         TypeError, ValueError
-            If a value is unknown or not as the constructor needs it.
+            If a value is unknown or invalid.
 
         Examples
         --------
@@ -337,15 +338,15 @@ class Distortion:
 
 @dataclass(frozen=True)
 class EpochDistortion:
-    """A `Distortion` with its draws for one epoch of a run, as a training step takes it.
+    """A `Distortion` with its random draws for one epoch of a run, for training steps.
 
-    The compiled core reads `warp` and `stream`, and nothing else.
+    The compiled core only reads `warp` and `stream`.
 
     Parameters
     ----------
     distortion : Distortion
     seed, epoch : int
-        Not negative.
+        At least 0.
 
     Examples
     --------
@@ -377,7 +378,7 @@ class EpochDistortion:
                 raise ValueError(f"{name} must not be negative, got {value!r}")
 
     def __getstate__(self) -> dict[str, Any]:
-        # The cached properties are computed again.
+        # Cached properties are recomputed.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __call__(
@@ -386,9 +387,10 @@ class EpochDistortion:
         index: NDArray[np.integer] | None = None,
         numbers: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
-        """Return distorted images, as `Distortion.__call__` does.
+        """Return distorted images, see `Distortion.__call__`.
 
-        The warp of an image follows from its place in `images`, or from its number in `numbers`.
+        The distortion of an image depends on its position in `images`, or on its number in
+        `numbers`.
         """
         check_images(images)
         index = np.arange(len(images)) if index is None else np.asarray(index)
@@ -411,8 +413,9 @@ class EpochDistortion:
 
     @cached_property
     def stream(self) -> int:
-        """64 bits of the seed and the epoch, from which a sample's draws follow."""
-        # 3: the order of an epoch is drawn from (seed, 1, epoch), the weights from (seed, 2).
+        """Hash of seed and epoch, 64 bits, which determines the draws of each sample."""
+        # The stream 3; the order of an epoch is drawn from (seed, 1, epoch), weights from (seed,
+        # 2).
         sequence = np.random.SeedSequence([int(self.seed), 3, int(self.epoch)])
         return int(sequence.generate_state(1, np.uint64)[0])
 
@@ -422,13 +425,13 @@ class EpochDistortion:
         Parameters
         ----------
         numbers : ndarray of int, shape (N,)
-            Of the images in their data set.
+            Indices of the images in their data set.
         """
         return self.warp.mix_shares(dispatch.tiles, contiguous(numbers, np.int64), self.stream)
 
     @cached_property
     def warp(self) -> Warp:
-        """Warp : The settings as the compiled core takes them."""
+        """Warp : Settings for the compiled core."""
         settings = self.distortion.to_dict()
         sigma = settings.pop("elastic_sigma")
         gaussian = gaussian_weights(sigma) if settings["elastic"] else np.ones(1, np.float32)

@@ -24,7 +24,7 @@ from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.registry import RemoteFile
 
 CHUNK = 1 << 16
-MOST_REQUESTS = 100  # to one address, however much each brings
+MOST_REQUESTS = 100  # to one address, even if each makes progress
 AGENT = "lenet5c (https downloads of data sets)"
 
 Progress = Callable[[int, int | None], object]
@@ -38,11 +38,11 @@ class DownloadError(DatasetError):
 class Patience:
     """Timeouts in seconds."""
 
-    timeout: float = 30.0  #: without a byte
-    window: float = 60.0  #: after each, at least `least` bytes must have come
+    timeout: float = 30.0  #: without receiving data
+    window: float = 60.0  #: in which at least `least` bytes must arrive
     least: int = 64 << 10
-    attempts: int = 3  #: after a timeout, a broken connection or an error of the server
-    pause: float = 1.0  #: before another attempt; twice as long before each further one
+    attempts: int = 3  #: after a timeout, a broken connection or a server error
+    pause: float = 1.0  #: before another attempt, doubled each time
 
 
 def fetch(
@@ -52,17 +52,17 @@ def fetch(
     progress: Progress | None = None,
     patience: Patience = Patience(),
 ) -> Path:
-    """Download a file into a folder, unless it is there.
+    """Download a file into a folder, unless it exists.
 
-    An incomplete download stays beside it as ``.NAME.part``, and the next call continues it, also
-    from another address. Nothing has the file's name before its SHA-256 is right. `progress` is
-    called with the number of bytes that are there and of all (None if not known). A DownloadError
-    says that no address has the file.
+    An incomplete download is kept as ``.NAME.part`` and resumed by the next call, possibly from
+    another address. The file gets its name only after its SHA-256 has been verified. `progress` is
+    called with the number of bytes received and the total (None if unknown). Raises a DownloadError
+    if the file cannot be downloaded from any address.
     """
     target = Path(folder) / file.name
     download = _Download(file, target, progress, patience)
     if is_complete(file, target):
-        with suppress(OSError):  # of a download that was killed at its very end
+        with suppress(OSError):  # left by a download that was killed at the end
             download.origin_file.unlink(missing_ok=True)
         return target
     failures = []
@@ -90,9 +90,9 @@ def describe_manual_download(file: RemoteFile, folder: Path) -> str:
 
 
 def is_complete(file: RemoteFile, path: Path) -> bool:
-    """Return whether `path` is the file; raise a DownloadError if it is another file.
+    """Return True if `path` is the file; raise a DownloadError if it is another file.
 
-    Its SHA-256 is computed anew only if it has changed since.
+    The SHA-256 is computed again only if the file has changed.
     """
     try:
         status = os.stat(path)
@@ -102,17 +102,19 @@ def is_complete(file: RemoteFile, path: Path) -> bool:
         return True
     fits = path.is_file() and (status.st_size == file.size or not file.exact)
     if not fits or digest(path) != file.sha256:
-        raise DownloadError(f"{path} must have the SHA-256 {file.sha256}, got another; delete it")
+        raise DownloadError(
+            f"{path} must have the SHA-256 {file.sha256}, got a different one; delete it"
+        )
     _write_mark(path, file.sha256)
     return True
 
 
 class _Failure(Exception):
-    """An address does not help."""
+    """Raised when an address fails permanently."""
 
 
 class _MayPass(_Failure):
-    """An address does not help now."""
+    """Raised when an address fails temporarily."""
 
 
 class _Download:
@@ -134,7 +136,7 @@ class _Download:
             try:
                 self._request(url)
             except _MayPass:
-                # An attempt that brought something further does not count.
+                # Attempts that made progress do not count.
                 attempt = 1 if self._size() > before else attempt + 1
                 if attempt >= self.patience.attempts or request == MOST_REQUESTS - 1:
                     raise
@@ -146,7 +148,7 @@ class _Download:
             self._delete()
             if before == 0:
                 break
-            # The beginning may have come from elsewhere: once more from there.
+            # The first part may be from another address: start again.
         raise _Failure("the SHA-256 of the file does not match")
 
     def _size(self) -> int:
@@ -156,7 +158,7 @@ class _Download:
             return 0
         if stat.S_ISREG(state.st_mode):
             return state.st_size
-        self._delete()  # a link or a pipe
+        self._delete()  # a link or pipe
         return 0
 
     def _delete(self) -> None:
@@ -184,7 +186,7 @@ class _Download:
             with closing(_open(url, headers, self.patience.timeout)) as response:
                 start, total = self._check_headers(response, have)
                 etag = response.headers.get("ETag", "")
-                # A weak tag does not promise the same bytes.
+                # A weak tag does not guarantee the same bytes.
                 strong = etag and not etag.startswith("W/")
                 validator = etag if strong else response.headers.get("Last-Modified")
                 origin = json.dumps({"url": url, "validator": validator})
@@ -211,16 +213,16 @@ class _Download:
             raise _MayPass(str(getattr(reason, "strerror", None) or reason)) from None
         except TimeoutError:
             raise _MayPass("timed out") from None
-        except ValueError as error:  # from urllib, for a redirect to an invalid URL
+        except ValueError as error:  # raised by urllib for a redirect to an invalid URL
             raise _Failure(f"the redirect is invalid: {printable(error)[:100]}") from None
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "filename", None):
-                raise  # not the network's: a full disk, a folder that cannot be written
+                raise  # not a network error: a full disk, a read-only folder
             text = str(getattr(error, "strerror", None) or error)
             raise _MayPass(text or type(error).__name__) from None
 
     def _check_headers(self, response: Any, have: int) -> tuple[int, int | None]:
-        """Return (bytes that the answer goes on from, bytes of all or None), or raise _Failure."""
+        """Return (offset of the response, total bytes or None), or raise _Failure."""
         file, start = self.file, 0
         length = response.headers.get("Content-Length", "")
         if response.status == 206:
@@ -257,7 +259,7 @@ class _Download:
                 try:
                     stream.write(block)
                 except OSError as error:
-                    # With its name, so that nobody takes it for an error of the network.
+                    # With the file name, to distinguish it from a network error.
                     raise OSError(error.errno, error.strerror, str(self.path)) from None
                 self.progress(have, total)
                 if time.monotonic() - since > self.patience.window:
@@ -287,7 +289,7 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> Any:
 
 
 def _check_url(url: str) -> None:
-    """Refuse all but HTTPS and servers on this machine."""
+    """Redirects, restricted to HTTPS and servers on this machine."""
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname == "127.0.0.1"):
         raise _Failure(f"it redirects to {printable(url)[:100]}, which is not HTTPS")
@@ -302,7 +304,7 @@ def _make_mark(status: os.stat_result, sha256: str) -> dict[str, Any]:
 
 
 def _write_mark(path: Path, sha256: str) -> None:
-    with suppress(OSError):  # a cache that cannot be written is checked each time
+    with suppress(OSError):  # a read-only cache is checked each time
         mark = json.dumps(_make_mark(os.stat(path), sha256))
         _files.write_bytes(_mark_path(path), mark.encode())
 

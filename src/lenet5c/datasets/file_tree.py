@@ -1,4 +1,4 @@
-"""The tree of folders and files of a data set, before any file is read."""
+"""Tree of folders and files of a data set."""
 
 import os
 import re
@@ -12,15 +12,14 @@ from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.pictures import SUFFIXES, UNREAD_SUFFIXES
 
-# Left behind by systems, tools and archives, in small letters; names with a leading dot are skipped
-# too.
+# Created by systems, tools and archives, in lowercase; names with a leading dot are skipped too.
 LITTER = frozenset(
     {"__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "lost+found"}
     | {"@eadir", "#recycle", "$recycle.bin", "system volume information", "cvs", "node_modules"}
 )
-#: The endings of names of archives.
+#: File endings of archives.
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-#: Folders in the folder of a class, one in the other; files and folders in all.
+#: Maximum nesting depth of folders, and total number of files and folders.
 MAX_DEPTH, MAX_ENTRIES = 64, 2_000_000
 LINK, LOOP, MISSING, IRREGULAR = "link", "loop", "missing", "irregular"
 
@@ -29,10 +28,10 @@ LINK, LOOP, MISSING, IRREGULAR = "link", "loop", "missing", "irregular"
 class Folder:
     """A folder: its subfolders and images in natural order, and its other contents.
 
-    `path` leads to it from the folder or archive of the data set, with '/' in between; '' is that
-    itself. `images` and `unread` are such paths, too; the latter are pictures in formats that are
-    not read. `other` counts files by suffix, `skipped` what is no file or folder of the data set.
-    `locked` says why the folder cannot be read.
+    `path` is relative to the folder or archive of the data set, separated by '/', and '' for its
+    root. `images` and `unread` are such paths too; the latter are pictures in unsupported formats.
+    `other` counts files by suffix, `skipped` counts other entries such as links. `locked` has the
+    reason why the folder cannot be read.
     """
 
     path: str = ""
@@ -45,11 +44,11 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """The name in one form of Unicode."""
+        """The name in a normalized Unicode form."""
         return unicodedata.normalize("NFC", self.path.rpartition("/")[2])
 
     def walk(self) -> Iterator["Folder"]:
-        """Yield this folder and all in it, each before those in it."""
+        """Yield this folder and all its subfolders, in depth-first order."""
         waiting = [self]
         while waiting:
             folder = waiting.pop()
@@ -57,15 +56,15 @@ class Folder:
             waiting += reversed(folder.folders)
 
     def find_images(self) -> list[str]:
-        """Return the images of this folder and of all in it."""
+        """Return the images of this folder and all its subfolders."""
         return [image for folder in self.walk() for image in folder.images]
 
     def has_images(self) -> bool:
-        """Return whether an image is in this folder or in one in it."""
+        """Return True if this folder or a subfolder contains an image."""
         return any(folder.images for folder in self.walk())
 
     def add(self, name: str) -> None:
-        """Note a file of this name."""
+        """Add a file with this name."""
         path = self.join(name)
         suffix = PurePosixPath(name).suffix
         if suffix.lower() in SUFFIXES:
@@ -76,40 +75,40 @@ class Folder:
             self.other[printable(suffix.casefold()) or "no suffix"] += 1
 
     def join(self, name: str) -> str:
-        """Return the path of what has this name in the folder."""
+        """Return the path of an entry of the folder."""
         return f"{self.path}/{name}" if self.path else name
 
 
 def natural_key(name: str) -> tuple[list[int | str], str]:
-    """Return the sorting key of a name, on every system: '2' before '10', 'b' beside 'B'."""
+    """Return the sort key of a name, the same on every system: '2' before '10', 'b' next to 'B'."""
     name = unicodedata.normalize("NFC", name)
     pieces = re.split(r"(\d+)", name.casefold())
-    # Digits of all scripts count; pieces alternate, so a number is never compared with a text.
+    # Digits of all scripts count; pieces alternate, so numbers are never compared with texts.
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
 
 
 def is_litter(name: str) -> bool:
-    """Return whether to skip a file or folder of this name."""
+    """Return True if a file or folder with this name is skipped."""
     return name.startswith(".") or name.casefold() in LITTER
 
 
 def is_archive(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file has the name of a zip or tar."""
+    """Return True if a file has the name of a zip or tar archive."""
     return os.fspath(path).lower().endswith(ARCHIVES)
 
 
 def scan_folder(root: Path, follow_links: bool = False) -> Folder:
-    """List a folder and all in it.
+    """List a folder and all its subfolders.
 
-    Links to files in the folder count as files. Others are followed if `follow_links`, but not into
-    a folder that they are in.
+    Links to files in the folder count as files. Other links are followed if `follow_links`, except
+    to a folder that contains them.
 
     Raises
     ------
     OSError
-        The folder itself cannot be read.
+        If the folder itself cannot be read.
     DatasetError
-        There are more files, or folders in folders, than `MAX_ENTRIES` and `MAX_DEPTH`.
+        If there are more than `MAX_ENTRIES` files, or folders nested deeper than `MAX_DEPTH`.
     """
     top = Folder()
     real, seen = os.path.realpath(root), 0
@@ -136,7 +135,7 @@ def scan_folder(root: Path, follow_links: bool = False) -> Folder:
                 _add_entry(folder, entry, real, above, follow_links)
         if folder.folders:
             check_depth(root, len(above))
-        # The first is the next to be taken, as far down as it goes.
+        # Depth first.
         waiting += [(inner, above) for inner in reversed(folder.folders)]
     return top
 
@@ -154,7 +153,7 @@ def check_depth(root: Path, depth: int) -> None:
     """Raise an error if folders are nested too deeply."""
     if depth > MAX_DEPTH + 1:
         raise DatasetError(
-            f"{root} must have nested folders {MAX_DEPTH} levels deep at most, got more; move the "
+            f"{root} must have folders nested at most {MAX_DEPTH} levels deep, got more; move the "
             "images up"
         )
 
@@ -168,7 +167,7 @@ def _add_entry(
 ) -> None:
     try:
         is_link, is_folder, is_file = entry.is_symlink(), entry.is_dir(), entry.is_file()
-    except OSError:  # links in a circle
+    except OSError:  # circular links
         folder.skipped[LOOP] += 1
         return
     if is_link and not follow_links and (is_folder or not _is_inside(root, entry.path)):
@@ -179,7 +178,7 @@ def _add_entry(
         else:
             folder.folders.append(Folder(folder.join(entry.name)))
     elif is_file or (is_link and follow_links and not os.path.exists(entry.path)):
-        folder.add(entry.name)  # of a missing file the reader will say so, by its name
+        folder.add(entry.name)  # the reader will report a missing file by name
     else:
         folder.skipped[MISSING if is_link else IRREGULAR] += 1
 
@@ -197,7 +196,7 @@ def _identify(path: str) -> tuple[int, int]:
 
 
 def describe_skipped(folders: Iterable[Folder]) -> list[str]:
-    """Describe the contents of these folders that are not read."""
+    """Describe the contents of folders that are not read."""
     skipped: Counter[str] = Counter()
     other: Counter[str] = Counter()
     for folder in folders:
@@ -207,15 +206,15 @@ def describe_skipped(folders: Iterable[Folder]) -> list[str]:
     notes = []
     if skipped[LINK]:
         notes.append(
-            f"{links[LINK]} out of the folder or to a folder, not followed without --follow-links"
+            f"{links[LINK]} to folders or out of the folder, not followed without --follow-links"
         )
     if skipped[LOOP]:
-        notes.append(f"{links[LOOP]} to a folder that it is in, not followed")
+        notes.append(f"{links[LOOP]} to a parent folder, not followed")
     if skipped[MISSING]:
-        notes.append(f"{links[MISSING]} to what is not there")
+        notes.append(f"{links[MISSING]} to a missing file")
     if number := skipped[IRREGULAR]:
         notes.append(f"{count(number, 'pipe or device', 'pipes or devices')}, not read")
     if number := sum(other.values()):
         kinds = list_some(f"{n} {kind}" for kind, n in sorted(other.items()))
-        notes.append(f"{count(number, 'file')} not named as images, not read: {kinds}")
+        notes.append(f"{count(number, 'file')} without the name of an image, not read: {kinds}")
     return notes

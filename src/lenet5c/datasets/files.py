@@ -1,4 +1,4 @@
-"""Files with many images each: detection of their format, and grouping of those in a folder."""
+"""Files with many images: format detection and grouping."""
 
 import errno
 import gzip
@@ -20,31 +20,31 @@ from lenet5c.datasets.pictures import SUFFIXES
 from lenet5c.datasets.records import ALL, Found, ReadOptions
 
 Paths = dict[str, list[Path]]
-#: Endings of files, in small letters, by kind.
+#: Lowercase file endings by kind.
 ENDINGS = {
     "parquet": (".parquet", ".parq"),
     "arrays": (".npz", ".npy"),
     "matlab": (".mat",),
     "table": (".csv", ".tsv", ".tab", ".csv.gz", ".tsv.gz", ".tab.gz"),
 }
-#: The parts, in the order in which their files are read.
+#: Parts, in the order in which their files are read.
 ORDER = ("train", "validation", "test", ALL)
-_MOST_SEEN = 2000  # entries of a folder that are looked at for pictures
+_MOST_SEEN = 2000  # entries of a folder to check for pictures
 
 
 def has_files(path: Path) -> bool:
-    """Return whether `read_files` reads this: a file of its kinds, or a folder of such files."""
+    """Return True if `read_files` can read this file or folder of files."""
     return _find(path, [])[0] is not None
 
 
 def read_files(path: Path, options: ReadOptions) -> Found:
-    """Read a table, Parquet file, MATLAB file or arrays of NumPy, or those of a folder.
+    """Read a table, Parquet file, MATLAB file or NumPy arrays, or a folder of these.
 
     Raises
     ------
     FileNotFoundError
     DatasetError
-        The files cannot be read, or it is not clear which belong together.
+        If the files cannot be read, or their grouping is ambiguous.
     """
     notes: list[str] = []
     kind, parts = _find(path, notes)
@@ -58,7 +58,7 @@ def read_files(path: Path, options: ReadOptions) -> Found:
 
 
 def _name_emnist(found: Found, set_name: str) -> Found:
-    """Name the classes of a set of EMNIST."""
+    """Set the class names of an EMNIST data set."""
     labels: list[Any] = [records.labels for records in found.parts.values()]
     if any(isinstance(each, list) for each in labels):
         return found
@@ -71,12 +71,12 @@ def _name_emnist(found: Found, set_name: str) -> Found:
 
 
 def _find(path: Path, notes: list[str]) -> tuple[str | None, Paths]:
-    """Return the kind of a file, or of a folder's files, and those of each part."""
+    """Return the kind of a file or of a folder's files, and the files of each part."""
     return _choose_files(path, notes) if path.is_dir() else (kind_of(path), {ALL: [path]})
 
 
 def _read(kind: str, parts: Paths, name: str, options: ReadOptions, place: Path) -> Found:
-    # Imported here: most data sets need none of them.
+    # Imported here, because most data sets need none of them.
     if kind == "parquet":
         from lenet5c.datasets.parquet import read_parquet
 
@@ -129,7 +129,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def _is_npz(path: Path) -> bool:
-    import zipfile  # most data sets need none
+    import zipfile  # not needed for most data sets
 
     try:
         with zipfile.ZipFile(path) as archive:
@@ -140,7 +140,7 @@ def _is_npz(path: Path) -> bool:
 
 
 def _choose_files(folder: Path, notes: list[str]) -> tuple[str | None, Paths]:
-    """Return the kind of a folder's files and those of each part; no kind if it is of pictures."""
+    """Return the kind of a folder's files and the files of each part; no kind for pictures."""
     folders, files = _list_files(folder)
     if not any(files.values()):
         # Data hubs put the files of each set into a separate folder.
@@ -156,7 +156,7 @@ def _choose_files(folder: Path, notes: list[str]) -> tuple[str | None, Paths]:
         if "train" in parts or "test" in parts:
             if kind != "arrays" and (left := parts.pop(ALL, None)):
                 shown = list_some(printable(path.name) for path in left)
-                notes.append(f"beside train and test, not read: {shown}")
+                notes.append(f"not read, in addition to train and test: {shown}")
             return kind, _check_single(folder, kind, parts)
     kinds = [kind for kind in files if files[kind]]
     if len(kinds) > 1:
@@ -166,9 +166,9 @@ def _choose_files(folder: Path, notes: list[str]) -> tuple[str | None, Paths]:
 
 
 def _check_single(folder: Path, kind: str, parts: Paths) -> Paths:
-    """Refuse several files of a part, but for Parquet, whose sets are divided into files.
+    """Reject several files of a part, except Parquet files, which may be shards.
 
-    Tables of images and of labels are a pair, the images first.
+    A table of images and a table of labels are a pair, images first.
     """
     for part, paths in parts.items():
         if kind == "table" and len(paths) == 2:
@@ -184,7 +184,7 @@ def _check_single(folder: Path, kind: str, parts: Paths) -> Paths:
 
 
 def _list_files(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
-    """Return the folders and the files of each kind in a folder, none hidden, sorted."""
+    """Return the folders and the files of each kind in a folder, sorted, without hidden ones."""
     found: dict[str, list[Path]] = {kind: [] for kind in ENDINGS}
     folders = []
     for path in sorted(folder.iterdir()):
@@ -204,7 +204,7 @@ def _kind_by_name(path: Path) -> str | None:
 
 
 def _has_pictures(folder: Path) -> bool:
-    """Return whether there are pictures in a folder, or in those in it."""
+    """Return True if a folder or its subfolders contain pictures."""
     waiting, seen = [folder], 0
     while waiting and seen < _MOST_SEEN:
         with os.scandir(waiting.pop()) as entries:

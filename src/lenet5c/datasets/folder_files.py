@@ -1,4 +1,4 @@
-"""The images of a folder or archive by part and class, from their names alone."""
+"""Images of a folder or archive by part and class, based on names only."""
 
 import os
 from collections import Counter
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PARTS = ("train", "validation", "test")
 LAYOUT = (
-    "it should hold a folder of images for each class, or train/CLASS and test/CLASS, "
+    "it should contain a folder of images for each class, or train/CLASS and test/CLASS, "
     "or IDX, CSV, NumPy, Parquet or MATLAB files"
 )
 
@@ -28,11 +28,11 @@ LAYOUT = (
 class FolderFiles:
     """The images of a folder or archive.
 
-    `parts` has for each of 'train', 'validation' and 'test' that is there, or for 'all', and for
-    each class the paths of its images; a part without classes has one list, and is among the `flat`
-    ones. Classes and images are in natural order. `errors` say why the images cannot be read,
-    `faults` why a net cannot be trained on them, `warnings` what looks wrong, `notes` what was
-    skipped; `locked` are folders that cannot be read, and why.
+    `parts` maps 'train', 'validation' and 'test', or 'all', to the paths of the images of each
+    class; a part without classes has one list and is listed in `flat`. Classes and images are in
+    natural order. `errors` are reasons why the images cannot be read, `faults` why a net cannot be
+    trained on them, `warnings` what looks wrong, `notes` what was skipped; `locked` has the folders
+    that cannot be read, with the reason.
     """
 
     root: Path
@@ -61,7 +61,7 @@ class FolderFiles:
         ]
 
     def close(self) -> None:
-        """Close the archive, if it is one."""
+        """Close the archive, if any."""
         if self.archive:
             self.archive.close()
 
@@ -73,19 +73,19 @@ class FolderFiles:
 
 
 def list_folder(path: str | os.PathLike[str], follow_links: bool = False) -> FolderFiles:
-    """Find the images of a folder or archive, by part and class where it has them.
+    """Find the images of a folder or archive, by part and class if it has them.
 
     Raises
     ------
     FileNotFoundError
     DatasetError
-        If it is neither folder nor archive, a damaged archive, or one that is refused.
+        If it is neither a folder nor an archive, or the archive is damaged or rejected.
     """
     root = Path(path)
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such folder")
     if is_archive(root) and not root.is_dir():
-        from lenet5c.datasets.archives import open_archive  # and with it zipfile and tarfile
+        from lenet5c.datasets.archives import open_archive  # also imports zipfile and tarfile
 
         archive = open_archive(root)
         files, top = FolderFiles(root, archive=archive), archive.folder
@@ -100,13 +100,13 @@ def list_folder(path: str | os.PathLike[str], follow_links: bool = False) -> Fol
 
 
 def _is_part(folder: Folder) -> bool:
-    """Return whether a folder's name means a part and nothing else."""
+    """Return True if the name of a folder is only that of a part."""
     meaning = part_of_folder(folder.name)
     return meaning is not None and not meaning[1]
 
 
 def _unwrap(folder: Folder) -> Folder:
-    """Return the folder train/train that is alone in train, as some archives have it."""
+    """Return the folder train/train if train contains nothing else, as in some archives."""
     meaning = part_of_folder(folder.name)
     full = [inner for inner in folder.folders if inner.has_images()]
     if meaning and len(full) == 1 and not folder.images:
@@ -117,7 +117,7 @@ def _unwrap(folder: Folder) -> Folder:
 
 
 class _Arranger:
-    """Tells parts and classes by the names of folders."""
+    """Assigns parts and classes by folder names."""
 
     def __init__(self, files: FolderFiles, top: Folder) -> None:
         self.files, self.root, self.top = files, files.root, top
@@ -139,7 +139,7 @@ class _Arranger:
             if unused:
                 shown = list_some(printable(each.name) for each in unused)
                 read = listing(printable(each.name) for each in folders.values())
-                files.notes.append(f"beside {read}, not read: {shown}")
+                files.notes.append(f"not read, in addition to {read}: {shown}")
         elif found := self._find_inner_parts(place):
             files.notes.append(f"each class has its own {listing(found)}")
         else:
@@ -148,7 +148,7 @@ class _Arranger:
         if found:
             if loose:
                 number = count(len(loose), "image")
-                files.notes.append(f"{number} outside of the folders of classes, not read")
+                files.notes.append(f"{number} outside the class folders, not read")
             self._check_classes(found)
         for part, images in flat.items():
             files.parts[part] = [[self.root / image for image in images]]
@@ -158,14 +158,14 @@ class _Arranger:
         every = list(self.top.walk())
         if unread := [name for folder in every for name in folder.unread]:
             files.warnings.append(
-                f"{count(len(unread), 'picture')} in formats that are not read: "
+                f"{count(len(unread), 'picture')} in unsupported formats: "
                 f"{list_some(map(printable, unread))}; convert them to PNG or JPEG"
             )
         files.notes += describe_skipped(every)
         files.locked += [(self.root / each.path, each.locked) for each in every if each.locked]
 
     def _enter(self) -> Folder:
-        """Return the folder that has the parts or classes: one may hold all else."""
+        """Return the folder with the parts or classes, which may be nested in another folder."""
         place = self.top
         while True:
             full = [folder for folder in place.folders if folder.has_images()]
@@ -175,29 +175,29 @@ class _Arranger:
                 break  # a class with parts
             place = full[0]
         if place is not self.top:
-            self.files.notes.append(f"the data is in its folder {printable(place.path)}")
+            self.files.notes.append(f"the data is in the folder {printable(place.path)}")
         place.folders = [_unwrap(folder) for folder in place.folders]
         return place
 
     def _find_parts(self, place: Folder) -> dict[str, Folder]:
-        """Return the folder of each part; a folder without folders may be a class called 'test'."""
+        """Return the folder of each part; one without subfolders may be a class called 'test'."""
         groups: dict[str, dict[str, list[Folder]]] = {}
         for folder in place.folders:
             if folder.folders and (meaning := part_of_folder(folder.name)):
                 part, rest = meaning
                 groups.setdefault(rest, {}).setdefault(part, []).append(folder)
-        # Other words are the name of the data set, if several parts share them.
+        # Other words are the name of the data set if several parts share them.
         group = groups.get("") or next((each for each in groups.values() if len(each) > 1), {})
         for same in group.values():
             if len(same) > 1:
                 shown = listing(folder.name for folder in same)
                 self.files.errors.append(
-                    f"{self.root} has {shown}, which mean the same part; keep one of them"
+                    f"{self.root} has {shown}, which are the same part; keep one of them"
                 )
         return {part: group[part][0] for part in _PARTS if part in group}
 
     def _find_inner_parts(self, place: Folder) -> dict[str, dict[str, list[Folder]]]:
-        """Return the folders of parts that are inside of those of classes."""
+        """Return the part folders inside class folders."""
         found: dict[str, dict[str, list[Folder]]] = {}
         for folder in place.folders:
             inner = [each for each in folder.folders if each.has_images()]
@@ -209,7 +209,7 @@ class _Arranger:
         return {part: found[part] for part in _PARTS if part in found}
 
     def _find_flat_parts(self, folders: list[Folder]) -> list[tuple[str, Folder]]:
-        """Return the folders that mean parts, and hold images but no folders of images."""
+        """Return the part folders that contain images but no folders of images."""
         meanings = [(part_of_folder(folder.name), folder) for folder in folders]
         return [
             (meaning[0], folder)
@@ -223,7 +223,7 @@ class _Arranger:
         full = [folder for folder in place.folders if folder.has_images()]
         if not full:
             if place.images:
-                self.files.faults.append(f"{self.root} holds images, but no folders; {LAYOUT}")
+                self.files.faults.append(f"{self.root} contains images, but no folders; {LAYOUT}")
             return {ALL: place.images} if place.images else {}
         parts = self._find_flat_parts(full)
         found = {part: folder.images for part, folder in parts}
@@ -245,7 +245,7 @@ class _Arranger:
                 )
             elif folder.name in classes:
                 self.files.errors.append(
-                    f"{path} has another folder beside it of the same name in Unicode; "
+                    f"{path} is next to a folder with an equivalent Unicode name; "
                     "rename one of them"
                 )
             else:
@@ -308,7 +308,7 @@ class _Arranger:
             )
 
     def _warn_of_parts(self, classes: dict[str, list[Folder]]) -> None:
-        """Tell that what is taken for classes may be parts: they hold the same folders."""
+        """Warn if classes may be parts because they contain the same folders."""
         holders: dict[str, list[str]] = {}
         for name, folders in classes.items():
             inner = {each.name.casefold() for folder in folders for each in folder.folders}
@@ -319,16 +319,17 @@ class _Arranger:
             most = Counter(name for each in same for name in holders[each])
             shown = list_some(map(printable, sorted(most, key=natural_key)))
             self.files.warnings.append(
-                f"the classes {shown} hold the same folders ({list_some(map(printable, same))}), "
-                "as the parts of a data set do; if those are the classes, name the parts train, "
+                f"the classes {shown} contain the same folders "
+                f"({list_some(map(printable, same))}), "
+                "as parts of a data set would; if these are the classes, name the parts train, "
                 "validation and test"
             )
 
 
 def _hint(*folders: Folder) -> str:
-    """Return what folders hold other than images, in parentheses."""
+    """Return the contents of folders other than images, in parentheses."""
     every = [each for folder in folders for each in folder.walk()]
     notes = describe_skipped(every)
     if unread := sum(len(each.unread) for each in every):
-        notes.append(f"{count(unread, 'picture')} in formats that are not read")
+        notes.append(f"{count(unread, 'picture')} in unsupported formats")
     return f" ({'; '.join(notes)})" if notes else ""

@@ -15,7 +15,7 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
     Raises
     ------
     RunError
-        There are too few images.
+        If there are too few images.
     """
     if count > len(dataset):
         raise RunError(f"folds must be at most {len(dataset)}, the number of images, got {count}")
@@ -35,7 +35,7 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
 
 
 def take_fold(source: Source, folds: NDArray[np.int64], fold: int) -> Source:
-    """Return the data of one run: a fold for testing, all others for training."""
+    """Return the data of one run: one fold for testing, all others for training."""
     train, test = (
         source.train.take(np.flatnonzero(part)) for part in (folds != fold, folds == fold)
     )

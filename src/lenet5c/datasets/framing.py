@@ -1,4 +1,4 @@
-"""The form of digits in a data set: their place, size and colors, measured from its images."""
+"""Position, size and colors of the digits in a data set, measured from its images."""
 
 from __future__ import annotations
 
@@ -13,61 +13,60 @@ from lenet5c.datasets._checks import check_choice, check_number
 from lenet5c.datasets.resampling import resize
 
 CENTERS = ("mass", "box")
-#: Images that are measured, evenly over the data set.
+#: Number of images to measure, evenly spaced in the data set.
 MEASURED = 300
-#: Gray levels by which colors of one data set differ.
+#: Maximum difference between colors of one data set, in gray levels.
 ALIKE = 24
-#: Share of the contrast by which thin ink of one color may be fainter.
+#: Fraction of the contrast by which thin ink of one color may be fainter.
 THIN = 0.5
-#: The least gray levels between ink and ground.
+#: Minimum difference between ink and background, in gray levels.
 LEAST_CONTRAST = 24
-#: Share of the images that must be strokes on a plain ground.
+#: Minimum fraction of images that are strokes on a plain background.
 USUAL = 0.8
-#: Noise of a plain ground, as a share of the contrast.
+#: Maximum noise of a plain background, as a fraction of the contrast.
 PLAIN = 0.12
-#: Share of the edge that is plain where ink may fill the image.
+#: Minimum fraction of plain border pixels if ink may fill the image.
 FULL = 0.15
-#: Share of the contrast from which a pixel counts as ink.
+#: Fraction of the contrast above which a pixel counts as ink.
 EDGE = 0.3
-#: Longer side over stroke width of strokes: of less there is a blot, of more specks.
+#: Ratio of longer side to stroke width; below is a blot, above are specks.
 BLOT, SPECKS = 2.5, 20.0
-#: Share of the sides, and of the scale, by which an image of the form may differ beyond the usual.
+#: Tolerance of position, as a fraction of the sides, and of scale.
 TOLERANCE = 0.1
-#: The least side of images that are measured.
+#: Minimum side of images to measure.
 LEAST_SIDE = 6
-_FINE = 60  # pixels of an image at which strokes are measured
+_FINE = 60  # image size in pixels at which strokes are measured
 
 
 @dataclass(frozen=True)
 class Framing:
-    """Position, size and colors of the digits in the images of a data set, by default MNIST's.
+    """Position, size and colors of the digits in a data set, by default those of MNIST.
 
     Parameters
     ----------
     paper, ink : tuple of int, optional
-        Gray level of the ground and of full ink: one for all channels, or one for each.
+        Gray levels of the background and of full ink: one for all channels, or one for each.
     box : (float, float), optional
-        Height and width that ink is scaled to fit in, as shares of the image's.
+        Height and width to which ink is scaled, as fractions of the image.
     stretched : bool, optional
-        Whether ink fills the box in both directions, in place of keeping its proportions.
+        If True, ink fills the box in both directions instead of preserving the aspect ratio.
     center : {'mass', 'box'}, optional
-        The point of the ink that stands at `place`: its center of mass, or that of its box.
+        The point of the ink at `place`: its center of mass, or the center of its box.
     place : (float, float), optional
-        Position of that point, from the top and from the left, as shares of the image's sides.
+        Position of that point from the top and left, as fractions of the image.
     spread : (float, float), optional
-        Usual deviation of the factor that scales ink into the box from 1, and of the point from its
-        place.
+        Typical deviation of the scale from 1, and of the point from `place`.
     stroke : (float, float), optional
-        Least and largest ratio of the ink's longer side to the width of its strokes.
+        Minimum and maximum ratio of the longer side of the ink to the width of its strokes.
     binary : bool, optional
-        Whether pixels are either ground or full ink.
+        If True, all pixels are either background or full ink.
     varied : bool, optional
-        Whether colors differ from image to image; `paper` and `ink` are then those of one image.
+        If True, colors differ between images; `paper` and `ink` are those of one image.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as above; the message names it.
+        If an argument is invalid; the message names it.
 
     Examples
     --------
@@ -85,7 +84,7 @@ class Framing:
     box: tuple[float, float] = (20 / 28, 20 / 28)
     stretched: bool = False
     center: str = "mass"
-    place: tuple[float, float] = (14.5 / 28, 14.5 / 28)  # the middle of pixel 14, from 0
+    place: tuple[float, float] = (14.5 / 28, 14.5 / 28)  # the center of pixel 14, counted from 0
     spread: tuple[float, float] = (0.05, 0.05)
     stroke: tuple[float, float] = (5.0, 11.0)
     binary: bool = False
@@ -137,7 +136,7 @@ class Framing:
         return cls(**values)
 
     def box_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return height and width of the box in an image of this size, in pixels."""
+        """Return the height and width of the box in pixels, for an image of this size."""
         height, width = (max(1, round(share * n)) for share, n in zip(self.box, size, strict=True))
         return height, width
 
@@ -147,7 +146,7 @@ class Framing:
         return sum(self.ink) < sum(self.paper)
 
     def color(self, strength: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-        """Return ink, uint8 (h, w), from 0 for none to 255, as an image (C, h, w) of the data."""
+        """Convert ink, uint8 (h, w), to an image (C, h, w) in the colors of the data."""
         if self.binary:
             strength = np.where(strength >= 128, np.uint8(255), np.uint8(0))
         share = strength.astype(np.int32)
@@ -159,7 +158,7 @@ class Framing:
         return made if len(made) == channels else np.repeat(made[:1], channels, axis=0)
 
     def matches(self, image: NDArray[np.uint8]) -> bool:
-        """Return whether an image (C, h, w) has this form: colors, size and place of the ink."""
+        """Return True if an image (C, h, w) matches this framing in color, size and position."""
         sample = image[np.newaxis]
         paper = np.median(_take_ring(sample), axis=2)
         if not self.varied:
@@ -181,20 +180,20 @@ class Framing:
 
 
 def measure_framing(images: Any, known: Framing | None = None) -> Framing | None:
-    """Measure the form of the digits in images.
+    """Measure the framing of the digits in images.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (N, C, H, W)
-        Or what gives such arrays for arrays of positions; some hundred of them are looked at.
+        Or an object that returns such arrays for arrays of indices; a few hundred images are used.
     known : Framing, optional
-        A form that is returned if most of the images have it.
+        A framing to return if most of the images match it.
 
     Returns
     -------
     Framing or None
-        None if these are no strokes of ink on a plain ground. What is near MNIST's form is taken
-        for that.
+        None if the images are not strokes on a plain background. A result close to MNIST's framing
+        is replaced by it.
     """
     places = np.linspace(0, len(images) - 1, min(MEASURED, len(images)))
     sample = np.asarray(images[np.unique(places.astype(np.int64))])
@@ -206,7 +205,7 @@ def measure_framing(images: Any, known: Framing | None = None) -> Framing | None
     usual = np.median(paper, axis=0)
     same = bool(np.mean(_is_near(paper, usual)) >= USUAL)
     if same:
-        # The edge of some images may be full of ink.
+        # Ink may fill the border of some images.
         paper = np.broadcast_to(usual, paper.shape)
     strength, ink, rough = _find_strength(sample, paper, FULL if same else 0.5)
     contrast = np.abs(ink - paper).max(axis=1)
@@ -230,7 +229,7 @@ def measure_framing(images: Any, known: Framing | None = None) -> Framing | None
 
 @dataclass(frozen=True, eq=False)
 class _Ink:
-    """The ink in images: sides of its box (N, 2), and its points (N, 2), in pixels."""
+    """Ink of images: sides of its box (N, 2) and its center points (N, 2), in pixels."""
 
     sides: NDArray[np.int64]
     middle: NDArray[np.float64]
@@ -238,7 +237,7 @@ class _Ink:
 
 
 def _take_ring(sample: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the pixels at the edge of images (N, C, H, W), (N, C, pixels)."""
+    """Return the border pixels of images (N, C, H, W) as (N, C, pixels)."""
     edges = sample[:, :, 0], sample[:, :, -1], sample[..., 0], sample[..., -1]
     return np.concatenate(edges, axis=2)
 
@@ -246,7 +245,7 @@ def _take_ring(sample: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _is_near(
     colors: NDArray[Any], usual: NDArray[Any], paper: NDArray[Any] | None = None
 ) -> NDArray[np.bool_]:
-    """Return which colors (N, C) are a usual one; thin ink on its `paper` may be fainter."""
+    """Return a mask of the colors (N, C) close to `usual`; thin ink on `paper` may be fainter."""
     most = ALIKE if paper is None else THIN * np.abs(usual - paper).max(axis=1)
     return np.abs(colors - usual).max(axis=1) <= most
 
@@ -254,10 +253,10 @@ def _is_near(
 def _find_strength(
     sample: NDArray[np.uint8], paper: NDArray[Any], share: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
-    """Return how far each pixel is from the paper (N, C) to full ink, the ink, and the roughness.
+    """Return the ink intensity of each pixel, the ink color, and the background roughness.
 
-    The first is 0 to 1, (N, H, W); the color of the ink is (N, C). Of the pixels at the edge the
-    share is within the roughness (N,) of the paper, in gray levels.
+    Intensities (N, H, W) are from 0, the paper (N, C), to 1, full ink; colors are (N, C). The
+    fraction `share` of the border pixels is within the roughness (N,) of the paper, in gray levels.
     """
     distance = sample - paper[..., np.newaxis, np.newaxis].astype(np.float32)
     far = np.abs(distance).max(axis=1)
@@ -288,14 +287,14 @@ def _measure_ink(strength: NDArray[np.float32]) -> _Ink:
 
 
 def _measure_strokes(strength: NDArray[np.float32], found: _Ink) -> NDArray[np.float64]:
-    """Return the longer side over the mean width of strokes, of some of the images."""
+    """Return the ratio of longer side to mean stroke width for some of the images."""
     some = slice(None, None, max(1, len(strength) // 150))
     levels = (255 * strength[some] + 0.5).astype(np.uint8)
     enlarge = -(-_FINE // max(levels.shape[1:]))
     fine = resize(levels, (enlarge * levels.shape[1], enlarge * levels.shape[2]))
     mask = np.pad(fine >= 128, ((0, 0), (1, 1), (1, 1)))
     edges = sum(np.diff(mask, axis=axis).sum(axis=(1, 2)) for axis in (1, 2))
-    # As measure_stroke of lenet5c.recognition has it, for all at once.
+    # Like measure_stroke of lenet5c.recognition, for all images at once.
     width = 2 * mask.sum(axis=(1, 2)) / np.maximum(edges * np.pi / 4, 1)
     return enlarge * found.sides[some].max(axis=1) / np.maximum(width, 1e-6)
 
@@ -304,7 +303,7 @@ def _describe_colors(paper: NDArray[Any], ink: NDArray[Any], same: bool) -> dict
     if same:
         chosen = np.median(paper, axis=0), np.median(ink, axis=0)
     else:
-        # Of the images, one whose ink is clearly seen.
+        # An image whose ink is clearly visible.
         order = np.argsort(np.abs(ink - paper).max(axis=1), kind="stable")
         i = order[3 * len(order) // 4]
         chosen = paper[i], ink[i]
@@ -323,7 +322,7 @@ def _describe_place(found: _Ink, sides: NDArray[np.int64]) -> dict[str, Any]:
         box = usual
     elif _vary(longer) <= vary.min():
         box = np.repeat(np.median(longer), 2)
-    else:  # height or width is always the same
+    else:  # height or width is constant
         box = np.where(vary == vary.min(), usual, most)
     box = np.minimum(box, sides)
     center, point = min(
@@ -342,7 +341,7 @@ def _describe_place(found: _Ink, sides: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _deviate(found: _Ink, box: NDArray[Any], stretched: bool) -> NDArray[np.float64]:
-    """Return how far the factor that scales each image's ink into the box is from 1."""
+    """Return the deviation from 1 of the factor that scales the ink of each image to the box."""
     factors = box / np.maximum(found.sides, 1)
     if stretched:
         return np.abs(factors - 1).max(axis=1)

@@ -26,47 +26,47 @@ from lenet5c.datasets.mapped import MappedImages
 
 ELEMENT_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_DIMENSIONS = 8
-#: Bytes of a gzipped file after decompression.
+#: Maximum bytes of a gzipped file after decompression.
 MAX_UNZIPPED = 2 << 30
 
-#: Files that a command is inflating: functions that wait for the content, None if it is damaged.
+#: Files being decompressed: functions that wait for the content, None if it is damaged.
 INFLATING: dict[Path, Callable[[], bytearray | None]] = {}
 
 _GZIP_MAGIC = b"\x1f\x8b"
-# Deflate cannot shrink by more than 1032 to 1. A header that declares more than that is a lie, and
-# is refused before it costs memory.
+# Deflate compresses by at most 1032 to 1; a header that declares more is rejected before memory is
+# # allocated.
 _GZIP_MAX_RATIO, _GZIP_SLACK = 1040, 4096
 _CHUNK = 1 << 20
-_BEGINNING = 64  # bytes that tell what a file is, gzipped or not
+_BEGINNING = 64  # bytes needed to identify a file, gzipped or not
 
 
 class _Fault(Exception):
-    """The content is no intact IDX file."""
+    """Raised when the content is not a valid IDX file."""
 
 
 def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read one IDX file, plain or gzipped.
 
-    Files are not trusted: what the header declares is compared with what the file can hold before
-    memory is taken, and every fault is reported as an error.
+    Files are not trusted: the size declared by the header is compared with the file size before
+    memory is allocated, and every fault raises an error.
 
     Parameters
     ----------
     path : str or path-like
-        The file. Its content, not its name, tells whether it is gzipped.
+        The file. Gzip compression is detected from its content.
 
     Returns
     -------
     ndarray
-        1 to 8 dimensions; uint8, int8, int16, int32, float32 or float64 in native byte order. A
-        dimension may be 0.
+        Array of 1 to 8 dimensions, any of which may be 0, with dtype uint8, int8, int16, int32,
+        float32 or float64 in native byte order.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     DatasetError
-        If it is not a complete, intact IDX file.
+        If it is not a complete and valid IDX file.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def map_idx(path: Path, least: int) -> NDArray[Any] | MappedImages:
-    """Return the images of an IDX file: of a plain one of at least so many bytes unread."""
+    """Return the images of an IDX file; those of a large uncompressed file are not read."""
     file = _open(path)
     with name_errors(path), file:
         size = os.fstat(file.fileno()).st_size
@@ -107,7 +107,7 @@ def map_idx(path: Path, least: int) -> NDArray[Any] | MappedImages:
 
 
 def is_idx_file(path: Path) -> bool:
-    """Return whether a file, plain or gzipped, begins as an IDX file does."""
+    """Return True if a file, plain or gzipped, starts like an IDX file."""
     try:
         with open_regular(path) as file:
             start = file.read(_BEGINNING)
@@ -122,9 +122,9 @@ def is_idx_file(path: Path) -> bool:
 def read_idx_stream(
     stream: IO[bytes], name: str | Path, size: int, most: int | None = None, gzipped: bool = True
 ) -> NDArray[Any]:
-    """Read an IDX file of `size` bytes, called `name` in errors, as `load_idx` does.
+    """Read an IDX file of `size` bytes, called `name` in error messages; see `load_idx`.
 
-    A file that declares more than `most` bytes is an error.
+    Raises a DatasetError if the file declares more than `most` bytes.
     """
     try:
         if not gzipped:
@@ -141,7 +141,7 @@ def read_idx_stream(
 
 
 def _refuse(name: str | Path, fault: object) -> DatasetError:
-    return DatasetError(f"{name}: {fault}; give an intact IDX file, or download it again")
+    return DatasetError(f"{name}: {fault}; download it again, or use another file")
 
 
 def _open(path: Path) -> Any:
@@ -175,7 +175,7 @@ def _read_array(stream: Any, size: int, gzipped: bool, most: int | None) -> NDAr
         if not count:
             raise _Fault(f"{declared} but the data ends early")
         filled += count
-    # For gzip this read is also what reaches, and checks, the checksum at the end.
+    # For gzip, this read also verifies the checksum at the end.
     if stream.read(1):
         raise _Fault(f"{declared} but other data follows")
     array = raw.view(dtype).reshape(shape)
@@ -185,15 +185,15 @@ def _read_array(stream: Any, size: int, gzipped: bool, most: int | None) -> NDAr
 def _check_size(
     dtype: np.dtype, shape: tuple[int, ...], size: int, gzipped: bool, most: int | None = None
 ) -> str:
-    """Refuse a header that the size of its file belies; return in words what it declares."""
+    """Reject a header that contradicts the file size; return a description of it."""
     total = 4 + 4 * len(shape) + math.prod(shape) * dtype.itemsize
     declared = f"declares {total} bytes (shape {shape} of {dtype.name})"
     if gzipped and total > size * _GZIP_MAX_RATIO + _GZIP_SLACK:
-        raise _Fault(f"{declared}, more than {size} gzipped bytes can hold")
+        raise _Fault(f"{declared}, more than {size} gzipped bytes can contain")
     if not gzipped and total > size:
         raise _Fault(f"{declared} but has only {size}")
     if not gzipped and total < size:
-        raise _Fault(f"{declared} but has {size}, so other data follows")
+        raise _Fault(f"{declared} but has {size}, including other data")
     if most is not None and total > most:
         raise _Fault(f"{declared}, more than the {most} that are allowed")
     return declared
@@ -208,16 +208,16 @@ def _read_header(stream: Any) -> tuple[np.dtype, tuple[int, ...]]:
     zeros, code, ndim = magic[:2], magic[2], magic[3]
     if zeros != b"\0\0" or code not in ELEMENT_TYPES:
         raise _Fault(
-            f"not an IDX file: it starts with {magic.hex(' ')}, where 00 00, an element type "
-            "(08, 09, 0b, 0c, 0d or 0e) and a number of dimensions should be"
+            f"not an IDX file: it starts with {magic.hex(' ')}, not with 00 00, an element type "
+            "(08, 09, 0b, 0c, 0d or 0e) and a number of dimensions"
         )
     if not 1 <= ndim <= MAX_DIMENSIONS:
-        raise _Fault(f"declares {ndim} dimensions, where 1 to {MAX_DIMENSIONS} are possible")
+        raise _Fault(f"declares {ndim} dimensions, not 1 to {MAX_DIMENSIONS}")
     packed = stream.read(4 * ndim)
     if len(packed) < 4 * ndim:
         raise _Fault("is truncated inside the IDX header")
     dtype, shape = np.dtype(ELEMENT_TYPES[code]), struct.unpack(f">{ndim}I", packed)
-    # An empty array takes no bytes, yet its other dimensions must still be addressable.
+    # An empty array takes no bytes, but its other dimensions must be addressable.
     if math.prod(n for n in shape if n) * dtype.itemsize > sys.maxsize:
         raise _Fault(f"declares the impossible shape {shape}")
     return dtype, shape

@@ -1,4 +1,4 @@
-"""Folders of IDX files, each with its part of a data set, as their names say."""
+"""Folders of IDX files, whose names have the parts of a data set."""
 
 import os
 import re
@@ -31,14 +31,15 @@ EXPECTED = (
     "t10k-labels-idx1-ubyte, plain or .gz"
 )
 USUAL = ReadOptions()
-#: Words of the parts in MNIST's names, which go before others.
+#: Names of the parts in MNIST's file names, which are preferred to others.
 USUAL_WORDS = ("train", "t10k")
-#: A note on files of EMNIST.
+#: Note on EMNIST files.
 SIDEWAYS = (
-    "the names of the files are EMNIST's, whose images are stored with rows and columns exchanged: "
-    "they are read upright; --no-transpose reads them as they are stored"
+    "the file names are those of EMNIST, whose images are stored transposed: they are transposed "
+    "back; "
+    "use --no-transpose to read them unchanged"
 )
-#: Columns of QMNIST's labels, of which the first is the class.
+#: Number of columns of QMNIST's labels, the first of which is the class.
 QMNIST_COLUMNS = 8
 
 
@@ -50,12 +51,12 @@ class IdxName:
     ----------
     path : Path
     set : str
-        What comes before the part: 'emnist-letters', or nothing.
+        Prefix before the part, such as 'emnist-letters', or ''.
     word : str
-        The word for the part.
+        Name of the part.
     kind : {'image', 'label'}
     rank : tuple
-        Of several with the same content the least is read.
+        Preference among files with the same content; the smallest is read.
     """
 
     path: Path
@@ -68,18 +69,18 @@ class IdxName:
 def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     """Read a training and a test set from the four IDX files in a folder.
 
-    The files are named as those of MNIST are: ``train-images-idx3-ubyte``,
+    The files are named like those of MNIST: ``train-images-idx3-ubyte``,
     ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, in
-    small letters or capitals. A name of the data set may precede, such as ``emnist-letters-``,
-    ``t10k`` may be ``test``, the ``-`` before ``idx`` a ``.``, and ``.gz`` may follow; a file may
-    lie in a folder of its own name, and all in ``raw`` or ``MNIST/raw``. Where several spellings
-    are present, plain files go before gzipped ones, then ``-`` before ``.``, then ``idx3`` before
-    ``idx4``, and ``t10k`` before ``test``.
+    lowercase or uppercase. A prefix with the name of the data set is allowed, such as
+    ``emnist-letters-``; so are ``test`` instead of ``t10k``, ``.`` instead of ``-`` before ``idx``,
+    and the suffix ``.gz``. A file may be inside a folder with its own name, and all files in
+    ``raw`` or ``MNIST/raw``. If several spellings are present, plain files are preferred to gzipped
+    ones, then ``-`` to ``.``, ``idx3`` to ``idx4``, and ``t10k`` to ``test``.
 
-    Images are (N, H, W), (N, C, H, W), (N, H, W, C), or rows of values; of any element type, see
-    `lenet5c.datasets.pixels.convert_images`. Those of EMNIST, whose rows and columns are exchanged
-    in the files, are recognized by their names. Labels are integers, one-hot rows, or those of
-    QMNIST. The images of a plain file of 256 MiB or more stay there, see
+    Images have shape (N, H, W), (N, C, H, W) or (N, H, W, C), or are rows of values, of any element
+    type; see `lenet5c.datasets.pixels.convert_images`. EMNIST files, whose images are stored
+    transposed, are recognized by their names. Labels are integers, one-hot rows, or those of
+    QMNIST. Images in an uncompressed file of 256 MiB or more are read on demand; see
     `lenet5c.datasets.mapped.MappedImages`.
 
     Parameters
@@ -97,7 +98,7 @@ def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     FileNotFoundError
         If the folder or one of the files is missing.
     DatasetError
-        If a file is damaged, or the four do not belong together.
+        If a file is damaged, or the files do not match.
 
     Examples
     --------
@@ -136,7 +137,7 @@ def read_idx_folder(folder: Path, options: ReadOptions = USUAL) -> Found:
 
 
 def read_idx_file(path: Path, options: ReadOptions = USUAL) -> Found:
-    """Read the images in an IDX file, with the labels in the file beside it that its name names."""
+    """Read the images in an IDX file, with the labels in the corresponding file next to it."""
     name = _read_name(path)
     labels = None
     if name:
@@ -150,7 +151,7 @@ def read_idx_file(path: Path, options: ReadOptions = USUAL) -> Found:
 
 
 def has_idx_files(directory: str | os.PathLike[str]) -> bool:
-    """Return whether a folder has IDX files, by their names or their content."""
+    """Return True if a folder has IDX files, by name or content."""
     folder = Path(directory)
     if not folder.is_dir():
         return False
@@ -163,7 +164,7 @@ def has_idx_files(directory: str | os.PathLike[str]) -> bool:
 
 
 def _find_place(folder: Path) -> Path:
-    """Return the folder itself, or the folder ``raw`` in it or below it that has IDX files."""
+    """Return the folder itself, or the folder ``raw`` in or below it that has IDX files."""
     if any(_list_names(folder)):
         return folder
     inner = [folder / "raw", *(path / "raw" for path in sorted(folder.iterdir()))]
@@ -171,16 +172,16 @@ def _find_place(folder: Path) -> Path:
     if len(places) > 1:
         shown = list_some(path.relative_to(folder).as_posix() for path in places)
         raise DatasetError(
-            f"{folder}: must contain one data set, got several, in {shown}; pass the folder of one"
+            f"{folder} must contain one data set, got several, in {shown}; pass the folder of one"
         )
     return places[0] if places else folder
 
 
 def _list_names(folder: Path) -> Iterator[IdxName]:
-    """Yield the IDX files in a folder, by their names."""
+    """Yield the IDX files in a folder, recognized by name."""
     for path in sorted(folder.iterdir()):
         name = _read_name(path)
-        if name and path.is_dir():  # as some archives unpack to: the file has the folder's name
+        if name and path.is_dir():  # some archives contain each file in a folder with its name
             inside = (_read_name(each) for each in sorted(path.iterdir()) if each.is_file())
             alike = (each for each in inside if each and each.kind == name.kind)
             name = next((each for each in alike if each.word == name.word), None)
@@ -197,7 +198,7 @@ def _read_name(path: Path) -> IdxName | None:
 
 
 def _choose(folder: Path, names: list[IdxName]) -> dict[str, tuple[Path, Path | None]]:
-    """Return the files of the images and of the labels of each part."""
+    """Return the image and label files of each part."""
     chosen: dict[str, tuple[Path, Path | None]] = {}
     labeled = any(name.kind == "label" for name in names)
     for part in ("train", "validation", "test"):
@@ -233,7 +234,7 @@ def _miss(folder: Path, names: list[str]) -> FileNotFoundError:
 def _read_parts(
     files: dict[str, tuple[Path, Path | None]], source: Path, options: ReadOptions
 ) -> Found:
-    """Read the images and labels of each part, all alike."""
+    """Read the images and labels of all parts."""
     stored = {str(images): _read_images(images) for images, _ in files.values()}
     first = next(iter(stored))
     for name, array in stored.items():
@@ -251,7 +252,7 @@ def _read_parts(
     set_name = known.set if known else ""
     class_names, first_label = name_classes(set_name, labels.values())
     if class_names:
-        notes.append(f"{len(class_names)} classes, named as those of {set_name}")
+        notes.append(f"{len(class_names)} classes, with the names of {set_name}")
     parts = {
         part: Records(images[str(files[part][0])], None if values is None else values - first_label)
         for part, values in labels.items()
@@ -263,7 +264,7 @@ def _read_parts(
 def name_classes(
     set_name: str, labels: Iterable[NDArray[np.integer] | None]
 ) -> tuple[tuple[str, ...] | None, int]:
-    """Return the classes that EMNIST has for a set, and the number of the first, if they fit."""
+    """Return the classes of an EMNIST data set and the number of the first, if they match."""
     named = NAMED_SETS.get(set_name)
     if named is None or EMNIST not in set_name:
         return None, 0
@@ -283,7 +284,7 @@ def _read_images(path: Path) -> NDArray[Any] | MappedImages:
             f"{path}: images must have a nonempty shape (N, H, W) or (N, C, H, W), got "
             f"{images.dtype} of shape {images.shape}; pass the file of the images"
         )
-    if images.dtype == np.int8:  # no pixel is negative: the element type is wrong
+    if images.dtype == np.int8:  # pixels are not negative: the element type is wrong
         images = apply(images, lambda batch: batch.view(np.uint8))
     return images
 
@@ -292,16 +293,16 @@ def _read_labels(path: Path, images: Path, count: int) -> NDArray[np.integer]:
     """Return the labels of `count` images."""
     values = load_idx(path)
     if values.ndim == 2 and values.shape[1] == QMNIST_COLUMNS and values.dtype.kind == "i":
-        # Class, and where the digit comes from; one-hot rows have no number above 1.
+        # The class and the source of the digit; one-hot rows have no number above 1.
         values = values if values.max(initial=0) <= 1 else values[:, 0]
     labels = convert_labels(values, str(path))
     if len(labels) != count:
         raise DatasetError(
-            f"{path}: must have {count} labels, one for each image in {images}, got {len(labels)}"
+            f"{path} must have {count} labels, one for each image in {images}, got {len(labels)}"
         )
     assert isinstance(labels, np.ndarray)  # IDX has no text
     if labels.min() < 0:
         raise DatasetError(
-            f"{path}: labels must be 0 or more, got {labels.min()}; leave such images out"
+            f"{path}: labels must be at least 0, got {labels.min()}; remove these images"
         )
     return labels

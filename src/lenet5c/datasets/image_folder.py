@@ -1,4 +1,4 @@
-"""A folder or archive of images with one folder for each class, as a data set."""
+"""Folders and archives of images with one folder for each class."""
 
 import os
 from collections import Counter
@@ -18,15 +18,15 @@ from lenet5c.datasets.pictures import describe_fault, measure_sizes, measure_whi
 from lenet5c.datasets.records import ALL, TEST_SHARE, Found, ReadOptions, Records, divide
 from lenet5c.datasets.resampling import fit_size, letterbox
 
-#: Height and width of small images that differ in size: the input of LeNet-5.
+#: Common size of small images of different sizes, the input size of LeNet-5.
 SIZE = (32, 32)
-#: The largest side of images that are small.
+#: Maximum side of small images.
 SMALL = 48
 #: Maximum side of images in memory; smaller if they would take too much memory.
 SIDES = (128, 96, 64, 48, 32)
-#: The largest side that images are resized to.
+#: Maximum side to which images are resized.
 MAX_SIDE = 1024
-#: Bytes of all images together.
+#: Maximum bytes of all images.
 MEMORY = 2 << 30
 
 
@@ -43,46 +43,45 @@ def image_folder(
 ) -> Source:
     """Read a folder of images, with one folder for each class.
 
-    The classes are either all in parts, ``path/train/CLASS``, ``path/test/CLASS`` and perhaps
-    ``path/val/CLASS``, or directly in the folder, ``path/CLASS``, perhaps with the parts in them,
-    ``path/CLASS/train``. Parts are known by what their names mean: ``Training Data`` is one for
-    training. One folder may hold all else. Without a part for the test some training images of each
-    class are set aside for it. Folders inside that of a class belong to the class. Classes and
-    images are sorted by name, with '2' before '10'.
+    The classes are in parts, ``path/train/CLASS``, ``path/test/CLASS`` and optionally
+    ``path/val/CLASS``, or directly in the folder, ``path/CLASS``, optionally with the parts inside,
+    ``path/CLASS/train``. Parts are recognized by various names, such as ``Training Data``, and may
+    be nested in another folder. If there is no test part, some training images of each class are
+    held out for it. Folders inside a class folder belong to the class. Classes and images are
+    sorted by name, with '2' before '10'.
 
     Parameters
     ----------
     path : str or path-like
-        The folder, or a zip or tar of it, which is read without unpacking it to disk.
+        The folder, or a zip or tar archive of it, which is read without extracting it to disk.
     channels : {1, 3}, optional
-        Default: 1 if no image has colors, otherwise 3.
+        Number of channels. Default: 1 if no image has colors, otherwise 3.
     size : tuple of int, optional
-        Height and width that images are resized to; by default those of `common_size`. Proportions
-        are kept, with bars of the color of the image's border.
+        Height and width to which images are resized. Default: see `common_size`. The aspect ratio
+        is preserved, with bars in the color of the image border.
     test_share : float, optional
-        Share of the images of each class for the test, where there is no folder for it.
+        Fraction of the images of each class to hold out for testing if there is no test folder.
     seed : int, optional
-        Random seed of that choice. It follows from the seed and the name of each image, so that
-        hardly any image changes sides when others are added.
+        Random seed of that split. It depends on the seed and the name of each image, so that hardly
+        any image moves to another part when images are added.
     skip_bad : bool, optional
-        Leave out files that cannot be read, instead of raising an error.
+        Skip files that cannot be read instead of raising an error.
     follow_links : bool, optional
-        Follow links to files and folders anywhere; by default to files in the folder alone.
+        Follow links to files and folders anywhere; by default, only links to files in the folder.
     memory : int, optional
-        Bytes that the images may take all together.
+        Maximum number of bytes of all images.
 
     Returns
     -------
     Source
-        With the folder's `validation`, if there is one, the reading 'whole', and `notes` on
-        skipped files.
+        The data, with a validation set if the folder has one, and `notes` on skipped files.
 
     Raises
     ------
     FileNotFoundError
     DatasetError
-        If the folder is laid out in another way, a class has no images or is not among those of
-        train, files cannot be read, or the images take too much memory.
+        If the folder has another layout, a class has no images or no training images, files cannot
+        be read, or the images take too much memory.
     MissingExtraError
         If Pillow is not installed.
 
@@ -110,7 +109,7 @@ def read_image_folder(
     memory: int = MEMORY,
     files: FolderFiles | None = None,
 ) -> Found:
-    """Read a folder of images, for `image_folder`; `files` are those that are listed already."""
+    """Implement `image_folder` for `files` that are already listed."""
     if channels is not None and (not isinstance(channels, int) or channels not in (1, 3)):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
     if size is not None:
@@ -162,18 +161,19 @@ def read_image_folder(
 
 
 def common_size(sizes: Mapping[tuple[int, int], int], memory: int = MEMORY) -> tuple[int, int]:
-    """Return the height and width to which images of several sizes are brought.
+    """Return the height and width to which images of different sizes are resized.
 
-    Images of one size keep it. Small ones of several sizes, of at most 48 pixels a side, become 32
-    by 32, others of the mean height and width. Where a side is over 128 pixels it is made 128 in
-    the same proportions; less where so many images in color would take more than half the memory.
+    Images of one size are not resized. Images of different sizes of at most 48 pixels per side
+    become 32 by 32, larger ones get the mean height and width. If a side is longer than 128 pixels,
+    the size is reduced to 128 with the same aspect ratio, or further if that many color images
+    would take more than half of the memory.
 
     Parameters
     ----------
     sizes : mapping of (int, int) to int
-        How many images there are of each height and width.
+        Number of images of each height and width.
     memory : int, optional
-        Bytes that the images may take all together.
+        Maximum number of bytes of all images.
 
     Examples
     --------
@@ -201,7 +201,7 @@ def common_size(sizes: Mapping[tuple[int, int], int], memory: int = MEMORY) -> t
 
 
 class ImageStack:
-    """Collect pictures one by one, keeping only the data needed later."""
+    """Collects pictures one by one, keeping only the data needed later."""
 
     def __init__(
         self, channels: int | None, size: tuple[int, int], memory: int, expected: int, root: Path
@@ -217,20 +217,20 @@ class ImageStack:
             planes = to_channels(picture if picture.ndim == 2 else picture[..., 0], 1)
         else:
             planes = to_channels(picture, self.channels or 3)
-        # A copy: an image that is a part of a large picture would hold on to it.
+        # Copied, because a view would keep a large picture in memory.
         return np.array(letterbox(planes, self.size))
 
     def add(self, image: NDArray[np.uint8]) -> None:
-        """Take an image made of a picture."""
+        """Add an image made from a picture."""
         self.colored |= len(image) == 3
         self.kept.append(image)
         self._check_memory()
 
     def stack(self) -> NDArray[np.uint8]:
-        """Return all images, gray ones with as many channels as others need."""
+        """Return all images, with three channels if any has colors."""
         stacked = np.empty((len(self.kept), 3 if self.colored else 1, *self.size), np.uint8)
         for i in reversed(range(len(stacked))):
-            # One channel goes into all three. Popped, else all would be in memory twice.
+            # Broadcasts one channel to three. Popped to avoid holding all images twice.
             stacked[i] = self.kept.pop()
         return stacked
 
@@ -249,10 +249,10 @@ def _report_bad(root: Path, bad: list[tuple[Path, str]], skip_bad: bool) -> str:
     shown = list_some((f"{printable(file.relative_to(root))} {why}" for file, why in bad), 3, "; ")
     files = count(len(bad), "file")
     if skip_bad:
-        return f"{files} that cannot be read, left out: {shown}"
+        return f"{files} that cannot be read, skipped: {shown}"
     raise DatasetError(
         f"{root}: {files} cannot be read ({shown}); "
-        "repair or delete them, or leave them out with --skip-bad"
+        "repair or delete them, or skip them with --skip-bad"
     )
 
 

@@ -1,4 +1,4 @@
-"""A data set of arrays in memory."""
+"""Data sets from arrays in memory."""
 
 from typing import Any
 
@@ -14,23 +14,22 @@ from lenet5c.kernels.arrays import unmasked
 def make_dataset(
     images: ArrayLike, labels: ArrayLike, sample_weight: ArrayLike | None = None, name: str = "data"
 ) -> Dataset:
-    """Return a data set from arrays of images and labels.
+    """Create a data set from arrays of images and labels.
 
     Parameters
     ----------
     images : array_like, shape (N, H, W), (N, C, H, W), (N, H, W, C) or (N, F)
-        Pixels as integers or floats: 0 to 1, 0 to 16, 0 to 255 or of more bits, -1 to 1, or
-        standardized. Rows of F values are squares of one channel or three.
+        Pixels as integers or floats: 0 to 1, 0 to 16, 0 to 255 or more bits, -1 to 1, or
+        standardized. Rows of F values are square images of one or three channels.
     labels : array_like, shape (N,), (N, 1) or one-hot (N, K)
-        Integers, or text. Those that are not 0, 1, 2, ... are numbered in their order; they are
-        then the `class_names`.
+        Integers or text. Labels other than 0, 1, 2, ... are sorted and become the `class_names`.
     sample_weight : array_like of float, shape (N,), optional
     name : str, optional
 
     Raises
     ------
     DatasetError
-        The arrays cannot be used, or do not fit each other.
+        If the arrays are invalid or do not match each other.
 
     Examples
     --------

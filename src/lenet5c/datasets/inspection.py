@@ -1,4 +1,4 @@
-"""Inspection of a data set: its contents, and likely faults."""
+"""Inspection of data sets for contents and likely faults."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from lenet5c.datasets.records import (
 )
 from lenet5c.datasets.source import NAMES, USUAL, choose_reader, open_source, read_packed
 
-#: A test or validation set of fewer images tells little.
+#: A test or validation set of fewer images is reported as small.
 SMALL = 100
-#: Height and width of examples, at most.
+#: Maximum height and width of examples.
 EXAMPLE = 56
-_PIXELS, _ROWS = 1024, 256  # summed in one step
+_PIXELS, _ROWS = 1024, 256  # summed at once
 _BLOCK = 1000  # images
-_OF_PART = 1 << 32  # numbers of classes
+_OF_PART = 1 << 32  # factor of the part in the number of a part and class
 
 T = TypeVar("T")
 
@@ -49,31 +49,34 @@ class Inspection:
     """The result of `inspect`."""
 
     name: str
-    class_names: tuple[str, ...]  #: none where images have no labels
-    counts: dict[str, list[int]]  #: for each part, or 'all', the images of each class
-    sizes: dict[str, int]  #: images of each 'HEIGHT x WIDTH'
-    kinds: dict[str, int]  #: images of each file format, such as 'PNG RGB'; or 'gray', 'color'
-    image_shape: tuple[int, int, int]  #: (C, H, W) that the images are trained as
-    mean: list[float]  #: of each channel of the training images, before resizing, from 0 to 1
+    class_names: tuple[str, ...]  #: empty if images have no labels
+    counts: dict[str, list[int]]  #: number of images of each class, for each part or 'all'
+    sizes: dict[str, int]  #: number of images of each 'HEIGHT x WIDTH'
+    kinds: dict[str, int]  #: number of images of each format, such as 'PNG RGB' or 'gray'
+    image_shape: tuple[int, int, int]  #: (C, H, W) of the images in training
+    mean: list[float]  #: per channel of the training images, before resizing, from 0 to 1
     std: list[float]
-    duplicates: list[list[str]]  #: groups of images with the same pixels in one part and class
-    leaks: list[list[str]]  #: the same in several parts
-    conflicts: list[list[str]]  #: the same in several classes
+    duplicates: list[list[str]]  #: groups of identical images in one part and class
+    leaks: list[list[str]]  #: groups of identical images in different parts
+    conflicts: list[list[str]]  #: groups of identical images in different classes
     blank: list[str]  #: images of one gray level or color
-    unreadable: list[tuple[str, str]]  #: files, and why
-    faults: list[str]  #: why no net can be trained on the data
-    suspicions: list[str]  #: warnings about folders and files by their names
+    unreadable: list[tuple[str, str]]  #: files, with the reason
+    faults: list[str]  #: reasons why no net can be trained on the data
+    suspicions: list[str]  #: warnings about names of folders and files
     notes: list[str]
-    examples: dict = field(repr=False)  #: (part, class) -> some pictures
+    examples: dict = field(repr=False)  #: example pictures by (part, class)
 
     def warnings(self) -> list[str]:
         """Return the warnings as one line each, the most serious first."""
         lines = list(self.suspicions)
         for groups, fault in (
-            (self.conflicts, "with the same pixels in several classes, one of which is wrong"),
+            (
+                self.conflicts,
+                "with the same pixels in different classes, all but one of which are wrong",
+            ),
             (
                 self.leaks,
-                "with the same pixels in several parts, so that the test set is not unseen",
+                "with the same pixels in different parts, so that the test set is not independent",
             ),
         ):
             if groups:
@@ -86,12 +89,12 @@ class Inspection:
         if self.duplicates:
             spare = sum(len(group) - 1 for group in self.duplicates)
             lines.append(
-                f"{count(spare, 'image')} that another of its part and class repeats: "
+                f"{count(spare, 'duplicate image')} within a part and class: "
                 f"{_show_groups(self.duplicates)}"
             )
         if self.blank:
             shown = list_some(self.blank, separator="; ")
-            lines.append(f"{count(len(self.blank), 'image')} of one tone: {shown}")
+            lines.append(f"{count(len(self.blank), 'image')} of a single color: {shown}")
         return [*lines, *self._warn_of_imbalance(), *self._warn_of_small_parts()]
 
     def _warn_of_imbalance(self) -> list[str]:
@@ -104,7 +107,8 @@ class Inspection:
         shown = list_some(f"{self.class_names[i]} ({train[i]:,})" for i in rare)
         return [
             f"classes with at most a fifth of the training images of {largest} ({most:,}): "
-            f"{shown}; lenet5c train --class-weight balanced --distortion modern makes up for most "
+            f"{shown}; lenet5c train --class-weight balanced --distortion modern compensates for "
+            f"most "
             "of it"
         ]
 
@@ -113,8 +117,9 @@ class Inspection:
         if "test" not in sizes and not self.faults:
             sizes["test"] = round(TEST_SHARE * sizes.get("train", sizes.get(ALL, 0)))
         return [
-            f"{part} images are few, {number:,}: an accuracy of 90 % on them is uncertain by some "
-            f"{196 * sqrt(0.09 / number):.0f} points; lenet5c train --folds 5 measures on all"
+            f"only {number:,} {part} images: an accuracy of 90 % on them is uncertain by about "
+            f"{196 * sqrt(0.09 / number):.0f} points; lenet5c train --folds 5 tests on all "
+            f"images"
             for part, number in sizes.items()
             if part in ("test", "validation") and 0 < number < SMALL
         ]
@@ -131,15 +136,15 @@ def inspect(
     options: ReadOptions = USUAL,
     tell: Callable[[str], object] | None = None,
 ) -> Inspection:
-    """Inspect all images of a data set; `data`, `options` and `tell` are those of `open_source`.
+    """Inspect all images of a data set; `data`, `options` and `tell` are as in `open_source`.
 
-    Of each part and class so many `examples` are kept, spread over it.
+    `examples` is the number of example images of each part and class, evenly spaced.
 
     Raises
     ------
     FileNotFoundError
     DatasetError
-        There is nothing to look at. What is wrong with images, classes and parts is in the result.
+        If there are no images. Other faults are reported in the result.
     """
     if data in NAMES:
         source = open_source(data, options, tell=tell)
@@ -159,7 +164,7 @@ def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
     if files.class_names:
         for part in files.flat:
             paths = files.parts.pop(part)[0]
-            notes.append(f"{count(len(paths), 'image')} in {part} without classes, for predict")
+            notes.append(f"{count(len(paths), 'image')} in {part} without labels, for prediction")
     entries = files.entries()
     chosen = {
         path
@@ -185,9 +190,7 @@ def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
         if path in chosen:
             facts.examples[part, label].append(seen[1])
     if "test" not in files.parts and not (files.errors or files.faults):
-        notes.append(
-            "no test set: about a sixth of the images of each class will be set aside for it"
-        )
+        notes.append("no test set: about a sixth of the images of each class will be held out")
     inspection = facts.summarize(str(files.root), list(files.parts), unreadable, notes)
     train = "train" if "train" in files.parts else ALL
     inspection.faults += files.errors + files.faults
@@ -215,7 +218,7 @@ def _inspect_found(data: str, found: Found, examples: int) -> Inspection:
     try:
         parts, more = label_parts(found, training=False)
         notes += more
-    except DatasetError:  # without labels, or with too many
+    except DatasetError:  # no labels, or too many
         parts = {
             part: Dataset(cast(Any, records.images), np.zeros(len(records), np.int32), 1)
             for part, records in found.parts.items()
@@ -252,14 +255,14 @@ def _inspect_datasets(
 
 
 def _show_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image as a picture; of other numbers of channels than 1 and 3 the first."""
+    """Return an image as a picture; only the first channel unless there are 1 or 3."""
     picture = image.transpose(1, 2, 0) if len(image) in (1, 3) else image[0]
     return make_thumbnail(picture, EXAMPLE)
 
 
 @dataclass(frozen=True)
 class Look:
-    """The facts of one picture."""
+    """Properties of one picture."""
 
     size: tuple[int, int]
     key: str
@@ -269,7 +272,7 @@ class Look:
 
     @classmethod
     def at(cls, picture: NDArray[np.uint8]) -> Look:
-        """Look at uint8 (h, w) or (h, w, C); without colors it is gray, however it is stored."""
+        """Examine uint8 (h, w) or (h, w, C); pictures without colors count as gray."""
         if picture.ndim == 3 and picture.shape[2] in (1, 3) and is_gray(picture):
             picture = picture[..., 0]
         planes = np.ascontiguousarray(picture).reshape(*picture.shape[:2], -1)
@@ -279,7 +282,7 @@ class Look:
         return cls(
             (height, width),
             digest(f"{planes.shape}", planes),
-            # Without variance, in whole numbers of any size.
+            # Zero variance, computed in Python integers.
             all(
                 len(flat) * b == a**2 for a, b in zip(sums.tolist(), squares.tolist(), strict=True)
             ),
@@ -289,10 +292,10 @@ class Look:
 
 
 def _sum_up(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the sums, and the sums of squares, of the columns of uint8 (N, C)."""
+    """Return the sums and sums of squares of the columns of uint8 (N, C)."""
     channels = pixels.shape[1]
     sums, squares = np.zeros((2, channels), np.int64)
-    # Rows of many pixels: NumPy adds rows of a few values ten times as slowly.
+    # In rows of many pixels: NumPy is ten times slower with rows of a few values.
     wide = len(pixels) - len(pixels) % _PIXELS
     for part in (pixels[:wide].reshape(-1, _PIXELS * channels), pixels[wide:]):
         for start in range(0, len(part), _ROWS):
@@ -304,10 +307,10 @@ def _sum_up(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 class _Facts:
-    """Adds up the looks at one image after the other, of which it keeps 32 bytes each.
+    """Accumulates the properties of images, keeping 32 bytes for each.
 
-    `describe` gives the name of an image by its place, a number; it is asked for those alone that
-    are reported.
+    `describe` returns the name of an image by its position; it is called only for images that are
+    reported.
     """
 
     def __init__(self, class_names: tuple[str, ...], describe: Callable[[int], str]) -> None:
@@ -316,8 +319,8 @@ class _Facts:
         self.parts: dict[str, int] = {}
         self.sizes: Counter = Counter()
         self.kinds: Counter = Counter()
-        # Of each image, in a row of each: half of its digest in two numbers, its place, its part
-        # and class as one number.
+        # For each image: half of its digest in two numbers, its position, and its part and class #
+        # as one number.
         self.keys, self.more = array("Q"), array("Q")
         self.places, self.groups = array("q"), array("q")
         self.blank = array("q")
@@ -340,7 +343,7 @@ class _Facts:
             self.blank.append(place)
         if part in ("train", ALL):
             self.pixels += look.size[0] * look.size[1]
-            # The sum over gray images counts for each channel.
+            # Gray images count for each channel.
             self.sums = self.sums + look.sums
             self.squares = self.squares + look.squares
         self.channels = max(self.channels, len(look.sums))
@@ -389,7 +392,7 @@ class _Facts:
         )
 
     def _find_equal(self) -> list[list[int]]:
-        """Return the images with the same pixels, in groups of at least two, as they came."""
+        """Return groups of at least two images with the same pixels, in order."""
         keys = np.asarray(self.keys)
         order = np.argsort(keys, kind="stable")
         alike = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])

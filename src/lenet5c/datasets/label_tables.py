@@ -1,4 +1,4 @@
-"""Labels of tables that are not in a column of numbers: one-hot, in a file of their own; parts."""
+"""Labels of tables in one-hot columns or in separate files, and columns of parts."""
 
 import csv
 import re
@@ -15,22 +15,22 @@ from lenet5c.datasets.parts import PART_WORDS
 from lenet5c.datasets.pixels import convert_labels
 from lenet5c.datasets.text_lines import open_text, read_blocks
 
-#: Names of a column that says the part of each row, in small letters.
+#: Lowercase names of a column with the part of each row.
 PART_NAMES = ("usage", "split", "set", "subset", "part", "partition", "fold")
-#: The words in it; the last two are those of FER2013.
+#: Names of parts in it; the last two are those of FER2013.
 _PARTS = PART_WORDS | {"publictest": "validation", "privatetest": "test"}
 
 
 def read_label_table(path: Path, images: int) -> NDArray[np.int64] | list[str]:
-    """Return the labels in a table that has a row for each of so many images.
+    """Return the labels in a table with a row for each of `images` images.
 
-    It has a column of labels, perhaps one of ids, or a column for each class with a 1 in that of
-    the row. A line more than there are images names the columns.
+    The table has a label column and optionally an id column, or one-hot columns. If it has one more
+    line than there are images, the first one has the column names.
 
     Raises
     ------
     DatasetError
-        It is no such table.
+        If it is not such a table.
     """
     with open_text(path) as stream:
         content = b"".join(read_blocks(stream, path, path.stat().st_size))
@@ -66,7 +66,7 @@ def read_label_table(path: Path, images: int) -> NDArray[np.int64] | list[str]:
 
 
 def find_part_column(names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> int | None:
-    """Return the column that says the part of each row, None if there is none."""
+    """Return the column with the part of each row, None if there is none."""
     for place, name in enumerate(names or ()):
         if name.strip().casefold() in PART_NAMES and all(_part_of(row[place]) for row in rows):
             return place
@@ -91,7 +91,7 @@ def _part_of(word: str) -> str | None:
 
 
 def find_pixel_text(rows: Sequence[Sequence[str]], least: int) -> int | None:
-    """Return the column whose fields have all pixels of an image, at least so many; or None."""
+    """Return the column whose fields have all pixels of an image, None if there is none."""
     for place in range(len(rows[0])):
         counts = {len(tidy_pixels(row[place]).split(" ")) for row in rows}
         if len(counts) == 1 and counts.pop() >= least:
@@ -102,7 +102,7 @@ def find_pixel_text(rows: Sequence[Sequence[str]], least: int) -> int | None:
 
 
 def tidy_pixels(field: str) -> str:
-    """Return the numbers in a field, which may be a list of them, apart by single spaces."""
+    """Return the numbers in a field, separated by single spaces."""
     if "," in field or "[" in field:
         field = re.sub(r"[\[\](),]", " ", field)
     return " ".join(field.split()) if "  " in field or field != field.strip() else field

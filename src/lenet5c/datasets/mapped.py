@@ -17,17 +17,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c._files import name_errors, open_regular
 
-#: Bytes of images from which on they stay in the file.
+#: Minimum bytes of images that stay in the file.
 MAPPED = 256 << 20
-_BLOCK = 8 << 20  # bytes that are in memory at a time
-# A range of the file is read in one call if at least one in this number of its images is used.
+_BLOCK = 8 << 20  # bytes in memory at a time
+# A range of the file is read in one call if at least one in this many of its images is used.
 _SPARSEST = 4
 
 Batch = NDArray[np.uint8]
 
 
 def _seek_and_read(descriptor: int, buffers: Sequence[Batch], place: int) -> int:
-    """Read into a buffer as `os.preadv` does, which Windows does not have."""
+    """Read into a buffer like `os.preadv`, which does not exist on Windows."""
     (buffer,) = buffers
     with _SEEKING:
         os.lseek(descriptor, place, os.SEEK_SET)
@@ -41,7 +41,7 @@ _preadv = getattr(os, "preadv", _seek_and_read)
 
 
 class _File:
-    """An open file, to read at any place from any thread; closed with its last user."""
+    """An open file that any thread can read at any offset; closed with its last user."""
 
     def __init__(self, path: Path) -> None:
         with open_regular(path) as file:
@@ -53,19 +53,19 @@ class _File:
             os.close(self.descriptor)
 
     def read(self, into: Batch, place: int) -> int:
-        """Fill a row of bytes from a place; return how many there are."""
+        """Fill a row of bytes from an offset; return the number of bytes read."""
         done = 0
         while count := _preadv(self.descriptor, [into[done:]], place + done):
             done += count
         return done
 
     def read_each(self, into: Batch, places: list[int]) -> int:
-        """Fill each row of bytes from its place; return how many bytes there are."""
+        """Fill each row of bytes from its offset; return the number of bytes read."""
         return sum(map(_preadv, repeat(self.descriptor), zip(into), places))
 
 
 class _Block(threading.Thread):
-    """Images that a thread reads."""
+    """Images read by a thread."""
 
     def __init__(self, images: MappedImages, index: NDArray[np.integer]) -> None:
         super().__init__(daemon=True)
@@ -80,7 +80,7 @@ class _Block(threading.Thread):
             self.result = error
 
     def wait(self) -> Batch:
-        """Return the images, or raise what the read raised."""
+        """Return the images, or raise the error of the read."""
         self.join()
         if isinstance(self.result, Exception):
             raise self.result
@@ -88,7 +88,7 @@ class _Block(threading.Thread):
 
 
 class _Queue:
-    """Images in an order that is known before, read a block ahead."""
+    """Images in a known order, prefetched one block ahead."""
 
     def __init__(self, images: MappedImages, order: NDArray[np.integer]) -> None:
         self.images, self.order = images, order
@@ -101,7 +101,7 @@ class _Queue:
         return _Block(self.images, self.order[start : self.begun])
 
     def get(self, index: NDArray[np.integer]) -> Batch | None:
-        """Return the images at an index if they are the next ones."""
+        """Return the images at an index if they are next in order."""
         end = self.handed_out + len(index)
         if not np.array_equal(self.order[self.handed_out : end], index):
             return None
@@ -120,21 +120,21 @@ class _Queue:
 class MappedImages:
     """Images in a file, read when they are indexed.
 
-    Stands for an array of uint8 (N, C, H, W): it has `shape`, `dtype`, `ndim`, `size` and a
-    length, and an index, a slice, a mask or an array of indices gives an array. `take`, `apply` and
-    `join` read nothing. What is read depends on the index alone, so threads may share it.
+    An array-like of uint8 (N, C, H, W) with `shape`, `dtype`, `ndim`, `size` and a length; an
+    index, a slice, a mask or an array of indices returns an array. `take`, `apply` and `join` do
+    not read anything. Threads may share it.
 
     Parameters
     ----------
     path : Path
     offset : int
-        Bytes before the first image.
+        Offset of the first image in bytes.
     count : int
-        Images in the file.
+        Number of images in the file.
     stored : tuple of int
-        Shape of an image there.
+        Shape of an image in the file.
     stored_dtype : dtype
-        Of a value there; `apply` makes bytes of others.
+        Dtype in the file; `apply` converts values to bytes.
     """
 
     path: Path
@@ -142,15 +142,13 @@ class MappedImages:
     count: int
     stored: tuple[int, ...]
     stored_dtype: Any = np.uint8
-    index: NDArray[np.integer] | None = None  #: the images taken; None for all, in order
+    index: NDArray[np.integer] | None = None  #: selected images; None for all, in order
     steps: tuple[Callable[[Batch], Batch], ...] = ()  #: functions of a batch (M, *stored)
-    others: Batch | None = (
-        None  #: images in memory, converted already, that follow those in the file
-    )
-    file: _File = None  # type: ignore[assignment]  # that of the path
+    others: Batch | None = None  #: converted images in memory that follow those in the file
+    file: _File = None  # type: ignore[assignment]  # set from the path
     shape: tuple[Any, ...] = field(init=False)  #: (N, C, H, W)
     dtype: np.dtype[Any] = field(init=False)
-    queue: list[_Queue] = field(init=False)  #: the one that `expect` made, if any
+    queue: list[_Queue] = field(init=False)  #: created by `expect`
 
     def __post_init__(self) -> None:
         if self.file is None:
@@ -183,33 +181,33 @@ class MappedImages:
 
     @property
     def _all(self) -> int:
-        """Number of images that there are to take from."""
+        """Number of images before selection."""
         return self.count + (0 if self.others is None else len(self.others))
 
     def take(self, index: slice | ArrayLike) -> MappedImages:
-        """Return the images at these places, unread; an index takes 4 bytes an image."""
+        """Select images without reading them; an index takes 4 bytes per image."""
         places = self._places(index)
         small = np.int32 if self._all < 2**31 else np.int64
         return replace(self, index=places.astype(small))
 
     def apply(self, function: Callable[[Batch], Batch]) -> MappedImages:
-        """Return images that `function`, of a batch of any length, converts once they are read."""
+        """Return images to which `function`, of any batch, is applied when they are read."""
         others = None if self.others is None else function(self.others)
         return replace(self, steps=(*self.steps, function), others=others)
 
     def join(self, others: Batch) -> MappedImages:
-        """Return these images, which stay in the file, and others in memory after them."""
+        """Append images in memory."""
         added = np.arange(self._all, self._all + len(others))
         whole = others if self.others is None else np.concatenate([self.others, others])
         joined = replace(self, index=None, others=whole)
         return joined if self.index is None else joined.take(np.concatenate([self.index, added]))
 
     def expect(self, order: NDArray[np.integer]) -> None:
-        """Start to prefetch images in this order in a thread, some megabytes ahead.
+        """Prefetch images in this order in a thread, a few megabytes ahead.
 
-        Indices that follow it, one after the other, get them; others are read as ever.
+        Indexing in this order returns prefetched images; other images are read as usual.
         """
-        # Of another object with the same file, which has no queue.
+        # Another object with the same file and no queue.
         self.queue[:] = [_Queue(replace(self), order)] if len(order) else []
 
     def __getitem__(self, index: Any) -> Batch:
@@ -233,9 +231,7 @@ class MappedImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            raise ValueError(
-                "copy must be True or None, got False: the images are read from a file"
-            )
+            raise ValueError("copy must be True or None for images in a file, got False")
         images = np.empty(self.shape, self.dtype)
         start = 0
         for block in blocks(self):
@@ -244,7 +240,7 @@ class MappedImages:
         return images if dtype is None else images.astype(dtype, copy=False)
 
     def _places(self, index: Any) -> NDArray[np.integer]:
-        """Return the places in the file of what an index means."""
+        """Return the positions in the file for an index."""
         count = len(self)
         if isinstance(index, slice):
             places = np.arange(*index.indices(count))
@@ -268,7 +264,7 @@ class MappedImages:
         return places if self.index is None else self.index[places]
 
     def _read(self, places: NDArray[np.integer]) -> Batch:
-        """Return the images at these places in the file, (M, *stored)."""
+        """Read the images at these positions in the file, (M, *stored)."""
         size = self._stride
         if not len(places):
             return np.empty((0, *self.stored), self.stored_dtype)
@@ -299,15 +295,15 @@ AnyImages = TypeVar("AnyImages", bound=Images)
 
 
 def count_at_hand(images: Images) -> int:
-    """Return how many images to use at a time: all that are in memory, some of those in a file."""
+    """Return the number of images to process at once: all in memory, some of those in a file."""
     return _count(images) if isinstance(images, MappedImages) else len(images)
 
 
 def blocks(images: Images) -> Iterator[Batch]:
-    """Yield images one after the other, some megabytes at a time.
+    """Yield blocks of images of a few megabytes.
 
-    Blocks have nearly the same length: none is of just a few images, which would go through a net
-    one by one, unless all are few.
+    Blocks have nearly the same length, to avoid a small last block, which a net would process one
+    image at a time.
     """
     parts = max(1, -(-len(images) // _count(images)))
     ends = [len(images) * i // parts for i in range(parts + 1)]
@@ -328,9 +324,9 @@ def apply(images: AnyImages, function: Callable[[Batch], Batch]) -> AnyImages:
 
 
 def join(images: Images, others: Images) -> Images:
-    """Return images and others after them; the first ones stay in their file, if they are in one.
+    """Concatenate images; the first ones stay in their file, if any.
 
-    Others in a file are read: they should be few.
+    The others are read into memory, so they should be few.
     """
     if isinstance(images, MappedImages):
         return images.join(np.asarray(others))
@@ -338,11 +334,11 @@ def join(images: Images, others: Images) -> Images:
 
 
 def expect(images: Images, order: NDArray[np.integer]) -> None:
-    """Start to prefetch images from a file in the order of their use."""
+    """Prefetch images from a file in the order of their use."""
     if isinstance(images, MappedImages):
         images.expect(order)
 
 
 def _count(images: Images) -> int:
-    """Return how many images take some megabytes, at least 16."""
+    """Return the number of images in a few megabytes, at least 16."""
     return max(16, _BLOCK // max(1, prod(images.shape[1:])))

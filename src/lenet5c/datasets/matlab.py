@@ -1,6 +1,6 @@
-"""Files of MATLAB 5 to 7 with images and labels, as those of SVHN.
+"""MATLAB files of version 5 to 7 with images and labels, such as those of SVHN.
 
-SciPy reads them too, but a file that is damaged may crash it.
+SciPy reads them too, but may crash on a damaged file.
 """
 
 import os
@@ -23,10 +23,10 @@ from lenet5c.datasets.arrays import MOST_ARRAYS, Stored, read_arrays
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.records import Found, ReadOptions
 
-#: Bytes of the header of a file, of a name in it, and of a block.
+#: Bytes of the header of a file, of a name in it (at most), and of a block.
 _HEADER, _MOST_ELEMENT, _CHUNK = 128, 4096, 1 << 20
-# Types of elements that hold others, and of those with numbers, of which a file takes the smallest
-# that holds all values of an array. From the format's description by The MathWorks, "MAT-File
+# Types of elements that contain others, and of numeric elements; a file uses the smallest type that
+# # represents all values of an array. From the format's description by The MathWorks, "MAT-File
 # Format", chapter 1.
 _MATRIX, _COMPRESSED = 14, 15
 _TYPES = dict(
@@ -38,22 +38,22 @@ _TYPES = dict(
 )
 #: Classes of structures and of numeric arrays, and a flag.
 _STRUCTURE, _NUMERIC, _COMPLEX = 2, range(6, 16), 0x800
-_DEEPEST = 4  # structures in structures
+_DEEPEST = 4  # maximum nesting of structures
 
 
 def read_matlab(files: dict[str, Path], name: str, options: ReadOptions) -> Found:
     """Read MATLAB files, one for each part of a data set.
 
-    Each has an array of images, such as X of shape (H, W, C, N), and one of labels, such as y; they
-    may be fields of structures, as dataset.train.images of EMNIST. Of
-    labels from 1 to 10 that are named y the last stands for the digit 0, as in SVHN; those with
-    other names, as of USPS, may count the digits from 1.
+    Each file has an array of images, such as X of shape (H, W, C, N), and one of labels, such as y;
+    they may be fields of structures, such as dataset.train.images in EMNIST. If labels from 1 to 10
+    are named y, the label 10 is the digit 0, as in SVHN; with other names, as in USPS, labels may
+    count the digits from 1.
 
     Raises
     ------
     FileNotFoundError
     DatasetError
-        A file is damaged, or has no images.
+        If a file is damaged or has no images.
     """
     arrays: dict[str, Stored] = {}
     for part, path in files.items():
@@ -72,7 +72,7 @@ def read_matlab(files: dict[str, Path], name: str, options: ReadOptions) -> Foun
         for part, records in found.parts.items()
         if records.labels is not None
     }
-    note = "the label 10 stands for the digit 0"
+    note = "the label 10 is the digit 0"
     return replace(found, parts=found.parts | parts, notes=(*found.notes, note))
 
 
@@ -85,7 +85,7 @@ def _is_one_to_ten(labels: Any) -> bool:
 
 
 def _list_variables(path: Path) -> dict[str, Stored]:
-    """Return the numeric arrays of a file; of fields the name has those of their structures."""
+    """Return the numeric arrays of a file; names of fields include their structures."""
     arrays: dict[str, Stored] = {}
     with _open_matlab(path) as file:
         order, size = _read_order(file, path), os.fstat(file.fileno()).st_size
@@ -107,11 +107,11 @@ def _list_variables(path: Path) -> dict[str, Stored]:
 
 
 def _load(path: Path, place: int, order: str, name: str) -> NDArray[Any]:
-    """Return the array of this name at a place in a file."""
+    """Return the array with this name at an offset in a file."""
     with _open_matlab(path) as file:
         file.seek(place)
         stream = _Stream(file, order, file.read(8))
-        # The stream stands at its elements, until the next one is asked for.
+        # The stream is at its elements until the next array is requested.
         matrix = next((each for each in _list_matrices(stream) if each.name == name), None)
         if matrix is None:
             raise ValueError("it has changed")
@@ -132,11 +132,11 @@ class _Matrix(NamedTuple):
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
-    begin: bytes  # the elements, if they are so few that they are in their tag
+    begin: bytes  # the elements, if they are stored in the tag
 
 
 class _Stream:
-    """The content of an element of a file, inflated; `tag` is that of the element."""
+    """The decompressed content of an element; `tag` is its tag."""
 
     def __init__(self, file: BinaryIO, order: str, tag: bytes) -> None:
         self.order, self.place = order, 0
@@ -147,19 +147,19 @@ class _Stream:
             self.kind, _ = _unpack(order, self.source.read(8))
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes, fewer at the end."""
+        """Read `count` bytes, fewer at the end."""
         content: bytes = self.source.read(size)
         self.place += len(content)
         return content
 
     def skip_to(self, place: int) -> None:
-        """Go on to a place, counted from the tag on."""
+        """Skip to an offset relative to the tag."""
         while self.place < place:
             if not self.read(min(_CHUNK, place - self.place)):
                 raise ValueError("it is truncated")
 
     def read_tag(self) -> tuple[int, int, bytes]:
-        """Return type and length of an element, and its bytes if they are in the tag."""
+        """Return the type and length of an element, and its bytes if they are in the tag."""
         tag = self.read(8)
         kind, length = _unpack(self.order, tag)
         if (small := kind >> 16) == 0:
@@ -179,7 +179,7 @@ class _Stream:
 
 
 def _list_matrices(stream: _Stream, outer: str = "", depth: int = 0) -> Iterator[_Matrix]:
-    """Yield the arrays of real numbers in an element, when the stream is at their elements."""
+    """Yield the arrays of real numbers in an element, with the stream at their data."""
     if stream.kind != _MATRIX:
         return
     order = stream.order
@@ -216,13 +216,13 @@ def _unpack(order: str, content: bytes) -> tuple[int, int]:
 
 
 class _Inflater:
-    """The inflated bytes of a part of a file."""
+    """The decompressed bytes of a part of a file."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.left, self.zip = file, size, zlib.decompressobj()
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes, fewer at the end."""
+        """Read `count` bytes, fewer at the end."""
         parts, wanted = [], size
         while wanted and not self.zip.eof:
             packed = self.zip.unconsumed_tail or self.file.read(min(_CHUNK, self.left))
@@ -236,7 +236,7 @@ class _Inflater:
 
 
 def _read_order(file: BinaryIO, path: Path) -> str:
-    """Read the header; return the order of bytes."""
+    """Read the header and return the byte order."""
     head = file.read(_HEADER)
     if head[:8] == b"\x89HDF\r\n\x1a\n" or head[:10] == b"MATLAB 7.3":
         raise DatasetError(
@@ -244,13 +244,13 @@ def _read_order(file: BinaryIO, path: Path) -> str:
         )
     orders = {b"IM": "<", b"MI": ">"}
     if len(head) < _HEADER or head[126:] not in orders:
-        raise ValueError("its header is not that of a MATLAB file")
+        raise ValueError("the header is not that of a MATLAB file")
     return orders[head[126:]]
 
 
 @contextmanager
 def _open_matlab(path: Path) -> Iterator[BinaryIO]:
-    """Open a MATLAB file; what its content raises becomes a DatasetError."""
+    """Open a MATLAB file, converting errors of its content to a DatasetError."""
     with name_errors(path), open_regular(path) as file:
         try:
             yield file

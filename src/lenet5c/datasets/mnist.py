@@ -1,4 +1,4 @@
-"""The MNIST database of handwritten digits, which is part of the package."""
+"""The MNIST database of handwritten digits, included in the package."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.idx_folder import idx_folder
 
-#: SHA-256 of the four files after decompression. Loading relies on gzip's own checksum, which is
-#: free; the tests compare these.
+#: SHA-256 of the four files after decompression. These are compared in tests; loading relies on the
+#: #: checksum of gzip.
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -16,7 +16,7 @@ SHA256 = {
 }
 
 _REINSTALL = (
-    "MNIST is part of this package and its files are damaged or missing; reinstall it: "
+    "the files of MNIST in this package are damaged or missing; reinstall it: "
     "python -m pip install --force-reinstall --no-deps lenet5c"
 )
 _FOLDER = Path(__file__).parent / "mnist_data"
@@ -25,8 +25,8 @@ _FOLDER = Path(__file__).parent / "mnist_data"
 def mnist() -> tuple[Dataset, Dataset]:
     """Read MNIST: 60,000 training and 10,000 test images of the digits 0 to 9.
 
-    Nothing is downloaded. The images are 28 by 28, white on black, as their authors published
-    them [1]_.
+    Nothing is downloaded. The images are 28 by 28 pixels, white on black, as published by their
+    authors [1]_.
 
     Returns
     -------
@@ -56,18 +56,17 @@ def mnist() -> tuple[Dataset, Dataset]:
     except (DatasetError, FileNotFoundError) as error:
         raise DatasetError(f"{error}. {_REINSTALL}") from error
     if (train.images.shape, test.images.shape) != ((60000, 1, 28, 28), (10000, 1, 28, 28)):
-        raise DatasetError(f"{_FOLDER}: must contain MNIST, got other data. {_REINSTALL}")
+        raise DatasetError(f"{_FOLDER} must contain MNIST, got other data: {_REINSTALL}")
     return replace(train, name="mnist"), replace(test, name="mnist")
 
 
 def mnist_label_errors() -> tuple[int, ...]:
-    """Return the positions of the MNIST test images whose labels raters rejected.
+    """Return the positions of the MNIST test images whose labels were rejected by raters.
 
-    A program marked 100 of the 10,000 test images as doubtful, and five people looked at each
-    [1]_. For these 15 the true label did not stand. Images that the program did not mark were not
-    looked at, so this is a lower bound. A model that names the digit in every image as people see
-    it has a test accuracy of about 99.85 %; a higher accuracy agrees with labels that people
-    reject.
+    A program marked 100 of the 10,000 test images as doubtful, and each was reviewed by five people
+    [1]_, who rejected the label of these 15. Other images were not reviewed, so this is a lower
+    bound. A model that agrees with the raters on every image has a test accuracy of about 99.85 %;
+    a higher accuracy agrees with rejected labels.
 
     Returns
     -------

@@ -24,9 +24,9 @@ from lenet5c.datasets.idx import load_idx, read_idx_stream
 from lenet5c.datasets.orientation import exchange_axes
 from lenet5c.datasets.registry import NamedSet, RemoteFile
 
-#: Bytes of a file in an archive, at most, before and after it is unzipped.
+#: Maximum bytes of a file in an archive, before and after decompression.
 MOST_ZIPPED, MOST_RAW = 512 << 20, 1 << 30
-#: Bytes of an archive.
+#: Maximum bytes of an archive.
 MOST_ARCHIVE = 1 << 30
 _PATIENCE = Patience()
 
@@ -41,14 +41,14 @@ def load_named(
 ) -> Source:
     """Read a named data set, downloading it first if it is not in the cache.
 
-    `folder` is the cache, by default `cache_folder()`; ``LENET5C_OFFLINE=1`` forbids downloads, as
-    `download` does. `tell` is called with a line of text before each. A DatasetError says that the
-    data set cannot be fetched, or is not what its name says.
+    `folder` is the cache, by default `cache_folder()`. Downloads are disabled by
+    ``LENET5C_OFFLINE=1`` or ``download=False``; `tell` is called with a line of text before each.
+    Raises a DatasetError if the data set cannot be downloaded or is invalid.
     """
     place = place_of(named, folder)
     if missing := missing_files(named, folder):
         if not download or is_offline():
-            why = f"{OFFLINE} is set" if is_offline() else "downloads are off"
+            why = f"{OFFLINE} is set" if is_offline() else "downloads are disabled"
             others = len(missing) - 1
             more = f", and {others} more files (lenet5c data list {named.name})" if others else ""
             raise DownloadError(
@@ -72,7 +72,7 @@ def download_named(
     place = place_of(named, folder)
     place.mkdir(parents=True, exist_ok=True)
     tell = tell or (lambda line: None)
-    waiting = f"another process downloads into {place}; waiting for it"
+    waiting = f"waiting for another process that is downloading into {place}"
     with lock(place / ".lock", lambda: tell(waiting)):
         for file in missing_files(named, folder):
             size = f"{'' if file.exact else 'up to '}{file.size / 1e6:.1f} MB"
@@ -113,7 +113,7 @@ def _read(named: NamedSet, place: Path) -> Source:
         try:
             with open_regular(path, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as archive:
                 arrays = [_read_member(archive, path, name) for name in named.members]
-        except Exception as error:  # of a hostile file anything
+        except Exception as error:  # a malicious file may raise anything
             if isinstance(error, (DatasetError, MemoryError)) or getattr(error, "filename", None):
                 raise
             raise DatasetError(
@@ -133,7 +133,7 @@ def _read(named: NamedSet, place: Path) -> Source:
 
 
 def _read_member(archive: zipfile.ZipFile, path: Path, name: str) -> NDArray[Any]:
-    """Return the IDX file of this name in an archive; nothing is unpacked to the disk."""
+    """Return the IDX file with this name in an archive, without extracting it to disk."""
     try:
         info = archive.getinfo(name)
     except KeyError:
@@ -154,7 +154,7 @@ def _read_member(archive: zipfile.ZipFile, path: Path, name: str) -> NDArray[Any
 def _check_arrays(
     named: NamedSet, part: str, images: NDArray[Any], labels: NDArray[Any]
 ) -> NDArray[np.int32]:
-    """Return the labels counted from 0, if all is as it should be; QMNIST's have more columns."""
+    """Return the labels counted from 0 after checking the arrays; QMNIST's have more columns."""
     if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape:
         raise DatasetError(
             f"{named.name}: its {part} images must be uint8 of shape (N, H, W), "

@@ -1,4 +1,4 @@
-"""Images stored transposed, such as EMNIST's."""
+"""Images stored transposed, such as those of EMNIST."""
 
 from dataclasses import replace
 
@@ -11,10 +11,9 @@ EMNIST = "emnist"
 
 
 def set_upright(found: Found, transpose: bool | None, sideways: bool) -> Found:
-    """Return data with transposed images.
+    """Transpose the images of data if `transpose`, or if it is None and `sideways`.
 
-    That is done if `transpose`; if it is None, where `sideways`: the names of the files are those
-    of EMNIST.
+    `sideways` means that the file names are those of EMNIST.
     """
     if not (sideways if transpose is None else transpose):
         return found
@@ -25,8 +24,8 @@ def set_upright(found: Found, transpose: bool | None, sideways: bool) -> Found:
     notes = found.notes
     if transpose is None:
         notes += (
-            "the names of the files are EMNIST's, whose images are stored with rows and columns "
-            "exchanged: they are read upright (--no-transpose reads them as they are stored)",
+            "the file names are those of EMNIST, whose images are stored transposed: they are "
+            "transposed back (use --no-transpose to read them unchanged)",
         )
     return replace(found, parts=parts, notes=notes)
 

@@ -1,4 +1,4 @@
-"""Parquet files with images, as data hubs store them: picture files, lists or columns of pixels."""
+"""Parquet files with images, stored as picture files, lists or columns of pixels."""
 
 import io
 import json
@@ -30,21 +30,21 @@ from lenet5c.datasets.pixels import (
 )
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
-#: Bytes of a group of rows.
+#: Maximum bytes of a row group.
 MOST_GROUP = 4 << 30
-#: Names of a column of soft targets, in small letters.
+#: Lowercase names of a soft target column.
 TARGETS = ("targets", "probabilities", "soft_targets", "soft_labels", "target", "labels")
 _ROWS = 1024  # at a time
-_METADATA = b"huggingface"  # the key under which the names of classes are kept
+_METADATA = b"huggingface"  # the metadata key of class names
 
 
 def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) -> Found:
     """Read Parquet files, one or several for each part of a data set.
 
-    Each row has an image and perhaps a label. The image is a picture file (a column of bytes, or of
-    structures with `bytes`), a list of pixels, nested or not, or one column for each pixel. Names
-    of classes are taken from the metadata. A list of probabilities is a soft target: as the label,
-    or in a column of its own, such as targets.
+    Each row has an image and optionally a label. The image is a picture file (a column of bytes, or
+    of structures with `bytes`), a list of pixels, nested or not, or one column for each pixel.
+    Class names are taken from the metadata. A list of probabilities, in the label column or in
+    another one such as targets, is a soft target.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
     DatasetError
         A file is damaged, or has no images.
     MissingExtraError
-        PyArrow is not installed, or, for picture files, Pillow.
+        If PyArrow, or Pillow for picture files, is not installed.
     """
     tables = {
         part: [_open(path, options, part not in ("train", ALL)) for path in paths]
@@ -97,19 +97,19 @@ class _Table:
     images: list[str]
     label: str | None
     id: str | None
-    names: tuple[str, ...]  # of classes
+    names: tuple[str, ...]  # class names
     targets: str | None = None
 
     @property
     def roles(self) -> tuple[str | None, str | None, str | None]:
-        """The columns of labels, ids and soft targets."""
+        """Columns of labels, ids and soft targets."""
         return self.label, self.id, self.targets
 
     def batches(self, columns: list[str]) -> Iterator[Any]:
-        """Yield some rows after the others."""
+        """Yield blocks of rows."""
         with _open_parquet(self.path) as file:
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-            # Not the sizes of columns: to ask for them ends the process if they are damaged.
+            # Column sizes are not read: damaged ones would crash the process.
             size = max(group.total_byte_size for group in groups)
             if size > MOST_GROUP:
                 raise DatasetError(
@@ -121,7 +121,7 @@ class _Table:
 
 @contextmanager
 def _open_parquet(path: Path) -> Iterator[Any]:
-    """Open a Parquet file; whatever its reading raises becomes a DatasetError."""
+    """Open a Parquet file, converting read errors to a DatasetError."""
     parquet = require("pyarrow.parquet", "parquet", "Parquet files")
     with name_errors(path), open_regular(path) as stream:
         try:
@@ -129,7 +129,7 @@ def _open_parquet(path: Path) -> Iterator[Any]:
                 yield file
         except (DatasetError, MemoryError, ImportError):
             raise
-        except Exception as error:  # of a hostile file anything
+        except Exception as error:  # a malicious file may raise anything
             raise DatasetError(
                 f"{path} must be an intact Parquet file, got a damaged one "
                 f"({' '.join(str(error).split())[:100]}); download it again"
@@ -137,7 +137,7 @@ def _open_parquet(path: Path) -> Iterator[Any]:
 
 
 def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
-    """Find the roles of the columns by their types and names."""
+    """Find the roles of the columns by type and name."""
     types = require("pyarrow", "parquet", "Parquet files").types
     with _open_parquet(path) as file:
         schema, rows = file.schema_arrow, file.metadata.num_rows
@@ -157,7 +157,7 @@ def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
             )
         )
         if found:
-            # The pixels are in one column: only label and id are looked for among the others.
+            # The pixels are in one column: the others may be label and id.
             others = [name for name in names if kinds[name] == "scalar"]
             wanted = options.label_column
             if optional and wanted is not None and wanted not in names:
@@ -204,7 +204,7 @@ def _is_binary(kind: Any, types: Any) -> bool:
 def _find_others(
     path: Path, names: list[str], others: list[str], label_column: str | None
 ) -> tuple[str | None, str | None]:
-    """Return the columns of labels and ids beside one of images."""
+    """Return the label and id columns of a table with an image column."""
     place = find_label(str(path), names, label_column)
     label = None if place is None else names[place]
     place = find_id(names)
@@ -216,7 +216,7 @@ def _find_others(
 
 
 def _read_names(schema: Any, label: str | None) -> tuple[str, ...]:
-    """Return the names of classes that the metadata has for a column of labels."""
+    """Return the class names of a label column in the metadata."""
     with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
         features = json.loads(schema.metadata[_METADATA])["info"]["features"]
         names = features[label]["names"]
@@ -226,7 +226,7 @@ def _read_names(schema: Any, label: str | None) -> tuple[str, ...]:
 
 
 def _find_names(first: _Table, parts: dict[str, Records]) -> tuple[str, ...] | None:
-    """Return the names of classes, if the labels are positions among them."""
+    """Return the class names if the labels are indices of them."""
     for records in parts.values():
         if isinstance(records.labels, np.ndarray):
             low, high = int(records.labels.min()), int(records.labels.max())
@@ -240,7 +240,7 @@ def _find_names(first: _Table, parts: dict[str, Records]) -> tuple[str, ...] | N
 def _read_others(
     tables: list[_Table], rows: int
 ) -> tuple[Any, list[str] | None, NDArray[np.float32] | None]:
-    """Return the labels, the ids and the soft targets of so many rows."""
+    """Return the labels, ids and soft targets of `rows` rows."""
     labels: list[Any] = []
     ids: list[str] = []
     soft: list[NDArray[Any]] = []
@@ -271,7 +271,9 @@ def _read_others(
     targets = None
     if soft:
         if len({each.shape[1:] for each in soft}) > 1:
-            raise DatasetError(f"{first.path}: {printable(first.targets)} must have one length")
+            raise DatasetError(
+                f"{first.path}: {printable(first.targets)} must have lists of equal length"
+            )
         targets = convert_targets(np.concatenate(soft), f"{first.path}: {printable(first.targets)}")
     if first.label is None:
         return None if targets is None else targets.argmax(axis=1), ids or None, targets
@@ -279,7 +281,7 @@ def _read_others(
     try:
         values = list(map(str, labels)) if text else np.array(labels)
     except ValueError:
-        raise DatasetError(f"{title} must have lists of one length") from None
+        raise DatasetError(f"{title} must have lists of equal length") from None
     of_label = None if isinstance(values, list) else convert_targets(values, title)
     if of_label is not None:
         return of_label.argmax(axis=1), ids or None, of_label
@@ -312,7 +314,7 @@ def _read_pixels(table: _Table) -> NDArray[Any]:
 
 
 def _flatten(column: Any, title: str) -> NDArray[Any]:
-    """Return a column of lists, nested or not, as an array; all have the same lengths."""
+    """Return a column of lists of equal length, nested or not, as an array."""
     column = getattr(column, "storage", column)
     shape = [len(column)]
     while hasattr(column.type, "value_type"):
@@ -321,11 +323,11 @@ def _flatten(column: Any, title: str) -> NDArray[Any]:
         if column.null_count or len(lengths) != 1 or not lengths[0]:
             shown = list_some(map(str, lengths)) or "no values"
             more = " and rows without one" if column.null_count else ""
-            raise DatasetError(f"{title} must have lists of one length, got {shown}{more}")
+            raise DatasetError(f"{title} must have lists of equal length, got {shown}{more}")
         shape.append(int(lengths[0]))
         column = column.flatten()
         if len(column) != before * shape[-1]:
-            raise DatasetError(f"{title} must have lists of one length, got different lengths")
+            raise DatasetError(f"{title} must have lists of equal length, got different lengths")
     return column.to_numpy(zero_copy_only=False).reshape(shape)
 
 
@@ -356,8 +358,8 @@ def _read_pictures(
         shown = list_some(bad, 3, "; ")
         rows = f"{count(len(bad), 'image')} that cannot be read"
         if not options.skip_bad:
-            raise DatasetError(f"{root}: {rows} ({shown}); leave them out with --skip-bad")
-        notes.append(f"{rows}, left out: {shown}")
+            raise DatasetError(f"{root}: {rows} ({shown}); skip them with --skip-bad")
+        notes.append(f"{rows}, skipped: {shown}")
     for part, those in tables.items():
         if not any(good[part]):
             raise DatasetError(f"{those[0].path}: no image can be read; use another file")
@@ -380,7 +382,7 @@ def _read_pictures(
 
 
 def _stream_pictures(table: _Table) -> Iterator[io.BytesIO]:
-    """Yield the picture files in a column; one that is missing is empty."""
+    """Yield the picture files in a column, empty if missing."""
     for batch in table.batches(table.images):
         column = batch.column(0)
         column = getattr(column, "storage", column)
@@ -388,7 +390,8 @@ def _stream_pictures(table: _Table) -> Iterator[io.BytesIO]:
             column = column.field(column.type.get_field_index("bytes"))
         if column.null_count == len(column):
             raise DatasetError(
-                f"{table.path} must hold picture files, got none in {printable(table.images[0])}, "
+                f"{table.path} must contain picture files, got none in "
+                f"{printable(table.images[0])}, "
                 "possibly only their names; use a file that contains the images"
             )
         for value in column:

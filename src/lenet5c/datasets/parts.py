@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from unicodedata import normalize
 
-#: The part that a word in the name of a file, an array or a folder means.
+#: Parts by words in the names of files, arrays and folders.
 PART_WORDS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validation"), "validation"),
@@ -17,10 +17,10 @@ IMAGES = frozenset(
 LABELS = frozenset(
     {"y", "labels", "label", "lbls", "targets", "target", "classes", "class", "probabilities"}
 )
-#: Words that tell nothing about an array.
+#: Words in the names of arrays to ignore.
 _FILLERS = frozenset({"set", "orig", "all", "array"})
 _WORD = re.compile("|".join(sorted(PART_WORDS, key=len, reverse=True)))
-# A word in the name of a folder, which may be a part, and what adds nothing to it.
+# Words in the name of a folder that name a part, and words to ignore.
 _FILLER = (
     "(?:the|my|data|datasets?|sets?|splits?|parts?|folders?|dir|images?|imgs?|pictures?|pics?|"
     "photos?|samples?|examples?|files?|png|jpe?g)*"
@@ -39,12 +39,12 @@ def split_name(name: str) -> tuple[str | None, str | None]:
     """
     name = name.casefold()
     part = part_of(name)
-    name = re.sub(r"\d+ ?x ?\d+", " ", name)  # sizes, whose x is not a word
+    name = re.sub(r"\d+ ?x ?\d+", " ", name)  # sizes such as 28x28
     words = re.findall("[a-z]+", _WORD.sub(" ", name, count=1) if part else name)
     words = [word for word in words if word not in _FILLERS]
     if "names" in words:
         return part, "names"
-    # The last word that says it: the first ones may be the name of the data set.
+    # The last word counts: the first ones may be the name of the data set.
     for word in reversed(words):
         if word in LABELS:
             return part, "labels"
@@ -75,7 +75,7 @@ def part_of(name: str) -> str | None:
 
 
 def part_of_folder(name: str) -> tuple[str, str] | None:
-    """Return the part that the name of a folder means, and the words beside it; None if it is none.
+    """Return the part named by a folder and the remaining words, None if it names no part.
 
     Examples
     --------

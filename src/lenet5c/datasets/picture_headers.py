@@ -1,7 +1,7 @@
-"""Headers of picture files, checked before Pillow opens them.
+"""Checks of picture file headers before Pillow opens the files.
 
-Pillow makes Python objects of what precedes the pixels: a few megabytes of a hostile file would
-become gigabytes, or take minutes. Files of `MAX_PARTS` parts, and tags of so many values, do not.
+Pillow converts everything before the pixels to Python objects: a few megabytes of a malicious file
+could become gigabytes or take minutes. `MAX_PARTS` and the other limits prevent this.
 """
 
 import os
@@ -11,12 +11,12 @@ from typing import BinaryIO
 
 from lenet5c.errors import UserError
 
-#: Segments of a JPEG or blocks of a GIF before the pixels; chunks of a PNG; values of a TIFF's tag.
+#: Maximum segments of a JPEG, blocks of a GIF, chunks of a PNG, and values of a TIFF tag.
 MAX_PARTS, MAX_CHUNKS, MAX_TAG_VALUES = 10_000, 1 << 17, 1 << 17
-#: Bytes of EXIF in a JPEG, and of what is no marker between its segments.
+#: Maximum bytes of EXIF data in a JPEG, and of other data between its segments.
 MAX_EXIF, MAX_JUNK = 1 << 20, 1 << 16
-_UNZIPPED = 1 << 20  # bytes of a chunk of text, at most, in Pillow
-_BYTES = (1, 2, 6, 7)  # types of tags whose values stay bytes
+_UNZIPPED = 1 << 20  # maximum bytes of a text chunk in Pillow
+_BYTES = (1, 2, 6, 7)  # tag types whose values remain bytes
 _ALONE = (0x01, *range(0xD0, 0xDA))  # markers without a length
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
@@ -28,17 +28,17 @@ class PictureError(UserError):
 
 @dataclass
 class Header:
-    """The facts that `check_header` finds."""
+    """Result of `check_header`."""
 
-    held: int = 0  #: bytes of the file that Pillow will keep in memory
-    scans: bool = False  #: a JPEG of several scans, whose coefficients are in memory all at once
-    bits: int = 0  #: significant bits of the gray levels that a PNG declares
+    held: int = 0  #: bytes of the file that Pillow holds in memory
+    scans: bool = False  #: a JPEG of several scans, whose coefficients are held in memory
+    bits: int = 0  #: significant bits of gray levels declared by a PNG
 
 
 def check_header(file: BinaryIO, name: str) -> Header:
-    """Return the `Header` of a picture file; refuse what would become too much, or nothing at all.
+    """Return the `Header` of a picture file, or raise an error if it would use too much memory.
 
-    What is no picture, or a damaged one, is left to Pillow.
+    Damaged files and files of other formats are left to Pillow.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -53,10 +53,10 @@ def check_header(file: BinaryIO, name: str) -> Header:
             _check_gif(file, name)
             return Header(file.tell())
         if head.startswith(b"RIFF"):
-            return Header(2 * size)  # read at once, and copied by the decoder
+            return Header(2 * size)  # read at once and copied by the decoder
         if head[:2] in (b"II", b"MM"):
             return Header(min(_check_tiff(file, name), size))
-    except (error, IndexError, OverflowError):  # it ends within its header
+    except (error, IndexError, OverflowError):  # truncated header
         pass
     return Header()
 
@@ -72,18 +72,18 @@ def _check(what: str, number: int, most: int, name: str) -> None:
 
 
 def _check_jpeg(file: BinaryIO, name: str) -> bool:
-    """Return whether there are several scans: it is progressive, or has its colors one by one."""
+    """Return True if a JPEG has several scans: it is progressive or not interleaved."""
     file.seek(2)
     parts, junk, exif, components, progressive = 0, 0, 0, 0, False
     while byte := file.read(1):
         if byte != b"\xff":
             junk += 1
-            _check("bytes between its segments", junk, MAX_JUNK, name)
+            _check("bytes between segments", junk, MAX_JUNK, name)
             continue
         marker = file.read(1)[0]
         if marker == 0xFF:
             junk += 1
-            _check("bytes between its segments", junk, MAX_JUNK, name)
+            _check("bytes between segments", junk, MAX_JUNK, name)
             file.seek(-1, os.SEEK_CUR)
             continue
         parts += 1
@@ -104,7 +104,7 @@ def _check_jpeg(file: BinaryIO, name: str) -> bool:
 
 
 def _check_png(file: BinaryIO, name: str) -> Header:
-    """Return the bits, and the bytes of all chunks but the pixels; some are compressed."""
+    """Return the significant bits, and the decompressed bytes of all chunks except pixels."""
     place, chunks, header = 8, 0, Header()
     while True:
         file.seek(place)
@@ -130,17 +130,17 @@ def _check_gif(file: BinaryIO, name: str) -> None:
     parts = 0
     while (byte := file.read(1)) not in (b"", b",", b";"):
         parts += 1
-        _check("blocks before its pixels", parts, MAX_PARTS, name)
+        _check("blocks before the pixels", parts, MAX_PARTS, name)
         if byte == b"!":
             file.read(1)
             while length := file.read(1)[0]:
                 parts += 1
-                _check("blocks before its pixels", parts, MAX_PARTS, name)
+                _check("blocks before the pixels", parts, MAX_PARTS, name)
                 file.seek(length, os.SEEK_CUR)
 
 
 def _check_tiff(file: BinaryIO, name: str) -> int:
-    """Return the bytes of the tags that stay bytes."""
+    """Return the size of the tags whose values remain bytes."""
     file.seek(0)
     head = file.read(16)
     order, big = ("<" if head[:1] == b"I" else ">"), 43 in head[2:4]

@@ -1,4 +1,4 @@
-"""Picture files as arrays: uint8, gray (h, w) or red, green and blue (h, w, 3)."""
+"""Reading of pictures as uint8 arrays, gray (h, w) or RGB (h, w, 3)."""
 
 import errno
 import io
@@ -41,7 +41,7 @@ from lenet5c.datasets.strips import (
 from lenet5c.errors import MissingExtraError, UserError
 
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-#: The endings of pictures in formats that are not read, which are told apart from other files.
+#: File endings of pictures in unsupported formats, which are reported.
 UNREAD_SUFFIXES = frozenset(
     {".psd", ".xcf", ".svg", ".svgz", ".eps", ".ai", ".pdf", ".ico", ".icns", ".tga", ".dds"}
     | {".exr", ".hdr", ".pfm", ".pcx", ".jxl", ".jxr", ".wdp", ".bpg", ".djvu", ".emf", ".wmf"}
@@ -49,9 +49,9 @@ UNREAD_SUFFIXES = frozenset(
     | {".dcm", ".nii", ".fits", ".ras", ".sgi", ".rgb", ".xbm", ".xpm", ".apng", ".mng"}
 )
 BYTES = (bytes, bytearray, memoryview)
-_LARGE = 64_000_000  # bytes of a picture, after which freed memory is given back
-_WORKERS = 8  # decoders wait for the disk, too
-#: Beginnings of files whose gray levels may have more than eight bits.
+_LARGE = 64_000_000  # bytes of a picture above which freed memory is returned to the system
+_WORKERS = 8  # more than cores, because decoders also wait for the disk
+#: First bytes of files whose gray levels may have more than eight bits.
 _DEEP = (np.dtype("<u2"), np.dtype(">u2"))
 _MAYBE_DEEP = (b"II", b"MM", b"P2", b"P5")
 
@@ -66,30 +66,30 @@ def read_picture(source: Any, white: Whites = NO_WHITES) -> NDArray[np.uint8]:
     Parameters
     ----------
     source : str, path-like, bytes, binary file, PIL.Image.Image, ndarray or list of numbers
-        Of a file with several pictures the first is taken; bytes are those of a file. An array is
-        (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), of bool, uint8, uint16, or float from 0 to 1 or,
-        if any value is over 1, from 0 to 255.
+        A picture file, its content as bytes, or an array. Of a file with several pictures, the
+        first is read. Arrays have shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) and dtype bool,
+        uint8, uint16, or float from 0 to 1 or, if any value is greater than 1, from 0 to 255.
     white : dict of str to float, optional
-        The gray level of white in pictures of more than eight bits, as `measure_whites` finds it:
-        for integers as 'int', for floats as 'float'. Default: that of the picture alone, which is
-        1023, 4095, 16383 or 65535, the least that its brightest pixel, and the significant bits
-        that a PNG declares, do not exceed; for floats also 1.
+        Gray level of white in pictures of more than eight bits, as returned by `measure_whites`:
+        'int' for integers, 'float' for floats. By default, it is determined from the picture: the
+        smallest of 1023, 4095, 16383 and 65535 (for floats also 1) that is not exceeded by the
+        brightest pixel or the significant bits declared by a PNG.
 
     Returns
     -------
     ndarray of uint8, shape (h, w) or (h, w, 3)
-        Turned upright as its camera noted; transparency is laid on a paper on which it shows. A
-        picture that would take more than 300 MB to decode has a half, a quarter or an eighth of its
-        height and width.
+        The picture, rotated upright by its EXIF orientation, with transparency composed on a
+        contrasting background. A picture that would take more than 300 MB to decode is reduced to a
+        half, a quarter or an eighth of its height and width.
 
     Raises
     ------
     PictureError
-        If it is not a picture, damaged, or would take more memory than that.
+        If the source is not a picture, is damaged, or needs too much memory.
     TypeError
-        If `source` is none of these.
+        If `source` has another type.
     MissingExtraError
-        If Pillow is not installed; arrays do without it.
+        If Pillow is not installed; it is not needed for arrays.
 
     Examples
     --------
@@ -119,21 +119,21 @@ def read_pictures(
     open_file: OpenFile | None = None,
     white: Whites = NO_WHITES,
 ) -> Iterator[Any]:
-    """Read picture files, by their paths or open, several at once, with Pillow.
+    """Read picture files in parallel, given as paths or open files, with Pillow.
 
-    For each path, in order, the result of `finish` or the exception that says why the file cannot
-    be read. ``finish(picture, path)`` is called on the thread that has read it, so that large
-    pictures need not wait in memory. Those that are decoded at once take at most `MEMORY`.
-    `open_file` opens a path that is not on disk; `white` is as of `read_picture`.
+    Yields, for each path in order, the result of `finish`, or the exception if the file cannot be
+    read. ``finish(picture, path)`` is called on the thread that has read the picture, so that large
+    pictures do not accumulate in memory. Pictures decoded at the same time take at most `MEMORY`
+    bytes. `open_file` opens a path that is not on disk; for `white`, see `read_picture`.
     """
     return _decode_all(paths, partial(decode, white=white), finish, open_file)
 
 
 def measure_whites(sources: Iterable[Any], open_file: OpenFile | None = None) -> dict[str, float]:
-    """Return the gray level of white in pictures together, where they have more than eight bits.
+    """Return the common gray level of white of pictures with more than eight bits.
 
-    Paths, open files that can be read again, arrays and pictures of Pillow are measured. Those that
-    cannot be read are left out. `open_file` is as of `read_pictures`.
+    Paths, seekable open files, arrays and Pillow images are measured. Pictures that cannot be read
+    are skipped. For `open_file`, see `read_pictures`.
     """
     found: list[Whites] = []
 
@@ -151,7 +151,7 @@ def measure_whites(sources: Iterable[Any], open_file: OpenFile | None = None) ->
                 found.append(measure_array_white(array))
 
     files = find_files()
-    if first := list(islice(files, 1)):  # without Pillow where there is none
+    if first := list(islice(files, 1)):  # without importing Pillow if there are none
         results = _decode_all(chain(first, files), measure_white, None, open_file)
         found += [each for each in results if not isinstance(each, Exception)]
     return merge_white(found)
@@ -160,7 +160,7 @@ def measure_whites(sources: Iterable[Any], open_file: OpenFile | None = None) ->
 def measure_sizes(
     paths: Iterable[Path | BinaryIO], open_file: OpenFile | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Return height and width of each picture file that can be opened, by its header.
+    """Return the height and width of each picture file that can be opened, from its header.
 
     Arguments are those of `read_pictures`.
     """
@@ -169,7 +169,7 @@ def measure_sizes(
 
 
 def _may_be_deep(source: Path | BinaryIO, open_file: OpenFile) -> bool:
-    """Return whether gray levels may have more than eight bits, by the beginning of a file."""
+    """Return True if the first bytes of a file allow gray levels of more than eight bits."""
     try:
         if isinstance(source, Path):
             with open_file(source) as file:
@@ -188,7 +188,7 @@ def _decode_all(
     finish: Finish | None = None,
     open_file: OpenFile | None = None,
 ) -> Iterator[Any]:
-    # MNIST does without it.
+    # Not needed for MNIST.
     from concurrent.futures import ThreadPoolExecutor
 
     require("PIL.Image", "images", "images of your own")
@@ -203,7 +203,7 @@ def _decode_all(
             return error
 
     workers = min(_WORKERS, 2 * (os.cpu_count() or 1))
-    # Set here: threads that each set the filter would undo one another's.
+    # Set here, because setting warning filters is not thread-safe.
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.simplefilter("ignore")
         waiting: deque = deque()
@@ -216,7 +216,7 @@ def _decode_all(
 
 
 class _Memory:
-    """Memory that threads take parts of, and wait for."""
+    """A memory budget shared by threads."""
 
     def __init__(self, size: int) -> None:
         self.free, self.changed = size, threading.Condition()
@@ -237,10 +237,10 @@ class _Memory:
 
 
 def _return_memory() -> None:
-    """Give freed memory back to the system: the allocator of glibc keeps that of each thread."""
+    """Return freed memory to the system, which glibc keeps for each thread."""
     import ctypes
 
-    with suppress(OSError, AttributeError, TypeError):  # without glibc
+    with suppress(OSError, AttributeError, TypeError):  # if there is no glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -251,7 +251,7 @@ def _read(
     finish: Finish | None = None,
     open_file: OpenFile | None = None,
 ) -> Any:
-    """Read a path, bytes or stream within a memory, by default one of its own."""
+    """Read a path, bytes or stream within a memory budget."""
     if isinstance(source, BYTES):
         name, (file, held) = "the content", _read_stream(io.BytesIO(source), "the content")
     elif hasattr(source, "read"):
@@ -264,11 +264,11 @@ def _read(
             try:
                 picture = decode(image, name)
             finally:
-                image.close()  # and with it its pixels
+                image.close()  # frees its pixels
             if finish is None:
                 return picture
             result = finish(picture, source)
-            del picture  # before others take its memory
+            del picture  # before its memory is released to others
             return result
 
 
@@ -292,9 +292,9 @@ def read_header(path: Path, open_file: Callable[[Path], BinaryIO] | None = None)
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Return the picture files directly in a folder, by their endings, sorted; none hidden.
+    """Return the sorted picture files directly in a folder, by ending, except hidden files.
 
-    Those in formats that are not read are among them: passed over, they would be missed by nobody.
+    Pictures in unsupported formats are included, so that they are reported.
     """
     named = SUFFIXES | UNREAD_SUFFIXES
     files = [
@@ -306,19 +306,19 @@ def find_pictures(folder: Path) -> list[Path]:
 
 
 def _as_array(source: Any) -> NDArray[Any] | None:
-    """Return an array, or a list of numbers as one; None for all else."""
+    """Return an array, or a list of numbers as an array; None for anything else."""
     if isinstance(source, np.ndarray):
         return source
     if is_nested(source):
         try:
             return np.array(source)
         except ValueError:
-            raise PictureError("a list must have rows of one length to be a picture") from None
+            raise PictureError("list must have rows of equal length to be a picture") from None
     return None
 
 
 def is_nested(source: Any) -> bool:
-    """Return whether this is a picture as a list of rows: of numbers, or of colors as lists."""
+    """Return True if `value` is a picture as a list of rows of numbers or colors."""
     for depth in range(3):
         if not isinstance(source, (list, tuple)) or not source:
             return False
@@ -336,9 +336,9 @@ def _convert_array(array: NDArray[Any], white: Whites) -> NDArray[np.uint8]:
         if array.ndim == 3 and array.shape[0] in (1, 3, 4):
             remedy = "; put the channels last: array.transpose(1, 2, 0)"
         elif array.ndim in (3, 4) and array.size:
-            remedy = "; give several pictures as a list"
+            remedy = "; pass several pictures as a list"
         raise PictureError(
-            f"the array must have a shape (h, w), (h, w, 3) or (h, w, 4), got {array.shape}{remedy}"
+            f"array must have shape (h, w), (h, w, 3) or (h, w, 4), got {array.shape}{remedy}"
         )
     check_size(array.shape[1], array.shape[0], "the array")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -348,19 +348,19 @@ def _convert_array(array: NDArray[Any], white: Whites) -> NDArray[np.uint8]:
         array = reduce_depth(array, white)
     elif array.dtype.kind == "f":
         if not np.isfinite(array).all():
-            raise PictureError("an array of floats must be finite, got NaN or infinity")
+            raise PictureError("array of floats must be finite, got NaN or infinity")
         low, high = float(array.min()), float(array.max())
         if low < 0 or high > 255:
             raise PictureError(
-                f"an array of floats must hold values from 0 to 1, or to 255, got {low:g} to "
-                f"{high:g}; scale it, or make it uint8"
+                f"array of floats must have values from 0 to 1 or from 0 to 255, got {low:g} to "
+                f"{high:g}; scale it, or convert it to uint8"
             )
         array = (array * (255 if high <= 1 else 1) + 0.5).astype(np.uint8)
     elif array.dtype.kind not in "iu":
-        raise PictureError(f"the array must be uint8, got {array.dtype}")
+        raise PictureError(f"array must be uint8, got {array.dtype}")
     elif array.dtype != np.uint8 and (array.min() < 0 or array.max() > 255):
         raise PictureError(
-            f"an array of {array.dtype} must hold values from 0 to 255; make it uint8 or uint16"
+            f"array of {array.dtype} must have values from 0 to 255; convert it to uint8 or uint16"
         )
     array = array.astype(np.uint8, copy=False)
     if array.ndim == 3 and array.shape[2] == 4:
@@ -372,12 +372,12 @@ def _open(path: Path) -> BinaryIO:
     try:
         return open_regular(path, MAX_FILE)
     except IsADirectoryError:
-        raise PictureError(f"{path} is a folder; pass the pictures in it") from None
+        raise PictureError(f"{path} must be a file, got a folder; pass the files in it") from None
     except ValueError as error:  # such as a null character in the name
         raise PictureError(f"{str(path)!r} cannot be opened: {error}") from None
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENXIO):
-            text = f"{path} is not a regular file; pass - to read a stream"
+            text = f"{path} must be a regular file; use - to read a stream"
             raise PictureError(text) from None
         raise PictureError(f"{path}: {error.strerror or error}") from None
 

@@ -1,7 +1,7 @@
-"""Arrays of any numeric type as images of 8-bit pixels, and arrays of labels.
+"""Conversion of arrays of any numeric type to 8-bit images, and of arrays of labels.
 
-Files hold pixels as bytes, as floats from 0 to 1 or 0 to 255, as 12 bits in 16, or standardized.
-One range of values, which become black and white, holds for all parts of a data set.
+Files contain pixels as bytes, as floats from 0 to 1 or 0 to 255, as 12 bits in 16, or standardized.
+All parts of a data set are scaled with the same values of black and white.
 """
 
 import re
@@ -18,13 +18,13 @@ from lenet5c._text import listing, printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.mapped import Images, MappedImages
 
-#: Height and width of an image; the least of those that are found in rows of values.
+#: Maximum side of an image, and minimum side of an image detected in rows of values.
 MAX_SIDE, MIN_SIDE = 1024, 4
-#: White, where no value is negative: the smallest that no value exceeds. 16 is that of the digits
-#: of 8 by 8 pixels that scikit-learn has; the others are bit depths.
+#: Levels of white if no value is negative: the smallest that no value exceeds. 16 is that of the #:
+#: 8 by 8 digits of scikit-learn; the others are bit depths.
 WHITES = (1, 16, 255, 1023, 4095, 16383, 65535)
 _AT_ONCE = 1 << 20  # values
-_UNSURE = 0.01  # by which probabilities may miss a sum of 1, as those of three digits do
+_UNSURE = 0.01  # tolerance of the sum of probabilities, which may be rounded
 _FRACTION = re.compile(r"-?[0-9]*\.[0-9]*[1-9][0-9]*(e[-+]?[0-9]+)?", re.IGNORECASE)
 
 
@@ -33,32 +33,32 @@ def convert_images(
     image_shape: tuple[int, ...] | None = None,
     known: Mapping[str, float] = {},
 ) -> tuple[dict[str, Images], list[str], dict[str, float]]:
-    """Convert the arrays of all parts of a data set to images of 8-bit pixels.
+    """Convert the arrays of all parts of a data set to 8-bit images.
 
     Parameters
     ----------
     arrays : mapping of str to ndarray
-        Each by the name that it has in errors. Of bool, integers or floats; shape (N, F), (N, H, W)
-        or, channels first or last, (N, C, H, W). May be `MappedImages`, which stay in their file.
+        Arrays by their names in error messages. Dtypes are bool, integers or floats; shapes are (N,
+        F), (N, H, W) or (N, C, H, W), channels first or last. `MappedImages` stay in their file.
     image_shape : tuple of int, optional
         See `shape_of`.
     known : dict of str to float, optional
-        The levels that were returned for the images that a model was trained on. They hold for
-        these, too, where they may be of the same kind: integers or floats, negative values or none,
-        and none beyond white if none is negative.
+        The levels returned for the training images of a model. They are used if the values are of
+        the same kind: integers or floats, with or without negative values, and not greater than
+        white.
 
     Returns
     -------
     images : dict of str to ndarray of uint8 or MappedImages, shape (N, C, H, W)
     notes : list of str
     levels : dict of str to float
-        The value of white, under 'int' or 'float', and of 'black' if that is not 0; empty if white
-        is 1 or 255.
+        The value of white, as 'int' or 'float', and of 'black' if it is not 0; empty if white is 1
+        or 255.
 
     Raises
     ------
     DatasetError
-        Values are not finite numbers, or a shape is not that of images.
+        If values are not finite, or a shape is not that of images.
 
     Examples
     --------
@@ -72,15 +72,15 @@ def convert_images(
     notes: list[str] = []
     shapes: dict[str, tuple[int, int, int]] = {}
     for name, array in arrays.items():
-        # Rows of all parts have the order of the first.
+        # The first part determines the order of the values in a row.
         row = array.shape[1:] if array.ndim == 2 else ()
         same = next((shape for shape in shapes.values() if (prod(shape),) == row), None)
         shapes[name] = shape_of(array, name, image_shape or same, notes)
     with_alpha = [name for name, shape in shapes.items() if _count_channels(shape) == 4]
     if with_alpha:
         notes.append(
-            f"{listing(with_alpha)}: 4 channels are taken as they are; if the fourth is opacity "
-            "(RGBA), leave it out, as images[..., :3] does"
+            f"{listing(with_alpha)}: all 4 channels are used; if the fourth is opacity "
+            "(RGBA), remove it with images[..., :3]"
         )
     kind = "float" if any(array.dtype.kind == "f" for array in arrays.values()) else "int"
     least, most = find_extremes(arrays)
@@ -91,7 +91,9 @@ def convert_images(
         black, white = known.get("black", 0.0), known[kind]
         in_training = ", as in training"
     if (black, white) not in ((0, 1), (0, 255)):
-        notes.append(f"pixel values from {black:g} to {white:g} become black to white{in_training}")
+        notes.append(
+            f"pixel values from {black:g} to {white:g} are scaled to black and white{in_training}"
+        )
         levels = {kind: white} | ({"black": black} if black else {})
     images: dict[str, Images] = {}
     for name, array in arrays.items():
@@ -118,7 +120,7 @@ def _may_be_of(
     least: float,
     most: float,
 ) -> bool:
-    """Return whether values seem to be of the kind that levels are known of."""
+    """Return True if values seem to be of the kind of the known levels."""
     if "black" in known:
         return least < 0
     if known[kind] > 255 and all(array.dtype == np.uint8 for array in arrays.values()):
@@ -127,9 +129,9 @@ def _may_be_of(
 
 
 def find_extremes(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[float, float]:
-    """Return the least and the largest value of all arrays; of bytes of many levels 0 and 255.
+    """Return the minimum and maximum of all arrays; 0 and 255 for bytes of many levels.
 
-    A DatasetError names an image with a value that is no finite number.
+    Raises a DatasetError with the index of an image if a value is not finite.
     """
     least, most = np.inf, -np.inf
     for name, array in arrays.items():
@@ -138,7 +140,7 @@ def find_extremes(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[fl
             if not (np.isfinite(low) and np.isfinite(high)):
                 bad = ~np.isfinite(part).reshape(len(part), -1).all(axis=1)
                 raise DatasetError(
-                    f"{name} must hold finite numbers, got {part[bad][0].sum():g} in image "
+                    f"{name} must contain finite numbers, got {part[bad][0].sum():g} in image "
                     f"{rows.start + int(bad.argmax())}, counted from 0; repair or remove it"
                 )
             least, most = min(least, low), max(most, high)
@@ -149,10 +151,10 @@ def find_extremes(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[fl
 
 
 def find_range(least: float, most: float) -> tuple[float, float]:
-    """Return the values that become black and white, by the least and the largest.
+    """Return the values of black and white for a range of values.
 
-    Without negative values these are 0 and one of `WHITES`; from -1 to 1 these two; otherwise, as
-    of standardized images, the least and the largest value.
+    Without negative values, these are 0 and one of `WHITES`; for values from -1 to 1, -1 and 1;
+    otherwise, as for standardized images, the minimum and maximum.
     """
     if least >= 0 and most <= WHITES[-1]:
         return 0.0, float(next(white for white in WHITES if most <= white))
@@ -162,10 +164,10 @@ def find_range(least: float, most: float) -> tuple[float, float]:
 
 
 def scale(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]:
-    """Convert values to bytes: `black` becomes 0, `white` 255, those between are rounded."""
+    """Convert values linearly to bytes, `black` to 0 and `white` to 255, rounded."""
     if (black, white) == (0, 255):
         return np.rint(values).astype(np.uint8) if values.dtype.kind == "f" else values.astype("u1")
-    # Halved first: the difference of the largest floats would overflow.
+    # Halved first, because the difference of the largest floats would overflow.
     scaled = values.astype(np.float64) / 2 - black / 2
     scaled *= 255 / (white / 2 - black / 2)
     return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
@@ -177,24 +179,24 @@ def shape_of(
     image_shape: tuple[int, ...] | None = None,
     notes: list[str] | None = None,
 ) -> tuple[int, int, int]:
-    """Return the shape, channels first or last, of each image in an array, as it is stored.
+    """Return the stored shape of each image in an array, channels first or last.
 
     Parameters
     ----------
     array : ndarray, shape (N, F), (N, H, W), (N, C, H, W) or (N, H, W, C)
-        Rows of F values are squares of one channel or three.
+        Rows of F values are square images of one or three channels.
     name : str
-        Its name in errors.
+        Name in error messages.
     image_shape : tuple of int, optional
-        (H, W), (C, H, W) or (H, W, C) of rows that are no squares, or in another order than it
-        seems.
+        Shape (H, W), (C, H, W) or (H, W, C) of rows that are not square images, or whose order is
+        detected wrongly.
     notes : list of str, optional
-        Gets a remark where the order of the values of a row was measured.
+        Receives a remark if the order of the values in a row was estimated.
 
     Raises
     ------
     DatasetError
-        The shape is not that of images.
+        If the shape is not that of images.
     """
     shape = tuple(array.shape[1:])
     if (kind := array[:0].dtype).kind not in "buif":
@@ -203,40 +205,40 @@ def shape_of(
         )
     if not shape or 0 in array.shape:
         raise DatasetError(
-            f"{name} must have the shape (N, F), (N, H, W) or (N, C, H, W) of images, got "
-            f"{array.shape}; pass the array of the images"
+            f"{name} must have shape (N, F), (N, H, W) or (N, C, H, W), got "
+            f"{array.shape}; pass an array of images"
         )
     features = prod(shape)
     if image_shape is not None:
         if prod(image_shape) != features:
             raise DatasetError(
-                f"image_shape must have the {features} values of an image in {name}, "
-                f"got {_by(image_shape)}, which has {prod(image_shape)}; pass another shape"
+                f"image_shape must match the {features} values of an image in {name}, "
+                f"got {_by(image_shape)}, which has {prod(image_shape)} values"
             )
         shape = image_shape
-    elif max(shape) == features:  # a row, perhaps with axes of 1
+    elif max(shape) == features:  # a row, possibly with axes of size 1
         if not is_square(features):
             raise DatasetError(
                 f"{name} must have a square number of values for each image, or three times one, "
-                f"got {features}; give image_shape (--image-shape 28x20)"
+                f"got {features}; set image_shape (--image-shape 28x20)"
             )
         shape = _measure_shape(array, features, notes)
     shape = (1, *shape) if len(shape) == 2 else shape
     if len(shape) != 3:
         raise DatasetError(
-            f"{name} must have the shape (N, F), (N, H, W) or (N, C, H, W) of images, "
+            f"{name} must have shape (N, F), (N, H, W) or (N, C, H, W), "
             f"got {array.shape}; reshape it"
         )
     if max(shape) > MAX_SIDE:
         raise DatasetError(
-            f"{name} must hold images of at most {MAX_SIDE} pixels a side, got {_by(shape)}; "
+            f"{name} must have images of at most {MAX_SIDE} pixels per side, got {_by(shape)}; "
             "resize them first"
         )
     return shape
 
 
 def arrange(batch: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
-    """Return images of a shape as of `shape_of` as (N, C, H, W), a view."""
+    """Return a view of images as (N, C, H, W), given their shape from `shape_of`."""
     images = batch.reshape(len(batch), *shape)
     return np.moveaxis(images, 3, 1) if _has_channels_last(shape) else images
 
@@ -252,20 +254,20 @@ def _count_channels(shape: tuple[int, int, int]) -> int:
 def convert_labels(
     values: NDArray[Any] | Sequence[str], name: str
 ) -> NDArray[np.int64] | list[str]:
-    """Convert an array of labels to integers, or to names where they are text.
+    """Convert an array of labels to integers, or to names if they are text.
 
     Parameters
     ----------
     values : ndarray, shape (N,), (N, 1) or (1, N), or one-hot (N, K); or sequence of str
-        Of integers, bool, floats that are whole numbers, or text. Text that is whole numbers
-        becomes integers.
+        Integers, bool, floats with integer values, or text. Text of integers is converted to
+        integers.
     name : str
-        Its name in errors.
+        Name in error messages.
 
     Raises
     ------
     DatasetError
-        The array is not of labels.
+        If the array does not contain labels.
 
     Examples
     --------
@@ -315,23 +317,23 @@ def convert_labels(
 
 
 def convert_targets(values: NDArray[Any], name: str) -> NDArray[np.float32] | None:
-    """Convert soft targets: a row of probabilities of the classes for each image.
+    """Convert soft targets: a row of class probabilities for each image.
 
     Parameters
     ----------
     values : ndarray, shape (N, K)
     name : str
-        Its name in errors.
+        Name in error messages.
 
     Returns
     -------
     ndarray of float32 (N, K), or None
-        None where the array is of labels, one-hot rows too.
+        None if the array contains labels or one-hot rows.
 
     Raises
     ------
     DatasetError
-        Rows of floats are no probabilities that add up to 1.
+        If rows of floats are not probabilities that add up to 1.
 
     Examples
     --------
@@ -359,10 +361,10 @@ def convert_targets(values: NDArray[Any], name: str) -> NDArray[np.float32] | No
 
 
 def guess_reading(parts: Iterable[Images]) -> str:
-    """Return the reading of images as of a `Source`, by those of one part.
+    """Return the `reading` of a `Source`, based on the images of one part.
 
-    'ink' is that of gray images of which much is blank, as of digits on black or white; 'whole'
-    that of photographs.
+    It is 'ink' for gray images with much background, such as digits on black or white, and 'whole'
+    for photographs.
     """
     images = next(iter(parts))
     sample = images[:: max(1, len(images) // 500)]
@@ -372,7 +374,7 @@ def guess_reading(parts: Iterable[Images]) -> str:
 
 
 def is_square(features: int) -> bool:
-    """Return whether so many values are those of a square image of one channel or three."""
+    """Return True if `features` is the size of a square image of one or three channels."""
     return any(
         features >= channels * MIN_SIDE**2
         and features == channels * isqrt(features // channels) ** 2
@@ -396,9 +398,9 @@ def _read_texts(values: Sequence[str], name: str) -> NDArray[np.int64] | list[st
 def _measure_shape(
     array: NDArray[Any] | MappedImages, features: int, notes: list[str] | None
 ) -> tuple[int, ...]:
-    """Return the shape of rows of a square image: of colors, plane after plane or pixel by pixel.
+    """Return the shape of rows that are square images, with channels first or last.
 
-    Neighbors in an image resemble each other: read in the wrong order, it is rougher.
+    The order with the smaller differences between adjacent pixels is chosen.
     """
     if (side := isqrt(features)) ** 2 == features:
         return side, side
@@ -412,13 +414,13 @@ def _measure_shape(
     first, last = (3, side, side), (side, side, 3)
     shape = min((first, last), key=lambda shape: roughness(arrange(rows, shape)))
     if notes is not None:
-        order = "plane after plane" if shape == first else "pixel by pixel"
-        notes.append(f"{features:,} values are read as {_by(shape)}, colors {order}")
+        order = "channels first" if shape == first else "channels last"
+        notes.append(f"{features:,} values are read as {_by(shape)}, {order}")
     return shape
 
 
 def _walk(array: NDArray[Any] | MappedImages) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Yield some images after the others, each time with their place."""
+    """Yield blocks of images with their positions."""
     step = max(1, _AT_ONCE // max(1, prod(array.shape[1:])))
     for start in range(0, len(array), step):
         rows = slice(start, min(start + step, len(array)))

@@ -1,4 +1,4 @@
-"""Preparation of uint8 images as the float32 input of a net: size, offset and scale."""
+"""Conversion of uint8 images to the float32 input of a net: size, offset and scale."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 _NAMED: dict[str, dict[str, Any]] = {
     "default": {"size": (32, 32), "fit": "pad", "mean": 0.1307, "std": 0.3081},
-    # Minus the mean training image, in pixel units: 1/255 undoes the division by 255.
+    # Subtracts the mean training image in pixel units: 1/255 cancels the division by 255.
     "mean-image": {"size": (32, 32), "fit": "pad", "mean": 0.0, "std": 1 / 255},
     "resized": {"size": (32, 32), "fit": "resize", "mean": 0.1307, "std": 0.3081},
     "resized-centered": {"size": (32, 32), "fit": "resize", "mean": 0.5, "std": 1.0},
     "unit-range": {"size": (28, 28), "fit": "pad", "mean": 0.0, "std": 1.0},
     "double-range": {"size": (28, 28), "fit": "pad", "mean": 0.05, "std": 0.5},
-    # Black is -0.1, white is 1.175.
+    # Black becomes -0.1, white 1.175.
     "paper1998": {"size": (32, 32), "fit": "pad", "mean": 0.1 / 1.275, "std": 1 / 1.275},
 }
 NAMES = tuple(_NAMED)
 FITS = ("pad", "resize")
-#: The largest height or width of a net input; a size from a file must not exhaust the memory.
+#: Maximum side of a net input; a size from a file must not exhaust memory.
 MAX_SIDE = 1024
 
 
@@ -38,25 +38,26 @@ MAX_SIDE = 1024
 class Preparation:
     """Fit images to the input of a net, then scale and shift their pixels.
 
-    A pixel ``p`` (0 to 255, after fitting) becomes ``(p / 255 - mean) / std``; with a mean image,
-    ``p`` is first reduced by its value there. It is computed in float32 as
-    ``p * scale + offset``, rounded after the product and after the sum.
+    A pixel ``p`` (0 to 255, after fitting) becomes ``(p / 255 - mean) / std``; the mean image, if
+    any, is subtracted first. The result is computed in float32 as ``p * scale + offset``, rounded
+    after the product and after the sum.
 
     Parameters
     ----------
     size : tuple of int
         Height and width of the net's input, 1 to 1024.
     fit : {'pad', 'resize'}, optional
-        Center the image on zeros, or resample it by `resize`.
+        Center the image on zeros, or resample it with `resize`.
     mean, std : float, optional
-        In units of 255 gray levels: 0 is black, 1 is white. `std` is positive.
+        Mean and standard deviation in units of 255 gray levels: 0 is black, 1 is white. `std` is
+        positive.
     mean_image : ndarray of float32, shape (C, H, W), optional
-        In gray levels, at the size of the net's input.
+        Mean image in gray levels, at the size of the net's input.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as above; the message names it.
+        If an argument is invalid; the message names it.
 
     Examples
     --------
@@ -85,7 +86,7 @@ class Preparation:
         check_choice("fit", self.fit, FITS)
         put(self, "mean", check_number("mean", self.mean))
         put(self, "std", check_number("std", self.std))
-        # What is too large for float32 is found by looking, not by a warning.
+        # Overflow is checked below instead of warned about.
         with np.errstate(over="ignore", invalid="ignore"):
             if not (self.std > 0 and 0 < self.scale < np.inf):
                 raise ValueError(f"std must be positive and within float32, got {self.std!r}")
@@ -100,7 +101,7 @@ class Preparation:
 
     @classmethod
     def named(cls, name: str, train_images: Images | None = None) -> Preparation:
-        """Return one of the preparations in `NAMES`.
+        """Return the preparation with a name from `NAMES`.
 
         Parameters
         ----------
@@ -113,12 +114,12 @@ class Preparation:
             ``'double-range'``: 28 by 28, ``(p / 255 - 0.05) / 0.5``, from -0.1 to 1.9.
             ``'paper1998'``: padded to 32 by 32, from -0.1 (black) to 1.175 (LeCun et al., 1998).
         train_images : ndarray of uint8, shape (N, C, h, w), optional
-            Needed by ``'mean-image'`` only: the images trained on, without those held out.
+            Training images without held-out ones; only needed for ``'mean-image'``.
 
         Raises
         ------
         ValueError
-            If there is no such name, or ``'mean-image'`` is not given images.
+            If there is no such name, or ``'mean-image'`` has no images.
 
         Examples
         --------
@@ -132,9 +133,7 @@ class Preparation:
         if name != "mean-image":
             return preparation
         if train_images is None or len(train_images) == 0:
-            raise ValueError(
-                "train_images must be given for 'mean-image', which subtracts their mean, got None"
-            )
+            raise ValueError("train_images must be passed for 'mean-image', got None")
         return cls(**_NAMED[name], mean_image=_compute_mean(preparation, train_images))
 
     @property
@@ -143,12 +142,12 @@ class Preparation:
         return np.float32(1.0 / (255.0 * self.std))
 
     def offset(self, channels: int) -> NDArray[np.float32]:
-        """Return the summand of each scaled pixel.
+        """Return the offset of each scaled pixel.
 
         Parameters
         ----------
         channels : int
-            Channels of the images.
+            Number of channels of the images.
 
         Returns
         -------
@@ -171,7 +170,7 @@ class Preparation:
         if self.mean_image is not None:
             if len(self.mean_image) != channels:
                 raise ValueError(
-                    f"images must have {len(self.mean_image)} channels, as the mean image, got "
+                    f"images must have the {len(self.mean_image)} channels of the mean image, got "
                     f"{channels}"
                 )
             plane -= self.mean_image.astype(np.float64) * np.float64(self.scale)
@@ -180,7 +179,7 @@ class Preparation:
     def fit_images(self, images: AnyImages) -> AnyImages:
         """Pad or resize images to the size of the net's input; `MappedImages` when they are read.
 
-        Padding is centered, its odd row or column at the bottom or on the right.
+        Padding is centered, with an odd row or column at the bottom or on the right.
 
         Parameters
         ----------
@@ -189,12 +188,12 @@ class Preparation:
         Returns
         -------
         ndarray of uint8, shape (N, C, H, W)
-            `images` itself if they have the size already.
+            `images` itself if it already has this size.
 
         Raises
         ------
         TypeError, ValueError
-            If `images` is not as above, or is larger than the size and to be padded.
+            If `images` is invalid, or too large for padding.
         """
         check_images(images)
         if images.shape[2:] == self.size:
@@ -203,7 +202,7 @@ class Preparation:
         return apply(images, lambda batch: fit(batch, self.size))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the net's input for `images`: fitted, times `scale`, plus `offset`.
+        """Return the net's input for `images`: fitted, multiplied by `scale`, plus `offset`.
 
         Parameters
         ----------
@@ -216,7 +215,7 @@ class Preparation:
         Raises
         ------
         TypeError, ValueError
-            If `images` is not as above or of other channels than the mean image.
+            If `images` is invalid or does not have the channels of the mean image.
         """
         return self.samples(images).values()
 
@@ -231,19 +230,19 @@ class Preparation:
         distortion: Any = None,
         own: NDArray[np.bool_] | None = None,
     ) -> Samples:
-        """Return fitted images as samples, which are scaled and shifted on their way into a net.
+        """Return fitted images as samples, which are scaled and shifted by the net.
 
         Parameters
         ----------
         images : ndarray of uint8, shape (N, C, h, w), or MappedImages
-            Of these the batch is read.
+            Images from which the batch is read.
         index : ndarray of int, optional
-            Which of them make the batch; all, in order, by default.
+            Indices of the batch; by default all, in order.
         distortion : EpochDistortion, optional
             Applied to the fitted images.
         own : ndarray of bool, optional
-            Which samples of the batch are used, all by default: of images in a file, only those are
-            read, and others have the values of any.
+            Mask of the samples of the batch that are used, all by default. Other images in a file
+            are not read and have arbitrary values.
 
         Returns
         -------
@@ -252,7 +251,7 @@ class Preparation:
         Raises
         ------
         TypeError, ValueError, IndexError
-            If an argument is not as above, or the mean image has another number of channels.
+            If an argument is invalid, or the mean image has another number of channels.
 
         Examples
         --------
@@ -276,7 +275,7 @@ class Preparation:
         return Samples(fitted, index, float(self.scale), offset, distortion, numbers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields for JSON, with a bool in place of the mean image.
+        """Return all fields for JSON, with a bool instead of the mean image.
 
         Examples
         --------
@@ -301,14 +300,14 @@ class Preparation:
         Parameters
         ----------
         values : dict
-            As `to_dict` returns it. It may come from a file: everything is checked.
+            Values as returned by `to_dict`. Everything is checked, as they may come from a file.
         mean_image : ndarray of float32, shape (C, H, W), optional
-            Given if, and only if, ``values['mean_image']`` is true.
+            Must be passed if and only if ``values['mean_image']`` is true.
 
         Raises
         ------
         TypeError, ValueError
-            If a value is missing, unknown or not as the constructor needs it.
+            If a value is missing, unknown or invalid.
 
         Examples
         --------
@@ -328,8 +327,9 @@ class Preparation:
             )
         if values["mean_image"] is not (mean_image is not None):
             raise ValueError(
-                f"values['mean_image'] must be {mean_image is not None}, as a mean image is "
-                f"{'not ' if mean_image is None else ''}given, got {values['mean_image']!r}"
+                f"values['mean_image'] must be {mean_image is not None} "
+                f"{'without' if mean_image is None else 'with'} a mean_image, got "
+                f"{values['mean_image']!r}"
             )
         return cls(**{**values, "mean_image": mean_image})
 
@@ -340,7 +340,7 @@ def _compute_mean(preparation: Preparation, images: Images) -> NDArray[np.float3
     total = np.zeros((images.shape[1], *preparation.size), np.int64)
     for block in blocks(images):
         fitted = preparation.fit_images(block)
-        # Integer sums are exact, so the mean does not depend on how they are ordered.
+        # Integer sums are exact, so the mean does not depend on their order.
         total += fitted.sum(axis=0, dtype=np.int64)
     return (total / len(images)).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Images as stored in a file or folder, and their division into classes and parts."""
+"""Images as stored in a file or folder, and their assignment to classes and parts."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lenet5c._text import count, list_some
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.mapped import Images
 
-#: The part of data that is not divided.
+#: Name of the only part of undivided data.
 ALL = "all"
-#: A class is rare where the largest has this many times its training images.
+#: A class is rare if the largest class has this many times as many training images.
 IMBALANCE = 5
 TEST_SHARE = 1 / 6
 MOST_CLASSES = 4096
@@ -28,26 +28,25 @@ _RENUMBERED = 12  # class names that a note lists
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Settings of readers; each uses those that fit its kind of data.
+    """Settings of readers, each of which uses those for its kind of data.
 
     Attributes
     ----------
     skip_bad : bool
-        Leave out images that cannot be read.
+        Skip images that cannot be read.
     label_column : str or None
-        Column of a table that has the labels: its name, or its position from 0; -1 is the last.
-        Default: found by the names, the number and the values of the columns.
+        Label column of a table: its name, or its position from 0, -1 for the last. Default: found
+        by the names, number and values of the columns.
     image_shape : str or None
-        'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
-        square.
+        Shape 'HxW', 'CxHxW' or 'HxWxC' of images stored as rows of values, such as '28x20'.
+        Default: square.
     transpose : bool or None
-        Images are stored with rows and columns exchanged. Default: those of files that
-        are named as EMNIST's.
+        Transpose the images. Default: only those in files named like EMNIST's.
     follow_links : bool
         Follow links in a folder of images, to files and folders anywhere.
     levels : dict of str to float
-        The values of black and white in arrays that a model was trained on, for others like them:
-        the `white` of its data.
+        Values of black and white in the training arrays of a model (`Source.white`), used for
+        similar arrays.
     """
 
     skip_bad: bool = False
@@ -59,19 +58,19 @@ class ReadOptions:
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """The sides in `image_shape`."""
+        """The sizes in `image_shape`."""
         return None if self.image_shape is None else read_shape(self.image_shape)
 
 
 def read_shape(text: str) -> tuple[int, ...]:
-    """Return the sides in a text such as '28x20' or '3x32x32'; a DatasetError says it is none."""
+    """Parse a shape such as '28x20' or '3x32x32', or raise a DatasetError."""
     if not is_shape(text):
         raise DatasetError(f"image_shape must be HxW or CxHxW, such as 28x20, got {text!r:.40}")
     return tuple(map(int, text.split("x")))
 
 
 def is_shape(text: object) -> bool:
-    """Return whether this is an `image_shape` of `ReadOptions`."""
+    """Return True if `text` is a valid `image_shape` of `ReadOptions`."""
     pattern = r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}"
     return isinstance(text, str) and re.fullmatch(pattern, text, re.ASCII) is not None
 
@@ -84,13 +83,13 @@ class Records:
     ----------
     images : ndarray of uint8, shape (N, C, H, W), or MappedImages
     labels : ndarray of int, shape (N,), or list of str, or None
-        The label of each image as it is stored; None where images have none.
+        Label of each image as stored; None if images have no labels.
     ids : sequence of str or None
-        The file of each image, relative to `root`, or its id in a table.
+        File of each image, relative to `root`, or its id in a table.
     root : Path or None
-        The folder of the files.
+        Folder of the files.
     targets : ndarray of float32, shape (N, K), or None
-        Soft targets; labels are integers then.
+        Soft targets; labels are integers in this case.
     """
 
     images: Images
@@ -105,24 +104,24 @@ class Records:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The images of a file or folder; readers return it.
+    """The images of a file or folder, returned by readers.
 
     Attributes
     ----------
     parts : dict of str to Records
-        Some of 'train', 'validation' and 'test', or 'all' where the data is not divided.
+        Some of 'train', 'validation' and 'test', or 'all' for undivided data.
     name : str
     reading : {'ink', 'whole'}
-        As of a `Source`.
+        See `Source`.
     notes : tuple of str
         Remarks for the user.
     class_names : tuple of str or None
-        Where the data names its classes: labels are positions among them.
+        Class names, if the data has them; labels are indices of them.
     faults : tuple of str
-        Why no net can be trained on the data, although it can be read.
+        Reasons why no net can be trained on the data, although it can be read.
     white : dict of str to float
-        The gray level of white in its pictures, as `lenet5c.datasets.read_picture` has it, or in
-        its arrays, with that of 'black' if it is not 0.
+        Gray level of white in the pictures (see `lenet5c.datasets.read_picture`) or arrays, and of
+        'black' if it is not 0.
     """
 
     parts: dict[str, Records]
@@ -135,18 +134,18 @@ class Found:
 
 
 def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Dataset], list[str]]:
-    """Return a data set of each part, with the same classes, and notes on them.
+    """Return a data set for each part, with the same classes, and notes on them.
 
-    The classes are those of the training images, or of all parts if not `training`. Labels that
-    are integers from 0 on without a gap stay as they are; others are numbered in their order. An
-    integer of another part between those trained on is a class, too. Of soft targets each column is
-    a class.
+    The classes are those of the training images, or of all parts if not `training`. Consecutive
+    integers from 0 are kept as labels; others are numbered in sorted order. An integer of another
+    part that lies between training labels is also a class. With soft targets, each column is a
+    class.
 
     Raises
     ------
     DatasetError
-        Images have no labels, a part has a label that is not trained on, or there are too many
-        classes or, for training, too few.
+        If images have no labels, a part has a label that does not occur in training, or there are
+        too many or, for training, too few classes.
     """
     for part, records in found.parts.items():
         if records.labels is None:
@@ -168,7 +167,7 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
         if training:
             first = found.parts.get("train") or found.parts[ALL]
             trained = _list_values([first])
-            # Numbers between those trained on are classes, too, of which training has no image.
+            # Integers between training labels are classes too, without training images.
             between = isinstance(trained[0], int) and isinstance(values[0], int)
             values = [v for v in values if trained[0] <= v <= trained[-1]] if between else trained
         names = tuple(map(str, values))
@@ -195,17 +194,17 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
     notes = []
     if isinstance(values[0], int) and values != list(range(len(values))):
         shown = list_some(map(str, values), _RENUMBERED)
-        notes.append(f"{len(values)} classes by the labels that occur: {shown}")
+        notes.append(f"{len(values)} classes, numbered in the order of their labels: {shown}")
     return made, notes
 
 
 def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> Source:
-    """Return training data; without a test set, hold out some images of each class.
+    """Return training data, holding out some images of each class if there is no test set.
 
     Raises
     ------
     DatasetError
-        The data has faults, no images to train on, or its labels cannot be used.
+        If the data has faults, no training images, or invalid labels.
     """
     found = leave_unlabeled(found)
     parts, more = check_training(found)
@@ -221,7 +220,7 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
             )
         left = np.ones(len(train), bool)
         left[chosen] = False
-        notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are set aside for it")
+        notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are held out")
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
     held_out = parts.get("validation")
     return Source(train, test, held_out, found.reading, tuple(notes), found.white)
@@ -230,14 +229,14 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
 def leave_unlabeled(found: Found) -> Found:
     """Return data without unlabeled parts, such as the test images of competitions.
 
-    All parts stay where the training images have none either.
+    All parts are kept if the training images have no labels either.
     """
     first = found.parts.get("train") or found.parts.get(ALL)
     bare = [part for part, records in found.parts.items() if records.labels is None]
     if not bare or first is None or first.labels is None:
         return found
     notes = [
-        f"the {part} images have no labels: they are for lenet5c predict --data" for part in bare
+        f"the {part} images have no labels; use them with lenet5c predict --data" for part in bare
     ]
     parts = {part: records for part, records in found.parts.items() if part not in bare}
     return replace(found, parts=parts, notes=(*found.notes, *notes))
@@ -253,22 +252,22 @@ def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
     """
     if found.faults:
         more = len(found.faults) - 1
-        rest = f" ({count(more, 'more fault')}: lenet5c data inspect lists all)" if more else ""
+        rest = f" ({count(more, 'more fault')}; see lenet5c data inspect)" if more else ""
         raise DatasetError(f"{found.faults[0]}{rest}")
     if ALL not in found.parts and "train" not in found.parts:
         raise DatasetError(
-            f"{found.name} must have training images, got a test set alone; add training images, "
+            f"{found.name} must have training images, got only a test set; add training images, "
             "or use it with lenet5c evaluate"
         )
     return label_parts(found)
 
 
 def set_aside(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:
-    """Return the positions of a test set's images: of each class the share, at least one of three.
+    """Return the positions of held-out test images: `share` of each class of at least three images.
 
-    If no class has three, one is chosen of each that has two. Each class keeps at least one image.
-    The choice follows from the seed and the id of each image, so that hardly any image changes
-    sides when others are added; without ids from the seed alone.
+    At least one image of such a class is chosen; if there is none, one image of each class of two.
+    The choice depends on the seed and the id of each image, so that hardly any image moves to
+    another part when images are added; without ids, only on the seed.
     """
     counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
     least = 3 if counts.max() >= 3 else 2
@@ -286,10 +285,10 @@ def set_aside(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:
 
 
 def choose_part(found: Found, part: str) -> Found:
-    """Return the part to measure a model on: the one of this name, or all undivided data.
+    """Return the part with this name, or all undivided data, for evaluation.
 
-    Where a test set is asked for and the data has no training images, there is just one part: it is
-    taken. A DatasetError says that there is no such part.
+    If `part` is 'test' and the data has only one part, that part is returned. Raises a DatasetError
+    if there is no such part.
     """
     if part in found.parts:
         name = part
@@ -302,7 +301,7 @@ def choose_part(found: Found, part: str) -> Found:
 
 
 def _name_classes(found: Found) -> tuple[str, ...] | None:
-    """Return names of classes: the data's, the numbers of columns of soft targets, or None."""
+    """Return the class names: those of the data, column numbers of soft targets, or None."""
     widths = {
         records.targets.shape[1] for records in found.parts.values() if records.targets is not None
     }
@@ -326,7 +325,7 @@ def _key(name: str, seed: int) -> str:
 
 
 def _list_values(parts: list[Records]) -> list[Any]:
-    """Return the labels that occur, sorted: all integers from 0 if there is no gap."""
+    """Return the sorted labels, or all integers from 0 if there are no gaps."""
     from lenet5c.datasets.file_tree import natural_key
 
     labels: list[Any] = [records.labels for records in parts]
@@ -336,7 +335,7 @@ def _list_values(parts: list[Records]) -> list[Any]:
 
 
 def _number(name: str, part: str, labels: Any, values: list[Any]) -> NDArray[np.int32]:
-    """Return the position of each label among `values`, which are sorted if they are integers."""
+    """Return the index of each label in `values`, which are sorted if they are integers."""
     if isinstance(labels, np.ndarray) and isinstance(values[0], int):
         known = np.array(values)
         places = np.minimum(np.searchsorted(known, labels), len(known) - 1)

@@ -1,12 +1,12 @@
-"""The data sets that can be downloaded: URLs and contents of their files.
+"""Registry of the data sets that can be downloaded.
 
-They stand in ``named_sets.json``. A file is identified by its SHA-256, whatever its address.
-Digests and sizes are those that others published who had the files: TensorFlow Datasets
+The URLs and checksums are in ``named_sets.json``. A file is identified by its SHA-256, independent
+of its address. Digests and sizes are those published by TensorFlow Datasets
 (``url_checksums/fashion_mnist.txt``, ``url_checksums/emnist.txt``,
 ``datasets/kmnist/checksums.tsv``), and for QMNIST, without sizes, torchvision's prototypes
-(``prototype/datasets/_builtin/mnist.py``); its limits are larger than MNIST's files, which hold
+(``prototype/datasets/_builtin/mnist.py``); its limits are larger than MNIST's files, which have
 images of the same kind and number. The class names of EMNIST follow its files
-``emnist-*-mapping.txt``: small letters that look like their capitals share a class with them.
+``emnist-*-mapping.txt``: lowercase letters that look like uppercase ones share a class with them.
 """
 
 import json
@@ -16,12 +16,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RemoteFile:
-    """A file as it is published; all `urls`, the best first, have the same bytes."""
+    """A published file; all `urls` have the same content and are listed in order of preference."""
 
     name: str
     urls: tuple[str, ...]
     sha256: str
-    size: int  #: bytes; if not `exact`, more than it can have
+    size: int  #: bytes; an upper bound if not `exact`
     exact: bool = True
 
 
@@ -33,16 +33,16 @@ class NamedSet:
     title: str
     license: str
     homepage: str
-    folder: str  #: in the cache; sets of one archive share it
+    folder: str  #: in the cache; shared by the sets of one archive
     files: tuple[RemoteFile, ...]
     #: Training images, training labels, test images, test labels: names of `files`, or of members
-    #: of the archive that is the only file.
+    #: #: of the archive if that is the only file.
     members: tuple[str, str, str, str]
-    counts: tuple[int, int]  #: training and test images
+    counts: tuple[int, int]  #: number of training and test images
     class_names: tuple[str, ...]
     first_label: int = 0  #: number of the first class in the files
-    transposed: bool = False  #: rows and columns of the images are exchanged in the files
-    reading: str = "ink"  #: 'whole' also for KMNIST, whose characters fill the picture
+    transposed: bool = False  #: images are stored transposed in the files
+    reading: str = "ink"  #: 'whole' also for KMNIST, whose characters fill the image
 
     @property
     def archive(self) -> bool:

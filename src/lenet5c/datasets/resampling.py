@@ -8,24 +8,25 @@ from numpy.typing import ArrayLike, NDArray
 from lenet5c.datasets._checks import check_size
 
 UNIT = 20  # weights are multiples of 2**-20
-#: The largest side that images are resampled to.
+#: Maximum side of a resampled image.
 MAX_SIDE = 65_500
 _AT_ONCE = 1 << 21  # bytes
-#: Products of a matrix product that BLAS, at most, is left to: it takes one thread for so few. More
-#: would wait for one another when several pictures are resized in parallel, or the machine is busy.
+#: Maximum size of a matrix product that is passed to BLAS, which uses one thread for it. More
+#: threads would wait for each other when several pictures are resized in parallel or the machine
+#: is busy.
 _BLAS = 1 << 18
-#: Lines that are left to it at a time, at least; for fewer the band of the matrix is faster.
+#: Minimum number of lines that are passed to it together; for fewer the banded product is faster.
 _LINES = 4
-#: Weights of a matrix that is kept for the next image.
+#: Maximum number of weights of a cached matrix.
 _SMALL = 1 << 12
 
 
 def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resample images to a height and a width.
 
-    Bilinear about pixel centers, as OpenCV's ``INTER_LINEAR`` is; to shrink, the filter widens
-    with the ratio so that every pixel counts. The result is rounded half up, and is the same on
-    every machine.
+    Interpolation is bilinear between pixel centers, like OpenCV's ``INTER_LINEAR``; when shrinking,
+    the filter is widened by the ratio so that every pixel counts. Results are rounded half up and
+    are the same on every machine.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     Returns
     -------
     ndarray of uint8, shape (..., H, W)
-        `images` itself if they have the size already.
+        `images` itself if it already has this size.
 
     Examples
     --------
@@ -55,8 +56,8 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
         for ends in ((height, h), (width, w))
     )
     resized = np.empty((len(planes), height, width), dtype=np.uint8)
-    # Some small images at a time, or some rows of a large one, so that little is ever in float64.
-    # All sums are exact, so their order is a matter of speed alone.
+    # A few small images at a time, or some rows of a large one, to limit the float64 memory.
+    # All sums are exact, so their order only affects speed.
     chunk = max(1, _AT_ONCE // (8 * max(h, height) * max(w, width)))
     for start in range(0, len(planes), chunk):
         part = planes[start : start + chunk]
@@ -70,7 +71,7 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
             ]
             values = strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)
             values = _resample(values.swapaxes(1, 2), rows).swapaxes(1, 2)
-        # Truncation is the floor here: nothing is negative.
+        # Truncation is the floor, as no value is negative.
         resized[start : start + chunk] = (values + 0.5).astype(np.uint8)
     return resized.reshape(*outer, height, width)
 
@@ -118,13 +119,13 @@ def letterbox(
     size : tuple of int
         (H, W)
     fill : array_like of int, shape (...), optional
-        Gray level beside the image, or one for each plane. Default: the median of the plane's edge.
+        Gray level of the bars, or one for each plane. Default: the median of the plane's border.
 
     Returns
     -------
     ndarray of uint8, shape (..., H, W)
-        `images` itself if they have the size already. The odd row or column is at the bottom or on
-        the right.
+        `images` itself if it already has this size. An odd row or column is at the bottom or on the
+        right.
 
     Examples
     --------
@@ -151,7 +152,7 @@ def letterbox(
 
 
 def fit_size(source: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Return the largest height and width of the source's proportions within a height and width."""
+    """Return the largest size with the aspect ratio of the source that fits a height and width."""
     (h, w), (height, width) = source, size
     if height * w <= width * h:
         return height, max(1, (2 * w * height + h) // (2 * h))
@@ -161,9 +162,9 @@ def fit_size(source: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
 def resize_matrix(length: int, source: int) -> NDArray[np.float64]:
     """Return the triangle filter that resamples `source` pixels to `length`, (length, source).
 
-    The weights are multiples of 2**-20 and each row sums to exactly 1. Pixels times two such
-    weights, and sums of them, are exact in float64, so neither the order in which a BLAS adds nor
-    the machine changes a bit, and a constant image stays constant.
+    The weights are multiples of 2**-20 and each row sums to exactly 1. Products of a pixel and two
+    weights, and their sums, are exact in float64, so results depend neither on the summation order
+    of BLAS nor on the machine, and a constant image stays constant.
     """
     ratio = source / length
     center = (np.arange(length)[:, np.newaxis] + 0.5) * ratio

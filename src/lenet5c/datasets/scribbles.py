@@ -1,4 +1,4 @@
-"""Ink that is not a character: coils, waves, tangles, hatchings and random strokes."""
+"""Ink that is not a character: coils, waves, tangles, hatching and random strokes."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from lenet5c.datasets.strokes import (
 )
 
 Images = NDArray[np.uint8]
-#: Points of a path that is drawn by a formula.
+#: Number of points of a path defined by a formula.
 _POINTS = 40
-#: Hands that share a path's number of turns, or a shape's strokes.
+#: Number of images that share the number of turns of a path, or the strokes of a shape.
 _GROUP = 16
 
 
 def draw_coils(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw loops in a row, seen from the side: from a wave to circles over each other."""
+    """Draw coils, from waves to overlapping circles."""
 
     def trace(some: int) -> Strokes:
         turns = 1.5 + 6.5 * rng.random()
         t = turns * np.linspace(0, 2 * np.pi, _POINTS) + 2 * np.pi * rng.random((some, 1))
         wide, high = 0.1 + 0.5 * rng.random((2, some, 1))
-        # Circles over each other would be a zero.
+        # Overlapping circles would look like a zero.
         step = wide * (0.35 + 1.6 * rng.random((some, 1)))
         swell = 1 + 0.5 * (rng.random((some, 1)) - 0.5) * t / t.max()
         x = wide * np.cos(t) * swell + step * t / 2 / np.pi
@@ -42,7 +42,7 @@ def draw_coils(count: int, hands: Hands, rng: np.random.Generator) -> Images:
 
 
 def draw_tangles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw closed curves and tangles: sums of a few waves around a center."""
+    """Draw closed curves and tangles, which are sums of a few waves around a center."""
 
     def trace(some: int) -> Strokes:
         t = np.linspace(0, 2 * np.pi * (1 + 2 * rng.random()), _POINTS)
@@ -56,7 +56,7 @@ def draw_tangles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
 
 
 def draw_walks(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw lines with corners at random, of one to three strokes."""
+    """Draw random polylines of one to three strokes."""
 
     def trace(some: int) -> Strokes:
         smooth = bool(rng.random() < 0.6)
@@ -68,7 +68,7 @@ def draw_walks(count: int, hands: Hands, rng: np.random.Generator) -> Images:
 
 
 def draw_hatchings(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw lines side by side, of one or two directions, to and fro or apart."""
+    """Draw hatching in one or two directions, connected or not."""
 
     def trace(some: int) -> Strokes:
         strokes: Strokes = []
@@ -90,7 +90,7 @@ def draw_hatchings(count: int, hands: Hands, rng: np.random.Generator) -> Images
 
 
 def draw_glyphs(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw characters of no script: three to six strokes and rings, put together at random."""
+    """Draw imaginary characters: random combinations of three to six strokes and rings."""
 
     def trace(some: int) -> Strokes:
         strokes: Strokes = []
@@ -121,7 +121,7 @@ def draw_words(
     hands: Hands,
     rng: np.random.Generator,
 ) -> Images:
-    """Draw words with a number of letters in a range, close together or joined by lines."""
+    """Draw words with a number of letters in a range, close together or joined."""
 
     def trace(some: int) -> Strokes:
         strokes: Strokes = []
@@ -154,7 +154,7 @@ def draw_paths(
     aspect: tuple[float, float] = (0.6, 1.6),
     turn: float = 0.0,
 ) -> Images:
-    """Return images of paths, so many of which share what `trace` draws at random."""
+    """Draw images of paths, groups of which share the random draws of `trace`."""
 
     def parts() -> Iterator[Images]:
         for first in range(0, count, _GROUP):

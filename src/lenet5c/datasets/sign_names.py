@@ -1,5 +1,5 @@
-"""Names of the classes of digits and signs, without the code that draws them."""
+"""Class names of digits and signs."""
 
 NONE, SEVERAL = "none", "several"
-#: The digits, signs by their shape alone, what is neither, and several characters at once.
+#: Digits, signs by shape, neither of these, and several characters.
 CLASS_NAMES = (*"0123456789", "+", "-", "x", "/", "=", "(", ")", ".", NONE, SEVERAL)

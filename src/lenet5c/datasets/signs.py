@@ -1,4 +1,4 @@
-"""Digits, signs of written sums, and what is neither: MNIST's digits beside drawn strokes."""
+"""MNIST digits together with drawn signs of arithmetic and images that are neither."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lenet5c.datasets.strokes import Hands, Strokes, bell, draw_strokes, draw_te
 
 Images = NDArray[np.uint8]
 
-#: The pen's width over the longer side, where signs are smaller than digits; how wide; how turned.
+#: Ranges of pen width relative to the longer side, of width and of rotation of the signs.
 _FORMS = {
     "+": ((0.085, 0.3), (0.65, 1.5), 0.12),
     "-": ((0.085, 0.36), (1.0, 1.0), 0.22),
@@ -46,19 +46,19 @@ _FORMS = {
 
 
 def signs(seed: int = 0, share: float = 1.0) -> tuple[Dataset, Dataset]:
-    """Return MNIST with drawn signs of written sums, and with images that are neither.
+    """Return MNIST with drawn arithmetic signs, and with images that are neither.
 
-    Signs are classes by their shape alone, in the form of MNIST's digits: '.' is any dot, '-' also
-    the bar of a fraction, '/' also a comma. 'none' are letters, other marks, scribbles, several
-    digits at once, and pieces of digits. Nothing is downloaded: strokes draw them
-    (`lenet5c.datasets.strokes`), the same for a seed. The test images are of hands, and of digits,
-    that the training images do not have.
+    Signs are classified by shape only, in the framing of MNIST's digits: '.' is any dot, '-' is
+    also a fraction bar, '/' is also a comma. 'none' has letters, other marks, scribbles and pieces
+    of digits; 'several' has several digits. Nothing is downloaded: the images are drawn
+    (`lenet5c.datasets.strokes`) and determined by the seed. Simulated writers and digits of the
+    test images do not occur in the training images.
 
     Parameters
     ----------
     seed : int, optional
     share : float, optional
-        Share of the images that are drawn and taken from MNIST, for a quick look.
+        Fraction of the images to draw and to take from MNIST, for quick tests.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def signs(seed: int = 0, share: float = 1.0) -> tuple[Dataset, Dataset]:
         digits = digits.take(np.arange(max(100, round(share * len(digits)))))
         images, labels = digits.images[:, 0].copy(), digits.labels
         if part == 0:
-            # Some training digits are as a cut leaves them, or another pen writes them.
+            # Some training digits are cut, or have another stroke width.
             chance = rng.random(len(digits))
             for low, high, change in ((0, 0.2, draw_nearly_whole), (0.2, 0.32, draw_pens)):
                 some = (low <= chance) & (chance < high)
@@ -95,7 +95,7 @@ def signs(seed: int = 0, share: float = 1.0) -> tuple[Dataset, Dataset]:
 def draw_parts(
     digits: Dataset, rng: np.random.Generator, share: float
 ) -> Iterator[tuple[str, Images]]:
-    """Yield names of classes with images of them that are drawn, or made of digits."""
+    """Yield class names with their images, drawn or made from digits."""
     writers, number = Hands.draw(rng, max(4, round(1500 * share))), max(4, round(600 * share))
     printers = Hands.draw_type(rng, number)
 
@@ -103,14 +103,14 @@ def draw_parts(
         return max(4, round(number * share))
 
     for name in (*SIGNS, ")", "."):
-        # A slash may well be a one.
+        # A slash may look like a one.
         usual = 900 if name == "/" else 1500
         yield name, draw_sign(name, count(usual), writers, rng)
         yield name, draw_sign(name, count(usual // 2), printers, rng, type_shapes.SIGNS)
     images, labels = digits.images[:, 0], digits.labels
     drawn = []
     for name, texts in DIGITS.items():
-        # A one with an upstroke and a seven are alike.
+        # A one with an upstroke looks like a seven.
         more = 2 if name in "17" else 1
         written = draw_texts(texts, count(400 * more), writers, rng, aspect=(0.75, 1.15))
         yield name, written
@@ -173,7 +173,7 @@ def draw_sign(
     rng: np.random.Generator,
     shapes: Mapping[str, Sequence[str]] = SIGNS,
 ) -> Images:
-    """Draw so many images of a sign, one of `CLASS_NAMES`, each by one of the hands."""
+    """Draw `count` images of a sign from `CLASS_NAMES`, each by a random writer."""
     if name == ".":
         return draw_dots(count, hands, rng)
     width, aspect, turn = _FORMS["(" if name == ")" else name]
@@ -184,7 +184,7 @@ def draw_sign(
 
 
 def draw_dots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw dots: round, long, with corners, square, and as little rings with hardly a hole."""
+    """Draw dots: round, elongated, angular, square, or small rings."""
     some = _choose(hands, count, rng)
     points = (rng.random((count, 3, 2)) - 0.5) * [1.0, 0.6]
     ring = repeat_shape("s .5,0 .1,.3 .15,.8 .5,1 .85,.8 .9,.3 .5,0", count)
@@ -206,19 +206,19 @@ def draw_dots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
 
 
 def draw_scribbles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw a pen that wanders about."""
+    """Draw random curves."""
     parts = []
     for points, part in zip((4, 5, 7, 10), _divide(count, 4), strict=True):
         some = _choose(hands, part, rng)
         path = rng.random((part, points, 2))
-        # Half of them go on from left to right.
+        # Half of them proceed from left to right.
         path[::2, :, 0] = 0.35 * path[::2, :, 0] + np.linspace(0, 1, points)
         parts.append(draw_strokes([(True, path)], some, rng, aspect=(0.6, 1.6)))
     return np.concatenate(parts)
 
 
 def draw_zigzags(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw a pen that goes to and fro, as it crosses something out."""
+    """Draw strokes back and forth, as when crossing something out."""
     parts = []
     for points, part in zip((6, 9, 12, 16), _divide(count, 4), strict=True):
         some = _choose(hands, part, rng)
@@ -231,7 +231,7 @@ def draw_zigzags(count: int, hands: Hands, rng: np.random.Generator) -> Images:
 
 
 def draw_blots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw blots with several lobes: a thick pen that wanders about."""
+    """Draw blots with several lobes, as random curves of a thick pen."""
     parts = []
     for points, part in zip((3, 4, 5, 6), _divide(count, 4), strict=True):
         some = _choose(hands, part, rng)
@@ -245,5 +245,5 @@ def _choose(hands: Hands, count: int, rng: np.random.Generator) -> Hands:
 
 
 def _divide(count: int, parts: int) -> list[int]:
-    """Return numbers of images that are nearly equal."""
+    """Divide a number of images into nearly equal parts."""
     return [count * (k + 1) // parts - count * k // parts for k in range(parts)]

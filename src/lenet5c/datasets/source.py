@@ -1,4 +1,4 @@
-"""The data sets that ``--data`` names: known names, files and folders."""
+"""Data sets selected by ``--data``: known names, files and folders."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,9 +34,9 @@ USUAL = ReadOptions()
 
 
 def source_name(data: str, argument: str = "--data") -> str:
-    """Return a known name unchanged or a path as an absolute one, as in config.json.
+    """Return a known name unchanged, or a path as an absolute path, as in config.json.
 
-    A DatasetError says that `data`, the value of `argument`, is neither.
+    Raises a DatasetError if `data`, the value of `argument`, is neither.
     """
     if data in NAMES:
         return data
@@ -57,19 +57,19 @@ def open_source(
     download: bool = True,
     tell: Tell | None = None,
 ) -> Source:
-    """Read the data that ``--data`` names, to train on.
+    """Read the data selected by ``--data``, for training.
 
     Parameters
     ----------
     data : str
-        A name of `NAMES`, or a path: a folder of images for each class, four IDX files, or tables
-        of text, Parquet, NumPy or MATLAB files, one by itself or one for each part in a folder; or
-        a zip or tar of such data.
+        A name from `NAMES`, or a path: a folder with a folder of images for each class, a folder of
+        IDX files, a CSV, Parquet, NumPy or MATLAB file, or a folder with one for each part; or a
+        zip or tar archive of such data.
     options : ReadOptions, optional
     reading : {'ink', 'whole'}, optional
-        See `Source`. Default: 'ink' for MNIST, its like and IDX files, 'whole' for all others.
+        See `Source`. Default: 'ink' for MNIST, similar data sets and IDX files, 'whole' for others.
     download : bool, optional
-        Fetch a named set that is not in the cache.
+        Download a named data set that is not in the cache.
     tell : callable, optional
         Called with a line of text before each download.
 
@@ -93,15 +93,14 @@ def open_whole(
     download: bool = True,
     tell: Tell | None = None,
 ) -> Source:
-    """Read the data that ``--data`` names, to cross-validate on.
+    """Read the data selected by ``--data``, for cross-validation.
 
     Parameters and errors are those of `open_source`.
 
     Returns
     -------
     Source
-        Its training images are all images of data that is not divided into parts, and so are its
-        test images.
+        For undivided data, both training and test set contain all images.
     """
     source = _open_named(data, download, tell)
     if source is None and ALL in (found := find(data, options)).parts:
@@ -121,12 +120,12 @@ def open_dataset(
     tell: Tell | None = None,
     note: Tell | None = None,
 ) -> Dataset:
-    """Read the part of data to measure a model on; of data that is not divided all images.
+    """Read a part of data for evaluation; all images if the data is undivided.
 
     Parameters
     ----------
     data, options, download, tell
-        As of `open_source`.
+        See `open_source`.
     part : {'train', 'validation', 'test'}, optional
     note : callable, optional
         Called with each remark on the data.
@@ -149,7 +148,7 @@ def open_part(
     tell: Tell | None = None,
     note: Tell | None = None,
 ) -> tuple[str | None, Dataset]:
-    """Call `open_dataset`, and also return the part, None for undivided data."""
+    """Call `open_dataset` and also return the part, None for undivided data."""
     source = _open_named(data, download, tell)
     if source is not None:
         dataset = getattr(source, part)
@@ -160,7 +159,7 @@ def open_part(
     parts, notes = label_parts(found, training=False)
     ((name, dataset),) = parts.items()
     if name != part:
-        notes.insert(0, f"the data is not divided: all {len(dataset):,} images are taken")
+        notes.insert(0, f"the data is not divided into parts: all {len(dataset):,} images are used")
     if note:
         for line in (*found.notes, *notes):
             note(line)
@@ -175,11 +174,11 @@ def open_records(
     tell: Tell | None = None,
     note: Tell | None = None,
 ) -> Records:
-    """Read images to predict the classes of, with or without labels.
+    """Read images for prediction, with or without labels.
 
-    These are the test images of data that has some, all of data that is not divided, otherwise
-    those of one part, which a note names. Where the data names its classes, labels are names.
-    Parameters and errors are those of `open_dataset`.
+    These are the test images, all images of undivided data, or else those of one part, which is
+    named in a note. If the data has class names, labels are names. Parameters and errors are those
+    of `open_dataset`.
     """
     source = _open_named(data, download, tell)
     if source is not None:
@@ -194,7 +193,7 @@ def open_records(
         notes = list(found.notes)
         if part != "test" and len(parts) > 1:
             others = listing(each for each in parts if each != part)
-            notes.append(f"no test set: the images of {part} are taken, not those of {others}")
+            notes.append(f"no test set: the {part} images are used, not those of {others}")
         for line in notes if note else ():
             note(line)  # type: ignore[misc]
     if records.labels is None or names is None:
@@ -203,7 +202,7 @@ def open_records(
 
 
 def find(data: str, options: ReadOptions = USUAL) -> Found:
-    """Read a file or folder by the reader of its kind.
+    """Read a file or folder with the reader for its kind.
 
     Raises
     ------
@@ -216,7 +215,7 @@ def find(data: str, options: ReadOptions = USUAL) -> Found:
 
 
 def choose_reader(path: Path) -> Callable[[Path, ReadOptions], Found]:
-    """Return what reads a file or folder of this kind."""
+    """Return the reader for a file or folder of this kind."""
     if is_archive(path) and not path.is_dir():
         return read_packed
     if has_idx_files(path):
@@ -234,7 +233,7 @@ def choose_reader(path: Path) -> Callable[[Path, ReadOptions], Found]:
 
 
 def read_packed(path: Path, options: ReadOptions) -> Found:
-    """Read a zip or tar: of images member by member, of other data from a temporary folder."""
+    """Read an archive: images member by member, other data from a temporary folder."""
     from tempfile import TemporaryDirectory
 
     with list_folder(path) as files:
@@ -255,13 +254,13 @@ def read_packed(path: Path, options: ReadOptions) -> Found:
                 found = find(str(place), options)
                 parts = {part: _load(path, records) for part, records in found.parts.items()}
             except (DatasetError, FileNotFoundError) as error:
-                # Nobody else knows the temporary folder.
+                # No one else uses the temporary folder.
                 raise DatasetError(str(error).replace(str(place), str(path))) from None
         return replace(found, parts=parts, name=path.name)
 
 
 def _load(path: Path, records: Records) -> Records:
-    """Return records whose images are in memory, not in a file that will be removed."""
+    """Return records with images in memory, not in a file that will be removed."""
     images = records.images
     if prod(images.shape) > MEMORY:
         raise DatasetError(
@@ -274,16 +273,16 @@ def _load(path: Path, records: Records) -> Records:
 
 
 def _open_named(data: str, download: bool, tell: Tell | None) -> Source | None:
-    """Return a data set with a name; None if `data` is none."""
+    """Load a data set by name; None if there is none."""
     check_path("data", data)
     if data == "mnist":
         return Source(*mnist())
     if data == "signs":
-        from lenet5c.datasets.signs import signs  # draws for some seconds
+        from lenet5c.datasets.signs import signs  # takes a few seconds
 
         return Source(*signs())
     if data not in NAMED_SETS:
         return None
-    from lenet5c.datasets.named import load_named  # and with it urllib and ssl
+    from lenet5c.datasets.named import load_named  # also imports urllib and ssl
 
     return load_named(NAMED_SETS[data], download=download, tell=tell)

@@ -1,9 +1,9 @@
 """Conversion of pictures strip by strip: bit depth, transparency and reduction.
 
-Gray levels of more than eight bits are divided by the level of white: the largest of so many bits
-as cameras and scanners have, 8, 10, 12, 14 or 16. It is the least one that holds the brightest
-pixel, of all pictures of a data set, and the significant bits that a PNG or TIFF declares. Floats
-are from 0 to 1, or to one of these.
+Gray levels of more than eight bits are divided by the level of white, the largest value of 8, 10,
+12, 14 or 16 bits. It is the smallest one that is not exceeded by the brightest pixel of all
+pictures of a data set, nor by the significant bits declared by a PNG or TIFF. Floats are from 0 to
+1 or to one of these.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Levels of white, from those of floats and of 8 bits on.
+#: Levels of white, of floats and of 8 and more bits.
 WHITES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-#: Factors by which a side is reduced, where the whole picture would take too much memory.
+#: Reduction factors of pictures that would take too much memory.
 SCALES = (1, 2, 4, 8)
 _STRIP = 1 << 18  # pixels
 
@@ -25,7 +25,7 @@ Strips = Callable[[], Iterator[Strip]]
 
 
 def merge_white(found: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Return the levels of white of pictures together."""
+    """Return the common levels of white of pictures."""
     merged: dict[str, float] = {}
     for each in found:
         for kind, level in each.items():
@@ -34,7 +34,7 @@ def merge_white(found: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def reduce_depth(values: NDArray[Any], white: Whites = NO_WHITES) -> NDArray[np.uint8]:
-    """Convert gray levels of more than eight bits; `white` is as of `decode`."""
+    """Convert gray levels of more than eight bits; for `white`, see `decode`."""
     return _join(reduce_strips(_split(values), white, 0), values.shape)
 
 
@@ -44,10 +44,10 @@ def measure_array_white(values: NDArray[Any]) -> dict[str, float]:
 
 
 def flatten_alpha(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay a picture with transparency on paper.
+    """Compose a picture with transparency on a background.
 
-    The opaque part is a drawing on nothing, or a picture with holes or round corners. A drawing
-    gets the paper furthest from its color, white or black; holes get the picture's usual color.
+    The opaque part is a drawing, or a picture with holes or round corners. A drawing gets the
+    background with the highest contrast, white or black; holes get the median color of the picture.
     """
     return _join(flatten_strips(_split(rgba)), (*rgba.shape[:2], 3))
 
@@ -64,7 +64,7 @@ def _join(strips: Iterator[Strip], shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def shrink_strip(strip: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """Return means of squares of pixels, without an incomplete rest."""
+    """Return the means of complete square blocks of pixels."""
     if scale == 1:
         return strip
     rows, columns = (side // scale for side in strip.shape[:2])
@@ -97,7 +97,7 @@ def _choose_white(most: float, kind: str, bits: int) -> float:
 
 
 def _find_range(strips: Strips) -> tuple[float, float, str]:
-    """Return the least and the largest finite value, and their kind."""
+    """Return the smallest and largest finite values, and their kind."""
     least, most, kind = np.inf, -np.inf, "int"
     for _, values in strips():
         if values.dtype.kind == "f":
@@ -108,7 +108,7 @@ def _find_range(strips: Strips) -> tuple[float, float, str]:
 
 
 def reduce_strips(strips: Strips, white: Whites, bits: int) -> Iterator[Strip]:
-    """Convert strips of gray levels, of which so many bits are declared to be significant."""
+    """Convert strips of gray levels with a declared number of significant bits."""
     low, top, kind = _find_range(strips)
     least = low
     if low >= 0:
@@ -125,7 +125,7 @@ def reduce_strips(strips: Strips, white: Whites, bits: int) -> Iterator[Strip]:
 
 
 def flatten_strips(strips: Strips) -> Iterator[Strip]:
-    """Lay strips of red, green, blue and alpha on paper, as `flatten_alpha` does."""
+    """Compose RGBA strips on a background, see `flatten_alpha`."""
     opaque, pixels, least, most = 0, 0, 255, 0
     for _, rgba in strips():
         alpha = rgba[..., 3]
@@ -139,7 +139,7 @@ def flatten_strips(strips: Strips) -> Iterator[Strip]:
     paper: Any = np.full(3, 255)
     if most > 0:
         paper = _choose_paper(strips, 128 if opaque else 1, covered=opaque > 0.5 * pixels)
-    # The result for each level of a color and each alpha.
+    # Lookup table for each color level and alpha.
     level = np.arange(256, dtype=np.float32)[:, np.newaxis]
     share = np.arange(256, dtype=np.float32) / 255
     tables = [
@@ -153,11 +153,11 @@ def flatten_strips(strips: Strips) -> Iterator[Strip]:
 
 
 def _choose_paper(strips: Strips, least: int, covered: bool) -> Any:
-    """Return the color to lay a picture on, by its pixels with at least so much alpha."""
+    """Return the background color for a picture, from its pixels with at least `alpha`."""
     colors = np.zeros((3, 256), np.int64)
     lumas = np.zeros(255_001, np.int64)  # in thousandths
     for _, rgba in strips():
-        pixels = np.ascontiguousarray(rgba).view(np.uint32)[..., 0]  # one by one is slow
+        pixels = np.ascontiguousarray(rgba).view(np.uint32)[..., 0]  # separate channels are slow
         seen = pixels[rgba[..., 3] >= least].view(np.uint8).reshape(-1, 4)
         luma = np.zeros(len(seen), np.int64)
         for i, weight in enumerate((299, 587, 114)):
@@ -173,7 +173,7 @@ def _choose_paper(strips: Strips, least: int, covered: bool) -> Any:
 
 
 def _find_median(counts: NDArray[np.int64]) -> float:
-    """Return the median of values that occur so many times each."""
+    """Return the median of values with the given counts."""
     total, upto = counts.sum(), np.cumsum(counts)
     low, high = (
         int(np.searchsorted(upto, place, "right")) for place in ((total - 1) // 2, total // 2)

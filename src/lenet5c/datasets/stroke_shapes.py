@@ -1,13 +1,13 @@
-"""Signs, digits, letters and other shapes as strokes of a pen, in a box of one by one.
+"""Signs, digits, letters and other shapes as pen strokes in a unit square.
 
-A shape is a list of variants, as people write it in several ways. A variant is a text: its strokes,
-divided by ``|``, each with a word for its kind and the points that it passes, ``x,y`` from the top
-left: ``s`` goes through them in one smooth curve, ``l`` in straight lines.
+A shape is a list of variants for different ways to write it. A variant is a text with strokes
+separated by ``|``; each stroke has a letter for its kind and the points that it passes, ``x,y``
+from the top left: ``s`` is one smooth curve, ``l`` consists of straight lines.
 """
 
 from __future__ import annotations
 
-#: The shapes of each class of signs. A closing bracket is an opening one, mirrored.
+#: Shapes of each class of signs. A closing bracket is a mirrored opening bracket.
 SIGNS = {
     "+": (
         "l .5,0 .5,1 | l 0,.5 1,.5",
@@ -81,7 +81,7 @@ SIGNS = {
     ),
 }
 
-#: More ways to write a digit than MNIST has, for its classes.
+#: Variants of digits that are rare in MNIST.
 DIGITS = {
     "0": (
         "s .5,0 .15,.2 .1,.6 .45,1 .85,.75 .85,.25 .55,0 .45,.02",
@@ -137,7 +137,7 @@ DIGITS = {
     ),
 }
 
-#: Letters, but those that are written as a digit or a sign: b g l o q s t x z, B I O S X Z.
+#: Letters, except those that look like a digit or a sign: b g l o q s t x z, B I O S X Z.
 LETTERS = {
     "A": ("l 0,1 .5,0 1,1 | l .2,.62 .8,.62", "s 0,1 .4,.1 .55,0 .65,.2 .9,1 | l .15,.6 .85,.55"),
     "C": ("s .95,.2 .6,0 .1,.3 .1,.7 .55,1 .95,.82",),
@@ -270,7 +270,7 @@ MARKS = {
     "dollar": ("s .9,.2 .5,.1 .15,.3 .5,.5 .85,.7 .5,.9 .1,.8 | l .5,0 .5,1",),
 }
 
-#: Letters and marks of other scripts, and more of Latin ones, but those that look like a digit.
+#: Letters and marks of other scripts, and more Latin ones, except those that look like a digit.
 SCRIPTS = {
     "alpha": ("s 1,.05 .6,.7 .3,1 .05,.7 .05,.35 .3,.05 .6,.3 1,1",),
     "gamma": ("s 0,.15 .2,0 .45,.4 .5,.9 .4,1 .38,.85 .6,.4 .95,0",),

@@ -1,9 +1,9 @@
-"""Strokes of a pen as images in the form of MNIST's digits: hands that write, pens that draw.
+"""Pen strokes drawn as images in the framing of MNIST's digits.
 
-A shape is strokes through control points (`lenet5c.datasets.stroke_shapes` has a table of them). A
-*hand* is what belongs to one writer: slant, proportions, curvature, tremor, how far strokes run
-over or stop short, hooks at their ends; and the pen, round or broad, dry or wet. Each image is
-drawn by one hand, with deviations of its own.
+A shape consists of strokes through control points (see `lenet5c.datasets.stroke_shapes`). A *hand*
+has the properties of one simulated writer: slant, proportions, curvature, tremor, overshooting
+strokes and hooks; and of the pen, round or broad, dry or wet. Each image is drawn by one hand, with
+random deviations.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from numpy.typing import NDArray
 from lenet5c.datasets.framing import MNIST
 
 Floats = NDArray[np.float64]
-#: Strokes of one shape for n images: whether each is smooth, and its control points (n, K, 2).
+#: Strokes of one shape for n images: a bool for smooth curves, and control points (n, K, 2).
 Strokes = list[tuple[bool, Floats]]
 
 SIDE = 28
 #: Longer side of the ink, in pixels.
 BOX = round(MNIST.box[0] * SIDE)
-_MARGIN = 2  # pixels about the box that soft edges may reach
+_MARGIN = 2  # pixels around the box for soft edges
 _GRID = BOX + 2 * _MARGIN
-_CHUNK = 64  # images whose planes stay in the cache
-_SAMPLES = 3  # points of a stroke between two control points, at least 8 in all
+_CHUNK = 64  # images whose planes fit in the cache
+_SAMPLES = 3  # points of a stroke between two control points; at least 8 in total
 
 
 def bell(rng: np.random.Generator, *shape: int) -> Floats:
-    """Return numbers of mean 0 and standard deviation 1, at most 3.5: sums of uniform ones.
+    """Return sums of uniform numbers with mean 0, standard deviation 1 and magnitude up to 3.5.
 
-    Uniform doubles come straight from the bit generator, so they are the same with any NumPy.
+    Uniform doubles come directly from the bit generator, so they are the same with any NumPy
+    version.
     """
     total: Floats = rng.random((4, *shape)).sum(axis=0)
     return (total - 2) * 3**0.5
@@ -41,34 +42,34 @@ def bell(rng: np.random.Generator, *shape: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Hands:
-    """Hands of n writers, and their pens; each field is an array (n,), in units of the shape's box.
+    """Properties of n writers and their pens, arrays (n,) in units of the shape's box.
 
-    `Hands.draw` draws them at random, `take` chooses some.
+    `Hands.draw` draws them at random, `take` selects some of them.
     """
 
     slant: Floats  #: columns to the right for each row up
-    proportion: Floats  #: logarithm of the width over the usual one
+    proportion: Floats  #: logarithm of the relative width
     turn: Floats  #: radians
-    loose: Floats  #: deviation of control points, lengths and places of strokes
+    loose: Floats  #: deviation of control points, lengths and positions of strokes
     tremor: Floats  #: amplitude of waves along a stroke
     bend: Floats  #: amplitude of waves across the shape
-    over: Floats  #: length by which strokes overshoot, or stop short
-    hook: Floats  #: turn of the end of strokes, to the left or right
-    round: Floats  #: share by which corners are rounded
-    width: Floats  #: of the pen, over the longer side of the shape
-    broad: Floats  #: share by which a broad nib is thinner along its edge; 0 is a round pen
+    over: Floats  #: length by which strokes overshoot or stop short
+    hook: Floats  #: turn of the ends of strokes, to the left or right
+    round: Floats  #: fraction by which corners are rounded
+    width: Floats  #: of the pen, relative to the longer side of the shape
+    broad: Floats  #: fraction by which a broad nib is thinner along its edge; 0 is a round pen
     nib: Floats  #: angle of the nib, radians
     pressure: Floats  #: change of the width along a stroke
-    dry: Floats  #: share of the ink that is missing in places
-    wet: Floats  #: contrast beyond full ink, which hardens the edges
+    dry: Floats  #: fraction of the ink that is missing in places
+    wet: Floats  #: contrast beyond full ink, which sharpens edges
     skip: Floats  #: probability that a stroke is interrupted
 
     @classmethod
     def draw(cls, rng: np.random.Generator, count: int) -> Hands:
-        """Return hands drawn at random."""
+        """Draw hands at random."""
 
         def some(share: float, low: float, high: float) -> Floats:
-            """Return a value from low to high for a share of the hands, 0 for the others."""
+            """Return values from low to high for a fraction of the hands, 0 for the others."""
             return (rng.random(count) < share) * (low + (high - low) * rng.random(count))
 
         return cls(
@@ -92,9 +93,9 @@ class Hands:
 
     @classmethod
     def draw_type(cls, rng: np.random.Generator, count: int) -> Hands:
-        """Return hands, drawn at random, that write as type is: even, upright or slanted."""
+        """Draw hands that write like printed type: even, upright or slanted."""
         none = np.zeros(count)
-        # Some are bent, as paper is in a photograph.
+        # Some are bent, like paper in a photograph.
         bent = rng.random(count) < 0.5
         return cls(
             slant=(rng.random(count) < 0.35) * 0.25 * rng.random(count) + 0.05 * bell(rng, count),
@@ -107,7 +108,7 @@ class Hands:
             hook=none,
             round=none,
             width=np.exp(np.log(0.07) + np.log(0.27 / 0.07) * rng.random(count)),
-            # Upright strokes are thicker than level ones, if they differ.
+            # Vertical strokes are thicker than horizontal ones, if they differ.
             broad=(rng.random(count) < 0.5) * (0.25 + 0.5 * rng.random(count)),
             nib=0.2 * bell(rng, count),
             pressure=none,
@@ -120,13 +121,13 @@ class Hands:
         return len(self.slant)
 
     def take(self, indices: NDArray[np.integer]) -> Hands:
-        """Return the hands at `indices`, which may repeat."""
+        """Return the hands at `indices`, which may contain duplicates."""
         return Hands(**{each.name: getattr(self, each.name)[indices] for each in fields(self)})
 
 
 @lru_cache(maxsize=512)
 def read_shape(text: str) -> tuple[tuple[bool, Floats], ...]:
-    """Return the strokes of a shape's text: whether each is smooth, and its points (K, 2), x, y."""
+    """Parse the text of a shape into strokes, (smooth, points (K, 2))."""
     strokes = []
     for part in text.split("|"):
         kind, *points = part.split()
@@ -136,7 +137,7 @@ def read_shape(text: str) -> tuple[tuple[bool, Floats], ...]:
 
 
 def repeat_shape(text: str, count: int) -> Strokes:
-    """Return the strokes of a shape's text for so many images."""
+    """Return the strokes of a shape's text for `count` images."""
     return [(smooth, np.repeat(table[None], count, axis=0)) for smooth, table in read_shape(text)]
 
 
@@ -149,27 +150,27 @@ def draw_strokes(
     aspect: tuple[float, float] = (1.0, 1.0),
     turn: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Draw a shape by n hands, each one image.
+    """Draw a shape in n handwritings, one image for each.
 
     Parameters
     ----------
     strokes : list of (bool, ndarray)
-        Of each stroke, whether it is smooth, and its control points, (n, K, 2), x and y.
+        For each stroke, True if it is smooth, and its control points (n, K, 2), x and y.
     hands : Hands
-        n of them.
+        The n hands.
     rng : numpy.random.Generator
     width : (float, float), optional
-        Range of the pen's width over the longer side. Default: the hand's.
+        Range of the pen width relative to the longer side. Default: that of the hand.
     aspect : (float, float), optional
-        Range of a factor of the shape's width.
+        Range of a factor of the width of the shape.
     turn : float, optional
-        Radians by which it is turned at most, to either side.
+        Maximum rotation in radians.
 
     Returns
     -------
     ndarray of uint8, shape (n, 28, 28)
-        0 is paper, 255 full ink; the longer side is 20 pixels, and the center of mass is where
-        MNIST's digits have it.
+        Images from 0, paper, to 255, full ink. The longer side is 20 pixels, and the center of mass
+        is at the same position as in MNIST.
 
     Examples
     --------
@@ -187,7 +188,7 @@ def draw_strokes(
     angle = hands.turn + turn * (2 * rng.random(count) - 1) + 0.03 * bell(rng, count)
     slant = hands.slant + 0.04 * bell(rng, count)
     cos, sin = np.cos(angle), np.sin(angle)
-    # Wider or narrower, then slanted, then turned.
+    # Scaled in width, then slanted, then rotated.
     matrix = np.array([[cos * stretch, -cos * slant - sin], [sin * stretch, cos - sin * slant]])
     paths = [np.einsum("abn,nmb->nma", matrix, path) for path in paths]
     pen = hands.width * np.exp(0.08 * bell(rng, count))
@@ -201,9 +202,9 @@ def draw_strokes(
 
 @lru_cache(maxsize=64)
 def _curve(points: int) -> tuple[Floats, Floats]:
-    """Return the matrices from K control points to points of straight lines, and of a spline.
+    """Return the matrices from K control points to points of polylines and of splines.
 
-    The spline is Catmull and Rom's: it goes through its control points.
+    The splines are Catmull-Rom splines, which pass through their control points.
     """
     spans = points - 1
     t = np.linspace(0, spans, max(8, _SAMPLES * spans) + 1)
@@ -213,7 +214,7 @@ def _curve(points: int) -> tuple[Floats, Floats]:
     straight = np.zeros((len(t), points))
     straight[rows, i] = 1 - u
     straight[rows, i + 1] += u
-    # With a point before the first and one after the last, as far off as the second.
+    # With a mirrored point before the first and after the last.
     longer = np.zeros((len(t), points + 2))
     for k, weight in enumerate(
         (
@@ -233,11 +234,11 @@ def _curve(points: int) -> tuple[Floats, Floats]:
 
 
 def _trace(smooth: bool, control: Floats, hands: Hands, rng: np.random.Generator) -> Floats:
-    """Return the points (n, M, 2) of one stroke as its hands move."""
+    """Return the points (n, M, 2) of one stroke for each hand."""
     count, points, _ = control.shape
     loose = hands.loose[:, None, None]
     control = control + loose * bell(rng, count, points, 2)
-    # The whole stroke is longer or shorter, turned, and beside its place.
+    # The whole stroke is scaled, rotated and shifted.
     middle = control.mean(axis=1, keepdims=True)
     angle = 1.5 * loose * bell(rng, count)[:, None, None]
     offset = control - middle
@@ -254,7 +255,7 @@ def _trace(smooth: bool, control: Floats, hands: Hands, rng: np.random.Generator
 
 
 def _bend(path: Floats, hands: Hands, rng: np.random.Generator) -> Floats:
-    """Return a stroke (n, M, 2) with tremor, waves, hooks and ends that run over."""
+    """Return a stroke (n, M, 2) with tremor, waves, hooks and overshooting ends."""
     count, points, _ = path.shape
     u = np.linspace(0, 1, points)
     for low, high, amplitude in ((0.5, 1.5, 1.5), (2.0, 6.0, 1.0)):
@@ -279,7 +280,7 @@ def _bend(path: Floats, hands: Hands, rng: np.random.Generator) -> Floats:
 
 
 def _press(path: Floats, hands: Hands, rng: np.random.Generator) -> Floats:
-    """Return the width (n, M - 1) of each part of a stroke over the pen's; 0 where it is lifted."""
+    """Return the relative width (n, M - 1) of each part of a stroke; 0 where the pen is lifted."""
     count, points, _ = path.shape
     step = np.diff(path, axis=1)
     direction = np.arctan2(step[..., 1], step[..., 0])
@@ -295,12 +296,12 @@ def _press(path: Floats, hands: Hands, rng: np.random.Generator) -> Floats:
 def _ink(
     starts: Floats, ends: Floats, thick: Floats, pen: Floats, hands: Hands, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Return the images (n, 28, 28) of lines (n, S, 2) of some width, in the form of digits."""
+    """Draw lines (n, S, 2) of given widths as images (n, 28, 28) in the framing of MNIST."""
     count = len(starts)
     least, most = np.minimum(starts, ends), np.maximum(starts, ends)
     span = (most.max(axis=1) - least.min(axis=1)).max(axis=1)
     pen = np.minimum(pen, 0.98)
-    # In units of the shape first; a nib that is thin at the ends leaves room to make all larger.
+    # In units of the shape first; a nib that is thin at the ends leaves room for scaling.
     radii = (pen / (1 - pen) * np.maximum(span, 1e-6) / 2)[:, None] * thick
     lifted, edge = (thick == 0)[..., None], radii[..., None]
     low = np.where(lifted, np.inf, least - edge).min(axis=1)
@@ -332,16 +333,15 @@ def _cover(
     radii: NDArray[np.float32],
     soft: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Return how much of each pixel lines with round ends cover, (n, _GRID, _GRID), 0 to 1.
+    """Return the coverage of each pixel by lines with round ends, (n, _GRID, _GRID), 0 to 1.
 
-    Of each pixel the depth is found in the ink, from its edge inwards, in buffers that are used
-    again for each line.
+    The depth of each pixel inside the ink is computed in buffers that are reused for each line.
     """
     count = len(starts)
     middle = np.arange(_GRID, dtype=np.float32) + np.float32(0.5)
     depth, along, across = np.empty((3, count, _GRID, _GRID), np.float32)
     depth.fill(-np.inf)
-    # Where the pen is lifted, nothing is near.
+    # Where the pen is lifted, the distance is large.
     radii = np.where(radii > 0, radii, -SIDE)
     step = ends - starts
     share = step / np.maximum((step * step).sum(axis=2, keepdims=True), np.float32(1e-8))
@@ -360,20 +360,20 @@ def _cover(
         np.sqrt(across, out=across)
         np.subtract(radii[:, k, None, None], across, out=across)
         np.maximum(depth, across, out=depth)
-    # As the filter does that makes an image smaller: a line of pixels seen through a triangle.
+    # Like downsampling with a triangle filter.
     wide = radii.max(axis=1)[:, None, None]
     soft = soft[:, None, None]
     return _edge(depth / soft) - _edge((depth - 2 * wide) / soft)
 
 
 def _edge(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the integral of a triangle from -1 to 1 up to `depth`."""
+    """Return the integral of a triangle function on [-1, 1] up to `depth`."""
     depth = np.minimum(np.maximum(depth, -1), 1)
     return np.float32(0.5) + depth - np.float32(0.5) * depth * np.abs(depth)
 
 
 def _dry(dry: Floats, waves: Floats) -> NDArray[np.float32]:
-    """Return the share of ink that a pen leaves which may run dry, (n, _GRID, _GRID)."""
+    """Return the fraction of ink left by a pen that may run dry, (n, _GRID, _GRID)."""
     shades = np.ones((len(dry), _GRID, _GRID), np.float32)
     some = dry > 0
     angle, phase, frequency = waves[:, some, None, None]
@@ -387,15 +387,15 @@ def _dry(dry: Floats, waves: Floats) -> NDArray[np.float32]:
 def place_by_mass(
     images: NDArray[np.uint8], first: int, sides: NDArray[np.integer]
 ) -> NDArray[np.uint8]:
-    """Shift ink by whole pixels to where MNIST's digits have their center of mass.
+    """Shift ink by whole pixels to the center of mass of MNIST's digits.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (n, H, W)
     first : int
-        Row and column at which the box of the ink begins.
+        First row and column of the bounding box of the ink.
     sides : ndarray of int, shape (n, 2)
-        Its width and height; none of it leaves the image.
+        Width and height of the box, which stays inside the image.
 
     Returns
     -------
@@ -424,9 +424,9 @@ def draw_texts(
     aspect: tuple[float, float] = (1.0, 1.0),
     turn: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Draw `count` images of shapes, each of one of the texts and by one of the hands at random.
+    """Draw `count` images of shapes, each with a random text and a random hand.
 
-    Further arguments are those of `draw_strokes`; `mirrored` exchanges left and right.
+    Other arguments are those of `draw_strokes`; `mirrored` exchanges left and right.
     """
     chosen = np.sort((len(texts) * rng.random(count)).astype(int))
     writers = (len(hands) * rng.random(count)).astype(int)

@@ -26,11 +26,11 @@ from lenet5c.datasets.pixels import MIN_SIDE, convert_images, convert_labels, gu
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 from lenet5c.datasets.text_lines import BLOCK, open_text, read_blocks
 
-#: Bytes of the pixels of a table.
+#: Maximum bytes of the pixels of a table.
 MOST_PIXELS = 2 << 30
-#: Between columns; a space only where there is none of the others.
+#: Column separators; a space is used only if none of the others occurs.
 SEPARATORS = "\t;|, "
-#: A row has more values than this: otherwise it is none of pixels.
+#: Minimum number of values of a row of pixels.
 _FEW = 16
 _SAMPLE = 1000  # rows
 _COMMA, _SEMICOLON, _NEWLINE, _ZERO = 44, 59, 10, 48
@@ -41,17 +41,17 @@ def read_tables(
 ) -> Found:
     """Read tables, one for each part of a data set.
 
-    Each has a row of pixels for each image, perhaps a label and an id. Columns are named in the
-    first line or not; they are separated by commas, semicolons, tabs, bars or spaces. All pixels
-    may be in one column, apart by spaces, and the label in one column for each class. A column such
-    as Usage divides a single table into parts. `labels` are tables of labels alone. The files may
-    be gzipped.
+    Each table has a row of pixels for each image, and optionally a label and an id. The first line
+    may have column names; columns are separated by commas, semicolons, tabs, bars or spaces. All
+    pixels may be in one column, separated by spaces, and labels may be one-hot columns. A column
+    such as Usage divides a single table into parts. `labels` are tables that only have labels. The
+    files may be gzipped.
 
     Raises
     ------
     FileNotFoundError
     DatasetError
-        A file is no such table, or damaged; the message names the line.
+        If a file is not such a table or is damaged; the message has the line number.
     """
     tables = {part: _read_table(path, part, options) for part, path in files.items()}
     arrays = {part: table.stack() for part, table in tables.items()}
@@ -75,7 +75,7 @@ def read_tables(
 
 @dataclass(eq=False)
 class _Table:
-    """A table as it is read."""
+    """A table being read."""
 
     path: Path
     separator: str
@@ -85,11 +85,11 @@ class _Table:
     pixels: list[NDArray[Any]] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
-    size: int = 0  # bytes of the pixels
-    pixel_text: "_Table | None" = None  # that of the pixels, where one column has all of them
+    size: int = 0  # bytes of pixels
+    pixel_text: "_Table | None" = None  # table of the pixels, if one column has all of them
     pixel_column: int = 0
     part_column: int | None = None
-    words: list[str] = field(default_factory=list)  # of the parts
+    words: list[str] = field(default_factory=list)  # names of the parts
 
     @property
     def is_labeled(self) -> bool:
@@ -101,14 +101,14 @@ class _Table:
         kind = np.result_type(*{block.dtype for block in self.pixels})
         count = sum(map(len, self.pixels))
         stacked = np.empty((count, self.pixels[0].shape[1]), kind)
-        while self.pixels:  # popped, else all would be in memory twice
+        while self.pixels:  # popped to avoid holding all pixels twice
             block = self.pixels.pop()
             count -= len(block)
             stacked[count : count + len(block)] = block
         return stacked
 
     def read_labels(self) -> NDArray[np.int64] | list[str]:
-        """Return the labels; a missing one is an error."""
+        """Return the labels; raise an error if one is missing."""
         texts = {text: text.strip() for text in set(self.labels)}
         blank = {text for text, label in texts.items() if label.lower() in ("", "nan", "na", "?")}
         if blank:
@@ -133,7 +133,7 @@ def _read_table(path: Path, part: str, options: ReadOptions) -> _Table:
         head, table, number = b"", None, 1
         for block in read_blocks(stream, path, path.stat().st_size):
             if table is None:
-                # A sample for the roles of the columns, of several blocks if need be.
+                # A sample to find the roles of the columns, of several blocks if necessary.
                 head += block
                 if head.count(b"\n") <= _SAMPLE and len(head) < 4 * BLOCK:
                     continue
@@ -148,7 +148,7 @@ def _read_table(path: Path, part: str, options: ReadOptions) -> _Table:
 
 
 def _begin(path: Path, part: str, head: bytes, options: ReadOptions) -> tuple[_Table, bytes, int]:
-    """Return a table by its first lines, those of the data, and the number of their first."""
+    """Return a table for its first lines, the lines of data, and the number of the first."""
     lines = head.decode("utf-8", "replace").split("\n")
     number = next((i for i, line in enumerate(lines) if line.strip()), None)
     if number is None:
@@ -160,7 +160,7 @@ def _begin(path: Path, part: str, head: bytes, options: ReadOptions) -> tuple[_T
     except csv.Error as error:
         raise DatasetError(f"{path} is not a text table ({error}); use another file") from None
     width = len(rows[0])
-    least = MIN_SIDE**2  # pixels of one column, where there are fewer columns
+    least = MIN_SIDE**2  # pixels of one column, if there are fewer columns
     begins = width < least and find_pixel_text(rows[:1], least) is not None
     names = rows.pop(0) if is_header(rows[0]) and not begins else None
     full = [row for row in rows if len(row) == width] or [[""] * width]
@@ -189,7 +189,7 @@ def _find_beside(
     taken: tuple[int | None, ...],
     options: ReadOptions,
 ) -> Columns:
-    """Return the columns beside one that has all pixels; of two, one is of labels."""
+    """Return the columns of a table with all pixels in one column; one of two has labels."""
     label = find_label(str(path), names or (), options.label_column, width)
     number = find_id(names or ())
     left = [place for place in range(width) if place not in (*taken, label, number)]
@@ -201,7 +201,7 @@ def _find_beside(
 def _find_separator(line: str) -> str:
     few = min(_FEW, max(map(line.count, SEPARATORS)))
     found = next(each for each in SEPARATORS if line.count(each) >= few)
-    # Spaces may be between the pixels of one column.
+    # Spaces may separate the pixels of one column.
     others = (each for each in SEPARATORS if found == " " and 0 < line.count(each) < few)
     return next(others, found)
 
@@ -213,7 +213,7 @@ def _split(lines: list[str], separator: str) -> Iterator[list[str]]:
 
 
 def _add(table: _Table, block: bytes, number: int) -> int:
-    """Read the rows of a block, whose first line has that number; return that of the next block."""
+    """Read the rows of a block that starts at line `number`; return the next line number."""
     after = number + block.count(b"\n")
     if table.pixel_text is not None:
         _add_texts(table, table.pixel_text, block, number)
@@ -276,7 +276,7 @@ def _add_texts(table: _Table, inner: _Table, block: bytes, number: int) -> None:
 
 
 def _read_one_hot(table: _Table, text: bytes, block: bytes, number: int) -> list[str]:
-    """Return the labels of a block's rows by the columns that have a 1."""
+    """Return the labels of a block's rows from one-hot columns."""
     values = _parse_numbers(table, text, block, number, list(table.columns.one_hot))
     if not (((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all()):
         raise DatasetError(
@@ -299,7 +299,7 @@ def _pick(records: Records, rows: NDArray[np.intp]) -> Records:
 
 
 def _tidy(block: bytes, separator: str) -> bytes:
-    """Return a block without quotes, empty lines and, if they separate, repeated spaces."""
+    """Return a block without quotes and empty lines and, if spaces separate, repeated spaces."""
     if b'"' in block:
         block = block.replace(b'"', b"")
     if separator == " ":
@@ -313,7 +313,7 @@ def _tidy(block: bytes, separator: str) -> bytes:
 def _parse_bytes(
     data: NDArray[np.uint8], ends: NDArray[np.intp], lengths: NDArray[np.intp]
 ) -> NDArray[np.uint8] | None:
-    """Return integers from 0 to 255 that end at these places; None if others are among them."""
+    """Return the integers from 0 to 255 that end at these offsets, None if there are others."""
     if lengths.min() < 1 or lengths.max() > 3:
         return None
     digits = data - np.uint8(_ZERO)
@@ -339,7 +339,7 @@ def _parse_bytes(
 def _parse_numbers(
     table: _Table, text: bytes, block: bytes, number: int, places: list[int] | None = None
 ) -> NDArray[np.float32]:
-    """Return numbers of any kind, those of the pixels unless other columns are named."""
+    """Return numbers of any kind, by default those of the pixel columns."""
     if table.separator == ";":
         text = text.replace(b",", b".")  # a decimal comma
     try:
@@ -360,7 +360,7 @@ def _parse_numbers(
 
 
 def _find_ragged(table: _Table, block: bytes, number: int) -> DatasetError:
-    """Return the error that names the first line of another width."""
+    """Return the error for the first line with another number of values."""
     for i, line in enumerate(block.split(b"\n")):
         text = _tidy(line + b"\n", table.separator)
         width = text.count(table.separator.encode()) + 1
@@ -373,7 +373,7 @@ def _find_ragged(table: _Table, block: bytes, number: int) -> DatasetError:
 
 
 def _find_fault(table: _Table, block: bytes, number: int) -> DatasetError:
-    """Return the error that names the first pixel that is no number."""
+    """Return the error for the first pixel that is not a number."""
     for i, line in enumerate(block.split(b"\n")):
         fields = _tidy(line + b"\n", table.separator)[:-1].split(table.separator.encode())
         for place in table.columns.pixels if len(fields) == table.width else ():

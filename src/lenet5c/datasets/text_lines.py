@@ -17,7 +17,7 @@ BLOCK, MOST_LINE = 1 << 18, 16 << 20
 
 @contextmanager
 def open_text(path: Path) -> Iterator[Any]:
-    """Open a file, which may be gzipped; its faults are DatasetErrors."""
+    """Open a file, which may be gzipped; errors are DatasetErrors."""
     with name_errors(path), open_regular(path) as file:
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -33,13 +33,13 @@ def open_text(path: Path) -> Iterator[Any]:
 def read_blocks(stream: BinaryIO, path: Path, size: int) -> Iterator[bytes]:
     """Yield the text of a file of `size` bytes as blocks of whole lines, each with a line feed.
 
-    Lines may end in carriage returns alone, as those of old Macs and of one of Excel's formats.
+    Lines may also end in carriage returns only, as in one of Excel's formats.
     """
     rest, total, returns = b"", 0, False
     while block := stream.read(BLOCK):
         if total == 0:
             _check_text(block, path)
-            block = block.removeprefix(b"\xef\xbb\xbf")  # Excel's mark of UTF-8
+            block = block.removeprefix(b"\xef\xbb\xbf")  # byte order mark of Excel
             returns = b"\r" in block[:-1] and b"\n" not in block
         total += len(block)
         if returns:

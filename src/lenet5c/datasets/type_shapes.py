@@ -1,7 +1,7 @@
 """Printed digits and signs as strokes in a unit square.
 
-The texts are those of `lenet5c.datasets.stroke_shapes`: plain and with serifs, of typewriters, old
-figures, and of displays.
+Texts have the format of `lenet5c.datasets.stroke_shapes`. The styles are sans serif, serif,
+typewriter, old style figures and displays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SQUARE_SIX = (
 
 
 def _turn(text: str) -> str:
-    """Return a shape turned by half a circle: a nine of a six."""
+    """Return a shape rotated by 180 degrees, such as a nine from a six."""
     words = (
         ",".join(f"{1 - float(n):g}" for n in word.split(",")) if "," in word else word
         for word in text.split()
@@ -32,7 +32,7 @@ def _turn(text: str) -> str:
     return " ".join(words)
 
 
-#: Digits of type.
+#: Printed digits.
 DIGITS = {
     "0": (
         _RING,
@@ -100,7 +100,7 @@ DIGITS = {
     ),
 }
 
-#: Signs of type.
+#: Printed signs.
 SIGNS = {
     "+": ("l .5,0 .5,1 | l 0,.5 1,.5",),
     "-": ("l 0,.5 1,.5",),

@@ -1,5 +1,5 @@
-"""A local page on which to draw a digit and see the net classify it.
+"""A local web page on which to draw a digit and see the net classify it.
 
-`server` has the HTTP side, `session` what the page can call, `drawing`, `transform` and `answer`
-the way from strokes to an answer, `samples` and `tuning` how it is taught.
+`server` implements HTTP, `session` the methods called by the page, `samples` and `tuning` the
+fine-tuning on drawings.
 """

@@ -1,7 +1,8 @@
 """Connections of untrusted HTTP clients, all read and written by one thread.
 
-An open connection costs a socket, not a thread, so that there may be thousands. Where there is no
-room, the one that has waited longest is closed in favor of the new one: nobody can hold the places.
+An open connection needs a socket but no thread, so there may be thousands. If the maximum is
+reached, the connection that has been idle longest is closed in favor of the new one, so no client
+can block others.
 """
 
 import errno
@@ -23,24 +24,24 @@ except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
 MAX_CONNECTIONS = 4000
-# Bytes of a head, of a body, of a picture, and of all that has been received and not been answered.
+# Maximum bytes of a head, a body, a picture, and all received data that has not been answered.
 MAX_HEAD, MAX_BODY, MAX_PICTURE, MAX_HELD = 1 << 16, 1 << 20, 1 << 25, 1 << 27
-SLOWEST = 200_000  # bytes a second of a large body
-# Seconds that a connection may wait for a request, that a request or its answer may take on its
-# way, and that a client has to take an answer before its connection is closed.
+SLOWEST = 200_000  # minimum bytes per second of a large body
+# Timeouts in seconds: of an idle connection, of receiving a request or sending an answer, and of #
+# closing a connection after an answer.
 IDLE, REQUEST, LINGER = 60.0, 10.0, 1.0
-SWEEP = 0.25  # seconds between two looks at the deadlines
-# Requests that are computed at a time. More would keep the one thread that serves all connections
-# from the interpreter's lock.
+SWEEP = 0.25  # seconds between checks of deadlines
+# Maximum number of requests computed in parallel. More would keep the thread that serves all #
+# connections waiting for the GIL.
 WORKERS = 4
-ACCEPTS = 400  # connections that are taken before others have their turn
+ACCEPTS = 400  # connections accepted at once before others are served
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def find_room() -> int:
-    """Return how many connections there may be, after asking for as many files as that takes."""
+    """Return the maximum number of connections, after raising the limit of open files."""
     if resource is None:
-        return 500  # select takes 512 sockets
+        return 500  # select supports 512 sockets
     spare = 100
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY != soft < MAX_CONNECTIONS + spare:
@@ -55,26 +56,26 @@ class Request(Protocol):
     """A request whose head has arrived."""
 
     length: int  # of its body
-    interim: bytes  # to be sent before the body comes
-    slow: bool  # `respond` may take a while
+    interim: bytes  # to send before the body arrives
+    slow: bool  # `respond` may take long
     close_connection: bool
 
     def respond(self, body: bytes) -> bytes:
-        """Return the whole answer."""
+        """Return the complete answer."""
 
 
 class Connection:
-    """A client: its request as far as it has arrived, and what is still to be sent."""
+    """A client: the received part of its request and the remaining part of the answer."""
 
     def __init__(self, client: socket.socket) -> None:
         self.client = client
         self.received = bytearray()
         self.request: Request | None = None
-        self.held = 0  # bytes that were received and not answered
+        self.held = 0  # bytes received and not answered
         self.to_send = memoryview(b"")
-        self.busy = False  # a worker computes its answer
-        self.closing = False  # all is sent; what still comes is dropped
-        self.ready = False  # has sent more than one request at once
+        self.busy = False  # a worker is computing its answer
+        self.closing = False  # everything is sent; further input is dropped
+        self.ready = False  # has received more than one request
         self.deadline = time.monotonic() + IDLE
 
 
@@ -85,8 +86,8 @@ class Connections:
     ----------
     listener : socket.socket
     begin : callable
-        Takes the head of a request with the empty line at its end, or as much of it as was read
-        of one that is too long; returns a `Request`.
+        Function of the head of a request including the empty line at its end (truncated if it is
+        too long) that returns a `Request`.
     """
 
     def __init__(self, listener: socket.socket, begin: Callable[[bytes], Request]) -> None:
@@ -94,7 +95,7 @@ class Connections:
         listener.setblocking(False)
         self.room = find_room()
         self.held = 0  # bytes of all connections
-        # All that are open, the one that has waited longest first.
+        # All open connections, the longest idle first.
         self.open: OrderedDict[Connection, None] = OrderedDict()
         self.ready: deque[Connection] = deque()
         self.tasks: queue.SimpleQueue[tuple[Connection, Request, bytes] | None]
@@ -109,7 +110,7 @@ class Connections:
         self.selector.register(self.awake, selectors.EVENT_READ)
 
     def serve(self, stop: Callable[[], object] = lambda: False) -> None:
-        """Serve until `stop`, which is called at least each `SWEEP` seconds, or until `close`."""
+        """Serve until `close` or until `stop`, called at least every `SWEEP` seconds, is true."""
         for _ in range(WORKERS):
             threading.Thread(target=self._work, daemon=True).start()
         swept = time.monotonic()
@@ -120,9 +121,9 @@ class Connections:
                         self._accept()
                     elif key.fileobj is self.awake:
                         self._send_answers()
-                    elif key.data in self.open:  # not closed since
+                    elif key.data in self.open:  # not closed meanwhile
                         self._guard(self._go_on, key.data)
-                for _ in range(len(self.ready)):  # one request of each, then the others' turn
+                for _ in range(len(self.ready)):  # one request of each
                     connection = self.ready.popleft()
                     connection.ready = False
                     if connection in self.open:
@@ -134,7 +135,7 @@ class Connections:
                             self._close(connection)
 
     def close(self) -> None:
-        """End `serve`, wait until it has ended, and close all connections."""
+        """Stop `serve`, wait for it to end, and close all connections."""
         self.ended.set()
         self._wake()
         with self.serving:
@@ -147,14 +148,14 @@ class Connections:
                 each.close()
 
     def _accept(self) -> None:
-        """Take new connections, in the place of those that have waited longest if need be."""
+        """Accept new connections, closing the longest idle ones if necessary."""
         for _ in range(ACCEPTS):
             try:
                 client, _ = self.listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                # Others: the client has gone already.
+                # Other errors: the client has already disconnected.
                 if error.errno in NO_ROOM and not self._evict():
                     time.sleep(0.01)
                     return
@@ -164,17 +165,17 @@ class Connections:
             self._guard(self._begin, connection)
 
     def _begin(self, connection: Connection) -> None:
-        """Make room for a new connection, and answer a request that is there already."""
+        """Add a new connection and answer a request that has already arrived."""
         if len(self.open) > self.room:
             self._evict()
         connection.client.setblocking(False)
-        # A small answer is not held back to be sent with the next one.
+        # Send small answers without delay.
         connection.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.selector.register(connection.client, selectors.EVENT_READ, connection)
         self._go_on(connection)
 
     def _evict(self, kind: Callable[[Connection], object] = lambda connection: True) -> bool:
-        """Close the connection that has waited longest; False if all are at work."""
+        """Close the longest idle connection; return False if all are busy."""
         for connection in self.open:
             if not connection.busy and kind(connection):
                 self._close(connection)
@@ -182,7 +183,7 @@ class Connections:
         return False
 
     def _guard(self, action: Callable[[Connection], None], connection: Connection) -> None:
-        """Act on a connection; close one whose client has gone."""
+        """Process a connection; close it if its client has disconnected."""
         try:
             action(connection)
         except OSError:
@@ -192,11 +193,11 @@ class Connections:
             self._close(connection)
 
     def _go_on(self, connection: Connection) -> None:
-        """Send or receive what can be without waiting."""
+        """Send or receive without blocking."""
         if connection.to_send:
             self._send(connection)
             return
-        if connection.ready:  # no more is read before what is there has been answered
+        if connection.ready:  # read no more until pending requests are answered
             return
         try:
             content = connection.client.recv(1 << 16)
@@ -240,12 +241,12 @@ class Connections:
             self._answer(connection, request.respond(body))
 
     def _hold(self, connection: Connection, count: int) -> None:
-        """Count bytes that are held for a connection, or no longer."""
+        """Update the number of bytes held for a connection."""
         connection.held += count
         self.held += count
 
     def _work(self) -> None:
-        """Compute answers, in a thread of its own."""
+        """Compute answers in a separate thread."""
         while task := self.tasks.get():
             connection, request, body = task
             try:
@@ -255,22 +256,22 @@ class Connections:
                 request.close_connection, answer = True, b""
             self.answers.append((connection, answer))
             self._wake()
-            del task, connection, request, body, answer  # they are not kept until the next come
+            del task, connection, request, body, answer  # not kept until the next task
 
     def _wake(self) -> None:
-        """Let `serve` look at what has changed."""
-        with suppress(OSError):  # it has been woken often enough, or has ended
+        """Wake up `serve`."""
+        with suppress(OSError):  # already woken, or ended
             self.waker.send(b"\0")
 
     def _send_answers(self) -> None:
-        """Send what workers have computed."""
+        """Send the answers computed by workers."""
         self.awake.recv(1 << 12)
         while self.answers:
             connection, answer = self.answers.popleft()
             self._guard(partial(self._answer, answer=answer), connection)
 
     def _answer(self, connection: Connection, answer: bytes) -> None:
-        """Begin to send an answer."""
+        """Start sending an answer."""
         if connection.busy:
             connection.busy = False
             self.selector.register(connection.client, selectors.EVENT_READ, connection)
@@ -281,7 +282,7 @@ class Connections:
         self._send(connection)
 
     def _send(self, connection: Connection) -> None:
-        """Send as much of an answer as the client takes."""
+        """Send as much of an answer as the client accepts."""
         with suppress(BlockingIOError):
             sent = connection.client.send(connection.to_send)
             connection.to_send = connection.to_send[sent:]
@@ -291,11 +292,11 @@ class Connections:
             self._finish(connection)
 
     def _finish(self, connection: Connection) -> None:
-        """Wait for the next request, or for the client to close after its last one."""
+        """Wait for the next request, or for the client to close the connection."""
         now = time.monotonic()
         if connection.request and connection.request.close_connection:
-            # Closing at once would take back an answer that a client which still sends has not
-            # read.
+            # Closing at once could discard an answer before a client that is still sending has #
+            # read it.
             connection.closing = True
             connection.deadline = now + LINGER
             connection.received.clear()
@@ -313,6 +314,6 @@ class Connections:
         if connection in self.open:
             del self.open[connection]
             self._hold(connection, -connection.held)
-            with suppress(KeyError, ValueError):  # a worker computes its answer
+            with suppress(KeyError, ValueError):  # a worker is computing its answer
                 self.selector.unregister(connection.client)
             connection.client.close()

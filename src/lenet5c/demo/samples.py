@@ -1,4 +1,4 @@
-"""Samples that a user has drawn: a folder for each class, a PNG file for each sample."""
+"""Drawn samples, stored as PNG files in a folder for each class."""
 
 import io
 import re
@@ -17,9 +17,9 @@ from lenet5c.datasets import Dataset
 from lenet5c.datasets.pictures import read_pictures
 from lenet5c.errors import UserError
 
-MOST = 10_000  # samples in all
+MOST = 10_000  # maximum number of samples
 OURS = re.compile(r"\d{8}-\d{6}-\d{6}\.png")
-# Names that some system does not take for a folder.
+# Names that are not valid folder names on some system.
 UNFIT = re.compile(
     r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$|^$', re.IGNORECASE
 )
@@ -30,7 +30,7 @@ class SampleError(UserError):
 
 
 class SampleFolder:
-    """Drawn samples in a folder, which is made for the first one; needs Pillow to save and read.
+    """Drawn samples in a folder, which is created for the first one; requires Pillow.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class SampleFolder:
         """Write an image (C, h, w) as a sample of a class; return its path."""
         image = require("PIL.Image", "images", "saved samples")
         content = io.BytesIO()
-        image.fromarray(picture[0]).save(content, "PNG")  # channels of a drawing are alike
+        image.fromarray(picture[0]).save(content, "PNG")  # the channels of a drawing are equal
         folder = self.folders[label]
         with self.lock:
             if sum(self.counts()) >= MOST:
@@ -82,7 +82,7 @@ class SampleFolder:
         return [len(list_pictures(folder)) for folder in self.folders]
 
     def delete_last(self) -> Path:
-        """Delete the newest sample that a demo has saved here; return its path."""
+        """Delete the newest sample saved by a demo; return its path."""
         with self.lock:
             newest = self._newest()
             if newest is None:
@@ -94,7 +94,7 @@ class SampleFolder:
         return newest
 
     def read(self) -> tuple[Dataset | None, list[str]]:
-        """Return all samples, None if there are none, and the names of files that are unusable."""
+        """Return all samples, None if there are none, and the names of invalid files."""
         files = [
             (path, label)
             for label, folder in enumerate(self.folders)
@@ -123,7 +123,7 @@ class SampleFolder:
         return max(ours, key=lambda path: path.name, default=None)
 
     def _next_name(self) -> str:
-        """Return the time as a name, later than the newest even where the clock was put back."""
+        """Return the time as a name, later than the newest even if the clock was set back."""
         name, newest = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.png", self._newest()
         if newest is None or name > newest.name:
             return name
@@ -132,7 +132,7 @@ class SampleFolder:
 
 
 def name_folders(class_names: Sequence[str]) -> list[str]:
-    """Return names of folders that every system takes, and keeps apart."""
+    """Return folder names that are valid and distinct on all systems."""
     folded = [name.casefold() for name in class_names]
     return [
         f"class-{number}"

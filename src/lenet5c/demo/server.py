@@ -1,4 +1,4 @@
-"""The page's server: this machine alone, a fixed list of paths, and no request trusted."""
+"""HTTP server of the page, for this machine only, with a fixed list of paths."""
 
 import io
 import json
@@ -20,13 +20,13 @@ from lenet5c.errors import UserError
 from lenet5c.export.html import build_page
 from lenet5c.export.html_bundle import PAGE
 
-BACKLOG = 4096  # connections that the system holds for us
-#: Methods of `Session` that a POST may call with a JSON object.
+BACKLOG = 4096  # pending connections held by the system
+#: Methods of `Session` that can be called by a POST with a JSON object.
 CALLS = {
     *("/start", "/state", "/weights", "/test_image", "/save_sample", "/delete_sample"),
     *("/read_samples", "/start_tuning", "/stop_tuning", "/revert_model", "/keep_model"),
 }
-#: The path that takes the bytes of a picture.
+#: Path that accepts the bytes of a picture.
 PICTURE = "/read_picture"
 FOLDER = resources.files("lenet5c.demo").joinpath("page")
 HEADERS = {
@@ -47,16 +47,16 @@ class PortError(UserError):
 
 
 class RefusedError(Exception):
-    """Raised for a request that is not served; the arguments are the status and the reason."""
+    """Raised to reject a request; the arguments are the status and the reason."""
 
 
 class DemoServer(Connections):
-    """A server of one `Session` at 127.0.0.1, bound but not yet serving: `serve` does.
+    """A server of one `Session` at 127.0.0.1, bound by the constructor; call `serve` to run it.
 
     Raises
     ------
     PortError
-        If the port is taken, or not open to everybody.
+        If the port is in use or not permitted.
     """
 
     def __init__(self, session: Session, port: int = 0) -> None:
@@ -64,14 +64,14 @@ class DemoServer(Connections):
         self.token = secrets.token_urlsafe(32)
         listener = socket.socket()
         try:
-            if sys.platform != "win32":  # there it would let another program take over the port
+            if sys.platform != "win32":  # on Windows, another program could take over the port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             listener.listen(BACKLOG)
         except OSError as error:
             listener.close()
             why = f"--port must be free, got {port}: {error.strerror or error}"
-            raise PortError(f"{why}; give another number, or leave it out") from None
+            raise PortError(f"{why}; use another port, or leave it out") from None
         super().__init__(listener, lambda head: Request(self, head))
         self.port = port = listener.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}/"
@@ -83,7 +83,7 @@ class DemoServer(Connections):
 
 
 class Request(BaseHTTPRequestHandler):
-    """A request by its head, as http.server parses it; it reads and writes no socket."""
+    """A request whose head is parsed by http.server, without using a socket."""
 
     server: DemoServer  # type: ignore[assignment]
     protocol_version = "HTTP/1.1"
@@ -101,7 +101,7 @@ class Request(BaseHTTPRequestHandler):
                 if len(self.raw_requestline) > MAX_HEAD:
                     status = HTTPStatus.REQUEST_URI_TOO_LONG
                 raise RefusedError(status, status.phrase)
-            if not self.parse_request():  # the line is empty
+            if not self.parse_request():  # empty request line
                 raise RefusedError(400, HTTPStatus.BAD_REQUEST.phrase)
             self._check()
         except RefusedError as error:
@@ -120,7 +120,7 @@ class Request(BaseHTTPRequestHandler):
         return self._reply(200, self.server.page, "text/html; charset=utf-8")
 
     def _check(self) -> None:
-        """Refuse what is not to be served."""
+        """Reject requests that are not served."""
         self.path, _, self.query = self.path.partition("?")
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
             raise RefusedError(421, f"this page is only served at {self.server.address}")
@@ -134,10 +134,10 @@ class Request(BaseHTTPRequestHandler):
             self._check_sender()
             self.length = self._parse_length()
         elif self.headers["Content-Length"] or self.headers["Transfer-Encoding"]:
-            self.close_connection = True  # as of one that is refused
+            self.close_connection = True  # as for rejected requests
 
     def _check_sender(self) -> None:
-        """Refuse what does not come from the page: other sites may send requests here, too."""
+        """Reject requests from other sites."""
         get = self.headers.get
         origins = [f"http://{host}" for host in self.server.hosts]
         others = [*self.headers.get_all("Origin", ["none"]), get("Sec-Fetch-Site", "same-origin")]
@@ -176,11 +176,11 @@ class Request(BaseHTTPRequestHandler):
             return self._reply(error.args[0], {"error": error.args[1]})
         except Exception:
             traceback.print_exc()
-            return self._reply(500, {"error": "the demo failed; its terminal says more"})
+            return self._reply(500, {"error": "the demo failed; see its terminal for details"})
         if isinstance(result, dict):
             return self._reply(200, result)
         facts = json.dumps(result[0]).encode()
-        # The bytes begin at a multiple of four, where the page can view them as float32.
+        # Binary data starts at a multiple of four, so that the page can view it as float32.
         facts += b" " * (-len(facts) % 4)
         content = struct.pack("<I", len(facts)) + facts + result[1]
         return self._reply(200, content, "application/octet-stream")

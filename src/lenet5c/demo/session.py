@@ -1,4 +1,4 @@
-"""Methods that the page can call: the state of one demo, shared by the threads that serve it."""
+"""State of a demo, shared by threads, and the methods called by its page."""
 
 import threading
 from base64 import b64decode
@@ -22,21 +22,21 @@ from lenet5c.recognition.reading import Reading
 from lenet5c.training import TrainedModel, evaluate, save_model
 
 MOST_EPOCHS = 20
-#: Kinds of pictures that are read, as the page calls them.
+#: Kinds of pictures to read, with their labels on the page.
 PICTURES = {"one": "one digit", "many": "several digits", "sum": "sums"}
 Request = dict[str, Any]
-Reply = tuple[dict[str, Any], bytes]  # facts, and bytes after them
+Reply = tuple[dict[str, Any], bytes]  # JSON data, followed by bytes
 
 
 class RequestError(UserError):
-    """Raised for a request that is invalid, or not possible now."""
+    """Raised for a request that is invalid or currently impossible."""
 
 
 class Session:
     """A model, a folder of samples and, if available, the data that the model was trained on.
 
-    The page computes its answers itself. Fine-tuning works on a copy of the model and puts that in
-    its place. `open_data` is called when the data are first needed.
+    The page computes its answers itself. Fine-tuning trains a copy of the model, which then
+    replaces it. `open_data` is called when the data is first needed.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class Session:
         open_data: Callable[[], Source],
     ) -> None:
         self.original = self.trained = trained
-        self.number = 0  # of the model that answers; the original has 0
-        self.tuned = 0  # models that were tuned
+        self.number = 0  # of the active model; 0 for the original
+        self.tuned = 0  # number of fine-tuned models
         self.name = name
         self.page = describe_page(trained, name)
         self.samples = SampleFolder(
@@ -59,14 +59,14 @@ class Session:
         self.source: Source | None = None
         self.no_source = ""
         self.tuning: Tuning | None = None
-        self.kept: Path | None = None  # the file of the tuned model
+        self.kept: Path | None = None  # file of the fine-tuned model
         self.random = np.random.default_rng(0)
         self.mistakes: dict[TrainedModel, NDArray[np.int64]] = {}
 
     def start(self, request: Request) -> Reply:
-        """Return the constant facts that the page needs, except its embedded model.
+        """Return the constant data of the page, except its embedded model.
 
-        The bytes are those of some training images, whose labels are among the facts.
+        The bytes are those of some training images, whose labels are in the JSON data.
         """
         kinds = PICTURES
         if self.original.reading == "whole":
@@ -79,7 +79,7 @@ class Session:
         return facts | {"labels": examples.labels.tolist()}, images.tobytes()
 
     def tests(self) -> dict[str, Any]:
-        """Return how many test images there are, and why if there are none."""
+        """Return the number of test images, or the reason why there are none."""
         try:
             return {"count": len(self.data().test)}
         except UserError as error:
@@ -97,11 +97,11 @@ class Session:
         }
 
     def weights(self, request: Request) -> Reply:
-        """Return the weights of the model that answers now, as its page has them."""
+        """Return the weights of the active model in the format of the page."""
         return {}, pack_weights(self.trained)
 
     def test_image(self, request: Request) -> Reply:
-        """Return a random test image and its label; one that is misclassified, if asked."""
+        """Return a random test image and its label, optionally a misclassified one."""
         test, trained = self.data().test, self.trained
         with self.lock:
             chosen = np.arange(len(test))
@@ -123,7 +123,7 @@ class Session:
         return describe_reading(Reader(self.trained, digits=kind)(content))
 
     def save_sample(self, request: Request) -> dict[str, Any]:
-        """Save an image of the model's data as a sample of its true label."""
+        """Save an image as a sample of its true label."""
         label = parse_integer(request, "label", 0, len(self.samples.class_names) - 1)
         path = self.samples.save(parse_image(request, self.samples.image_shape), label)
         return {"saved": str(path.relative_to(self.samples.path)), **self.state({})}
@@ -157,13 +157,13 @@ class Session:
         return self.state({})
 
     def use(self, tuned: TrainedModel) -> None:
-        """Answer with this model from now on."""
+        """Make this model the active one."""
         with self.lock:
             self.tuned += 1
             self.trained, self.number, self.kept = tuned, self.tuned, None
 
     def stop_tuning(self, request: Request) -> dict[str, Any]:
-        """Stop a fine-tuning; the model stays as it is."""
+        """Stop fine-tuning without changing the active model."""
         if self.tuning is not None:
             self.tuning.stopped.set()
         return self.state({})
@@ -177,7 +177,7 @@ class Session:
         return self.state({})
 
     def keep_model(self, request: Request) -> dict[str, Any]:
-        """Write the tuned model beside the folder of samples, as a new file."""
+        """Write the fine-tuned model to a new file next to the folder of samples."""
         with self.lock:
             if self.trained is self.original:
                 raise RequestError("there is no fine-tuned model to keep")
@@ -217,7 +217,7 @@ class Session:
 
 
 def describe_reading(reading: Reading) -> dict[str, Any]:
-    """Return a reading for the page: its lines with their verdicts, and the boxes of digits."""
+    """Return a reading for the page: lines with verdicts, and boxes of digits."""
     lines = list(reading.sums) or [reading]
     rows = [row for line in lines for row in line.digits]
     digits = [digit for row in rows for digit in row] or [reading]
@@ -229,7 +229,7 @@ def describe_reading(reading: Reading) -> dict[str, Any]:
 
 
 def describe_line(line: Reading) -> dict[str, Any]:
-    """Return what a line of a picture says: its text, the verdict, and whether a sum is right."""
+    """Return the text and verdict of a line, and True if its sum is right."""
     text, verdict = line.text or line.label, ""
     if line.rejected:
         verdict = f"rejected: {line.rejected}"
@@ -238,7 +238,7 @@ def describe_line(line: Reading) -> dict[str, Any]:
         verdict = f"{best:.1%}, then " + ", ".join(f"{name} {p:.1%}" for name, p in others)
     elif line.value is not None and line.value != line.expression:
         verdict = "right" if line.correct else f"= {line.value}"
-        verdict = f"wrong: it is {line.value}" if line.correct is False else verdict
+        verdict = f"wrong: the result is {line.value}" if line.correct is False else verdict
     if line.remark:
         verdict = f"{verdict} ({line.remark})".strip()
     return {"text": text, "verdict": verdict, "correct": line.correct}
@@ -265,7 +265,7 @@ def parse_integer(request: Request, name: str, low: int, high: int) -> int:
 
 
 def check_data(test: Dataset, trained: TrainedModel) -> None:
-    """Raise an error if data differ from those that the model was trained on."""
+    """Raise an error if data does not match the training data of the model."""
     expected: object
     what, expected, found = "class names", trained.class_names, test.class_names
     if found == expected:
@@ -274,5 +274,5 @@ def check_data(test: Dataset, trained: TrainedModel) -> None:
         raise RequestError(
             f"{test.name or 'the data'} must have the {what} of the model, {expected!s:.60}, "
             f"got {found!s:.60}; start the demo with --data NAME_OR_PATH, "
-            "the data that it was trained on"
+            "the training data of the model"
         )

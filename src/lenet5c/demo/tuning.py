@@ -14,11 +14,11 @@ EPOCHS = 3
 class Tuning(threading.Thread):
     """Fine-tuning of a copy of a model in the background.
 
-    It is the recipe 'finetune': training images of the source, the data that the model was trained
-    on, are mixed in; its test images measure. The result follows from the model and the samples
-    alone: nothing of an earlier one stays in it. ``done(tuned)`` is called in the thread; others
-    set `stopped` to stop it, and read `status`: 'state' ('running', 'done', 'stopped' or
-    'failed'), 'progress' and more.
+    Uses the recipe 'finetune': training images of the source, the training data of the model, are
+    mixed in; its test images are used for evaluation. The result depends only on the model and the
+    samples, not on earlier fine-tuning. ``done(tuned)`` is called in the thread. Other threads set
+    `stopped` to stop it, and read `status`: 'state' ('running', 'done', 'stopped' or 'failed'),
+    'progress' and more.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Tuning(threading.Thread):
         self.put(state="running", progress=0.0, epochs=epochs, samples=len(samples))
 
     def run(self) -> None:
-        """Fine-tune, and store the outcome in the status."""
+        """Fine-tune and store the result in the status."""
         try:
             tuned = self.tune()
         except (NonFiniteError, ValueError, MemoryError) as error:

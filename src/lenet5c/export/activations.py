@@ -1,4 +1,4 @@
-"""Activations in every export format, one entry each."""
+"""Activations in all export formats."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Activation:
-    """One activation of `lenet5c.nn`, in each form a function of its layer."""
+    """Export functions of one activation of `lenet5c.nn`."""
 
-    onnx: Callable[[Graph, Step, str], str]  # adds its nodes, returns the name of the result
-    c: Callable[[Any], str]  # the statement that replaces the float `v` by its activation
-    torch: Callable[[Any], str]  # the expression that makes the module
+    onnx: Callable[[Graph, Step, str], str]  # adds its nodes and returns the name of the result
+    c: Callable[[Any], str]  # statement that replaces the float `v` with its activation
+    torch: Callable[[Any], str]  # expression of the module
 
 
 def float_text(value: Any) -> str:

@@ -29,31 +29,31 @@ def to_c(
     input_shape: tuple[int, ...] | None = None,
     image: np.ndarray | None = None,
 ) -> str:
-    r"""Return the text of a C file that computes what the model does.
+    r"""Return the text of a C file that implements the model.
 
-    It compiles as C99 and as C++. Weights are constants, so that they stay in flash; the work area
-    is static, and little more than two neighboring layers, since convolution and pooling are
+    The file compiles as C99 and C++. Weights are constants, so that they stay in flash; the work
+    area is static and little larger than two adjacent layers, since convolution and pooling are
     computed together.
 
     Parameters
     ----------
     model : TrainedModel, lenet5c.nn.Sequential or IntegerModel
-        A `Sequential` is bare: there is no function for uint8 images then. Of an `IntegerModel`,
-        which `quantize_int8` makes, all is computed in integers.
+        For a `Sequential`, there is no function for uint8 images. An `IntegerModel`, returned by
+        `quantize_int8`, is computed only with integers.
     name : str, optional
         Prefix of all symbols, a C identifier.
     quantize : {'none', 'weights'}, optional
         'weights' stores each weight in one byte, with a scale for each output channel; activations
-        stay floats.
+        remain floats.
     input_shape : tuple of int, optional
-        Shape of one sample, for a `Sequential` that does not know its own.
+        Shape of one sample, for a `Sequential` without an input shape.
     image : ndarray of uint8, shape (C, h, w), optional
-        Image of the file's self-test; a pattern by default.
+        Image for the self-test of the file; a pattern by default.
 
     Returns
     -------
     str
-        ASCII. The comment at its beginning says how to use it, and how much memory it takes.
+        ASCII text. The comment at the beginning explains usage and memory requirements.
 
     Raises
     ------
@@ -98,7 +98,7 @@ class _FloatWriter(Writer):
         self.stages = list(all_stages(self.chain))
         if not self.chain:
             raise ExportError(
-                "model must have at least one layer that computes something, got none"
+                "model must have at least one layer that is not only reshaping, got none"
             )
         held = 0 if net.trained is None else prod(net.input_shape)
         self.plan = plan_memory(self.chain, held)
@@ -128,7 +128,7 @@ class _FloatWriter(Writer):
         return made
 
     def mean(self, stage: Stage) -> str:
-        """Return the function of an ensemble: the logarithms of the members' mean probabilities."""
+        """Return the function of an ensemble: logarithms of the members' mean probabilities."""
         divisors, (K,) = stage.main.layer.divisors, stage.result
         M = len(divisors)
         members = [f"m{i}" for i in range(M)]
@@ -165,7 +165,7 @@ class _FloatWriter(Writer):
     def stage(self, number: int, stage: Stage) -> str:
         label = f"stage{number}"
         body = stage_code(stage, label, self.constants)
-        # A stage that works in place has the same array twice.
+        # A stage that works in place receives the same array twice.
         restrict = "" if stage.in_place else f"{self.prefix.upper()}_RESTRICT "
         arrays = [f"const float *{restrict}x", f"float *{restrict}y"]
         if stage.scratch:
@@ -212,7 +212,7 @@ class _FloatWriter(Writer):
 
     def expected(self, x: np.ndarray) -> np.ndarray:
         net = self.net
-        if self.quantize:  # what is expected is by the weights as they are in the file
+        if self.quantize:  # the expected scores are those of the rounded weights
             net = replace(net, model=round_weights(fold_batch_norm(net.steps)))
         return net.logits(x)[0]
 
@@ -235,7 +235,7 @@ class _FloatWriter(Writer):
                     f'printf("%-20s %12.6f expected %12.6f\\n", {p}_class_names[c], '
                     "(double)scores[c], (double)expected);",
                     "memcpy(&bits, &scores[c], sizeof bits);",
-                    "/* By its bits a NaN or an infinity is seen with -ffast-math, too. */",
+                    "/* NaN and infinity are detected by their bits even with -ffast-math. */",
                     "if ((bits & 0x7f800000u) == 0x7f800000u || !(error < 1e-3f)) wrong++;",
                     "if (error > worst) worst = error;",
                 ],

@@ -122,10 +122,10 @@ class Writer:
         self.constants = Constants(prefix)
         self.classes = net.output_shape[0]
 
-    # What a subclass has.
+    # Methods of subclasses.
 
     def functions(self) -> list[str]:
-        """Return the functions of stages, and those that they call."""
+        """Return the functions of stages and the functions they call."""
         raise NotImplementedError
 
     def statement(self, call: Call) -> str:
@@ -215,7 +215,7 @@ class Writer:
             check="\n".join(f"    {line}" for line in self.check(int(expected.argmax()))),
         )
 
-    #: Order of a bare model's input.
+    #: Order of the input of a model without image preparation.
     input_order = "in the order of lenet5c, (C, H, W)"
 
     @property
@@ -227,7 +227,7 @@ class Writer:
         return f"best = {self.prefix}_{predict}({self.prefix}_test_{argument}, scores);"
 
     def prepare(self) -> str:
-        """Return the function that makes an input of an image."""
+        """Return the function that converts an image to an input."""
         net, (_, h, w), (C, H, W) = self.net, self.net.image_shape, self.net.input_shape
         if net.margins is None:
             pixel = self._resized(h, w, H, W)
@@ -292,12 +292,12 @@ class Writer:
         return function(head, body)
 
     def result(self) -> tuple[str, str]:
-        """Return where the scores are, and their sign."""
+        """Return the location of the scores and their sign."""
         sign = "-" if self.net.negated else ""
         return self.pointer(self.plan.calls[-1].target), sign
 
     def pointer(self, value: Value, inside: bool = False) -> str:
-        """Return the expression of a value's place; the input is where the caller has it."""
+        """Return the expression of a value's address; the input is passed by the caller."""
         if value is self.plan.input and not inside:
             return "input"
         return f"{self.prefix}_work + {value.place}" if value.place else f"{self.prefix}_work"
@@ -309,5 +309,7 @@ def _test_image(shape: tuple[int, ...], image: np.ndarray | None) -> np.ndarray:
         return ((x * 7 + y * 13 + c * 50 + x * y) % 256).astype(np.uint8)
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.shape != tuple(shape):
-        raise ValueError(f"image must be uint8 {tuple(shape)}, got {image.dtype} {image.shape}")
+        raise ValueError(
+            f"image must be uint8 of shape {tuple(shape)}, got {image.dtype} of shape {image.shape}"
+        )
     return image

@@ -1,4 +1,4 @@
-"""An integer model as a C file without floats."""
+"""Export of an integer model as a C file without floating point."""
 
 from collections.abc import Iterator
 from math import prod
@@ -45,7 +45,7 @@ class IntegerWriter(Writer):
         return sum(op.multiply_adds for op in self.ops)
 
     def functions(self) -> list[str]:
-        """Return the functions of ops, and those that they call."""
+        """Return the functions of ops and the functions they call."""
         made = []
         for number, op in enumerate(self.ops, start=1):
             label = f"stage{number}"
@@ -78,7 +78,7 @@ class IntegerWriter(Writer):
         return f"{self.prefix}_stage{self.ops.index(call.what) + 1}({', '.join(places)});"
 
     def result(self) -> tuple[str, str]:
-        """Return where the scores are, and their sign."""
+        """Return the location of the scores and their sign."""
         return f"{self.prefix}_result", ""
 
     def store_pixel(self) -> list[str]:
@@ -128,7 +128,7 @@ class IntegerWriter(Writer):
 
     def expected(self, x: np.ndarray) -> np.ndarray:
         """Return the scores that the file computes."""
-        if self.net.trained is None:  # int8, as the file takes it
+        if self.net.trained is None:  # int8 input
             return self.model.scores_of(x.astype(np.int64))[0]
         return self.model.scores(x)[0]
 
@@ -159,7 +159,7 @@ class IntegerWriter(Writer):
 
 
 def _all_ops(ops: list[Op]) -> Iterator[Op]:
-    """Yield ops in the order in which they are called."""
+    """Yield ops in call order."""
     for op in ops:
         for branch in op.branches:
             yield from _all_ops(branch)

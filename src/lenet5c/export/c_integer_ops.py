@@ -1,4 +1,4 @@
-"""Code of the ops of an integer model; see `lenet5c.export.integer` for what each computes."""
+"""C code of the ops of an integer model; see `lenet5c.export.integer` for their definitions."""
 
 from collections.abc import Callable
 from math import prod
@@ -22,7 +22,7 @@ from lenet5c.export.integer import (
     Sums,
 )
 
-#: Functions that several ops call; $p is the prefix of all names, $P the same in capitals.
+#: Functions called by several ops; $p is the prefix of all names, $P the same in uppercase.
 HELPERS = {
     "dots": Template("""\
 /* A right shift of a negative number keeps its sign: true of all compilers, required by none. */
@@ -105,7 +105,7 @@ def op_code(op: Op, label: str, constants: Constants) -> list[str]:
 
 
 def _rescaled(made: Rescale, label: str, constants: Constants, wide: bool = False) -> list[str]:
-    """Return the statements that change v, a sum of channel c, into an output."""
+    """Return the statements that convert v, a sum of channel c, to an output."""
     factor = str(made.multiplier[0])
     if len(made.multiplier) > 1:
         factor = f"{constants.add(f'{label}_factor', made.multiplier, 'int32_t')}[c]"
@@ -124,7 +124,7 @@ def _rescaled(made: Rescale, label: str, constants: Constants, wide: bool = Fals
 
 
 def _sums(op: Sums, label: str, constants: Constants) -> list[str]:
-    """Gather what windows of the input hold, then multiply by each row of weights."""
+    """Gather the windows of the input, then multiply by each row of weights."""
     O, taps = len(op.weight), op.taps
     weight = constants.add(f"{label}_weight", op.weight, "int8_t")
     bias = constants.add(f"{label}_bias", op.bias, "int32_t")
@@ -181,7 +181,7 @@ def _sums(op: Sums, label: str, constants: Constants) -> list[str]:
 
 
 def _has_edges(op: Sums) -> bool:
-    """Return whether a window's rows are not side by side in memory, or beyond the input."""
+    """Return True if the rows of a window are not contiguous in memory or exceed the input."""
     (H, W, _), (OH, OW), (_, KH, KW, _) = op.shape, op.grid, op.weight.shape
     bottom = (OH - 1) * op.stride[0] + (KH - 1) * op.dilation[0] + 1 - op.pads[0]
     right = (OW - 1) * op.stride[1] + (KW - 1) * op.dilation[1] + 1 - op.pads[1]
@@ -190,7 +190,7 @@ def _has_edges(op: Sums) -> bool:
 
 
 def _gather(op: Sums, pooled: bool) -> list[str]:
-    """Copy the windows of one output to `patches`, one after the other."""
+    """Copy the windows of one output to `patches`."""
     (_, KH, KW, I), (H, W, C) = op.weight.shape, op.shape
     (SH, SW), (DH, DW), (top, left) = op.stride, op.dilation, op.pads
     row, column = ("py", "px")
@@ -232,7 +232,7 @@ def _gather(op: Sums, pooled: bool) -> list[str]:
 
 
 def _pooled(op: Sums, label: str, constants: Constants) -> list[str]:
-    """Return the statements that make v of the sums of a window."""
+    """Return the statements that compute v from the sums of a window."""
     change = _rescaled(op.inner, f"{label}_inner", constants) if op.inner else []
     if op.floor and not op.inner:
         change = ["v = v > 0 ? v : 0;"]

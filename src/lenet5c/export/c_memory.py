@@ -1,8 +1,8 @@
-"""Places of the values between the functions of a C file, all in one array: the work area.
+"""Memory planning of the work area, an array with all intermediate values of a C file.
 
-A value is there from the call that makes it to the last one that reads it. Two that are there at
-the same time lie apart, but a function may write over what it has read already: its output may
-begin `gap` before its input.
+A value lives from the call that writes it to the last call that reads it. Values that live at the
+same time do not overlap, except that a function may overwrite input that it has already read: its
+output may start `gap` items before its input.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-#: Orders of placing that are tried.
+#: Maximum number of placement orders to try.
 MOST_ORDERS = 5040
 
 
 @dataclass(eq=False)
 class Value:
-    """A number of items that live from one call to another, at `place` in the work area."""
+    """A range of items that lives from one call to another, at `place` in the work area."""
 
     size: int
     first: int
@@ -28,13 +28,13 @@ class Value:
 
     @property
     def end(self) -> int:
-        """Place of the first item after it."""
+        """Offset of the first item after it."""
         return self.place + self.size
 
 
 @dataclass(eq=False)
 class Call:
-    """A function that is called: a stage or an op, which has branches if it takes their results."""
+    """A call of a stage or an op, which has branches if it combines their results."""
 
     what: Any
     sources: tuple[Value, ...]
@@ -44,7 +44,7 @@ class Call:
 
 @dataclass(eq=False)
 class Plan:
-    """Calls that compute a model, and the size of the work area."""
+    """The calls of a model, and the size of the work area."""
 
     calls: list[Call]
     input: Value
@@ -53,7 +53,7 @@ class Plan:
 
 
 def plan_memory(chain: list[Any], held: int, outside: Iterable[Any] = ()) -> Plan:
-    """Return the calls that compute a chain, with places for their values.
+    """Return the calls of a chain, with offsets of their values.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def plan_memory(chain: list[Any], held: int, outside: Iterable[Any] = ()) -> Pla
     held : int
         Items of the input in the work area; 0 if it is elsewhere.
     outside : iterable, optional
-        Those whose outputs are not in the work area.
+        Stages or ops whose outputs are not in the work area.
     """
     start = Value(held, -1, -1)
     plan = Plan([], start)
@@ -99,7 +99,7 @@ def _add_calls(plan: Plan, chain: list[Any], value: Value) -> Value:
 
 
 def _allowed_overlaps(calls: list[Call]) -> dict[tuple[int, int], int]:
-    """Return how far a target is before a source that it may overwrite, by their identities."""
+    """Return the gaps between targets and sources that they may overwrite, by their identities."""
     return {
         (id(source), id(call.target)): call.what.gap
         for number, call in enumerate(calls)
@@ -109,7 +109,7 @@ def _allowed_overlaps(calls: list[Call]) -> dict[tuple[int, int], int]:
 
 
 def _orders(values: list[Value]) -> Iterator[list[Value]]:
-    """Yield orders in which values may be placed: all of a few, else some of them."""
+    """Yield placement orders: all permutations of a few values, else some."""
     if factorial(min(len(values), 20)) <= MOST_ORDERS:
         yield from map(list, permutations(values))
         return
@@ -121,7 +121,7 @@ def _orders(values: list[Value]) -> Iterator[list[Value]]:
 
 
 def _place(order: list[Value], overlaps: dict[tuple[int, int], int]) -> int:
-    """Give each value the lowest place that those before it leave; return the size of all."""
+    """Assign the lowest free offset to each value, in order; return the total size."""
     placed: list[Value] = []
     for value in order:
         there = [
@@ -142,7 +142,7 @@ def _place(order: list[Value], overlaps: dict[tuple[int, int], int]) -> int:
 
 
 def _may_lie(a: Value, b: Value, overlaps: dict[tuple[int, int], int]) -> bool:
-    """Return whether two values may be where they are."""
+    """Return True if the placement of two values is valid."""
     if a.end <= b.place or b.end <= a.place:
         return True
     for source, target in ((a, b), (b, a)):

@@ -1,4 +1,4 @@
-"""Stages of a model in C: layers computed together to save memory, and the code of each."""
+"""Stages of a model in C: groups of layers computed together to save memory."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -20,18 +20,18 @@ SIZES = {"float": 4, "int8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}  # 
 
 @dataclass
 class Stage:
-    """A step, activations after it, and, of a convolution, a pooling with its own activations.
+    """A step with the following activations and, after a convolution, a pooling with activations.
 
-    A convolution makes as many rows as a window of the pooling is high, and pools them at once:
-    its maps are never in memory as a whole.
+    A convolution computes the rows of one pooling window at a time and pools them, so its maps are
+    never completely in memory.
     """
 
     main: Step
     before: list[Step] = field(default_factory=list)
     pool: Step | None = None
     after: list[Step] = field(default_factory=list)
-    # Of a residual block: the stages of its layers, and those of its shortcut; of an ensemble those
-    # of each member.
+    # For a residual block, the stages of its layers and of its shortcut; for an ensemble, those of
+    # # each member.
     branches: tuple[list["Stage"], ...] = ()
 
     @property
@@ -57,7 +57,7 @@ class Stage:
 
     @property
     def gap(self) -> int | None:
-        """Values before its input at which its output may begin; None if they must be apart."""
+        """Distance before its input where its output may start; None without overlap."""
         return 0 if self.in_place or self.branches else None
 
     @property
@@ -67,7 +67,7 @@ class Stage:
 
     @property
     def scratch(self) -> int:
-        """Values of these rows, which lie in the work area."""
+        """Number of values of these rows, which are in the work area."""
         return self.rows * self.main.result[2] if self.main.kind == "Conv2d" else 0
 
     @property
@@ -89,7 +89,7 @@ def group_stages(steps: list[Step]) -> list[Stage]:
     for step in steps:
         last = made[-1] if made else None
         if step.kind == "Flatten":
-            continue  # the values lie in this order already
+            continue  # the values are already in this order
         if step.branches:
             made.append(Stage(step, branches=tuple(map(group_stages, step.branches))))
         elif step.kind in ACTIVATIONS and last is not None and last.main.kind not in ALONE:
@@ -102,7 +102,7 @@ def group_stages(steps: list[Step]) -> list[Stage]:
 
 
 def all_stages(stages: list[Stage]) -> Iterator[Stage]:
-    """Yield the stages that have code, with those of branches."""
+    """Yield the stages that have code, including those of branches."""
     for stage in stages:
         if not stage.branches:
             yield stage
@@ -111,14 +111,14 @@ def all_stages(stages: list[Stage]) -> Iterator[Stage]:
 
 
 def _can_pool(stage: Stage, pool: Step) -> bool:
-    """Return whether windows of the pooling share no rows of the convolution before it."""
+    """Return True if pooling windows share no rows of the preceding convolution."""
     size, stride, padding = pool.window
     apart = stride == size and padding == (0, 0) == pool.beyond and pool.dilation == (1, 1)
     return stage.main.kind == "Conv2d" and stage.pool is None and apart
 
 
 def _as_linear(step: Step) -> Step:
-    """Return a convolution as large as its maps as the linear layer that it is."""
+    """Return a convolution as large as its maps as the equivalent linear layer."""
     if step.kind != "Conv2d" or step.result[1:] != (1, 1):
         return step
     layer, weight = step.layer, step.arrays["weight"]
@@ -130,7 +130,7 @@ def _as_linear(step: Step) -> Step:
 
 
 class Constants:
-    """Constant arrays of the file, and how many bytes they take."""
+    """Constant arrays of the file, and their total size."""
 
     def __init__(self, prefix: str, quantize: bool = False) -> None:
         self.prefix, self.quantize = prefix, quantize
@@ -147,9 +147,9 @@ class Constants:
     def add_weight(
         self, label: str, weight: np.ndarray, chosen: np.ndarray | EllipsisType = ...
     ) -> tuple[str, str, str | None]:
-        """Add the chosen part of a weight (O, ...); return its name, its type and its scales' name.
+        """Add the selected part of a weight (O, ...); return its name, its type and its scales.
 
-        There is a scale for each of the O outputs, and none for a weight of floats.
+        There is a scale for each of the O outputs, and none for float weights.
         """
         if not self.quantize:
             return self.add(f"{label}_weight", weight[chosen]), "float", None
@@ -215,7 +215,7 @@ def _conv2d(stage: Stage, label: str, constants: Constants) -> list[str]:
 
 
 def _taps(step: Step, row: str) -> list[str]:
-    """Add to a row of the output, `out`, what one input map contributes."""
+    """Add the contribution of one input map to a row of the output, `out`."""
     (KH, KW), (SH, SW), (PH, PW) = step.window
     (DH, DW), (_, H, W), OW = step.dilation, step.shape, step.result[2]
     at = row + (f" * {SH}" if SH > 1 else "") + " + kh" + (f" * {DH}" if DH > 1 else "")
@@ -233,7 +233,7 @@ def _taps(step: Step, row: str) -> list[str]:
         seen = False
         for j in range(KW):
             shift = j * DW - PW
-            low = max(0, -(shift // SW)) if shift < 0 else 0  # the first output that sees the map
+            low = max(0, -(shift // SW)) if shift < 0 else 0  # first output that uses the map
             high = min(OW, (W - 1 - shift) // SW + 1)
             if low < high:
                 seen = True
@@ -242,7 +242,7 @@ def _taps(step: Step, row: str) -> list[str]:
                 head = f"for (i = {low}; i < {high}; i++)"
                 lines.append(f"{head} out[i] += (float)w[{j}] * in[{place}];")
         if not seen:
-            lines.append("(void)in; /* the padding is all it sees */")
+            lines.append("(void)in; /* only padding */")
     else:
         terms = [f"(float)w[{j}] * in[{column}{f' + {j * DW}' if j else ''}]" for j in range(KW)]
         total = "\n        + ".join(terms)
@@ -274,14 +274,14 @@ def _affine(step: Step, constants: Constants, label: str) -> str:
 
 
 def _pool(stage: Stage, label: str, constants: Constants) -> list[str]:
-    """Pool as a stage of its own, with any stride and padding."""
+    """Pool as a separate stage, with any stride and padding."""
     step = stage.main
     (C, H, W), (_, OH, OW), is_max = step.shape, step.result, step.kind == "MaxPool2d"
     (KH, KW), (SH, SW), (PH, PW) = step.window
     (DH, DW), dilated = step.dilation, step.dilation != (1, 1)
     at = f"x[h * {W} + w]"
     take = f"if ({at} > v) v = {at};" if is_max else f"v += {at};"
-    # A window with pixels between those that it takes may have none in the image.
+    # A dilated window may have no pixels in the image.
     first = ("-INFINITY" if dilated else f"x[h0 * {W} + w0]") if is_max else "0.0f"
     value = [
         f"const int32_t top = py * {SH} - {PH}, left = px * {SW} - {PW};",
@@ -308,7 +308,7 @@ def _pool(stage: Stage, label: str, constants: Constants) -> list[str]:
 
 
 def _bounds(axis: str, start: str, count: int, dilation: int, length: int) -> list[str]:
-    """Declare the first pixel of a window in the image, and the end of those."""
+    """Declare the first and the end pixel of a window inside the image."""
     first, reach = f"{start} > 0 ? {start} : 0", (count - 1) * dilation + 1
     if dilation > 1:
         steps = f"({dilation - 1} - {start}) / {dilation}"
@@ -324,7 +324,7 @@ def _along(axis: str, dilation: int, lines: list[str]) -> list[str]:
 
 
 def _linear(stage: Stage, label: str, constants: Constants) -> list[str]:
-    """Sum in four parts side by side: none has to wait for the one before it."""
+    """Sum in four independent parts, to avoid a dependency between additions."""
     O, I = stage.main.arrays["weight"].shape
     values, kind, scale = constants.add_weight(label, stage.main.arrays["weight"])
     bias, whole = constants.add(f"{label}_bias", stage.main.arrays["bias"]), I - I % 4

@@ -10,12 +10,12 @@ WIDTH = 118
 
 
 def prefix_of(name: str) -> str:
-    """Return `name` if it can begin all symbols of a C file.
+    """Return `name` if it is a valid prefix of the symbols of a C file.
 
     Raises
     ------
     ExportError
-        If it is not a C identifier, or one of those that C and C++ reserve.
+        If it is not a C identifier, or is reserved in C or C++.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name) or "__" in name or name.endswith("_"):
         raise ExportError(
@@ -26,9 +26,9 @@ def prefix_of(name: str) -> str:
 
 
 def string(text: str) -> str:
-    """Return a string literal of ASCII: the text's UTF-8, with everything unusual as octal."""
-    # An octal escape has at most three digits, so none of what follows is read as part of it;
-    # '?' could begin a trigraph.
+    """Return an ASCII string literal of UTF-8 text, with special characters as octal escapes."""
+    # An octal escape has at most three digits, so following digits are not part of it; # '?' could
+    # start a trigraph.
     plain = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
         for byte in text.encode("utf-8", "backslashreplace")

@@ -4,4 +4,4 @@ from lenet5c.errors import UserError
 
 
 class ExportError(UserError):
-    """Raised when a model cannot be exported to a format, or weights do not fit a model."""
+    """Raised when a model cannot be exported to a format, or weights do not match a model."""

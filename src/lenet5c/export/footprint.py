@@ -1,4 +1,4 @@
-"""Flash, RAM and stack of a C file, as a compiler for microcontrollers has them."""
+"""Flash, RAM and stack of a C file, measured with a compiler for microcontrollers."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 from lenet5c.export.errors import ExportError
 
 COMPILER = "arm-none-eabi-gcc"
-#: Processors, and the compiler's options for each.
+#: Compiler options by processor.
 TARGETS = {
     "cortex-m0plus": ("-mcpu=cortex-m0plus",),
     "cortex-m4": ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
@@ -23,7 +23,7 @@ UNKNOWN = " *     stack  not measured\n"
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a function takes, with all that it calls, of the C library, too.
+    """Memory of a function and everything that it calls, including the C library.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Footprint:
     ram : int
         Static memory.
     stack : int
-        The most that the calls within it take at a time.
+        Maximum stack of all nested calls.
     """
 
     cpu: str
@@ -45,8 +45,8 @@ class Footprint:
 def measure_c(text: str, cpu: str) -> Footprint:
     """Return the `Footprint` of a C file of `to_c`.
 
-    Frames of the file's functions are those of the compiler's ``-fstack-usage``; of functions of
-    the C library they are read from their first instructions.
+    Stack frames of the file's functions are those of the compiler's ``-fstack-usage``; those of
+    functions of the C library are determined from their first instructions.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def measure_c(text: str, cpu: str) -> Footprint:
 
 
 def with_footprints(text: str, footprints: list[Footprint]) -> str:
-    """Return a C file with figures in its comment."""
+    """Return a C file with the measured memory in its comment."""
     if not footprints:
         return text
     version = _run(None, COMPILER, "-dumpversion").strip()
@@ -92,7 +92,7 @@ def with_footprints(text: str, footprints: list[Footprint]) -> str:
 
 
 def has_compiler() -> bool:
-    """Return whether the compiler is installed."""
+    """Return True if the compiler is installed."""
     return shutil.which(COMPILER) is not None
 
 
@@ -107,7 +107,7 @@ def _run(folder: Path | None, *command: str) -> str:
 
 
 def _deepest(function: str, code: str, frames: dict[str, int]) -> int:
-    """Return the most stack that a function and those that it calls take at a time."""
+    """Return the maximum stack of a function and the functions it calls."""
     bodies = dict(_bodies(code))
 
     @cache
@@ -127,7 +127,7 @@ def _deepest(function: str, code: str, frames: dict[str, int]) -> int:
 
 
 def _bodies(code: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield each function with its instructions, of a disassembly."""
+    """Yield the functions of a disassembly with their instructions."""
     for part in re.split(r"\n(?=[0-9a-f]{8} <)", code):
         head = re.match(r"[0-9a-f]{8} <([^>]+)>:", part)
         if head:
@@ -135,13 +135,13 @@ def _bodies(code: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _target(line: str) -> str | None:
-    """Return the function that an instruction calls or goes to."""
+    """Return the target function of a call or jump instruction."""
     match = re.match(r"b[a-z.]*\s+[0-9a-f]+ <([^>+]+)>", line)
     return match.group(1) if match else None
 
 
 def _pushed(line: str) -> int:
-    """Return how many bytes an instruction takes from the stack."""
+    """Return the number of stack bytes allocated by an instruction."""
     if match := re.match(r"(?:v?push|stmdb\s+sp!,|vstmdb\s+sp!,)\s*\{([^}]*)\}", line):
         size = 8 if "d" in match.group(1) else 4
         return size * sum(map(_registers, match.group(1).split(",")))
@@ -153,6 +153,6 @@ def _pushed(line: str) -> int:
 
 
 def _registers(text: str) -> int:
-    """Return how many registers a part of a list has."""
+    """Return the number of registers in a part of a list."""
     numbers = re.findall(r"\d+", text)
     return int(numbers[1]) - int(numbers[0]) + 1 if "-" in text else 1

@@ -16,7 +16,7 @@ from lenet5c.export.html_bundle import PAGE, bundle, read_page
 from lenet5c.export.html_model import describe_page
 from lenet5c.training import TrainedModel
 
-#: Of the page alone: nothing is loaded, and nothing runs but its own script.
+#: Content-Security-Policy: nothing is loaded, and only the page's own script runs.
 POLICY = (
     "default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; "
     "base-uri 'none'; form-action 'none'"
@@ -27,24 +27,24 @@ SLOT = re.compile(r"\{\{(\w+)\}\}")
 def to_html(
     trained: TrainedModel, name: str = "LeNet-5", *, examples: Dataset | None = None
 ) -> str:
-    """Return a self-contained HTML page on which a user draws and the model answers.
+    """Return a self-contained HTML page on which to draw digits for the model to classify.
 
-    The page shows the answer while one draws, the values of every layer, and the pixels that speak
-    for the answer. It fine-tunes the last layer on drawings that are labeled.
+    The page shows the prediction while drawing, the values of every layer, and the pixels that
+    support the prediction. It can fine-tune the last layer on labeled drawings.
 
     Parameters
     ----------
     trained : TrainedModel
     name : str, optional
-        Name of the model for the page.
+        Name of the model on the page.
     examples : Dataset, optional
-        Some images of its training data. The page shows them, and has its answers to them stay
-        when the last layer is fine-tuned.
+        Some training images, which are shown on the page and used to preserve predictions when the
+        last layer is fine-tuned.
 
     Raises
     ------
     ExportError
-        If a layer has no counterpart outside lenet5c, or `examples` are no images of the model.
+        If a layer has no counterpart outside lenet5c, or `examples` do not match the model.
 
     Examples
     --------
@@ -65,8 +65,8 @@ def build_page(
 ) -> tuple[str, str]:
     """Return the page of a model with this script, and its Content-Security-Policy.
 
-    A slot of index.html, ``{{name}}``, is filled with the file name.html of the first of the
-    folders that has it. `connect` is what the page may connect to.
+    A placeholder ``{{name}}`` in index.html is replaced by the file name.html from the first folder
+    that has it. `connect` is the source to which the page may connect.
     """
     script = bundle(entry, folders)
     style = "\n".join(
@@ -103,6 +103,6 @@ def embed_json(value: Any) -> str:
 
 
 def hash_inline(text: str) -> str:
-    """Return the source of a policy that allows an element of this text between line breaks."""
+    """Return the policy source that allows an inline element with this text."""
     digest = sha256(f"\n{text}\n".encode()).digest()
     return f"sha256-{b64encode(digest).decode('ascii')}"

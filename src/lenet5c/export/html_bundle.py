@@ -1,4 +1,4 @@
-"""The files of the page, and its JavaScript modules as one."""
+"""Files of the page, and bundling of its JavaScript modules."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ IMPORT = re.compile(r'^import \{ [\w, ]+ \} from "\./(\w+\.js)";\n', re.MULTILIN
 
 
 def read_page(name: str, folders: Sequence[Traversable] = (PAGE,)) -> str:
-    """Return a file of the page, from the first of the folders that has it; '' if none has."""
+    """Return a file of the page from the first folder that has it, '' if none has."""
     for folder in folders:
         if (path := folder.joinpath(name)).is_file():
             return path.read_text(encoding="utf-8")
@@ -18,10 +18,10 @@ def read_page(name: str, folders: Sequence[Traversable] = (PAGE,)) -> str:
 
 
 def bundle(entry: str, folders: Sequence[Traversable] = (PAGE,)) -> str:
-    """Return a module, and all that it imports, as one script in the order of the imports.
+    """Bundle a module and everything it imports as one script.
 
-    A page that is opened as a file can import no other. Modules share one scope: names at their
-    top differ, imports have a line each, and nothing is exported but by its declaration.
+    A page opened from a file cannot import modules. Modules share one scope, so their top-level
+    names must be unique; each import must be on its own line, and exports must be declarations.
     """
     parts: dict[str, str] = {}
 
@@ -29,7 +29,7 @@ def bundle(entry: str, folders: Sequence[Traversable] = (PAGE,)) -> str:
         if name in parts:
             return
         text = read_page(name, folders)
-        parts[name] = ""  # its place, should one that it imports import it
+        parts[name] = ""  # reserved, in case of circular imports
         for imported in IMPORT.findall(text):
             add(imported)
         del parts[name]

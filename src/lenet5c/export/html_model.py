@@ -1,4 +1,4 @@
-"""A model as the data of its page: settings and steps as JSON, all arrays as base64."""
+"""Data of a model's page: settings and steps as JSON, arrays as base64."""
 
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import SIGNS
 
 WINDOWS = ("Conv2d", "MaxPool2d", "AvgPool2d", "Subsample2d")
-#: Settings that the page needs, other than those of windows.
+#: Settings used by the page, other than those of windows.
 SETTINGS = {"BatchNorm": ("eps",), "AvgPool2d": ("count_include_pad",)}
-#: Arrays of a step that follow from others.
+#: Arrays of a step that are derived from others.
 COMPUTED = ("scale", "shift")
-#: Steps that belong to the stage before them; any other begins one.
+#: Steps that belong to the preceding stage; any other starts a new one.
 WITHIN = (*ACTIVATIONS, "BatchNorm", "Flatten")
 KINDS = {
     "Conv2d": "convolution",
@@ -33,19 +33,19 @@ KINDS = {
     "Residual": "residual block",
 }
 DIGITS = tuple("0123456789")
-#: Images of the training data that a page has with it.
+#: Number of training images included in a page.
 EXAMPLES = 100
 
 
 @dataclass
 class Weights:
-    """Arrays one after another, as the page has them."""
+    """Concatenated arrays of the page."""
 
     parts: list[NDArray[np.float32]] = field(default_factory=list)
     size: int = 0
 
     def add(self, array: Any) -> list[Any]:
-        """Add an array; return its place, its size and its shape."""
+        """Add an array; return its offset, size and shape."""
         values = np.asarray(array, np.float32)
         self.parts.append(values)
         self.size += values.size
@@ -56,9 +56,9 @@ class Weights:
         return np.concatenate([part.ravel() for part in self.parts]).astype("<f4").tobytes()
 
     def quantize(self) -> dict[str, Any]:
-        """Return all numbers with those of weights (O, ...) as int8, and a scale for each output.
+        """Return all numbers, with weights (O, ...) as int8 and a scale for each output.
 
-        In the layout an array has its size and the number of its scales, 0 if it is of floats.
+        In the layout, an array has its size and the number of its scales, 0 for float arrays.
         """
         layout, small, floats = [], [], []
         for part in self.parts:
@@ -80,12 +80,13 @@ def describe_page(
 ) -> dict[str, Any]:
     """Return the data of a model's page.
 
-    With a model that reads digits goes that of digits and signs, in int8, which tells what is none.
+    A model that reads digits is accompanied by the int8 model of digits and signs, which detects
+    other ink.
 
     Raises
     ------
     ExportError
-        If a layer is not one of `network.LAYERS`, or `examples` are no images of the model.
+        If a layer is not in `network.LAYERS`, or `examples` do not match the model.
     """
     described, weights = _describe_net(trained)
     signs = None
@@ -101,7 +102,7 @@ def describe_page(
 
 
 def _describe_net(trained: TrainedModel) -> tuple[dict[str, Any], Weights]:
-    """Return what the page needs to compute a model's answers, and its weights."""
+    """Return the data needed to compute predictions, and the weights."""
     net = to_network(trained)
     if not net.steps:
         raise ExportError("model must have at least one layer that computes something, got none")
@@ -129,12 +130,12 @@ def _describe_net(trained: TrainedModel) -> tuple[dict[str, Any], Weights]:
 
 
 def pack_weights(trained: TrainedModel) -> bytes:
-    """Return the weights of a model as its page has them: little-endian float32."""
+    """Return the weights of a model in the format of its page, little-endian float32."""
     return _describe_net(trained)[1].pack()
 
 
 def choose_examples(dataset: Dataset, count: int = EXAMPLES) -> Dataset:
-    """Return some images of a data set, balanced over the classes where possible."""
+    """Return some images of a data set, balanced over the classes if possible."""
     most = max(1, count // dataset.num_classes)
     seen = [0] * dataset.num_classes
     chosen = []
@@ -174,7 +175,7 @@ def _describe_step(step: Step, weights: Weights) -> dict[str, Any]:
 
 
 def _describe_stages(net: Network) -> list[dict[str, Any]]:
-    """Return the stages that are shown: each a step with those that belong to it, by its last."""
+    """Return the displayed stages, each identified by the last of its steps."""
     starts = [i for i, step in enumerate(net.steps) if step.kind not in WITHIN]
     starts = starts or [len(net.steps) - 1]
     stages = []
@@ -205,7 +206,7 @@ def _describe_examples(trained: TrainedModel, examples: Dataset | None) -> dict[
 
 
 def pack_images(images: NDArray[np.uint8]) -> bytes:
-    """Return pixels with runs of the most usual level shortened, as the page unpacks them.
+    """Return pixels with run-length encoding of the most frequent level.
 
     Examples
     --------

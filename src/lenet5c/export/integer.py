@@ -1,12 +1,12 @@
-"""A model in integers: the arithmetic that a C file of int8 computes, as readable NumPy.
+"""Integer models: the arithmetic of an int8 C file in readable NumPy.
 
-A value ``q`` of a tensor stands for the number ``scale * (q - zero)``. Every array is int64 here,
-and every result fits the type it has in C, so the two agree to the bit. Tensors are channels last,
-(N, H, W, C); features are (N, 1, 1, F).
+A value ``q`` of a tensor represents the number ``scale * (q - zero)``. Arrays are int64 here, and
+every result fits the type used in C, so both agree bitwise. Tensors are channels last, (N, H, W,
+C); features are (N, 1, 1, F).
 
-Products of int8 are summed in int32. A sum becomes an output by a `Rescale`: it is multiplied by an
-integer of 31 bits and shifted right (Jacob et al. 2018, "Quantization and Training of Neural
-Networks for Efficient Integer-Arithmetic-Only Inference", section 2.2), with one rounding.
+Products of int8 are summed in int32. A `Rescale` converts a sum to an output: it is multiplied by a
+31-bit integer and shifted right (Jacob et al. 2018, "Quantization and Training of Neural Networks
+for Efficient Integer-Arithmetic-Only Inference", section 2.2), with one rounding.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from lenet5c.export.network import Network, Pair
 Integers = NDArray[np.int64]
 #: Smallest and largest activation.
 LOW, HIGH = -128, 127
-#: Images computed at a time.
+#: Images per batch.
 BLOCK = 500
-#: A score is a logit in units of two to the minus this, if int32 holds all scores then.
+#: Scores are logits in units of two to the minus this, if all scores then fit in int32.
 SCORE_BITS = 16
 #: ``2**-x`` for x in [0, 1] is ``1 - x (a - x (b - x c))`` with these in 65536ths, within 8e-5.
 EXPONENTIAL = (45330, 15158, 2597)
@@ -31,9 +31,9 @@ EXPONENTIAL = (45330, 15158, 2597)
 
 @dataclass(frozen=True)
 class Scaling:
-    """Numbers for which the values of a tensor stand.
+    """Scale and zero point of a tensor.
 
-    `zero` is a whole number, but not of an image: there it is wherever the preparation puts it.
+    `zero` is an integer, except for an image, where it follows from the preparation.
     """
 
     scale: float
@@ -41,31 +41,33 @@ class Scaling:
 
     @property
     def fill(self) -> int:
-        """The value that stands for the number 0, as padding has it."""
+        """The value that represents 0, used for padding."""
         return int(np.clip(np.rint(self.zero), LOW, HIGH))
 
     def numbers(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the numbers for which values stand."""
+        """Return the numbers represented by values."""
         return self.scale * (values.astype(np.float64) - self.zero)
 
     def values(self, numbers: NDArray[Any], low: int = LOW, high: int = HIGH) -> Integers:
-        """Return the values that are nearest to numbers."""
+        """Return the values nearest to numbers."""
         nearest = np.rint(numbers.astype(np.float64) / self.scale + self.zero)
         return np.clip(nearest, low, high).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Rescale:
-    """``clip((v * multiplier + 2^(shift - 1) >> shift) + zero, low, high)``, then a table of that.
+    """Rescaling of sums by ``clip((v * multiplier + 2^(shift - 1) >> shift) + zero, low, high)``.
+
+    The result is optionally an index of a table.
 
     Attributes
     ----------
     multiplier : ndarray of int, shape (O,) or (1,)
-        Of each channel, or of all; less than 2^31.
+        Multiplier of each channel, or of all; less than 2^31.
     shift : int
         1 to 62.
     table : ndarray of int, optional
-        Results, of which that of `low` is the first.
+        Table of results, starting with that of `low`.
     """
 
     multiplier: Integers
@@ -83,13 +85,13 @@ class Rescale:
 
 
 def rescale_by(ratio: Any, **settings: Any) -> Rescale:
-    """Return the `Rescale` whose factors are nearest to `ratio`, a number or (O,)."""
+    """Return the `Rescale` with factors nearest to `ratio`, a number or (O,)."""
     factors = np.atleast_1d(np.asarray(ratio, np.float64))
     largest = np.abs(factors).max()
     exponent = int(np.frexp(largest)[1]) if largest > 0 else 0
     shift = min(31 - exponent, 62)
     multiplier = np.rint(np.ldexp(factors, shift)).astype(np.int64)
-    if np.abs(multiplier).max() >= 1 << 31:  # rounded up to it
+    if np.abs(multiplier).max() >= 1 << 31:  # rounded up
         shift -= 1
         multiplier = np.rint(np.ldexp(factors, shift)).astype(np.int64)
     return Rescale(multiplier, shift, **settings)
@@ -97,10 +99,10 @@ def rescale_by(ratio: Any, **settings: Any) -> Rescale:
 
 @dataclass(eq=False, kw_only=True)
 class Op:
-    """A function of the C file: its input (H, W, C), its output (H, W, C), and its layers' names.
+    """A function of the C file: input (H, W, C), output (H, W, C), and the names of its layers.
 
-    `gap` is how far before its input an output may begin: the function has read what it
-    overwrites. None if input and output must be apart. `scratch` is a number of bytes.
+    `gap` is the distance before the input at which the output may start without overwriting unread
+    input, None if they may not overlap. `scratch` is a number of bytes.
     """
 
     name: str = ""
@@ -114,7 +116,7 @@ class Op:
 
     @property
     def wide(self) -> bool:
-        """True if the outputs are scores, int32."""
+        """True if the outputs are int32 scores."""
         return False
 
     def run(self, x: Integers) -> Integers:
@@ -124,21 +126,21 @@ class Op:
 
 @dataclass(eq=False, kw_only=True)
 class Sums(Op):
-    """Convolution and pooling of its sums; a linear layer is one whose kernel is its whole input.
+    """Convolution and pooling of its sums; for a linear layer, the kernel is the whole input.
 
     Attributes
     ----------
     weight : ndarray of int, shape (O, KH, KW, I)
-        -127 to 127; I are the channels of one group.
+        Weights from -127 to 127; I is the number of channels of one group.
     bias : ndarray of int, shape (O,)
-        With the share of the input's zero.
+        Bias including the contribution of the input's zero point.
     inner : Rescale or None
-        Of each sum before the pooling.
+        Rescaling of each sum before pooling.
     floor : bool
-        ReLU of each sum before the pooling.
+        Apply ReLU to each sum before pooling.
     pool : {None, 'max', 'sum'}
     outer : Rescale or None
-        Of the pooled values.
+        Rescaling of the pooled values.
     """
 
     weight: Integers
@@ -157,17 +159,17 @@ class Sums(Op):
 
     @property
     def wide(self) -> bool:
-        """True if the outputs are scores, int32."""
+        """True if the outputs are int32 scores."""
         return self.outer is not None and self.outer.table is None and self.outer.high > HIGH
 
     @property
     def taps(self) -> int:
-        """Products of one sum."""
+        """Number of products in one sum."""
         return prod(self.weight.shape[1:])
 
     @property
     def whole(self) -> bool:
-        """True if the one window is the whole input, as it lies in memory."""
+        """True if there is one window, the whole input."""
         kernel = self.weight.shape[1:3]
         return self.grid == (1, 1) and kernel == self.shape[:2] and self.groups == 1
 
@@ -191,7 +193,7 @@ class Sums(Op):
         right = max(0, (OW - 1) * SW + (KW - 1) * DW + 1 - left - W)
         sides = ((0, 0), (top, bottom), (left, right), (0, 0))
         padded = np.pad(x.reshape(N, H, W, C), sides, constant_values=self.fill)
-        # Floats that hold these sums exactly.
+        # A float type that represents these sums exactly.
         kind = np.float32 if self.taps * 127 * 128 < 2**24 else np.float64
         patches = np.empty((N, OH, OW, self.groups, KH, KW, I), kind)
         for kh in range(KH):
@@ -208,9 +210,9 @@ class Sums(Op):
 
 @dataclass(eq=False, kw_only=True)
 class Pool(Op):
-    """Pooling of int8 as an op of its own, with any stride and padding.
+    """Pooling of int8 as a separate op, with any stride and padding.
 
-    A mean is ``sum of (q - fill) * 256 / pixels``, cut off towards zero.
+    A mean is ``sum of (q - fill) * 256 / pixels``, truncated towards zero.
     """
 
     is_max: bool
@@ -250,7 +252,7 @@ class Pool(Op):
 
 @dataclass(eq=False, kw_only=True)
 class Lookup(Op):
-    """A table of 256 results, that of -128 first."""
+    """A table of 256 results, starting with that of -128."""
 
     table: Integers
 
@@ -285,7 +287,7 @@ class Distances(Op):
 
     @property
     def wide(self) -> bool:
-        """True if the outputs are scores, int32."""
+        """True if the outputs are int32 scores."""
         return self.outer.table is None and self.outer.high > HIGH
 
     def run(self, x: Integers) -> Integers:
@@ -296,7 +298,7 @@ class Distances(Op):
 
 @dataclass(eq=False, kw_only=True)
 class Reorder(Op):
-    """Features (C, H, W), as the layers of lenet5c take them, of a tensor (H, W, C)."""
+    """Conversion of a tensor (H, W, C) to features in the order (C, H, W) of lenet5c's layers."""
 
     def run(self, x: Integers) -> Integers:
         """Return the output (N, 1, 1, C * H * W)."""
@@ -305,7 +307,7 @@ class Reorder(Op):
 
 @dataclass(eq=False, kw_only=True)
 class Add(Op):
-    """Sum of the results of two chains of ops, of which each may be empty: a residual block.
+    """Sum of the results of two possibly empty chains of ops, for a residual block.
 
     ``clip((a * multipliers[0] + b * multipliers[1] + offset) >> shift, -128, 127)``
     """
@@ -322,7 +324,7 @@ class Add(Op):
 
 
 def channels_last(x: NDArray[Any]) -> NDArray[Any]:
-    """Return maps (N, C, H, W) as (N, H, W, C), and features as they are."""
+    """Return maps (N, C, H, W) as (N, H, W, C), and features unchanged."""
     return x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
 
 
@@ -335,19 +337,19 @@ def run_ops(ops: list[Op], x: Integers) -> Integers:
 
 @dataclass(eq=False)
 class IntegerModel:
-    """A model of int8 weights and activations, as `quantize_int8` makes it.
+    """A model with int8 weights and activations, created by `quantize_int8`.
 
     Attributes
     ----------
     ops : list of Op
     network : Network
-        The model it was made of.
+        The original model.
     scaling : Scaling
-        That of the input.
+        Scaling of the input.
     shape : tuple of int
         Height, width and channels of the input.
     pixels : Rescale or None
-        Of a pixel times its scale, plus `offsets`, where a mean image is subtracted.
+        Rescaling of a pixel times its scale plus `offsets`, if a mean image is subtracted.
 
     Examples
     --------
@@ -371,7 +373,7 @@ class IntegerModel:
     score_bits: int = SCORE_BITS
 
     def inputs(self, x: NDArray[Any]) -> Integers:
-        """Return the net's input (N, H, W, C) for uint8 images or, of a bare model, floats."""
+        """Return the net's input (N, H, W, C) for uint8 images, or prepared floats."""
         if self.network.trained is None:
             return self.scaling.values(channels_last(x)).reshape(len(x), *self.shape)
         fitted = np.asarray(self.network.trained.preparation.fit_images(x))
@@ -386,7 +388,7 @@ class IntegerModel:
         return run_ops(self.ops, inputs).reshape(len(inputs), -1).astype(np.int32)
 
     def scores(self, images: NDArray[Any]) -> NDArray[np.int32]:
-        """Return the scores (N, classes): logits in units of ``2.0 ** -score_bits``."""
+        """Return the scores (N, classes), logits in units of ``2.0 ** -score_bits``."""
         trained = self.network.trained
         images = np.asarray(images) if trained is None else trained.as_images(images)
         starts = range(0, len(images), BLOCK)
@@ -394,16 +396,16 @@ class IntegerModel:
         return np.concatenate(parts)
 
     def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the logits (N, classes) for which the scores stand."""
+        """Return the logits (N, classes) represented by the scores."""
         return np.ldexp(self.scores(images), -self.score_bits).astype(np.float32)
 
     @property
     def exponent(self) -> int:
-        """Factor of a score in the power of two that is its probability."""
+        """Factor of a score in the exponent of its probability, a power of two."""
         return round(2.0 ** (32 - self.score_bits) / (np.log(2.0) * self.network.temperature))
 
     def softmax(self, scores: NDArray[np.int32]) -> NDArray[np.uint16]:
-        """Return probabilities (N, classes) in 65535ths, at the model's temperature."""
+        """Return probabilities (N, classes) in units of 1/65535, at the model's temperature."""
         wide = scores.astype(np.int64)
         z = (wide.max(axis=1, keepdims=True) - wide) * self.exponent >> 16
         f, (a, b, c) = z & 65535, EXPONENTIAL
@@ -416,5 +418,5 @@ class IntegerModel:
         return self.softmax(self.scores(images)).astype(np.float32) / np.float32(65535)
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the predicted class of each image (N,)."""
+        """Return the predicted label of each image (N,)."""
         return self.scores(images).argmax(axis=1)

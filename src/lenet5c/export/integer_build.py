@@ -1,4 +1,4 @@
-"""An integer model from a model of floats and images that show the range of its activations."""
+"""Conversion of a float model to an integer model, with calibration images."""
 
 from dataclasses import replace
 from math import ceil, log2, prod
@@ -48,11 +48,11 @@ from lenet5c.export.integer_parts import (
 from lenet5c.export.network import Network, Step, fold_batch_norm, refuse_ensembles, to_network
 from lenet5c.training import TrainedModel
 
-#: Ways to choose the range of a tensor.
+#: Methods to determine the range of a tensor.
 RANGES = ("mse", "minmax")
-#: Images that show the ranges, unless told otherwise.
+#: Default number of calibration images.
 IMAGES = 1000
-#: Values of a tensor that choose its range.
+#: Maximum number of values of a tensor to determine its range.
 SAMPLE = 200_000
 
 
@@ -63,21 +63,21 @@ def quantize_int8(
     ranges: str = "mse",
     input_shape: tuple[int, ...] | None = None,
 ) -> IntegerModel:
-    """Return a model of int8 weights and activations: the one that a C file of int8 computes.
+    """Quantize the weights and activations of a model to int8, as computed by an int8 C file.
 
-    Weights have a scale for each output channel, activations one for each tensor and a zero point.
-    Sums are int32.
+    Weights have a scale for each output channel, activations a scale and a zero point for each
+    tensor. Sums are int32.
 
     Parameters
     ----------
     model : TrainedModel or lenet5c.nn.Sequential
     images : array_like
-        Training images that show the range of each activation: uint8 images as the model takes
-        them, or, of a `Sequential`, inputs (N, ...).
+        Training images to determine the ranges of activations: uint8 images, or inputs (N, ...) for
+        a `Sequential`.
     ranges : {'mse', 'minmax'}, optional
-        The range of a tensor: the one of the least mean squared error, or all that occurs.
+        Range of a tensor: the one with the minimum mean squared error, or the range of all values.
     input_shape : tuple of int, optional
-        Shape of one sample, for a `Sequential` that does not know its own.
+        Shape of one sample, for a `Sequential` without an input shape.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def quantize_int8(
     ExportError
         If a layer has no counterpart, or an activation is not finite.
     ValueError
-        If `images` are none, or `ranges` is not as above.
+        If `images` is empty, or `ranges` is invalid.
 
     Examples
     --------
@@ -132,7 +132,7 @@ class _Builder:
         stages = [part for stage in stages for part in split_stage(stage)]
         if not stages:
             raise ExportError(
-                "model must have at least one layer that computes something, got none"
+                "model must have at least one layer that is not only reshaping, got none"
             )
         self.last = stages[-1]
         ops, tensor = self.chain(stages, Tensor(x, scaling, shape))
@@ -147,7 +147,7 @@ class _Builder:
         return IntegerModel(ops, net, scaling, shape, pixels, offsets, self.score_bits)
 
     def input_scaling(self, x: Floats) -> tuple[Scaling, Rescale | None, Any]:
-        """Return how the input stands for numbers: a gray level is one step, if it can be."""
+        """Return the scaling of the input, with one step per gray level if possible."""
         if self.net.trained is None:
             return self.choose(x), None, None
         scale, offset = self.net.scale_and_offset
@@ -156,7 +156,7 @@ class _Builder:
         scaling = self.choose(x)
         ratio = float(scale) / scaling.scale
         pixels = rescale_by(ratio)
-        # Pixels, multiplier and offset fit 32 bits together.
+        # Pixels, multiplier and offset fit in 32 bits.
         shift = min(pixels.shift, 20 - ceil(log2(max(ratio, 1e-6))))
         pixels = Rescale(np.rint([np.ldexp(ratio, shift)]).astype(np.int64), shift)
         numbers = channels_last(offset[np.newaxis])[0].astype(np.float64)
@@ -169,7 +169,7 @@ class _Builder:
         return scaling, pixels, offsets.astype(np.int64)
 
     def choose(self, numbers: Floats) -> Scaling:
-        """Return the scaling of a tensor; it has a value for the number 0."""
+        """Return the scaling of a tensor, which represents 0 exactly."""
         flat = numbers.reshape(-1).astype(np.float64)
         if not np.isfinite(flat).all():
             raise ExportError("activations must be finite, got NaN or infinity; check the images")
@@ -191,7 +191,7 @@ class _Builder:
         return scaling(min(shares, key=error))
 
     def chain(self, stages: list[Stage], tensor: Tensor) -> tuple[list[Op], Tensor]:
-        """Return the ops of stages, and what they make of a tensor."""
+        """Return the ops of stages and their output for a tensor."""
         ops: list[Op] = []
         for stage in stages:
             step = stage.main
@@ -209,7 +209,7 @@ class _Builder:
         return ops, tensor
 
     def stage(self, stage: Stage, tensor: Tensor) -> tuple[Op, Tensor]:
-        """Return the op of a stage, and what it makes of a tensor."""
+        """Return the op of a stage and its output for a tensor."""
         kind = stage.main.kind
         if stage.branches:
             return self.add(stage, tensor)
@@ -227,11 +227,11 @@ class _Builder:
         return self.sums(stage, tensor)
 
     def sums(self, stage: Stage, tensor: Tensor) -> tuple[Op, Tensor]:
-        """Return a convolution, a linear layer, or what works channel by channel."""
+        """Return a convolution, a linear layer, or a channelwise op."""
         step, pool = stage.main, stage.pool
         weight, bias, settings = weight_of(step, tensor)
         if pool is not None and pool.kind == "Subsample2d":
-            # Its factor goes into the weights, its summand into the bias.
+            # Its factor is multiplied into the weights, its offset into the bias.
             factor = pool.arrays["weight"].astype(np.float64)
             weight = weight * factor.reshape(-1, 1, 1, 1)
             bias = bias * factor + pool.arrays["bias"] / prod(pool.window[0])
@@ -259,7 +259,7 @@ class _Builder:
     def outer(
         self, stage: Stage, steps: list[Step], units: Units, sums: Floats, floats: Floats
     ) -> tuple[Rescale, Scaling]:
-        """Return what makes outputs of sums in these units, to which activations are applied."""
+        """Return the rescaling of sums in these units to outputs after activations."""
         if stage is self.last and not steps:
             return self.to_scores(units), Scaling(1.0, 0.0)
         scaling = self.choose(floats)
@@ -270,7 +270,7 @@ class _Builder:
     def max_pooled(
         self, op: Sums, stage: Stage, units: Units, plain: Floats
     ) -> tuple[Floats, Scaling]:
-        """Take the largest sum if activations keep the order, else the largest output."""
+        """Take the maximum of sums if activations are monotonic, else of outputs."""
         assert stage.pool is not None
         floats = apply_steps(stage.before, plain)
         result = apply_steps(stage.after, layer_floats(stage.pool, floats))
@@ -288,7 +288,7 @@ class _Builder:
     def sum_pooled(
         self, op: Sums, stage: Stage, units: Units, plain: Floats
     ) -> tuple[Floats, Scaling]:
-        """Add the sums, or 16 bits that a table makes of each."""
+        """Add the sums, or 16-bit table entries of each."""
         assert stage.pool is not None
         floats = apply_steps(stage.before, plain)
         pooled = layer_floats(stage.pool, floats)
@@ -309,13 +309,13 @@ class _Builder:
         return result, scaling
 
     def to_scores(self, units: Units) -> Rescale:
-        """Return what makes scores of sums in these units; penalties are negated."""
+        """Return the rescaling of sums in these units to scores; penalties are negated."""
         self.score_bits = min(SCORE_BITS, 30 - ceil(log2((units.of * units.largest).max())))
         step = 2.0**-self.score_bits * (-1 if self.net.negated else 1)
         return units.rescale(step, low=-INT32, high=INT32)
 
     def pool(self, stage: Stage, tensor: Tensor) -> tuple[Op, Tensor]:
-        """Return pooling by itself, and what it makes of a tensor."""
+        """Return a separate pooling op and its output for a tensor."""
         step, layer = stage.main, stage.main.layer
         is_max = step.kind == "MaxPool2d"
         size, stride, (top, _) = step.window
@@ -345,7 +345,7 @@ class _Builder:
         return op, Tensor(floats, scaling, op.result)
 
     def distances(self, stage: Stage, tensor: Tensor) -> tuple[Op, Tensor]:
-        """Return squared distances from codes, and what they make of a tensor."""
+        """Return the op of squared distances from codes and its output for a tensor."""
         codes = tensor.scaling.values(stage.main.arrays["codes"], -32768, 32767)
         largest = codes.shape[1] * (int(np.abs(codes).max()) + 128) ** 2
         if largest > INT32:
@@ -361,8 +361,8 @@ class _Builder:
         return op, Tensor(floats, scaling, result)
 
     def add(self, stage: Stage, tensor: Tensor) -> tuple[Op, Tensor]:
-        """Return a residual block, and what it makes of a tensor."""
-        last, self.last = self.last, None  # a branch makes no scores
+        """Return the op of a residual block and its output for a tensor."""
+        last, self.last = self.last, None  # a branch has no scores
         (layers, a), (shortcut, b) = (
             self.chain([part for each in branch for part in split_stage(each)], tensor)
             for branch in stage.branches

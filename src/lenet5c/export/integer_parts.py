@@ -1,4 +1,4 @@
-"""Pieces of an integer model: what layers are as sums, tables and scalings."""
+"""Parts of integer models: layers as sums, tables and scalings."""
 
 from dataclasses import dataclass, replace
 from math import prod
@@ -15,19 +15,19 @@ from lenet5c.export.network import Step
 from lenet5c.export.quantization import layer_of, quantize
 
 Floats = NDArray[np.floating]
-#: Entries of the table of an activation after sums.
+#: Number of entries in the table of an activation after sums.
 TABLE = 1024
 #: Maximum number of sums pooled together; larger windows are pooled from int8.
 MOST_POSITIONS = 16
-#: The largest sum.
+#: Maximum sum.
 INT32 = 2**31 - 1
-#: Layers whose outputs of int8 are a table.
+#: Layers whose int8 outputs are table lookups.
 ELEMENTWISE = tuple(ACTIVATIONS)
 
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """Activations of the calibration images: as floats, and how int8 stands for them."""
+    """Activations of the calibration images, as floats, with their int8 scaling."""
 
     floats: Floats
     scaling: Scaling
@@ -36,13 +36,13 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Numbers that sums of 1 stand for, and the largest sums that there can be."""
+    """Numbers represented by a sum of 1, and bounds of the sums."""
 
     of: Floats
     largest: NDArray[Any]
 
     def rescale(self, step: float, **settings: Any) -> Rescale:
-        """Return what makes values of this step of the sums."""
+        """Return the rescaling of the sums to values of this step."""
         ratio = self.of / step
         if (np.abs(ratio) * self.largest).max() >= INT32 - 2**16:
             raise ExportError(
@@ -60,12 +60,12 @@ def channels_last_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def reorder(shape: tuple[int, int, int]) -> Reorder:
-    """Return the op that makes features, in the order of lenet5c's layers, of maps."""
+    """Return the op that converts maps to features in the order of lenet5c's layers."""
     return Reorder(name="flatten", shape=shape, result=(1, 1, prod(shape)))
 
 
 def split_stage(stage: Stage) -> list[Stage]:
-    """Return a stage as those that sums can be pooled in."""
+    """Split a stage so that its sums can be pooled."""
     pool = stage.pool
     if pool is None:
         return [stage]
@@ -76,7 +76,7 @@ def split_stage(stage: Stage) -> list[Stage]:
 
 
 def weight_of(step: Step, tensor: Tensor) -> tuple[Floats, Floats, dict[str, Any]]:
-    """Return weight (O, KH, KW, I), bias (O,) and settings of the convolution that a step is."""
+    """Return weight (O, KH, KW, I), bias (O,) and settings of a step as a convolution."""
     H, W, C = tensor.shape
     if step.kind == "BatchNorm":
         scale, shift = step.arrays["scale"], step.arrays["shift"]
@@ -97,7 +97,7 @@ def weight_of(step: Step, tensor: Tensor) -> tuple[Floats, Floats, dict[str, Any
 
 
 def round_sums(weight: Floats, bias: Floats, scaling: Scaling) -> tuple[Any, Any, Floats]:
-    """Return weight and bias as integers, and the number that a sum of 1 stands for (O,)."""
+    """Return integer weight and bias, and the numbers represented by a sum of 1 (O,)."""
     values, scale = quantize(weight, least=np.abs(bias) / (scaling.scale * 2**29))
     units = scale.astype(np.float64) * scaling.scale
     totals = values.reshape(len(values), -1).sum(axis=1, dtype=np.int64)
@@ -105,21 +105,22 @@ def round_sums(weight: Floats, bias: Floats, scaling: Scaling) -> tuple[Any, Any
     made = values.astype(np.int64), whole
     if np.abs(made[0]).reshape(len(whole), -1).sum(axis=1).max() * 128 > 2**30:
         raise ExportError(
-            f"layers must sum at most 66,000 products for int8, got {values[0].size:,}; use "
+            f"layers must have at most 66,000 products per sum for int8, got {values[0].size:,}; "
+            f"use "
             "quantize='weights'"
         )
     return *made, units
 
 
 def largest_sums(op: Sums) -> NDArray[np.int64]:
-    """Return a bound of the absolute value of sums (O,)."""
+    """Return bounds of the absolute values of sums (O,)."""
     products = np.abs(op.weight).reshape(len(op.weight), -1).sum(axis=1) * 128
     return products + np.abs(op.bias)
 
 
 def layer_floats(step: Step, x: Floats) -> Floats:
     """Return the outputs of a step for its inputs."""
-    # A convolution as large as its maps is written as the linear layer that it is.
+    # A convolution as large as its maps is exported as a linear layer.
     shape = (prod(step.shape),) if step.kind == "Linear" else step.shape
     return layer_of(step).forward(x.reshape(len(x), *shape)).reshape(len(x), *step.result)
 
@@ -139,10 +140,10 @@ def through_table(
     low: int = LOW,
     high: int = HIGH,
 ) -> Rescale:
-    """Return what makes outputs of sums by a table of activations."""
+    """Return the rescaling of sums to outputs by a table of activations."""
     first, last = float(sums.min()), float(sums.max())
     spread = (last - first) or 1.0
-    # Sums of other images may lie outside.
+    # Sums of other images may exceed the range.
     first, last = first - 0.1 * spread, last + 0.1 * spread
     step = (last - first) / (TABLE - 1)
     zero = int(np.rint(-first / step))
@@ -158,9 +159,9 @@ def table_of_int8(steps: list[Step], before: Scaling, after: Scaling) -> Rescale
 
 
 def row_gap(op: Op, rows: int, top: int) -> int:
-    """Return how far before its input an output may begin that is written row by row.
+    """Return the distance before the input at which an output written row by row may start.
 
-    A row of the output is computed from `rows` further rows of the input.
+    Each row of the output needs `rows` new rows of the input.
     """
     (H, W, C), (OH, OW, O) = op.shape, op.result
     read = [max(0, min(H, py * rows - top)) * W * C for py in range(OH)]

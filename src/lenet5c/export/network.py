@@ -1,4 +1,4 @@
-"""The inference steps of a model, the starting point of every export format."""
+"""Inference steps of a model, used by all export formats."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from lenet5c.kernels.shapes import paddings
 from lenet5c.training import TrainedModel
 
 Pair = tuple[int, int]
-#: Layers that can be exported; a subclass of one may compute something else.
+#: Layers that can be exported, excluding subclasses.
 LAYERS = (
     *("Conv2d", "Linear", "MaxPool2d", "AvgPool2d", "GlobalMaxPool2d", "GlobalAvgPool2d"),
     *("Subsample2d", "BatchNorm1d", "BatchNorm2d", "RBF", "Residual", "Ensemble", "Flatten"),
@@ -24,20 +24,20 @@ LAYERS = (
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One layer with the shapes of a sample before and after it, and copies of its arrays.
+    """One layer with its input and output shape for a sample, and copies of its arrays.
 
-    A weight has no gaps where a connection table has them, a bias is there, and a batch
-    normalization has its `scale` and `shift` as float64.
+    Weights with a connection table are dense, there is always a bias, and batch normalization has
+    `scale` and `shift` as float64.
     """
 
-    kind: str  # the layer's class; 'BatchNorm' for either batch normalization
+    kind: str  # class of the layer; 'BatchNorm' for both batch normalizations
     name: str  # dotted, as in ``model.named_layers()``
     layer: Any
     shape: tuple[int, ...]
     result: tuple[int, ...]
     arrays: dict[str, np.ndarray]
-    # Of a Residual: the steps of its layers, and those of its shortcut, none of the input itself.
-    # Of an Ensemble: the steps of each member.
+    # For a Residual, the steps of its layers and of its shortcut (none for the input itself); for
+    # an # Ensemble, the steps of each member.
     branches: tuple[list["Step"], ...] = ()
 
     @property
@@ -63,7 +63,7 @@ class Step:
 
     @property
     def beyond(self) -> Pair:
-        """Rows and columns of the last windows below and right of the padding, as of ceil_mode."""
+        """Rows and columns of the last windows below and right of the padding, with ceil_mode."""
         (KH, KW), (SH, SW), (PH, PW) = self.window
         (_, H, W), (_, OH, OW), (DH, DW) = self.shape, self.result, self.dilation
         (_, bottom), (_, right) = self.pads
@@ -74,7 +74,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Steps of a model; `trained` is None for a bare one, which has no images."""
+    """Steps of a model; `trained` is None for a model without image preparation."""
 
     steps: list[Step]
     model: nn.Sequential
@@ -93,7 +93,7 @@ class Network:
 
     @property
     def temperature(self) -> float:
-        """The number that logits are divided by before they become probabilities."""
+        """Divisor of the logits in the softmax."""
         return 1.0 if self.trained is None else self.trained.temperature
 
     @property
@@ -114,7 +114,7 @@ class Network:
 
     @property
     def scale_and_offset(self) -> tuple[np.float32, np.ndarray]:
-        """Factor of a fitted pixel, and what is added: a scalar if it is the same everywhere."""
+        """Factor and offset of a fitted pixel; the offset is a scalar if it is constant."""
         assert self.trained is not None
         offset = self.trained.preparation.offset(self.input_shape[0])
         constant = (offset == offset.flat[0]).all()
@@ -137,15 +137,15 @@ def to_network(
     ----------
     model : TrainedModel or lenet5c.nn.Sequential
     input_shape : tuple of int, optional
-        Shape of one sample, for a `Sequential` that does not know its own.
+        Shape of one sample, for a `Sequential` without an input shape.
 
     Raises
     ------
     TypeError
         If `model` is neither.
     ExportError
-        If a layer is not one of `LAYERS`, a weight is not finite, or the images, the class names
-        or `input_shape` do not fit the model.
+        If a layer is not in `LAYERS`, a weight is not finite, or the images, the class names or
+        `input_shape` do not match the model.
     """
     if not isinstance(model, TrainedModel):
         if not isinstance(model, nn.Sequential):
@@ -156,8 +156,7 @@ def to_network(
         shape = input_shape or model.input_shape
         if shape is None:
             raise ExportError(
-                "input_shape must be given for a model without one, got None; pass a shape such as "
-                "(1, 32, 32)"
+                "input_shape must be passed for a model without one, such as (1, 32, 32), got None"
             )
         return Network(_check_steps(model, tuple(shape)), model, tuple(shape))
     size, image_shape = model.preparation.size, tuple(model.image_shape)
@@ -166,12 +165,11 @@ def to_network(
     steps = _check_steps(model.model, input_shape or shape)
     if image_shape[0] != own[0]:
         raise ExportError(
-            f"image_shape must have {own[0]} channels, as the model's input, got {image_shape}"
+            f"image_shape must have the {own[0]} channels of the model's input, got {image_shape}"
         )
     if model.preparation.fit == "pad" and (image_shape[1] > size[0] or image_shape[2] > size[1]):
         raise ExportError(
-            f"image_shape must be at most {size[0]} by {size[1]} to be padded, got {image_shape}; "
-            "it cannot be exported with fit='pad'"
+            f"image_shape must be at most {size[0]} by {size[1]} with fit='pad', got {image_shape}"
         )
     net = Network(steps, model.model, shape, model)
     if net.output_shape != (len(model.class_names),):
@@ -183,7 +181,7 @@ def to_network(
 
 
 def fold_batch_norm(steps: list[Step]) -> list[Step]:
-    """Return the steps with each normalization after a convolution or linear layer taken into it.
+    """Return the steps with normalizations folded into the preceding convolution or linear layer.
 
     Raises
     ------
@@ -212,7 +210,7 @@ def _fold(steps: list[Step]) -> list[Step]:
 
 
 def all_steps(steps: list[Step]) -> Iterator[Step]:
-    """Yield steps, and those of the branches within them."""
+    """Yield steps, including those of inner branches."""
     for step in steps:
         yield step
         for branch in step.branches:
@@ -220,11 +218,12 @@ def all_steps(steps: list[Step]) -> Iterator[Step]:
 
 
 def refuse_ensembles(steps: list[Step], verb: str, remedy: str) -> None:
-    """Raise an ExportError if there is an ensemble among some steps, for a form that has none."""
+    """Raise an ExportError if some steps contain an ensemble, for formats without support."""
     for step in all_steps(steps):
         if step.kind == "Ensemble":
             raise ExportError(
-                f"layer {step.name!r} must be one that can {verb}, got an Ensemble; {remedy}, or "
+                f"layer {step.name!r} must be a layer that can {verb}, got an Ensemble; {remedy}, "
+                f"or "
                 "distill it into one net with lenet5c distill"
             )
 
@@ -252,10 +251,10 @@ def _steps(layers: Iterable[tuple[str, nn.Layer]], shape: tuple[int, ...]) -> li
         branches: tuple[list[Step], ...] = ()
         if kind in ("Residual", "Ensemble"):
             branches = tuple(_steps(branch, shape) for branch in _branches(layer, name))
-        elif kind.startswith("Global"):  # a window as large as the maps
+        elif kind.startswith("Global"):  # a window of the size of the maps
             kind = kind.removeprefix("Global")
             layer = getattr(nn, kind)(shape[1:])
-        if kind != "Dropout":  # has no effect outside training
+        if kind != "Dropout":  # has no effect in evaluation
             kind = "BatchNorm" if kind.startswith("BatchNorm") else kind
             arrays = {} if branches else _arrays(kind, layer)
             steps.append(Step(kind, name, layer, tuple(shape), result, arrays, branches))
@@ -266,7 +265,7 @@ def _steps(layers: Iterable[tuple[str, nn.Layer]], shape: tuple[int, ...]) -> li
 def _branches(layer: Any, name: str) -> list[Iterable[tuple[str, nn.Layer]]]:
     """Return the layers of each branch by their dotted names.
 
-    Those of a Residual and of its shortcut; of an Ensemble those of each member.
+    The branches are those of a Residual, or the members of an Ensemble.
     """
     if isinstance(layer, nn.Ensemble):
         return [

@@ -1,4 +1,4 @@
-"""A model as ONNX."""
+"""Export of a model to ONNX."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from lenet5c.export.network import Network, Pair, Step, to_network
 from lenet5c.nn.ensemble import describe_kind
 from lenet5c.training import TrainedModel
 
-# Old enough for runtimes of recent years; 13 is the first whose softmax is that of one axis.
+# Supported by runtimes of recent years; 13 is the first version with softmax along one axis.
 OPSET, IR_VERSION = 13, 7
 INPUTS = ("uint8", "float")
 
@@ -28,28 +28,28 @@ def to_onnx(
     input_shape: tuple[int, ...] | None = None,
     accuracy: str | None = None,
 ) -> bytes:
-    """Return an ONNX file (opset 13) that computes what the model does.
+    """Return an ONNX file (opset 13) that implements the model.
 
     Parameters
     ----------
     model : TrainedModel or lenet5c.nn.Sequential
-        A `Sequential` is bare: it takes prepared float32 inputs.
+        A `Sequential` requires prepared float32 inputs.
     input : {'uint8', 'float'}, optional
-        'uint8': the graph takes images as they are, uint8 (N, C, h, w) of ``trained.image_shape``,
-        and prepares them itself, to the bit as `Preparation` does. 'float': it takes prepared
+        'uint8': the graph accepts unprepared images, uint8 (N, C, h, w) of ``trained.image_shape``,
+        and prepares them with the same bits as `Preparation`. 'float': it accepts prepared images,
         float32 (N, C, H, W).
     input_shape : tuple of int, optional
-        Shape of one sample, for a `Sequential` that does not know its own.
+        Shape of one sample, for a `Sequential` without an input shape.
     accuracy : str, optional
         Accuracy for the metadata, such as '9965/10000'.
 
     Returns
     -------
     bytes
-        Input 'image' or 'input' with any number N of samples, outputs 'logits' and
-        'probabilities', float32 (N, classes), the softmax of the logits divided by the model's
-        temperature. Properties of the model have class names, preparation, image shape,
-        temperature and version as JSON.
+        The ONNX file. The input is 'image' or 'input' with any number N of samples; the outputs are
+        'logits' and 'probabilities', float32 (N, classes), the softmax of the logits divided by the
+        model's temperature. The metadata has class names, preparation, image shape, temperature and
+        version as JSON.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def to_onnx(
     MissingExtraError
         If onnx is not installed.
     ValueError
-        If `input` is not as above.
+        If `input` is invalid.
     """
     if input not in INPUTS:
         raise ValueError(f"input must be one of {', '.join(INPUTS)}, got {input!r}")
@@ -73,7 +73,7 @@ def to_onnx(
     if net.negated:
         x = graph.add("Neg", x)
     if not net.steps:
-        raise ExportError("model must have at least one layer that computes something, got none")
+        raise ExportError("model must have at least one layer that is not only reshaping, got none")
     graph.add("Identity", x, out="logits")
     graph.output("logits", net.output_shape)
     if len(net.output_shape) == 1:
@@ -87,7 +87,7 @@ def to_onnx(
 
 
 class Graph:
-    """Nodes in the order they are added, each with one output, named after its place."""
+    """Nodes in the order of addition, each with one output named after its index."""
 
     def __init__(self, onnx: Any) -> None:
         self.onnx, self.helper = onnx, onnx.helper
@@ -104,12 +104,12 @@ class Graph:
         return name
 
     def output(self, name: str, shape: tuple[int, ...]) -> None:
-        """Make a float32 value (N, *shape) an output."""
+        """Declare a float32 value (N, *shape) as an output."""
         self.outputs.append(self.helper.make_tensor_value_info(name, self.FLOAT, ["N", *shape]))
 
     def constant(self, name: str, array: Any) -> str:
         """Add a constant; return its name."""
-        # Apart from names of values and nodes, whatever the user called the layers.
+        # A separate namespace for any user-defined layer names.
         name = f"constant.{name}"
         array = np.ascontiguousarray(array).reshape(np.shape(array))
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
@@ -149,7 +149,7 @@ class Graph:
 
 
 def _write(graph: Graph, steps: list[Step], x: str) -> str:
-    """Add the nodes of steps that feed one another; return the name of the result."""
+    """Add the nodes of a chain of steps; return the name of the result."""
     for step in steps:
         x = _WRITERS[step.kind](graph, step, x)
     return x
@@ -161,7 +161,7 @@ def _residual(graph: Graph, step: Step, x: str) -> str:
 
 
 def _ensemble(graph: Graph, step: Step, x: str) -> str:
-    """Average probabilities by their logarithms, less the largest, so that none becomes 0."""
+    """Average probabilities in the log domain, subtracting the maximum to avoid underflow."""
     logs = []
     for number, (branch, value) in enumerate(zip(step.branches, step.layer.divisors, strict=True)):
         logits = _write(graph, branch, x)
@@ -175,10 +175,10 @@ def _ensemble(graph: Graph, step: Step, x: str) -> str:
 
 
 def _prepare(graph: Graph, net: Network, x: str) -> str:
-    """Fit, scale and shift as `Preparation` does."""
+    """Fit, scale and shift like `Preparation`."""
     if net.margins is None:
         (_, h, w), (_, H, W) = net.image_shape, net.input_shape
-        # Exact in float64: weights are multiples of 2**-20, so the rounding is that of lenet5c.
+        # Exact in float64, since weights are multiples of 2**-20, so rounding is that of lenet5c.
         x = graph.add("Cast", x, to=graph.DOUBLE)
         x = graph.add("MatMul", x, graph.constant("columns", resize_matrix(W, w).T))
         x = graph.add("MatMul", graph.constant("rows", resize_matrix(H, h)), x)
@@ -198,7 +198,7 @@ def _prepare(graph: Graph, net: Network, x: str) -> str:
 
 
 def _window(step: Step, beyond: Pair = (0, 0)) -> dict[str, Any]:
-    """Return the attributes of a window, with so many rows and columns more after the image."""
+    """Return the attributes of a window, with additional rows and columns after the image."""
     size, stride, _ = step.window
     (top, bottom), (left, right) = step.pads
     pads = (top, left, bottom + beyond[0], right + beyond[1])
@@ -222,7 +222,7 @@ def _max_pool2d(graph: Graph, step: Step, x: str) -> str:
 def _avg_pool2d(graph: Graph, step: Step, x: str) -> str:
     window, include = _window(step, step.beyond), step.layer.count_include_pad
     if include and any(step.beyond):
-        # ONNX would count what is beyond the padding, too: pad before, then count what is there.
+        # ONNX would also count pixels beyond the padding: pad first, then count.
         (top, bottom), (left, right) = step.pads
         pads = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
         names = (
@@ -235,7 +235,7 @@ def _avg_pool2d(graph: Graph, step: Step, x: str) -> str:
 
 
 def _subsample2d(graph: Graph, step: Step, x: str) -> str:
-    """Convolve each map with a constant filter: a sum of windows times a coefficient."""
+    """Convolve each map with a constant filter, the sum of a window times a coefficient."""
     window, channels = step.layer.kernel_size, step.shape[0]
     filters = np.broadcast_to(step.arrays["weight"][:, None, None, None], (channels, 1, *window))
     weight = graph.constant(f"{step.name}.weight", filters)
@@ -272,7 +272,7 @@ _WRITERS: dict[str, Callable[[Graph, Step, str], str]] = {
 
 
 def _properties(net: Network, accuracy: str | None) -> dict[str, str]:
-    """Return what a user of the file wants to know; values are JSON."""
+    """Return the metadata of the file; values are JSON."""
     values: dict[str, Any] = {"lenet5c": lenet5c.__version__, "model": describe_kind(net.model)}
     if net.trained is not None:
         values |= {

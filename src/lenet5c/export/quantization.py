@@ -12,7 +12,7 @@ from lenet5c.training import TrainedModel
 
 
 def quantize_weights(trained: TrainedModel) -> TrainedModel:
-    """Return the model that a C file with weights of int8 computes, to measure what rounding costs.
+    """Return the model computed by a C file with int8 weights, to measure the effect of rounding.
 
     Parameters
     ----------
@@ -21,8 +21,8 @@ def quantize_weights(trained: TrainedModel) -> TrainedModel:
     Returns
     -------
     TrainedModel
-        Its weights are int8 times a scale for each output channel, with batch normalization
-        folded into them.
+        A model whose weights are int8 times a scale for each output channel, with batch
+        normalization folded in.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def quantize_weights(trained: TrainedModel) -> TrainedModel:
 def quantize(weight: np.ndarray, least: Any = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return a weight (O, ...) as int8 of its shape, and float32 scales (O,).
 
-    The largest weight of each output becomes 127, or less where its scale would be below `least`.
+    The largest weight of each output becomes 127, or less if its scale would be below `least`.
     """
     flat = weight.reshape(len(weight), -1).astype(np.float64)
     scale = np.maximum(np.abs(flat).max(axis=1) / 127, least).astype(np.float32)
@@ -74,7 +74,7 @@ def _rounded(step: Step) -> nn.Layer:
 
 
 def layer_of(step: Step) -> nn.Layer:
-    """Return a layer of a step's arrays, dense where the step's has a connection table."""
+    """Return a layer with the arrays of a step, which are dense."""
     old = step.layer
     layer: nn.Layer
     if step.kind == "Linear":

@@ -1,4 +1,4 @@
-"""A model as source text for PyTorch."""
+"""Export of a model as PyTorch source code."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +25,7 @@ class ScaledTanh(nn.Module):
 '''
 SUBSAMPLE = '''
 class Subsample2d(nn.Module):
-    """Sum each window, times a trained coefficient, plus a trained bias; one of each a map."""
+    """Sum of each window times a trained coefficient plus a trained bias of each map."""
 
     def __init__(self, channels, kernel_size):
         super().__init__()
@@ -40,7 +40,7 @@ class Subsample2d(nn.Module):
 '''
 RBF = '''
 class RBF(nn.Module):
-    """Squared distance from each class's code: the smallest is at the class."""
+    """Squared distance from the code of each class; smallest for the predicted class."""
 
     def __init__(self, classes, features):
         super().__init__()
@@ -51,7 +51,7 @@ class RBF(nn.Module):
 '''
 RESIZE = f'''
 def resize_matrix(length, source):
-    """The triangle filter that lenet5c resizes with, (length, source)."""
+    """Return the triangle filter of lenet5c's resizing, (length, source)."""
     ratio = source / length
     center = (torch.arange(length, dtype=torch.float64)[:, None] + 0.5) * ratio
     distance = (torch.arange(source, dtype=torch.float64) + 0.5 - center).abs() / max(ratio, 1.0)
@@ -65,7 +65,7 @@ def resize_matrix(length, source):
 
 RESIDUAL = '''
 class Residual(nn.Module):
-    """The sum of some layers and of a shortcut beside them, or of their input."""
+    """Sum of the output of layers and of a shortcut, or of the input."""
 
     def __init__(self, layers, shortcut=None):
         super().__init__()
@@ -76,7 +76,7 @@ class Residual(nn.Module):
 '''
 ENSEMBLE = '''
 class Ensemble(nn.Module):
-    """The logarithm of the mean of the probabilities of several nets, at their temperatures."""
+    """Logarithm of the mean probabilities of several nets at their temperatures."""
 
     def __init__(self, members, divisors):
         super().__init__()
@@ -89,7 +89,7 @@ class Ensemble(nn.Module):
 '''
 PADDED = '''
 class PaddedConv2d(nn.Conv2d):
-    """A convolution of images with zeros on the left and right, at the top and bottom."""
+    """Convolution with padding (left, right, top, bottom)."""
 
     def __init__(self, pads, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -101,9 +101,9 @@ class PaddedConv2d(nn.Conv2d):
 
 MEAN = '''
 class MeanPool2d(nn.Module):
-    """The mean of each window of a padded image, over the pixels that count.
+    """Mean of each window of a padded image over the counted pixels.
 
-    `pads` are on the left and right, at the top and bottom; `counted` those that count.
+    `pads` is the padding (left, right, top, bottom), `counted` the part of it that is counted.
     """
 
     def __init__(self, kernel_size, stride, pads, counted):
@@ -118,7 +118,7 @@ class MeanPool2d(nn.Module):
         return pool(pad(x, self.pads), self.kernel_size, self.stride) / share
 '''
 
-# Modules that PyTorch does not have, by the beginning of their expression.
+# Modules that are not in PyTorch, by the start of their expression.
 HELPERS = {
     "ScaledTanh(": SCALED_TANH,
     "Subsample2d(": SUBSAMPLE,
@@ -137,17 +137,18 @@ def torch_source(
     *,
     input_shape: tuple[int, ...] | None = None,
 ) -> str:
-    r"""Return Python source with the same model for PyTorch.
+    r"""Return Python source code of the same model for PyTorch.
 
-    It has `build`, `load` and, for a `TrainedModel`, `prepare`, `CLASS_NAMES` and `TEMPERATURE`.
+    It defines `build`, `load` and, for a `TrainedModel`, `prepare`, `CLASS_NAMES` and
+    `TEMPERATURE`.
 
     Parameters
     ----------
     model : TrainedModel or lenet5c.nn.Sequential
     weights : str, optional
-        Name of the file with what `to_torch` returns, beside the source.
+        Name of the file with the result of `to_torch`, in the same folder.
     input_shape : tuple of int, optional
-        Shape of one sample, for a `Sequential` that does not know its own.
+        Shape of one sample, for a `Sequential` without an input shape.
 
     Returns
     -------
@@ -188,11 +189,11 @@ def torch_source(
         name for name in HELPERS for line in lines if re.search(rf"(^|[ =]){name[:-1]}\(", line)
     }
     parts += [text for name, text in HELPERS.items() if name in found]
-    text = f"The net without weights, for float32 (N, {', '.join(map(str, net.input_shape))})."
+    text = f"Return the untrained net for float32 (N, {', '.join(map(str, net.input_shape))})."
     if net.negated:
         text += (
-            "\n\n    Outputs are penalties: the class is where they are smallest, "
-            "and their negatives are logits.\n    "
+            "\n\n    Outputs are penalties, smallest for the predicted class; "
+            "negate them to get logits.\n    "
         )
     body = "".join(f"        {line}\n" for line in lines)
     build = f"    return nn.Sequential(OrderedDict([\n{body}    ]))\n"
@@ -201,7 +202,7 @@ def torch_source(
     pop = '    tensors.pop("preparation.mean_image")\n' if has_mean else ""
     parts.append(
         f"\ndef load(path=Path(__file__).with_name({weights!a})):\n"
-        '    """The trained net, for inference."""\n'
+        '    """Return the trained net, for inference."""\n'
         f"    tensors = load_file(path)\n{pop}    model = build()\n"
         "    model.load_state_dict(tensors)\n    return model.eval()\n"
     )
@@ -213,7 +214,7 @@ def torch_source(
 def _prepare(net: Network) -> list[str]:
     assert net.trained is not None
     preparation, (C, h, w), (H, W) = net.trained.preparation, net.image_shape, net.input_shape[1:]
-    about = f"Images as they are, uint8 (N, {C}, {h}, {w}), as the net's input."
+    about = f"Convert uint8 images (N, {C}, {h}, {w}) to the net's input."
     lines, parts, argument = ["    x = images.float()"], [], ""
     if net.margins is None:
         parts.append(RESIZE)
@@ -301,7 +302,7 @@ def _bias(layer: nn.Layer) -> str:
 
 
 def _pool(layer: Any, step: Step) -> str:
-    """Pool; where PyTorch has no such padding, pad in a module before."""
+    """Pool, with a preceding padding module if PyTorch does not support the padding."""
     (left, right, top, bottom), (rows, columns) = _pads(step), step.beyond
     kind, kernel_size = type(layer).__name__, layer.kernel_size
     is_max = kind == "MaxPool2d"
@@ -328,7 +329,7 @@ def _batch_norm(layer: Any) -> str:
     return f"nn.{type(layer).__name__}({layer.num_features}, {options})"
 
 
-# Of layers whose padding is that of a `Step`.
+# Layers whose padding is that of a `Step`.
 _WINDOWS: dict[str, Callable[[Any, Step], str]] = {
     "Conv2d": _conv2d,
     "MaxPool2d": _pool,

@@ -1,4 +1,4 @@
-"""Weights with PyTorch's names and layout, stored as safetensors, never as pickles."""
+"""Weights with PyTorch's names and layout, stored as safetensors."""
 
 import os
 import re
@@ -24,15 +24,15 @@ from lenet5c.training.model_file import MEAN_IMAGE
 Tensors = dict[str, np.ndarray]
 Modules = dict[str, Tensors]
 COUNTER = "num_batches_tracked"
-# What a state_dict of floats may hold; all but the counter become float32.
+# Supported dtypes of a state_dict; all but the counter are converted to float32.
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-# Bytes of names and shapes before the values of a file; those of such nets take a few kilobytes.
+# Maximum bytes of a file header; such nets need a few kilobytes.
 LARGEST_HEADER = 1 << 20
 MOST_LISTED = 12
 
 
 def torch_state(model: Sequential | TrainedModel) -> dict[str, np.ndarray]:
-    """Return parameters and buffers as PyTorch's ``state_dict`` of the same model has them.
+    """Return parameters and buffers like the ``state_dict`` of the same model in PyTorch.
 
     Parameters
     ----------
@@ -41,8 +41,7 @@ def torch_state(model: Sequential | TrainedModel) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to ndarray
-        Those of `state_dict`; weights of a convolution with a connection table are dense, with
-        zeros.
+        The arrays of `state_dict`; weights with a connection table are dense, with zeros.
 
     Examples
     --------
@@ -66,7 +65,7 @@ def torch_state(model: Sequential | TrainedModel) -> dict[str, np.ndarray]:
 def to_torch(model: Sequential | TrainedModel) -> bytes:
     """Return a safetensors file for ``load_state_dict`` of the same model in PyTorch.
 
-    `torch_source` writes that model. The temperature of a `TrainedModel` is in the metadata.
+    Use `torch_source` to create that model. The temperature of a `TrainedModel` is in the metadata.
 
     Parameters
     ----------
@@ -87,22 +86,22 @@ def to_torch(model: Sequential | TrainedModel) -> bytes:
 def load_torch(
     path: str | PathLike[str], model: Sequential, names: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Load weights of the same model from PyTorch, out of a safetensors file.
+    """Load weights of the same model in PyTorch from a safetensors file.
 
-    Names need not be ours: ``conv1.weight``, ``module.conv1.weight``, ``features.0.weight`` and
-    ``0.weight`` are all understood where kinds and shapes tell which layer is which; layers of
-    equal shape are matched in the order of the numbers in their names. float64, float16 and
-    bfloat16 become float32. A layer without bias there has a bias of 0 here, and a batch
-    normalization may lack its counter.
+    Names may differ: ``conv1.weight``, ``module.conv1.weight``, ``features.0.weight`` and
+    ``0.weight`` are all supported if layers can be identified by kind and shape; layers of equal
+    shape are matched in the order of the numbers in their names. float64, float16 and bfloat16 are
+    converted to float32. A missing bias is set to 0, and the counter of batch normalization may be
+    missing.
 
     Parameters
     ----------
     path : str or path-like
     model : lenet5c.nn.Sequential
-        Is given the weights; unchanged if anything does not fit.
+        Model that receives the weights; unchanged on error.
     names : dict of str to str, optional
-        For layers of ours, such as 'conv1', the name in the file, such as 'features.0'; those not
-        named are found.
+        Names in the file, such as 'features.0', for layers of the model, such as 'conv1'; other
+        layers are matched automatically.
 
     Returns
     -------
@@ -113,8 +112,8 @@ def load_torch(
     ------
     FileNotFoundError
     ExportError
-        If the file is not a safetensors file, or its tensors do not fit; the message names them,
-        with their shapes.
+        If the file is not a safetensors file, or its tensors do not match the model; the message
+        has names and shapes.
 
     Examples
     --------
@@ -139,7 +138,7 @@ def load_torch(
     }
     shapes = [shape for wanted in layers.values() for shape in wanted.shapes.values()]
     tensors = read_torch(path, sum(4 * prod(shape) + 8 for shape in shapes))
-    tensors.pop(MEAN_IMAGE, None)  # of `to_torch`, and no part of the model
+    tensors.pop(MEAN_IMAGE, None)  # written by `to_torch`, but not part of the model
     found: Modules = {}
     for name, array in tensors.items():
         module, _, leaf = name.rpartition(".")
@@ -162,10 +161,10 @@ def import_torch(
     ----------
     path : str or path-like
     like : TrainedModel
-        Has the same model, and all that is not in the file: preparation, class names, image shape.
-        It stays as it is. Its temperature, fitted for other weights, is not taken.
+        Model with the same net, and the preparation, class names and image shape to use. It is not
+        changed. Its temperature, fitted for other weights, is not used.
     names : dict of str to str, optional
-        As of `load_torch`.
+        See `load_torch`.
 
     Returns
     -------
@@ -174,7 +173,7 @@ def import_torch(
     Raises
     ------
     FileNotFoundError, ExportError
-        As `load_torch` does.
+        See `load_torch`.
     """
     model = deepcopy(like.model)
     load_torch(path, model, names)
@@ -189,26 +188,26 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
         # A zip archive, or a bare pickle.
         if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise ExportError(
-                f"{path} must be a safetensors file, got a pickle, which could run code and is "
-                f"never read here; convert it where you trust it: {_conversion(path)}"
+                f"{path} must be a safetensors file, got a pickle, which could execute code "
+                f"and is not supported; if you trust it, convert it with: {_conversion(path)}"
             )
         if size > most:
             raise ExportError(
-                f"{path} must have at most {expected_bytes:,} bytes of weights, as the model has, "
+                f"{path} must have at most the {expected_bytes:,} bytes of weights of the model, "
                 f"got {size:,} bytes; it belongs to another net"
             )
         if (header := int.from_bytes(head, "little")) > LARGEST_HEADER:
             raise ExportError(
                 f"{path} must be a safetensors file with a header of at most {LARGEST_HEADER:,} "
-                f"bytes, got {header:,}; save it again or name another file"
+                f"bytes, got {header:,}; save it again, or use another file"
             )
         content = head + file.read(most)
     try:
         tensors, _ = safetensors.unpack(content, LARGEST_HEADER)
     except ValueError as error:
         raise ExportError(
-            f"{path} must be a safetensors file, got a file that cannot be read ({error}); save it "
-            "again or name another file"
+            f"{path} must be a safetensors file, got a file that cannot be read ({error}); save "
+            f"it again, or use another file"
         ) from None
     return {name: _as_float32(f"{path}: {name}", tensor) for name, tensor in tensors.items()}
 
@@ -256,7 +255,7 @@ def _as_float32(what: str, tensor: safetensors.Tensor) -> np.ndarray:
 
 
 class _Wanted:
-    """Tensors of a layer of ours, in PyTorch's layout."""
+    """Expected tensors of a layer, in PyTorch's layout."""
 
     def __init__(self, name: str, layer: Layer) -> None:
         self.name = name
@@ -265,18 +264,18 @@ class _Wanted:
         if isinstance(layer, Conv2d):
             arrays["weight"] = layer.dense_weight
         self.shapes = {leaf: array.shape for leaf, array in arrays.items()}
-        # Where they are missing, zeros mean the same.
+        # Missing ones are equivalent to zeros.
         self.optional = {COUNTER} if isinstance(layer, (BatchNorm1d, BatchNorm2d)) else {"bias"}
 
     def __str__(self) -> str:
         return _join(f"{leaf} {shape}" for leaf, shape in self.shapes.items() if leaf != COUNTER)
 
     def difference(self, tensors: Tensors) -> tuple[str, str] | None:
-        """Return what a tensor must be and is, after its name, where it does not fit; else None."""
+        """Return a description of a mismatch of a tensor, to follow its name, else None."""
         for leaf in sorted(self.shapes.keys() - self.optional - tensors.keys()):
-            return leaf, f"must be there for {self.name}, got none"
+            return leaf, f"must exist for {self.name}, got none"
         for leaf in sorted(tensors.keys() - self.shapes.keys()):
-            return leaf, f"must not be there for {self.name}, which has {self}, got one"
+            return leaf, f"must not exist for {self.name}, which has {self}, got one"
         for leaf, array in sorted(tensors.items()):
             if array.shape != self.shapes[leaf]:
                 shape = self.shapes[leaf]
@@ -284,7 +283,7 @@ class _Wanted:
         return None
 
     def values(self, path: object, module: str, tensors: Tensors) -> Tensors:
-        """Return the arrays as our layer has them."""
+        """Return the arrays in the format of the layer."""
         values = {leaf: np.zeros(shape, np.float32) for leaf, shape in self.shapes.items()}
         values |= tensors
         if self.table is not None:
@@ -300,7 +299,7 @@ class _Wanted:
 def _match(
     path: object, layers: dict[str, _Wanted], found: Modules, names: dict[str, str]
 ) -> dict[str, str]:
-    """Pair layers with modules of the file: by `names`, by equal names, by kinds and shapes."""
+    """Match layers with modules of the file: by `names`, by equal names, by kinds and shapes."""
     for name, module in names.items():
         if name not in layers:
             raise ExportError(
@@ -308,8 +307,7 @@ def _match(
             )
         if module not in found:
             raise ExportError(
-                f"names must give {name} a layer of {path}, got {module!r}; "
-                f"it has {_list_first(found)}"
+                f"names must map {name} to a layer of {path}, {_list_first(found)}, got {module!r}"
             )
         if list(names.values()).count(module) > 1:
             raise ExportError(f"names must map each layer to a different one, got {module!r} twice")
@@ -326,14 +324,14 @@ def _match(
     left = {module: found[module] for module in found if module not in pairs.values()}
     if left:
         raise ExportError(
-            f"{path} must have no tensors other than the model's, got {_list_first(left)}; it "
+            f"{path} must have only the tensors of the model, got {_list_first(left)}; it "
             "belongs to another net"
         )
     return {name: pairs[name] for name in layers}
 
 
 def _common_prefix(names: Iterable[str], found: Modules) -> str | None:
-    """Return what precedes all of our names in the file, such as '' or 'module.', if it exists."""
+    """Return the prefix of the model's names in the file, such as 'module.', if any."""
     first = min(names, default="")
     prefixes = [m.removesuffix(first) for m in sorted(found) if f".{m}".endswith(f".{first}")]
     return next((p for p in prefixes if all(p + name in found for name in names)), None)
@@ -342,7 +340,7 @@ def _common_prefix(names: Iterable[str], found: Modules) -> str | None:
 def _match_by_shape(
     path: object, layers: dict[str, _Wanted], found: Modules, pairs: dict[str, str]
 ) -> None:
-    """Add to `pairs` the layers whose shapes, and numbers in their names, tell which is which."""
+    """Add to `pairs` the layers identified by shapes and by numbers in their names."""
     free = [module for module in found if module not in pairs.values()]
     for name, wanted in layers.items():
         if name in pairs:
@@ -351,13 +349,13 @@ def _match_by_shape(
         fitting = [module for module in free if wanted.difference(found[module]) is None]
         if len(fitting) != len(twins):
             raise ExportError(
-                f"{path} must have as many layers with {wanted} as the model, {len(twins)} "
+                f"{path} must have the number of layers with {wanted} of the model, {len(twins)} "
                 f"({_join(twins)}), got {len(fitting)} ({_join(fitting)}) among "
                 f"{_list_first(found)}; pass names to map them, or use a model with the same shapes"
             )
         if len({re.sub(r"\d+", "#", module) for module in fitting}) > 1:
             raise ExportError(
-                f"{path} must have names that identify the layers of equal shape as "
+                f"{path} must have names that identify the layers of equal shape, "
                 f"{_join(twins)}, got {_join(fitting)}; pass names, such as {twins[0]}={fitting[0]}"
             )
         fitting.sort(key=lambda module: [int(digits) for digits in re.findall(r"\d+", module)])
@@ -369,7 +367,7 @@ def _join(names: Iterable[str]) -> str:
 
 
 def _list_first(modules: Modules) -> str:
-    """Return names and shapes, the first few."""
+    """Return the first few names and shapes."""
     names = (
         f"{module}.{leaf}".lstrip(".") + f" {array.shape}"
         for module, tensors in sorted(modules.items())

@@ -1,4 +1,4 @@
-"""Compiled kernels on NumPy arrays: convolution, pooling, softmax, im2col, forward and backward."""
+"""Compiled kernels for NumPy arrays: convolution, pooling, softmax and im2col, with gradients."""
 
 from lenet5c.kernels.columns import col2im, im2col
 from lenet5c.kernels.convolution import conv2d, conv2d_backward

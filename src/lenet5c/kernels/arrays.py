@@ -5,12 +5,12 @@ with ``__array__``, ``__array_interface__``, the buffer protocol or DLPack. A ca
 dtype, ``np.result_type(np.float32, *dtypes)`` of its arrays:
 
 - float32 for float32, float16, bool, and integers of 8 or 16 bits,
-- float64 if any array has float64, or integers of 32 or 64 bits, as lists of Python numbers have.
+- float64 if any array has float64 or integers of 32 or 64 bits, such as lists of Python numbers.
 
-Numbers are converted, never scaled. What is of another dtype or byte order, not C-contiguous or
-misaligned is copied, once the shapes and settings of the call have been found to fit, since such a
-copy may be far larger than the array: a broadcast one takes next to no memory.
-Complex and extended precision, objects, strings and times are refused, and so are masked arrays.
+Numbers are converted, never scaled. Arrays that have another dtype or byte order, are not
+C-contiguous or are misaligned are copied, but only after the shapes and settings of the call have
+been checked, since a copy may be far larger than the array: a broadcast array takes almost no
+memory. Complex numbers, extended precision, objects, strings, times and masked arrays are rejected.
 `out` must have the shape and the dtype of the result.
 """
 
@@ -31,26 +31,26 @@ PLAIN = 0x101  # NumPy's NPY_ARRAY_C_CONTIGUOUS and NPY_ARRAY_ALIGNED
 def real_arrays(**named: Any) -> tuple[Any, ...]:
     """Return the dtype to compute in, whether the arrays are plain, and each value as an array.
 
-    Plain arrays are native, aligned and C-contiguous, of that dtype. Others are to be given to
-    `plain_arrays` when their shapes have been checked. All but the first value may be None, and
-    stay that.
+    Plain arrays are native, aligned and C-contiguous arrays of that dtype. Pass other arrays to
+    `plain_arrays` after checking their shapes. All values but the first may be None, which is
+    returned unchanged.
 
     Raises
     ------
     TypeError
-        A value is not an array of real numbers; the message has its name.
+        A value is not an array of real numbers; the message contains its name.
     """
     arrays = tuple(named.values())
     return (arrays[0].dtype, True, *arrays) if are_plain(arrays) else _read_all(named)
 
 
 def plain_arrays(dtype: Any, **named: Any) -> tuple[Any, ...]:
-    """Return each array, or None, as a native, aligned, C-contiguous one of this dtype.
+    """Return each array as a native, aligned, C-contiguous array of this dtype; None stays None.
 
     Raises
     ------
     ValueError, MemoryError
-        A copy would be too large; the message has the name of the array.
+        A copy would be too large; the message contains the name of the array.
     """
     return tuple(
         None if array is None else _plain(name, array, dtype) for name, array in named.items()
@@ -79,10 +79,10 @@ def _read_all(named: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _read(name: str, value: Any) -> Array:
-    """Return what NumPy makes of a value, if that is an array of real numbers without a mask."""
+    """Convert a value to a NumPy array, which must be of real numbers and without a mask."""
     what = f"{name} must be an array of real numbers"
     try:
-        # Where there is both, __array__ is the one that refuses a gradient or another device.
+        # If there are both, __array__ is the one that rejects a gradient or another device.
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             value = np.from_dlpack(value)
         array = np.asanyarray(value)
@@ -113,12 +113,12 @@ def unmasked(name: str, value: Any) -> Array:
 
 
 def with_batch(name: str, x: Any, ndim: int) -> tuple[Any, bool]:
-    """Return x with a batch axis, of `ndim` axes in all, and whether it is a sample without one.
+    """Return x with a batch axis, `ndim` axes in total, and whether it was a single sample.
 
-    None, another number of axes and empty samples are refused.
+    None, another number of axes and empty samples raise an error.
     """
     if x is not None and x.ndim == ndim and x.size:
-        return x, False  # found in a third of the time that the checks take
+        return x, False  # takes a third of the time of the checks
     if x is not None and x.ndim == ndim - 1:
         if 0 in x.shape:
             raise ValueError(f"{name} must not be empty, got the shape {x.shape}")
@@ -128,7 +128,7 @@ def with_batch(name: str, x: Any, ndim: int) -> tuple[Any, bool]:
 
 
 def check_axes(name: str, array: Any, ndim: int, or_else: str = "") -> None:
-    """Check the number of axes of an array, which may only be empty along the first."""
+    """Check the number of axes of an array; only the first axis may be empty."""
     if array is None or array.ndim != ndim:
         got = None if array is None else f"the shape {array.shape}"
         raise ValueError(f"{name} must have {ndim} dimensions{or_else}, got {got}")
@@ -142,7 +142,7 @@ def check_axes(name: str, array: Any, ndim: int, or_else: str = "") -> None:
 def contiguous(array: Any, dtype: Any = None) -> Array:
     """Return the array if it is C-contiguous, aligned and of this dtype, else a copy."""
     if array.flags.num & PLAIN == PLAIN and (dtype is None or array.dtype == dtype):
-        return array  # np.require finds that out too, in ten times the time
+        return array  # np.require would check this too, but takes ten times as long
     return np.require(array, dtype, ("C", "A"))
 
 
@@ -179,9 +179,9 @@ def check_out(name: str, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
 def work_array(
     out: Array | None, shape: tuple[int, ...], dtype: Any, inputs: Iterable[Array | None]
 ) -> Array:
-    """Return the memory of `out` if results can be written straight into it, else a new array.
+    """Return the memory of `out` if results can be written directly into it, else a new array.
 
-    `shape` is that with a batch axis, which `out` may lack.
+    `shape` includes the batch axis, which `out` may lack.
     """
     if out is None or not (out.flags.c_contiguous and out.flags.aligned):
         return np.empty(shape, dtype)
@@ -192,7 +192,7 @@ def work_array(
 
 
 def deliver(work: Array, out: Array | None, single: bool = False) -> Array:
-    """Return the result, in `out` if there is one; of a `single` sample, without a batch axis."""
+    """Return the result, in `out` if given; for a `single` sample, without a batch axis."""
     result = work[0] if single else work
     if out is None:
         return result

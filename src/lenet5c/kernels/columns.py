@@ -57,7 +57,7 @@ def im2col(
     Parameters
     ----------
     x : array_like (N, C, H, W), or (N, H, W, C) with "NHWC"
-        Or one sample, without N. For dtypes and array types see `lenet5c.kernels.arrays`.
+        N is omitted for one sample. For dtypes and array types, see `lenet5c.kernels.arrays`.
     kernel_size, stride, dilation : int or (int, int)
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
     layout : {"columns", "rows"}
@@ -68,8 +68,8 @@ def im2col(
     Returns
     -------
     ndarray
-        The element of x[n, c, oh SH + kh DH - PT, ow SW + kw DW - PL], or 0 outside, PT and PL
-        being the padding at the top and on the left, is at
+        The element x[n, c, oh SH + kh DH - PT, ow SW + kw DW - PL], or 0 outside the image, where
+        PT and PL are the padding at the top and on the left, is at
 
         ======= ======= ===================== =============================================
         columns "NCHW"  (N, C KH KW, OH OW)   [n, (c KH + kh) KW + kw, oh OW + ow]
@@ -78,7 +78,7 @@ def im2col(
         rows    "NHWC"  (N OH OW, KH KW C)    [(n OH + oh) OW + ow, (kh KW + kw) C + c]
         ======= ======= ===================== =============================================
 
-        The columns of one sample have no N.
+        Columns of one sample have no axis N.
 
     Examples
     --------
@@ -127,27 +127,27 @@ def col2im(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Add windows back onto the image they came from, as `torch.nn.functional.fold`.
+    """Add windows back to the image they came from, like `torch.nn.functional.fold`.
 
     The transpose of `im2col`.
 
     Parameters
     ----------
     col : array_like
-        As `im2col` returns it; columns may lack N.
+        A matrix as returned by `im2col`; columns may lack N.
     output_size : (int, int)
         Height and width of the image.
     kernel_size, stride, padding, dilation, layout, data_format
         As passed to `im2col`.
     out : ndarray, optional
-        Of the shape of the result.
+        An array with the shape of the result.
     num_threads : int, optional
 
     Returns
     -------
     ndarray (N, C, H, W), or (N, H, W, C) with "NHWC"
-        Overlapping windows are summed. Without N for columns without N; from rows, N is the number
-        of rows divided by OH OW.
+        Overlapping windows are summed. N is omitted if the columns lack it; for rows, N is the
+        number of rows divided by OH OW.
     """
     dtype, is_plain, col = real_arrays(col=col)
     single = False
@@ -231,6 +231,6 @@ def _to_nchw(shape: tuple[int, ...]) -> tuple[int, ...]:
 def fold(
     col: Array, window: Window, size: tuple[int, int], x: Array, num_threads: int | None
 ) -> None:
-    """Write `col2im` of checked arguments to a contiguous x (N, C, H, W); `size` is (OH, OW)."""
+    """Write `col2im` of validated arguments to a contiguous x (N, C, H, W); `size` is (OH, OW)."""
     columns = Columns(x.shape, size, window)
     columns.col2im(contiguous(col), x, threads.useful(MOVE_WORK * col.size, num_threads))

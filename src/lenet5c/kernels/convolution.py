@@ -1,4 +1,4 @@
-"""Convolution on plain NumPy arrays, float32 and float64, see ways.py for the algorithms."""
+"""Convolution on plain NumPy arrays, float32 and float64; see ways.py for the algorithms."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -38,40 +38,41 @@ def conv2d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Cross-correlate images with filters, as `torch.nn.functional.conv2d` does.
+    """Cross-correlate images with filters, like `torch.nn.functional.conv2d`.
 
     Parameters
     ----------
     x : array_like (N, C, H, W), or (C, H, W) for one sample
-        The call computes in float32 or float64: see `lenet5c.kernels.arrays`.
+        Computed in float32 or float64; see `lenet5c.kernels.arrays`.
     weight : array_like (O, C / groups, KH, KW)
     bias : array_like (O,), optional
     stride, dilation : int or (int, int)
-        Vertical and horizontal, in pixels.
+        Vertical and horizontal values, in pixels.
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
-        Zeros around the image. With "same", the output is as large as the image, divided by the
-        stride and rounded up, and an odd pixel is at the bottom or on the right.
+        Zeros around the image. With "same", the output size is the size of the image divided by the
+        stride, rounded up; an odd pixel is added at the bottom or on the right.
     groups : int
         Number of groups into which input and output channels are divided; output channels are
-        connected to the input channels of their group only.
+        connected only to the input channels of their group.
     data_format : "NCHW" or "NHWC"
-        With "NHWC", x is (N, H, W, C), weight (KH, KW, C / groups, O), the result (N, OH, OW, O).
+        With "NHWC", x is (N, H, W, C), weight (KH, KW, C / groups, O) and the result (N, OH, OW,
+        O).
     out : ndarray (N, O, OH, OW), optional
-        Receives the result; may overlap an input. Without N for one sample.
+        Array for the result; may overlap an input. N is omitted for one sample.
     num_threads : int, optional
-        The result does not depend on it.
+        Number of threads; does not affect the result.
 
     Returns
     -------
     ndarray (N, O, OH, OW)
-        Without N for one sample.
+        N is omitted for one sample.
 
     Raises
     ------
     TypeError
         An argument is not an array of real numbers, or `out` has another dtype than the result.
     ValueError
-        A shape or a setting does not fit; the message names it.
+        A shape or a setting is invalid; the message names it.
 
     Examples
     --------
@@ -100,21 +101,21 @@ def conv2d_backward(
     out: Gradients | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, Any, Any]:
-    """Gradients of `conv2d` for its input, weight and bias.
+    """Gradients of `conv2d` with respect to its input, weight and bias.
 
     Parameters
     ----------
     dy : array_like (N, O, OH, OW)
         Gradient of the result.
     x, weight, stride, padding, dilation, groups, data_format
-        As passed to `conv2d`. If dweight is not needed, x may be its shape, a tuple; if dx is not
-        needed, so may weight.
+        As passed to `conv2d`. If dweight is not needed, x may be its shape as a tuple; if dx is not
+        needed, the same holds for weight.
     need : iterable of {"dx", "dweight", "dbias"}
-        The gradients to compute; all by default.
+        Gradients to compute; all by default.
     out : tuple of three ndarrays, any of them None, optional
-        Receive dx, dweight and dbias.
+        Arrays for dx, dweight and dbias.
     num_threads : int, optional
-        The result does not depend on it.
+        Number of threads; does not affect the result.
 
     Returns
     -------
@@ -193,11 +194,11 @@ def convolve_backward(
 
 
 def _key(axes: int, settings: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the settings as `plan` takes them."""
+    """Return the settings as arguments of `plan`."""
     stride, padding, dilation, groups, data_format = settings
     ints = type(stride) is type(padding) is type(dilation) is type(groups) is int
     if ints and type(data_format) is str and data_format in FORMATS[axes]:
-        return settings  # found in a third of the time that the checks take
+        return settings  # takes a third of the time of the checks
     return (
         setting("stride", stride),
         setting("padding", padding),
@@ -220,7 +221,7 @@ def plan(
     groups: Any,
     data_format: Any,
 ) -> Convolution:
-    """Return the convolution of arrays of these shapes, if they and the settings fit."""
+    """Return the convolution of arrays of these shapes, after checking shapes and settings."""
     channels, *image = image_of(axes, x_shape, data_format)
     check_groups(groups)
     form = weight_form(axes, data_format, "O", "C / groups")
@@ -241,7 +242,7 @@ def plan(
 
 
 def image_of(axes: int, shape: Shape, data_format: str) -> Shape:
-    """Return (C, H, W) of x, in any format, with a batch or without."""
+    """Return (C, H, W) of x, in any data format, with or without a batch axis."""
     if len(shape) not in (axes + 1, axes + 2):
         raise ValueError(
             f"x must have the {axes + 2} dimensions {data_format}, or {axes + 1} for one sample, "
@@ -256,14 +257,14 @@ def image_of(axes: int, shape: Shape, data_format: str) -> Shape:
 
 
 def filters_of(axes: int, shape: Shape, data_format: str, form: str) -> Shape:
-    """Return (O, C / groups, KH, KW) of a weight in any format."""
+    """Return (O, C / groups, KH, KW) of a weight in any data format."""
     if len(shape) != axes + 2 or 0 in shape:
         raise ValueError(f"weight must have the shape {form}, got {shape}")
     return (*shape[:-3:-1], *shape[:-2]) if data_format == FORMATS[axes][1] else shape
 
 
 def weight_form(axes: int, data_format: str, outer: str, inner: str) -> str:
-    """Return the axes of a weight in words."""
+    """Return the axes of a weight as text."""
     kernel_size = "KH, KW" if axes == 2 else "K"
     if data_format == FORMATS[axes][1]:
         return f"({kernel_size}, {inner}, {outer})"

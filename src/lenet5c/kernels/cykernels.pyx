@@ -60,11 +60,11 @@ cdef const char* status_message(Py_ssize_t status) noexcept nogil:
     if status == WINDOW_TOO_LARGE:
         return "a window is larger than the padded image"
     if status == PADDING_TOO_LARGE:
-        return "a window of a pooling sees nothing but padding"
+        return "a pooling window covers only padding"
     if status == TOO_LARGE:
         return "an array or the scratch would be too large to address"
     if status == NULL_POINTER:
-        return "an array that is needed is NULL"
+        return "a required array is NULL"
     if status == INVALID_INDEX:
         return "an index of a maximum is outside its plane"
     return "unknown status"

@@ -1,4 +1,4 @@
-"""Convolution along one axis on plain NumPy arrays: as `conv2d`, of images of one row."""
+"""Convolution along one axis on plain NumPy arrays: `conv2d` of images with one row."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,7 +26,7 @@ def conv1d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Cross-correlate sequences with filters, as `torch.nn.functional.conv1d` does.
+    """Cross-correlate sequences with filters, like `torch.nn.functional.conv1d`.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ def conv1d(
     padding : int, (left, right), "same" or "valid"
     groups : int
     data_format : "NCW" or "NWC"
-        With "NWC", x is (N, W, C), weight (K, C / groups, O), the result (N, OW, O).
+        With "NWC", x is (N, W, C), weight (K, C / groups, O) and the result (N, OW, O).
     out, num_threads
-        As in `conv2d`, and so are the other parameters.
+        As in `conv2d`, like the other parameters.
 
     Returns
     -------
     ndarray (N, O, OW)
-        Without N for one sample.
+        N is omitted for one sample.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def conv1d_backward(
     out: Gradients | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, Any, Any]:
-    """Gradients of `conv1d` for its input, weight and bias.
+    """Gradients of `conv1d` with respect to its input, weight and bias.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def conv_transpose1d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Apply a 1-D transposed convolution, as `torch.nn.functional.conv_transpose1d`.
+    """Apply a 1-D transposed convolution, like `torch.nn.functional.conv_transpose1d`.
 
     Parameters
     ----------
@@ -116,14 +116,14 @@ def conv_transpose1d(
     stride, output_padding, groups, dilation : int
     padding : int, (left, right), "same" or "valid"
     data_format : "NCW" or "NWC"
-        With "NWC", x is (N, W, C), weight (K, O / groups, C), the result (N, OW, O).
+        With "NWC", x is (N, W, C), weight (K, O / groups, C) and the result (N, OW, O).
     out, num_threads
-        As in `conv_transpose2d`, and so are the other parameters.
+        As in `conv_transpose2d`, like the other parameters.
 
     Returns
     -------
     ndarray (N, O, OW)
-        Without N for one sample.
+        N is omitted for one sample.
     """
     settings = stride, padding, output_padding, groups, dilation, data_format
     return transposed.transpose(1, x, weight, bias, settings, out, num_threads)
@@ -144,7 +144,7 @@ def conv_transpose1d_backward(
     out: Gradients | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, Any, Any]:
-    """Gradients of `conv_transpose1d` for its input, weight and bias.
+    """Gradients of `conv_transpose1d` with respect to its input, weight and bias.
 
     Parameters
     ----------

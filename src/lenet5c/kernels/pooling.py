@@ -1,4 +1,4 @@
-"""Pooling on plain NumPy arrays, float32 and float64, with the channels first or last."""
+"""Pooling of plain NumPy arrays, float32 and float64, with channels first or last."""
 
 from typing import Any, Literal, overload
 
@@ -67,48 +67,48 @@ def max_pool2d(
     out: Any = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Return the largest value of each window, NaN if it has one.
+    """Return the largest value of each window, or NaN if the window contains NaN.
 
     Parameters
     ----------
     x : array_like (N, C, H, W), or (C, H, W) for one sample
-        The call computes in float32 or float64: see `lenet5c.kernels.arrays`.
+        Computed in float32 or float64; see `lenet5c.kernels.arrays`.
     kernel_size : int or (int, int)
     stride : int or (int, int), optional
-        `kernel_size` by default.
+        Default: `kernel_size`.
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
         Pixels of minus infinity around the image, on each side fewer than the window covers. With
-        "same", the output is as large as the image, divided by the stride and rounded up, and an
-        odd pixel is at the bottom or on the right.
+        "same", the output size is the size of the image divided by the stride, rounded up; an odd
+        pixel is added at the bottom or on the right.
     dilation : int or (int, int)
-        Distance of the pixels of a window.
+        Distance between the pixels of a window.
     ceil_mode : bool
-        Round the size of the output up: the last window may end beyond the padding, if it begins
-        within the image or the padding before it.
+        Round the output size up: the last window may end beyond the padding if it begins within the
+        image or the padding before it.
     return_indices : bool
         Also return the index of each maximum, for `max_pool2d_backward`.
     data_format : "NCHW" or "NHWC"
-        With "NHWC", x is (N, H, W, C), the result (N, OH, OW, C).
+        With "NHWC", x is (N, H, W, C) and the result (N, OH, OW, C).
     out : ndarray (N, C, OH, OW), optional
-        Receives the result; may overlap x. Without N for one sample. With `return_indices`, a tuple
-        of two, either of them None.
+        Array for the result; may overlap x. N is omitted for one sample. With `return_indices`, a
+        tuple of two arrays, each of which may be None.
     num_threads : int, optional
-        The result does not depend on it.
+        Number of threads; does not affect the result.
 
     Returns
     -------
     y : ndarray (N, C, OH, OW)
-        Without N for one sample.
+        N is omitted for one sample.
     indices : ndarray of int64, of the shape of y, if `return_indices`
-        h W + w of the first maximum in row-major order, as in `torch.nn.functional.max_pool2d`. Of
-        several not-a-numbers it is the first, where PyTorch takes the last.
+        h W + w of the first maximum in row-major order, as in `torch.nn.functional.max_pool2d`. If
+        there are several NaN, the first is used, whereas PyTorch uses the last.
 
     Raises
     ------
     TypeError
         An argument is not an array of real numbers, or `out` has another dtype than the result.
     ValueError
-        A shape or a setting does not fit; the message names it.
+        A shape or a setting is invalid; the message names it.
 
     Examples
     --------
@@ -138,15 +138,15 @@ def max_pool2d_backward(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Gradient of `max_pool2d`: that of a window goes to its first maximum in row-major order.
+    """Gradient of `max_pool2d`, passed to the first maximum of each window in row-major order.
 
     Parameters
     ----------
     dy : array_like (N, C, OH, OW)
     x, kernel_size, stride, padding, dilation, ceil_mode, data_format
-        As passed to `max_pool2d`. With `indices`, x may be its shape, a tuple.
+        As passed to `max_pool2d`. With `indices`, x may be its shape as a tuple.
     indices : array_like of int64 (N, C, OH, OW), optional
-        As `max_pool2d` returns them. Without them, the maxima are searched for again in x.
+        As returned by `max_pool2d`. Without them, the maxima are searched for again in x.
     out : ndarray (N, C, H, W), optional
     num_threads : int, optional
 
@@ -157,7 +157,7 @@ def max_pool2d_backward(
     Raises
     ------
     TypeError, ValueError
-        As `max_pool2d`; an index is outside the image.
+        As `max_pool2d`; also if an index is outside the image.
     """
     settings = kernel_size, stride, padding, dilation, ceil_mode, data_format
     return plan.maximum_backward(2, dy, x, indices, settings, out, num_threads)
@@ -177,16 +177,16 @@ def avg_pool2d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Return the mean of each window; padding is zeros.
+    """Return the mean of each window; the padding is zeros.
 
     Parameters
     ----------
     x, kernel_size, stride, padding, dilation, ceil_mode, data_format, out, num_threads
-        As in `max_pool2d`, and so are the errors.
+        As in `max_pool2d`, which also lists the errors.
     count_include_pad : bool
-        Count padding in the divisor. Pixels beyond the padding, with `ceil_mode`, never count.
+        Include padding in the divisor. Pixels beyond the padding, with `ceil_mode`, never count.
     divisor_override : int, optional
-        Divisor in place of the number of pixels.
+        Divisor to use instead of the number of pixels.
 
     Returns
     -------
@@ -212,7 +212,7 @@ def avg_pool2d_backward(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Gradient of `avg_pool2d`: that of a window is divided evenly among its pixels.
+    """Gradient of `avg_pool2d`, divided evenly among the pixels of each window.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ def global_max_pool2d(
     out: Any = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Return the largest value of each channel: `max_pool2d` with a window as large as the image.
+    """Return the largest value of each channel, like `max_pool2d` over the whole image.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ def global_avg_pool2d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Return the mean of each channel: `avg_pool2d` with a window as large as the image.
+    """Return the mean of each channel, like `avg_pool2d` over the whole image.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pooling along one axis on plain NumPy arrays; `pooling.py` has that of images."""
+"""Pooling along one axis of plain NumPy arrays; see `pooling.py` for images."""
 
 from typing import Any, Literal, overload
 
@@ -64,20 +64,20 @@ def max_pool1d(
     out: Any = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Return the largest value of each window of a signal, as `max_pool2d` of an image.
+    """Return the largest value of each window of a signal, like `max_pool2d` for images.
 
     Parameters
     ----------
     x : array_like (N, C, W), or (C, W) for one sample
     kernel_size : int
     stride : int, optional
-        `kernel_size` by default.
+        Default: `kernel_size`.
     padding : int, (before, after), "same" or "valid"
     dilation : int
     ceil_mode, return_indices, out, num_threads
-        As in `max_pool2d`, and so are the errors.
+        As in `max_pool2d`, which also lists the errors.
     data_format : "NCW" or "NWC"
-        With "NWC", x is (N, W, C), the result (N, OW, C).
+        With "NWC", x is (N, W, C) and the result (N, OW, C).
 
     Returns
     -------
@@ -108,13 +108,13 @@ def max_pool1d_backward(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Gradient of `max_pool1d`, as `max_pool2d_backward`.
+    """Gradient of `max_pool1d`, like `max_pool2d_backward`.
 
     Parameters
     ----------
     dy : array_like (N, C, OW)
     x, kernel_size, stride, padding, dilation, ceil_mode, data_format
-        As passed to `max_pool1d`. With `indices`, x may be its shape, a tuple.
+        As passed to `max_pool1d`. With `indices`, x may be its shape as a tuple.
     indices : array_like of int64 (N, C, OW), optional
     out : ndarray (N, C, W), optional
     num_threads : int, optional
@@ -141,7 +141,7 @@ def avg_pool1d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Return the mean of each window of a signal, as `avg_pool2d` of an image.
+    """Return the mean of each window of a signal, like `avg_pool2d` for images.
 
     Parameters
     ----------

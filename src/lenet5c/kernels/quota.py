@@ -1,4 +1,4 @@
-"""Quota of processor time of the process's control groups, as a container's (Linux only)."""
+"""CPU quota of the control groups of the process, such as that of a container (Linux only)."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -7,19 +7,19 @@ from pathlib import Path
 
 @cache
 def cpu_quota(root: str | Path = "/") -> float | None:
-    """Return the processors whose time the process may take, as 1.5, or None; read once.
+    """Return the CPU quota of the process in processors, such as 1.5, or None; read once.
 
-    A group's limit holds for the groups in it, so the least on the way up counts. What cannot be
-    read, or says nothing sensible, is no limit.
+    The limit of a group also applies to the groups in it, so the smallest limit among the parents
+    counts. Limits that cannot be read or parsed are ignored.
     """
     return min((limit for folder in _groups(Path(root)) for limit in _limits(folder)), default=None)
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """Yield the folders where the process's groups may be, and those around them.
+    """Yield the possible folders of the groups of the process, and their parents.
 
-    A container may see its group as the root of the file system although /proc names the path
-    outside: folders that are not there are passed over, and the way up ends at that root.
+    A container may see its group as the root of the file system although /proc contains the path
+    outside; folders that do not exist are skipped, and the search ends at that root.
     """
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, _, names_and_path = line.partition(":")
@@ -33,7 +33,7 @@ def _groups(root: Path) -> Iterator[Path]:
 
 
 def _limits(folder: Path) -> Iterator[float]:
-    """Yield a group's limits, in cgroup v2's file or v1's two: 'max 100000' and -1 are none."""
+    """Yield the limits of a group (cgroup v2 or v1); 'max 100000' and -1 are no limits."""
     for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         words = " ".join(_read(folder / name) for name in files).split()
         try:
@@ -45,8 +45,8 @@ def _limits(folder: Path) -> Iterator[float]:
 
 
 def _read(path: Path) -> str:
-    """Return the text of a file, empty if it cannot be read."""
+    """Return the text of a file, or an empty text if it cannot be read."""
     try:
         return path.read_text("utf-8", "replace")
-    except (OSError, ValueError):  # no such file; a name that no file can have
+    except (OSError, ValueError):  # no such file, or an invalid file name
         return ""

@@ -1,4 +1,4 @@
-"""Settings of windows, and the output size of a convolution or a pooling."""
+"""Settings of windows, and output sizes of convolution and pooling."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -14,8 +14,8 @@ Padding = Pair | tuple[Pair, Pair] | str
 # a number for every axis of the image, the vertical one first.
 Window = tuple[Any, Any, Any, Any]
 
-# An array larger than this cannot be addressed; sizes are multiplied as Python integers and held
-# against it.
+# An array larger than this cannot be addressed; sizes are multiplied as Python integers and
+# compared with it.
 MAX_ELEMENTS = 2**40
 MAX_SETTING = 2**31 - 1
 
@@ -37,14 +37,14 @@ def window_and_size(
     image : (H, W), or (L,) for one axis
     kernel_size, stride, dilation : int, or one for each axis
     padding : int, one for each axis, a pair (before, after) for each axis, "same" or "valid"
-        Pixels around the image. Of one axis alone, a pair is (before, after). "same" makes the
-        output ceil(image / stride) long, with the odd pixel after the image, as TensorFlow and
+        Pixels around the image. For a single axis, a pair is (before, after). "same" gives an
+        output of ceil(image / stride), with the odd pixel after the image, as in TensorFlow and
         ONNX's SAME_UPPER; "valid" is 0.
     ceil_mode : bool
-        Round the output's size up, unless the last window would begin beyond the image and the
+        Round the output size up, unless the last window would begin beyond the image and the
         padding before it.
     pooling : bool
-        Refuse padding in which a window fits as a whole.
+        Reject padding that could contain a whole window.
 
     Returns
     -------
@@ -108,16 +108,17 @@ def _window_and_size(
 
 
 def covered(window: Window, size: Sequence[int]) -> list[int]:
-    """Return how far the windows reach along each axis, from the padding before the image on."""
+    """Return the extent of the windows along each axis, from the start of the padding."""
     kernel_size, stride, _, dilation = window
     axes = zip(kernel_size, stride, dilation, size, strict=True)
     return [(count - 1) * s + d * (k - 1) + 1 for k, s, d, count in axes]
 
 
 def setting(name: str, value: Any) -> Any:
-    """Return a setting of a window with its numbers as ints, in tuples: the key of a cache.
+    """Return a setting of a window as ints in tuples, to be used as the key of a cache.
 
-    An int, a str and None stay as they are. A cache asked without this would take 2.0 for 2.
+    An int, a str and None are returned unchanged. Without this, a cache would not distinguish 2.0
+    from 2.
     """
     kind = type(value)
     if kind is int or kind is str or value is None:
@@ -133,7 +134,7 @@ def setting(name: str, value: Any) -> Any:
 
 
 def choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """Return a setting after checking that it is one of these words."""
+    """Return a setting after checking that it is one of the allowed words."""
     if isinstance(value, str) and value in choices:
         return value
     words = " or ".join(f'"{each}"' for each in choices)
@@ -157,7 +158,7 @@ def _integers(value: Any, depth: int) -> Any:
 def per_axis(name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
     """Return `value`, an int or one for each axis, as a tuple, each at least `least`."""
     each = value if isinstance(value, tuple) else (value,) * axes
-    # Any other value left is a str, or a tuple within the tuple.
+    # Any other remaining value is a str, or a tuple within the tuple.
     fits = len(each) == axes and all(type(v) is int and least <= v <= MAX_SETTING for v in each)
     if not fits:
         several = {1: "", 2: ", or two of them"}.get(axes, f", or {axes} of them")
@@ -196,7 +197,7 @@ def paddings(
 
 
 def _range(least: int, values: Iterable[Any]) -> str:
-    """Return the range of a setting; its end where one of these values is beyond it."""
+    """Return the range of a setting as text, with its end if one of the values exceeds it."""
     beyond = any(type(value) is int and value > MAX_SETTING for value in values)
     return f"from {least} to {MAX_SETTING}" if beyond else f"of at least {least}"
 
@@ -206,7 +207,7 @@ def _axis_names(axes: int) -> tuple[str, ...]:
 
 
 def pair(value: Any, name: str, least: int) -> tuple[int, int]:
-    """Return `value`, an int or two of them, as (vertical, horizontal), each at least `least`."""
+    """Return `value`, one or two ints, as (vertical, horizontal), each at least `least`."""
     vertical, horizontal = per_axis(name, setting(name, value), least, 2)
     return vertical, horizontal
 
@@ -214,7 +215,7 @@ def pair(value: Any, name: str, least: int) -> tuple[int, int]:
 def pool2d_output_size(
     size: Sequence[int], kernel_size: Any, stride: Any = None, padding: Any = 0
 ) -> tuple[int, int]:
-    """Return (OH, OW) of a pooling over (H, W), where every window touches the image."""
+    """Return (OH, OW) of a pooling over (H, W) in which every window overlaps the image."""
     stride = kernel_size if stride is None else stride
     _, (height, width) = window_and_size(size, kernel_size, stride, padding, pooling=True)
     return height, width

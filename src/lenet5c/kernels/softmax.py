@@ -20,24 +20,24 @@ from lenet5c.kernels.arrays import (
 from lenet5c.kernels.ops import _softmax
 from lenet5c.kernels.simd import dispatch
 
-# Elementary operations that an element takes, roughly.
+# Approximate number of elementary operations per element.
 ELEMENT_WORK = 20
 
 
 def softmax(
     x: ArrayLike, axis: int = -1, *, out: Array | None = None, num_threads: int | None = None
 ) -> Array:
-    """Return the probabilities of logits: exp(x), divided by its sum along the axis.
+    """Return the probabilities of logits: exp(x) divided by its sum along the axis.
 
-    Logits are shifted by their largest, so that nothing overflows. The probability of a logit is 0
-    if it is minus infinity, or less than the largest by more than 87 in float32, 708 in float64. If
-    all logits along the axis are minus infinity, or one is infinity or not-a-number, all
-    probabilities are not-a-number.
+    The largest logit is subtracted from all of them, so that nothing overflows. The probability of
+    a logit is 0 if it is minus infinity, or less than the largest by more than 87 in float32 or 708
+    in float64. If all logits along the axis are minus infinity, or one is infinity or NaN, all
+    probabilities are NaN.
 
     Parameters
     ----------
     x : array_like
-        Of any shape; the axis must not be empty. For dtypes see `lenet5c.kernels.arrays`.
+        An array of any shape; the axis must not be empty. For dtypes, see `lenet5c.kernels.arrays`.
     axis : int
     out, num_threads
         As in `conv2d`.
@@ -78,7 +78,7 @@ def softmax_backward(
     y : array_like
         The output of `softmax`.
     axis, out, num_threads
-        As in `softmax`, and so are the errors.
+        As in `softmax`, which also lists the errors.
 
     Returns
     -------
@@ -90,12 +90,12 @@ def softmax_backward(
 def log_softmax(
     x: ArrayLike, axis: int = -1, *, out: Array | None = None, num_threads: int | None = None
 ) -> Array:
-    """Return the logarithm of `softmax`, accurate also where a probability is close to 0.
+    """Return the logarithm of `softmax`, accurate even if a probability is close to 0.
 
     Parameters
     ----------
     x, axis, out, num_threads
-        As in `softmax`, and so are the errors.
+        As in `softmax`, which also lists the errors.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def log_softmax_backward(
     y : array_like
         The output of `log_softmax`.
     axis, out, num_threads
-        As in `softmax`, and so are the errors.
+        As in `softmax`, which also lists the errors.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def _apply(
     out: Any,
     num_threads: int | None,
 ) -> Array:
-    """Return softmax of a, or, from a that is dy, the gradient of the softmax b."""
+    """Return the softmax of a, or, if a is dy, the gradient of the softmax b."""
     result = work_array(out, a.shape, dtype, (a, b))
     if work:
         kernels, count = dispatch.direct[dtype.char], threads.useful(work, num_threads)

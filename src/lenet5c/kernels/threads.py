@@ -1,4 +1,4 @@
-"""Thread counts of calls, also after a fork. Results do not depend on them."""
+"""Numbers of threads of calls, also after a fork. Results do not depend on them."""
 
 import os
 import threading
@@ -9,22 +9,22 @@ from typing import Any
 import lenet5c.kernels._openmp as _openmp
 from lenet5c.kernels.quota import cpu_quota
 
-# Elementary operations that are worth waking another thread for.
+# Elementary operations for which it pays to wake another thread.
 THREAD_WORK: int = _openmp.thread_work
 
 _chosen: int | None = None  # by set_num_threads
-_used = False  # whether a call of this process has had more than one thread
-_stranded = False  # whether OpenMP of this forked child still counts on the parent's threads
+_used = False  # whether a call of this process has used more than one thread
+_stranded = False  # whether OpenMP in this forked child still relies on the parent's threads
 _fork = threading.local()
 
 
 def set_num_threads(num_threads: int | None) -> None:
-    """Set the number of threads of calls without `num_threads`; None restores the default.
+    """Set the number of threads for calls without `num_threads`; None restores the default.
 
-    The default is the number of processors that the process may run on, at most a container's quota
-    of processor time, rounded up, and at most a limit set in OpenMP itself, as by threadpoolctl.
-    OMP_NUM_THREADS, set before the start, takes the place of processors and quota. This function
-    overrides all of them.
+    The default is the number of processors that the process may run on, limited by the CPU quota of
+    a container, rounded up, and by a limit set in OpenMP itself, for example by threadpoolctl.
+    OMP_NUM_THREADS, if set before the start, replaces the number of processors and the quota. This
+    function overrides all of them.
 
     Parameters
     ----------
@@ -35,19 +35,19 @@ def set_num_threads(num_threads: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """Return the number of threads of calls without `num_threads`."""
+    """Return the number of threads for calls without `num_threads`."""
     return default(**limits()) if _chosen is None else _chosen
 
 
 def default(openmp: int, processors: int, quota: float | None, wish: int | None) -> int:
     """Return the default for these `limits`."""
     if wish is not None:
-        return openmp  # the wish, or a limit set since
+        return openmp  # OMP_NUM_THREADS, or a limit set later
     return max(1, min(openmp, processors, processors if quota is None else ceil(quota)))
 
 
 def limits() -> dict[str, Any]:
-    """Return OpenMP's count, processors, quota or None, OMP_NUM_THREADS or None."""
+    """Return OpenMP's count, the processors, the quota or None, and OMP_NUM_THREADS or None."""
     return {
         "openmp": _openmp.max_threads(),
         "processors": _openmp.processors(),
@@ -57,19 +57,19 @@ def limits() -> dict[str, Any]:
 
 
 def wished(text: str) -> int | None:
-    """Return the count in a value of OMP_NUM_THREADS, as '4' or (nested) '4,2', or None."""
+    """Return the count in a value of OMP_NUM_THREADS, such as '4' or (nested) '4,2', or None."""
     counts = [part.strip() for part in text.split(",")]
     if all(count.isascii() and count.isdecimal() and int(count) > 0 for count in counts):
         return int(counts[0])
     return None  # OpenMP ignores it, too
 
 
-# At the import, as OpenMP reads it at its loading.
+# Read at import, as OpenMP reads it when it is loaded.
 _wish = wished(os.environ.get("OMP_NUM_THREADS", ""))
 
 
 def check_num_threads(num_threads: Any) -> int:
-    """Return a thread count as an int after checking it."""
+    """Return a number of threads as an int after checking it."""
     try:
         count = 0 if isinstance(num_threads, bool) else index(num_threads)
     except TypeError:
@@ -80,7 +80,7 @@ def check_num_threads(num_threads: Any) -> int:
 
 
 def effective(num_threads: int | None = None) -> int:
-    """Return the thread count of a call; 1 in a forked child without a thread pool."""
+    """Return the number of threads of a call; 1 in a forked child without a thread pool."""
     global _used
     count = get_num_threads() if num_threads is None else check_num_threads(num_threads)
     if _stranded:
@@ -97,24 +97,24 @@ def useful(work: float, num_threads: int | None = None) -> int:
     work : float
         Elementary operations: multiply-adds, or elements moved.
     num_threads : int, optional
-        At most so many; the default count if not given.
+        Upper limit; the default number of threads if not given.
     """
     if num_threads is not None:
         num_threads = check_num_threads(num_threads)
     if work < THREAD_WORK:
-        return 1  # found without asking the system how many there are, which takes long
+        return 1  # without querying the number of processors, which is slow
     return min(effective(num_threads), 1 + int(work // THREAD_WORK))
 
 
 # A fork copies the forking thread only. GNU OpenMP in the child would wait forever for the threads
 # of its pool, so the pool is ended before the fork; parent and child start new ones when they need
-# them. Pools of other Python threads stay as they are: the child never sees their threads nor their
-# pools again. Where a pool cannot be ended (another runtime, a fork inside a region), a child of a
-# process that has used threads is serial.
+# them. Pools of other Python threads are not changed: they do not exist in the child. If a pool
+# cannot be ended (another runtime, a fork inside a region), a child of a process that has used
+# threads is serial.
 
 
 def _before_fork() -> None:
-    # Kept for the thread: another one may fork at the same time, with another answer.
+    # Kept per thread: another thread may fork at the same time, with another result.
     _fork.pool_ended = not _stranded and _openmp.end_pool()
 
 
@@ -124,7 +124,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _stranded, _used
-    # Some servers fork in C and only call what comes after.
+    # Some servers fork in C and only call the handlers that run after the fork.
     ended = getattr(_fork, "pool_ended", False)
     _stranded = _stranded or (_used and not ended)
     _used = _fork.pool_ended = False

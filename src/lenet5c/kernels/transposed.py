@@ -1,4 +1,4 @@
-"""Transposed convolution on plain NumPy arrays: the data gradient of a convolution."""
+"""Transposed convolution on plain NumPy arrays: the input gradient of a convolution."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -57,10 +57,10 @@ def conv_transpose2d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Apply a transposed convolution, as `torch.nn.functional.conv_transpose2d` does.
+    """Apply a transposed convolution, like `torch.nn.functional.conv_transpose2d`.
 
-    It is the gradient of `conv2d` for its input: weight is that of the convolution, whose output
-    channels are the input channels here.
+    It is the gradient of `conv2d` with respect to its input: weight is that of the convolution,
+    whose output channels are the input channels here.
 
     Parameters
     ----------
@@ -69,22 +69,23 @@ def conv_transpose2d(
     bias : array_like (O,), optional
     stride, dilation : int or (int, int)
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
-        Rows and columns cut off the result on each side. With "same", it is as large as the image
-        times the stride, as with ONNX's SAME_UPPER.
+        Rows and columns removed from the result on each side. With "same", the result is as large
+        as the image times the stride, as with ONNX's SAME_UPPER.
     output_padding : int or (int, int)
-        Rows added to the result at the bottom, and columns on the right; less than the stride or
-        the dilation.
+        Rows added at the bottom of the result and columns added on the right; less than the stride
+        or the dilation.
     groups : int
     data_format : "NCHW" or "NHWC"
-        With "NHWC", x is (N, H, W, C), weight (KH, KW, O / groups, C), the result (N, OH, OW, O).
+        With "NHWC", x is (N, H, W, C), weight (KH, KW, O / groups, C) and the result (N, OH, OW,
+        O).
     out, num_threads
         As in `conv2d`.
 
     Returns
     -------
     ndarray (N, O, OH, OW)
-        OH is (H - 1) SH + (KH - 1) DH + 1 - top - bottom + output_padding, OW likewise. Without N
-        for one sample.
+        OH is (H - 1) SH + (KH - 1) DH + 1 - top - bottom + output_padding, OW likewise. N is
+        omitted for one sample.
 
     Raises
     ------
@@ -120,7 +121,7 @@ def conv_transpose2d_backward(
     out: Gradients | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, Any, Any]:
-    """Gradients of `conv_transpose2d` for its input, weight and bias.
+    """Gradients of `conv_transpose2d` with respect to its input, weight and bias.
 
     Parameters
     ----------
@@ -177,7 +178,7 @@ def transpose_backward(
     out: Any,
     num_threads: int | None,
 ) -> Gradients:
-    """Compute `conv_transpose2d_backward`, or that along one axis."""
+    """Compute `conv_transpose2d_backward`, or `conv_transpose1d_backward` along one axis."""
     needs = needed(need)
     dtype, is_plain, dy, x, weight, x_shape, weight_shape = gradient_arrays(dy, x, weight, needs)
     conv = plan(axes, x_shape, weight_shape, None, dtype, *_key(axes, settings))
@@ -201,11 +202,11 @@ def transpose_backward(
 
 
 def _key(axes: int, settings: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the settings as `plan` takes them."""
+    """Return the settings as arguments of `plan`."""
     stride, padding, output_padding, groups, dilation, data_format = settings
     ints = type(stride) is type(padding) is type(output_padding) is type(groups) is int
     if ints and type(dilation) is int and type(data_format) is str and data_format in FORMATS[axes]:
-        return settings  # found in a third of the time that the checks take
+        return settings  # takes a third of the time of the checks
     return (
         setting("stride", stride),
         setting("padding", padding),

@@ -33,16 +33,16 @@ PURPOSES = ("y", "dx", "dweight")
 
 
 class Convolution:
-    """A convolution x -> y of arrays whose shapes have been checked, remembered between calls.
+    """A convolution x -> y of arrays whose shapes have been checked, cached between calls.
 
     Parameters
     ----------
     x_shape : (N, C, H, W), or (N, H, W, C) with `channels_last`
-        Without N for a sample, without H along one axis.
+        N is omitted for a single sample, and H for one axis.
     weight_shape : (O, C / groups, KH, KW), or (KH, KW, C / groups, O)
     dtype : float32 or float64
     window, size
-        As `lenet5c.kernels.shapes.window_and_size` returns them.
+        As returned by `lenet5c.kernels.shapes.window_and_size`.
     groups : int
     channels_last : bool
     """
@@ -82,21 +82,21 @@ class Convolution:
         self._plans = {name: _OfThreads(partial(self._plan, name)) for name in PURPOSES}
 
     def _of_image(self, each: Iterable[int], other: int = 1) -> tuple[int, int]:
-        """Return a setting for two axes: a sequence is an image of one row.
+        """Return a setting for two axes: a sequence is an image with one row.
 
-        A single one is one column, which is cut into strips for several threads.
+        A single sequence is one column, which is divided into strips for several threads.
         """
         first, second = (*each, other)[:2] if self.batch == 1 else (other, *each)[-2:]
         return first, second
 
     def _channels_between(self, channels: int, pixels: int) -> Shape:
-        """Return an array's sizes before its channels, of them, and after them."""
+        """Return the sizes of an array before its channels, of the channels, and after them."""
         if self.channels_last:
             return self.batch * pixels, channels, 1
         return self.batch, channels, pixels
 
     def _best_way(self, channels: int) -> str:
-        """Return how to compute so many channels of y, or of dx: with the fuller lanes."""
+        """Return the algorithm for this many channels of y or dx: the one that uses more lanes."""
         if self.is_fully_connected:
             return "few" if self.batch < 4 else "tiles" if self._fits_tiles else "rows"
         of_samples, of_channels = _filled_lanes(self.batch), _filled_lanes(channels)
@@ -105,19 +105,19 @@ class Convolution:
 
     @cached_property
     def is_fully_connected(self) -> bool:
-        """True if the filters are as large as the image, and cover it."""
+        """True if the filters are as large as the image and cover it."""
         kernel_size, _, before, _ = self.window
         covers = kernel_size == self.image and not any(before)
         return covers and self.size == (1, 1) and self.groups == 1
 
     @cached_property
     def _has_border(self) -> bool:
-        """True if the data gradient may read zeros around dy."""
+        """True if the input gradient may read zeros around dy."""
         return not self.is_fully_connected and self.window[0] != (1, 1)
 
     @cached_property
     def _fits_tiles(self) -> bool:
-        """True if a program can compute it, with a tile in a core's cache."""
+        """True if a program can compute it with a tile that fits in the cache of a core."""
         values = self.in_channels * prod(self.image) + self.out_channels * prod(self.size)
         return (
             self.dtype == np.float32
@@ -132,7 +132,7 @@ class Convolution:
 
     @property
     def _after(self) -> list[int]:
-        """The padding after the image that windows reach; less than 0 if they end within it."""
+        """The padding used after the image; less than 0 if the windows end within the image."""
         ends = zip(covered(self.window, self.size), self.window[2], self.image, strict=True)
         return [end - before - length for end, before, length in ends]
 
@@ -158,7 +158,7 @@ class Convolution:
     ) -> None:
         """Write dx, with a bias added to each of its channels."""
         count = threads.useful(self.work, num_threads)
-        if bias is not None and self.is_fully_connected:  # whose pixels are channels of a row
+        if bias is not None and self.is_fully_connected:  # its pixels are channels of a row
             spread = np.tile if self.channels_last else np.repeat
             bias = spread(bias, prod(self.image))
         if self.dx_way == "few":
@@ -171,7 +171,7 @@ class Convolution:
                 self._add_bias(dx, bias)
 
     def _scatter(self, dy: Array, weight: Array, dx: Array, num_threads: int | None) -> None:
-        """Write dx without the products of weights and the zeros around dy, NaN if infinite."""
+        """Write dx without products of weights and zeros around dy, NaN for infinite weights."""
         dx_first = np.zeros((self.batch, self.in_channels, *self.image), self.dtype)
         if self.channels_last:
             dy = dy.reshape(self.batch, -1, self.out_channels).transpose(0, 2, 1)
@@ -199,7 +199,7 @@ class Convolution:
         needs: tuple[bool, bool, bool],
         num_threads: int | None,
     ) -> tuple[Array | None, Array | None]:
-        """Write dx, unless it is None; return dweight and dbias, or None for what is not needed.
+        """Write dx unless it is None; return dweight and dbias, or None if not needed.
 
         x is for dweight, weight for dx.
         """
@@ -229,9 +229,9 @@ class Convolution:
         return dweight, dbias
 
     def sum_channels(self, dy: Array, layout: Shape, num_threads: int | None) -> Array:
-        """Return the sum of each channel of dy, the gradient of a bias.
+        """Return the sum of each channel of dy, which is the gradient of a bias.
 
-        The layout is that of its array, `x_sums` or `y_sums`.
+        The layout is that of the array, `x_sums` or `y_sums`.
         """
         sums = np.empty(layout[1], self.dtype)
         _direct.sum_channels(dy, layout, sums, threads.useful(dy.size, num_threads))
@@ -247,7 +247,7 @@ class Convolution:
         self._program.backward(self._rows(x), self._rows(dy), params, grads, rows, count)
         return grads[:size].reshape(self.weight_shape), grads[size:]
 
-    # Arrays in the forms of the ways
+    # Arrays in the shapes that the algorithms need
 
     @cached_property
     def _program(self) -> Program:
@@ -262,7 +262,7 @@ class Convolution:
         return np.concatenate((weight.ravel(), bias))
 
     def _rows(self, array: Array) -> Array:
-        """Return a row for each sample."""
+        """Return one row for each sample."""
         return contiguous(array).reshape(self.batch, prod(array.shape[-self.axes - 1 :]))
 
     def _products(self, rows: int, outputs: int, inputs: int) -> Products:
@@ -300,7 +300,7 @@ class Convolution:
 
 
 class _OfThreads(dict[int, Any]):
-    """Objects by the number of threads, made when they are asked for."""
+    """Objects by the number of threads, created on demand."""
 
     def __init__(self, make: Callable[[int], Any]) -> None:
         self.make = make
@@ -311,5 +311,5 @@ class _OfThreads(dict[int, Any]):
 
 
 def _filled_lanes(count: int) -> float:
-    """Return the share of lanes in use, if `count` values are put 16 side by side."""
+    """Return the fraction of lanes in use if `count` values are processed 16 at a time."""
     return count / (-(-count // LANES) * LANES) if count else 0

@@ -1,11 +1,11 @@
 """Layers, losses and models, with explicit forward and backward passes over NumPy arrays.
 
-They compute in float32. Inputs may also be of a dtype whose numbers float32 holds exactly: float16,
-bool, and integers of 8 or 16 bits, such as images of uint8; they are converted, never scaled.
-float64 and larger integers are refused, as they would be rounded without a word, and so are masked
-arrays.
+Computation is in float32. Inputs may also have a dtype that float32 represents exactly: float16,
+bool, and integers of 8 or 16 bits, such as uint8 images; they are converted but not scaled.
+float64, larger integers and masked arrays are rejected, because conversion would silently lose
+information.
 
-`ACTIVATIONS`, `LOSSES`, `POOLINGS` and `NETS` have the classes by the names that recipes use.
+`ACTIVATIONS`, `LOSSES`, `POOLINGS` and `NETS` map the names used in recipes to classes.
 """
 
 # ruff: noqa: F403

@@ -8,17 +8,17 @@ from lenet5c.nn.tile_layer import Elementwise, Offset
 
 __all__ = ["ACTIVATIONS", "GELU", "LeakyReLU", "ReLU", "ScaledTanh", "Sigmoid", "Tanh"]
 
-#: Classes of activations by the name of their kernel, which recipes use.
+#: Activation classes by kernel name, which is also the name used in recipes.
 ACTIVATIONS: dict[str, type["Activation"]] = {}
 
 
 class Activation(Elementwise):
-    """An elementwise function of ops/activation.pxi, for arrays of any shape."""
+    """Base class of elementwise functions, for arrays of any shape; see ops/activation.pxi."""
 
     kind = ""
-    #: Usual initializer of the weights before it.
+    #: Default initializer of the preceding layer's weights.
     init: ClassVar[str] = "glorot_uniform"
-    #: Names of the arguments of the class, which are attributes, too.
+    #: Names of the constructor arguments, which are also attributes.
     arguments: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
@@ -27,7 +27,7 @@ class Activation(Elementwise):
 
     @property
     def constants(self) -> tuple[float, ...]:
-        """The constants of the kernel, at most two."""
+        """Constants passed to the kernel, at most two."""
         return ()
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
@@ -88,12 +88,12 @@ class LeakyReLU(Activation):
 
 
 class GELU(Activation):
-    """Gaussian error linear unit (Hendrycks and Gimpel, 2016), as `torch.nn.GELU`.
+    """Gaussian error linear unit (Hendrycks and Gimpel, 2016), like `torch.nn.GELU`.
 
     Parameters
     ----------
     approximate : {'none', 'tanh'}
-        The normal distribution function, or its approximation by a hyperbolic tangent.
+        Use the exact normal distribution function ('none') or its tanh approximation.
 
     Notes
     -----
@@ -151,13 +151,13 @@ class Tanh(Activation):
 class ScaledTanh(Activation):
     """Scaled hyperbolic tangent: amplitude * tanh(slope * x).
 
-    By default the squashing function of LeCun et al. (1998), appendix A: f(1) = 1 and f(-1) = -1,
-    and the curvature is largest there.
+    The default is the squashing function of LeCun et al. (1998), appendix A, for which f(1) = 1 and
+    f(-1) = -1 and the curvature is largest at these points.
 
     Parameters
     ----------
     amplitude, slope : float
-        From 1e-15 to 1e15 in size, of either sign.
+        Magnitude from 1e-15 to 1e15, either sign.
 
     Notes
     -----
@@ -181,7 +181,7 @@ class ScaledTanh(Activation):
 
     def __init__(self, amplitude: float = 1.7159, slope: float = 2 / 3) -> None:
         for name, value in (("amplitude", amplitude), ("slope", slope)):
-            # Products and quotients of the two, and squares, are float32.
+            # Their products, quotients and squares must be representable in float32.
             if not 1e-15 <= abs(value) <= 1e15:
                 raise ValueError(
                     f"{name} must be a number with a magnitude from 1e-15 to 1e15, got {value!r}"

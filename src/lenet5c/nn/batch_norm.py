@@ -16,10 +16,10 @@ __all__ = ["BatchNorm1d", "BatchNorm2d"]
 
 
 class BatchNorm(TileLayer):
-    """Batch normalization of samples of some `forms`, by their number of axes."""
+    """Base class of batch normalization; `forms` maps numbers of axes to sample shapes."""
 
     forms: ClassVar[dict[int, str]] = {}
-    #: Normalize in training by the running mean and variance, too, and leave them as they are.
+    #: Use the running mean and variance in training too, without updating them.
     frozen = False
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
@@ -52,7 +52,7 @@ class BatchNorm(TileLayer):
         return bool(self.frozen), self.momentum
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Square the slope of each channel, with mean and variance taken as constants."""
+        """Multiply by the squared slope of each channel, with constant mean and variance."""
         x = self.chain.saved_input("backward_second")
         check_gradient(d2y, x.shape, "d2y")
         axes, spread = (0, *range(2, x.ndim)), _spread_along(x)
@@ -89,7 +89,7 @@ class BatchNorm(TileLayer):
 class BatchNorm1d(BatchNorm):
     """Normalize each channel of a batch to mean 0 and variance 1, then scale and shift it.
 
-    The batch is (N, C), or (N, C, L) with L places of a channel.
+    The batch has shape (N, C), or (N, C, L) with L positions per channel.
 
     Parameters
     ----------
@@ -97,28 +97,28 @@ class BatchNorm1d(BatchNorm):
     eps : float
         Added to the variance.
     momentum : float
-        Share of the newest batch in the running mean and variance.
+        Weight of the current batch in the running mean and variance.
 
     Attributes
     ----------
     frozen : bool
-        Normalize in training by the running mean and variance, too, and leave them as they are,
-        as for a layer whose parameters are not trained.
+        Use the running mean and variance in training too, without updating them, for example in a
+        layer whose parameters are frozen.
     params : 'weight' and 'bias' (C,)
     buffers : 'running_mean', 'running_var' (unbiased) (C,), 'num_batches_tracked' ()
 
     Notes
     -----
-    In training, with the mean and the variance of each channel over the M values that it has in the
-    batch, and ``normal = (x - mean) / sqrt(var + eps)``::
+    In training, with the mean and variance of each channel over its M values in the batch, and
+    ``normal = (x - mean) / sqrt(var + eps)``::
 
         y = weight * normal + bias
         dweight = sum of dy * normal
         dbias = sum of dy
         dx = weight / sqrt(var + eps) * (dy - dbias / M - normal * dweight / M)
 
-    Outside training, and where the layer is frozen, the running mean and variance stand for those
-    of the batch, and ``dx = weight / sqrt(var + eps) * dy``.
+    In evaluation, or if the layer is frozen, the running mean and variance replace the batch
+    statistics, and ``dx = weight / sqrt(var + eps) * dy``.
 
     Reference: `lenet5c.reference.batch_norm`.
     """
@@ -127,7 +127,7 @@ class BatchNorm1d(BatchNorm):
 
 
 class BatchNorm2d(BatchNorm):
-    """As `BatchNorm1d`, for each channel of images (N, C, H, W).
+    """Batch normalization of images (N, C, H, W), channel by channel; see `BatchNorm1d`.
 
     Reference: `lenet5c.reference.batch_norm`.
     """
@@ -136,6 +136,6 @@ class BatchNorm2d(BatchNorm):
 
 
 def _spread_along(x: Floats) -> Callable[[Any], Floats]:
-    """Return a function of values (C,): in a shape that broadcasts along the channels of x."""
+    """Return a function that reshapes values (C,) to broadcast along the channels of x."""
     shape = (-1, *[1] * (x.ndim - 2))
     return lambda values: np.asarray(values, np.float32).reshape(shape)

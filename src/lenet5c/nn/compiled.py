@@ -1,4 +1,4 @@
-"""A model compiled for inference: one call from array to array."""
+"""Models compiled for inference."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ if TYPE_CHECKING:
 
 
 class CompiledModel(Inference):
-    """The outputs of a model for samples of one shape; `Sequential.compile` makes it.
+    """A model compiled for inference on samples of one shape, created by `Sequential.compile`.
 
-    ``compiled(x, out=None)`` returns the outputs for a batch, in `out` if there is one: a writeable
-    array of float32 of their shape. x is float32 (N, ...) or what `forward` takes beside that,
-    which is converted first. Up to `few` samples go one by one, on several threads, and each has
-    the bits of ``model.forward`` for it alone; a larger batch has those of ``model.forward(x)``.
+    ``compiled(x, out=None)`` returns the outputs for a batch, written to `out` if given: a
+    writeable float32 array of the output shape. x is float32 (N, ...) or any other input that
+    `forward` accepts, which is converted first. Up to `few` samples are processed one by one, on
+    several threads, and each result is bit-identical to ``model.forward`` of that sample alone; for
+    a larger batch, the results are bit-identical to ``model.forward(x)``.
 
-    **The parameters are the model's own**, not a copy: a call computes with what they are at the
-    time, however they were changed, by an optimizer, by `load_state_dict` or by an assignment into
-    an array. Packed filters are kept from call to call; each call compares what they were packed
-    from with the parameters, to the bit, and packs those again that were changed.
+    **Parameters are shared with the model**, not copied: each call uses their current values,
+    whether they were changed by an optimizer, by `load_state_dict` or by assignment into an array.
+    Packed filters are cached between calls; each call compares the parameters bitwise with the
+    values that were packed, and packs those that have changed again.
 
-    **Threads.** Any number of Python threads may call it at once: each call in progress has memory
-    of its own, which later calls use again, and the interpreter's lock is released meanwhile. As
-    with `forward`, no thread may change parameters while another one computes with them.
+    **Thread safety.** Any number of Python threads may call the model at the same time: each
+    running call has its own memory, which later calls reuse, and the GIL is released during the
+    computation. As with `forward`, no thread may change parameters while another one is using them.
 
     Attributes
     ----------
@@ -40,7 +41,8 @@ class CompiledModel(Inference):
     input_shape, output_shape : tuple of int
         Shapes of one sample.
     few : int
-        Samples up to which they go one by one; 5 to 16, and 0 for models that cannot.
+        Maximum number of samples to process one by one: 5 to 16, or 0 if the model does not support
+        it.
     """
 
     def __init__(self, model: Sequential, input_shape: Shape, num_threads: int | None) -> None:
@@ -60,21 +62,21 @@ class CompiledModel(Inference):
         def __call__(self, x: Any, out: Floats | None = None) -> Floats: ...
 
     def bind(self) -> None:
-        """Take the program and the parameters that the model has now."""
+        """Bind to the current program and parameters of the model."""
         chain = self.model.whole_chain()
-        assert chain is not None  # of compiled layers alone there is one
+        assert chain is not None  # a model of compiled layers has one
         program = chain.program(self.input_shape)
         self.output_shape: Shape = program.output_shape
         self.few: int = program.few if program.by_sample else 0
         self.bind_program(program, chain.store, chain.params, self._num_threads)
 
     def convert(self, x: Any, out: Any) -> Floats:
-        """Return the outputs for arrays that the program cannot take as they are."""
+        """Return the outputs for an array that must be converted first."""
         x = as_floats(x, type(self.model).__name__)
         check_sizes(self.model, "x", x.shape)
         if x.shape[1:] != self.input_shape:
             raise ValueError(
-                f"x must have the shape (N, {', '.join(map(str, self.input_shape))}), for which "
+                f"x must have shape (N, {', '.join(map(str, self.input_shape))}), for which "
                 f"the model was compiled, got {x.shape}; compile the model for this shape"
             )
         shape = (len(x), *self.output_shape)

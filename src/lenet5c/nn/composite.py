@@ -1,4 +1,4 @@
-"""A layer that is made of others."""
+"""Layers that contain other layers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,10 +8,10 @@ from lenet5c.nn.parameter_store import ParameterStore
 
 
 class Composite(Layer):
-    """A layer whose parameters are those of the layers within it, in one store.
+    """A layer that contains other layers, with all their parameters in one store.
 
-    Subclasses yield those in `named_layers` and `all_layers`, and make a `ParameterStore` of
-    themselves once they have them.
+    Subclasses yield the inner layers in `named_layers` and `all_layers`, and call `gather` once
+    these are set.
     """
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ class InOrder(Layer):
         return total
 
     def __getitem__(self, name: int | str) -> Layer:
-        """Return the layer of this name or position."""
+        """Return the layer with this name or index."""
         return list(self.layers.values())[name] if isinstance(name, int) else self.layers[name]
 
     def __repr__(self) -> str:

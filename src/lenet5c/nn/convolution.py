@@ -31,7 +31,7 @@ __all__ = ["Conv2d"]
 
 
 class Conv2d(TileLayer):
-    """Correlation of images with filters, as `lenet5c.kernels.conv2d`.
+    """2-D convolution (cross-correlation) of images with filters; see `lenet5c.kernels.conv2d`.
 
     Parameters
     ----------
@@ -39,24 +39,25 @@ class Conv2d(TileLayer):
     kernel_size : int or (int, int)
     stride, dilation : int or (int, int)
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
-        Zeros around the images. "same" makes the output ceil(input / stride) large, with the odd
-        pixel at the bottom or on the right.
+        Zero padding. "same" makes the output size ceil(input / stride), with any odd pixel added at
+        the bottom or on the right.
     groups : int
-        Must divide both channel counts.
+        Number of groups; must divide both channel counts.
     bias : bool
     init : str or callable
-        Initializer of the weights, see `lenet5c.nn.initialize`; biases start at 0.
+        Initializer of the weights, see `lenet5c.nn.initialize`. Biases are initialized to 0.
     rng : int or numpy.random.Generator, optional
-        Draws the weights; without it they differ from run to run.
+        Seed or generator for the weights; by default they differ from run to run.
     connection_table : array_like of bool (in_channels, out_channels), optional
-        Connections of input maps with output maps, as table I of LeCun et al. (1998); all of them
-        by default. Not together with groups. The fan-in of a filter counts the connected maps only.
+        Connections between input and output maps, such as table I of LeCun et al. (1998); all maps
+        are connected by default. Cannot be combined with groups. The fan-in of a filter counts only
+        the connected maps.
 
     Attributes
     ----------
     params : 'weight' (O, C / groups, KH, KW) and 'bias' (O,)
-        With a connection table, weight is (connections, KH, KW): for each output map the filters of
-        its input maps.
+        With a connection table, weight has shape (connections, KH, KW): for each output map, the
+        filters of its connected input maps.
 
     Notes
     -----
@@ -120,7 +121,7 @@ class Conv2d(TileLayer):
 
     @property
     def dense_weight(self) -> Floats:
-        """A copy of the weight, float32 (O, C / groups, KH, KW), 0 without a connection."""
+        """Return the weight as float32 (O, C / groups, KH, KW), 0 for unconnected maps."""
         if self.connection_table is None:
             return self.params["weight"].copy()
         dense = np.zeros((self.out_channels, self.in_channels, *self.kernel_size), np.float32)
@@ -138,14 +139,14 @@ class Conv2d(TileLayer):
         table: NDArray[Any] = np.array(connections)
         if table.shape != (self.in_channels, self.out_channels) or not np.isin(table, (0, 1)).all():
             raise ValueError(
-                "connection_table must be a boolean (or 0/1) array of the shape "
-                f"({self.in_channels}, {self.out_channels}), input by output maps, got "
+                "connection_table must be a boolean (or 0/1) array of shape "
+                f"({self.in_channels}, {self.out_channels}), one row for each input map, got "
                 f"{table.dtype} {table.shape}"
             )
         if not table.any(axis=0).all():
             raise ValueError(
-                "connection_table must connect each output map to an input map, got an output map "
-                "without one"
+                "connection_table must connect each output map to at least one input map, got an "
+                "output map with none"
             )
         if self.groups != 1:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Losses of classes, each with a weight: cross-entropy, negative log-likelihood."""
+"""Classification losses: cross-entropy and negative log-likelihood."""
 
 from math import prod
 from numbers import Integral, Real
@@ -16,7 +16,7 @@ __all__ = ["CrossEntropyLoss", "NLLLoss", "softmax"]
 
 
 class ClassLoss(Loss):
-    """A loss of true classes, which may be weighted or ignored; outputs are (N, K, ...)."""
+    """Base class of classification losses with class weights and an ignored label."""
 
     label_smoothing = 0.0
 
@@ -51,7 +51,7 @@ class ClassLoss(Loss):
         labels, places = unmasked("labels", target), (shape[0], *shape[2:])
         if labels.shape != places:
             raise ValueError(
-                f"labels must be of the shape {places} for outputs (N, classes, ...) of {shape}, "
+                f"labels must have shape {places} for outputs (N, classes, ...) of shape {shape}, "
                 f"got {labels.shape}"
             )
         return check_labels(labels.reshape(-1), prod(places)), None
@@ -82,7 +82,7 @@ class ClassLoss(Loss):
         factors *= is_left
         of_class = weight[labels * is_left].astype(np.float64)
         total = (factors * of_class).sum()
-        if self.weight is None:  # shares that add up to 1
+        if self.weight is None:  # targets that add up to 1
             return factors, total
         return factors * ((1 - self.label_smoothing) * of_class + smoothed), total
 
@@ -90,7 +90,7 @@ class ClassLoss(Loss):
         return shape[2:]
 
     def _rows(self, outputs: Floats) -> Floats:
-        """Return outputs, or targets like them, as a row for each sample."""
+        """Return outputs, or targets of the same shape, as one row for each sample."""
         if outputs.ndim == 2:
             return rows(outputs)
         return contiguous(np.moveaxis(outputs, 1, -1)).reshape(-1, outputs.shape[1])
@@ -103,25 +103,26 @@ class ClassLoss(Loss):
 
 
 class CrossEntropyLoss(ClassLoss):
-    """The negative log of the softmax probability of the true class.
+    """Negative logarithm of the softmax probability of the true class.
 
-    The outputs are logits (N, K), or (N, K, d1, ...) with labels (N, d1, ...). In place of labels,
-    the target may be probabilities, a floating-point array of the shape of the outputs: at least 0,
-    and not required to add up to 1, as in PyTorch. Weights of samples are (N, d1, ...), one for
-    each place of the outputs, or (N,): then each place of a sample has its weight.
+    The outputs are logits (N, K), or (N, K, d1, ...) with labels (N, d1, ...). Instead of labels,
+    the target may be probabilities: a floating-point array with the shape of the outputs and values
+    of at least 0, which need not add up to 1, as in PyTorch. Sample weights have shape (N, d1,
+    ...), one for each position of the outputs, or (N,), one for all positions of a sample.
 
     Parameters
     ----------
     weight : array_like (K,), optional
         Weight of each class, at least 0; 1 by default.
     ignore_index : int
-        Label of samples to leave out of the loss, the gradient and the divisor of the mean. It has
-        no effect on probabilities.
+        Label of samples that are ignored in the loss, the gradient and the divisor of the mean. Has
+        no effect if the target is probabilities.
     reduction : {'mean', 'sum', 'none'}
-        'mean' divides by the sum, over the samples, of the sample's weight times that of the true
-        class; with probabilities, of the sample's weight. 'none' returns losses (N, d1, ...).
+        'mean' divides by the sum over the samples of sample weight times weight of the true class,
+        or by the sum of sample weights if the target is probabilities. 'none' returns losses (N,
+        d1, ...).
     label_smoothing : float
-        Share of the target that is spread evenly over all classes (Szegedy et al., 2016).
+        Fraction of the target that is spread evenly over all classes (Szegedy et al., 2016).
 
     Notes
     -----
@@ -177,20 +178,20 @@ class CrossEntropyLoss(ClassLoss):
     def second(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[Floats, Floats]:
-        """Return the first and second derivatives by each logit.
+        """Return the first and second derivatives with respect to the logits.
 
-        The second is p (1 - p) / N. It depends neither on the labels nor on label smoothing; with
-        weights, it is multiplied by sample_weight[n] times the sum over k of u[n, k], and N is
-        total.
+        The second derivative is p (1 - p) / N, which does not depend on labels or label smoothing.
+        With weights, it is multiplied by sample_weight[n] times the sum over k of u[n, k], and
+        divided by total instead of N.
 
         Parameters
         ----------
         outputs, target, sample_weight
-            As in a call.
+            See `Loss.__call__`.
 
         Returns
         -------
-        doutputs, d2outputs : ndarray of float32, of the shape of outputs
+        doutputs, d2outputs : ndarray of float32, same shape as outputs
         """
         outputs = self._take(outputs)
         _, doutputs = self(outputs, target, sample_weight)
@@ -208,10 +209,10 @@ class CrossEntropyLoss(ClassLoss):
 
 
 class NLLLoss(ClassLoss, named=False):
-    """The negative log-probability of the true class.
+    """Negative log-likelihood of the true class.
 
-    The outputs are logarithms of probabilities (N, K), as `kernels.log_softmax` returns them, or
-    (N, K, d1, ...) with labels (N, d1, ...). Weights of samples are as in `CrossEntropyLoss`.
+    The outputs are log-probabilities (N, K), as returned by `kernels.log_softmax`, or (N, K, d1,
+    ...) with labels (N, d1, ...). Sample weights are as in `CrossEntropyLoss`.
 
     Parameters
     ----------
@@ -242,16 +243,16 @@ class NLLLoss(ClassLoss, named=False):
     def second(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[Floats, Floats]:
-        """Return the first and second derivatives by each output; the second is 0.
+        """Return the first and second derivatives with respect to the outputs; the second is 0.
 
         Parameters
         ----------
         outputs, target, sample_weight
-            As in a call.
+            See `Loss.__call__`.
 
         Returns
         -------
-        doutputs, d2outputs : ndarray of float32, of the shape of outputs
+        doutputs, d2outputs : ndarray of float32, same shape as outputs
         """
         _, doutputs = self(outputs, target, sample_weight)
         return doutputs, np.zeros_like(doutputs)

@@ -1,4 +1,4 @@
-"""Second derivatives of a loss by the parameters of a model, some samples at a time."""
+"""Second derivatives of a loss with respect to the parameters of a model."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from lenet5c.nn.parameter_store import keep_state
 if TYPE_CHECKING:
     from lenet5c.nn.sequential import Sequential
 
-# Samples at a time, as the activations of all layers are saved.
+# Samples per pass, limited because the activations of all layers are saved.
 SECOND_CHUNK = 100
 
 
@@ -25,15 +25,12 @@ def measure_curvatures(
     loss: Loss,
     sample_weight: ArrayLike | None,
 ) -> Floats:
-    """Set the model's `curvature_vector` to those of the loss of all samples, and return it."""
+    """Set and return the model's `curvature_vector` for the loss of all samples."""
     if len(samples) == 0:
-        raise ValueError(
-            "samples must have at least one sample, got none; second derivatives are averaged over "
-            "samples"
-        )
+        raise ValueError("samples must have at least one sample, got none")
     weights = None if sample_weight is None else unmasked("sample_weight", sample_weight)
     total, whole = np.zeros(model.num_params), 0.0
-    with keep_state(model), np.errstate(over="ignore", invalid="ignore"):  # seen in the result
+    with keep_state(model), np.errstate(over="ignore", invalid="ignore"):  # shows in the result
         for chunk in np.array_split(np.arange(len(samples)), -(-len(samples) // SECOND_CHUNK)):
             y = model.forward(samples[chunk].values(), training=True)
             target = labels[chunk]

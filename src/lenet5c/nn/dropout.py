@@ -18,26 +18,26 @@ MOST = 2**63
 class Dropout(Elementwise):
     """Zero each value with probability p in training, and divide the others by 1 - p.
 
-    Arrays of any shape are taken. After Srivastava et al. (2014).
+    The input may have any shape. See Srivastava et al. (2014).
 
     Parameters
     ----------
     p : float
-        From 0 up to, but not including, 1.
+        Probability of zeroing a value, at least 0 and less than 1.
     rng : int or numpy.random.Generator, optional
-        Draws the seed of all masks; without it they differ from run to run.
+        Seed or generator for the masks; by default they differ from run to run.
 
     Attributes
     ----------
     seed : int
     passes : int
-        Training passes so far.
+        Number of training passes so far.
 
     Notes
     -----
     In training, with a mask of 0 and 1 / (1 - p), y = mask * x and dx = mask * dy; else y = x. The
-    mask is a hash of the seed, of the number of the pass, and of the places of the sample in the
-    batch and of the element in the sample.
+    mask is a hash of the seed, the number of the pass, the index of the sample in the batch and the
+    index of the element in the sample.
 
     Reference: `lenet5c.reference.dropout`.
     """
@@ -83,7 +83,7 @@ class Dropout(Elementwise):
         return self.p, self.seed
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Multiply by the square of the mask, a constant factor."""
+        """Multiply by the square of the mask, which is a constant factor."""
         return self.backward(self.backward(d2y))
 
     def __repr__(self) -> str:

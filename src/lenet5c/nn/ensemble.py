@@ -21,48 +21,48 @@ __all__ = ["Ensemble"]
 
 
 class Ensemble(Composite):
-    """Average the probabilities of several models, its members, for the same input.
+    """Average the predicted probabilities of several models, called members.
 
-    The output is the logarithm of the mean, so that losses, `softmax` and everything else that
-    takes logits take it as it is. Each member runs as a compiled program, one after the other; the
+    The output is the logarithm of the mean probability, which can be used like logits in losses,
+    `softmax` and elsewhere. The members run one after the other, each as a compiled program; the
     mean is computed in NumPy.
 
     Parameters
     ----------
     *members : Sequential
-        With outputs (N, K), logits or, of an `RBF` layer, penalties; or one list or mapping of
-        them. Unnamed ones are called '0', '1', ...
+        Models with outputs (N, K), which are logits, or penalties if the last layer is an `RBF`
+        layer; or one list or mapping of models. Unnamed members are called '0', '1', ...
     temperatures : sequence of float, optional
-        A divisor of each member's logits, above 0; 1 by default.
+        Divisor of each member's logits, greater than 0; 1 by default.
 
     Attributes
     ----------
     members : dict of str to Sequential
     temperatures : tuple of float
-    params : those of the members, as 'members.0.conv1.weight'
+    params : parameters of the members, such as 'members.0.conv1.weight'
 
     Raises
     ------
     TypeError
-        A member is no `Sequential`.
+        If a member is not a `Sequential`.
     ValueError
-        A number is out of range; by `forward` and `output_shape`, members have outputs of different
-        shapes, or not a row of classes.
+        If a temperature is out of range; in `forward` and `output_shape`, if the members' outputs
+        differ in shape or are not one row of class scores.
 
     Notes
     -----
     With the logits ``z[i]`` of member i of M, divided by its temperature ``T[i]``, and the share
-    ``r[i, k] = p[i, k] / sum over j of p[j, k]`` of member i in the class k::
+    ``r[i, k] = p[i, k] / sum over j of p[j, k]`` of member i in class k::
 
         p[i]       = softmax(z[i])
         y[k]       = log(1/M sum over i of p[i, k])
         dz[i, k]   = r[i, k] dy[k] - p[i, k] sum over l of r[i, l] dy[l]
 
-    and the gradient of a member's output is that of ``z[i]`` divided by ``T[i]``. Probabilities are
-    averaged, not logits: that is the mixture of the members' predictions, of Lakshminarayanan et
-    al. (2017), Simple and scalable predictive uncertainty estimation using deep ensembles, whose
-    likelihood is never worse than the members' on average. A mean of logits would give a member
-    the more weight the larger its logits are.
+    and the gradient with respect to a member's output is that of ``z[i]`` divided by ``T[i]``.
+    Probabilities are averaged rather than logits, which gives the mixture of the members'
+    predictions of Lakshminarayanan et al. (2017), Simple and scalable predictive uncertainty
+    estimation using deep ensembles. Its log-likelihood is never worse than the members' average. A
+    mean of logits would give more weight to members with larger logits.
 
     Reference: `lenet5c.reference.ensemble`.
 
@@ -79,7 +79,7 @@ class Ensemble(Composite):
     ['members.0.0.weight', 'members.1.0.weight']
     """
 
-    # Logarithms of p in the last training pass, (M, N, K).
+    # Log-probabilities of the last training pass, (M, N, K).
     _saved: NDArray[Any] | None = None
 
     def __init__(
@@ -103,8 +103,8 @@ class Ensemble(Composite):
             )
         self.temperatures = tuple(check_number("temperatures", each, 0) for each in given)
         if not all(self.temperatures):
-            raise ValueError(f"temperatures must be more than 0, got {self.temperatures}")
-        # Of an output to become logits at its temperature: those of penalties are negative.
+            raise ValueError(f"temperatures must be greater than 0, got {self.temperatures}")
+        # Factors from outputs to logits divided by temperature; negative for penalties.
         one = np.ones((1, 1), np.float32)
         self.divisors = [
             float(member.logits(one)[0, 0]) * temperature
@@ -115,24 +115,24 @@ class Ensemble(Composite):
     def forward(self, x: Floats, training: bool = False) -> Floats:
         """Return the logarithm of the mean probability of each class, ndarray of float32 (N, K).
 
-        Arguments are those of `Sequential.forward`.
+        See `Sequential.forward` for the arguments.
         """
         log_p = self._log_probabilities([each.forward(x, training) for each in self._nets()])
         self._saved = log_p if training else None
         return _log_mean(log_p)
 
     def average(self, outputs: list[NDArray[Any]]) -> Floats:
-        """Return the logarithm of the mean probability by the outputs of the members."""
+        """Return the logarithm of the mean probability from the outputs of the members."""
         return _log_mean(self._log_probabilities(outputs))
 
     def compile(
         self, model: Sequential, input_shape: Shape, num_threads: int | None
     ) -> CompiledEnsemble:
-        """Return a function of the outputs of a model that this is the only layer of."""
+        """Compile a model whose only layer is this one."""
         return CompiledEnsemble(model, self, input_shape, num_threads)
 
     def backward(self, dy: Floats) -> Floats:
-        """Set `grads`, and return the sum of the gradients of all members."""
+        """Set `grads` and return the sum of the input gradients of all members."""
         slopes = self._slopes(self._last("backward"), dy)
         return _sum(each.backward(dz) for each, dz in zip(self._nets(), slopes, strict=True))
 
@@ -144,7 +144,7 @@ class Ensemble(Composite):
         )
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Return the sum of the second derivatives of all members, each taken by itself."""
+        """Return the sum of the members' second derivatives, computed separately."""
         log_p = self._last("backward_second")
         _check_shape("d2y", d2y, log_p.shape[1:])
         p, through = softmax(log_p), softmax(log_p, axis=0) ** 2 * d2y
@@ -169,7 +169,7 @@ class Ensemble(Composite):
         return shapes[0]
 
     def connections(self, input_shape: Shape) -> int:
-        """Return those of all members, and one of each for each mean."""
+        """Return the connections of all members, plus one per member for each mean."""
         within = sum(each.connections(input_shape) for each in self._nets())
         return within + len(self.members) * prod(self.output_shape(input_shape))
 
@@ -193,13 +193,13 @@ class Ensemble(Composite):
         return list(self.members.values())
 
     def _log_probabilities(self, outputs: list[NDArray[Any]]) -> NDArray[Any]:
-        """Return the logarithms of p, (M, N, K), of the outputs of the members."""
+        """Return the log-probabilities (M, N, K) for the outputs of the members."""
         self._check_outputs([each.shape[1:] for each in outputs])
         logits = [each / each.dtype.type(d) for each, d in zip(outputs, self.divisors, strict=True)]
         return log_softmax(np.stack(logits))
 
     def _slopes(self, log_p: NDArray[Any], dy: NDArray[Any]) -> list[NDArray[Any]]:
-        """Return the gradient by the output of each member."""
+        """Return the gradient with respect to the output of each member."""
         _check_shape("dy", dy, log_p.shape[1:])
         through = softmax(log_p, axis=0) * dy
         dz = through - softmax(log_p) * through.sum(axis=-1, keepdims=True)
@@ -215,13 +215,13 @@ class Ensemble(Composite):
         for name, shape in zip(self.members, shapes, strict=True):
             if len(shape) != 1:
                 raise ValueError(
-                    f"member {name!r} must have one row of outputs, one for each class, got the "
-                    f"shape {shape}; end it with Flatten and Linear"
+                    f"member {name!r} must return one row of class scores, got the output shape "
+                    f"{shape}; end it with Flatten and Linear"
                 )
             if shape != first:
                 raise ValueError(
-                    f"member {name!r} must have outputs of the shape {first}, as the first "
-                    f"member, got {shape}"
+                    f"member {name!r} must have the output shape of the first member, {first}, "
+                    f"got {shape}"
                 )
 
     def __repr__(self) -> str:
@@ -233,13 +233,13 @@ class Ensemble(Composite):
 
 
 def find_ensemble(model: Sequential) -> Ensemble | None:
-    """Return the ensemble that a model is, None if it is anything else."""
+    """Return the ensemble if the model consists of one, else None."""
     layers = list(model.flat_layers())
     return layers[0] if len(layers) == 1 and isinstance(layers[0], Ensemble) else None
 
 
 def describe_kind(model: Sequential) -> str:
-    """Return the class of a model, of an ensemble in words.
+    """Return a description of the model's class, or of an ensemble's members.
 
     Examples
     --------
@@ -272,4 +272,6 @@ def _sum(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
 
 def _check_shape(name: str, array: Any, shape: Shape) -> None:
     if np.shape(array) != shape:
-        raise ValueError(f"{name} must have the output's shape, {shape}, got {np.shape(array)}")
+        raise ValueError(
+            f"{name} must have the shape of the output, {shape}, got {np.shape(array)}"
+        )

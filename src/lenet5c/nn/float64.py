@@ -1,7 +1,7 @@
-"""Layers and models in float64, those of the package by their reference twins.
+"""Layers and models in float64, based on `lenet5c.reference`.
 
-`to_float64` is for checks of gradients, in which float32 leaves too few digits. Convolution and
-pooling go forward by `lenet5c.kernels` in float64, for the time of many slopes.
+`to_float64` is used for gradient checks, for which float32 has too few digits. The forward pass of
+convolution and pooling uses the float64 kernels of `lenet5c.kernels`, which are faster.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from lenet5c.nn.residual import Residual
 from lenet5c.nn.sequential import Sequential
 
 Doubles = NDArray[np.float64]
-# From dy to dx, and to the gradients of the parameters in the order of their names if there are.
+# Maps dy to dx, and to the gradients of the parameters, if any, in the order of their names.
 Backward = Callable[[Doubles], Any]
-# From a layer and its input to the output in training, and the function back.
+# Maps a layer and its input to the training output and the backward function.
 Passes = Callable[[Any, Doubles], tuple[Doubles, Backward]]
 
 
 def to_float64(layer: Layer) -> Layer:
-    """Return a copy of a layer or model whose parameters, passes and gradients are float64.
+    """Return a copy of a layer or model with float64 parameters, passes and gradients.
 
-    Layers of one's own, which are NumPy, run as they are, and those within their attributes are
-    converted, too. What has no twin, and takes float32 alone, still does.
+    Custom layers written in NumPy are used unchanged, and the layers in their attributes are
+    converted. A compiled layer without a reference implementation still computes in float32.
     """
     return _convert(copy.deepcopy(layer))
 
 
 class Gradients(Arrays):
-    """Gradients as a layer sets them: of any shape, and in float64."""
+    """Gradients set by a layer, of any shape, in float64."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.data[name] = np.array(value, np.float64)
 
 
 class Twin(Layer):
-    """A layer of the package, run by functions of `lenet5c.reference`."""
+    """A layer of the package that runs on functions of `lenet5c.reference`."""
 
     _back: Backward | None = None
 
@@ -79,7 +79,7 @@ class Twin(Layer):
         return self.layer.output_shape(input_shape)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "layer":  # of a copy that is being made
+        if name == "layer":  # missing while a copy is created
             raise AttributeError(name)
         return getattr(self.layer, name)
 
@@ -88,11 +88,11 @@ class Twin(Layer):
 
 
 class Chain(InOrder):
-    """Layers in float64 that feed one another: a `Sequential`."""
+    """A `Sequential` in float64."""
 
     def __init__(self, layers: dict[str, Layer]) -> None:
         self.layers = layers
-        #: The input of each layer in the last `forward`.
+        #: Input of each layer in the last `forward`.
         self.inputs: dict[str, Array] = {}
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -102,7 +102,7 @@ class Chain(InOrder):
         return x
 
     def forward_from(self, first: str, x: Array) -> Array:
-        """Return the output in training for the input x of the layer of this name."""
+        """Return the training output, given the input x of the layer `first`."""
         names = list(self.layers)
         for name in names[names.index(first) :]:
             x = np.asarray(self.layers[name].forward(x, True))
@@ -114,7 +114,7 @@ class Chain(InOrder):
             if np.shape(dx) != shape:
                 found = "None" if dx is None else f"the shape {np.shape(dx)}"
                 raise ValueError(
-                    f"backward of layer {name!r} must return an array of the shape of its input, "
+                    f"backward of layer {name!r} must return an array with the shape of its input, "
                     f"{shape}, got {found}; check the gradients of that layer separately"
                 )
             dy = np.asarray(dx)
@@ -122,7 +122,7 @@ class Chain(InOrder):
 
 
 class Branches(Layer):
-    """Layers in float64 beside a shortcut: a `Residual`."""
+    """A `Residual` in float64."""
 
     def __init__(self, layers: Layer, shortcut: Layer | None) -> None:
         self.layers, self.shortcut = layers, shortcut
@@ -135,7 +135,7 @@ class Branches(Layer):
         return reference.residual_backward(dy, *(way.backward for way in self.ways()))
 
     def ways(self) -> list[Layer]:
-        """Return the layers, and the shortcut if there is one."""
+        """Return the main branch, and the shortcut if there is one."""
         return [self.layers] if self.shortcut is None else [self.layers, self.shortcut]
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
@@ -164,7 +164,7 @@ def _convert(layer: Layer) -> Layer:
 
 
 def _convert_within(value: Any) -> Any:
-    """Return an attribute with the layers in it converted."""
+    """Convert the layers in an attribute."""
     if isinstance(value, Layer):
         return _convert(value)
     if type(value) is dict:
@@ -175,7 +175,7 @@ def _convert_within(value: Any) -> Any:
 
 
 def _runs_as(layer: Layer, kind: type[Layer]) -> bool:
-    """Return whether a layer has the passes of this class, not others of a subclass."""
+    """Return True if the layer's passes are those of this class, not overridden by a subclass."""
     own = type(layer)
     return own.forward is kind.forward and own.backward is kind.backward
 
@@ -250,7 +250,7 @@ def _gelu(layer: GELU, x: Doubles) -> tuple[Doubles, Backward]:
 
 
 def _activation(layer: Activation, x: Doubles) -> tuple[Doubles, Backward]:
-    """Run an activation whose derivative the twin takes from the output."""
+    """Run an activation whose reference derivative is a function of its output."""
     y = getattr(reference, layer.kind)(x, *layer.constants)
     backward = getattr(reference, f"{layer.kind}_backward")
     return y, lambda dy: backward(dy, y, *layer.constants)
@@ -278,7 +278,7 @@ def _dropout(layer: Dropout, x: Doubles) -> tuple[Doubles, Backward]:
     return reference.dropout(x, mask), lambda dy: reference.dropout_backward(dy, mask)
 
 
-#: The twin of each class of layers; of a class before the one that it is derived from.
+#: Reference implementation of each layer class; subclasses come before their base class.
 TWINS: dict[type[Layer], Passes] = {
     Linear: _linear,
     Flatten: _flatten,

@@ -1,4 +1,4 @@
-"""Pooling of whole maps."""
+"""Global pooling."""
 
 from math import prod
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["GlobalAvgPool2d", "GlobalMaxPool2d"]
 
 
 class GlobalPool2d(TileLayer):
-    """One value for each map, of any size."""
+    """Base class of global pooling: one value for each map, of any size."""
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 3 or 0 in input_shape:
@@ -31,7 +31,7 @@ class GlobalPool2d(TileLayer):
 
 
 class GlobalMaxPool2d(GlobalPool2d):
-    """The largest value of each map: (N, C, H, W) to (N, C, 1, 1), for images of any size.
+    """Global max pooling: (N, C, H, W) to (N, C, 1, 1), for maps of any size.
 
     Notes
     -----
@@ -57,10 +57,10 @@ class GlobalMaxPool2d(GlobalPool2d):
 
 
 class GlobalAvgPool2d(GlobalPool2d):
-    """The mean of each map: (N, C, H, W) to (N, C, 1, 1), for images of any size.
+    """Global average pooling: (N, C, H, W) to (N, C, 1, 1), for maps of any size.
 
-    A `Flatten` and a `Linear` of C features after it make a classifier that takes images of any
-    size; see Lin et al. (2013), Network in network.
+    Followed by `Flatten` and a `Linear` layer with C features, it makes a classifier for images of
+    any size; see Lin et al. (2013), Network in network.
 
     Notes
     -----

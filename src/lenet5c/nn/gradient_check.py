@@ -1,4 +1,4 @@
-"""Checks of backward passes by central differences."""
+"""Gradient checks by central differences."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ def check_gradients(
 ) -> GradientCheck:
     """Compare the gradients of a layer or a model with central differences, in float64.
 
-    The loss is the sum of the outputs times fixed random numbers, the `dy` that `backward` gets;
-    these stand for any loss. A gradient is compared with the change of the loss when one element is
-    moved to both sides. Copies are run, and nothing of the layer itself changes.
+    The loss is the sum of the outputs times fixed random numbers, which are passed to `backward` as
+    `dy`. Each gradient is compared with the change of the loss when one element is increased and
+    decreased by a small step. The check runs on copies; the layer itself is not changed.
 
-    A layer of one's own, in NumPy, runs in float64 as it is, and the package's layers by their
-    twins in `lenet5c.reference` (convolution and pooling go forward by `lenet5c.kernels` in
-    float64, which is faster). If all is right, the layer itself runs in float32, as in training,
-    and its gradients are compared with those in float64. What takes float32 alone is checked in
-    float32, with larger steps, and a note says so.
+    A custom layer written in NumPy runs in float64 unchanged; layers of the package run on their
+    `lenet5c.reference` implementation (with the faster float64 kernels of `lenet5c.kernels` for the
+    forward pass of convolution and pooling). If all gradients are right, the layer itself then runs
+    in float32, as in training, and its gradients are compared with the float64 ones. A layer that
+    only supports float32 is checked in float32 with larger steps, which is stated in a note.
 
     Parameters
     ----------
     layer : Layer
-        Of one's own or of the package; or a model, such as a `Sequential`.
+        A custom layer, a layer of the package, or a model such as a `Sequential`.
     input_shape : tuple of int, optional
-        Of one sample: (C, H, W) or (features,). A LeNet has one itself, and so has a model that has
-        had an input.
+        Shape of one sample, (C, H, W) or (features,). May be omitted for a model that defines it,
+        such as a LeNet, or that has already processed an input.
     x : array_like (N, ...), optional
-        The input, instead of one from the standard normal distribution: for a layer that takes
-        positive numbers only, say. By integers there is no gradient.
+        Input to use instead of random numbers from the standard normal distribution, for example
+        for a layer that requires positive numbers. No gradient is checked for an integer input.
     batch_size : int
-        The number of samples to draw: several, so that a gradient that mixes them up is found.
+        Number of samples to draw. With more than one, gradients that mix samples are detected.
     most : int
-        Elements of an array to look at one by one. Of a larger array so many are drawn, and all are
-        looked at together, along a random direction. If the slope there is wrong, so are the halves
-        of the array, down to one element that is wrong.
+        Maximum number of elements of an array to check one by one. From a larger array, this many
+        are drawn at random, and all elements are checked together along a random direction. If that
+        slope is wrong, a wrong element is located by bisection.
     seed : int
-        Draws the input and all else.
+        Random seed of the input and everything else that is drawn.
 
     Returns
     -------
@@ -59,24 +59,24 @@ def check_gradients(
     Raises
     ------
     ValueError
-        The layer does not take this input, has different outputs for equal inputs, or outputs that
-        are not finite.
+        If the layer does not accept the input, returns different outputs for equal inputs, or
+        returns outputs that are not finite.
 
     Notes
     -----
     With the gradient a and the difference n = (loss(p + h) - loss(p - h)) / 2h, the error of an
     element is ``|a - n| / max(|a|, |n|, m)``, where m is a hundredth of the largest n of its array.
-    The step h follows from the rounding of the loss, which is measured: about 1e-5 in float64, 5e-3
-    in float32. An error is a fault from 1e-6 on (in float32, from 1e-3 on), as far as it is beyond
-    what rounding can make.
+    The step h is derived from the measured rounding error of the loss: about 1e-5 in float64 and
+    5e-3 in float32. A gradient is wrong if its error is at least 1e-6 (1e-3 in float32) and cannot
+    be explained by rounding.
 
     A function has a kink where the input of a `ReLU` is 0 or two values of a pooling window are
-    equal; a difference across it is wrong. So where the two disagree, smaller steps are tried,
-    which do not reach the kink. On the kink itself any number between the slopes of both sides is
-    right.
+    equal, and a difference across it is wrong. Where gradient and difference disagree, smaller
+    steps that do not reach the kink are therefore tried. At the kink itself, any number between the
+    slopes of the two sides is accepted.
 
-    Parameters are moved by a tenth of their size at first: at ones and zeros, with which layers
-    begin, some faults do not show.
+    Parameters are first perturbed by a tenth of their size, because some errors are invisible at
+    the ones and zeros of a new layer.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def check_gradients(
     x = np.array(x)
     if x.ndim < 2 or not x.size:
         raise ValueError(f"x must be a batch (N, ...) of at least one sample, got {x.shape}")
-    from lenet5c.nn.gradient_verdict import judge  # and with it all of the reference
+    from lenet5c.nn.gradient_verdict import judge  # this also imports lenet5c.reference
 
     name = f"{layer!r}".partition("\n")[0].rstrip("(")
     title = f"{name}, {count(len(x), 'sample')} of {times(x.shape[1:])}"
@@ -106,7 +106,7 @@ def check_gradients(
 
 
 def _find_shape(layer: Layer, given: Shape | None) -> Shape:
-    """Return the shape of a sample for a layer: the given one, or that which it has itself."""
+    """Return the given sample shape, or the one that the layer defines."""
     shape = given
     for name in ("input_shape", "accepted"):
         shape = getattr(layer, name, None) if shape is None else shape

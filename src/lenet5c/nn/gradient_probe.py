@@ -1,4 +1,4 @@
-"""A layer at one input: its gradients, and the slopes of its loss beside them."""
+"""Evaluation of a layer at one input: gradients and finite differences."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Array = NDArray[Any]
 Doubles = NDArray[np.float64]
 
 INPUT = "input"
-#: Standard deviations of rounding within which two numbers count as equal.
+#: Numbers are considered equal within this many standard deviations of rounding error.
 SPREAD = 6
-#: Steps at which differences are rounding alone: of float32, too, if few are as small as the last.
+#: Steps so small that differences are only rounding error; the last ones also in float32.
 TINY = (1e-6, 1e-6, 1e-7, 1e-7)
-#: Bounds of the rounding of a loss, relative to its terms.
+#: Bounds of the rounding error of a loss, relative to its terms.
 LEAST, MOST = 1e-16, 1e-4
-#: Part of their size by which numbers may be off in float32, and the number of points so far off.
+#: Relative error of numbers in float32, and the number of neighboring points to try.
 ROUNDING32, NEIGHBORS = 3e-7, 4
 
 
 class Slope(NamedTuple):
-    """Slopes of the loss on both sides, and what rounding may make of them.
+    """One-sided slopes of the loss, and their rounding error.
 
-    `way` is the direction in which elements moved; 1 is the largest of its parts.
+    `way` is the direction in which elements were moved; its largest component is 1.
     """
 
     left: float
@@ -47,8 +47,8 @@ class Slope(NamedTuple):
 class Probe:
     """A layer at one input; its loss is the sum of its outputs times fixed numbers, `dy`.
 
-    `arrays` are the input, if it is of floats, and the parameters by name: moving an element in
-    place moves the loss.
+    `arrays` has the parameters by name, and the input if it is floating-point. Changing an element
+    in place changes the loss.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Probe:
         self.notes: list[str] = []
         self._states = list(_find_states(layer))
         self._numbers = np.random.get_state()
-        self._inputs: dict[str, Array] = {}  # of the layers of a chain
+        self._inputs: dict[str, Array] = {}  # of each layer in a chain
         self.y = self._run()
         if not np.isfinite(self.y).all():
             raise ValueError(
@@ -80,13 +80,13 @@ class Probe:
             for name, array in each.params.items():
                 whole = f"{prefix}.{name}" if prefix else name
                 self.arrays[whole], self.owners[whole] = array, (each, name)
-        #: What was in the place of each gradient before `gradients`.
+        #: Contents of each gradient before `gradients` was called.
         self.marks: dict[str, Doubles] = {}
 
     def gradients(self) -> dict[str, Array | None]:
-        """Return the gradients that `backward` makes, by name; None of what it does not set."""
+        """Return the gradients of `backward` by name, None for those that it does not set."""
         for whole, (layer, name) in self.owners.items():
-            # Numbers that show whether a gradient is set, or left alone, or added to.
+            # Marks that show whether a gradient is set, unchanged or added to.
             mark = self.generator.standard_normal(layer.params[name].shape, np.float32)
             layer.grads[name] = mark
             self.marks[whole] = mark.astype(np.float64)
@@ -104,7 +104,7 @@ class Probe:
         return found
 
     def slope(self, name: str, places: Array, signs: Doubles, factor: float = 1.0) -> Slope:
-        """Return the slopes along the elements at these flat places, moved by `signs`.
+        """Return the slopes when the elements at these flat indices are moved along `signs`.
 
         The step is `self.step` times the factor, and times the element if that is larger than 1.
         """
@@ -114,7 +114,7 @@ class Probe:
         losses, steps = [], []
         for step in (-h, h):
             array.flat[places] = before + step
-            steps.append(array.flat[places].astype(np.float64) - before)  # as it has been rounded
+            steps.append(array.flat[places].astype(np.float64) - before)  # after rounding
             losses.append(self._loss(name))
         array.flat[places] = before
         way = (steps[1] - steps[0]) / 2
@@ -123,7 +123,7 @@ class Probe:
         return Slope(-losses[0] / unit, losses[1] / unit, rounding, way / unit)
 
     def neighbors(self) -> Iterator[dict[str, Array | None]]:
-        """Yield the gradients at points as far away as numbers may be off in float32."""
+        """Yield the gradients at neighboring points, within the rounding error of float32."""
         before = {name: array.copy() for name, array in self.arrays.items()}
         for _ in range(NEIGHBORS):
             for name, array in self.arrays.items():
@@ -134,10 +134,10 @@ class Probe:
 
     @cached_property
     def noise(self) -> float:
-        """The standard deviation of the rounding of the loss.
+        """Standard deviation of the rounding error of the loss.
 
-        Fourth differences over tiny steps are rounding alone, since the loss is a straight line
-        there. A kink in between would look like it, so that the least of some is taken.
+        Fourth differences over tiny steps are only rounding error, since the loss is linear there.
+        A kink would increase them, so the smallest of several estimates is used.
         """
         before = {name: array.copy() for name, array in self.arrays.items()}
         found = []
@@ -156,21 +156,21 @@ class Probe:
 
     @cached_property
     def rounding(self) -> float:
-        """The rounding of the loss relative to the size of its terms."""
+        """Rounding error of the loss relative to the size of its terms."""
         size = float(np.abs(self.y * self.dy).sum()) or 1.0
         return float(np.clip(self.noise / size, LEAST, MOST))
 
     @cached_property
     def step(self) -> float:
-        """The step of differences at which rounding and curvature weigh alike."""
+        """Difference step that balances the errors of rounding and curvature."""
         return float(np.cbrt(3 * self.rounding))
 
     def _loss(self, name: str = INPUT) -> float:
-        """Return the loss less that where nothing has moved."""
+        """Return the change of the loss from the unperturbed point."""
         return float(np.vdot(self._run(name) - self.y, self.dy))
 
     def _run(self, name: str = INPUT) -> Doubles:
-        """Return the outputs in training, from the layer on that has the parameter `name`."""
+        """Return the training outputs, starting at the layer with the parameter `name`."""
         for state in self._states:
             state.restore()
         np.random.set_state(self._numbers)
@@ -194,9 +194,9 @@ class Probe:
 
 
 class State:
-    """State of a layer beside parameters and other layers, to run it again as the first time.
+    """State of a layer other than parameters and inner layers, saved to repeat a pass exactly.
 
-    That is numbers and texts, such as counters, buffers, and generators of random numbers.
+    This includes numbers and strings, such as counters, as well as buffers and random generators.
     """
 
     def __init__(self, layer: Layer) -> None:
@@ -215,7 +215,7 @@ class State:
         ]
 
     def restore(self) -> None:
-        """Make the layer as it was."""
+        """Restore the saved state of the layer."""
         vars(self.layer).update(self.plain)
         for name, array in self.buffers.items():
             self.layer.buffers[name][...] = array
@@ -239,5 +239,5 @@ def _find_states(value: Any) -> Iterator[State]:
 
 
 def _position(state: Any) -> tuple[Any, ...]:
-    """Return what differs in the state of `numpy.random` once a number has been drawn."""
+    """Return the part of the `numpy.random` state that changes when a number is drawn."""
     return state[2], state[3], state[1][:2].tolist()

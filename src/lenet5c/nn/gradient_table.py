@@ -1,4 +1,4 @@
-"""The table that a check of gradients ends with."""
+"""Result table of a gradient check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADING = ("gradient by", "shape", "error", "at", "float32", "verdict")
 
 
 class GradientRow(NamedTuple):
-    """A line of a `GradientCheck`: the gradient by the input, or by one parameter.
+    """One row of a `GradientCheck`: the gradient with respect to the input or one parameter.
 
     Attributes
     ----------
@@ -22,14 +22,14 @@ class GradientRow(NamedTuple):
         'input', or the name of the parameter.
     shape : tuple of int
     error : float
-        The largest relative error; not a number where there is no gradient.
+        Largest relative error; NaN if there is no gradient.
     place : tuple of int or None
-        The element with that error.
+        Index of the element with that error.
     float32 : float or None
-        The largest difference of the gradient in float32 from that in float64, relative to the
-        largest gradient; None unless all gradients are right in float64.
+        Largest difference between the float32 and float64 gradients, relative to the largest
+        gradient; None unless all float64 gradients are right.
     verdict : str
-        'ok', or the fault.
+        'ok', or a description of the error.
     ok : bool
     """
 
@@ -43,13 +43,13 @@ class GradientRow(NamedTuple):
 
 
 class GradientCheck:
-    """The outcome of `check_gradients`: a table, which is true if all gradients are right.
+    """Result of `check_gradients`: a table that is true if all gradients are right.
 
     Attributes
     ----------
     rows : list of GradientRow
     notes : list of str
-        Remarks on the layer, and on how it was checked.
+        Remarks on the layer and the check.
     """
 
     def __init__(self, title: str, rows: list[GradientRow], notes: list[str]) -> None:
@@ -89,5 +89,5 @@ class GradientCheck:
 
 
 def times(shape: Shape) -> str:
-    """Return a shape as text."""
+    """Format a shape."""
     return " x ".join(map(str, shape)) or "1"

@@ -1,4 +1,4 @@
-"""Gradients against slopes: what is right, what is a kink, and what kind of fault it is."""
+"""Comparison of gradients with finite differences, and classification of errors."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Doubles = NDArray[np.float64]
 Gradients = dict[str, Array | None]
 
 OK = "ok"
-#: Relative errors from here on are faults: in float64, and in float32.
+#: Smallest relative error that counts as wrong, in float64 and in float32.
 LIMIT, LIMIT32 = 1e-6, 1e-3
-#: Relative rounding of a loss from which on something in the layer is float32.
+#: Relative rounding error of a loss above which the layer computes partly in float32.
 ROUGH = 1e-12
-#: Errors of gradients below this part of the largest are relative to that part.
+#: Errors of gradients smaller than this fraction of the largest are relative to that fraction.
 SMALL = 0.01
-#: Parts of the step that are tried where slope and gradient disagree, as they do across a kink.
+#: Fractions of the step to try if slope and gradient disagree, as they do across a kink.
 STEPS = (1.0, 0.1, 0.01, 0.001)
-#: Part of their size by which parameters are moved from where a layer begins.
+#: Fraction of their size by which parameters are perturbed before the check.
 AWAY = 0.1
-#: Relative differences up to which two gradients have the same kind of fault.
+#: Maximum relative difference between gradients with the same kind of error.
 ALIKE = 1e-2
 
 
@@ -42,7 +42,7 @@ def judge(
         for array in each.params.values():
             size = float(np.sqrt(np.mean(np.square(array)))) if array.size else 0.0
             array += AWAY * (size or 1) * generator.standard_normal(array.shape, np.float32)
-    # Both precisions are to be at one point.
+    # Both precisions must be evaluated at the same point.
     x = x.astype(np.float32) if x.dtype.kind == "f" else x
     notes: list[str] = []
     numbers = np.random.get_state()
@@ -50,12 +50,12 @@ def judge(
         probe = Probe(to_float64(layer), x, np.float64, generator)
     except (TypeError, ValueError, NotImplementedError) as error:
         np.random.set_state(numbers)
-        # Raises what is wrong with the layer itself.
+        # Raises errors of the layer itself.
         probe = Probe(layer, x, np.float32, generator)
-        notes = [f"Checked in float32 alone, since in float64: {error}"]
+        notes = [f"Checked in float32 only, because float64 failed: {error}"]
     else:
         if probe.rounding > ROUGH:
-            notes = ["Checked with larger steps, since something in it is computed in float32."]
+            notes = ["Checked with larger steps, because part of the layer computes in float32."]
     gradients = probe.gradients()
     rows = [_judge_array(probe, name, gradients[name], most) for name in probe.arrays]
     if probe.dtype is np.float64 and all(row.ok for row in rows):
@@ -67,7 +67,7 @@ def judge(
 
 
 def _judge_array(probe: Probe, name: str, gradient: Array | None, most: int) -> GradientRow:
-    """Return the row of one array, by differences alone."""
+    """Return the row of one array, based on differences only."""
     shape = probe.arrays[name].shape
     if fault := _find_formal_fault(name, gradient, shape):
         return GradientRow(name, shape, np.nan, None, None, fault, False)
@@ -110,15 +110,15 @@ def _judge_slope(
     limit: float,
     slope: Slope,
 ) -> tuple[float, bool]:
-    """Return the relative error of the gradient `a` along some elements, and whether it is wrong.
+    """Return the relative error of the gradient `a` along some elements, and True if it is wrong.
 
-    `slope` is that of the whole step; smaller ones are tried where it disagrees.
+    `slope` is the slope of the full step; smaller steps are tried if it disagrees.
     """
     for factor in STEPS:
         slope = slope if factor == 1 else probe.slope(name, places, signs, factor)
         along = float(a[places] @ slope.way)
         size = max(abs(along), abs(slope.mean), small)
-        # What rounding can make of a slope is as far from a fault as an error at the limit.
+        # The rounding error of the slope counts as much as an error at the limit.
         scale = max(size, slope.rounding / limit) or 1.0
         error = abs(along - slope.mean) / scale
         low, high = sorted((slope.left, slope.right))
@@ -126,16 +126,16 @@ def _judge_slope(
         at_kink = high - low > 2 * off and low - off <= along <= high + off
         if error <= limit or slope.rounding > SMALL * size:
             break
-    # On a kink the two sides stay apart, however small the step.
+    # At a kink the one-sided slopes differ however small the step is.
     wrong = error > limit and not at_kink
     return (error if wrong else min(error, limit)), wrong
 
 
 def _find_wrong(probe: Probe, name: str, a: Doubles, n: Doubles, limit: float) -> Array | None:
-    """Return the place of a wrong element of a large array, None if all are right together."""
+    """Return the index of a wrong element of a large array, None if all are right together."""
     places = np.arange(a.size)
     signs = probe.generator.choice([-1.0, 1.0], a.size)
-    # Elements add up like a random walk, along a random direction.
+    # Along a random direction, the elements add up like a random walk.
     small = max(float(np.linalg.norm(a)), float(np.sqrt(np.mean(n**2) * a.size)))
     slope = probe.slope(name, places, signs)
     if not _judge_slope(probe, name, places, signs, a, small, limit, slope)[1]:
@@ -150,7 +150,7 @@ def _find_wrong(probe: Probe, name: str, a: Doubles, n: Doubles, limit: float) -
 
 
 def _find_formal_fault(name: str, gradient: Array | None, shape: Shape) -> str:
-    """Return why something cannot be the gradient by an array of this shape, '' if it can."""
+    """Return the reason why `gradient` cannot be a gradient of this shape, or ''."""
     if gradient is None:
         return "backward returns None" if name == INPUT else "not set by backward"
     if np.shape(gradient) != shape:
@@ -163,7 +163,7 @@ def _find_formal_fault(name: str, gradient: Array | None, shape: Shape) -> str:
 def _name_fault(
     probe: Probe, name: str, a: Doubles, places: Array, n: Doubles, wrong: Array
 ) -> str:
-    """Return the kind of fault of a gradient `a`, whose elements at some places should be `n`."""
+    """Return the kind of error of a gradient `a` whose elements at some indices should be `n`."""
     at = a[places]
     largest = float(np.abs(n).max())
 
@@ -173,15 +173,15 @@ def _name_fault(
     if not at.any():
         return "all zero"
     if name != INPUT and alike(at - probe.marks[name].ravel()[places], n):
-        return "added to what was there before; set it"
+        return "added to its previous value; set it instead"
     if largest and len(places) > 1:
         ratio = float(at @ n / (n @ n))
         if ratio and alike(at / ratio, n):
             if abs(ratio + 1) < ALIKE:
                 return "has the opposite sign"
             mean = abs(ratio * len(probe.x) - 1) < ALIKE
-            hint = ": the mean over the samples instead of the sum" if mean else ""
-            return f"{ratio:.3g} times what it must be{hint}"
+            hint = ", the mean over the samples instead of the sum" if mean else ""
+            return f"{ratio:.3g} times the correct value{hint}"
     shape = probe.arrays[name].shape
     square = len(shape) == 2 and shape[0] == shape[1] and len(places) == a.size
     if square and alike(a.reshape(shape).T.ravel()[places], n):
@@ -192,10 +192,10 @@ def _name_fault(
 def _judge_float32(
     rows: list[GradientRow], single: Gradients, probe: Probe, gradients: Gradients
 ) -> list[GradientRow]:
-    """Return the rows with what the layer itself makes in float32.
+    """Return the rows with the float32 gradients of the layer itself added.
 
-    Beside the limit, it may differ as much as the gradient in float64 does between points that
-    float32 hardly tells apart: those on two sides of a kink, for one.
+    In addition to the limit, a float32 gradient may differ as much as the float64 gradient does
+    between points that float32 barely distinguishes, such as the two sides of a kink.
     """
     sound = {row.name: np.asarray(gradients[row.name]) for row in rows}
     spread = {name: np.zeros(gradient.shape) for name, gradient in sound.items()}

@@ -15,24 +15,24 @@ from lenet5c.nn.layer import LARGEST, Floats, Rng, Shape, check_number
 Initializer = Callable[["np.random.Generator", Shape, int, int], NDArray[Any]]
 Init = str | Mapping[str, float] | Initializer
 
-# A number drawn from the normal distribution in float32 is less than ten standard deviations.
+# Normally distributed numbers drawn in float32 are within ten standard deviations.
 MOST = LARGEST / 10
 
 
 def normal(std: float) -> Initializer:
-    """Return an initializer: a normal distribution of mean 0 and standard deviation `std`."""
+    """Return an initializer that draws from N(0, std^2)."""
     check_number("std", std, 0, MOST)
     return lambda rng, shape, fan_in, fan_out: std * rng.standard_normal(shape, np.float32)
 
 
 def uniform(bound: float) -> Initializer:
-    """Return an initializer: a uniform distribution from -bound to bound."""
+    """Return an initializer that draws uniformly from -bound to bound."""
     check_number("bound", bound, 0, MOST)
     return lambda rng, shape, fan_in, fan_out: _uniform(rng, shape, bound)
 
 
 def he_normal(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> Floats:
-    """Draw with variance 2 / fan_in (He et al., 2015): for ReLU."""
+    """Draw with variance 2 / fan_in, for ReLU (He et al., 2015)."""
     return sqrt(2 / fan_in) * rng.standard_normal(shape, np.float32)
 
 
@@ -42,7 +42,7 @@ def he_uniform(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int
 
 
 def glorot_normal(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> Floats:
-    """Draw with variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010): for tanh and sigmoid."""
+    """Draw with variance 2 / (fan_in + fan_out), for tanh and sigmoid (Glorot and Bengio, 2010)."""
     return sqrt(2 / (fan_in + fan_out)) * rng.standard_normal(shape, np.float32)
 
 
@@ -62,14 +62,14 @@ def lecun_uniform(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: 
 
 
 def fan_in_uniform(gain: float, power: float = 0.5) -> Initializer:
-    """Return an initializer: uniform from -bound to bound, with bound = gain / fan_in ** power."""
+    """Return a uniform initializer from -bound to bound, with bound = gain / fan_in ** power."""
     check_number("gain", gain, 0, MOST)
     check_number("power", power, 0, 30)
     return lambda rng, shape, fan_in, fan_out: _uniform(rng, shape, gain / fan_in**power)
 
 
 def constant(value: float) -> Initializer:
-    """Return an initializer: all `value`."""
+    """Return an initializer that sets all weights to `value`."""
     check_number("value", value)
     return lambda rng, shape, fan_in, fan_out: np.full(shape, value, np.float32)
 
@@ -86,19 +86,17 @@ NAMED: dict[str, Initializer] = {
 
 
 def draw(init: Init, rng: Rng, shape: Shape, fan_in: int, fan_out: int) -> Floats:
-    """Draw weights by an initializer, its name, or for those of one number ``{"normal": 0.01}``."""
+    """Draw weights with an initializer, its name, or a mapping such as ``{"normal": 0.01}``."""
     initializer = _find(init)
     weights = np.asarray(initializer(np.random.default_rng(rng), shape, fan_in, fan_out))
     if weights.shape != tuple(shape):
-        raise ValueError(
-            f"init must return weights of the shape {tuple(shape)}, got {weights.shape}"
-        )
+        raise ValueError(f"init must return weights of shape {tuple(shape)}, got {weights.shape}")
     try:
         with np.errstate(over="raise"):
             return weights.astype(np.float32, copy=False)
     except FloatingPointError:
         raise ValueError(
-            f"init must return weights from -{LARGEST:.2g} to {LARGEST:.2g}, as float32 has them, "
+            f"init must return weights from -{LARGEST:.2g} to {LARGEST:.2g}, the range of float32, "
             f"got {weights.flat[np.abs(weights).argmax()]}"
         ) from None
 

@@ -1,4 +1,4 @@
-"""Inputs of a model: the expected shape, and remedies for another one."""
+"""Checks of the inputs of a model, with remedies for a wrong shape."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lenet5c.nn.layer import Floats, Layer, Shape, as_floats, positive
 if TYPE_CHECKING:
     from lenet5c.nn.sequential import Sequential
 
-# Sides of square images up to which the size that a model takes is looked for.
+# Largest side of square images that is tried to find the input size of a model.
 MOST_SIDE = 512
-# The same where layers have to run for that.
+# The same if layers must run to find it.
 MOST_TRIED = 64
-# Of an image that each LeNet takes.
+# Shape of an image that every LeNet accepts.
 LEAST_SIDE = 16
-# Attributes that name the channels or features of a layer's input.
+# Attributes with the number of channels or features of a layer's input.
 CHANNELS = ("in_channels", "num_features", "channels", "in_features")
 
 
 def take_samples(model: Sequential, samples: Samples | Floats) -> Samples:
-    """Return samples that the model takes; of an array, those that `as_floats` makes of it."""
+    """Return valid samples for the model, converting an array with `as_floats`."""
     images = samples.images if isinstance(samples, Samples) else samples
     if images is samples:
         images = as_floats(samples, type(model).__name__, "samples")
@@ -42,7 +42,7 @@ def check_sizes(model: Sequential, name: str, shape: Shape) -> None:
     Raises
     ------
     ValueError
-        The message has the shape that the model takes, where its layers tell, and a remedy.
+        The message has the expected shape, if the layers define it, and a remedy.
     """
     if shape[1:] == model.accepted and shape:
         return
@@ -53,9 +53,9 @@ def check_sizes(model: Sequential, name: str, shape: Shape) -> None:
 
 
 def explain_error(model: Sequential, name: str, shape: Shape) -> None:
-    """Raise the error of `check_sizes` for an array that made a layer fail, if its shape did.
+    """Raise the error of `check_sizes` if the shape of an array made a layer fail.
 
-    Unlike there, layers that do not tell the shape of their output are tried, as copies.
+    Unlike `check_sizes`, this runs copies of layers that do not define their output shape.
     """
     if any(map(_tells_nothing, model.flat_layers())):
         with suppress(OwnFaultError):
@@ -63,7 +63,7 @@ def explain_error(model: Sequential, name: str, shape: Shape) -> None:
 
 
 class OwnFaultError(Exception):
-    """A layer that was tried has failed itself, for whatever reason."""
+    """Raised when a layer that was tried fails for a reason of its own."""
 
 
 def _refuse_sizes(model: Sequential, name: str, shape: Shape, trying: bool) -> None:
@@ -75,7 +75,7 @@ def _refuse_sizes(model: Sequential, name: str, shape: Shape, trying: bool) -> N
             raise ValueError(f"{error}, in {owner}") from None
         text, remedies = takes.text(), _remedies(takes, model, name, shape)
         raise ValueError(
-            f"{name} must be a batch of the model's input shape: {owner} takes {text}, "
+            f"{name} must be a batch with the input shape of {owner}, {text}, "
             f"got {shape}{''.join(f'; {each}' for each in remedies)}"
         ) from None
 
@@ -88,10 +88,10 @@ def check_shape(shape: Any) -> Shape:
 
 
 def suggest_channels(argument: str, channels: int, shape: Shape) -> str:
-    """Return what to do with images of this shape, which have not as many channels first."""
+    """Return a remedy for images of this shape, whose first axis is not the channels."""
     if len(shape) == 3 and shape[2] == channels:
         return "; put the channels first, as x.transpose(0, 3, 1, 2) does"
-    return f"; make it with {argument}={shape[0]}" if len(shape) == 3 else ""
+    return f"; create the layer with {argument}={shape[0]}" if len(shape) == 3 else ""
 
 
 def check_finite(name: str, array: Any) -> None:
@@ -107,7 +107,7 @@ def check_finite(name: str, array: Any) -> None:
 
 
 class Input(NamedTuple):
-    """The shape of the samples that a model takes; if `larger`, images of any larger size, too."""
+    """Shape of the samples that a model accepts; if `larger`, it also accepts larger images."""
 
     shape: Shape
     larger: bool = False
@@ -120,7 +120,7 @@ class Input(NamedTuple):
 
 
 def _run(model: Sequential, shape: Shape, trying: bool = False) -> None:
-    """Take the shape of a sample through the layers, as far as they tell, or are tried."""
+    """Propagate the shape of a sample through the layers that define or are tried for it."""
     for path, layer in model.flat_items():
         if _tells_nothing(layer):
             if not trying:
@@ -137,7 +137,7 @@ def _run(model: Sequential, shape: Shape, trying: bool = False) -> None:
 
 
 def _tells_nothing(layer: Layer) -> bool:
-    """Return whether a layer has to run to tell the shape of its output."""
+    """Return True if a layer must run to find the shape of its output."""
     return any(type(each).output_shape is Layer.output_shape for each in layer.all_layers())
 
 
@@ -150,7 +150,7 @@ def _takes(model: Sequential, shape: Shape, trying: bool) -> bool:
 
 
 def _find_input(model: Sequential, trying: bool = False) -> Input | None:
-    """Return what the model takes; of images the smallest square ones, unless it says itself."""
+    """Return the model's own input or, for images, the smallest square that it accepts."""
     if model.input_shape is not None:
         return Input(model.input_shape)
     counts = (getattr(layer, name, None) for layer in model.all_layers() for name in CHANNELS)
@@ -167,22 +167,22 @@ def _find_input(model: Sequential, trying: bool = False) -> Input | None:
 
 
 def _square(channels: int, values: int) -> Shape | None:
-    """Return the shape of a square image of so many values, None if there is none."""
+    """Return the shape of a square image with this many values, None if there is none."""
     side = isqrt(values // channels)
     return (channels, side, side) if channels * side * side == values else None
 
 
 def _remedies(takes: Input, model: Sequential, name: str, shape: Shape) -> Iterator[str]:
-    """Yield what to do with an array of `shape`, or with the model, step by step."""
+    """Yield remedies for an array of `shape`, or for the model."""
     owner, settings = type(model).__name__, signature(type(model)).parameters
     if shape == takes.shape:
-        yield f"for one sample use {name}[None]"
+        yield f"use {name}[None] for a single sample"
         return
     if len(takes.shape) == 1:
         if prod(shape[1:]) == takes.shape[0]:
             yield f"use {name}.reshape(len({name}), -1), or put a Flatten first"
         elif len(shape) > 1:
-            yield f"make its first Linear with in_features={prod(shape[1:])}"
+            yield f"create its first Linear with in_features={prod(shape[1:])}"
         return
     channels, height, width = takes.shape
     if len(shape) == 1 or (len(shape) == 2 and shape[0] != shape[1]):  # pixels in rows
@@ -203,19 +203,19 @@ def _remedies(takes: Input, model: Sequential, name: str, shape: Shape) -> Itera
         return
     if shape[1] != channels:
         if "in_channels" in settings:
-            yield f"make {owner} with in_channels={shape[1]}"
+            yield f"create {owner} with in_channels={shape[1]}"
         elif shape[1] == 1:
-            yield f"repeat the gray channel, np.repeat({name}, {channels}, 1)"
+            yield f"repeat the gray channel with np.repeat({name}, {channels}, 1)"
         else:
-            yield f"make its first layer for {shape[1]} channels"
+            yield f"create its first layer for {shape[1]} channels"
     rows, columns = height - shape[2], width - shape[3]
     if (takes.larger and max(rows, columns) <= 0) or rows == columns == 0:
         return
     remedy = "resize the images"
     if not takes.larger and min(rows, columns) >= 0 and rows % 2 == columns % 2 == 0:
         pads = ((0, 0), (0, 0), (rows // 2,) * 2, (columns // 2,) * 2)
-        remedy = f"pad the images, as np.pad({name}, {pads}) does"
+        remedy = f"pad the images with np.pad({name}, {pads})"
     if "input_size" in settings and min(shape[2:]) >= LEAST_SIDE:
         size = shape[2] if shape[2] == shape[3] else shape[2:]
-        remedy += f", or make {owner} with input_size={size}"
+        remedy += f", or create {owner} with input_size={size}"
     yield remedy

@@ -12,7 +12,7 @@ from lenet5c.errors import UserError
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: numbers of NumPy as Python's, tuples as lists."""
+    """Return a value in JSON form: NumPy numbers as Python numbers, tuples as lists."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -22,20 +22,20 @@ def plain(value: Any) -> Any:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Kind:
-    """The values that a setting takes."""
+    """Kind of values of a setting."""
 
     form: str  # in words, such as "an integer of at least 1"
     accepts: Callable[[Any], bool]
-    parse: Callable[[str], Any] = str  # makes a value of the text of an option
-    metavar: str = "NAME"  # of the option; empty if it takes no text
-    choices: tuple[str, ...] = ()  # values that are names
-    many: bool = False  # a dict, of an option pairs NAME=VALUE
-    several: bool = False  # a list, of an option several words
-    optional: bool = False  # None is a value, too
-    normal: Callable[[Any], Any] = plain  # the one form of equal values, as JSON has it
+    parse: Callable[[str], Any] = str  # converts the text of an option
+    metavar: str = "NAME"  # of the option; empty for a flag
+    choices: tuple[str, ...] = ()  # valid names
+    many: bool = False  # a dict, given as NAME=VALUE pairs
+    several: bool = False  # a list, given as several words
+    optional: bool = False  # None is valid
+    normal: Callable[[Any], Any] = plain  # converts to the normal form, in JSON
 
     def check(self, name: str, value: object) -> Any:
-        """Return the normal form of a value; else raise a ValueError that names the setting."""
+        """Return the normal form of a value, or raise a ValueError that names the setting."""
         value = self.normal(value)
         if not (self.accepts(value) or (self.optional and value is None)):
             none = ", or None" if self.optional else ""
@@ -43,11 +43,11 @@ class Kind:
         return value
 
     def read(self, text: str) -> Any:
-        """Return the value that the text of an option means; a ValueError says what it must be."""
+        """Convert the text of an option, or raise a ValueError with the expected form."""
         try:
             if self.accepts(value := self.normal(self.parse(text))):
                 return value
-        except UserError:  # which says more
+        except UserError:  # has more details
             raise
         except ValueError:
             pass
@@ -55,12 +55,12 @@ class Kind:
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value is a finite number, and no bool."""
+    """Return True if a value is a finite number and not a bool."""
     return isinstance(value, (int, float)) and type(value) is not bool and abs(value) < 1e300
 
 
 def whole(least: int, most: float = inf, optional: bool = False) -> Kind:
-    """Integers from `least` to `most`."""
+    """Return the kind of integers from `least` to `most`."""
     accepts = lambda value: type(value) is int and least <= value <= most  # noqa: E731
     return Kind(f"an integer {_bounds(least, most)}", accepts, int, "N", optional=optional)
 
@@ -70,11 +70,11 @@ def _bounds(least: int, most: float) -> str:
 
 
 def wholes(least: int, fewest: int = 0, most: float = inf) -> Kind:
-    """List of integers from `least` to `most`, at least `fewest` of them.
+    """Return the kind of lists of at least `fewest` integers from `least` to `most`.
 
-    As one text 6+16, ``none`` if there are none.
+    The text form is 6+16, or ``none`` for an empty list.
     """
-    empty = "perhaps empty, " if fewest == 0 else ""
+    empty = "possibly empty, " if fewest == 0 else ""
     return Kind(
         f"a list{', ' if empty else ' '}{empty}of integers {_bounds(least, most)}",
         lambda value: _are_whole(value, least, most) and len(value) >= fewest,
@@ -87,9 +87,9 @@ def wholes(least: int, fewest: int = 0, most: float = inf) -> Kind:
 def one_or_each(
     least: int, most: float = inf, of: str = "each convolution", count: int | None = None
 ) -> Kind:
-    """Integer from `least` to `most`, or a list of such, one for each `of`: so many, if given.
+    """Return the kind of integers from `least` to `most`, or lists of `count`, one for each `of`.
 
-    A list of equal ones is the same as the one; as one text 5 or 5+3.
+    A list of equal integers is the same as one integer. The text form is 5 or 5+3.
     """
 
     def accepts(value: Any) -> bool:
@@ -107,7 +107,7 @@ def one_or_each(
         return value[0] if one else value
 
     return Kind(
-        f"an integer {_bounds(least, most)}, or a list of one for {of}",
+        f"an integer {_bounds(least, most)}, or a list with one for {of}",
         accepts,
         parse,
         "N",
@@ -117,7 +117,7 @@ def one_or_each(
 
 
 def _parse_list(text: str) -> list[int]:
-    """Return the integers in a text, apart by plus signs, commas or spaces."""
+    """Return the integers in a text, separated by plus signs, commas or spaces."""
     text = text.strip()
     return [] if text in ("", "none") else [int(word) for word in re.split(r"[+,\s]+", text)]
 
@@ -129,8 +129,8 @@ def _are_whole(values: object, least: int, most: float) -> bool:
 
 
 def number(above: bool = False, below: float = 1e300, metavar: str = "F") -> Kind:
-    """Numbers of at least 0, without 0 if `above`, and less than `below`."""
-    form = f"a number of {'more than' if above else 'at least'} 0"
+    """Return the kind of numbers from 0, or above 0 if `above`, to less than `below`."""
+    form = f"a number of {'greater than' if above else 'at least'} 0"
     form += f" and less than {below:g}" if below < 1e300 else ""
 
     def accepts(value: Any) -> bool:
@@ -142,7 +142,7 @@ def number(above: bool = False, below: float = 1e300, metavar: str = "F") -> Kin
 def choice(
     names: Iterable[str], metavar: str = "NAME", optional: bool = False, dicts: bool = False
 ) -> Kind:
-    """One of some names; also a dict of settings if `dicts`."""
+    """Return the kind of names from a list, and also dicts of settings if `dicts`."""
     names = tuple(names)
     form = ("a dict of settings, or " if dicts else "") + "one of " + ", ".join(names)
 
@@ -153,7 +153,7 @@ def choice(
 
 
 def numbers(count: int | None) -> Kind:
-    """List of so many numbers, of any length if None."""
+    """Return the kind of lists of `count` numbers, of any length if None."""
 
     def accepts(value: Any) -> bool:
         fits = isinstance(value, list) and count in (None, len(value))
@@ -164,7 +164,7 @@ def numbers(count: int | None) -> Kind:
 
 FLAG = Kind("True or False", lambda value: isinstance(value, bool), metavar="")
 TEXT = Kind("a text", lambda value: isinstance(value, str))
-ANY = Kind("", lambda value: True, normal=lambda value: value)  # checked by whom it goes to
+ANY = Kind("", lambda value: True, normal=lambda value: value)  # checked elsewhere
 FINITE = Kind("a number", is_number)
 DICT = Kind(
     "a dict of settings", lambda value: isinstance(value, dict), metavar="NAME=VALUE", many=True
@@ -172,7 +172,7 @@ DICT = Kind(
 
 
 def _parse_names(text: str) -> list[str]:
-    """Return the names in a text, apart by commas or, where there are none, by spaces."""
+    """Return the names in a text, separated by commas or else by spaces."""
     names = text.split(",") if "," in text else text.split()
     return [name.strip() for name in names if name.strip()]
 

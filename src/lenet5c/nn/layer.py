@@ -1,4 +1,4 @@
-"""A forward and a backward pass over NumPy arrays, with named parameters and gradients."""
+"""Base class of layers."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
 Pair = int | tuple[int, int]
 Padding = Pair | tuple[tuple[int, int], tuple[int, int]] | str
-# In quotes: importing numpy.random takes as long as all layers.
+# Quoted, because importing numpy.random takes as long as importing all layers.
 Rng: TypeAlias = "int | np.random.Generator | None"
 
-#: The largest number of float32.
+#: Largest float32 number.
 LARGEST = float(np.finfo(np.float32).max)
 FLOAT32 = np.dtype(np.float32)
 
-# Attributes that copies and pickles leave out: views, programs, and what backward needs.
+# Attributes omitted from copies and pickles: views, programs and saved inputs.
 TRANSIENT = ("_store", "_chain", "_segments", "accepted")
 
 
 class Layer:
     """Base class of layers.
 
-    A layer of your own, in NumPy, subclasses this, puts its parameters into ``self.params`` when it
-    is made, and has a `forward` and a `backward`; it then works inside `Sequential` as any other:
+    A custom layer subclasses this class, stores its parameters in ``self.params`` in its
+    constructor, and defines `forward` and `backward` in NumPy; it then works inside `Sequential`
+    like any other layer:
 
     >>> import numpy as np
     >>> from lenet5c import nn
@@ -55,15 +56,15 @@ class Layer:
     Attributes
     ----------
     params : dict of str to ndarray of float32
-        Trained. Assigning to an existing name copies the values in.
+        Trained parameters. Assigning to an existing name copies the values.
     grads : dict of str to ndarray of float32
-        Gradient of the loss by each parameter, set (not added to) by `backward`.
+        Gradient of the loss with respect to each parameter, set (not accumulated) by `backward`.
     curvatures : dict of str to ndarray of float32
-        Second derivative of the loss by each parameter, set (not added to) by `backward_second`:
-        the diagonal of the Gauss-Newton approximation, summed over the samples and over the places
-        that share the parameter.
+        Second derivative of the loss with respect to each parameter, set (not accumulated) by
+        `backward_second`: the diagonal of the Gauss-Newton approximation, summed over the samples
+        and over the positions that share the parameter.
     buffers : dict of str to ndarray
-        Saved with the parameters, but not trained.
+        Arrays saved with the parameters but not trained.
     """
 
     params: Arrays
@@ -72,7 +73,7 @@ class Layer:
     _store: ParameterStore | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        # Here and not in __init__, so that a subclass need not call it.
+        # In __new__, so that subclasses need not call super().__init__().
         layer = super().__new__(cls)
         layer.params, layer.grads, layer.buffers = Arrays(), Arrays(), Arrays()
         layer._store = None
@@ -80,7 +81,7 @@ class Layer:
         return layer
 
     def __init__(self) -> None:
-        # Without it, any arguments would be taken: __new__ does.
+        # Rejects arguments, which __new__ would accept.
         super().__init__()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,32 +94,32 @@ class Layer:
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return the output for a batch, float32 (N, ...).
 
-        With `training`, save what `backward` needs.
+        If `training`, save the values needed by `backward`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, dy: Array) -> Array:
-        """Set `grads`, and return the gradient by the last training input.
+        """Set `grads` and return the gradient with respect to the last training input.
 
-        `dy` is that by its output.
+        `dy` is the gradient with respect to the output.
         """
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def input_gradient(self, x: Array, dy: Array) -> Array:
-        """Return the gradient by the input of a pass outside training.
+        """Return the gradient with respect to the input, in evaluation mode.
 
-        `grads`, buffers and random generators stay as they are. A layer of one's own, which saves
-        what `backward` needs in training alone, runs as in training, with the layers in its
-        attributes.
+        `grads`, buffers and random generators are not changed. A custom layer, and the layers in
+        its attributes, run in training mode, because it saves the values needed by `backward` only
+        there.
 
         Parameters
         ----------
         x : ndarray of float32 (N, ...)
-        dy : ndarray of float32, of the output's shape
+        dy : ndarray of float32, same shape as the output
 
         Returns
         -------
-        ndarray of float32, of the shape of x
+        ndarray of float32, same shape as x
 
         Examples
         --------
@@ -137,30 +138,30 @@ class Layer:
         return dx
 
     def backward_second(self, d2y: Array, dy: Array | None = None) -> Array:
-        """Set `curvatures`, and return the second derivatives by the last training input.
+        """Set `curvatures` and return the second derivatives for the last training input.
 
-        Eq. 25 and 27 of LeCun et al. (1998): the diagonal of the second derivatives alone, in the
-        Gauss-Newton approximation, which drops the terms with the second derivative of an
-        activation.
+        Only the diagonal of the second derivatives is computed, in the Gauss-Newton approximation,
+        which drops terms with the second derivative of an activation (LeCun et al., 1998, eq. 25
+        and 27).
 
         Parameters
         ----------
-        d2y : ndarray of float32, of the output's shape
-            Second derivative of the loss by each element of the output.
-        dy : ndarray of float32, of the output's shape, optional
-            The first derivatives, for a layer whose second derivatives depend on them. Only the
-            last layer of a model is given them.
+        d2y : ndarray of float32, same shape as the output
+            Second derivative of the loss with respect to each element of the output.
+        dy : ndarray of float32, same shape as the output, optional
+            First derivatives, for a layer whose second derivatives depend on them. They are passed
+            only to the last layer of a model.
 
         Returns
         -------
-        ndarray of float32, of the input's shape
+        ndarray of float32, same shape as the input
 
         Raises
         ------
         NotImplementedError
-            The layer has no such method.
+            If the layer does not implement this method.
         RuntimeError
-            There was no ``forward(x, training=True)`` before.
+            If ``forward(x, training=True)`` was not called before.
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no backward_second; implement it, or use an optimizer "
@@ -168,15 +169,15 @@ class Layer:
         )
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of one sample's output, found by trying unless a layer knows it."""
+        """Return the output shape for one sample, by default found by running the layer."""
         return self.forward(np.zeros((2, *input_shape), np.float32)).shape[1:]
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments that make such a layer, but for initializers and generators.
+        """Return the constructor arguments, except initializers and generators.
 
-        They are such as JSON has them: numbers, text, True, False, None, lists and dicts.
-        ``type(layer)(**layer.settings())`` has the same shapes and the same behavior; its weights
-        are not among them. Layers within a layer are as `lenet5c.nn.describe` has them.
+        Values are JSON types: numbers, str, bool, None, lists and dicts.
+        ``type(layer)(**layer.settings())`` has the same shapes and behavior, but not the same
+        weights. Inner layers are in the form of `lenet5c.nn.describe`.
         """
         kind = type(self).__name__
         raise NotImplementedError(
@@ -186,21 +187,21 @@ class Layer:
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Self:
-        """Return a layer of such settings as `settings` returns, with layers made already.
+        """Create a layer from its `settings`, in which descriptions have been replaced with layers.
 
-        A layer with a name, within another one, is a pair ``(name, layer)``.
+        A named inner layer is a pair ``(name, layer)``.
         """
         return cls(**settings)
 
     def connections(self, input_shape: Shape) -> int:
-        """Return the number of connections: inputs and biases, for each unit that reads them."""
+        """Return the number of connections: inputs and bias of each unit."""
         return 0
 
     @property
     def rng_state(self) -> dict[str, Any] | None:
-        """State of the random numbers that training draws, JSON-able; None if it draws none.
+        """JSON-serializable state of the random numbers drawn in training, None if there are none.
 
-        That of an attribute `rng`, a numpy.random.Generator, unless a layer says otherwise.
+        By default, the state of the attribute `rng`, a numpy.random.Generator.
         """
         rng = getattr(self, "rng", None)
         if rng is None or not isinstance(rng, np.random.Generator):
@@ -217,11 +218,11 @@ class Layer:
 
     @property
     def compiled(self) -> bool:
-        """True if the layer may be part of a compiled program."""
+        """True if the layer can be part of a compiled program."""
         return False
 
     def multiply_adds(self, input_shape: Shape) -> int:
-        """Return the number of products of a weight and a value that a sample takes."""
+        """Return the number of multiplications by a weight for one sample."""
         return 0
 
     @property
@@ -230,16 +231,16 @@ class Layer:
         return sum(array.size for array in self.params.values())
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        """Yield the layers that hold parameters themselves, with their dotted names, in order."""
+        """Yield the layers that directly hold parameters, with their dotted names, in order."""
         yield prefix.rstrip("."), self
 
     def all_layers(self) -> Iterator[Layer]:
-        """Yield the layer itself and every layer within it."""
+        """Yield the layer and all its inner layers."""
         yield self
 
     @property
     def store(self) -> ParameterStore:
-        """The `ParameterStore` of the layer, or of the model that it is in."""
+        """`ParameterStore` of the layer or of the model that contains it."""
         return self._store or ParameterStore(self)
 
     @property
@@ -249,12 +250,12 @@ class Layer:
 
     @property
     def grad_vector(self) -> Floats:
-        """All gradients, as `vector`."""
+        """All gradients, in the order of `vector`."""
         return self.store.grads[self.store.spans[id(self)]]
 
     @property
     def curvature_vector(self) -> Floats:
-        """All second derivatives, as `vector`; zeros at first."""
+        """All second derivatives, in the order of `vector`; initially zeros."""
         return self.store.curvatures[self.store.spans[id(self)]]
 
     @property
@@ -269,18 +270,18 @@ class Layer:
         return views
 
     def moved(self) -> None:
-        """Discard caches that depend on the memory of the parameters, which have a new store."""
+        """Discard caches of parameter addresses, after the store has changed."""
 
     def gather(self) -> None:
-        """Show the arrays of the layers within this one under their dotted names."""
+        """Collect the arrays of the inner layers under their dotted names."""
 
     def __call__(self, x: Array, training: bool = False) -> Array:
         return self.forward(x, training)
 
     def __repr__(self) -> str:
-        """Return the class with the arguments it was made with, as far as attributes hold them.
+        """Return the class name with the constructor arguments that are stored as attributes.
 
-        The shapes of the parameters follow where no argument does.
+        If there are none, the shapes of the parameters are shown.
         """
         arguments = _arguments(self)
         if not arguments:
@@ -293,14 +294,16 @@ def check_gradient(dy: Any, shape: Shape, name: str = "dy") -> None:
     """Check that gradients or second derivatives have the shape of the output."""
     if not isinstance(dy, np.ndarray) or dy.dtype != np.float32 or dy.shape != shape:
         found = f"{dy.dtype} {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
-        raise ValueError(f"{name} must be float32 {shape}, the output's shape, got {found}")
+        raise ValueError(
+            f"{name} must be float32 with the shape of the output, {shape}, got {found}"
+        )
 
 
 def as_floats(x: Any, owner: str, name: str = "x") -> Floats:
-    """Return x as an array of float32, for a layer or model: the dtype that nets compute in.
+    """Return x as a float32 array, for a layer or model.
 
-    Arrays of what float32 holds exactly, float16, bool, and integers of 8 and 16 bits, are
-    converted, never scaled. Others are refused, since they would be rounded.
+    Arrays of float16, bool, and integers of 8 or 16 bits, which float32 represents exactly, are
+    converted but not scaled. Other dtypes are rejected, because values would be rounded.
     """
     if type(x) is np.ndarray and x.dtype is FLOAT32:
         return x
@@ -308,7 +311,7 @@ def as_floats(x: Any, owner: str, name: str = "x") -> Floats:
     if dtype != np.float32:
         raise TypeError(
             f"{name} must be a NumPy array of float32 for {owner}, or of a dtype that float32 "
-            f"holds exactly, such as uint8, got {getattr(x, 'dtype', type(x).__name__)}; use "
+            f"represents exactly, such as uint8, got {getattr(x, 'dtype', type(x).__name__)}; use "
             f"np.asarray({name}, np.float32)"
         )
     (floats,) = plain_arrays(dtype, **{name: array})
@@ -316,7 +319,7 @@ def as_floats(x: Any, owner: str, name: str = "x") -> Floats:
 
 
 def as_batch(x: Any, owner: str, name: str = "x") -> Floats:
-    """Return a batch of samples, as `as_floats`; raise an error for a single sample."""
+    """Return a batch of samples as float32, see `as_floats`; raise an error for a single sample."""
     x = as_floats(x, owner, name)
     if x.ndim < 2:
         raise ValueError(f"{name} must be a batch, (N, C, H, W) or (N, features), got {x.shape}")
@@ -333,16 +336,16 @@ def check_padding(padding: Any) -> Any:
 
 
 def as_lists(value: Any) -> Any:
-    """Return a setting as JSON has it: tuples, such as a size or a padding, as lists."""
+    """Return a setting in JSON form, with tuples, such as a size or a padding, as lists."""
     return [as_lists(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _arguments(layer: Layer) -> list[str]:
-    """Return the arguments of a layer of one's own as text, without those at their defaults.
+    """Return the arguments of a custom layer that differ from their defaults, as text.
 
-    They are its settings, or its attributes of the same names.
+    The values are taken from its settings, or from attributes of the same names.
     """
-    from inspect import signature  # not at import, for which commands wait
+    from inspect import signature  # imported here to keep the start of commands fast
 
     has_settings = type(layer).settings is not Layer.settings
     values = layer.settings() if has_settings else vars(layer)
@@ -357,14 +360,14 @@ def _arguments(layer: Layer) -> list[str]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether the text of an attribute is short, and that of an argument."""
+    """Return True if the repr of an attribute is short and valid as an argument."""
     if isinstance(value, (tuple, list)):
         return len(value) <= 8 and all(_is_plain(each) for each in value)
     return value is None or isinstance(value, (bool, int, float, str, Layer))
 
 
 def options(layer: Layer, **defaults: Any) -> str:
-    """Return the settings of a layer that differ from these, as arguments for its repr."""
+    """Return the settings of a layer that differ from `defaults`, as arguments for its repr."""
     given = {name: getattr(layer, name) for name in defaults}
     changed = (name for name, default in defaults.items() if given[name] != default)
     return "".join(f", {name}={given[name]!r}" for name in changed)
@@ -384,7 +387,7 @@ def check_number(name: str, value: Any, least: float = -LARGEST, most: float = L
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return `value` as a bool; it is True or False."""
+    """Return `value` as a bool; it must be True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name} must be True or False, got {value!r}")
     return bool(value)

@@ -1,4 +1,4 @@
-"""LeNet-5 as it is commonly built today."""
+"""LeNet-5 in its modern form."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
@@ -44,33 +44,33 @@ __all__ = ["C5_FORMS", "NETS", "POOLINGS", "LeNet5"]
 
 @with_options
 class LeNet5(Sequential):
-    """LeNet-5 after LeCun et al. (1998), in today's form: all maps connected, logits at the end.
+    """LeNet-5 of LeCun et al. (1998) in its modern form: all maps connected, logits as outputs.
 
-    By default two convolutions of 5 by 5 (6 and 16 maps), each with an activation and a 2 by 2
-    pooling, then fully connected layers of 120, 84 and `num_classes` units. For 32 by 32 gray
-    images and 10 classes: 61,706 parameters.
+    The default net has two 5 by 5 convolutions (6 and 16 maps), each followed by an activation and
+    2 by 2 pooling, and fully connected layers of 120, 84 and `num_classes` units. It has 61,706
+    parameters for 32 by 32 gray images and 10 classes.
 
-    The same options are those of recipes and of the command line, as in ``lenet5c train --channels
-    12 32 --kernel-size 3``. Those of each convolution are one number for all, or a list.
+    Recipes and the command line have the same options, as in ``lenet5c train --channels 12 32
+    --kernel-size 3``. An option of the convolutions is one number for all of them, or a list.
 
     Parameters
     ----------
     rng : int or numpy.random.Generator
-        Draws the weights, and the seeds of dropout.
+        Seed or generator for the weights and the seeds of dropout.
 
     Attributes
     ----------
     config : dict of str to object
-        Arguments of the same net, ``LeNet5(**model.config)``, but for those of its weights.
+        Arguments that create the same net, ``LeNet5(**model.config)``, except initializers.
 
     Notes
     -----
-    The layers are 'conv1', 'conv2', ..., 'fc1', 'fc2', ...; with ``c5='conv'`` the first fully
-    connected one is the next convolution. After each but the last come, as the options say, 'norm',
-    'act', 'pool' and 'dropout' with its number, counted through. Batch normalization: Ioffe and
-    Szegedy (2015); dropout: Srivastava et al. (2014).
+    The layers are 'conv1', 'conv2', ..., 'fc1', 'fc2', ...; with ``c5='conv'``, the first fully
+    connected layer is another convolution. Depending on the options, each layer but the last is
+    followed by 'norm', 'act', 'pool' and 'dropout' with the number of the layer. Batch
+    normalization: Ioffe and Szegedy (2015); dropout: Srivastava et al. (2014).
 
-    Reference: `lenet5c.reference.lenet5`, the net with the default options.
+    Reference: `lenet5c.reference.lenet5`, for the default options.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class LeNet5(Sequential):
     32037
     """
 
-    options: ClassVar[dict[str, Option]]  # those of the constructor, by name
+    options: ClassVar[dict[str, Option]]  # of the constructor, by name
     config: dict[str, Any]
 
     def __init__(
@@ -180,5 +180,7 @@ NETS["lenet5"] = LeNet5
 def _choose(name: str, values: Collection[str], choices: Sequence[str]) -> list[str]:
     """Return `values` as a list, in the order of `choices`."""
     if any(value not in choices for value in values):
-        raise ValueError(f"{name} must be a list of some of {', '.join(choices)}, got {values!r}")
+        raise ValueError(
+            f"{name} must be a list of names among {', '.join(choices)}, got {values!r}"
+        )
     return [choice for choice in choices if choice in values]

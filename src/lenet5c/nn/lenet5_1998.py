@@ -19,7 +19,7 @@ from lenet5c.nn.sequential import Sequential
 
 __all__ = ["LeNet5_1998"]
 
-# Table I of the paper: the maps of S2 (rows) that each map of C3 (columns) is connected to.
+# Table I of the paper: connections of the maps of S2 (rows) to the maps of C3 (columns).
 C3_TABLE = np.array(
     [
         [1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1],
@@ -44,23 +44,24 @@ INITS = {
 
 @with_options
 class LeNet5_1998(Sequential):
-    """LeNet-5 exactly as LeCun, Bottou, Bengio and Haffner describe it (1998), section II-B.
+    """LeNet-5 exactly as described by LeCun, Bottou, Bengio and Haffner (1998), section II-B.
 
-    C1, S2, C3, S4, C5, F6, each followed by a scaled hyperbolic tangent, and an output of radial
-    basis functions: C3 is connected by table I, S2 and S4 have a trained coefficient and a bias for
-    each map, the output compares F6 with the bitmaps of figure 3. For 32 by 32 images and ten
-    classes 60,000 trained parameters and 340,908 connections.
+    The layers C1, S2, C3, S4, C5 and F6 are each followed by a scaled hyperbolic tangent; the
+    output layer has radial basis functions. C3 uses the connections of table I, S2 and S4 have a
+    trained coefficient and bias for each map, and the output layer compares F6 with the bitmaps of
+    figure 3. For 32 by 32 images and ten classes, there are 60,000 trained parameters and 340,908
+    connections.
 
-    Outputs are penalties, the smallest at the predicted label, as `predict` takes them. Losses:
-    `MLELoss` (eq. 8), `MAPLoss` (eq. 9). Ten classes have the digits' bitmaps as codes; another
-    number has fixed random codes of -1 and 1. The input is of at least 16 pixels a side; C5 is as
-    large as the maps it sees.
+    The outputs are penalties; `predict` returns the class with the smallest one. The losses are
+    `MLELoss` (eq. 8) and `MAPLoss` (eq. 9). For ten classes, the codes are the bitmaps of the
+    digits; for other numbers, they are fixed random codes of -1 and 1. The input must have at least
+    16 pixels per side; the kernels of C5 are as large as its input maps.
 
-    The weights that `init` calls 'printed' are those of the paper's appendix A, from U(-2.4 / F,
-    2.4 / F) with the fan-in F, coefficients likewise; with the paper's step sizes this does not
-    train. 'lush' is that of the authors' own code (Lush, gblearn2), U(-1 / sqrt(F), 1 / sqrt(F)),
-    coefficients 0.5. 'fitted' has 1.1 in place of 1, coefficients 0.55: with it, the step sizes of
-    the first pass are those that the paper quotes. Biases start at 0.
+    `init='printed'` draws weights and coefficients as in the paper's appendix A, from U(-2.4 / F,
+    2.4 / F) with the fan-in F; with the paper's step sizes, training then fails. 'lush' follows the
+    authors' own code (Lush, gblearn2): weights from U(-1 / sqrt(F), 1 / sqrt(F)), coefficients 0.5.
+    'fitted' uses 1.1 instead of 1, and coefficients of 0.55; the step sizes of the first epoch are
+    then those quoted in the paper. Biases are initialized to 0.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class LeNet5_1998(Sequential):
     (60000, 340908)
     """
 
-    options: ClassVar[dict[str, Option]]  # those of the constructor, by name
+    options: ClassVar[dict[str, Option]]  # of the constructor, by name
     config: dict[str, Any]
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A memory limit for layers, for nets described by untrusted files."""
+"""Memory limit for nets described by untrusted files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +13,21 @@ class LimitError(ValueError):
     """Raised when layers would exceed the limit of `limit_values`."""
 
 
-# How many values are left, of each block around the caller.
+# Remaining number of values of each enclosing block.
 _left: ContextVar[tuple[list[int], ...]] = ContextVar("left", default=())
 
 
 @contextmanager
 def limit_values(most: int) -> Iterator[None]:
-    """Let the layers that are made in the `with` block have at most so many values in all.
+    """Limit the total number of values of the layers created in the `with` block.
 
-    These are the values of `params` and `buffers` of the package's layers, which ask before they
-    take memory.
+    The limit applies to `params` and `buffers` of the package's layers and is checked before memory
+    is allocated.
 
     Raises
     ------
     LimitError
-        Within the block, from the constructor of the layer that would have more.
+        Within the block, by the constructor of a layer that would exceed the limit.
 
     Examples
     --------

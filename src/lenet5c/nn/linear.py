@@ -1,4 +1,4 @@
-"""The fully connected layer, and the flattening before it."""
+"""Fully connected layer and flattening."""
 
 from math import prod
 from typing import Any
@@ -22,7 +22,7 @@ class Linear(TileLayer):
     in_features, out_features : int
     bias : bool
     init, rng
-        As of `Conv2d`.
+        See `Conv2d`.
 
     Attributes
     ----------
@@ -69,10 +69,10 @@ class Linear(TileLayer):
             if len(input_shape) > 1:
                 hints.append("put a Flatten before it")
             if size != self.in_features:
-                hints.append(f"make it with in_features={size}")
+                hints.append(f"create the layer with in_features={size}")
             hint = f"; {', and '.join(hints)}"
             raise ValueError(
-                f"samples must be of the shape ({self.in_features},) for Linear, "
+                f"samples must have shape ({self.in_features},) for Linear, "
                 f"got {tuple(input_shape)}{hint}"
             )
         return (self.out_features,)

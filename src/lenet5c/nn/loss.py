@@ -1,4 +1,4 @@
-"""Losses: called with outputs and targets, they return the loss and its gradient."""
+"""Loss functions."""
 
 from functools import lru_cache
 from inspect import signature
@@ -19,21 +19,21 @@ __all__ = ["LOSSES", "Loss", "MSELoss"]
 
 INT32 = np.dtype(np.int32)
 
-#: Classes of losses by the name that recipes use.
+#: Loss classes by the name used in recipes.
 LOSSES: dict[str, type["Loss"]] = {}
 
 
 class Loss:
     """Base class of losses.
 
-    Called with outputs and targets, it returns the loss and its gradient; `value` returns the loss
-    alone.
+    Calling a loss with outputs and targets returns the loss and its gradient; `value` returns only
+    the loss.
 
     Parameters
     ----------
     reduction : {'mean', 'sum', 'none'}
         Return the weighted mean over the samples, their weighted sum, or the loss of each sample
-        with the gradient of that. Models train with 'mean' or 'sum'.
+        with its own gradient. Models are trained with 'mean' or 'sum'.
     """
 
     kind = ""
@@ -52,36 +52,37 @@ class Loss:
     def __call__(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, Floats]:
-        """Return the loss, and its gradient.
+        """Return the loss and its gradient.
 
         Parameters
         ----------
         outputs : ndarray of float32 (N, K)
         target : ndarray of int (N,)
-            Labels, 0 to K - 1; for other targets see the class of the loss.
+            Labels from 0 to K - 1; some losses also accept other targets.
         sample_weight : ndarray (N,), optional
-            Weights of at least 0; 1 by default. The mean divides by their sum: a sample of weight 2
-            counts as two samples, and one of weight 0 as none, whatever its outputs are. If all
-            are 0, the mean is not-a-number and the gradient 0, as in PyTorch. Of outputs (N, K, d1,
-            ...) a weight is that of all places of a sample, or there is one for each, (N, d1, ...).
+            Sample weights of at least 0; 1 by default. The mean is divided by their sum: a sample
+            of weight 2 counts as two samples, and one of weight 0 is ignored, whatever its outputs
+            are. If all weights are 0, the mean is NaN and the gradient 0, as in PyTorch. For
+            outputs (N, K, d1, ...), weights (N,) apply to all positions of a sample; weights (N,
+            d1, ...) have one value for each position.
 
         Returns
         -------
-        loss : float, or with the reduction 'none' ndarray of float64 (N,)
-            The annotation is float.
-        doutputs : ndarray of float32, of the shape of outputs
+        loss : float, or ndarray of float64 (N,) with reduction 'none'
+            Annotated as float.
+        doutputs : ndarray of float32, same shape as outputs
         """
         return self._compute(outputs, target, sample_weight, True)
 
     def value(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Return the loss of a call, to the bit, without computing the gradient.
+        """Return the loss without computing the gradient, bit-identical to that of a call.
 
         Parameters
         ----------
         outputs, target, sample_weight
-            As in a call.
+            See `__call__`.
         """
         loss: float = self._compute(outputs, target, sample_weight, False)[0]
         return loss
@@ -89,22 +90,22 @@ class Loss:
     def second(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[Floats, Floats]:
-        """Return the first and second derivatives of the loss by each output.
+        """Return the first and second derivatives of the loss with respect to the outputs.
 
         Parameters
         ----------
         outputs, target, sample_weight
-            As in a call.
+            See `__call__`.
 
         Returns
         -------
-        doutputs, d2outputs : ndarray of float32, of the shape of outputs
+        doutputs, d2outputs : ndarray of float32, same shape as outputs
         """
         raise NotImplementedError(f"{type(self).__name__} has no second derivatives")
 
     @property
     def setting(self) -> float:
-        """The number that the compiled program needs beside `kind`."""
+        """Numeric parameter of the loss that is passed to the compiled program."""
         return 0.0
 
     def arguments(
@@ -115,7 +116,7 @@ class Loss:
         Parameters
         ----------
         target, sample_weight
-            As in a call.
+            See `__call__`.
         shape : (N, ...)
             Shape of the outputs.
         """
@@ -127,7 +128,7 @@ class Loss:
     def _arguments(
         self, target: ArrayLike, shape: tuple[int, ...], sample_weight: ArrayLike | None
     ) -> dict[str, Any]:
-        """Return the same without labels where there are targets."""
+        """Return the arguments without labels if there are targets."""
         labels, targets = self._split(target, shape)
         return {
             "labels": labels,
@@ -145,7 +146,7 @@ class Loss:
     ) -> int:
         """Return the number of correctly predicted labels among samples of nonzero weight.
 
-        If the target is probabilities, the likeliest class is the true one.
+        If the target is probabilities, the most probable class is the true one.
         """
         labels = np.asarray(target)
         if labels.dtype.kind == "f":
@@ -159,12 +160,12 @@ class Loss:
     def total_weight(
         self, target: ArrayLike, shape: tuple[int, ...], sample_weight: ArrayLike | None = None
     ) -> float:
-        """Return the sum of weights by which the mean is divided, 1 for other reductions.
+        """Return the sum of weights that divides the mean, 1 for other reductions.
 
         Parameters
         ----------
         target, sample_weight
-            As in a call.
+            See `__call__`.
         shape : (N, ...)
             Shape of the outputs.
         """
@@ -178,7 +179,7 @@ class Loss:
         Raises
         ------
         ValueError
-            There are not as many, or the reduction is 'none'.
+            If there are not `count` targets, or the reduction is 'none'.
         """
         if self.reduction == "none":
             raise ValueError(
@@ -192,7 +193,7 @@ class Loss:
     def _factors(
         self, target: ArrayLike, shape: tuple[int, ...], sample_weight: ArrayLike | None
     ) -> tuple[NDArray[np.float64], float]:
-        """Return the factor of each sample's second derivatives, and what the mean divides by."""
+        """Return the factor of each sample's second derivatives and the divisor of the mean."""
         weight = self._sample_weight(sample_weight, shape)
         factors = np.ones(shape[0]) if weight is None else weight.astype(np.float64)
         return factors, factors.sum()
@@ -205,11 +206,11 @@ class Loss:
         sample_weight: ArrayLike | None,
         terms: int = 1,
     ) -> Floats:
-        """Weight and reduce the second derivatives of each sample's own loss, a row each."""
+        """Weight and reduce the second derivatives of the losses of single samples, one per row."""
         factors, total = self._factors(target, shape, sample_weight)
         if (factors != 1).any():
             d2rows = d2rows * factors.astype(np.float32)[:, None]
-        if self.reduction == "mean" and total:  # if it is 0, so are all factors
+        if self.reduction == "mean" and total:  # if 0, all factors are 0
             d2rows = d2rows / np.float32(total * terms)
         return self._unrows(d2rows, shape)
 
@@ -222,7 +223,7 @@ class Loss:
         places = self._places(shape)
         inner, samples = prod(places), rows(outputs)
         if shape[0] * inner == 0:
-            raise ValueError(f"outputs must have at least one sample, got the shape {shape}")
+            raise ValueError(f"outputs must have at least one sample, got shape {shape}")
         losses = np.empty((shape[0], *places)) if self.reduction == "none" else None
         arguments |= {
             "num_threads": threads.effective(),
@@ -246,24 +247,24 @@ class Loss:
         return loss if losses is None else losses, gradient
 
     def _places(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the axes of outputs whose places are samples of their own."""
+        """Return the sizes of the output axes whose positions count as separate samples."""
         return ()
 
     def _unrows(self, of_samples: Floats, shape: tuple[int, ...]) -> Floats:
-        """Return an array of the outputs' shape from a row for each sample."""
+        """Return rows, one for each sample, as an array with the shape of the outputs."""
         return of_samples.reshape(shape)
 
     def _take(self, outputs: Any) -> Floats:
-        """Return outputs as float32, of a shape that the loss takes."""
+        """Return outputs as float32 and check their shape."""
         outputs = as_batch(outputs, type(self).__name__, "outputs")
         if outputs.ndim != 2:
-            raise ValueError(f"outputs must be of the shape (N, classes), got {outputs.shape}")
+            raise ValueError(f"outputs must have shape (N, classes), got {outputs.shape}")
         return outputs
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
     ) -> tuple[NDArray[np.int32] | None, Any]:
-        """Return labels and targets as the compiled program takes them, one of them or both."""
+        """Return labels and targets for the compiled program; one of them may be None."""
         return check_labels(target, shape[0]), None
 
     def _sample_weight(
@@ -283,15 +284,16 @@ class Loss:
 
 
 class MSELoss(Loss):
-    """The mean, over all elements, of the squared difference.
+    """Mean squared error over all elements.
 
-    The target is an array of the shape of the outputs, (N, ...), or integer labels (N,), which are
-    one-hot encoded.
+    The target is an array with the shape of the outputs, (N, ...), or integer labels (N,), which
+    are one-hot encoded.
 
     Parameters
     ----------
     reduction : {'mean', 'sum', 'none'}
-        'none' returns the sum of squares of each sample, where PyTorch returns each square.
+        'none' returns the sum of squares of each sample, whereas PyTorch returns the square of each
+        element.
 
     Notes
     -----
@@ -300,8 +302,8 @@ class MSELoss(Loss):
         loss = 1/size sum of (outputs - target)^2
         doutputs = 2/size (outputs - target)
 
-    With sample weights, each sample's sum of squares is multiplied by its weight, and size is the
-    sum of the weights times the number of elements of a sample.
+    With sample weights, the sum of squares of each sample is multiplied by its weight, and size is
+    the sum of the weights times the number of elements of a sample.
 
     Reference: `lenet5c.reference.mse_loss`.
 
@@ -319,16 +321,16 @@ class MSELoss(Loss):
     def second(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[Floats, Floats]:
-        """Return the first and second derivatives by each output; the second is 2 / size.
+        """Return the first and second derivatives; the second is 2 / size.
 
         Parameters
         ----------
         outputs, target, sample_weight
-            As in a call.
+            See `__call__`.
 
         Returns
         -------
-        doutputs, d2outputs : ndarray of float32, of the shape of outputs
+        doutputs, d2outputs : ndarray of float32, same shape as outputs
         """
         outputs = self._take(outputs)
         _, doutputs = self(outputs, target, sample_weight)
@@ -349,7 +351,7 @@ class MSELoss(Loss):
         numbers = target.dtype.kind in "biuf"
         if not numbers or target.size != prod(shape) or len(target) != shape[0]:
             raise ValueError(
-                f"target must be of the shape {shape}, or integer labels, "
+                f"target must have shape {shape} or be integer labels, "
                 f"got {target.dtype} {target.shape}"
             )
         return None, rows(target.astype(np.float32, copy=False))
@@ -357,32 +359,32 @@ class MSELoss(Loss):
 
 @lru_cache(maxsize=16)
 def _identity(size: int) -> Program:
-    """Return a program of no ops: its outputs are its inputs, whose gradient is the loss's."""
+    """Return a program without ops, which computes only a loss and its gradient."""
     return Program(lowering.lower((size,), []), dispatch.tiles)
 
 
 def check_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
-    """Return `labels` as int32 (count,); the program checks that there are so many classes."""
+    """Return `labels` as int32 (count,); the program checks their upper bound."""
     array = unmasked("labels", labels)
     if array.dtype is INT32 and array.shape == (count,) and array.flags.carray:
         return array
     if array.dtype.kind not in "iu" or array.shape != (count,):
         raise ValueError(
-            f"labels must be integers of the shape ({count},), got {array.dtype} {array.shape}"
+            f"labels must be integers of shape ({count},), got {array.dtype} of shape {array.shape}"
         )
     if array.dtype != np.int32 and len(array):
         least, most = array.min(), array.max()
         if not -(2**31) <= least <= most < 2**31:
-            raise ValueError(f"labels must be class indices, 0 or more, got {least} to {most}")
+            raise ValueError(f"labels must be class indices of at least 0, got {least} to {most}")
     return contiguous(array, np.int32)
 
 
 def check_weights(name: str, weights: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    """Return weights as float32 of this shape; refuse what is negative or not finite."""
+    """Return weights as float32 of this shape; reject values that are negative or not finite."""
     array = unmasked(name, weights)
     if array.dtype.kind not in "biuf" or array.shape != shape:
         raise ValueError(
-            f"{name} must be numbers of the shape {shape}, got {array.dtype} {array.shape}"
+            f"{name} must be numbers of shape {shape}, got {array.dtype} of shape {array.shape}"
         )
     with np.errstate(over="ignore"):
         array = contiguous(array, np.float32)
@@ -404,12 +406,12 @@ def _one_hot(labels: NDArray[np.int32], num_classes: int) -> Floats:
 
 
 def likeliest(targets: NDArray[Any]) -> NDArray[np.int32]:
-    """Return the class of each sample with the largest target (N, ...)."""
+    """Return the class with the largest target of each sample."""
     if not targets.size:
         return np.zeros(len(targets), np.int32)
     return targets.reshape(len(targets), -1).argmax(axis=1).astype(np.int32)
 
 
 def _plain(value: Any) -> Any:
-    """Return a setting as Python's own objects."""
+    """Return a setting as built-in Python objects."""
     return value.tolist() if isinstance(value, np.ndarray) else value

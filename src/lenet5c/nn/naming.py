@@ -1,4 +1,4 @@
-"""Names of the layers within a layer."""
+"""Names of inner layers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,14 +7,14 @@ from lenet5c.nn.layer import Layer
 
 
 def name_layers(layers: Sequence[Any]) -> dict[str, Layer]:
-    """Return layers by name; they are given one by one, or as one list or mapping.
+    """Return layers by name, given one by one or as one list or mapping.
 
     Raises
     ------
     TypeError
-        One of them is no layer.
+        If one of them is not a layer.
     ValueError
-        There are none, a name is not one, or a layer is there twice.
+        If there are none, a name is invalid, or a layer occurs twice.
     """
     named = _name(layers)
     seen: set[int] = set()
@@ -26,8 +26,8 @@ def name_layers(layers: Sequence[Any]) -> dict[str, Layer]:
         within = {id(each) for each in layer.all_layers()}
         if seen & within:
             raise ValueError(
-                f"layer {name!r} must be in the model only once, got it twice; use a separate "
-                "layer for each place"
+                f"layer {name!r} must occur in the model only once, got it twice; create a "
+                "separate layer"
             )
         seen |= within
     return named

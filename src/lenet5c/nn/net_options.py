@@ -1,4 +1,4 @@
-"""The table of options that nets take, and the sizes that follow from them."""
+"""Options of nets, and sizes derived from them."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -14,16 +14,18 @@ from lenet5c.nn.layer import Pair, Shape
 from lenet5c.nn.options import Option
 from lenet5c.nn.pooling import AvgPool2d, MaxPool2d
 
-#: Classes of nets by the name that recipes use.
+#: Net classes by the name used in recipes.
 NETS: dict[str, type[Any]] = {}
 POOLINGS = {"max": MaxPool2d, "avg": AvgPool2d}
 GLOBAL_POOLINGS = {"max": GlobalMaxPool2d, "avg": GlobalAvgPool2d}
 C5_FORMS = ("linear", "conv")
 INITIALIZER = Kind("a name, a dict or a function", lambda value: True, normal=lambda value: value)
 
-Classes: TypeAlias = Annotated[int, Option(whole(1), "classes, the net's outputs", of_data=True)]
+Classes: TypeAlias = Annotated[
+    int, Option(whole(1), "number of classes, which is the number of outputs", of_data=True)
+]
 InChannels: TypeAlias = Annotated[
-    int, Option(whole(1), "channels of the images, 1 for gray and 3 for color", of_data=True)
+    int, Option(whole(1), "number of image channels, 1 for gray and 3 for color", of_data=True)
 ]
 InputSize: TypeAlias = Annotated[
     Pair,
@@ -33,8 +35,7 @@ Channels: TypeAlias = Annotated[
     Sequence[int],
     Option(
         wholes(1, fewest=1),
-        "output channels of each convolution, which is followed by an activation and a 2 by 2 "
-        "pooling",
+        "output channels of each convolution; each is followed by an activation and 2 by 2 pooling",
     ),
 ]
 Units: TypeAlias = Annotated[
@@ -47,7 +48,7 @@ PaddingOption: TypeAlias = Annotated[
     int | Sequence[int],
     Option(
         one_or_each(0),
-        "zero padding on each side of the convolutions' inputs, less than kernel_size",
+        "zero padding on each side of the convolution inputs, less than kernel_size",
         search=[0, 1, 2],
     ),
 ]
@@ -91,48 +92,46 @@ Weights: TypeAlias = Annotated[
 ]
 ConvWeights: TypeAlias = Annotated[
     Init | None,
-    Option(INITIALIZER, "initializer of the convolutions", usual="that of all weights", drawn=True),
+    Option(INITIALIZER, "initializer of the convolutions", usual="same as init", drawn=True),
 ]
 
 
 def each_of(name: str, value: int | Sequence[int], count: int) -> list[int]:
-    """Return an option as a list with a value for each of so many convolutions."""
+    """Return an option as a list with one value for each of `count` convolutions."""
     values = [value] * count if isinstance(value, int) else list(value)
     if len(values) != count:
         raise ValueError(
-            f"{name} must be one integer, or one for each of the {count} convolutions, got "
+            f"{name} must be an integer, or a list with one for each of the {count} convolutions, "
+            f"got "
             f"{values!r}"
         )
     return values
 
 
 def windows(options: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Return (kernel_size, padding) of each convolution by the options of a net."""
+    """Return (kernel_size, padding) of each convolution for the options of a net."""
     count = len(options["channels"])
     kernels, paddings = (each_of(name, options[name], count) for name in ("kernel_size", "padding"))
     for kernel, padding in zip(kernels, paddings, strict=True):
         if padding >= kernel:
-            raise ValueError(
-                f"padding must be smaller than kernel_size, {kernel}, got {padding}; larger "
-                "padding leaves windows without a pixel"
-            )
+            raise ValueError(f"padding must be less than kernel_size, {kernel}, got {padding}")
     return list(zip(kernels, paddings, strict=True))
 
 
 def last_maps(size: tuple[int, int], windows: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return height and width of the maps after the last pooling.
+    """Return the height and width of the maps after the last pooling.
 
     Parameters
     ----------
     size : (int, int)
-        Of the net's input.
+        Size of the net's input.
     windows : sequence of (int, int)
-        Side and padding of each convolution's window.
+        Kernel size and padding of each convolution.
 
     Raises
     ------
     ValueError
-        The input is too small; the message has the least size.
+        If the input is too small; the message has the minimum size.
     """
     less = [kernel - 1 - 2 * padding for kernel, padding in windows]
     least = 1
@@ -151,7 +150,7 @@ def last_maps(size: tuple[int, int], windows: Sequence[tuple[int, int]]) -> tupl
 
 
 def weight_shapes(options: Mapping[str, Any]) -> dict[str, Shape]:
-    """Return the shape of the weight of each layer, by its name, with all options of a `LeNet5`."""
+    """Return the weight shape of each layer of a `LeNet5`, by name, for its options."""
     maps = last_maps(pair(options["input_size"], "input_size", 1), windows(options))
     shapes: dict[str, Shape] = {}
     read = options["in_channels"]

@@ -1,8 +1,8 @@
-"""Options of nets: each declared once, in the signature of the net's constructor.
+"""Options of nets, each declared once in the signature of the net's constructor.
 
-A parameter annotated with an `Option` has there its name, its type and its default; the option says
-which values it takes and what it does. The constructor's checks, the entries in the docstring, the
-fields of recipes, the options of commands and the values that a search tries follow from that.
+A parameter annotated with an `Option` declares the name, type and default; the option itself has
+the valid values and the help text. The checks of the constructor, its docstring, the fields of
+recipes, the options of commands and the values tried by a search are all derived from it.
 """
 
 from collections.abc import Mapping
@@ -24,22 +24,22 @@ class Option:
 
     kind: Kind
     help: str  # a phrase
-    usual: str = ""  # the default in words, where its value does not say it
-    of_data: bool = False  # follows from the data that a net is trained on
-    drawn: bool = False  # initialization, which is not stored with a trained net
-    search: tuple[float, float] | list[Any] | None = None  # two ends, or values, to try
-    default: Any = None  # that of the signature
+    usual: str = ""  # description of the default, if its value does not explain it
+    of_data: bool = False  # determined by the training data
+    drawn: bool = False  # initialization, not stored with a trained net
+    search: tuple[float, float] | list[Any] | None = None  # range, or list of values, to search
+    default: Any = None  # from the signature
 
     def __repr__(self) -> str:
         return f"<Option: {self.help}>"
 
 
 def with_options(net: Net) -> Net:
-    """Give a net its `options`, as its constructor declares them; a decorator of classes.
+    """Class decorator that sets the `options` of a net as declared by its constructor.
 
-    The constructor is then called with checked values in their normal form: lists for tuples,
-    numbers of Python for those of NumPy. `config` of a net is what makes the same one again: all
-    options but those that say how its weights begin.
+    The constructor is called with checked values in normal form: lists instead of tuples, Python
+    numbers instead of NumPy numbers. The attribute `config` has the arguments that create the same
+    net: all options except those of initialization.
     """
     init = net.__init__  # type: ignore[misc]
     declared = signature(init)
@@ -57,13 +57,13 @@ def with_options(net: Net) -> Net:
         given = declared.bind(self, *args, **kwargs)
         given.apply_defaults()
         given.arguments |= check_options(options, given.arguments)
-        if type(self).options is options:  # not the class that a net is derived from
+        if type(self).options is options:  # False in the constructor of a base class
             self.config = describe(options, given.arguments)
         init(*given.args, **given.kwargs)
 
     checked.__signature__ = _without_options(declared)  # type: ignore[attr-defined]
     net.options, net.__init__ = options, checked  # type: ignore[attr-defined, misc]
-    if net.__doc__:  # not with python -OO
+    if net.__doc__:  # None with python -OO
         head = "    Parameters\n    ----------\n"
         before, found, after = net.__doc__.partition(head)
         assert found, f"{net.__name__} must document its Parameters"
@@ -72,12 +72,12 @@ def with_options(net: Net) -> Net:
 
 
 def check_options(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of some values that belong to options, in their normal form.
+    """Return the values that belong to options, in normal form.
 
     Raises
     ------
     ValueError
-        A value is none of its option; the message names it.
+        If a value is invalid; the message names the option.
     """
     return {
         name: option.kind.check(name, values[name])
@@ -87,15 +87,15 @@ def check_options(options: Mapping[str, Option], values: Mapping[str, Any]) -> d
 
 
 def describe(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a net's options, but for those of its beginning.
+    """Return the values of a net's options, except those of initialization.
 
-    Those that are default are there, too: a file that has them stays right if a default changes.
+    Default values are included, so that a saved file stays valid if a default changes.
     """
     return {name: values[name] for name, option in options.items() if not option.drawn}
 
 
 def _without_options(declared: Signature) -> Signature:
-    """Return a signature with the types alone, for readers."""
+    """Return a signature without `Option` annotations, for display."""
     return declared.replace(
         parameters=[
             each.replace(annotation=get_args(each.annotation)[0])
@@ -107,7 +107,7 @@ def _without_options(declared: Signature) -> Signature:
 
 
 def _document(options: Mapping[str, Option]) -> str:
-    """Return the entries of a docstring."""
+    """Return the docstring entries of the options."""
     lines = []
     for name, option in options.items():
         lines.append(f"    {name} : {option.kind.form}")

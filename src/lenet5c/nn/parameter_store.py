@@ -1,4 +1,4 @@
-"""Named arrays of a layer, and the flat vectors that hold those of all layers of a model."""
+"""Named arrays of layers, and the flat vectors of a model."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ class Arrays(UserDict[str, Array]):
         raise TypeError(f"{name} cannot be deleted from its layer")
 
     def bind(self, name: str, array: Array) -> None:
-        """Make `array` itself the one of this name."""
+        """Use `array` itself, not a copy, under this name."""
         self.data[name] = array
 
     def bind_all(self, arrays: Iterable[tuple[str, Array]]) -> None:
-        """Make these the only ones."""
+        """Replace all arrays with these."""
         self.data = dict(arrays)
 
 
 class ParameterStore:
-    """The flat vectors of all parameters and gradients of a layer, or of the layers of a model.
+    """Flat vectors of all parameters and gradients of a layer or a model.
 
-    A third vector, of second derivatives, is made when it is asked for. `offsets` has the place of
-    each layer's parameter, `spans` the part of a layer and the layers within it. It is `current`
-    until one of its layers gets another store.
+    A third vector, of second derivatives, is created on first use. `offsets` has the offset of each
+    layer's parameters, `spans` the range of each layer including its inner layers. The store is
+    `current` until one of its layers is moved to another store.
     """
 
     current = True
@@ -90,7 +90,7 @@ class ParameterStore:
         return np.zeros_like(self.params)
 
     def offset(self, layer: Layer, name: str) -> int | None:
-        """Return the place of a layer's own parameter, None if it has none of this name."""
+        """Return the offset of a layer's own parameter, None if it has none of this name."""
         return self.offsets.get((id(layer), name))
 
     def _span(self, layer: Layer) -> slice:
@@ -112,4 +112,4 @@ def keep_state(layer: Layer) -> Iterator[None]:
     finally:
         layer.buffers.update(buffers)
         for name, state in states.items():
-            random[name].rng_state = state  # type: ignore[assignment]  # of layers that have one
+            random[name].rng_state = state  # type: ignore[assignment]  # only layers with one

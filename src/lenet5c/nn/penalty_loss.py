@@ -1,4 +1,4 @@
-"""Losses of penalties, the outputs of an `RBF` layer: LeCun et al. (1998), eq. 8 and 9."""
+"""Losses for penalties, the outputs of an `RBF` layer (LeCun et al., 1998, eq. 8 and 9)."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,10 +11,10 @@ __all__ = ["MAPLoss", "MLELoss"]
 
 
 class MLELoss(Loss):
-    """The mean penalty of the true class: LeCun et al. (1998), eq. 8, maximum likelihood.
+    """Mean penalty of the true class (LeCun et al., 1998, eq. 8, maximum likelihood).
 
-    The outputs are penalties: the smaller, the likelier the class. After an `RBF` layer this is
-    the squared distance from the true class's code.
+    The outputs are penalties, which are smaller for more likely classes. For an `RBF` layer, the
+    loss is the mean squared distance from the code of the true class.
 
     Parameters
     ----------
@@ -43,16 +43,16 @@ class MLELoss(Loss):
     def second(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[Floats, Floats]:
-        """Return the first and second derivatives by each penalty: those of `MLELoss`, 1 / N and 0.
+        """Return the first and second derivatives of `MLELoss` with respect to the penalties.
 
-        For `MAPLoss` that is not exact. It makes the second derivative by each input of an `RBF`
-        layer 2 / N, a constant, as in the authors' own code (Lush, gblearn2): the true one can be
-        negative, or next to nothing.
+        For `MAPLoss` these are an approximation. With them, the second derivative with respect to
+        each input of an `RBF` layer is the constant 2 / N, as in the authors' own code (Lush,
+        gblearn2); the true second derivative can be negative or close to zero.
 
         Parameters
         ----------
         outputs, target, sample_weight
-            As in a call.
+            See `Loss.__call__`.
 
         Returns
         -------
@@ -63,24 +63,24 @@ class MLELoss(Loss):
 
 
 class MAPLoss(MLELoss):
-    """``y[D] + log(exp(-j) + sum of exp(-y))``, the mean over the samples: LeCun et al., eq. 9.
+    """Maximum a posteriori criterion of LeCun et al. (1998), eq. 9.
 
-    The outputs are penalties y. The posterior probability of the true class D, whose penalty is
-    y[D], against all classes and one of rubbish. The second term lets penalties of wrong classes
-    grow, but not beyond the reach of exp(-j).
+    The loss of a sample with penalties y and true class D is ``y[D] + log(exp(-j) + sum of
+    exp(-y))``, the negative log posterior probability of D among all classes and a rubbish class.
+    The second term increases the penalties of wrong classes, up to a level set by j.
 
     Parameters
     ----------
     j : float
-        Penalty of the rubbish class, more than 0. The paper gives no value.
+        Penalty of the rubbish class, greater than 0. The paper does not give a value.
     curvature : {'constant', 'exact'}
-        Form of `second`: the constants of the authors' code, or the diagonal of the true second
-        derivatives by the penalties, without the terms that mix two classes.
+        Second derivatives: the constants of the authors' code, or the diagonal of the exact second
+        derivatives with respect to the penalties.
     reduction : {'mean', 'sum', 'none'}
 
     Notes
     -----
-    With y for the penalties and D[n] for the label of sample n::
+    With the penalties y and the label D[n] of sample n::
 
         p[n, k] = exp(-y[n, k]) / (exp(-j) + sum over l of exp(-y[n, l]))
         loss = 1/N sum over n of y[n, D[n]] + log(exp(-j) + sum over k of exp(-y[n, k]))
@@ -117,12 +117,12 @@ class MAPLoss(MLELoss):
     def second(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[Floats, Floats]:
-        """Return the first and second derivatives by each penalty, as `curvature` says.
+        """Return the first and second derivatives with respect to the penalties; see `curvature`.
 
         Parameters
         ----------
         outputs, target, sample_weight
-            As in a call.
+            See `Loss.__call__`.
 
         Returns
         -------

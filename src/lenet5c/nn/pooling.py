@@ -29,7 +29,7 @@ __all__ = ["AvgPool2d", "MaxPool2d", "Subsample2d"]
 
 
 class Pool2d(TileLayer):
-    """Windows that each make one value of a map."""
+    """Base class of pooling layers."""
 
     dilation = (1, 1)
 
@@ -74,7 +74,7 @@ class Pool2d(TileLayer):
 
 
 class MaxPool2d(Pool2d):
-    """The largest value of each window, as `lenet5c.kernels.max_pool2d`.
+    """Max pooling; see `lenet5c.kernels.max_pool2d`.
 
     Parameters
     ----------
@@ -82,11 +82,11 @@ class MaxPool2d(Pool2d):
     stride : int or (int, int), optional
         `kernel_size` by default.
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
-        Minus infinity around the image, on each side fewer pixels than the window covers.
+        Padding with minus infinity, on each side fewer pixels than the window covers.
     dilation : int or (int, int)
-        Distance of the pixels of a window.
+        Distance between the pixels of a window.
     ceil_mode : bool
-        Round the size of the output up.
+        Round the output size up instead of down.
 
     Notes
     -----
@@ -132,14 +132,15 @@ class MaxPool2d(Pool2d):
 
 
 class AvgPool2d(Pool2d):
-    """The mean of each window, as `lenet5c.kernels.avg_pool2d`.
+    """Average pooling; see `lenet5c.kernels.avg_pool2d`.
 
     Parameters
     ----------
     kernel_size, stride, padding, ceil_mode
-        As in `MaxPool2d`; the padding is zeros.
+        See `MaxPool2d`; padding is with zeros.
     count_include_pad : bool
-        Count padding in the divisor. Pixels beyond the padding, with `ceil_mode`, never count.
+        Include padding in the divisor. With `ceil_mode`, pixels beyond the padding are never
+        included.
 
     Notes
     -----
@@ -193,19 +194,19 @@ class AvgPool2d(Pool2d):
 
 
 class Subsample2d(TileLayer):
-    """The sum of each window times the map's trained coefficient, plus its trained bias.
+    """Subsampling with a trained coefficient and bias per map.
 
-    The subsampling of LeCun et al. (1998), section II-B, where windows are 2 by 2 and an activation
-    follows.
+    Each output is the sum of a window times the coefficient of its map, plus the bias. In LeCun et
+    al. (1998), section II-B, windows are 2 by 2 and an activation follows.
 
     Parameters
     ----------
     channels : int
     kernel_size : int or (int, int)
-        Of windows that do not overlap; rows and columns that fill none are left out.
+        Size of the windows, which do not overlap; incomplete windows are dropped.
     init : str or callable
-        Of the coefficients, whose fan-in is the size of a window; see `lenet5c.nn.initialize`.
-        Biases start at 0.
+        Initializer of the coefficients, whose fan-in is the size of a window; see
+        `lenet5c.nn.initialize`. Biases are initialized to 0.
     rng : int or numpy.random.Generator, optional
 
     Attributes
@@ -260,9 +261,9 @@ class Subsample2d(TileLayer):
         return prod(self.output_shape(input_shape))
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Take the sum of a window as one input, as in the authors' code.
+        """Treat the sum of a window as one input, as in the authors' code.
 
-        Strictly, eq. 25 has its four elements.
+        Strictly, eq. 25 treats its four elements separately.
         """
         x = self.chain.saved_input("backward_second")
         check_gradient(d2y, (len(x), *self.output_shape(x.shape[1:])), "d2y")
@@ -271,7 +272,7 @@ class Subsample2d(TileLayer):
         for h in range(KH):
             for w in range(KW):
                 sums += x[:, :, h : KH * height : KH, w : KW * width : KW]
-        squared = np.zeros_like(x)  # each window has the square of its sum, in one place
+        squared = np.zeros_like(x)  # the squared sum of each window, at one position
         squared[:, :, : KH * height : KH, : KW * width : KW] = sums * sums
         return self.chain.backward_squared(d2y, squared)
 

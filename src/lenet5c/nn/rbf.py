@@ -1,4 +1,4 @@
-"""Distances from fixed codes, the output layer of LeCun et al. (1998)."""
+"""Radial basis functions, the output layer of LeCun et al. (1998)."""
 
 from math import prod
 from typing import Any
@@ -13,7 +13,7 @@ from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["RBF", "digit_codes"]
 
-# The ten digits of a 7 by 12 font, row by row, '#' is 1: figure 3 of the paper.
+# The ten digits of the 7 by 12 font of the paper's figure 3, row by row; '#' is 1.
 _DIGITS = (
     ".#####.|.......|..###..|.##.##.|##...##|##...##|##...##|##...##|.##.##.|..###..|.......|.......",
     "...##..|..###..|.####..|...##..|...##..|...##..|...##..|...##..|...##..|.######|.......|.......",
@@ -34,7 +34,7 @@ def digit_codes() -> Floats:
     Returns
     -------
     ndarray of float32 (10, 84)
-        Row by row of the bitmap.
+        The bitmaps in row-major order.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def digit_codes() -> Floats:
 
 
 def default_codes(classes: int, features: int) -> Floats:
-    """Return the digits' bitmaps, or for other sizes fixed random codes of -1 and 1."""
+    """Return `digit_codes`, or fixed random codes of -1 and 1 for other sizes."""
     shape = positive("classes", classes), positive("features", features)
     reserve(codes=shape)
     codes = digit_codes()
@@ -64,18 +64,18 @@ def default_codes(classes: int, features: int) -> Floats:
 
 
 class RBF(TileLayer):
-    """Penalties: the squared Euclidean distance from each class's code (LeCun et al. 1998, eq. 7).
+    """Squared Euclidean distance from the code of each class (LeCun et al. 1998, eq. 7).
 
-    ``y[i] = sum over j of (x[j] - codes[i, j])^2``; the class is where y is smallest, as `MLELoss`
-    and `MAPLoss` take it.
+    ``y[i] = sum over j of (x[j] - codes[i, j])^2`` is the penalty of class i; the predicted class
+    has the smallest penalty. Use it with `MLELoss` or `MAPLoss`.
 
     Parameters
     ----------
     codes : array_like (classes, features), optional
-        Not trained. By default `digit_codes` for ten classes of 84 features, and fixed random codes
-        of -1 and 1 for other numbers.
+        Codes of the classes, which are not trained. The default is `digit_codes` for ten classes
+        and 84 features, and fixed random codes of -1 and 1 for other sizes.
     classes, features : int
-        The size of the default codes.
+        Size of the default codes.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class RBF(TileLayer):
     def __init__(
         self, codes: ArrayLike | None = None, classes: int = 10, features: int = 84
     ) -> None:
-        with np.errstate(over="ignore"):  # seen in the result
+        with np.errstate(over="ignore"):  # shows in the result
             array = (
                 default_codes(classes, features)
                 if codes is None
@@ -110,14 +110,15 @@ class RBF(TileLayer):
             )
         if array.ndim != 2 or 0 in array.shape or not np.isfinite(array).all():
             raise ValueError(
-                f"codes must be finite numbers, (classes, features), got the shape {array.shape}"
+                f"codes must be finite numbers of shape (classes, features), got shape "
+                f"{array.shape}"
             )
         self.buffers["codes"] = array
 
     def output_shape(self, input_shape: Shape) -> Shape:
         classes, features = self.buffers["codes"].shape
         if tuple(input_shape) != (features,):
-            remedy = f"give it codes of {prod(input_shape)} features"
+            remedy = f"pass codes of {prod(input_shape)} features"
             if len(input_shape) > 1:
                 remedy = "put a Flatten before it"
             raise ValueError(
@@ -137,17 +138,17 @@ class RBF(TileLayer):
         return self.connections(input_shape)
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Return d2x = sum of 4 (x - code)^2 d2y + 2 dy, the exact diagonal of this layer.
+        """Return d2x = sum of 4 (x - code)^2 d2y + 2 dy, the exact diagonal for this layer.
 
-        Without `dy`, if the layer is not the last one, only the first term, as in the Gauss-Newton
-        approximation.
+        Without `dy`, if the layer is not the last one, only the first term is returned, as in the
+        Gauss-Newton approximation.
         """
         x = self.chain.saved_input("backward_second")
         codes = self.buffers["codes"]
         for name, gradient in (("d2y", d2y), ("dy", d2y if dy is None else dy)):
             check_gradient(gradient, (len(x), len(codes)), name)
         d2x = np.zeros_like(x)
-        for i, code in enumerate(codes):  # in this order, whatever NumPy does
+        for i, code in enumerate(codes):  # in a fixed order
             distance = x - code
             d2x += 4 * d2y[:, i, None] * distance * distance
             if dy is not None:

@@ -14,11 +14,11 @@ __all__ = ["build", "describe", "register"]
 Kind = TypeVar("Kind", bound=type[Layer])
 Description = dict[str, Any]
 
-#: Classes of layers by the names that descriptions have.
+#: Layer classes by the names used in descriptions.
 TYPES: dict[str, type[Layer]] = {}
-#: Layers of a description, and how deep its lists and descriptions are within one another.
+#: Maximum number of layers, and maximum nesting depth, of a description.
 MOST_LAYERS, MOST_DEPTH = 4096, 64
-LARGEST = 2**53  # integer; JSON's readers elsewhere have no larger one
+LARGEST = 2**53  # the largest integer that other JSON readers represent exactly
 LONGEST_NAME = 255  # characters
 KEYS = ("name", "type", "settings")
 NET = "the net"  # in messages
@@ -31,21 +31,21 @@ def register(kind: str | None = None, name: str | None = None) -> Callable[[Kind
 def register(kind: Any = None, name: str | None = None) -> Any:
     """Register a layer class under the name that model files and descriptions use.
 
-    A model file is opened where its classes are registered: import the module that has them before.
+    Import the module that registers a class before opening a model file that contains it.
 
     Parameters
     ----------
     kind : type of Layer
-        It has a method `settings`, which returns the arguments that a layer was made with, such as
-        JSON has them. Values of arrays that are not among its `params` and `buffers` are lost.
+        A class with a method `settings` that returns its constructor arguments as JSON values.
+        Arrays other than `params` and `buffers` are not saved.
     name : str, optional
-        That of the class by default. No two classes can have one name; a class that is defined
-        again, as in a notebook, replaces the one before.
+        The name of the class by default. Names must be unique; a class that is defined again, as in
+        a notebook, replaces the previous one.
 
     Returns
     -------
     type of Layer
-        The class itself: a decorator, ``@register`` or ``@register("name")``.
+        The class itself, so that ``@register`` and ``@register("name")`` work as decorators.
 
     Examples
     --------
@@ -69,15 +69,14 @@ def register(kind: Any = None, name: str | None = None) -> Any:
     if kind is None or isinstance(kind, str):
         return lambda decorated: register(decorated, name or kind)
     if not (isinstance(kind, type) and issubclass(kind, Layer)):
-        raise TypeError(f"kind must be a class of lenet5c.nn.Layer, got {kind!r}")
+        raise TypeError(f"kind must be a subclass of lenet5c.nn.Layer, got {kind!r}")
     name = kind.__name__ if name is None else name
     _check_name("name", name)
     there = TYPES.get(name, kind)
     if (there.__module__, there.__qualname__) != (kind.__module__, kind.__qualname__):
         raise ValueError(
-            f"name must be unique, got {name!r}, the name of "
-            f"{there.__module__}.{there.__qualname__}; register({kind.__name__}, name=...) sets "
-            "another name"
+            f"name must be unique, got {name!r}, which is registered for "
+            f"{there.__module__}.{there.__qualname__}; use register({kind.__name__}, name=...)"
         )
     for known in [known for known, each in TYPES.items() if each is kind]:
         del TYPES[known]
@@ -86,26 +85,25 @@ def register(kind: Any = None, name: str | None = None) -> Any:
 
 
 def describe(layer: Layer, name: str | None = None) -> Description:
-    """Return a layer as a description: its class and its settings, without its weights.
+    """Return a description of a layer: its class and settings, without weights.
 
     Parameters
     ----------
     layer : Layer
-        Of the package, or of a class that is registered; so are the layers within it.
+        A layer of the package or of a registered class, and so must be its inner layers.
     name : str, optional
-        The layer's name in the layer that it is in.
+        Name of the layer in the layer that contains it.
 
     Returns
     -------
     dict
-        Such as JSON has it: the 'type', the 'settings', and the 'name' if there is one. Settings
-        that are layers are described in the same way.
+        JSON values: 'type', 'settings', and 'name' if there is one. Settings that are layers are
+        described in the same way.
 
     Raises
     ------
     ValueError
-        The class is not registered, or has no settings that JSON can hold; the message says what to
-        do.
+        If the class is not registered, or its settings are not JSON values.
 
     Examples
     --------
@@ -138,22 +136,23 @@ def describe(layer: Layer, name: str | None = None) -> Description:
 
 
 def build(description: Mapping[str, Any], rng: Rng = None) -> Layer:
-    """Return the layer of a description, with weights as its class initializes them.
+    """Build a layer from a description, with newly initialized weights.
 
-    A description is not trusted: nothing in it is executed, and all of it is checked. Within
-    `lenet5c.nn.limits.limit_values` so is the memory that the layers take.
+    Descriptions are not trusted: they are fully checked, and nothing in them is executed. Use
+    `lenet5c.nn.limits.limit_values` to limit the memory of the layers.
 
     Parameters
     ----------
     description : mapping
-        As of `describe`; 'settings' may be left out, and so may settings that have a default.
+        Description as returned by `describe`; 'settings', and settings with a default, may be
+        omitted.
     rng : int or numpy.random.Generator, optional
-        Draws a seed for each layer that takes one; without it weights differ from run to run.
+        Seed or generator for the weights; by default they differ from run to run.
 
     Raises
     ------
     ValueError
-        It describes no layer; the message, of one line, says why.
+        If the description is invalid; the message is one line with the reason.
 
     Examples
     --------
@@ -165,17 +164,17 @@ def build(description: Mapping[str, Any], rng: Rng = None) -> Layer:
 
 
 class _Builder:
-    """Makes the layers of one description, and counts them."""
+    """Builder of the layers of one description, which counts them."""
 
     def __init__(self, rng: Rng) -> None:
         self.layers = 0
         self.rng = None if rng is None else np.random.default_rng(rng)
 
     def layer(self, description: Any, place: str, depth: int = 0) -> Any:
-        """Return the layer of a description."""
+        """Build the layer of a description."""
         self.layers += 1
         if self.layers > MOST_LAYERS:
-            raise ValueError(f"a net must have at most {MOST_LAYERS:,} layers, got more")
+            raise ValueError(f"net must have at most {MOST_LAYERS:,} layers, got more")
         if not isinstance(description, Mapping) or not isinstance(description.get("type"), str):
             raise ValueError(
                 f"{place} must be a mapping with the type of the layer, got {_short(description)}"
@@ -199,24 +198,24 @@ class _Builder:
             for key, each in settings.items()
         }
         if "rng" in made:
-            raise ValueError(f"settings of {place} must not have an rng, which descriptions omit")
+            raise ValueError(f"settings of {place} must not contain rng; pass it to build")
         if self.rng is not None and "rng" in signature(kind).parameters:
             made["rng"] = int(self.rng.integers(2**63))
         return _make(kind, made, place)
 
     def value(self, value: Any, place: str, depth: int, within: str, unnamed: str = "") -> Any:
-        """Return the value of a setting, with layers in the place of descriptions.
+        """Return the value of a setting, with descriptions replaced by layers.
 
         Parameters
         ----------
         value, place, depth
         within : str
-            The layer whose setting it is.
+            Place of the layer that has the setting.
         unnamed : str
-            What a layer without a name is called in messages; the place by default.
+            Name of an unnamed layer in messages; `place` by default.
         """
         if depth > MOST_DEPTH:
-            raise ValueError(f"a net must have at most {MOST_DEPTH} levels, got more")
+            raise ValueError(f"net must have at most {MOST_DEPTH} levels of nesting, got more")
         if isinstance(value, Mapping) and "type" in value:
             name = value.get("name")
             named = f"layer {_short(name)}" if name is not None else unnamed or place
@@ -234,12 +233,12 @@ class _Builder:
 
 
 def _make(kind: type[Layer], settings: dict[str, Any], place: str) -> Layer:
-    """Return a layer of a class, whose constructor is told what a description says."""
+    """Create a layer of a class with the settings of a description."""
     try:
         layer = kind.from_settings(settings)
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         reason = " ".join(str(error).replace(f"{kind.__name__}.__init__() ", "").split())
-        reason = f"it lacks {reason}" if isinstance(error, KeyError) else reason
+        reason = f"missing {reason}" if isinstance(error, KeyError) else reason
         raise ValueError(f"{place}, {kind.__name__}: {reason}") from None
     if not isinstance(layer, Layer):
         raise ValueError(f"{place} must be a layer, got {_short(layer)} from {kind.__name__}")
@@ -247,7 +246,7 @@ def _make(kind: type[Layer], settings: dict[str, Any], place: str) -> Layer:
 
 
 def _plain(value: Any, place: str) -> Any:
-    """Return a value of a setting as JSON has it, or raise a ValueError."""
+    """Return a setting in JSON form, or raise a ValueError."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, (list, tuple)):
@@ -272,10 +271,10 @@ def _check_name(what: str, name: Any) -> None:
 
 
 def _short(value: Any) -> str:
-    """Return a value as text of one line, which may be much shorter."""
-    if isinstance(value, (Mapping, list, tuple)):  # perhaps of a million levels
+    """Return a value as one line of text, shortened if necessary."""
+    if isinstance(value, (Mapping, list, tuple)):  # possibly nested a million levels deep
         return f"a {type(value).__name__} of {len(value)}"
-    if isinstance(value, int) and abs(value) > LARGEST:  # Python does not write all its digits
+    if isinstance(value, int) and abs(value) > LARGEST:  # Python may refuse to print all digits
         return f"an integer of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -18,33 +18,34 @@ __all__ = ["Residual"]
 
 
 class Residual(Composite, TileLayer):
-    """Add the input, or the output of a shortcut, to the output of some layers.
+    """Add the input, or the output of a shortcut, to the output of a chain of layers.
 
-    Compiled layers run as part of one program, in which no value is copied; with a layer in NumPy
-    among them, each branch runs by itself.
+    Compiled layers run as part of one program, without copying any values; if a layer is written in
+    NumPy, the branches run separately.
 
     Parameters
     ----------
     *layers : Layer
-        As of `Sequential`: layers that feed one another, or one list or mapping of them.
+        Layers of the main branch, see `Sequential`.
     shortcut : Layer, optional
-        A layer, or a `Sequential`, beside them, such as a convolution of 1 by 1 where they change
-        the number or size of the maps. Without it, the input itself is added.
+        A layer or `Sequential` applied to the input of the shortcut branch, such as a 1 by 1
+        convolution if the main branch changes the number or size of the maps. By default, the input
+        itself is added.
 
     Attributes
     ----------
     layers : Sequential
     shortcut : Layer or None
-    params : those of the layers, as 'layers.0.weight', and of the shortcut, as 'shortcut.weight'
+    params : parameters of both branches, such as 'layers.0.weight' and 'shortcut.weight'
 
     Raises
     ------
     ValueError
-        By `forward` and `output_shape`: layers and shortcut have outputs of different shapes.
+        In `forward` and `output_shape`, if the outputs of the branches differ in shape.
 
     Notes
     -----
-    With ``s(x) = x`` where there is no shortcut::
+    With ``s(x) = x`` if there is no shortcut::
 
         y = layers(x) + s(x)
         dx = dy through the layers + dy through s
@@ -93,7 +94,7 @@ class Residual(Composite, TileLayer):
 
     @property
     def chain(self) -> TileChain:
-        assert self.store  # none of the layers is in another model
+        assert self.store  # raises if a layer belongs to another model
         return super().chain
 
     def forward(self, x: Floats, training: bool = False) -> Floats:
@@ -102,9 +103,9 @@ class Residual(Composite, TileLayer):
         Parameters
         ----------
         x : ndarray of float32 (N, ...)
-            Or of a dtype that float32 holds exactly, such as uint8 or float16.
+            Or of a dtype that float32 represents exactly, such as uint8 or float16.
         training : bool
-            Save what `backward` needs.
+            Save the values needed by `backward`.
 
         Returns
         -------
@@ -120,7 +121,7 @@ class Residual(Composite, TileLayer):
         return y + added
 
     def backward(self, dy: Floats) -> Floats:
-        """Set `grads`, and return the sum of the gradients of both branches."""
+        """Set `grads` and return the sum of the gradients of both branches."""
         if self.compiled:
             return super().backward(dy)
         dx = self.layers.backward(dy)
@@ -135,8 +136,8 @@ class Residual(Composite, TileLayer):
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return the sum of the second derivatives of both branches.
 
-        Each branch is taken as connections of its own, whose weights are squared one by one (eq.
-        27): Gauss-Newton without the terms that mix both.
+        The branches are treated as separate connections whose weights are squared individually (eq.
+        27), without the Gauss-Newton terms that mix them.
         """
         if self.compiled:
             x = self.chain.saved_input("backward_second")
@@ -172,7 +173,7 @@ class Residual(Composite, TileLayer):
         return y
 
     def connections(self, input_shape: Shape) -> int:
-        """Return those of both branches, and two for each sum."""
+        """Return the connections of both branches, plus two for each sum."""
         within = sum(branch.connections(input_shape) for branch in self.branches())
         return within + 2 * prod(self.output_shape(input_shape))
 
@@ -190,7 +191,7 @@ class Residual(Composite, TileLayer):
             yield from branch.all_layers()
 
     def branches(self) -> list[Layer]:
-        """Return the layers, and the shortcut if it is one."""
+        """Return the main branch, and the shortcut if there is one."""
         return [self.layers] if self.shortcut is None else [self.layers, self.shortcut]
 
     def _check_shapes(self, x: Shape, y: Shape, added: Shape) -> None:
@@ -203,13 +204,13 @@ class Residual(Composite, TileLayer):
                 stride_text = stride[0] if stride[0] == stride[1] else stride
                 remedy = f"; use shortcut=nn.Conv2d({x[0]}, {y[0]}, 1, stride={stride_text})"
             elif all(a > b for a, b in zip(x[1:], y[1:], strict=True)):
-                remedy = "; pad the convolutions among the layers, as with padding='same'"
+                remedy = "; pad the convolutions of the main branch"
                 if x[0] != y[0]:
                     remedy += f", and use shortcut=nn.Conv2d({x[0]}, {y[0]}, 1)"
         elif self.shortcut is None and len(x) == len(y) == 1:
             remedy = f"; use shortcut=nn.Linear({x[0]}, {y[0]})"
         raise ValueError(
-            f"shortcut must have the output shape of the layers, {y}, got {added}{remedy}"
+            f"shortcut must have the output shape of the main branch, {y}, got {added}{remedy}"
         )
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""A chain of layers as one model."""
+"""Models that are chains of layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -26,27 +26,26 @@ from lenet5c.nn.tile_layer import TileChain, make_segments
 
 __all__ = ["CompiledModel", "Samples", "Sequential"]
 
-# Labels of the samples; or targets, which a loss has to take.
+# Labels of the samples, or targets supported by the loss.
 Labels = NDArray[np.integer[Any]] | Floats
-# Samples at a time through a model that has layers in NumPy.
+# Samples per pass for a model that has layers in NumPy.
 CHUNK = 256
 
 
 class Sequential(InOrder, Composite):
-    """A model of layers that are applied in sequence.
+    """A model of layers applied in sequence.
 
-    All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`).
-    Neighboring compiled layers run as one program; a layer of your own, in NumPy, stands between
-    two of them.
+    All parameters are stored in one vector, all gradients in another (`vector`, `grad_vector`).
+    Adjacent compiled layers run as one program, which a custom layer in NumPy divides.
 
     Parameters
     ----------
     *layers : Layer
-        Or one list of layers, or one mapping (or list of pairs) of names to layers. Unnamed ones
-        are called '0', '1', ...
+        Layers; or one list of layers, or one mapping (or list of pairs) of names to layers. Unnamed
+        layers are called '0', '1', ...
     input_shape : tuple of int, optional
-        Shape of one sample, such as (1, 28, 28), where the model is for one alone: so a trainer
-        knows to which size it brings images, and `summary` and exports need not be told.
+        Shape of one sample, such as (1, 28, 28), if the model supports only one. Trainers then
+        resize images to it, and `summary` and exports need no input shape.
 
     Examples
     --------
@@ -84,10 +83,10 @@ class Sequential(InOrder, Composite):
 
     @property
     def segments(self) -> list[TileChain | Layer]:
-        """The layers as runs of compiled ones, each a `TileChain`, and others, one by one."""
+        """Runs of compiled layers, each as a `TileChain`, and other layers, one by one."""
         store = self.store
         if self._segments is None:
-            # When it is whole: another thread may be looking.
+            # Assigned when complete, because another thread may read it.
             self._segments = make_segments(self.flat_layers(), store)
         return self._segments
 
@@ -97,28 +96,28 @@ class Sequential(InOrder, Composite):
         Parameters
         ----------
         x : ndarray of float32 (N, C, H, W) or (N, features)
-            Or of a dtype that float32 holds exactly, such as uint8 or float16; numbers are not
-            scaled. float64 is refused, as it would be rounded.
+            Or of a dtype that float32 represents exactly, such as uint8 or float16; values are not
+            scaled. float64 is rejected, because it would be rounded.
         training : bool
-            Save what `backward` needs: the inputs of the segments, not their activations.
+            Save the values needed by `backward`: the inputs of the segments, not all activations.
 
         Returns
         -------
         ndarray of float32 (N, ...)
-            Fewer than six samples go one by one, which is faster; their last digits may differ from
-            those in a larger batch.
+            Fewer than six samples are processed one by one, which is faster; the results may differ
+            from those in a larger batch by rounding.
 
         Raises
         ------
         ValueError
-            The layers do not take this shape; the message has the one that they take.
+            If the layers do not accept this shape; the message has the expected one.
         """
         x = as_floats(x, type(self).__name__)
         shape = x.shape
         check_sizes(self, "x", shape)
         try:
             for segment in self.segments:
-                # A layer in NumPy easily ends in float64.
+                # A layer in NumPy may return float64.
                 x = np.asarray(segment.forward(x, training), np.float32)
         except ValueError:
             explain_error(self, "x", shape)
@@ -126,7 +125,7 @@ class Sequential(InOrder, Composite):
         return x
 
     def backward(self, dy: Floats) -> Floats:
-        """Set `grads`, and return the gradient of the last x of ``forward(x, training=True)``."""
+        """Set `grads` and return the gradient with respect to the last training input."""
         return self._backward(dy, need_dx=True)
 
     def input_gradient(self, x: Floats, dy: Floats) -> Floats:
@@ -144,7 +143,7 @@ class Sequential(InOrder, Composite):
         return dy
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Set `curvatures`, and return the second derivatives by the last training input."""
+        """Set `curvatures` and return the second derivatives for the last training input."""
         for segment in reversed(self.segments):
             d2y, dy = np.asarray(segment.backward_second(d2y, dy), np.float32), None
         return d2y
@@ -156,16 +155,16 @@ class Sequential(InOrder, Composite):
         loss: Loss,
         sample_weight: ArrayLike | None = None,
     ) -> Floats:
-        """Return the second derivative of the loss by each parameter.
+        """Return the second derivative of the loss with respect to each parameter.
 
-        The diagonal in the Gauss-Newton approximation, eq. 23 to 27 of LeCun et al. (1998). Running
-        statistics and random generators of layers do not change; `backward` needs a new training
-        `forward` afterwards.
+        This is the diagonal in the Gauss-Newton approximation (LeCun et al., 1998, eq. 23 to 27).
+        Running statistics and random generators of layers do not change; `backward` requires a new
+        training `forward` afterwards.
 
         Parameters
         ----------
         samples, labels, loss, sample_weight
-            As in `train_step`; but any number of samples, at least one.
+            See `train_step`; any number of samples is possible.
 
         Returns
         -------
@@ -197,18 +196,18 @@ class Sequential(InOrder, Composite):
         ----------
         samples : Samples, or ndarray (N, ...) of float32
         labels : ndarray of int (N,), or of float (N, ...)
-            True labels; or probabilities or other targets, which the loss has to take.
+            True labels; or probabilities or other targets, if the loss supports them.
         loss : CrossEntropyLoss, NLLLoss, MSELoss, MLELoss or MAPLoss
         sample_weight : ndarray (N,), optional
-            As of a call of the loss.
+            See `Loss.__call__`.
 
         Returns
         -------
         loss : float
-            That of the batch; `grad_vector` becomes its gradient.
+            Loss of the batch; its gradient is stored in `grad_vector`.
         correct : int
-            Number of samples whose predicted label, by `classes`, is the true label, or the largest
-            target's; samples without a weight are not counted.
+            Number of samples of nonzero weight whose predicted label (see `classes`) is the true
+            label, or the class with the largest target.
         """
         samples = take_samples(self, samples)
         labels = loss.check_target(labels, len(samples))
@@ -237,27 +236,27 @@ class Sequential(InOrder, Composite):
         Parameters
         ----------
         samples, labels, loss, sample_weight
-            As in `train_step`: those of all steps, one batch after the other; the last one may be
-            shorter.
+            See `train_step`; the batches of all steps, one after the other. The last batch may be
+            smaller.
         optimizer : lenet5c.optim.Optimizer of this model
-            Or anything with `lr` and `step`, which is called step by step then.
+            Or any object with `lr` and `step`, which is then called for each step.
         rates : sequence of float
-            The learning rate of each step.
+            Learning rate of each step.
         batch_size : int
         record : StepsTaken, optional
-            Receives the results, also when a KeyboardInterrupt ends the run.
+            Receives the results, even if a KeyboardInterrupt ends the run.
         ranks : lenet5c.training.parallel.Ranks, optional
-            Processes that all take these steps, and share out the work of compiled layers.
+            Processes that take the same steps and divide the work of compiled layers among them.
 
         Returns
         -------
         losses : ndarray of float64 (len(rates),)
-            The loss of each step. One that is not finite ends the run, before it has moved a
-            parameter.
+            Loss of each step. A loss that is not finite ends the run before the parameters are
+            updated.
         taken : int
-            Finished steps.
+            Number of finished steps.
         correct : int
-            Number of their samples whose predicted label was the true label.
+            Number of correctly predicted samples in these steps.
         """
         samples = take_samples(self, samples)
         labels = loss.check_target(labels, len(samples))
@@ -278,7 +277,7 @@ class Sequential(InOrder, Composite):
         return record.losses, record.taken, record.correct
 
     def compile_steps(self, optimizer: Steps, rates: Sequence[float]) -> tuple[Any, Any]:
-        """Return the model as one chain and the update of steps; None for what is not compiled."""
+        """Return the model as one chain and the compiled update, each None if not compiled."""
         chain = self.whole_chain() if type(self).train_step is Sequential.train_step else None
         describe_steps = getattr(optimizer, "describe_steps", None)
         return chain, describe_steps(self, rates) if describe_steps else None
@@ -299,27 +298,27 @@ class Sequential(InOrder, Composite):
     def outputs(self, samples: Samples | Floats) -> Floats:
         """Return the outputs (N, ...) for samples as in `train_step`.
 
-        Memory does not grow with N beyond the result.
+        Apart from the result, memory does not depend on N.
         """
         samples = take_samples(self, samples)
         if chain := self.whole_chain():
             return chain.run(samples, samples.shape)
-        # Of nearly equal size: a few samples left over would go one by one, and have other last
-        # digits.
+        # Parts of nearly equal size: a few remaining samples would be processed one by one, with #
+        # different rounding.
         chunks = np.array_split(np.arange(len(samples)), max(1, -(-len(samples) // CHUNK)))
         return np.concatenate([self.forward(samples[chunk].values()) for chunk in chunks])
 
     def compile(
         self, input_shape: Shape | None = None, *, num_threads: int | None = None
     ) -> CompiledModel | CompiledEnsemble:
-        """Return a function of this model's outputs for samples of one shape, for fast answers.
+        """Compile the model for fast inference on samples of one shape.
 
         Parameters
         ----------
         input_shape : tuple of int, optional
-            Shape of one sample; may be left out where the model has its own.
+            Shape of one sample; may be omitted if the model defines it.
         num_threads : int, optional
-            Of each call; the default at the time of a call if not given.
+            Number of threads of each call; the current default if not given.
 
         Returns
         -------
@@ -328,7 +327,7 @@ class Sequential(InOrder, Composite):
         Raises
         ------
         TypeError
-            A layer has no compiled form, or the class has a `forward` of its own.
+            If a layer has no compiled form, or the class overrides `forward`.
 
         Examples
         --------
@@ -336,31 +335,31 @@ class Sequential(InOrder, Composite):
         >>> from lenet5c.nn import LeNet5
         >>> model, image = LeNet5(rng=0), np.ones((1, 1, 32, 32), np.float32)
         >>> outputs = model.compile()
-        >>> model.params["fc3.bias"][:] += 1  # it computes with the parameters of the time
+        >>> model.params["fc3.bias"][:] += 1  # the current parameters are used
         >>> bool((outputs(image) == model.forward(image)).all())
         True
         """
         if type(self).forward is not Sequential.forward:
             raise TypeError(
-                f"model must use the forward of Sequential, got a {type(self).__name__} that "
-                "overrides it; call that forward"
+                f"model must use Sequential.forward, got a {type(self).__name__}, which overrides "
+                "it; call model.forward"
             )
         return compile_model(self, self._own_shape(input_shape), num_threads)
 
     def predict(self, x: Floats) -> NDArray[np.int64]:
         """Return the predicted label of each sample of x (N, ...), ndarray of int64 (N,).
 
-        A ValueError says that x is not finite: a class would tell nothing.
+        Raises a ValueError if x is not finite.
         """
         check_finite("x", x)
         return self.classes(self.forward(x))
 
     def classes(self, outputs: Floats) -> NDArray[np.int64]:
-        """Return the predicted labels: outputs (N, K) are largest there, after `RBF` smallest."""
+        """Return the predicted labels: the argmax of outputs (N, K), or the argmin after `RBF`."""
         return self.logits(outputs).argmax(axis=1)
 
     def logits(self, outputs: Floats) -> Floats:
-        """Return the outputs (N, K) as logits: after an `RBF` layer the penalties negated."""
+        """Return outputs (N, K) as logits; after an `RBF` layer, the negated penalties."""
         last = [layer for layer in self.flat_layers() if not isinstance(layer, Flatten)][-1:]
         return -outputs if last and isinstance(last[0], RBF) else outputs
 
@@ -369,12 +368,12 @@ class Sequential(InOrder, Composite):
         return {name: array.copy() for name, array in self._state().items()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Load the values of a `state_dict`, whose names and shapes must be those of this model.
+        """Load the values of a `state_dict`.
 
         Raises
         ------
         ValueError
-            Names are missing or unknown, or a shape differs. Nothing is changed then.
+            If names are missing or unknown, or a shape differs. Nothing is changed in this case.
         """
         own = self._state()
         missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
@@ -387,7 +386,7 @@ class Sequential(InOrder, Composite):
         for name, array in own.items():
             if np.shape(state[name]) != array.shape:
                 raise ValueError(
-                    f"{name} must have the shape {array.shape}, the model's, "
+                    f"{name} must have shape {array.shape}, as in the model, "
                     f"got {np.shape(state[name])}"
                 )
         values = {name: np.asarray(state[name], array.dtype) for name, array in own.items()}
@@ -396,7 +395,7 @@ class Sequential(InOrder, Composite):
 
     def settings(self) -> dict[str, Any]:
         if type(self).__init__ is not Sequential.__init__:
-            return super().settings()  # that of a subclass is told something else than layers
+            return super().settings()  # a subclass has other constructor arguments
         layers = [describe(layer, name) for name, layer in self.layers.items()]
         shape = {} if self.input_shape is None else {"input_shape": list(self.input_shape)}
         return {"layers": layers, **shape}
@@ -409,9 +408,9 @@ class Sequential(InOrder, Composite):
         return cls(settings["layers"], **others)
 
     def summary(self, input_shape: Shape | None = None) -> Summary:
-        """Return a table as text: shape, neurons, parameters and connections of each layer.
+        """Return a table of the shape, neurons, parameters and connections of each layer.
 
-        `input_shape` may be left out where the model has its own.
+        `input_shape` may be omitted if the model defines it.
         """
         return summary(self, self._own_shape(input_shape))
 
@@ -425,7 +424,7 @@ class Sequential(InOrder, Composite):
         return shape
 
     def _state(self) -> dict[str, Array]:
-        """Return parameters and buffers by name, layer by layer, after a look at the store."""
+        """Return parameters and buffers by name, layer by layer, after checking the store."""
         assert self.store
         state: dict[str, Array] = {}
         for layer_name, layer in self.named_layers():
@@ -434,11 +433,11 @@ class Sequential(InOrder, Composite):
         return state
 
     def flat_layers(self) -> Iterator[Layer]:
-        """Yield the layers, those of a Sequential within this one in its place."""
+        """Yield the layers, with each inner Sequential replaced by its layers."""
         return (layer for _, layer in self.flat_items())
 
     def flat_items(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        """Yield what `flat_layers` does with dotted names."""
+        """Yield the layers of `flat_layers` with dotted names."""
         for name, layer in self.layers.items():
             if isinstance(layer, Sequential):
                 yield from layer.flat_items(f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""A small net for images in color."""
+"""A small net for color images."""
 
 from lenet5c.nn.layer import Rng
 from lenet5c.nn.lenet5 import LeNet5
@@ -26,16 +26,16 @@ __all__ = ["SmallColor"]
 
 @with_options
 class SmallColor(LeNet5):
-    """A small net for color images, or images larger than `LeNet5` is for: 32 to 96 pixels a side.
+    """A small net for color or larger images, of 32 to 96 pixels per side.
 
-    Four convolutions of 3 by 3, each with batch normalization, ReLU and max pooling, then the mean
-    of each map and one fully connected layer. For 10 classes 118,058 parameters, whatever the size
-    of the images. It is a `LeNet5` with other defaults.
+    Four 3 by 3 convolutions, each with batch normalization, ReLU and max pooling, followed by
+    global average pooling and one fully connected layer. For 10 classes, it has 118,058 parameters
+    for any image size. It is a `LeNet5` with other defaults.
 
     Parameters
     ----------
     rng : int or numpy.random.Generator
-        Draws the weights, and the seeds of dropout.
+        Seed or generator for the weights and the seeds of dropout.
 
     Examples
     --------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StepsTaken:
-    """Outcome of a run of steps: `losses` of each, finished steps (`taken`), correct answers."""
+    """Result of a run of steps: `losses`, finished steps (`taken`) and correct predictions."""
 
     def __init__(self, steps: int) -> None:
         self.losses = np.zeros(steps)
@@ -26,15 +26,16 @@ class StepsTaken:
 
 
 class Steps(Protocol):
-    """An optimizer, as `Sequential.train_steps` takes it.
+    """Optimizer interface of `Sequential.train_steps`.
 
-    One with `describe_steps`, as those of `lenet5c.optim`, also has `steps`, the number taken.
+    Optimizers with `describe_steps`, such as those of `lenet5c.optim`, also have `steps`, the
+    number of steps taken.
     """
 
     lr: float
 
     def step(self) -> None:
-        """Move the parameters by one step."""
+        """Update the parameters by one step."""
 
 
 def take_each_step(
@@ -48,7 +49,7 @@ def take_each_step(
     weights: NDArray[Any] | None,
     record: StepsTaken,
 ) -> None:
-    """Take the steps of `Sequential.train_steps` one by one, as layers in NumPy need it."""
+    """Take the steps of `Sequential.train_steps` one by one, for models with layers in NumPy."""
     for step, rate in enumerate(rates):
         batch = slice(step * batch_size, (step + 1) * batch_size)
         part = None if weights is None else weights[batch]
@@ -64,16 +65,16 @@ def take_each_step(
 def own_samples(
     model: Sequential, optimizer: Steps, shape: Shape, count: int, batch_size: int, ranks: Any
 ) -> NDArray[np.bool_] | None:
-    """Return which samples of `Sequential.train_steps` a rank reads; None for all.
+    """Return a mask of the samples of `Sequential.train_steps` that a rank reads, None for all.
 
     Parameters
     ----------
     model : Sequential
     optimizer : lenet5c.optim.Optimizer of this model
     shape : tuple of int
-        Of a sample.
+        Shape of a sample.
     count, batch_size : int
-        Samples of all steps, and of one.
+        Number of samples in all steps and in one step.
     ranks : lenet5c.training.parallel.Ranks
 
     Returns

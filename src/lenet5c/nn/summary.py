@@ -1,4 +1,4 @@
-"""A model as a table."""
+"""Tables of models."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ COUNTS = ("neurons", "parameters", "connections", "multiply-adds")
 
 
 class Summary(str):
-    """A table of layers as text, which also stands so in a console, and as a table in a notebook.
+    """A table of layers, displayed as text in a console and as HTML in a notebook.
 
-    Made by `summary`.
+    Created by `summary`.
     """
 
     cells: list[tuple[str, ...]]
@@ -30,7 +30,7 @@ class Summary(str):
 
 
 def summary(model: Sequential, input_shape: Shape) -> Summary:
-    """Return a table of the layers, with a last row of sums."""
+    """Return a table of the layers with a row of totals."""
     each = layer_rows(model, input_shape)
     rows: list[tuple[str, ...]] = [("layer", "kind", "output", *COUNTS)]
     for row in each:
@@ -47,9 +47,9 @@ def summary(model: Sequential, input_shape: Shape) -> Summary:
 
 
 def to_notebook(model: Sequential) -> str:
-    """Return a model as HTML: its summary where the shape of its input is known, else its layers.
+    """Return a model as HTML: its summary if the input shape is known, else its layers.
 
-    It is known of a model with an input shape, such as a LeNet, and of one that has had an input.
+    The input shape is known if the model defines it, as a LeNet does, or has processed an input.
     """
     name, shape = type(model).__name__, model.input_shape or model.accepted
     if shape is None:
@@ -63,10 +63,10 @@ def to_notebook(model: Sequential) -> str:
 
 
 def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:
-    """Return a mapping for the input and for each layer, those within a Sequential one by one.
+    """Return a row for the input and for each layer, including those of inner Sequentials.
 
-    The members of an ensemble have a row each, and the ensemble one of what is left.
-    It has layer, kind, output (the shape), neurons, parameters, connections and multiply-adds.
+    Each member of an ensemble has a row; the ensemble itself has a row for the remainder. A row has
+    the keys layer, kind, output (the shape), neurons, parameters, connections and multiply-adds.
     """
     shape = tuple(input_shape)
     rows = [_row("input", "", shape, prod(shape), 0, 0, 0)]
@@ -81,8 +81,8 @@ def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:
             connections -= counts[1]
             work -= counts[2]
         shape = layer.output_shape(shape)
-        # Units that read something are neurons; an activation or a flattening only passes their
-        # values on.
+        # Units with connections are neurons; an activation or a Flatten only passes their values #
+        # on.
         neurons = prod(shape) if connections else 0
         kind = type(layer).__name__
         rows.append(_row(name, kind, shape, neurons, parameters, connections, work))
@@ -90,7 +90,7 @@ def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:
 
 
 def inner_kind(model: Sequential) -> str:
-    """Return the class of a model, or of the one that a plain chain ends with."""
+    """Return the class name of a model, or of the model that ends a plain chain."""
     last = list(model.layers.values())[-1]
     is_chain = isinstance(getattr(last, "layers", None), dict)
     return type(last if is_chain and model.input_shape is None else model).__name__

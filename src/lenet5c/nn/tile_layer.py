@@ -1,4 +1,4 @@
-"""Layers that run in the compiled core, and the chains of them that run as one program."""
+"""Compiled layers, and chains of layers that run as one program."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -21,22 +21,22 @@ from lenet5c.nn.loss import Loss
 from lenet5c.nn.parameter_store import ParameterStore
 
 Labels = NDArray[Any]
-# The place of a parameter in the flat vector by its name: an int, or None if there is none.
+# Maps a parameter name to its offset in the flat vector, or None if there is none.
 Offset = Callable[[str], Any]
-# That function of a layer.
+# Returns the `Offset` function of a layer.
 Places = Callable[[Layer], Offset]
 
-# A chain caches the programs of the input shapes it has met lately.
+# Number of input shapes whose programs a chain caches.
 CACHED_PROGRAMS = 8
 
 
 class TileLayer(Layer):
-    """A layer that is one tile op: a program of its own, or in a model part of a longer one."""
+    """A layer that is one tile op, run as a program of its own or as part of a model's program."""
 
     _chain: "TileChain | None"
 
     def tile_op(self, offset: Offset) -> ops.Op:
-        """Return the layer's `ops.Op`; ``offset(name)`` is a parameter's place, or None."""
+        """Return the layer's `ops.Op`; ``offset(name)`` is the offset of a parameter, or None."""
         raise NotImplementedError
 
     def training_op(self, offset: Offset) -> ops.Op:
@@ -45,11 +45,11 @@ class TileLayer(Layer):
 
     @property
     def training_settings(self) -> Hashable:
-        """Settings that `training_op` goes by, None if it is `tile_op`."""
+        """Settings that `training_op` depends on, None if it equals `tile_op`."""
         return None
 
     def tile_ops(self, places: Places, training: bool = False) -> list[ops.Op]:
-        """Return the ops of a program that do what the layer does."""
+        """Return the ops that implement the layer in a program."""
         op_of = self.training_op if training else self.tile_op
         return [op_of(places(self))]
 
@@ -65,7 +65,7 @@ class TileLayer(Layer):
 
     @property
     def chain(self) -> "TileChain":
-        """The layer as a chain of one."""
+        """A chain that contains only this layer."""
         if self._chain is None:
             self._chain = TileChain([self], self.store)
         return self._chain
@@ -76,9 +76,9 @@ class TileLayer(Layer):
         Parameters
         ----------
         x : ndarray of float32 (N, ...)
-            Or of a dtype that float32 holds exactly, such as uint8 or float16.
+            Or of a dtype that float32 represents exactly, such as uint8 or float16.
         training : bool
-            Save x (not a copy, if it is of float32) for `backward`.
+            Save x for `backward`, without copying it if it is float32.
 
         Returns
         -------
@@ -87,15 +87,15 @@ class TileLayer(Layer):
         return self.chain.forward(as_batch(x, type(self).__name__), training)
 
     def backward(self, dy: Floats) -> Floats:
-        """Set `grads`, and return the gradient of the last x of ``forward(x, training=True)``.
+        """Set `grads` and return the gradient with respect to the x of the last training `forward`.
 
         Parameters
         ----------
-        dy : ndarray of float32, of the output's shape
+        dy : ndarray of float32, same shape as the output
 
         Returns
         -------
-        ndarray of float32, of the input's shape
+        ndarray of float32, same shape as the input
         """
         return self.chain.backward(dy)
 
@@ -104,7 +104,7 @@ class TileLayer(Layer):
 
 
 class Elementwise(TileLayer):
-    """A layer whose elements do not depend on one another, for arrays of any shape."""
+    """Base class of elementwise layers, for arrays of any shape."""
 
     _shape: Shape = ()  # of the last input
 
@@ -112,18 +112,18 @@ class Elementwise(TileLayer):
         return tuple(input_shape)
 
     def forward(self, x: Floats, training: bool = False) -> Floats:
-        """Return the output of each element.
+        """Return the output for each element.
 
         Parameters
         ----------
         x : ndarray of float32, of any shape
-            Or of a dtype that float32 holds exactly, such as uint8 or float16.
+            Or of a dtype that float32 represents exactly, such as uint8 or float16.
         training : bool
-            Save x (not a copy, if it is of float32) for `backward`.
+            Save x for `backward`, without copying it if it is float32.
 
         Returns
         -------
-        ndarray of float32, of the shape of x
+        ndarray of float32, same shape as x
         """
         x = as_floats(x, type(self).__name__)
         self._shape = x.shape
@@ -133,7 +133,7 @@ class Elementwise(TileLayer):
         return self.chain.forward(x.reshape(batch), training).reshape(x.shape)
 
     def backward(self, dy: Floats) -> Floats:
-        """Return the gradient of the last x of ``forward(x, training=True)``, of its shape."""
+        """Return the gradient with respect to the x of the last training `forward`."""
         self.chain.saved_input("backward")
         check_gradient(dy, self._shape)
         batch = _batch(self._shape)
@@ -149,11 +149,11 @@ class Elementwise(TileLayer):
 
 
 class TileChain:
-    """Neighboring tile layers that run as one program.
+    """Adjacent tile layers that run as one program.
 
-    Activations live in the arenas of the program and are gone after a call: `backward` computes
-    them anew from the saved input, tile by tile, so memory does not grow with the batch, but where
-    a batch is normalized. A few samples go one by one, which is faster.
+    Activations are stored in the arenas of the program only during a call: `backward` recomputes
+    them from the saved input, tile by tile, so memory does not grow with the batch, except with
+    batch normalization. Small batches are processed one sample at a time, which is faster.
     """
 
     def __init__(self, layers: Sequence[TileLayer], store: ParameterStore) -> None:
@@ -161,7 +161,7 @@ class TileChain:
         self.store = store
         self.programs: OrderedDict[tuple[Shape, bool, Hashable], Program] = OrderedDict()
         self.saved: Floats | None = None
-        # of the pass that saved it: settings of its program, numbers of the masks of dropouts
+        # Of the pass that saved it: settings of its program, numbers of the dropout masks.
         self.saved_settings: Hashable = None
         self.saved_draws: NDArray[np.int64] | None = None
         within = [each for layer in layers for each in layer.all_layers()]
@@ -177,21 +177,21 @@ class TileChain:
 
     @property
     def params(self) -> Floats:
-        """The parameters of the chain."""
+        """Parameters of the chain."""
         return self.store.params[self.start : self.stop]
 
     @property
     def grads(self) -> Floats:
-        """The gradients of the chain."""
+        """Gradients of the chain."""
         return self.store.grads[self.start : self.stop]
 
     @property
     def training_settings(self) -> Hashable:
-        """Settings by which the program of training differs, None if it does not."""
+        """Settings that distinguish the training program, None if it is the same."""
         return tuple(layer.training_settings for layer in self.changing) or None
 
     def forward(self, x: Floats, training: bool = False) -> Floats:
-        """Return the output for a batch; with `training`, save x."""
+        """Return the output for a batch; if `training`, save x."""
         settings = self.training_settings if training and self.changing else None
         y, draws = self._run(self.program(x.shape[1:], settings=settings), rows(x))
         self.saved = x if training else None
@@ -210,7 +210,7 @@ class TileChain:
         return y, program.forward(samples, self.params, rows(y), count, by_sample=True)
 
     def backward(self, dy: Floats, need_dx: bool = True) -> Floats:
-        """Set the gradients, and return that of the saved input, if needed (else it is empty)."""
+        """Set the gradients and return that of the saved input, empty if not `need_dx`."""
         x = self.saved_input("backward")
         program = self.program(x.shape[1:], settings=self.saved_settings)
         check_gradient(dy, (len(x), *program.output_shape))
@@ -228,7 +228,7 @@ class TileChain:
         return dx
 
     def input_gradient(self, x: Floats, dy: Floats) -> Floats:
-        """Return the gradient by the input x outside training; nothing else changes."""
+        """Return the gradient with respect to the input x in evaluation mode."""
         program = self.program(x.shape[1:])
         check_gradient(dy, (len(x), *program.output_shape))
         dx, unused = np.empty(x.shape, np.float32), np.empty_like(self.params)
@@ -237,9 +237,9 @@ class TileChain:
         return dx
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Set `curvatures`, and return the second derivatives by the saved input.
+        """Set `curvatures` and return the second derivatives with respect to the saved input.
 
-        Layer by layer, since the squares of eq. 27 are taken between the layers.
+        This runs layer by layer, because eq. 27 squares values between the layers.
         """
         x = self.saved_input("backward_second")
         with self.pass_again():
@@ -248,7 +248,7 @@ class TileChain:
             for layer in reversed(self.layers):
                 d2y, dy = layer.backward_second(d2y, dy), None
         for layer in self.layers:
-            layer.chain.saved = None  # whole activations of the batch
+            layer.chain.saved = None  # frees the activations of the whole batch
         return d2y
 
     @contextmanager
@@ -269,11 +269,11 @@ class TileChain:
                 array[...] = values
 
     def backward_squared(self, d2y: Floats, squared: Floats | None = None) -> Floats:
-        """Do `backward_second` of one layer whose outputs are sums of weight times input.
+        """Implement `backward_second` for one layer whose outputs are sums of weight times input.
 
-        That is `backward` with weights and inputs squared; `squared` are the latter, if not each by
-        itself. The sums go by their definition: those of Winograd's algorithm could round below
-        zero.
+        This is `backward` with squared weights and inputs; `squared` replaces the elementwise
+        square of the inputs. The sums are computed directly, since Winograd's algorithm could round
+        them below zero.
         """
         x = self.saved_input("backward_second")
         program = self.program(x.shape[1:], definition=True)
@@ -295,14 +295,14 @@ class TileChain:
     def train_step(
         self, samples: Samples, labels: Labels, loss: Loss, sample_weight: ArrayLike | None = None
     ) -> tuple[float, int]:
-        """Return loss and correct answers of a batch, and set the gradients, in one sweep."""
+        """Return the loss and number of correct predictions of a batch, and set the gradients."""
         program, step = self.prepare_step(samples, labels, loss, sample_weight)
         return program.train_step(**step)
 
     def prepare_step(
         self, samples: Samples, labels: Labels, loss: Loss, sample_weight: ArrayLike | None = None
     ) -> tuple[Program, dict[str, Any]]:
-        """Return the program of training steps, and its arguments by name."""
+        """Return the program of training steps and its arguments by name."""
         program = self.program(samples.shape, settings=self.training_settings)
         outputs = len(samples), prod(program.output_shape)
         return program, {
@@ -317,9 +317,9 @@ class TileChain:
     def program(
         self, input_shape: Shape, definition: bool = False, settings: Hashable = None
     ) -> Program:
-        """Return the program for samples of this shape; that of training has `settings`."""
-        # Other threads may do the same meanwhile: each step leaves the cache usable, and the
-        # program is in hand.
+        """Return the program for samples of this shape; `settings` selects a training program."""
+        # Other threads may do the same at the same time: each step leaves the cache valid, and #
+        # this thread holds the program.
         key = (input_shape, definition, settings)
         program = self.programs.get(key)
         if program is None:
@@ -333,7 +333,7 @@ class TileChain:
     def plan(
         self, input_shape: Shape, definition: bool = False, training: bool = False
     ) -> lowering.Plan:
-        """Return the plan of the program, after each layer has checked its input's shape."""
+        """Return the plan of the program, after each layer has checked the shape of its input."""
         shape, described = input_shape, []
         for layer in self.layers:
             shape = layer.output_shape(shape)
@@ -349,7 +349,7 @@ class TileChain:
 
 
 def make_segments(layers: Iterable[Layer], store: ParameterStore) -> list[TileChain | Layer]:
-    """Return layers as runs of compiled ones, each a `TileChain`, and others, one by one."""
+    """Return runs of compiled layers, each as a `TileChain`, and other layers, one by one."""
     segments: list[TileChain | Layer] = []
     for compiled, run in groupby(layers, lambda layer: layer.compiled):
         if compiled:
@@ -361,7 +361,7 @@ def make_segments(layers: Iterable[Layer], store: ParameterStore) -> list[TileCh
 
 
 def _batch(shape: Shape) -> Shape:
-    """Return the shape of a batch with these elements: those without a batch axis in one row."""
+    """Return the shape of a batch with these elements, as one row if there is no batch axis."""
     if 0 in shape:
         return (0, 1)
     return shape if len(shape) > 1 else (1, prod(shape))

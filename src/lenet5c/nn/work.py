@@ -1,4 +1,4 @@
-"""Memory and work of a net per sample, for nets described by files."""
+"""Limits of memory and work per sample, for nets described by untrusted files."""
 
 from math import prod
 
@@ -7,18 +7,17 @@ from lenet5c.nn.layer import Layer, Shape
 from lenet5c.nn.residual import Residual
 from lenet5c.nn.sequential import Sequential
 
-#: Values of a layer's output, and connections and values of all layers, for one sample.
+#: Maximum values of a layer's output, and connections and values of all layers, per sample.
 MOST_VALUES, MOST_WORK = 2**27, 2**38
 
 
 def check_work(model: Sequential, input_shape: Shape) -> Shape:
-    """Return the shape of the output, of a net that a file describes and is not trusted.
+    """Return the output shape of a net described by an untrusted file.
 
     Raises
     ------
     ValueError
-        The layers do not take samples of this shape, or their memory and work would be out of all
-        bounds.
+        If the layers do not accept samples of this shape, or need too much memory or work.
     """
     work = 0
 
@@ -46,4 +45,4 @@ def check_work(model: Sequential, input_shape: Shape) -> Shape:
     try:
         return run("", model, input_shape)
     except ValueError as error:
-        raise ValueError(f"its net must take samples of {input_shape}: {error}") from None
+        raise ValueError(f"its net must accept samples of shape {input_shape}: {error}") from None

@@ -1,6 +1,7 @@
-"""Optimizers, which step on a model's flat parameter vector, and learning-rate schedules.
+"""Optimizers and learning-rate schedules.
 
-`OPTIMIZERS` and `SCHEDULES` have all of them by the names that recipes use.
+Optimizers update the flat parameter vector of a model. `OPTIMIZERS` and `SCHEDULES` map the names
+used in recipes to classes.
 """
 
 # ruff: noqa: F403

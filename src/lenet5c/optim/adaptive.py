@@ -1,4 +1,4 @@
-"""Adaptive optimizers, which scale each step by past gradients."""
+"""Adaptive optimizers."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -22,26 +22,26 @@ __all__ = ["Adagrad", "Adam", "NAdam", "RMSprop"]
 @register("adamw", lr=4e-3, weight_decay=0.1, decoupled=True)
 @register("adam", lr=4e-3, decoupled=False)
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015), as `torch.optim.Adam`; with `decoupled`, as `torch.optim.AdamW`.
+    """Adam (Kingma and Ba, 2015), like `torch.optim.Adam`, or `torch.optim.AdamW` if `decoupled`.
 
     Parameters
     ----------
     model : lenet5c.nn.Layer
     lr : float
     betas : (float, float)
-        Decay of the running means of the gradient and of its square.
+        Decay rates of the running means of the gradient and its square.
     eps : float
     weight_decay : float
-        Times p, added to the gradient; or, decoupled, p falls by lr * weight_decay * p (Loshchilov
-        and Hutter, 2019).
+        Added to the gradient as weight_decay * p; or, if `decoupled`, the parameter p is decreased
+        by lr * weight_decay * p (Loshchilov and Hutter, 2019).
     decoupled : bool
 
     Attributes
     ----------
     lr : float
-        May be changed between steps.
+        Learning rate; may be changed between steps.
     m, v : ndarray of float32
-        The running means.
+        Running means of the gradient and its square.
     """
 
     kernel = "adam"
@@ -77,25 +77,25 @@ class Adam(Optimizer):
 
 @register("nadam", lr=4e-3)
 class NAdam(Adam):
-    """Adam with Nesterov's momentum (Dozat, 2016), as `torch.optim.NAdam`.
+    """Adam with Nesterov momentum (Dozat, 2016), like `torch.optim.NAdam`.
 
     The mean of the gradients is weighted by ``mu[t] = beta1 * (1 - 0.96 ** (t * momentum_decay) /
-    2)`` in step t, and with M[t], the product of mu[1] to mu[t], p falls by ``lr / (sqrt(v /
+    2)`` in step t, and with M[t], the product of mu[1] to mu[t], p is decreased by ``lr / (sqrt(v /
     (1 - beta2 ** t)) + eps)`` times ``(1 - mu[t]) / (1 - M[t]) * g + mu[t + 1] / (1 - M[t + 1]) *
     m``.
 
     Parameters
     ----------
     model, lr, betas, eps, weight_decay, decoupled
-        As of `Adam`.
+        See `Adam`.
     momentum_decay : float
 
     Attributes
     ----------
     lr : float
-        May be changed between steps.
+        Learning rate; may be changed between steps.
     m, v : ndarray of float32
-        The running means of the gradient and of its square.
+        Running means of the gradient and its square.
     """
 
     kernel = "nadam"
@@ -112,11 +112,11 @@ class NAdam(Adam):
     ) -> None:
         super().__init__(model, lr, betas, eps, weight_decay, decoupled)
         self.momentum_decay = check_not_negative("momentum_decay", momentum_decay)
-        self._product = [0, 1.0]  # a step, and M of it
+        self._product = [0, 1.0]  # a step and its M
 
     def _settings_of_steps(self, count: int) -> dict[str, float | Sequence[float]]:
         step, product = self._product if self._product[0] <= self.steps else (0, 1.0)
-        while step < self.steps and product > 1e-30:  # 1 - product is 1 from then on
+        while step < self.steps and product > 1e-30:  # afterwards, 1 - product is 1
             step += 1
             product *= self._mu(step)
         self._product = [self.steps, product]
@@ -133,23 +133,23 @@ class NAdam(Adam):
 
 @register("adagrad", lr=0.05)
 class Adagrad(Optimizer):
-    """AdaGrad (Duchi, Hazan and Singer, 2011), as `torch.optim.Adagrad`.
+    """AdaGrad (Duchi, Hazan and Singer, 2011), like `torch.optim.Adagrad`.
 
-    With ``g = gradient + weight_decay * p``, the sum of squares s grows by g^2, and p falls by
-    ``lr * g / (sqrt(s) + eps)``.
+    With ``g = gradient + weight_decay * p``, the sum of squares s is increased by g^2, and p is
+    decreased by ``lr * g / (sqrt(s) + eps)``.
 
     Parameters
     ----------
     model : lenet5c.nn.Layer
     lr, weight_decay : float
     initial_accumulator_value : float
-        Of the sums of squares.
+        Initial value of the sums of squares.
     eps : float
 
     Attributes
     ----------
     lr : float
-        May be changed between steps.
+        Learning rate; may be changed between steps.
     squares : ndarray of float32
 
     Examples
@@ -159,7 +159,7 @@ class Adagrad(Optimizer):
     >>> model = nn.Linear(2, 1, rng=0)
     >>> before = model.vector.copy()
     >>> model.grad_vector[:] = 3, -2, 1
-    >>> optim.Adagrad(model, lr=0.5).step()  # the first step is lr, whatever the gradient's size
+    >>> optim.Adagrad(model, lr=0.5).step()  # the first step is lr for any gradient
     >>> before - model.vector
     array([ 0.5, -0.5,  0.5], dtype=float32)
     """
@@ -184,24 +184,24 @@ class Adagrad(Optimizer):
 
 @register("rmsprop", lr=4e-3)
 class RMSprop(Optimizer):
-    """RMSprop (Tieleman and Hinton, 2012), as `torch.optim.RMSprop`.
+    """RMSprop (Tieleman and Hinton, 2012), like `torch.optim.RMSprop`.
 
     With ``g = gradient + weight_decay * p``, the mean square becomes
     ``s = alpha * s + (1 - alpha) * g^2``, the velocity ``v = momentum * v + g / (sqrt(s) + eps)``,
-    and p falls by ``lr * v``.
+    and p is decreased by ``lr * v``.
 
     Parameters
     ----------
     model : lenet5c.nn.Layer
     lr : float
     alpha : float
-        Decay of the running mean.
+        Decay rate of the running mean.
     eps, weight_decay, momentum : float
 
     Attributes
     ----------
     lr : float
-        May be changed between steps.
+        Learning rate; may be changed between steps.
     squares, velocity : ndarray of float32
 
     Examples
@@ -211,7 +211,7 @@ class RMSprop(Optimizer):
     >>> model = nn.Linear(2, 1, rng=0)
     >>> before = model.vector.copy()
     >>> model.grad_vector[:] = 3, -2, 1
-    >>> optim.RMSprop(model, lr=0.5, alpha=0.75).step()  # g / sqrt(g^2 / 4), whatever its size
+    >>> optim.RMSprop(model, lr=0.5, alpha=0.75).step()  # g / sqrt(g^2 / 4) for any g
     >>> before - model.vector
     array([ 1., -1.,  1.], dtype=float32)
     """

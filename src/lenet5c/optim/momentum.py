@@ -13,23 +13,23 @@ __all__ = ["SGD", "Lion"]
 
 @register("sgd", lr=0.05, weight_decay=5e-4)
 class SGD(Optimizer):
-    """Stochastic gradient descent, as `torch.optim.SGD`.
+    """Stochastic gradient descent, like `torch.optim.SGD`.
 
     With ``g = gradient + weight_decay * p``, the velocity becomes ``v = momentum * v + g``, and p
-    falls by ``lr * v``, or with Nesterov's form by ``lr * (g + momentum * v)``.
+    is decreased by ``lr * v``, or with Nesterov momentum by ``lr * (g + momentum * v)``.
 
     Parameters
     ----------
     model : lenet5c.nn.Layer
     lr, momentum : float
     nesterov : bool
-        Only with a momentum.
+        Use Nesterov momentum; requires momentum greater than 0.
     weight_decay : float
 
     Attributes
     ----------
     lr : float
-        May be changed between steps.
+        Learning rate; may be changed between steps.
     velocity : ndarray of float32
 
     Examples
@@ -68,27 +68,27 @@ class SGD(Optimizer):
 
 @register("lion", lr=1e-3, weight_decay=0.2)
 class Lion(Optimizer):
-    """Lion, which steps by signs (Chen et al., 2023).
+    """Lion, sign-based gradient descent (Chen et al., 2023).
 
-    A parameter p falls by ``lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)``, whatever
-    the size of its gradient g, and then the mean becomes ``m = beta2 * m + (1 - beta2) * g``. The
-    rate is usually a third to a tenth of Adam's, the weight decay as many times larger.
+    A parameter p with gradient g is decreased by ``lr * (sign(beta1 * m + (1 - beta1) * g) +
+    weight_decay * p)``, and then the mean becomes ``m = beta2 * m + (1 - beta2) * g``. The learning
+    rate is usually 3 to 10 times smaller than for Adam, the weight decay larger by the same factor.
 
     Parameters
     ----------
     model : lenet5c.nn.Layer
     lr : float
     betas : (float, float)
-        Share of the mean in the sign, and decay of the mean.
+        Weight of the mean in the sign, and decay rate of the mean.
     weight_decay : float
-        Decoupled: p falls by lr * weight_decay * p.
+        Decoupled weight decay: p is decreased by lr * weight_decay * p.
 
     Attributes
     ----------
     lr : float
-        May be changed between steps.
+        Learning rate; may be changed between steps.
     m : ndarray of float32
-        The running mean of the gradient.
+        Running mean of the gradient.
 
     Examples
     --------

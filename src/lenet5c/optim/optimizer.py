@@ -1,4 +1,4 @@
-"""The base class of optimizers, and their registry.
+"""Base class and registry of optimizers.
 
 The arithmetic of an optimizer is a kernel in `lenet5c/kernels/ops/update.pxi`; its class has the
 settings and the state.
@@ -26,8 +26,7 @@ Vector = NDArray[np.float32]
 class Optimizer:
     """Base class of optimizers.
 
-    A class of an optimizer names its `kernel` and its `vectors`, and is entered into `OPTIMIZERS`
-    by `register`.
+    A subclass sets `kernel` and `vectors`, and is added to `OPTIMIZERS` with `register`.
 
     Parameters
     ----------
@@ -37,18 +36,18 @@ class Optimizer:
     Attributes
     ----------
     lr : float
-        May be changed between steps.
+        Learning rate; may be changed between steps.
     steps : int
-        Steps taken so far.
+        Number of steps taken so far.
     rate_factors : tuple of (str, float)
-        As `scale_rates` was given them.
+        Factors set by `scale_rates`.
     """
 
-    #: The compiled update, by its name in update.pxi.
+    #: Name of the compiled update in update.pxi.
     kernel = ""
-    #: Vectors of the length of the parameters, by name: the state other than `steps`.
+    #: Names of the state vectors, which have the length of the parameters.
     vectors: tuple[str, ...] = ()
-    #: Those of them that are never negative, such as means of squares.
+    #: Names of the state vectors that are never negative, such as means of squares.
     not_negative: tuple[str, ...] = ()
 
     def __init__(self, model: Layer, lr: float, weight_decay: float) -> None:
@@ -61,19 +60,20 @@ class Optimizer:
             setattr(self, name, np.zeros_like(model.vector))
 
     def scale_rates(self, factors: Mapping[str, float]) -> None:
-        """Set factors of the learning rate for some parameters.
+        """Set learning-rate factors for some parameters.
 
         Parameters
         ----------
         factors : mapping of str to float
-            By the name of a layer, 'conv1', or of a parameter, 'conv1.bias'; the last that fits
-            holds, and all others have the factor 1. With 0 parameters are frozen: neither
-            momentum nor weight decay moves them, and the vectors of the optimizer stay, too.
+            Factors by the name of a layer, 'conv1', or a parameter, 'conv1.bias'. If several match,
+            the last one applies; other parameters have the factor 1. A factor of 0 freezes
+            parameters: momentum and weight decay do not change them either, nor the state vectors
+            of the optimizer.
 
         Raises
         ------
         ValueError
-            There are no such parameters, or a factor is less than 0.
+            If there are no such parameters, or a factor is less than 0.
 
         Examples
         --------
@@ -88,7 +88,7 @@ class Optimizer:
         array([0.  , 0.  , 0.5 , 0.05], dtype=float32)
         """
         for name, factor in factors.items():
-            check_not_negative(f"the factor of {name}", factor)
+            check_not_negative(f"factor of {name}", factor)
             if not any(_covers(name, each) for each in self.model.params):
                 raise ValueError(
                     "factors must have names of layers or parameters of the model as keys, "
@@ -97,31 +97,31 @@ class Optimizer:
         self.rate_factors = tuple((name, float(value)) for name, value in factors.items())
 
     def step(self) -> None:
-        """Move the model's parameters by one step along the gradients it holds."""
+        """Update the model's parameters by one step, using its current gradients."""
         self._describe([self.lr]).apply(self.model.vector, self.model.grad_vector)
         self.steps += 1
 
     def describe_steps(self, model: Layer, rates: Sequence[float]) -> Update | None:
-        """Return what the compiled program needs for the next steps of `model`.
+        """Return the compiled update for the next steps of `model`.
 
-        Whoever runs it adds the steps taken to `steps`.
+        The caller adds the steps taken to `steps`.
 
         Parameters
         ----------
         model : lenet5c.nn.Layer
         rates : sequence of float
-            The learning rate of each step.
+            Learning rate of each step.
 
         Returns
         -------
         Update or None
-            None if only `step` itself knows what it does, as in a subclass that overrides it, or
-            if its parameters are only some of the model's.
+            None if a subclass overrides `step`, or if the optimizer has only some of the model's
+            parameters.
 
         Raises
         ------
         ValueError
-            Its parameters are of another model, which would train nothing.
+            If the optimizer belongs to another model.
         """
         whole = self.model is model
         if not whole and not np.may_share_memory(self.model.vector, model.vector):
@@ -137,7 +137,7 @@ class Optimizer:
         return Update(dispatch.tiles, self.kernel, settings, settings, len(rates), self._ranges())
 
     def _ranges(self) -> list[tuple[int, int, float]] | None:
-        """Return ranges of parameters with their factors, none of frozen ones."""
+        """Return ranges of parameters that are not frozen, with their factors."""
         if not self.rate_factors:
             return None
         ranges: list[tuple[int, int, float]] = []
@@ -154,11 +154,11 @@ class Optimizer:
         return ranges
 
     def _settings_of_steps(self, count: int) -> dict[str, float | Sequence[float]]:
-        """Return settings of the kernel that are no attributes, in the next `count` steps."""
+        """Return the kernel settings of the next `count` steps that are not attributes."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state: 'steps', an int, and copies of the optimizer's vectors."""
+        """Return the state: 'steps', an int, and copies of the state vectors."""
         return {"steps": self.steps} | {name: getattr(self, name).copy() for name in self.vectors}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -167,21 +167,20 @@ class Optimizer:
         Raises
         ------
         ValueError
-            A name is missing or unknown, or a value is not one that `state_dict` returns; nothing
-            is changed then.
+            If a name is missing or unknown, or a value is invalid. Nothing is changed in this case.
         """
         names = {"steps", *self.vectors}
         if set(state) != names:
-            raise ValueError(f"state must have {sorted(names)}, got {sorted(state)}")
+            raise ValueError(f"state must have the keys {sorted(names)}, got {sorted(state)}")
         steps = state["steps"]
         if type(steps) is bool or not isinstance(steps, Integral) or not 0 <= int(steps) < 2**53:
             raise ValueError(f"steps must be an integer of at least 0, got {steps!r}")
         vectors = {name: self._check_vector(name, state[name]) for name in self.vectors}
-        # In one call, between whose parts no interrupt can come.
+        # One call, which an interrupt cannot divide.
         vars(self).update(self._derive(vectors), steps=int(steps))
 
     def _check_vector(self, name: str, values: Any) -> Vector:
-        """Return a copy of a vector of a state, or raise ValueError."""
+        """Return a copy of a state vector, or raise ValueError."""
         check_shape(name, values, self.model)
         vector = np.array(values)
         if vector.dtype != np.float32:
@@ -193,21 +192,21 @@ class Optimizer:
         return vector
 
     def _derive(self, vectors: dict[str, Vector]) -> dict[str, Vector]:
-        """Return these vectors and what else the optimizer keeps of them."""
+        """Return these vectors together with those derived from them."""
         return vectors
 
 
 @dataclass(frozen=True)
 class OptimizerChoice:
-    """An optimizer as recipes name it.
+    """An optimizer with the defaults used in recipes.
 
     Attributes
     ----------
     cls : type
     lr, weight_decay : float
-        What suits the nets of this package.
+        Defaults for the nets of this package.
     fixed : mapping
-        Arguments that the name stands for, such as ``decoupled=True`` for 'adamw'.
+        Arguments fixed by the name, such as ``decoupled=True`` for 'adamw'.
     """
 
     cls: type[Optimizer]
@@ -227,12 +226,12 @@ class OptimizerChoice:
         return tuple(name for name in self.arguments if name not in ("lr", "weight_decay"))
 
     def make(self, model: Layer, **arguments: Any) -> Optimizer:
-        """Create the optimizer of a model, with its default `lr` and `weight_decay` if not given.
+        """Create the optimizer of a model, with default `lr` and `weight_decay` unless given.
 
         Raises
         ------
         TypeError
-            The optimizer has no such argument.
+            If the optimizer does not have one of the arguments.
         """
         usual = {"lr": self.lr, "weight_decay": self.weight_decay}
         chosen = {name: value for name, value in usual.items() if name in self.arguments}
@@ -246,7 +245,7 @@ Kind = TypeVar("Kind", bound=type[Optimizer])
 def register(
     name: str, *, lr: float, weight_decay: float = 0.0, **fixed: Any
 ) -> Callable[[Kind], Kind]:
-    """Register a class in `OPTIMIZERS`, with its default rate and decay, and fixed arguments."""
+    """Register a class in `OPTIMIZERS`, with default rate and decay and fixed arguments."""
 
     def enter(cls: Kind) -> Kind:
         OPTIMIZERS[name] = OptimizerChoice(cls, lr, weight_decay, fixed)
@@ -256,34 +255,34 @@ def register(
 
 
 def _covers(key: str, name: str) -> bool:
-    """Return whether a key of `Optimizer.scale_rates` is of the parameter of this name."""
+    """Return True if a key of `Optimizer.scale_rates` applies to the parameter of this name."""
     return name == key or name.startswith(f"{key}.")
 
 
 def is_real(value: Any) -> bool:
-    """Return whether `value` is a number, as Python's and NumPy's floats and integers are."""
+    """Return True if `value` is a Python or NumPy float or integer."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_not_negative(name: str, value: Any) -> float:
-    """Return `value`, a number of float32 of at least 0."""
+    """Return `value`, checked to be at least 0 and within float32."""
     return check_number(name, value, 0)
 
 
 def check_positive(name: str, value: Any) -> float:
-    """Return `value`, a number of float32 of more than 0."""
+    """Return `value`, checked to be greater than 0 and within float32."""
     return check_number(name, value, float(np.finfo(np.float32).tiny))
 
 
 def check_decay(name: str, value: Any) -> float:
-    """Return `value`, at least 0 and less than 1, as the decay of a running mean."""
+    """Return `value`, checked to be a decay rate of at least 0 and less than 1."""
     if not (is_real(value) and 0 <= value < 1):
         raise ValueError(f"{name} must be at least 0 and less than 1, got {value!r}")
     return float(value)
 
 
 def check_betas(betas: Any) -> tuple[float, float]:
-    """Return the decays of two running means."""
+    """Return two checked decay rates."""
     values = tuple(betas) if isinstance(betas, Iterable) else ()
     if len(values) != 2 or not all(is_real(beta) and 0 <= beta < 1 for beta in values):
         raise ValueError(f"betas must be two numbers of at least 0 and less than 1, got {betas!r}")
@@ -291,15 +290,15 @@ def check_betas(betas: Any) -> tuple[float, float]:
 
 
 def check_shape(name: str, values: Any, model: Layer) -> None:
-    """Raise ValueError if `values` are not as many as the model has parameters."""
+    """Raise ValueError if `values` do not have the shape of the parameter vector."""
     if np.shape(values) != model.vector.shape:
         raise ValueError(
-            f"{name} must have the shape {model.vector.shape}, the model's, got {np.shape(values)}"
+            f"{name} must have shape {model.vector.shape}, as in the model, got {np.shape(values)}"
         )
 
 
 def find_fault(vector: NDArray[Any], model: Layer, least: float) -> tuple[str, float] | None:
-    """Return the first parameter whose value is less than `least` or not finite, and that."""
+    """Return the first parameter whose value is less than `least` or not finite, with the value."""
     wrong = np.flatnonzero(~((vector >= least) & np.isfinite(vector)))
     if len(wrong) == 0:
         return None

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions of the step and of the history, with no state to save."""
+"""Learning-rate schedules: functions of the step and the history, without state."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from lenet5c.optim.optimizer import check_not_negative, check_positive
 
 __all__ = ["SCHEDULES", "Constant", "Cosine", "OneCycle", "Piecewise", "ReduceOnPlateau", "Step"]
 
-#: Classes of schedules by the name that recipes use.
+#: Schedule classes by the name used in recipes.
 SCHEDULES: dict[str, type[Any]] = {}
 Kind = TypeVar("Kind", bound=type[Any])
 
@@ -39,7 +39,7 @@ class Constant:
 @register("step")
 @dataclass(frozen=True)
 class Step:
-    """Constant for `every` steps, then multiplied by `gamma`, and so on.
+    """Step decay: the rate is multiplied by `gamma` every `every` steps.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class Step:
 @register("cosine")
 @dataclass(frozen=True)
 class Cosine:
-    """Half a cosine from `lr` at step 0 to `final` at the last of `total` steps, and after."""
+    """Cosine annealing from `lr` at step 0 to `final` at the last of `total` steps and after."""
 
     lr: float
     total: int
@@ -82,18 +82,19 @@ class Cosine:
 @register("one-cycle")
 @dataclass(frozen=True)
 class OneCycle:
-    """One cycle along cosines (Smith and Topin, 2019).
+    """One-cycle schedule with cosine annealing (Smith and Topin, 2019).
 
-    Up from ``lr / start_divisor`` to `lr`, and down to ``lr / final_divisor``.
+    The rate increases from ``lr / start_divisor`` to `lr`, then decreases to ``lr /
+    final_divisor``.
 
     Parameters
     ----------
     lr : float
-        The peak.
+        Peak learning rate.
     total : int
-        All steps.
+        Total number of steps.
     warm_up : float
-        Share of the steps before the peak.
+        Fraction of the steps before the peak.
     start_divisor, final_divisor : float
     """
 
@@ -122,20 +123,20 @@ class OneCycle:
 @register("reduce-on-plateau")
 @dataclass(frozen=True)
 class ReduceOnPlateau:
-    """Multiplied by `factor` when the validation loss has not improved for `patience` epochs.
+    """Multiply the rate by `factor` if the validation loss does not improve for `patience` epochs.
 
-    As `torch.optim.lr_scheduler.ReduceLROnPlateau` with its defaults, but a function of the losses
-    so far: a resumed run has them in its history.
+    Like `torch.optim.lr_scheduler.ReduceLROnPlateau` with its defaults, but a function of the
+    previous losses, which a resumed run has in its history.
 
     Parameters
     ----------
     lr : float
     factor : float
-        More than 0, less than 1.
+        Factor of the rate, greater than 0 and less than 1.
     patience : int
-        Epochs without improvement that are tolerated.
+        Number of epochs without improvement to tolerate.
     threshold : float
-        A loss improves the best one if it is lower by more than this share of it.
+        Relative decrease of the loss that counts as an improvement.
     min_lr : float
         Lower bound of the rate.
 
@@ -162,14 +163,14 @@ class ReduceOnPlateau:
         check_not_negative("min_lr", self.min_lr)
 
     def __call__(self, step: int, losses: Sequence[float] = ()) -> float:
-        """Return the rate of a step, given the validation loss of each epoch before it."""
+        """Return the rate of a step, given the validation losses of the previous epochs."""
         lr, best, bad = self.lr, float("inf"), 0
         for loss in losses:
             improved = loss < best * (1 - self.threshold)
             best, bad = (loss, 0) if improved else (best, bad + 1)
             if bad > self.patience:
                 reduced = max(lr * self.factor, self.min_lr)
-                # As in PyTorch, changes of less than 1e-8 are not made.
+                # As in PyTorch, changes of less than 1e-8 are skipped.
                 lr, bad = reduced if lr - reduced > 1e-8 else lr, 0
         return lr
 
@@ -177,13 +178,13 @@ class ReduceOnPlateau:
 @register("piecewise")
 @dataclass(frozen=True)
 class Piecewise:
-    """Piecewise constant: ``rates[i]`` until step ``boundaries[i]``, the last rate after that.
+    """Piecewise constant rate: ``rates[i]`` before step ``boundaries[i]``, then the last rate.
 
     Parameters
     ----------
     rates : sequence of float
     boundaries : sequence of int
-        Rising, each at least 1; one fewer than the rates.
+        Increasing steps of at least 1; one fewer than the rates.
 
     Examples
     --------
@@ -201,8 +202,8 @@ class Piecewise:
         object.__setattr__(self, "boundaries", tuple(self.boundaries))
         if len(self.rates) != len(self.boundaries) + 1:
             raise ValueError(
-                f"rates must have one more value than boundaries, got {len(self.rates)} and "
-                f"{len(self.boundaries)}"
+                f"rates must have one more value than boundaries, got {len(self.rates)} rates and "
+                f"{len(self.boundaries)} boundaries"
             )
         for rate in self.rates:
             check_not_negative("rates", rate)
@@ -213,13 +214,13 @@ class Piecewise:
     def paper1998(cls, steps_per_epoch: int) -> Self:
         """Return the schedule of LeCun et al. (1998) for `SDLM`.
 
-        0.0005 in passes 1 and 2, 0.0002 in 3 to 5, 0.0001 in 6 to 8, 0.00005 in 9 to 12, and
-        0.00001 from 13 on (the paper ends with 20).
+        The rate is 0.0005 in epochs 1 and 2, 0.0002 in epochs 3 to 5, 0.0001 in 6 to 8, 0.00005 in
+        9 to 12, and 0.00001 from epoch 13 (20 is the last one in the paper).
 
         Parameters
         ----------
         steps_per_epoch : int
-            In the paper, the number of training images.
+            Steps per epoch; in the paper, the number of training images.
 
         Examples
         --------

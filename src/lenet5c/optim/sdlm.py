@@ -16,12 +16,11 @@ __all__ = ["SDLM"]
 class SDLM(Optimizer):
     """Stochastic diagonal Levenberg-Marquardt (LeCun et al., 1998, appendix C).
 
-    A parameter p falls by ``lr / (mu + h) * gradient`` (eq. 18 and 21), h being the second
-    derivative of the loss by p: the diagonal alone, in the Gauss-Newton approximation, which is
-    never negative. `estimate` measures h, the mean over some samples, and steps use it until the
-    next time; the paper does so on 500 samples before each pass, and takes one sample a step.
-    Before the first estimate h is 0, and a step one of plain gradient descent with the rate
-    lr / mu.
+    A parameter p is decreased by ``lr / (mu + h) * gradient`` (eq. 18 and 21), where h is the
+    second derivative of the loss with respect to p: the diagonal in the Gauss-Newton approximation,
+    which is never negative. `estimate` sets h to the mean over some samples, for use until the next
+    estimate. The paper estimates h on 500 samples before each epoch and uses one sample per step.
+    Before the first estimate, h is 0, which is plain gradient descent with the rate lr / mu.
 
     Parameters
     ----------
@@ -29,17 +28,16 @@ class SDLM(Optimizer):
     lr : float
         The paper's eta.
     mu : float
-        Keeps steps from getting large where the loss is flat: none is larger than lr / mu times
-        the gradient.
+        Limits the steps where the loss is flat to lr / mu times the gradient.
     samples : int
-        Size of an estimate by the `Trainer`, which draws new samples before each epoch.
+        Number of samples that the `Trainer` draws for an estimate before each epoch.
 
     Attributes
     ----------
     lr : float
-        May be changed between steps.
+        Learning rate; may be changed between steps.
     curvature : ndarray of float32
-        h of each parameter, in the order of ``model.vector``; read-only, see `set_curvature`.
+        The h of each parameter, in the order of ``model.vector``; read-only, see `set_curvature`.
 
     Examples
     --------
@@ -61,7 +59,7 @@ class SDLM(Optimizer):
     inverse: NDArray[np.float32]
 
     def __init__(self, model: Layer, lr: float, mu: float = 0.02, samples: int = 500) -> None:
-        if not is_real(mu) or not 1e-30 <= mu <= 1e30:  # 1 / mu is a float32, too
+        if not is_real(mu) or not 1e-30 <= mu <= 1e30:  # 1 / mu must also be a float32
             raise ValueError(f"mu must be a number from 1e-30 to 1e30, got {mu!r}")
         super().__init__(model, lr, 0.0)
         self.mu = float(mu)
@@ -75,17 +73,17 @@ class SDLM(Optimizer):
         loss: Loss,
         sample_weight: ArrayLike | None = None,
     ) -> None:
-        """Measure the curvature, which steps use from now on.
+        """Estimate the curvature used by the following steps.
 
         Parameters
         ----------
         samples, labels, loss, sample_weight
-            As of `Sequential.second_derivatives`.
+            See `Sequential.second_derivatives`.
 
         Raises
         ------
         ArithmeticError
-            A second derivative is negative or not a finite number; the message names the parameter.
+            If a second derivative is negative or not finite; the message names the parameter.
         """
         if not hasattr(self.model, "second_derivatives"):
             raise TypeError(
@@ -94,43 +92,43 @@ class SDLM(Optimizer):
         measured = self.model.second_derivatives(samples, labels, loss, sample_weight)
         if fault := find_fault(measured, self.model, 0):
             raise ArithmeticError(
-                f"the curvature of {fault[0]} is {fault[1]}; lower the learning rate, it is "
-                f"{self.lr:g}, or check the loss"
+                f"curvature of {fault[0]} must be finite and at least 0, got {fault[1]}; check the "
+                f"loss, or lower the learning rate from {self.lr:g}"
             )
         self.set_curvature(measured)
 
     def set_curvature(self, curvature: ArrayLike) -> None:
-        """Set the second derivatives that the steps use.
+        """Set the second derivatives used by the following steps.
 
         Parameters
         ----------
         curvature : array_like (size,)
-            In the order of ``model.vector``.
+            Second derivatives in the order of ``model.vector``.
 
         Raises
         ------
         ValueError
-            The shape is another, or a value is negative or not a finite number.
+            If the shape is wrong, or a value is negative or not finite.
         """
         check_shape("curvature", curvature, self.model)
         if fault := find_fault(np.asarray(curvature), self.model, 0):
             raise ValueError(
-                f"the curvature of {fault[0]} must be a finite number of at least 0, got {fault[1]}"
+                f"curvature of {fault[0]} must be a finite number of at least 0, got {fault[1]}"
             )
         vars(self).update(self._derive({"curvature": np.array(curvature, np.float32)}))
 
     def step_sizes(self) -> NDArray[np.float32]:
-        """Return lr / (mu + h), by which each parameter's gradient is multiplied.
+        """Return the factor lr / (mu + h) of each parameter's gradient.
 
         Returns
         -------
-        ndarray of float32, as ``model.vector``
+        ndarray of float32, in the order of ``model.vector``
         """
         return np.float32(self.lr) * self.inverse
 
     def _derive(self, vectors: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         curvature = vectors["curvature"]
-        # Steps multiply by `inverse`: writing to the curvature would have no effect on them.
+        # Steps multiply by `inverse`, so writing to the curvature would have no effect.
         curvature.flags.writeable = False
         return {
             "curvature": curvature,

@@ -1,4 +1,4 @@
-"""A trainer from a recipe: the split of the data, preparation, net, loss, optimizer, schedule."""
+"""Creation of a trainer from a recipe: data split, preparation, net, loss, optimizer, schedule."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -26,14 +26,14 @@ from lenet5c.training import TrainedModel, Trainer
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
-#: A smaller share of few images may be none of them, which is an error.
+#: Smallest validation fraction that is rounded up to one image.
 LEAST_SHARE = 0.01
-#: Of a class in a part drawn by chance. The count of fewer would deviate by more than a tenth of
-#: it (1 / sqrt(100), the standard deviation), so the split 'auto' is stratified then.
+#: Minimum images per class in a random part; with fewer, the relative standard deviation of the #:
+#: count, 1 / sqrt(100), would exceed a tenth, so the split 'auto' is stratified.
 LEAST_OF_CLASS = 100
-#: Of an image in an epoch, however few there are.
+#: Maximum repetitions of an image in an epoch.
 MOST_REPEATS = 60
-#: Images whose pixels are summed at a time.
+#: Number of images whose pixels are summed at once.
 SUMMED = 512
 
 
@@ -47,33 +47,33 @@ def build(
     net: Sequential | None = None,
     teachers: Sequence[TrainedModel] | None = None,
 ) -> tuple[Trainer, TrainedModel]:
-    """Return a `Trainer` on this data, and the `TrainedModel` it trains.
+    """Return a `Trainer` for this data, and the `TrainedModel` that it trains.
 
     Parameters
     ----------
     source : lenet5c.datasets.Source, or Dataset of the training images
-        Where it has validation images of its own, `validation` has no effect.
+        The data. If it has a validation set, `validation` has no effect.
     seed : int
         Random seed of weights, split, order and augmentation.
     start : lenet5c.training.TrainedModel, optional
-        A model to start from, which is not changed: its net and weights, and the preparation, the
-        size and the framing of its images, take the place of the recipe's. Data whose classes it
-        knows, by name, keep its last layer; else that has the classes of the data, and keeps the
-        rows of those that the model knows.
+        A model to start from, which is not changed: its net, weights, preparation, image size and
+        framing replace those of the recipe. If the model has all classes of the data, by name, its
+        last layer is kept; otherwise it is replaced by a layer for the classes of the data, keeping
+        the rows of shared classes.
     freeze : collection of str
-        Names of layers whose parameters, and running statistics, stay as they are.
+        Names of layers whose parameters and running statistics are frozen.
     rehearsed : Dataset, optional
-        Images that the start model was trained on, mixed in so that it does not forget them.
+        Earlier training images of the start model, mixed in to prevent forgetting.
     net : lenet5c.nn.Sequential, optional
-        The very net to train, with its weights, where the recipe describes one.
+        The net to train, including its weights, instead of building one from the recipe.
     teachers : sequence of TrainedModel, optional
-        The recipe's teachers, in place of those that are else trained here and now; an empty one
-        leaves the trainer without, for `lenet5c.recipes.teachers.set_teachers` later.
+        The teachers of the recipe, which are otherwise trained in this call. If empty, the trainer
+        has no teachers until `lenet5c.recipes.teachers.set_teachers` is called.
 
     Raises
     ------
     ValueError
-        The data does not fit the recipe or the start model.
+        If the data does not match the recipe or the start model.
     """
     if isinstance(source, Dataset):
         source = Source(source, source)
@@ -114,7 +114,7 @@ def build(
                 f"freeze must not contain {starting.name_head(model)}, which is new for these "
                 "classes; leave it out"
             )
-        # Not layers that are frozen, nor the weights of an estimator that fits once more.
+        # Except frozen layers, and the weights of an estimator that is fitted again.
         can_turn = not freeze and start.reading == "ink"
         number = starting.find_turn(start, rest) if can_turn else 0
         if number:
@@ -128,7 +128,7 @@ def build(
     norms = any(isinstance(layer, BatchNorm1d) for layer in model.all_layers())
     if (len(rest) - 1) % recipe.batch_size == 0 and norms:
         raise ValueError(
-            f"batch_size must not leave a last batch of one of {len(rest)} images, as batch "
+            f"batch_size must not leave a last batch of one of the {len(rest)} images, since batch "
             f"normalization needs two, got {recipe.batch_size}; change batch_size or validation"
         )
     trainer = Trainer(
@@ -156,8 +156,8 @@ def build(
         set_teachers(trainer, recipe, teachers)
     if start is not None and number:
         trainer.remark = (
-            f"The images seem to be {starting.POSITIONS[number]}, as the model sees them: its "
-            "filters are turned the same way before the training."
+            f"The images seem to be {starting.POSITIONS[number]} compared with those of the model, "
+            "so its filters are transformed in the same way before training."
         )
     names, reading = train_set.class_names, source.reading
     if start is None:
@@ -176,7 +176,7 @@ def build(
 
 
 def divide(recipe: "Recipe", source: Source, seed: int) -> tuple[Dataset, Dataset | None]:
-    """Return the images to train on, and those to validate; images of weight 0 are left out."""
+    """Return the training and validation images, without images of weight 0."""
     rest = take_part(recipe, _drop_weightless(source.train), seed)
     if source.validation is not None:
         return rest, source.validation
@@ -184,7 +184,7 @@ def divide(recipe: "Recipe", source: Source, seed: int) -> tuple[Dataset, Datase
 
 
 def make_net(net: str, settings: dict[str, Any]) -> Any:
-    """Return a net by its name; refuse one that is too large: a config.json is not trusted."""
+    """Create a net by name; reject one that is too large, as config.json is not trusted."""
     try:
         with limit_values(MOST_PARAMETERS):
             model = NETS[net](**settings)
@@ -198,7 +198,7 @@ def make_net(net: str, settings: dict[str, Any]) -> Any:
 
 
 def take_part(recipe: "Recipe", train_set: Dataset, seed: int) -> Dataset:
-    """Return the training images that the recipe uses at all."""
+    """Return the training images selected by `train_size`."""
     count = recipe.train_size
     if count is None or count == len(train_set):
         return train_set
@@ -207,13 +207,13 @@ def take_part(recipe: "Recipe", train_set: Dataset, seed: int) -> Dataset:
             f"train_size must be at most the {len(train_set)} training images, got {count}; leave "
             f"it out for all"
         )
-    # A stream of its own: weights, split and order of a smaller set are drawn as of the whole one.
+    # A separate stream, so that weights, split and order do not depend on train_size.
     rng = np.random.default_rng([seed, 5])
     return train_set.split(count, rng, stratify=_is_stratified(recipe, train_set, count))[1]
 
 
 def _is_stratified(recipe: "Recipe", dataset: Dataset, count: int) -> bool:
-    """Return whether a part of so many images takes the same share of each class."""
+    """Return True if a part of `count` images is stratified."""
     if recipe.split != "auto":
         return recipe.split == "stratified"
     counts = np.bincount(dataset.labels)
@@ -221,7 +221,7 @@ def _is_stratified(recipe: "Recipe", dataset: Dataset, count: int) -> bool:
 
 
 def _drop_weightless(dataset: Dataset) -> Dataset:
-    """Return the images that count: those of weight 0 are as none."""
+    """Return the images of nonzero weight."""
     weight = dataset.sample_weight
     if weight is None or (weight > 0).all():
         return dataset
@@ -229,7 +229,7 @@ def _drop_weightless(dataset: Dataset) -> Dataset:
 
 
 def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
-    """Return the images to train on, and those held out for validation."""
+    """Split into training images and held-out validation images."""
     validation = recipe.validation
     if validation == 0:
         return train_set, None
@@ -237,7 +237,7 @@ def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dat
     count = round(validation * len(train_set)) if share else int(validation)
     classes = len(np.unique(train_set.labels))
     if validation >= LEAST_SHARE and count == 0 and len(train_set) > classes:
-        count = 1  # of a handful of images
+        count = 1  # for very few images
     if count < recipe.least_validation:
         return train_set, None
     if not 1 <= count < len(train_set) or not (share or count == validation):
@@ -254,15 +254,15 @@ def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dat
     lost = np.setdiff1d(train_set.labels, rest.labels)
     if len(rest) >= classes and len(lost):
         raise ValueError(
-            f"validation must leave an image of the class {train_set.class_names[lost[0]]!r} to "
-            f"train on, got {validation:g} with the split {recipe.split}; use another split, a "
+            f"validation must leave an image of class {train_set.class_names[lost[0]]!r} for "
+            f"training, got {validation:g} with the split {recipe.split}; use another split, a "
             f"smaller number, or 0 for none"
         )
     return rest, held_out
 
 
 def prepare(recipe: "Recipe", train_set: Dataset) -> Preparation:
-    """Return the preparation of the images, measured on those to train on."""
+    """Return the preparation of the images, fitted to the training images."""
     if recipe.preparation != "auto":
         return Preparation.named(recipe.preparation, train_set.images)
     size, fit = choose_size(recipe.size_asked, train_set.images.shape[2:])
@@ -280,13 +280,13 @@ def make_loss(recipe: "Recipe") -> Any:
 
 
 def loss_settings(name: str) -> dict[str, Kind]:
-    """Return the further settings of a loss."""
+    """Return the additional settings of a loss."""
     others = {"label_smoothing", "weight", "ignore_index", "reduction"}
     return further_settings(LOSSES[name], others)
 
 
 def make_optimizer(recipe: "Recipe", model: Any, freeze: Collection[str] = ()) -> Any:
-    """Return the optimizer of a recipe, on a model some of whose layers are frozen."""
+    """Return the optimizer of a recipe for a model with frozen layers."""
     entry = OPTIMIZERS[recipe.optimizer]
     own: dict[str, Any] = {"weight_decay": recipe.weight_decay}
     taken = arguments(entry.cls)
@@ -303,14 +303,14 @@ def make_optimizer(recipe: "Recipe", model: Any, freeze: Collection[str] = ()) -
 
 
 def optimizer_settings(name: str) -> dict[str, Kind]:
-    """Return the further settings of an optimizer; `momentum` of SGD is a field of a recipe."""
+    """Return the additional settings of an optimizer; `momentum` of SGD is a recipe field."""
     entry = OPTIMIZERS[name]
     momentum = {"momentum"} if "nesterov" in arguments(entry.cls) else set()
     return further_settings(entry.cls, {"model", "lr", "weight_decay", *entry.fixed, *momentum})
 
 
 def make_schedule(recipe: "Recipe", steps_per_epoch: int) -> Any:
-    """Return the schedule of a recipe, whose settings count epochs in place of steps."""
+    """Return the schedule of a recipe, whose settings are in epochs instead of steps."""
     kind, given = SCHEDULES[recipe.schedule], dict(recipe.schedule_settings)
     total = recipe.epochs * steps_per_epoch
     if "total" in arguments(kind):
@@ -323,7 +323,7 @@ def make_schedule(recipe: "Recipe", steps_per_epoch: int) -> Any:
     elif recipe.schedule == "piecewise":
         if given.keys() != {"factors", "epochs"}:
             raise ValueError(
-                f"schedule_settings must be factors and epochs with piecewise, got {given!r}"
+                f"schedule_settings must have factors and epochs for piecewise, got {given!r}"
             )
         rates = [recipe.lr * factor for factor in given["factors"]]
         return kind(rates, [epoch * steps_per_epoch for epoch in given["epochs"]])
@@ -331,7 +331,7 @@ def make_schedule(recipe: "Recipe", steps_per_epoch: int) -> Any:
 
 
 def schedule_settings(name: str) -> dict[str, Kind]:
-    """Return the further settings of a schedule."""
+    """Return the additional settings of a schedule."""
     own = further_settings(SCHEDULES[name], {"lr", "total"})
     return {{"rates": "factors", "boundaries": "epochs"}.get(key, key): own[key] for key in own}
 
@@ -343,7 +343,7 @@ def pixel_statistics(images: Images) -> tuple[float, float]:
     """
     total = squares = 0
     for block in blocks(images):
-        # Sums over images are fast; those of so few fit into 32 bits, and both into a cache.
+        # Sums over images are fast; for this many images, they fit in 32 bits and in the cache.
         for start in range(0, len(block), SUMMED):
             part = block[start : start + SUMMED]
             total += int(part.sum(axis=0, dtype=np.uint32).sum(dtype=np.uint64))
@@ -351,5 +351,5 @@ def pixel_statistics(images: Images) -> tuple[float, float]:
             squares += int(square.sum(axis=0, dtype=np.uint32).sum(dtype=np.uint64))
     mean = total / images.size
     variance = squares / images.size - mean * mean
-    # A data set of one gray tone has no spread to divide by.
+    # The standard deviation is 0 for images of a single gray level.
     return round(mean / 255, 4), round(variance**0.5 / 255, 4) or 1.0

@@ -1,4 +1,4 @@
-"""Settings that follow from the images: the recipe, and the size of the net's input."""
+"""Default settings derived from the images: the recipe and the input size."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from lenet5c.datasets.resampling import fit_size
 from lenet5c.kernels.shapes import pair
 from lenet5c.nn.kind import Kind, one_or_each
 
-#: The value of `input_size` for the images' own size.
+#: Value of `input_size` for the size of the images.
 OWN = "images"
-#: Sides of an input that has the images' size: the least, and the largest.
+#: Minimum and maximum side of an input of the size of the images.
 LEAST, MOST = 32, 96
-#: The least of the shorter side where the longer one is of at least `LEAST`.
+#: Minimum of the shorter side if the longer one is at least `LEAST`.
 SHORT = 16
-#: The least side of images that are padded; smaller ones are enlarged.
+#: Minimum side of images that are padded; smaller ones are enlarged.
 PADDED = 20
-#: The largest side of gray images that the recipe 'default' is for.
+#: Maximum side of gray images for the recipe 'default'.
 LARGE = 48
 
 _SIDES = one_or_each(1, 1024, "height and for width", count=2)
@@ -30,27 +30,28 @@ SIZE = Kind(
 
 
 def choose_recipe(images: Any) -> str:
-    """Return the name of the recipe for images (N, C, H, W) where none is asked for."""
+    """Return the name of the default recipe for images (N, C, H, W)."""
     channels, *size = images.shape[1:]
     return "small-color" if channels > 1 or max(size) > LARGE else "default"
 
 
 def describe_choice(dataset: Dataset) -> str:
-    """Return in words why images have the recipe small-color."""
+    """Return the reason why images get the recipe small-color."""
     channels, height, width = dataset.images.shape[1:]
     color = "in color" if channels > 1 else "gray"
     return (
-        f"its images are {color}, of {height} x {width} pixels: the recipe is small-color; with "
-        "--recipe default they are resized for LeNet-5"
+        f"its images are {color}, {height} x {width} pixels: using the recipe small-color; with "
+        "--recipe default, they are resized for LeNet-5"
     )
 
 
 def choose_size(asked: Any, size: tuple[int, int]) -> tuple[tuple[int, int], str]:
     """Return (height, width) of the input, and how images of `size` are fitted to it.
 
-    They are padded where they fit in and have at least 20 pixels a side, else resized. Where the
-    images' own size is asked for, proportions are kept: those of at most 96 pixels are not resized
-    unless they are very small, larger ones until the longer side is 96.
+    Images that are smaller than the input and have at least 20 pixels per side are padded, others
+    are resized. If the input has the size of the images, the aspect ratio is preserved: images of
+    up to 96 pixels are not resized unless they are very small, larger ones are reduced to a longer
+    side of 96.
     """
     if asked != OWN:
         height, width = pair(asked, "input_size", 1)

@@ -1,4 +1,4 @@
-"""Settings of a run from a file: a run's config.json, or JSON or TOML written by hand."""
+"""Settings of a run from a file: the config.json of a run, or hand-written JSON or TOML."""
 
 import json
 import os
@@ -12,31 +12,32 @@ from lenet5c._text import suggest
 from lenet5c.errors import RunError
 from lenet5c.recipes.run_config import RunConfig, option_settings
 
-MOST = 1 << 20  # bytes of a file
+MOST = 1 << 20  # maximum bytes of a file
 
 
 def read_config_file(path: str | os.PathLike[str], **changes: Any) -> RunConfig:
-    """Return the run that a file describes.
+    """Read the configuration of a run from a file.
 
     Parameters
     ----------
     path : str or path-like
-        A run's config.json, which describes all of a run, or an object of JSON, or TOML if its name
-        ends in .toml, with settings by the names of options: ``epochs = 4``, ``batch-size = 32``.
-        Paths in it are relative to the current folder.
+        The config.json of a run, or a JSON object, or TOML if the file name ends in .toml, with
+        settings by option name: ``epochs = 4``, ``batch-size = 32``. Paths in it are relative to
+        the current folder.
     **changes
-        Settings in place of those in the file; `folder`.
+        Settings that replace those in the file, and `folder`.
 
     Returns
     -------
     RunConfig
-        That of a config.json holds for the same data only: it has their digest.
+        The configuration; that of a config.json includes the digest of the data and is only valid
+        for it.
 
     Raises
     ------
     FileNotFoundError
     RunError
-        The file cannot be used; the message names the setting.
+        If the file is invalid; the message has the setting.
     """
     path = Path(path)
     values = _read(path)
@@ -79,7 +80,7 @@ def _name_settings(path: Path, values: dict[str, Any]) -> Iterable[tuple[str, An
 
 
 def _change(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
-    """Return a run with some settings changed; of other data or models no digest is known."""
+    """Return a run with changed settings, removing the digests of replaced data or models."""
     own = {each.name for each in fields(RunConfig)} - {"recipe"}
     of_run = {name: changes[name] for name in changes if name in own}
     if "recipe" in changes and changes["recipe"] != config.recipe:

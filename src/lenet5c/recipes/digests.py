@@ -9,7 +9,7 @@ from lenet5c._files import digest
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.mapped import MappedImages, blocks
 
-#: Images of a file that a digest for comparing takes, evenly spread.
+#: Number of evenly spaced images of a file in a digest for comparison.
 SPREAD = 256
 #: The data whose digest is worth keeping, and that digest once it is there.
 _kept: tuple[weakref.ref[Source], list[str]] | None = None
@@ -34,7 +34,7 @@ def data_digest(source: Source, rehearsed: Source | None = None) -> str:
 
 
 def spread_digest(source: Source, rehearsed: Source | None = None) -> str:
-    """Return a digest likewise, but of images that stay in their file of a few alone."""
+    """Return a similar digest that includes only some of the images in a file."""
     parts: list[Any] = []
     for dataset in _sets(source, rehearsed):
         images = dataset.images

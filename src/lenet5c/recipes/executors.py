@@ -1,4 +1,4 @@
-"""Executors by name, and by default."""
+"""Executors for running trainings in parallel."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ _JOBS = whole(1, optional=True)
 def open_executor(
     executor: Executor | None, jobs: int | None, most: int
 ) -> Iterator[tuple[Executor, int | None]]:
-    """Yield an executor and its jobs at a time: the given one, processes, or this process.
+    """Yield an executor and its number of parallel jobs.
 
     Parameters
     ----------
     executor : concurrent.futures.Executor or None
     jobs : int or None
-        Jobs at a time; by default the executor's workers, without an executor the cores.
+        Number of parallel jobs; by default the number of workers of the executor, or of cores.
     most : int
-        Jobs in all.
+        Total number of jobs.
     """
     if executor is not None:
         yield executor, jobs
@@ -42,16 +42,16 @@ def open_executor(
 
 
 def check_workers(executor: object, jobs: object) -> int | None:
-    """Return the jobs at a time; raise an error if these are no executor and number of jobs.
+    """Return the number of parallel jobs; raise an error if an argument is invalid.
 
     Raises
     ------
     TypeError
-        `executor` is neither an executor nor None.
+        If `executor` is neither an executor nor None.
     ValueError
-        `jobs` is neither an integer of at least 1 nor None.
+        If `jobs` is neither an integer of at least 1 nor None.
     RunError
-        A new process of Python imports the script that has started it, and so comes here.
+        If called while a new Python process imports the script that started it.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise RunError(f"trainings must not start while a new process imports the script; {GUARD}")
@@ -67,20 +67,20 @@ def check_workers(executor: object, jobs: object) -> int | None:
 
 @contextmanager
 def name_executor(name: str) -> Iterator[Executor | None]:
-    """Yield the executor of a name; in the processes that work for another, None at the end.
+    """Yield the executor of a name; in worker processes, yield None at the end.
 
     Parameters
     ----------
     name : str
-        'mpi': the other processes that ``mpiexec -n N`` has started. 'dask:ADDRESS': the workers
-        of a scheduler of Dask, such as ``dask:tcp://10.0.0.1:8786``.
+        'mpi': the other processes started by ``mpiexec -n N``. 'dask:ADDRESS': the workers of a
+        Dask scheduler, such as ``dask:tcp://10.0.0.1:8786``.
 
     Raises
     ------
     RunError
-        There is no such executor, no scheduler at the address, or a single process of MPI.
+        If there is no such executor, no scheduler at the address, or only one MPI process.
     MissingExtraError
-        mpi4py or Dask is not installed.
+        If mpi4py or Dask is not installed.
     """
     if name == "mpi":
         futures = require("mpi4py.futures", "mpi", "trainings by MPI")

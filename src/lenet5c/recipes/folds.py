@@ -1,4 +1,4 @@
-"""Cross-validation: the runs of a configuration, each measured on another fold of the data."""
+"""Cross-validation: runs of a configuration, each tested on another fold of the data."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ RECORD = "cross-validation.json"
 
 @dataclass(eq=False)
 class CrossValidation:
-    """The results of all folds; made by `cross_validate`.
+    """Results of all folds, see `cross_validate`.
 
     Attributes
     ----------
@@ -43,14 +43,14 @@ class CrossValidation:
     dataset : lenet5c.datasets.Dataset
         The images that were divided into folds.
     rows : list of dict
-        Of each finished fold: its number from 1, correct, count, accuracy and loss.
+        For each finished fold: its number from 1, correct, count, accuracy and loss.
     evaluation : lenet5c.training.Evaluation or None
-        The predictions for all images in the order of `dataset`, each by the model that was not
-        trained on it; None if the runs were interrupted.
+        Predictions for all images in the order of `dataset`, each by the model that was not trained
+        on it; None if interrupted.
     interrupted : bool
-        Whether `stop` ended the runs.
+        True if `stop` ended the runs.
     stopped : Run or None
-        The run that it ended, where that was in this process.
+        The interrupted run, if it was in this process.
     """
 
     config: "RunConfig"
@@ -116,36 +116,36 @@ def cross_validate(
     stop: Callable[[], object] | None = None,
     **options: Any,
 ) -> CrossValidation:
-    """Train once for each of ``config.folds`` folds, on the images of all others.
+    """Train once for each of ``config.folds`` folds, on the images of all other folds.
 
-    The folds are stratified and follow from the seed: each has the same share of every class, to
-    within one image. They are of all images where the data is not divided into parts, otherwise of
-    the training images; images to validate are held out of the rest of each run as of any other.
+    The folds are determined by the seed and stratified: each has the same fraction of every class,
+    to within one image. They divide all images of undivided data, or else the training images;
+    validation images are held out from the training images of each run as usual.
 
     Parameters
     ----------
     config : RunConfig
-        With `folds`, at least 2. Its folder gets a folder ``fold-1``, ... for each run, and the
-        results in cross-validation.json; without one nothing is written.
+        Configuration with `folds` of at least 2. Its folder receives a folder ``fold-1``, ... for
+        each run, and the results in cross-validation.json; nothing is written if it is None.
     source : lenet5c.datasets.Source or Dataset, optional
-        The data, where they are in memory already; of a Source the training images.
+        The data, if already in memory; the training images of a Source.
     resume : bool
-        Go on from what is in the folder, to the same bytes as without a stop.
+        Continue from the contents of the folder; the result has the same bytes as without an
+        interruption.
     overwrite : bool
-        Replace what is in the folder.
+        Replace the contents of the folder.
     executor : concurrent.futures.Executor, optional
     jobs : int, optional
-        What carries the runs out, and how many at a time, as of `run_many`; here one in this
-        process by default.
+        Executor and number of parallel runs, see `run_many`; by default one run in this process.
     progress : bool
-        Whether to show a bar over the epochs of all runs, where they are in other processes.
+        Show a bar for the epochs of all runs, if they are in other processes.
     on_fold : callable, optional
-        ``on_fold(run)`` after each finished run.
+        Called as ``on_fold(run)`` after each finished run.
     stop : callable, optional
-        As of `train`, for all runs.
+        See `train`; applies to all runs.
     **options
-        Further arguments of `train`, for each run, such as `tell`. Those that are called during a
-        run, such as `on_epoch`, are for runs in this process.
+        Other arguments of `train` for each run, such as `tell`. Callbacks during a run, such as
+        `on_epoch`, are only supported for runs in this process.
 
     Returns
     -------
@@ -154,9 +154,9 @@ def cross_validate(
     Raises
     ------
     RunError, OSError, NonFiniteError
-        As of `train`; also if a class has a single image.
+        See `train`; also if a class has only one image.
     TrainingError
-        A fold has failed in another process; those that did not are finished.
+        If a fold has failed in another process; all others are finished.
 
     Examples
     --------
@@ -213,7 +213,7 @@ def cross_validate(
 
 
 class _Folds:
-    """The runs of a cross-validation, and their results."""
+    """The runs of a cross-validation and their results."""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ class _Folds:
         self.bar: ManyBar | None = None
 
     def left(self) -> Iterator[int]:
-        """Yield the numbers of the folds, until the runs are interrupted or one fails here."""
+        """Yield the numbers of the folds until interrupted or until one fails in this process."""
         for fold in range(1, (self.result.config.folds or 0) + 1):
             if self.result.interrupted:
                 return
@@ -241,33 +241,33 @@ class _Folds:
             yield fold
 
     def configure(self, fold: int) -> "RunConfig":
-        """Return the run of a fold."""
+        """Return the configuration of a fold."""
         path = None if self.folder is None else (self.folder / f"fold-{fold}").resolve()
         return replace(self.result.config, fold=fold, folder=path, data_digest=None)
 
     def train(self, context: object, fold: int, stop: Any = None) -> Run:
-        """Carry out the run of a fold in this process, or return it where it is finished."""
+        """Run a fold in this process, or return its finished run."""
         config = self.configure(fold)
         resume = config.folder is not None and RunFolder(config.folder).config_file.exists()
         part = take_fold(self.source, self.folds, fold)
         return train(config, part, resume=resume, stop=stop, **self.options)
 
     def arguments(self, fold: int) -> tuple[Any, ...]:
-        """Return the arguments of the job of a fold; data that has a name is read by the worker."""
+        """Return the job arguments of a fold; data with a name is read by the worker."""
         part = None if self.given is None else take_fold(self.given, self.folds, fold)
         names = ("frame", "tensorboard")
         kept = {name: self.options[name] for name in names if name in self.options}
         return self.configure(fold), part, kept
 
     def end(self, job: Job, outcome: Outcome) -> None:
-        """Take the result of a fold."""
+        """Store the result of a fold."""
         fold, error = int(job.name), outcome.error
-        if error is not None and self.here:  # the next one would most likely fail as well
+        if error is not None and self.here:  # the next one would probably fail as well
             raise error
         if outcome.state == "stopped":
             return
         run = None
-        if error is None:  # of a run elsewhere, which is finished, the result is read
+        if error is None:  # the result of a run in another process is read
             run = outcome.value or self.train(None, fold)
             if run.interrupted:
                 self.result.interrupted, self.result.stopped = True, run
@@ -281,16 +281,16 @@ class _Folds:
             elif error is not None:
                 self.failed[fold] = error
                 if tell := self.options.get("tell"):
-                    tell(f"Fold {fold} has failed: {error}")
+                    tell(f"Fold {fold} failed: {error}")
 
     def finish(self) -> None:
-        """Put the results together, and write them; raise a TrainingError if a fold has failed."""
+        """Combine and write the results; raise a TrainingError if a fold has failed."""
         result = self.result
         result.rows = [_describe(fold, self.evaluations[fold]) for fold in sorted(self.evaluations)]
         if self.failed:
             fold = min(self.failed)
             raise TrainingError(
-                f"fold {fold} has failed: {self.failed[fold]}; finished folds are kept in "
+                f"fold {fold} failed: {self.failed[fold]}; finished folds are kept in "
                 f"{result.config.folder}: fix the error and resume there"
             )
         if result.interrupted:
@@ -308,7 +308,7 @@ def _open_folder(
     held: ExitStack,
     tell: Callable[[str], object] | None,
 ) -> None:
-    """Lock the folder of all runs, and write its configuration, or see that it is the same."""
+    """Lock the folder of all runs and write its configuration, or check that it is the same."""
     folder = RunFolder(config.folder or Path())
     if resume:
         check_config(config, folder)
@@ -317,7 +317,7 @@ def _open_folder(
         if check_config(config, folder) < config.settings.epochs:
             folder.lengthen(config.to_dict())
         return
-    if overwrite:  # all folds, which may have been more
+    if overwrite:  # including additional folds of the previous run
         (folder.path / RECORD).unlink(missing_ok=True)
         of_folds = "fold-*", "fold-*/teacher-*"
         for path in (path for each in of_folds for path in folder.path.glob(each)):
@@ -337,7 +337,7 @@ def _describe(fold: int, result: Evaluation) -> dict[str, Any]:
 
 
 def _join(dataset: Dataset, folds: NDArray[np.int64], evaluations: list[Evaluation]) -> Evaluation:
-    """Return the evaluations of all folds as one, in the order of the data set."""
+    """Combine the evaluations of all folds, in the order of the data set."""
     predictions = np.empty(len(dataset), np.int64)
     probabilities = np.empty((len(dataset), dataset.num_classes), np.float32)
     for fold, result in enumerate(evaluations, 1):

@@ -1,8 +1,8 @@
-"""Jobs on an executor: shared out, watched, stopped; each ends in an outcome of its own.
+"""Jobs on an executor: distributed, monitored and stopped; each has its own outcome.
 
-All that goes from one process to another is a file: a worker looks for a file that asks it to stop,
-and what it does is told by the folders of its runs. So any executor will do, on any machine that
-has these files.
+Processes communicate only through files: a worker checks for a file that asks it to stop, and its
+progress is visible in the folders of its runs. So any executor can be used, on any machine that can
+access these files.
 """
 
 import os
@@ -37,21 +37,21 @@ from lenet5c.recipes.worker_pool import (
 )
 from lenet5c.training.interrupt import StopRequest
 
-#: Seconds between two looks at what the workers do, and those that they have to stop.
+#: Seconds between two checks of the workers, and the time they have to stop.
 LOOK, GRACE = 0.1, 20.0
-#: Variables with the number of processes on this machine, as starters of MPI programs set them.
+#: Variables with the number of processes on this machine, as set by MPI launchers.
 LOCAL_RANKS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE")
-# Tells this process from others, also on other machines.
+# Identifies this process, also among those on other machines.
 _PROCESS = uuid.uuid4().hex
 
 
 class JobStoppedError(Exception):
-    """A job that has stopped because it was asked to."""
+    """Raised when a job has stopped on request."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A call to carry out: ``function(context, *arguments)``, both of them to be pickled."""
+    """A call to execute: ``function(context, *arguments)``; both must be picklable."""
 
     name: str
     function: Callable[..., Any]
@@ -60,18 +60,18 @@ class Job:
 
 @dataclass
 class Outcome:
-    """The end of a job.
+    """The outcome of a job.
 
     Attributes
     ----------
     state : {'done', 'failed', 'stopped'}
     value : object
-        Returned by the function.
+        Return value of the function.
     error : Exception or None
     trace : str
         The traceback of `error`.
     lines : list of str
-        Told by the function.
+        Lines printed by the function.
     """
 
     state: str
@@ -88,9 +88,9 @@ class JobTerms:
     Attributes
     ----------
     stop_file : str
-        A file that asks the jobs to stop, once it exists.
+        File that asks the jobs to stop when it exists.
     main : tuple of str and int
-        Identity of the process that submits the jobs.
+        Identifier of the process that submits the jobs.
     host : str
         Its host name.
     threads : int
@@ -124,7 +124,7 @@ class JobContext:
     threads : int
         Threads that the job may use.
     stopped : callable
-        Returns whether the job has to stop.
+        Returns whether the job must stop.
     tell : callable
         Takes a line of text for the user.
     """
@@ -135,16 +135,16 @@ class JobContext:
 
 
 def share_threads(jobs: int) -> int:
-    """Return the threads of each of so many jobs at once: the cores divided, at least one.
+    """Return the number of threads per job if this many run at once: at least one.
 
-    The cores are those that this process may use: its affinity, a container's quota, and what
-    `lenet5c.set_num_threads` or OMP_NUM_THREADS say.
+    The cores that this process may use are divided among the jobs, according to its affinity, the
+    quota of a container, and `lenet5c.set_num_threads` or OMP_NUM_THREADS.
     """
     return max(1, kernels.get_num_threads() // max(1, jobs))
 
 
 def count_workers(executor: Executor) -> int | None:
-    """Return the number of calls that an executor makes at once; None if it does not tell."""
+    """Return the number of concurrent calls of an executor, or None if unknown."""
     if isinstance(executor, SerialExecutor):
         return 1
     client = getattr(executor, "_client", None)
@@ -168,27 +168,27 @@ def run_jobs(
     poll: Callable[[], object] | None = None,
     stop: Callable[[], object] | None = None,
 ) -> bool:
-    """Carry out jobs on an executor; return whether all were, false if `stop` was true.
+    """Execute jobs on an executor; return True if all were executed, False if stopped.
 
     Parameters
     ----------
     jobs : iterable of Job
-        The next one is asked for when a worker is free.
+        The next job is taken when a worker is free.
     executor : concurrent.futures.Executor
-        One that breaks is replaced by processes of this machine, which repeat what it was at.
+        If it breaks, it is replaced by processes on this machine, which repeat its current jobs.
     on_outcome : callable
-        ``on_outcome(job, outcome)`` as they end, in this thread.
+        Called as ``on_outcome(job, outcome)`` when a job ends, in this thread.
     slots : int, optional
-        Jobs at a time; by default the executor's workers.
+        Number of concurrent jobs; by default the number of workers of the executor.
     folder : Path, optional
-        A folder that all workers see; by default that of temporary files.
+        Folder that all workers can access; by default the folder for temporary files.
     tell : callable, optional
         Called with a line of text if the executor breaks.
     poll : callable, optional
-        Called some times a second.
+        Called several times per second.
     stop : callable, optional
-        Asked as often. True asks the jobs to stop, and waits for them. If it is a context manager,
-        it is entered.
+        Called as often; if it returns True, the jobs are asked to stop, and this function waits for
+        them. If it is a context manager, it is entered.
     """
     slots = slots or count_workers(executor)
     stop_file = Path(folder or tempfile.gettempdir()) / f".stop-{uuid.uuid4().hex}"
@@ -230,7 +230,7 @@ def run_jobs(
 
 
 class _Dispatcher:
-    """The jobs that are at work, and those that wait."""
+    """The running jobs and the waiting jobs."""
 
     def __init__(
         self,
@@ -243,11 +243,11 @@ class _Dispatcher:
         self.jobs, self.executor, self.slots = jobs, executor, slots
         self.terms, self.tell = terms, tell
         self.running: dict[Future[Outcome], Job] = {}
-        self.again: list[Job] = []  # of an executor that broke
-        self.own: WorkerPool | None = None  # in place of it
+        self.again: list[Job] = []  # jobs of an executor that broke
+        self.own: WorkerPool | None = None  # replacement for it
 
     def submit(self) -> bool:
-        """Give jobs to workers that are free; return whether any is at work."""
+        """Assign jobs to free workers; return whether any job is running."""
         while self.slots is None or len(self.running) < self.slots:
             job = self.again.pop(0) if self.again else next(self.jobs, None)
             if job is None:
@@ -260,16 +260,16 @@ class _Dispatcher:
                 continue
             except RuntimeError as error:
                 raise RunError(
-                    f"executor must take calls, got {self.executor!r} ({error}); give one that is "
-                    "not shut down"
+                    f"executor must accept calls, got {self.executor!r} ({error}); pass one "
+                    "that is not shut down"
                 ) from None
             self.running[future] = job
-            if future.done():  # it was carried out here
+            if future.done():  # it was executed in this process
                 break
         return bool(self.running)
 
     def collect(self, timeout: float) -> Iterator[tuple[Job, Outcome]]:
-        """Yield the jobs that end within so many seconds, at most until the first of them."""
+        """Yield the jobs that end within this many seconds, returning after the first ones."""
         ended = wait(self.running, timeout, FIRST_COMPLETED).done
         for future in [each for each in self.running if each in ended]:
             job = self.running.pop(future)
@@ -285,7 +285,7 @@ class _Dispatcher:
                 yield job, Outcome("failed", error=make_picklable(error), trace=text)
 
     def stop(self, stop_file: Path) -> Iterator[tuple[Job, Outcome]]:
-        """Ask all to stop, and yield those that end within the time they have."""
+        """Ask all jobs to stop, and yield those that end within the time limit."""
         stop_file.touch()
         for future in list(self.running):
             if future.cancel():
@@ -302,24 +302,24 @@ class _Dispatcher:
         self.running = {}
 
     def close(self) -> None:
-        """End the processes that took the place of an executor."""
+        """End the processes that replaced an executor."""
         if self.own is not None:
             self.own.shutdown(cancel_futures=True)
 
     def _replace(self, error: BrokenExecutor) -> None:
-        """Go on in processes of this machine; those report exactly who has failed."""
+        """Continue in processes on this machine, which report exactly which job failed."""
         if self.own is not None:
             return
         count = self.slots or kernels.get_num_threads()
         self.executor = self.own = WorkerPool(count, self.terms.threads)
         if self.tell:
             self.tell(
-                f"warning: the executor is broken ({error}); its jobs go on in {count} processes"
+                f"warning: the executor is broken ({error}); its jobs continue in {count} processes"
             )
 
 
 def carry_out(terms: JobTerms, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
-    """Do a job, where the executor wants it done."""
+    """Run a job in the process chosen by the executor."""
     lines: list[str] = []
     in_main = terms.is_main()
     try:
@@ -367,14 +367,14 @@ def make_picklable(error: BaseException) -> Exception:
 
 
 class _ThreadCount:
-    """Threads of this process, for as long as any job is at work in it."""
+    """Number of threads of this process while any job is running in it."""
 
     def __init__(self) -> None:
         self.lock, self.users, self.before = threading.Lock(), 0, 1
 
     @contextmanager
     def use(self, threads: int) -> Iterator[None]:
-        """Compute on so many threads; jobs that overlap take back what was before together."""
+        """Use this many threads; overlapping jobs restore the earlier setting together."""
         with self.lock:
             if self.users == 0:
                 self.before = kernels.get_num_threads()
@@ -392,7 +392,7 @@ class _ThreadCount:
 
 @contextmanager
 def _limit_blas(threads: int) -> Iterator[None]:
-    """Limit the threads of a BLAS that is loaded already, where threadpoolctl is installed."""
+    """Limit the threads of a loaded BLAS, if threadpoolctl is installed."""
     limits: Any = nullcontext()
     with suppress(ImportError):
         from threadpoolctl import threadpool_limits
@@ -403,5 +403,5 @@ def _limit_blas(threads: int) -> Iterator[None]:
 
 
 _thread_count = _ThreadCount()
-#: Of jobs in the very thread that gives them: whether to stop, by the file that says so.
+#: For jobs in the submitting thread: whether to stop, according to the stop file.
 _asked: dict[str, Callable[[], bool]] = {}

@@ -1,4 +1,4 @@
-"""Kinds of values that recipes have beside those of nets, and the further settings of a class."""
+"""Kinds of values of recipe settings, and additional settings of a class."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache

@@ -1,4 +1,4 @@
-"""A trainer by a recipe, in one call."""
+"""Creation of a trainer from a recipe, in one call."""
 
 from dataclasses import replace
 from os import PathLike, fspath
@@ -26,44 +26,44 @@ def trainer(
     taught_by: TrainedModel | str | PathLike[str] | None = None,
     **changes: Any,
 ) -> Trainer:
-    """Return a trainer by a recipe, in one call; also there as ``lenet5c.trainer``.
+    """Create a trainer from a recipe; also available as ``lenet5c.trainer``.
 
     Parameters
     ----------
     name : str, optional
-        Of a recipe. By default 'finetune' with a model to start from, else that of the images:
-        'small-color' where they are in color or of more than 48 pixels a side, or 'default'.
+        Name of a recipe. Default: 'finetune' with a model to start from, 'small-color' for images
+        in color or of more than 48 pixels per side, else 'default'.
     data : str, Path, Source, Dataset or tuple of array_like
-        As option --data of ``lenet5c train`` has it, or images in memory: a tuple of images,
-        labels and perhaps weights is what `lenet5c.datasets.make_dataset` takes.
+        Data as for option --data of ``lenet5c train``, or images in memory; a tuple of images,
+        labels and optionally weights is passed to `lenet5c.datasets.make_dataset`.
     seed : int
         Random seed of weights, split, order and augmentation.
     start : TrainedModel, str or path-like, optional
-        A model to start from, or 'best', a model file or the folder of a run. Its net and the
-        preparation of its images take the place of the recipe's; its last layer is kept where it
-        knows the classes of the data, by name.
+        A model to start from: 'best', a model file or the folder of a run. Its net and preparation
+        replace those of the recipe; its last layer is kept if it has the classes of the data, by
+        name.
     rehearse : str, Path, Source or Dataset, optional
-        Data that the start model was trained on, mixed in so that it does not forget them.
-        Default: MNIST for 'best', else 'none'.
+        Earlier training data of the start model, mixed in to prevent forgetting. Default: MNIST for
+        'best', else 'none'.
     taught_by : TrainedModel, str or path-like, optional
-        A model whose probabilities for the augmented images are the targets; see `distill`.
+        A teacher model, whose probabilities for the augmented images are the targets; see
+        `distill`.
     **changes
-        ``freeze=("conv1", "conv2")``, the layers whose weights stay as they are; and fields of the
-        recipe, as for `recipe`: ``epochs=4``, ``validation=0.1``, ... ``net=model`` trains this
-        very `lenet5c.nn.Sequential`; a description of a net, as of `lenet5c.nn.describe`, is made
-        into one whose weights follow from the seed.
+        ``freeze=("conv1", "conv2")``, the layers to freeze; and fields of the recipe, see `recipe`:
+        ``epochs=4``, ``validation=0.1``, ... ``net=model`` trains this `lenet5c.nn.Sequential`
+        itself; a description of a net (see `lenet5c.nn.describe`) is built with weights drawn from
+        the seed.
 
     Returns
     -------
     lenet5c.training.Trainer
-        Its `fit` trains; its `trained` is then the model to use, as
-        `lenet5c.training.TrainedModel`.
+        Call its `fit` to train; its `trained` is the resulting `lenet5c.training.TrainedModel`.
 
     Raises
     ------
     ValueError
-        There is no such recipe, a value is out of range, or the data does not fit; of unusable
-        data a DatasetError, of an unusable model a RunError.
+        If there is no such recipe, a value is out of range, or the data does not match. Raises a
+        DatasetError for invalid data and a RunError for an invalid model.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def trainer(
     >>> trainer.trained.probabilities(test.images[:3]).shape
     (3, 10)
 
-    From the model in the package on, with samples of another hand:
+    Fine-tune the included model on samples of another handwriting:
 
     >>> slanted = train.take(range(200))
     >>> tuner = lenet5c.trainer(data=slanted, start="best", freeze=["conv1"], epochs=1)
@@ -84,8 +84,8 @@ def trainer(
     """
     named: dict[str, Any] = {"data": data} if isinstance(data, (str, PathLike)) else {}
     if isinstance(data, tuple):
-        data = make_dataset(*data)  # type: ignore[arg-type]  # of a tuple any length
-    if isinstance(start, TrainedModel):  # a config names files alone
+        data = make_dataset(*data)  # type: ignore[arg-type]  # a tuple of any length
+    if isinstance(start, TrainedModel):  # a config only has file names
         name = name or "finetune"
         if isinstance(rehearse, (str, PathLike)):
             rehearse = _open(rehearse, data)
@@ -103,7 +103,7 @@ def trainer(
     asked = None if config.asked is None else config.asked | teaching
     config = replace(config, settings=config.settings.change(**teaching), asked=asked)
     if isinstance(start, TrainedModel):
-        take_net(config.settings, start, settings_of_start(changes))  # raises unless they fit
+        take_net(config.settings, start, settings_of_start(changes))  # checks the settings
     source = config.open() if isinstance(data, (str, PathLike)) else data
     config = config.choose_recipe(source.train if isinstance(source, Source) else source)
     model = start if isinstance(start, TrainedModel) else config.open_start()
@@ -125,25 +125,27 @@ def distill(
     weight: float = Recipe.teaching_weight,
     **changes: Any,
 ) -> Trainer:
-    """Return a trainer of one net on what a model predicts; also there as ``lenet5c.distill``.
+    """Create a trainer that distills a model into one net; also available as ``lenet5c.distill``.
 
-    The targets are the teacher's probabilities for each image as the net sees it, augmented. That
-    is knowledge distillation [1]_, with a teacher that is consistent [2]_.
+    The targets are the teacher's probabilities for each augmented image: knowledge distillation
+    [1]_ with a consistent teacher [2]_.
 
     Parameters
     ----------
     teacher : TrainedModel, str or path-like
-        An ensemble, as `lenet5c.training.make_ensemble` makes it, or any other model with the
-        classes of the data: a model file, the folder of a run, or 'best'.
+        An ensemble (see `lenet5c.training.make_ensemble`) or any other model with the classes of
+        the data: a model file, the folder of a run, or 'best'.
     name, data, seed
-        As of `trainer`.
+        See `trainer`.
     temperature : float
-        The teacher's logits are divided by it; above 1 it makes unlikely classes count more. Those
-        of an ensemble are the logarithms of its probabilities. The model's own has no effect.
+        Divisor of the teacher's logits; values above 1 give more weight to unlikely classes. The
+        logits of an ensemble are the logarithms of its probabilities. The temperature of the model
+        itself has no effect.
     weight : float
-        Share of these probabilities in the targets, more than 0, at most 1; the rest is the label.
+        Weight of these probabilities in the targets, greater than 0 and at most 1; the rest is the
+        label.
     **changes
-        As of `trainer`. Label smoothing is 0.
+        See `trainer`. Label smoothing is 0.
 
     Returns
     -------
@@ -152,10 +154,10 @@ def distill(
     Raises
     ------
     ValueError
-        As of `trainer`; the data are augmented by mixup, or the net takes images of another size
-        than the teacher, which cannot be padded or cropped to it.
+        See `trainer`; also if mixup is used, or images cannot be padded or cropped to the input
+        size of the teacher.
     RunError
-        There is no such model, or it has other classes.
+        If there is no such model, or it has other classes.
 
     References
     ----------
@@ -177,7 +179,7 @@ def distill(
 
 
 def _open(rehearse: str | PathLike[str], data: object) -> Source | None:
-    """Return the data to mix in, by name; None for none, and where it is trained on anyway."""
+    """Return the name of the data to mix in; None for none, or if it is the training data."""
     name = fspath(rehearse)
     if name == NOTHING or rehearse == data:
         return None

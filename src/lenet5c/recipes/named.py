@@ -1,6 +1,6 @@
-"""The recipes: named, complete configurations of a training run. ``lenet5c recipes`` lists them.
+"""Named recipes: complete configurations of a training run, listed by ``lenet5c recipes``.
 
-What is not said in an entry is as in `Recipe`.
+Settings that are not listed have the defaults of `Recipe`.
 """
 
 from dataclasses import replace
@@ -9,9 +9,9 @@ from typing import Any
 from lenet5c.datasets.distortion import NAMED
 from lenet5c.recipes.recipe import Recipe
 
-# What the five reports that this project descends from have in common: softmax and cross-entropy,
-# a constant rate, no tricks. Where a report looked at its test images while it trained, the
-# recipe holds out none of the others and looks at the test images once, at the end.
+# Common settings of the five reproduced reports: softmax and cross-entropy, a constant rate. If a #
+# report used its test images during training, the recipe has no validation set and evaluates the #
+# test images once, at the end.
 PLAIN = Recipe(
     optimizer="adam",
     lr=1e-3,
@@ -30,7 +30,7 @@ DEFAULT = Recipe(
 
 BEST = replace(
     DEFAULT,
-    summary="the default net on distorted digits, for 80 epochs",
+    summary="the default net on distorted digits, 80 epochs",
     epochs=80,
     lr=3e-3,
     schedule_settings={"warm_up": 0.1},
@@ -42,14 +42,14 @@ BEST = replace(
 PYNET = replace(
     PLAIN,
     summary="C5 as a convolution, plain SGD with L2, 1000 epochs",
-    reproduces="PyNet's LeNet-5 in NumPy, on an i7-8700 at about 166 s an epoch",
-    notes="The report states a rate of 1e-3 and an L2 factor of 1e-3, but its gradients of "
-    "weights are sums over the batch of 128, not means. Of mean gradients, as here, that "
-    "is a rate of 0.128 and a decay of 1e-3 / 128; with a rate of 1e-3 the loss stays at "
-    "2.30 for 40 epochs at least. From N(0, 0.01) it stays there for some 50 even so. Its "
-    "gradients of biases are means, and its decay spares them; here they are treated as "
-    "the weights. Its order is the same in every epoch and its last batch is dropped; "
-    "here the order is drawn anew and no image is left out.",
+    reproduces="PyNet's LeNet-5 in NumPy, on an i7-8700 at about 166 s per epoch",
+    notes="The report states a rate of 1e-3 and an L2 factor of 1e-3, but its weight gradients are "
+    "sums over the batch of 128, not means. With mean gradients, as here, this corresponds to "
+    "a rate of 0.128 and a decay of 1e-3 / 128; with a rate of 1e-3, the loss stays at "
+    "2.30 for at least 40 epochs. With weights from N(0, 0.01), it still stays there for "
+    "about 50 epochs. In the report, bias gradients are means without weight decay; here, "
+    "biases are treated like weights. The report uses the same order in every epoch and "
+    "drops the last batch; here, images are reshuffled and none is dropped.",
     epochs=1000,
     batch_size=128,
     preparation="resized-centered",
@@ -62,14 +62,15 @@ PYNET = replace(
 
 PAPER1998 = Recipe(
     summary="the net of 1998: connection table, trained subsampling, RBF outputs, SDLM",
-    reproduces="LeCun, Bottou, Bengio and Haffner (1998), section III: 20 passes, two to three "
+    reproduces="LeCun, Bottou, Bengio and Haffner (1998), section III: 20 epochs, two to three "
     "days on an SGI Origin 2000",
-    notes="The paper's passes, order, input, mu and samples for the curvature. Its rates and "
-    "its initial weights do not fit together: with weights from U(-2.4 / F, 2.4 / F) they "
-    "do not train, with those that give the step sizes it quotes, U(-1.1 / sqrt(F), 1.1 / "
-    "sqrt(F)), they break down in the second pass. A quarter of its rates, here, follows "
-    "its training curve in all passes. It leaves open which of its losses gave its "
-    "figures; this is eq. 8.",
+    notes="The epochs, order, input, mu and curvature samples are those of the paper. Its rates "
+    "and "
+    "initial weights are inconsistent: with weights from U(-2.4 / F, 2.4 / F), training "
+    "fails; with those that give the quoted step sizes, U(-1.1 / sqrt(F), 1.1 / sqrt(F)), it "
+    "diverges in the second epoch. A quarter of the rates, used here, reproduces the "
+    "training curve in all epochs. The paper does not state which of its losses gave the "
+    "results; this is eq. 8.",
     epochs=20,
     batch_size=1,
     net="lenet5_1998",
@@ -103,9 +104,9 @@ RECIPES = {
     "best": BEST,
     "record": replace(
         BEST,
-        summary="LeNet-5 with GELU on distorted digits, taught by five of its kind",
-        notes="The teachers are nets like the one they teach, with weights of their own. They are "
-        "asked about 20 augmentations of each image, which the net then sees eight times each.",
+        summary="LeNet-5 with GELU on distorted digits, taught by five teachers",
+        notes="The teachers have the same net with different initial weights. They classify 20 "
+        "augmentations of each image, each of which is then used in eight epochs.",
         epochs=160,
         model={"activation": "gelu"},
         distortion=NAMED["modern"] | {"translation": 1.5, "rotation": 12.0, "elastic": 20.0},
@@ -116,7 +117,7 @@ RECIPES = {
     ),
     "signs": replace(
         DEFAULT,
-        summary="a net of more maps on distorted digits and signs, with --data signs",
+        summary="a net with more maps on distorted digits and signs, for --data signs",
         epochs=30,
         model={"channels": [12, 24], "units": [100, 72]},
         lr=3e-3,
@@ -126,7 +127,7 @@ RECIPES = {
         distortion=NAMED["modern"],
     ),
     "small-color": Recipe(
-        summary="a small net for images in color, or of 32 to 96 pixels",
+        summary="a small net for color images, or images of 32 to 96 pixels",
         net="small_color",
         input_size="images",
         epochs=12,
@@ -139,7 +140,7 @@ RECIPES = {
         schedule_settings={"warm_up": 0.15},
     ),
     "finetune": Recipe(
-        summary="from a trained model on, for few images",
+        summary="fine-tuning of a trained model, for few images",
         epochs=12,
         lr=1e-3,
         optimizer="adam",
@@ -160,19 +161,21 @@ RECIPES = {
         PAPER1998,
         summary="the net of 1998 on distorted digits",
         reproduces="the same paper's training set with 540,000 distorted images",
-        notes="The paper's distortions, nine digits in ten, drawn anew for each presentation; it "
-        "gives no ranges. Else as paper1998.",
+        notes="The distortions of the paper, applied to nine digits in ten and drawn anew in each "
+        "epoch; "
+        "the paper gives no ranges. Otherwise as paper1998.",
         distortion=NAMED["paper1998"],
     ),
     "mean-image": replace(
         PLAIN,
-        summary="minus the mean image, from N(0, 0.001), Adam",
-        reproduces="a LeNet-5 in NumPy loops, 6:53 an epoch",
-        notes="Pixels are not scaled: the mean of the training images is all that is taken from "
-        "them. The report gives one figure of one run. At a constant rate the last weights "
-        "are a matter of luck: with them (--average 0) five seeds had 98.85 % ± 0.10 on the "
-        "test images. Here it is their running average, which on validation images was better "
-        "by 0.5 % (two seeds).",
+        summary="mean image subtracted, weights from N(0, 0.001), Adam",
+        reproduces="a LeNet-5 in NumPy loops, 6:53 per epoch",
+        notes="Pixels are not scaled; only the mean of the training images is subtracted. The "
+        "report "
+        "gives one result of one run. At a constant rate, the accuracy of the last weights "
+        "fluctuates: with --average 0, five seeds had a test accuracy of 98.85 % ± 0.10. Here, a "
+        "running average of the weights is used, which was better by 0.5 % on validation images "
+        "(two seeds).",
         epochs=20,
         batch_size=200,
         preparation="mean-image",
@@ -185,22 +188,25 @@ RECIPES = {
     "pynet": PYNET,
     "pynet-short": replace(
         PYNET,
-        summary="a stand-in for pynet: He's weights, 60 epochs",
+        summary="a substitute for pynet: He initialization, 60 epochs",
         reproduces="",
-        notes="Weights of N(0, 0.01) keep the loss at 2.30 for longer than this takes; He's leave "
-        "it at once.",
+        notes="With weights from N(0, 0.01), the loss stays at 2.30 for longer than this run; "
+        "with He "
+        "initialization, it decreases at once.",
         epochs=60,
         model={"pooling": "max", "c5": "conv"},
     ),
     "conv3x3": replace(
         PLAIN,
-        summary="28 x 28, convolutions of 3 x 3 from N(0, 0.01), Adam",
-        reproduces="a LeNet-5 in NumPy with im2col, on an i7-11800H at about 60 s an epoch",
-        notes="The text describes 32 x 32 images and 5 x 5 filters; its code, followed here, has "
-        "neither. It draws each batch anew, so that some images of an epoch come twice and "
-        "others not at all; here each comes once. It states how convolutions start, not the "
-        "fully connected layers: He's weights here, which did better on validation images "
-        "(98.35 %, three seeds) than N(0, 0.01) (98.04 %, four seeds).",
+        summary="28 x 28 input, 3 x 3 convolutions from N(0, 0.01), Adam",
+        reproduces="a LeNet-5 in NumPy with im2col, on an i7-11800H at about 60 s per epoch",
+        notes="The text describes 32 x 32 images and 5 x 5 filters; its code, which is followed "
+        "here, "
+        "uses neither. It samples each batch independently, so that some images of an epoch occur "
+        "twice and others not at all; here, each occurs once. It states the initialization of "
+        "the convolutions but not of the fully connected layers; He initialization is used here, "
+        "which did better on validation images (98.35 %, three seeds) than N(0, 0.01) (98.04 %, "
+        "four seeds).",
         epochs=10,
         batch_size=100,
         preparation="unit-range",
@@ -210,8 +216,8 @@ RECIPES = {
         PLAIN,
         summary="average pooling, C5 as a convolution, 80 : 20 split, Adam",
         reproduces="a LeNet-5 in PyTorch, on an RTX 3060",
-        notes="PyTorch draws weights and biases of a layer uniformly within 1 / sqrt(fan_in); here "
-        "the weights are He's and the biases 0.",
+        notes="PyTorch draws weights and biases uniformly within 1 / sqrt(fan_in); here, He "
+        "initialization is used, and biases are 0.",
         epochs=10,
         batch_size=64,
         preparation="double-range",
@@ -222,8 +228,9 @@ RECIPES = {
         PLAIN,
         summary="mirrored digits, no activation after C3, Adam",
         reproduces="a LeNet-5 in PyTorch on a CPU",
-        notes="Half of the training images are mirrored: a mistake, as a mirrored digit is none, "
-        "kept for the figure. Initialization as in average-pool.",
+        notes="Half of the training images are mirrored. This is a mistake, as mirrored digits "
+        "are not "
+        "digits, kept for comparison. Initialization as in average-pool.",
         epochs=5,
         batch_size=64,
         preparation="resized",
@@ -234,21 +241,21 @@ RECIPES = {
 
 
 def recipe(name: str = "default", **changes: Any) -> Recipe:
-    """Return the recipe of this name, with some settings changed as by `Recipe.change`.
+    """Return the recipe with this name, with settings changed as by `Recipe.change`.
 
     Parameters
     ----------
     name : str
         One of `RECIPES`.
     **changes
-        Fields of a `Recipe`, or single settings of the net, such as ``pooling="max"``.
+        Fields of a `Recipe`, or single options of the net, such as ``pooling="max"``.
 
     Raises
     ------
     ValueError
-        There is no such recipe, a value is out of range, or does not go with others.
+        If there is no such recipe, or a value is out of range or incompatible with others.
     TypeError
-        There is no such field.
+        If there is no such field.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The options of all nets as settings of recipes and of commands."""
+"""Options of all nets as settings of recipes and commands."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from lenet5c.recipes.setting import NET, Setting, in_words
 
 
 def net_options(net: Any) -> dict[str, Option]:
-    """Return the options of a net that do not follow from the data, by name.
+    """Return the options of a net that are not determined by the data, by name.
 
-    There are none of a net that is described layer by layer.
+    A net described layer by layer has none.
     """
     if isinstance(net, dict):
         return {}
@@ -19,9 +19,9 @@ def net_options(net: Any) -> dict[str, Option]:
 
 
 def _describe(name: str) -> Setting:
-    """Return the setting of an option, as the first net declares it that has it.
+    """Return the setting of an option, as declared by the first net that has it.
 
-    Its description names what other nets declare otherwise.
+    Its description mentions different declarations of other nets.
     """
     owners = {net: options[name] for net in NETS if name in (options := net_options(net))}
     first, *others = owners
@@ -43,7 +43,7 @@ def _describe(name: str) -> Setting:
     return Setting(option.kind, help, NET, ", ".join([usual, *differing]))
 
 
-#: Options of nets, which a recipe has in its field `model`.
+#: Options of nets, stored in the field `model` of a recipe.
 NET_SETTINGS = {
     name: _describe(name)
     for name in dict.fromkeys(name for net in NETS for name in net_options(net))

@@ -1,4 +1,4 @@
-"""Settings as the words of a command line."""
+"""Conversion of settings to command line arguments."""
 
 import json
 from contextlib import suppress
@@ -11,9 +11,9 @@ from lenet5c.recipes.setting import option as option_of
 
 
 def distortion_name(value: object) -> object:
-    """Return the name of a distortion's settings; 'none' for none, other settings as they are."""
+    """Return the name of a distortion, 'none' for none, or unnamed settings unchanged."""
     if isinstance(value, dict) and value:
-        with suppress(TypeError, ValueError):  # of settings that are not checked yet
+        with suppress(TypeError, ValueError):  # settings are not checked yet
             made = Distortion.from_dict(value)
             return next(
                 (name for name in Distortion.NAMES if Distortion.named(name) == made), value
@@ -22,12 +22,12 @@ def distortion_name(value: object) -> object:
 
 
 def option_words(name: str, setting: Setting, value: Any) -> list[str]:
-    """Return the words of a command line that give a setting this value."""
+    """Return the command line arguments for a value of a setting."""
     option = option_of(name, setting)
     if isinstance(value, bool):
         return [option if value else f"--no-{option[2:]}"]
     if isinstance(value, list) and value and isinstance(value[0], str):
-        # A comma says that a space is part of a name.
+        # With a comma, a space is part of a name.
         return [option, ",".join(value) + ("," if len(value) == 1 and " " in value[0] else "")]
     if setting.kind.several:
         return [option, *map(str, value if isinstance(value, list) else [value])]

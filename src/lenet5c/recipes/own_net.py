@@ -1,4 +1,4 @@
-"""Nets that a recipe describes layer by layer, in place of naming one."""
+"""Nets that are described layer by layer in a recipe."""
 
 import json
 from copy import deepcopy
@@ -17,19 +17,19 @@ from lenet5c.nn.limits import limit_values
 from lenet5c.nn.work import check_work
 from lenet5c.training.model_file import build_net, describe_net
 
-#: Bytes of a file with a description.
+#: Maximum bytes of a file with a description.
 MOST = 1 << 20
-#: Of a net: 130 times as many as LeNet-5 has; a training takes some 24 bytes for each.
+#: Maximum parameters, 130 times those of LeNet-5; training takes about 24 bytes for each.
 MOST_PARAMETERS = 2**23
-#: Settings of a last layer that count its outputs.
+#: Settings of a last layer with its number of outputs.
 COUNTS = ("num_classes", "out_features", "classes", "out_channels")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of a net that a recipe needs: the input shape, if it has one, and what its outputs are.
+    """Properties of a net needed by a recipe: its input shape, if any, and the kind of outputs.
 
-    `penalties` is true if they are smallest at the predicted label.
+    `penalties` is True if the output is smallest for the predicted label.
     """
 
     input_shape: Shape | None
@@ -37,19 +37,19 @@ class Facts:
 
 
 def take_description(net: Any) -> Any:
-    """Return the description of a `Sequential`; a name or a description as it is."""
+    """Return the description of a `Sequential`; return names and descriptions unchanged."""
     return describe_net(net) if isinstance(net, Sequential) else plain(net)
 
 
 def parse_net(text: str) -> Any:
-    """Return what the text of an option means: a net's name, or the description in a file.
+    """Parse the text of an option: the name of a net, or a file with its description.
 
-    The description itself, as JSON, is taken, too.
+    The description itself, as JSON, is also accepted.
 
     Raises
     ------
     RunError
-        There is no such file, or it is not JSON.
+        If there is no such file, or it is not JSON.
     """
     if text in NETS:
         return text
@@ -67,7 +67,7 @@ def parse_net(text: str) -> Any:
         raise RunError(f"must be a description of a net as JSON: {error}") from None
 
 
-#: The net of a recipe.
+#: Net of a recipe.
 NET_KIND = Kind(
     f"one of {', '.join(NETS)}, or the description of a net",
     lambda value: isinstance(value, dict) or (isinstance(value, str) and value in NETS),
@@ -78,17 +78,17 @@ NET_KIND = Kind(
 
 
 def name_net(net: Any) -> str:
-    """Return the name of a net, or what is described in its place."""
+    """Return the name of a net, or a phrase for a described net."""
     return net if isinstance(net, str) else "described layer by layer"
 
 
 def has_penalties(net: Any) -> bool:
-    """Return whether outputs of a recipe's net are smallest at the predicted label."""
+    """Return True if the outputs of a recipe's net are smallest for the predicted label."""
     return net == "lenet5_1998" if isinstance(net, str) else check_net(net).penalties
 
 
 def check_net(description: Any) -> Facts:
-    """Return the facts of a description, which is not trusted; a ValueError says what is wrong."""
+    """Return the properties of an untrusted description, or raise a ValueError."""
     try:
         text = json.dumps(description)
     except (TypeError, ValueError, RecursionError) as error:
@@ -117,12 +117,12 @@ def _build(description: Any, rng: Rng = None) -> Sequential:
 
 
 def make_net(description: Any, input_shape: Shape, num_classes: int, rng: Rng) -> Sequential:
-    """Return the net of a description, for such samples and so many classes.
+    """Build the net of a description for a sample shape and number of classes.
 
     Raises
     ------
     ValueError
-        It takes other samples, or has another number of outputs.
+        If the net has another input shape or number of outputs.
     """
     model = _build(description, rng)
     check_outputs(model, input_shape, num_classes)
@@ -130,17 +130,17 @@ def make_net(description: Any, input_shape: Shape, num_classes: int, rng: Rng) -
 
 
 def check_outputs(model: Sequential, input_shape: Shape, num_classes: int) -> None:
-    """Raise a ValueError unless a net has an output a class for such samples."""
+    """Raise a ValueError unless a net has one output per class for these samples."""
     takes = model.input_shape
     if takes is not None and takes[0] != input_shape[0]:
         raise ValueError(
-            f"net must take images of {input_shape[0]} channels, as the data has, got "
+            f"net must accept images with the {input_shape[0]} channels of the data, got "
             f"input_shape={takes}"
         )
     try:
         outputs = check_work(model, input_shape)
     except ValueError as error:
-        hint = "" if takes else "; give it the input_shape of the images that it takes"
+        hint = "" if takes else "; set its input_shape"
         raise ValueError(f"net: {error}{hint}") from None
     if outputs != (num_classes,):
         raise ValueError(
@@ -150,7 +150,7 @@ def check_outputs(model: Sequential, input_shape: Shape, num_classes: int) -> No
 
 
 def with_classes(model: Sequential, head: str, count: int) -> dict[str, Any]:
-    """Return the description of a net, with so many outputs of its last layer, `head`."""
+    """Return the description of a net with a new number of outputs of its last layer, `head`."""
     description = deepcopy(describe_net(model))
     found: Any = description
     if "num_classes" in signature(type(model)).parameters:
@@ -164,7 +164,8 @@ def with_classes(model: Sequential, head: str, count: int) -> dict[str, Any]:
     count_name = next((each for each in COUNTS if found and each in found["settings"]), None)
     if count_name is None:
         raise ValueError(
-            f"data must have the classes of the model to start from, as its last layer, {head}, "
+            f"data must have the classes of the model to start from, because its last layer, "
+            f"{head}, "
             "cannot be replaced; end the net with Linear"
         )
     found["settings"][count_name] = count

@@ -1,4 +1,4 @@
-"""Folders and names of several runs: by digests, so that none stands for another."""
+"""Folders and names of several runs, based on digests."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from lenet5c.recipes.run import data_digest
 from lenet5c.recipes.run_config import NOTHING, RunConfig
 from lenet5c.recipes.start import digest_of
 
-#: Data that is in the package: it need not be read to know that it is the same.
+#: Data included in the package, which need not be read to compute a digest.
 CONSTANT = ("mnist", "signs")
 
 
@@ -23,9 +23,9 @@ def place(
     sources: Sequence[Source | None] | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> list[RunConfig]:
-    """Return runs with their folders in a folder, each by a digest of its settings and its data.
+    """Return runs with folders named by a digest of settings and data.
 
-    It never stands for a run that was trained otherwise.
+    A folder is never reused for a run with other settings or data.
     """
     placed: dict[Path, RunConfig] = {}
     digests: dict[Any, str] = {}
@@ -55,7 +55,7 @@ def place(
 def _digest_data(
     config: RunConfig, source: Source | None, tell: Callable[[str], object] | None
 ) -> str:
-    """Return a digest of the data of a run: of their bytes where they may change."""
+    """Return a digest of the data of a run, including the content if it may change."""
     if source is not None:
         return data_digest(source, config.open_rehearsed(source, tell))
     if config.data in CONSTANT and config.rehearse in (None, NOTHING, *CONSTANT):
@@ -65,7 +65,7 @@ def _digest_data(
 
 
 def title(config: RunConfig) -> str:
-    """Return the name of a run in messages."""
+    """Return the name of a run for messages."""
     size, fold = config.settings.train_size, config.fold
     return (
         f"{config.recipe}, seed {config.seed}"

@@ -1,4 +1,4 @@
-"""The fields of a recipe, each with its values, option and description."""
+"""Fields of recipes, with their values, options and descriptions."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -23,31 +23,31 @@ from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, 
 from lenet5c.recipes.teachers import make_teacher_recipe
 from lenet5c.training.trainer import KEEPS
 
-FURTHER, USUAL = "further arguments, in place of all the recipe's", "the recipe's"
+FURTHER, USUAL = "other arguments, replacing all those of the recipe", "as in the recipe"
 
 
 @document
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a training, except data and seed.
+    """Settings of a training run, except data and seed.
 
-    Most are options of ``lenet5c train``. Other fields are texts: `summary`, `reproduces` (the
-    system that is rebuilt) and `notes` (how it differs, and why).
+    Most fields are options of ``lenet5c train``. Others are texts: `summary`, `reproduces` (the
+    reproduced system) and `notes` (differences and their reasons).
 
-    The split 'stratified' holds out the same share of each class, and so does 'auto', unless each
-    class has at least 100 images held out by chance alone: that is the split 'random'. A smaller
-    `train_size` is taken in the same way. The fit 'auto' pads images of at least 20 pixels a side
-    where they fit into the input and resizes others; with the input size 'images' their proportions
-    are kept, and images of 32 to 96 pixels stay as they are. The preparation 'auto' gives the
-    training images mean 0 and standard deviation 1, others are those of `Preparation.named`. A
-    distortion is a name, or settings of `lenet5c.datasets.Distortion`. Momentum is Nesterov's,
-    unless the setting 'nesterov' is false.
-    The schedule 'step' divides the rate by ten after each third of the run, 'reduce-on-plateau'
-    when the validation loss has not fallen for more than two epochs, unless their settings say
-    otherwise; 'piecewise' is lr times each of its 'factors' in turn, changing after 'epochs'.
-    'every', 'patience' and 'epochs' of schedules count epochs. The class weights 'balanced' are
-    those of `lenet5c.training.weights.class_weights`. The losses 'mle' and 'map' are for
-    'lenet5_1998', which takes no other.
+    The split 'stratified' holds out the same fraction of each class; 'auto' does too, unless a
+    random split would hold out at least 100 images of each class, in which case it equals 'random'.
+    `train_size` images are selected in the same way. The fit 'auto' pads images that fit in the
+    input and have at least 20 pixels per side, and resizes others; with the input size 'images',
+    the aspect ratio is preserved, and images of 32 to 96 pixels are not resized. The preparation
+    'auto' normalizes the training images to mean 0 and standard deviation 1; for others see
+    `Preparation.named`. A distortion is a name, or settings of `lenet5c.datasets.Distortion`.
+    Momentum is Nesterov momentum, unless the setting 'nesterov' is false. By default, the schedule
+    'step' divides the rate by ten after each third of the run, and 'reduce-on-plateau' divides it
+    by ten if the validation loss has not decreased for more than two epochs; 'piecewise' multiplies
+    lr by each of its 'factors' in turn, changing after 'epochs'. 'every', 'patience' and 'epochs'
+    of schedules are in epochs. For 'balanced' class weights, see
+    `lenet5c.training.weights.class_weights`. The losses 'mle' and 'map' can only be used with
+    'lenet5_1998', which supports no others.
     """
 
     epochs: int = run(10, whole(1, 10_000), "epochs of training")
@@ -91,7 +91,7 @@ class Recipe:
         "auto", choice(("auto", "pad", "resize"), "HOW"), "method to fit images to the net's input"
     )
     preparation: str = data(
-        "auto", choice(("auto", *Preparation.NAMES)), "preparation of the pixels, in place of fit"
+        "auto", choice(("auto", *Preparation.NAMES)), "preparation of the pixels, instead of fit"
     )
     distortion: dict[str, Any] | None = data(
         None,
@@ -112,7 +112,7 @@ class Recipe:
     )
     optimizer: str = training("adamw", choice(OPTIMIZERS), "optimizer")
     lr: float = training(
-        4e-3, number(above=True), "learning rate, the peak of the schedule", usual="by optimizer"
+        4e-3, number(above=True), "learning rate; the peak of the schedule", usual="by optimizer"
     )
     layer_decay: float = training(
         1.0,
@@ -148,7 +148,7 @@ class Recipe:
         None,
         TEMPERATURE,
         "temperature of the probabilities, such as one fitted by another run",
-        usual="fitted on the images held out, 1 without any",
+        usual="fitted on the validation images, 1 if there are none",
     )
     teachers: int = training(
         0,
@@ -168,7 +168,9 @@ class Recipe:
         "weight of the teachers' probabilities in the targets; the rest is the true label",
     )
     order: str = declare(
-        "reshuffled", choice(("reshuffled", "constant")), "drawn for each epoch, or only once"
+        "reshuffled",
+        choice(("reshuffled", "constant")),
+        "order of the training images: drawn for each epoch, or only once",
     )
     average: float = training(
         0.0,
@@ -189,7 +191,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for each in fields(self):
             object.__setattr__(self, each.name, plain(getattr(self, each.name)))
-        if isinstance(self.class_weight, dict):  # of classes that are numbers
+        if isinstance(self.class_weight, dict):  # keys may be numbers
             weights = {str(name): weight for name, weight in self.class_weight.items()}
             object.__setattr__(self, "class_weight", weights)
         for name, setting in settings(self).items():
@@ -225,20 +227,20 @@ class Recipe:
             make_teacher_recipe(self)
 
     def _check_together(self) -> None:
-        """Raise a ValueError for settings that do not go together."""
+        """Raise a ValueError for incompatible settings."""
         of_1998, net = has_penalties(self.net), name_net(self.net)
         usual_size = Recipe.input_size
         decays = "weight_decay" in arguments(OPTIMIZERS[self.optimizer].cls)
         unseen, plateau = self.validation == 0, self.schedule == "reduce-on-plateau"
         prepared = self.preparation != "auto"
-        own_fit = f"auto with the preparation {self.preparation}, which has its own"
-        own_size = f"{usual_size} with the preparation {self.preparation}, which has its own"
+        own_fit = f"auto with the preparation {self.preparation}, which defines its own"
+        own_size = f"{usual_size} with the preparation {self.preparation}, which defines its own"
         losses = "mle or map" if of_1998 else "cross_entropy or mse"
         smoothed = self.label_smoothing > 0 and self.loss != "cross_entropy"
         taught = self.teachers > 0
         smoothed_twice = taught and self.label_smoothing > 0
         mixes = bool((self.distortion or {}).get("mixup"))
-        none_held_out = "where validation is 0"
+        none_held_out = "if validation is 0"
         for broken, name, rule in (
             (self.fit != "auto" and prepared, "fit", own_fit),
             (self.input_size != usual_size and prepared, "input_size", own_size),
@@ -272,23 +274,23 @@ class Recipe:
         Raises
         ------
         ValueError
-            A setting is missing, unknown or out of range.
+            If a setting is missing, unknown or out of range.
         """
         known = settings(cls)
         for name in [*known, *values]:
             if name not in values or name not in known:
-                fault = "lacks" if name in known else "has the unknown setting"
-                raise ValueError(f"the configuration {fault} {name}")
+                fault = "lacks the setting" if name in known else "has the unknown setting"
+                raise ValueError(f"configuration {fault} {name}")
         return cls(**values)
 
     def change(self, **changes: Any) -> Self:
-        """Return this recipe with some settings changed.
+        """Return a copy of this recipe with some settings changed.
 
-        Another net comes with its own options, another optimizer brings its own learning rate,
-        weight decay and settings along, another schedule its settings, another preparation its
-        input size, unless these are changed, too; another loss comes without settings and label
-        smoothing; another `validation` without `least_validation`, and that of 0 with the last
-        weights and without patience.
+        Some changes reset other settings, unless these are changed too: another net resets its
+        options; another optimizer the learning rate, weight decay and its settings; another
+        schedule its settings; another preparation the input size; another loss its settings and
+        label smoothing; another `validation` resets `least_validation`, and 0 also `keep` and
+        `patience`.
 
         Parameters
         ----------
@@ -299,7 +301,7 @@ class Recipe:
         Raises
         ------
         ValueError
-            A value is out of range, or does not go with others.
+            If a value is out of range or incompatible with others.
         TypeError
             There is no such field.
         """
@@ -330,30 +332,30 @@ class Recipe:
             along |= {"input_size": Recipe.input_size}
         if changes.get("loss", self.loss) != self.loss:
             along |= {"label_smoothing": 0.0, "loss_settings": {}}
-        if "validation" in changes:  # what is asked for is held out, however few
+        if "validation" in changes:  # hold out the requested number, even if small
             along |= {"least_validation": 0}
             if changes["validation"] == 0:
                 along |= {"keep": "last", "patience": 0}
         model = changes.get("model", along.get("model", self.model))
-        if of_net and isinstance(model, dict):  # else it is refused below
+        if of_net and isinstance(model, dict):  # else rejected below
             changes["model"] = model | of_net
         return replace(self, **along | changes)
 
     @property
     def size_asked(self) -> Any:
-        """`input_size`, or the one that a description of a net has."""
+        """`input_size`, or that of the description of a net."""
         shape = check_net(self.net).input_shape if isinstance(self.net, dict) else None
         return [shape[1], shape[2]] if shape else self.input_size
 
     @property
     def usual_size(self) -> tuple[int, int]:
-        """(height, width) of the net's input, for images of the size that the net is for."""
+        """(height, width) of the net's input, for images of its usual size."""
         if self.preparation == "auto":
             size = self.size_asked
             if size == by_images.OWN:
                 size = NETS[self.net].options["input_size"].default
             return pair(size, "input_size", 1)
-        no_image = np.zeros((1, 1, 1, 1), np.uint8)  # for those that have a mean image
+        no_image = np.zeros((1, 1, 1, 1), np.uint8)  # for preparations with a mean image
         return Preparation.named(self.preparation, no_image).size
 
     build = building.build

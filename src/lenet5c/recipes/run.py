@@ -1,4 +1,4 @@
-"""The run of a recipe: data, training, evaluation, and the files it leaves."""
+"""Running a recipe: data, training, evaluation and output files."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ Frame = Callable[[Source, TrainedModel], tuple[Source, list[str]]]
 
 @dataclass(eq=False)
 class Run:
-    """A run and its results; made by `train`.
+    """A run and its results, see `train`.
 
     Attributes
     ----------
@@ -42,13 +42,13 @@ class Run:
     trainer : lenet5c.training.Trainer
     folder : lenet5c.training.run_folder.RunFolder or None
     summary : dict or None
-        The results in summary.json; None where there is no folder, or the run was interrupted.
+        The results in summary.json; None if there is no folder or the run was interrupted.
     interrupted : bool
-        Whether `stop` ended the training; the folder has a checkpoint to go on from.
+        True if `stop` ended the training; the folder contains a checkpoint to resume from.
     start : TrainedModel or None
-        The model that it started from.
+        The model from which training started.
     rehearsed : lenet5c.datasets.Source or None
-        The data mixed in so that they are not forgotten.
+        The data mixed in to prevent forgetting.
     teacher : TrainedModel or None
         The model whose probabilities were the targets.
     """
@@ -70,15 +70,15 @@ class Run:
 
     @cached_property
     def trained(self) -> TrainedModel:
-        """The model, with the weights that were kept or averaged."""
-        # The checkpoint of a finished run does not have the weights that were kept or averaged.
+        """The model with its final (kept or averaged) weights."""
+        # The checkpoint of a finished run does not contain the kept or averaged weights.
         if self.folder and self.summary:
             return open_model(self.folder.path)
         return cast(TrainedModel, self.trainer.trained)
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """The evaluation of the model on the test images, at the first use."""
+        """Evaluation of the model on the test images, computed on first use."""
         return evaluate(self.trained, self.source.test)
 
     @property
@@ -104,46 +104,46 @@ def train(
     ranks: Ranks = ALONE,
     jobs: int = 1,
 ) -> Run:
-    """Carry out a run: open the data, build the trainer or resume, train, evaluate, save.
+    """Execute a run: load the data, build the trainer or resume, train, evaluate, save.
 
     Parameters
     ----------
     config : RunConfig
-        Its folder gets the files of the run; without one nothing is written.
+        Configuration; the files of the run are written to its folder, if any.
     source : lenet5c.datasets.Source, optional
-        The data, where they are in memory already.
+        The data, if already in memory.
     start : TrainedModel, optional
-        The model to start from, where it is in memory already; of a run without a folder.
+        The model to start from, if already in memory; only for a run without a folder.
     frame : callable, optional
-        ``frame(source, start)`` brings pictures into the form in which the model to start from
-        reads them, and returns them with a list of notes; called where it reads ink and the data
-        are whole pictures.
+        ``frame(source, start)`` converts pictures to the framing of the model to start from and
+        returns them with a list of notes. Called if that model reads ink and the data has whole
+        pictures.
     resume : bool
-        Go on from the checkpoint in the folder, to the same bytes as without a stop. Of a finished
-        run the result is returned, and nothing is trained or, if all files are there, written. If
-        the configuration has more epochs than the run in the folder, that becomes a longer one: to
-        the same bytes as if begun so where the learning rate does not depend on their number, else
-        its schedule goes on as that of all of them.
+        Resume from the checkpoint in the folder; the result has the same bytes as without an
+        interruption. If the run is finished, its result is returned without training, and missing
+        files are written. If the configuration has more epochs than the run in the folder, that run
+        is extended; the result has the same bytes as a single run if the learning rate does not
+        depend on the number of epochs, else the schedule continues as that of all epochs.
     overwrite : bool
-        Replace the run that is in the folder.
+        Replace an existing run in the folder.
     tensorboard : bool
-        Write the epochs for TensorBoard, too; a resumed run that did so goes on with it.
+        Also write a TensorBoard event file; a resumed run continues an existing one.
     tell : callable, optional
         Called with lines of text about the data.
     on_start : callable, optional
-        ``on_start(trainer, config)`` before the first step; not called for a finished run.
+        Called as ``on_start(trainer, config)`` before the first step, except for a finished run.
     on_step, on_epoch : callable, optional
-        As for `lenet5c.training.Trainer.run`.
+        See `lenet5c.training.Trainer.run`.
     stop : callable, optional
-        Asked after each stretch of steps; true ends the training there, with a checkpoint. If it
-        is a context manager, it is entered while the model trains.
+        Called after each run of steps; if it returns True, a checkpoint is written and training
+        stops. If it is a context manager, it is entered during training.
     ranks : lenet5c.training.parallel.Ranks
-        Processes that all call this with the same arguments, to train together: to the same bytes
-        as one. The first alone uses the folder.
+        Processes that all call this function with the same arguments to train together; the result
+        has the same bytes as that of one process. Only the first one uses the folder.
     jobs : int
-        How many of the recipe's teachers train at a time, each in a process of its own; they share
-        the threads, and `on_start`, `on_step` and `on_epoch` are called for the net itself alone.
-        A script must have what it does under ``if __name__ == "__main__":`` then.
+        Number of the recipe's teachers to train in parallel, each in a separate process; they share
+        the threads, and `on_start`, `on_step` and `on_epoch` are called only for the net itself.
+        A script then needs the guard ``if __name__ == "__main__":``.
 
     Returns
     -------
@@ -152,14 +152,14 @@ def train(
     Raises
     ------
     RunError
-        The folder cannot be used or another run is using it, the settings do not fit the data, or
-        they have changed.
+        If the folder cannot be used or is in use by another run, or the settings do not match the
+        data or have changed.
     OSError
-        A file cannot be written; it names the file. The last checkpoint is whole.
+        If a file cannot be written; the last checkpoint stays intact.
     NonFiniteError
-        The training failed.
+        If training failed.
     RankError
-        Ranks have other data, or other weights.
+        If ranks have different data or weights.
 
     Examples
     --------
@@ -241,7 +241,7 @@ def train(
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Compute on so many threads; None leaves it as it is."""
+    """Set the number of threads, unless None."""
     before = kernels.get_num_threads()
     try:
         if count is not None:
@@ -263,11 +263,11 @@ def _open(
     held: ExitStack,
     ranks: Ranks = ALONE,
 ) -> Run:
-    """Return a run that is ready to train, its folder locked by `held`, or finished."""
+    """Return a run that is ready to train, with its folder locked by `held`, or finished."""
     if source is None:
         source = config.open(tell)
         if tell and config.data not in NAMES and config.transpose is None:
-            # Of other classes than digits this model does not tell.
+            # This model does not apply to classes other than digits.
             warning = warn_of_sideways(open_model(), source.train)
             if warning:
                 tell(f"{config.data}: warning: {warning}")
@@ -276,13 +276,13 @@ def _open(
     rehearsed = config.open_rehearsed(source, tell)
     folder = None if config.folder is None else RunFolder(config.folder)
     with ThreadPoolExecutor(1) as pool:
-        # Beside the rest: hashlib lets other threads run.
+        # In parallel, because hashlib releases the GIL.
         present = None if folder is None else pool.submit(data_digest, source, rehearsed)
         try:
             if start is not None:
                 config = replace(config, settings=take_net(config.settings, start))
                 source = _fit(source, start, config, frame, tell)
-            if folder is not None:  # what could not be saved is said before the training
+            if folder is not None:  # report problems with saving before training
                 check_class_names(source.train.class_names, source.train.num_classes)
                 if start is not None:
                     config = replace(config, start_digest=digest_of(start))
@@ -304,8 +304,8 @@ def _open(
         models = [(model.path, copy) for model, copy in needed if model and model.path]
         if overwrite and any(path in folder.files for path, _ in models):
             raise RunError(
-                f"folder of a new run must not be that of the model to start from or to be taught "
-                f"by, got {folder.path}; name another one"
+                f"folder of a new run must not contain the initial model or the teacher, "
+                f"got {folder.path}; name another one"
             )
         folder.create(config.to_dict(), overwrite)
         for path, copy in models:
@@ -314,11 +314,11 @@ def _open(
 
 
 def record_data(config: RunConfig, present: str) -> RunConfig:
-    """Return the configuration with the digest of its data; refuse other data than it has."""
+    """Return the configuration with the digest of its data; reject different data."""
     if (config.data_digest or present) != present:
         raise RunError(
-            f"data must be the {config.data} that the run in {config.folder} began with, got "
-            f"other images or labels; start a new run"
+            f"data must be the same {config.data} as at the start of the run in {config.folder}, "
+            f"got other images or labels; start a new run"
         )
     return replace(config, data_digest=present)
 
@@ -330,7 +330,7 @@ def _fit(
     frame: Frame | None,
     tell: Callable[[str], object] | None,
 ) -> Source:
-    """Return the data in the form in which the model to start from takes them."""
+    """Return the data in the framing of the model to start from."""
     notes: list[str] = []
     if frame and config.reading is None and (source.reading, start.reading) == ("whole", "ink"):
         source, notes = frame(source, start)
@@ -344,7 +344,7 @@ def _fit(
 def _resume(
     run: Run, folder: RunFolder, tell: Callable[[str], object] | None, held: ExitStack
 ) -> None:
-    """Bring a run to where the one in its folder is; make that longer if it has fewer epochs."""
+    """Restore a run from its folder; extend the latter if it has fewer epochs."""
     config, trainer = run.config, run.trainer
     epochs = check_config(config, folder)
     longer = epochs < trainer.epochs
@@ -355,71 +355,72 @@ def _resume(
         held.enter_context(folder.lock(tell))
     if not folder.load_checkpoint(trainer) and not finished and folder.has_results():
         raise RunError(
-            f"{folder.checkpoint_file} must be there to go on with the run, got only results of "
-            f"it; restore it, or repeat the run in another folder: {config.command()} --out DIR"
+            f"{folder.checkpoint_file} must exist to resume the run, got only its results; "
+            f"restore it, or repeat the run in another folder: {config.command()} --out DIR"
         )
     if longer:
         if trainer.done:
             raise RunError(
-                f"epochs must be {epochs}, as the run in {folder.path} ended by its patience of "
-                f"{trainer.patience} after epoch {trainer.epoch}, got {trainer.epochs}; go on in "
+                f"epochs must be {epochs}, because the run in {folder.path} was stopped by its "
+                f"patience of "
+                f"{trainer.patience} after epoch {trainer.epoch}, got {trainer.epochs}; use "
                 f"another folder: lenet5c train --from {folder.path} --out DIR"
             )
         folder.lengthen(config.to_dict())
         before = make_schedule(replace(config.settings, epochs=epochs), trainer.steps_per_epoch)
         if tell and before != trainer.schedule:
             tell(
-                f"The schedule {config.settings.schedule} goes on as that of {trainer.epochs} "
-                f"epochs; with {epochs} it has had other learning rates until here."
+                f"The schedule {config.settings.schedule} continues as that of {trainer.epochs} "
+                f"epochs; with {epochs}, previous learning rates were different."
             )
-    # Again: who held the lock may have finished the run.
+    # Checked again, because the holder of the lock may have finished the run.
     run.summary = folder.read_summary(trainer.history)
     if trainer.history:
         folder.write_metrics(trainer.history)
 
 
 def check_config(config: RunConfig, folder: RunFolder) -> int:
-    """Raise a RunError unless a folder holds the run of this configuration; return its epochs.
+    """Check that a folder contains the run of this configuration; return its number of epochs.
 
-    It may have fewer of them.
+    The number of epochs may be smaller.
     """
     stored, given = folder.read_config(), config.to_dict()
     epochs = stored.get("epochs")
     if type(epochs) is int and 1 <= epochs < given["epochs"]:
         given["epochs"] = epochs
-    for name in sorted((stored | given).keys() - {"lenet5c"}):  # which may be a later version
+    for name in sorted((stored | given).keys() - {"lenet5c"}):  # may be another version
         if stored.get(name) != given.get(name):
             raise RunError(
-                f"{folder.config_file} must have {name} {given.get(name)!r}, as the run to resume, "
-                f"got {stored.get(name)!r}; name its folder, or start a new run"
+                f"{folder.config_file} must have {name} {given.get(name)!r} to resume this run, "
+                f"got {stored.get(name)!r}; name another folder, or start a new run"
             )
     return int(given["epochs"])
 
 
 def open_run(folder: RunFolder, source: Source) -> Run:
-    """Return a finished run by its folder.
+    """Load a finished run from its folder.
 
     Raises
     ------
     RunError
-        There is none, or a file of it cannot be used.
+        If there is none, or one of its files is invalid.
     """
     config = RunConfig.read(folder)
     if folder.read_summary() is None:
-        raise RunError(f"folder must hold a finished run, got {folder.path}")
+        raise RunError(f"folder must contain a finished run, got {folder.path}")
     with ExitStack() as held:
         return _open(config, source, None, None, True, False, None, held)
 
 
 def _events(run: Run, tensorboard: bool, tell: Callable[[str], object] | None) -> EventFile | None:
-    """Return the run's file for TensorBoard with its epochs so far; None where none is written."""
+    """Return the TensorBoard event file of a run with its epochs so far, None if there is none."""
     if run.folder is None or not (tensorboard or run.folder.events_file.exists()):
         return None
     try:
         events = EventFile(run.folder.events_file)
     except MissingExtraError as error:
         if tell:
-            tell(f"{run.folder.events_file} is not continued: {error}")
+            tell(f"cannot continue {run.folder.events_file}: {error}")
         return None
     events.begin(run.history)
     return events

@@ -1,4 +1,4 @@
-"""The configuration of a run: recipe, data, seed, threads and folder."""
+"""Configuration of a run: recipe, data, seed, threads and folder."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -30,24 +30,26 @@ from lenet5c.training import TrainedModel, Trainer, open_model
 from lenet5c.training.model_file import BEST
 from lenet5c.training.run_folder import RunFolder
 
-NOTHING = "none"  # to rehearse
+NOTHING = "none"  # no data to rehearse
 
 
 @document
 @dataclass(frozen=True)
 class RunConfig:
-    """A run: a recipe, its data, its seed, and the folder for the results.
+    """Configuration of a run: recipe, data, seed, and folder for the results.
 
-    `settings` is a `Recipe`, that of the name if not given; `RunConfig.named` changes single
-    settings of it. `lenet5c` is the version; the digests tell the data, the model to start from
-    and the one that teaches, once they are open. config.json holds all but folder and threads.
+    `settings` is a `Recipe`, by default the one named by `recipe`; use `RunConfig.named` to change
+    single settings. `lenet5c` is the version. The digests identify the data, the model to start
+    from and the teacher once these are loaded. config.json contains everything except folder and
+    threads.
     """
 
     recipe: str = run(
         "default",
         choice(RECIPES, "R"),
         "named configuration, see lenet5c recipes",
-        usual="default; small-color for images in color or of more than 48 pixels a side; finetune "
+        usual="default; small-color for images in color or of more than 48 pixels per side; "
+        "finetune "
         "with --from",
     )
     seed: int = run(0, whole(0), "random seed of weights, split, order and augmentation")
@@ -74,13 +76,13 @@ class RunConfig:
         "these; or a name listed by lenet5c data list",
         DATA,
     )
-    skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
+    skip_bad: bool = declare(False, FLAG, "skip images that cannot be read", DATA)
     transpose: bool | None = declare(
         None,
         replace(FLAG, optional=True),
         "transpose the images",
         DATA,
-        "of IDX files named as EMNIST's",
+        "only IDX files named like EMNIST's",
     )
     follow_links: bool = declare(
         False, FLAG, "follow links in a folder of images, to files and folders anywhere", DATA
@@ -95,7 +97,7 @@ class RunConfig:
     image_shape: str | None = declare(
         None,
         Kind("HxW or CxHxW, such as 28x20", is_shape, metavar="HxW", optional=True),
-        "shape of images stored as rows of values, in color CxHxW or HxWxC",
+        "shape of images stored as rows of values; for color, CxHxW or HxWxC",
         DATA,
         "a square",
     )
@@ -105,15 +107,15 @@ class RunConfig:
         "how predict prepares a picture: ink, crop and center the strokes on black like the digits "
         "of MNIST; whole, use the entire picture",
         DATA,
-        "by the data",
+        "depends on the data",
     )
     start: str | None = declare(
         None,
         replace(TEXT, metavar="MODEL", optional=True),
-        "model to start from: a model file, the folder of a run, or best, the model that comes "
-        "with lenet5c",
+        "model to start from: a model file, the folder of a run, or best, the model included in "
+        "lenet5c",
         RUN,
-        "new weights",
+        "none",
         named="from",
     )
     freeze: list[str] = run(
@@ -126,21 +128,21 @@ class RunConfig:
         replace(TEXT, metavar="NAME_OR_PATH", optional=True),
         "earlier training data of the model, mixed in to prevent forgetting; or none",
         DATA,
-        "mnist with --from best, where classes are the same, else none",
+        "mnist with --from best if the classes are the same, else none",
     )
     taught_by: str | None = declare(
         None,
         replace(TEXT, metavar="MODEL", optional=True),
         "teacher model, such as an ensemble, whose probabilities are the targets",
         RUN,
-        "none, labels are",
+        "none",
     )
-    settings: Recipe = None  # type: ignore[assignment]  # that of the name
+    settings: Recipe = None  # type: ignore[assignment]  # by name
     lenet5c: str = lenet5c.__version__
     data_digest: str | None = None
     start_digest: str | None = None
     taught_by_digest: str | None = None
-    #: Changes of a recipe that the images will choose, None where it is chosen.
+    #: Changes of a recipe that is selected later by the images, None if it is selected.
     asked: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -162,23 +164,23 @@ class RunConfig:
 
     @classmethod
     def named(cls, name: str | None = None, **changes: Any) -> Self:
-        """Return a run of the recipe of this name, with some settings changed.
+        """Return a run of the recipe with this name, with some settings changed.
 
         Parameters
         ----------
         name : str, optional
-            One of `lenet5c.recipes.RECIPES`; by default 'finetune' with a model to start from, else
-            that of the images, as `choose_recipe` says.
+            One of `lenet5c.recipes.RECIPES`. Default: 'finetune' with a model to start from, else
+            selected by the images, see `choose_recipe`.
         **changes
-            Fields of a `RunConfig`, or changes of the recipe, as `Recipe.change` takes them.
+            Fields of a `RunConfig`, or changes of the recipe, see `Recipe.change`.
 
         Raises
         ------
         ValueError
-            A value is out of range; `DatasetError` where there is no such data, `RunError`
-            where there is no such model.
+            If a value is out of range; `DatasetError` if there is no such data, `RunError` if there
+            is no such model.
         TypeError
-            There is no such field.
+            If there is no such field.
 
         Examples
         --------
@@ -209,10 +211,10 @@ class RunConfig:
         return cls(name, settings=settings, **of_run)
 
     def choose_recipe(self, dataset: Dataset, tell: Callable[[str], object] | None = None) -> Self:
-        """Return the run with the recipe for the images, where none was asked for.
+        """Return the run with the default recipe for the images, if none was selected.
 
-        Images in color, or of more than 48 pixels a side, have the recipe 'small-color', unless a
-        net or a preparation was asked for. Others have 'default'.
+        This is 'small-color' for images in color or of more than 48 pixels per side, unless a net
+        or a preparation was selected, and 'default' for others.
         """
         if self.asked is None or (name := by_images.choose_recipe(dataset.images)) == "default":
             return replace(self, asked=None)
@@ -221,7 +223,7 @@ class RunConfig:
         try:
             return replace(self, recipe=name, settings=recipe(name, **self.asked), asked=None)
         except ValueError as error:
-            raise RunError(f"{error}; or give --recipe default") from None
+            raise RunError(f"{error}; or use --recipe default") from None
 
     @classmethod
     def read(cls, folder: RunFolder) -> Self:
@@ -230,7 +232,7 @@ class RunConfig:
         Raises
         ------
         RunError
-            There is none, or it cannot be used.
+            If there is none, or it is invalid.
         """
         values = folder.read_config()
         try:
@@ -248,12 +250,12 @@ class RunConfig:
         Raises
         ------
         ValueError
-            A setting is missing, unknown or out of range.
+            If a setting is missing, unknown or out of range.
         """
         names = cls._stored()
         for name in names:
             if name not in values:
-                raise ValueError(f"the configuration lacks {name}")
+                raise ValueError(f"configuration lacks the setting {name}")
         own = {name: values[name] for name in names}
         rest = {name: value for name, value in values.items() if name not in names}
         return cls(**own, settings=Recipe.from_dict(rest), folder=Path(folder) if folder else None)
@@ -269,7 +271,7 @@ class RunConfig:
 
     @property
     def read_options(self) -> ReadOptions:
-        """Settings of the reader of the data."""
+        """Settings for reading the data."""
         own = (each.name for each in fields(ReadOptions) if hasattr(self, each.name))
         return ReadOptions(**{name: getattr(self, name) for name in own})
 
@@ -279,13 +281,13 @@ class RunConfig:
         Parameters
         ----------
         tell : callable, optional
-            Called with lines of text: downloads, and notes on the data.
+            Called with lines of text about downloads and the data.
 
         Raises
         ------
         FileNotFoundError
         DatasetError
-            The data cannot be read.
+            If the data cannot be read.
         """
         if self.fold is not None and self.folds:
             source = self.open_whole(tell)
@@ -293,7 +295,7 @@ class RunConfig:
         return self._open(open_source, tell)
 
     def open_whole(self, tell: Callable[[str], object] | None = None) -> Source:
-        """Return the data to divide into folds; else as `open`."""
+        """Return the data to divide into folds; see `open`."""
         return self._open(open_whole, tell)
 
     def _open(self, reader: Callable[..., Source], tell: Callable[[str], object] | None) -> Source:
@@ -309,12 +311,12 @@ class RunConfig:
         Raises
         ------
         RunError
-            There is no such model, or it is not the one that the run began with.
+            If there is no such model, or it is not the one with which the run started.
         """
         return self._open_model("start", "start_file")
 
     def open_teacher(self) -> TrainedModel | None:
-        """Return the model that teaches; else as `open_start`."""
+        """Return the teacher model; see `open_start`."""
         return self._open_model("taught_by", "teacher_file")
 
     def _open_model(self, name: str, copied: str) -> TrainedModel | None:
@@ -325,7 +327,8 @@ class RunConfig:
         trained = open_model(copy if copy is not None and copy.is_file() else model)
         if getattr(self, f"{name}_digest") not in (None, digest_of(trained)):
             raise RunError(
-                f"{name} must be the model that the run in {self.folder} started from, got another "
+                f"{name} must be the model with which the run in {self.folder} started, got "
+                f"another "
                 f"one in {trained.path}; restore it, or start a new run"
             )
         return trained
@@ -333,7 +336,7 @@ class RunConfig:
     def open_rehearsed(
         self, source: Source | Dataset, tell: Callable[[str], object] | None = None
     ) -> Source | None:
-        """Return the data to mix in with those of a run, None for none."""
+        """Return the data to mix in, None for none."""
         name = self.rehearse or ("mnist" if self.start == BEST else NOTHING)
         if name == NOTHING:
             return None
@@ -349,18 +352,18 @@ class RunConfig:
         net: Sequential | None = None,
         teachers: Sequence[TrainedModel] | None = None,
     ) -> tuple[Trainer, TrainedModel]:
-        """Return a `Trainer` on this data, and the `TrainedModel` it trains.
+        """Return a `Trainer` for this data, and the `TrainedModel` that it trains.
 
         Parameters
         ----------
         source, start, rehearsed, net, teachers
-            As of `Recipe.build`.
+            See `Recipe.build`.
 
         Raises
         ------
         ValueError
-            The data does not fit the recipe, or `batch_size` is larger than the number of images
-            to train on. That of the recipe itself may be: of fewer images a batch takes all.
+            If the data does not match the recipe, or `batch_size` was changed to more than the
+            number of training images. The default of a recipe may be larger.
         """
         if self.folds and self.fold is None:
             raise ValueError(
@@ -375,13 +378,14 @@ class RunConfig:
         given, count = self.settings.batch_size, len(trainer.train_set)
         if count < given != RECIPES[self.recipe].batch_size:
             raise ValueError(
-                f"batch_size must be at most the {count} images to train on, got {given}; use a "
+                f"batch_size must be at most {count}, the number of training images, got {given}; "
+                f"use a "
                 "smaller value, or leave it out"
             )
         return trainer, trained
 
     def get(self, name: str) -> Any:
-        """Return a setting of the run, of its recipe or of its net by the name of its option."""
+        """Return a setting of the run, its recipe or its net by option name."""
         for owner in (self, self.settings):
             if hasattr(owner, name):
                 return getattr(owner, name)
@@ -390,9 +394,9 @@ class RunConfig:
         return self.settings.model.get(name, default)
 
     def changes(self) -> dict[str, Any]:
-        """Return the settings that make this run, by the names of their options."""
+        """Return the settings that define this run, by option name."""
         usual = RunConfig(self.recipe)
-        # Another net comes with its own options.
+        # Another net has its own options.
         of_net = replace(usual, settings=usual.settings.change(net=self.settings.net))
         found = {}
         for name, setting in option_settings().items():
@@ -401,7 +405,7 @@ class RunConfig:
             value = self.get(name)
             before = (of_net if name in NET_SETTINGS else usual).get(name)
             changed = value != before and (value is not None or name == "distortion")
-            # Data of any kind might have another recipe where none is given.
+            # The recipe is included, because its default depends on the data.
             chosen = name == "recipe" and (value != "default" or self.data not in NAMES)
             if name == "seed" or (chosen and self.asked is None) or changed:
                 value = distortion_name(value) if name == "distortion" else value
@@ -409,7 +413,7 @@ class RunConfig:
         return found
 
     def options(self) -> list[str]:
-        """Return the options of ``lenet5c train`` that make this run, without its folder."""
+        """Return the options of ``lenet5c train`` for this run, without its folder."""
         changes, words = self.changes(), []
         for name, setting in option_settings().items():
             if (key := setting.named or name) in changes:
@@ -423,7 +427,7 @@ class RunConfig:
         return shlex.join(["lenet5c", "train", *self.options()])
 
     def differing(self, given: dict[str, Any]) -> tuple[str, object, object] | None:
-        """Return the first of some settings that this run has otherwise, with both values."""
+        """Return the first of some settings that differs from this run, with both values."""
         for name, value in given.items():
             here = self.get(name)
             if name == "distortion":
@@ -440,5 +444,5 @@ def option_settings() -> dict[str, Setting]:
 
 
 def settings_of_start(changes: dict[str, Any]) -> dict[str, Any]:
-    """Return those of some settings that a model to start from has already."""
+    """Return the settings that are determined by a model to start from."""
     return {key: changes[key] for key in (*OF_START, *NET_SETTINGS) if key in changes}

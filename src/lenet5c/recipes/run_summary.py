@@ -1,4 +1,4 @@
-"""The results of a run as its summary.json has them."""
+"""Results of a run for its summary.json."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def summarize(run: "Run", resumed: bool, seconds: float, ranks: Ranks = ALONE) -> dict[str, Any]:
-    """Return the results of a finished run, for its summary.json; `seconds` are those it took."""
+    """Return the results of a finished run that took `seconds`, for its summary.json."""
     trainer = run.trainer
     result = run.evaluation = evaluate(run.trained, run.source.test, ranks=ranks)
     summary = {
@@ -37,7 +37,7 @@ def summarize(run: "Run", resumed: bool, seconds: float, ranks: Ranks = ALONE) -
     if ranks.size > 1:
         summary["ranks"] = ranks.size
     if resumed:
-        summary["resumed"] = True  # so `seconds` is not the whole run's
+        summary["resumed"] = True  # `seconds` does not cover the whole run
     if run.start is not None and run.start.class_names == run.trained.class_names:
         before = evaluate(run.start, run.source.test, ranks=ranks)
         summary["start_test_accuracy"] = before.accuracy
@@ -45,13 +45,13 @@ def summarize(run: "Run", resumed: bool, seconds: float, ranks: Ranks = ALONE) -
         summary["start_p_value"] = test.p_value
         if run.rehearsed is not None:
             known = run.rehearsed.test
-            with suppress(RunError):  # of other classes, or images that this model does not take
+            with suppress(RunError):  # other classes or images than those of this model
                 known, _ = match_dataset(run.start, known)
                 summary["rehearsed_accuracy"] = evaluate(run.trained, known, ranks=ranks).accuracy
                 at_first = evaluate(run.start, known, ranks=ranks)
                 summary["start_rehearsed_accuracy"] = at_first.accuracy
     if run.teacher is not None:
-        with suppress(ValueError):  # of images larger than it takes: it was shown their middle
+        with suppress(ValueError):  # images larger than its input, which were cropped in training
             taught = evaluate(run.teacher, run.source.test, ranks=ranks)
             summary["teacher_test_accuracy"] = taught.accuracy
             summary["teacher_p_value"] = mcnemar(taught.right, result.right).p_value

@@ -1,4 +1,4 @@
-"""The space of a search for settings: numbers and choices, by the names of settings."""
+"""Search spaces: ranges and choices of settings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.run_config import option_settings
 
-#: Settings that are searched by default.
+#: Settings searched by default.
 USUAL = ("lr", "weight_decay", "batch_size", "label_smoothing")
 
 
 @dataclass(frozen=True)
 class Span:
-    """Numbers from `low` to `high`, integers where both are; drawn evenly by logarithm if `log`."""
+    """Range from `low` to `high`, of integers if both are, on a logarithmic scale if `log`."""
 
     low: float
     high: float
@@ -32,7 +32,7 @@ class Span:
         return draw(name, self.low, self.high, log=self.log)
 
     def value(self, drawn: float) -> float:
-        """Return the value that the study has as `drawn`."""
+        """Convert a value of the study."""
         return drawn
 
     def to_json(self) -> Any:
@@ -42,7 +42,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Options:
-    """Some values, without an order."""
+    """A set of unordered values."""
 
     values: tuple[Any, ...]
 
@@ -51,7 +51,7 @@ class Options:
         return self.value(trial.suggest_categorical(name, tuple(map(_as_scalar, self.values))))
 
     def value(self, drawn: Any) -> Any:
-        """Return the value that the study has as `drawn`: of lists it has texts."""
+        """Convert a value of the study, in which lists are stored as texts."""
         return next((each for each in self.values if _as_scalar(each) == drawn), drawn)
 
     def to_json(self) -> Any:
@@ -63,17 +63,17 @@ Space = Mapping[str, Span | Options]
 
 
 def _as_scalar(value: Any) -> Any:
-    """Return a value as a study has it, a list as its text."""
+    """Return a value for the study, with lists as texts."""
     return "+".join(map(str, value)) or "none" if isinstance(value, list) else value
 
 
 def usual_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span | Options]:
-    """Return the values among which settings are searched by default, around those of a recipe.
+    """Return the default search space of settings, around the values of a recipe.
 
     Raises
     ------
     RunError
-        A setting has no default values.
+        If a setting has no default range.
     """
     known: dict[str, Span | Options] = {
         "lr": Span(recipe.lr / 10, recipe.lr * 10, log=True),
@@ -91,14 +91,15 @@ def usual_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span 
     for name in names:
         if name not in known:
             raise RunError(
-                f"search must have values for {name}, as {name}=LOW:HIGH or {name}=A,B,C; only "
+                f"search must have values for {name}, such as {name}=LOW:HIGH or {name}=A,B,C; "
+                f"only "
                 f"{', '.join(known)} have default ranges"
             )
     return {name: known[name] for name in names}
 
 
 def _usual_values(option: Option, present: Any) -> Span | Options | None:
-    """Return the values of an option that are tried around the present one, None for none."""
+    """Return the values of an option to try around the present one, None for none."""
     if isinstance(option.search, tuple):
         return Span(*option.search)
     if option.search is not None:
@@ -107,7 +108,7 @@ def _usual_values(option: Option, present: Any) -> Span | Options | None:
         return Options(option.kind.choices)
     if isinstance(option.default, bool):
         return Options((False, True))
-    if option.kind.several and present:  # maps or units: half as many, and twice
+    if option.kind.several and present:  # maps or units: half and twice as many
         return Options(
             tuple([max(1, round(share * each)) for each in present] for share in (0.5, 1, 2))
         )
@@ -117,21 +118,21 @@ def _usual_values(option: Option, present: Any) -> Span | Options | None:
 def read_space(
     recipe: Recipe, texts: Sequence[str], option: str = "--search", further: Sequence[str] = ()
 ) -> dict[str, Span | Options]:
-    """Return what to search from texts such as 'lr', 'lr=1e-4:1e-1:log', 'batch-size=16,32'.
+    """Parse a search space from texts such as 'lr', 'lr=1e-4:1e-1:log', 'batch-size=16,32'.
 
     Parameters
     ----------
     recipe : Recipe
     texts : sequence of str
     option : str
-        The option with the texts, for messages.
+        Name of the option, for messages.
     further : sequence of str
-        Settings that may be named beside those of a recipe.
+        Settings that may be named in addition to those of a recipe.
 
     Raises
     ------
     RunError
-        A text has another form, names no setting, or one that another text names, too.
+        If a text has another form, or its setting is unknown or repeated.
     """
     settings = option_settings()
     known = [name for name in (*further, *Recipe.settings(), *NET_SETTINGS) if name in settings]
@@ -144,7 +145,7 @@ def read_space(
                 f"{option} must name settings of a recipe, got {key}{suggest(name, known)}"
             )
         if name in space:
-            raise RunError(f"{option} must name each setting once, got {key} twice")
+            raise RunError(f"{option} must have each setting once, got {key} twice")
         if not sign:
             space |= usual_space(recipe, [name])
             continue
@@ -186,7 +187,7 @@ def _number(text: str) -> float:
 
 
 def check_space(recipe: Recipe, space: Space) -> None:
-    """Raise a RunError unless the ends of each span, by themselves, make a recipe."""
+    """Raise a RunError unless both ends of each range are valid for the recipe."""
     for name, each in space.items():
         ends = each.values if isinstance(each, Options) else (each.low, each.high)
         for value in ends:

@@ -1,6 +1,6 @@
-"""Declared settings: a field says once which values it takes, its option, and its description.
+"""Declared settings: fields of dataclasses with valid values, option and description.
 
-Its checks, its option on a command line and its entry in the docstring follow from that.
+Checks, command line options and docstring entries are derived from the declaration.
 """
 
 import textwrap
@@ -11,7 +11,7 @@ from typing import Any
 
 from lenet5c.nn.kind import Kind
 
-#: The groups of options, in the order in which a command lists them.
+#: Groups of options, in the order of the help text.
 GROUPS = RUN, DATA, NET, TRAINING = "the run", "data", "net", "training"
 
 
@@ -21,10 +21,10 @@ class Setting:
 
     kind: Kind
     help: str  # a phrase
-    group: str = ""  # of its option; empty if it has none
-    usual: str = ""  # the default in words, where its value does not say it
-    more: Callable[[], str] | None = None  # the rest of a help text, where it takes time to make
-    named: str = ""  # the name of its option, where it is not the field's
+    group: str = ""  # of its option; empty if there is none
+    usual: str = ""  # description of the default, if its value does not explain it
+    more: Callable[[], str] | None = None  # rest of the help text, created only when needed
+    named: str = ""  # name of its option, if not that of the field
 
     def describe(self, default: object) -> str:
         """Return the help text, with the choices and the default."""
@@ -42,7 +42,7 @@ def declare(
     more: Callable[[], str] | None = None,
     named: str = "",
 ) -> Any:
-    """Return the field of a dataclass with this default, and with its `Setting` as metadata."""
+    """Return a dataclass field with this default, and with its `Setting` as metadata."""
     metadata = {"setting": Setting(kind, help, group, usual, more, named)}
     if isinstance(default, (dict, list)):
         return field(default_factory=default.copy, metadata=metadata)
@@ -63,7 +63,7 @@ def option(name: str, setting: Setting) -> str:
 
 
 def document(owner: type) -> type:
-    """Add the declared fields of a dataclass to its docstring, as attributes; a decorator."""
+    """Class decorator that documents the declared fields of a dataclass as attributes."""
     lines = [(owner.__doc__ or "").rstrip(), "", "    Attributes", "    ----------"]
     for name, setting in settings(owner).items():
         text = f"{setting.help[:1].upper()}{setting.help[1:]}."

@@ -1,6 +1,6 @@
-"""Training from a trained model: adapted net and data, layer-wise rates, rehearsal.
+"""Fine-tuning: adaptation of net and data, layer-wise learning rates, rehearsal.
 
-The command, `lenet5c.trainer`, the estimator's `warm_start` and the demo's fine-tuning use this.
+Used by the command, `lenet5c.trainer`, `warm_start` of the estimator and the demo.
 """
 
 from collections.abc import Collection, Mapping
@@ -29,36 +29,36 @@ from lenet5c.training.model_file import SHIPPED, build_net, describe_net
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
-#: Settings that the model to start from has already.
+#: Settings determined by the model to start from.
 OF_START = ("net", "model", "input_size", "fit", "preparation")
-#: Images of the start model's data in each epoch.
+#: Number of rehearsed images in each epoch.
 REHEARSED = 12_000
-#: The positions of `turn`, in words.
+#: Descriptions of the orientations of `turn`.
 POSITIONS = (
     *("upright", "on their left side", "upside down", "on their right side"),
     *("mirrored", "mirrored and on their left side", "mirrored and upside down"),
     "mirrored and on their right side",
 )
-#: Samples that are looked at turned, and the share of them that must be better known so.
+#: Number of samples to check in each orientation, and minimum gain of accuracy.
 MOST_TURNED, TURNED = 1000, 0.2
 
 
 def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {}) -> "Recipe":
-    """Return a recipe with the net and the preparation of a model to start from.
+    """Return a recipe with the net and preparation of a model to start from.
 
-    Dropout, which has no parameters, may be another one than the model's.
+    Dropout, which has no parameters, may be changed.
 
     Parameters
     ----------
     recipe : Recipe
     start : TrainedModel
     asked : mapping
-        Settings of the net and of the preparation that were asked for.
+        Settings of the net and the preparation set by the user.
 
     Raises
     ------
     ValueError
-        One that was asked for is not the model's.
+        If such a setting differs from the model.
     """
     if find_ensemble(start.model):
         raise ValueError(
@@ -88,28 +88,28 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
     if "dropout" in recipe.model and "dropout" in known:
         model["dropout"] = recipe.model["dropout"]
     changes: dict[str, Any] = {"net": net, "model": model}
-    changes |= {"input_size": 32, "fit": "auto", "preparation": "auto"}  # the model's, in truth
+    changes |= {"input_size": 32, "fit": "auto", "preparation": "auto"}  # unused
     if has_penalties(net) and recipe.loss not in ("mle", "map"):
         changes |= {"loss": "mle", "loss_settings": {}, "label_smoothing": 0.0}
     return replace(recipe, **changes)
 
 
 def fit_source(start: TrainedModel, source: Source) -> tuple[Source, list[str]]:
-    """Return data with the images that a model takes, and with one list of classes.
+    """Convert data to the images of a model and a common list of classes.
 
-    Where the model knows all classes of the data, the list is the model's; else it is the data's.
-    Data that fit already are returned as they are.
+    The list is that of the model if it has all classes of the data, else that of the data. Data
+    that already matches is returned unchanged.
 
     Returns
     -------
     source : Source
     notes : list of str
-        What was changed that the user should know.
+        Remarks on changes for the user.
 
     Raises
     ------
     ValueError
-        The images have other channels than one or three, or than the model.
+        If the number of channels is not one or three, or not that of the model.
     """
     known = start.class_names
     places = match_names(source.train.class_names, known)
@@ -122,14 +122,14 @@ def fit_source(start: TrainedModel, source: Source) -> tuple[Source, list[str]]:
     if len(classes) > len(names):
         notes[
             f"it has {count(len(names), 'class', 'classes')} of the model's {len(known)}; the "
-            "model keeps the others"
+            "others are kept"
         ] = None
     elif classes is names and names != known:
         shared = [name for name in names if name in known]
         kept = listing(list(map(repr, shared[:5]))) + (", ..." if len(shared) > 5 else "")
         notes[
-            "its classes are not the model's: the last layer is new"
-            + (f" but for {kept}" if shared else "")
+            "its classes differ from those of the model: the last layer is new"
+            + (f" except for {kept}" if shared else "")
         ] = None
     for part in ("train", "test", "validation"):
         dataset = getattr(source, part)
@@ -144,13 +144,13 @@ def fit_source(start: TrainedModel, source: Source) -> tuple[Source, list[str]]:
 def fit_dataset(
     start: TrainedModel, dataset: Dataset, classes: tuple[str, ...]
 ) -> tuple[Dataset, list[str]]:
-    """Return a data set with these classes and with images that a model takes, and notes."""
+    """Return a data set with these classes and the image format of a model, and notes."""
     images, notes = dataset.images, []
     channels, found = start.image_shape[0], images.shape[1]
     if found != channels:
         images = apply(images, lambda batch: _convert_channels(batch, channels))
         kinds = {1: "gray", 3: "in color"}
-        notes.append(f"its images are made {kinds[channels]}, as those of the model are")
+        notes.append(f"its images are converted to {kinds[channels]}, like those of the model")
     images, note = match_size(start, images)
     notes += [note] if note else []
     labels = dataset.labels
@@ -178,7 +178,7 @@ def _convert_channels(images: Any, channels: int) -> NDArray[np.uint8]:
     number, found, height, width = images.shape
     if {found, channels} != {1, 3}:
         raise ValueError(
-            f"images must have {count(channels, 'channel')}, as the model to start from, got "
+            f"images must have {count(channels, 'channel')} for the model to start from, got "
             f"{found}; use other data, or another model"
         )
     if channels == 3:
@@ -190,9 +190,9 @@ def _convert_channels(images: Any, channels: int) -> NDArray[np.uint8]:
 def continue_model(
     start: TrainedModel, recipe: "Recipe", classes: tuple[str, ...], rng: Any
 ) -> Sequential:
-    """Return a net with the weights of a model, and a last layer for these classes.
+    """Return a net with the weights of a model and a last layer for these classes.
 
-    Rows of classes that the model knows, by name, are kept, others are initialized.
+    Rows of the classes of the model, by name, are kept; others are initialized.
     """
     old, new_classes = start.model, classes != start.class_names
     kind: Any = type(old)
@@ -225,22 +225,22 @@ def continue_model(
 
 
 def name_head(model: Sequential) -> str:
-    """Return the name of the last layer with parameters or buffers, which has a row a class."""
+    """Return the name of the last layer with parameters or buffers, with a row per class."""
     return [name for name, layer in model.named_layers() if layer.params or layer.buffers][-1]
 
 
 def rate_factors(
     model: Sequential, layer_decay: float, freeze: Collection[str]
 ) -> dict[str, float]:
-    """Return factors of the learning rate for each layer with parameters, 0 of frozen ones.
+    """Return learning-rate factors of the layers with parameters, 0 for frozen layers.
 
-    Batch normalization goes with the layer before it. Where it is frozen, its running statistics
-    stay, too.
+    Batch normalization has the factor of the preceding layer. If it is frozen, its running
+    statistics are frozen too.
 
     Raises
     ------
     ValueError
-        There is no such layer, or none is left to train.
+        If there is no such layer, or none is left to train.
     """
     groups: list[list[str]] = []
     layers = {name: layer for name, layer in model.named_layers() if layer.params}
@@ -265,7 +265,7 @@ def rate_factors(
 
 
 def freeze_statistics(model: Sequential, factors: Mapping[str, float]) -> None:
-    """Let frozen layers of batch normalization use and keep their running statistics."""
+    """Freeze the running statistics of frozen batch normalization layers."""
     for name, layer in model.named_layers():
         if isinstance(layer, BatchNorm):
             layer.frozen = factors.get(name) == 0
@@ -274,7 +274,7 @@ def freeze_statistics(model: Sequential, factors: Mapping[str, float]) -> None:
 def choose_rehearsed(
     start: TrainedModel, rehearsed: Dataset, samples: Dataset, seed: int
 ) -> Dataset | None:
-    """Return images to rehearse, of the samples' list of classes; None where there are none."""
+    """Return images to rehearse, with the classes of the samples; None if there are none."""
     classes = samples.class_names
     shared = [i for i, name in enumerate(rehearsed.class_names) if name in classes]
     index = np.flatnonzero(np.isin(rehearsed.labels, shared))
@@ -289,13 +289,13 @@ def choose_rehearsed(
 
 
 def turn(images: NDArray[Any], number: int) -> NDArray[Any]:
-    """Return images (N, C, H, W) in one of eight positions: from 4 on mirrored, then rotated."""
+    """Return images (N, C, H, W) in one of eight orientations; from 4, mirrored first."""
     mirrored = images[..., ::-1] if number >= 4 else images
     return np.ascontiguousarray(np.rot90(mirrored, number % 4, axes=(2, 3)))
 
 
 def turn_net(model: Any, number: int) -> None:
-    """Turn the filters of a net: it then answers to turned images as it did to images."""
+    """Transform the filters of a net to process turned images like the original images."""
     shape = maps = model.input_shape
     for layer in model.layers.values():
         if isinstance(layer, Conv2d):
@@ -310,11 +310,11 @@ def turn_net(model: Any, number: int) -> None:
 
 
 def find_turn(start: TrainedModel, samples: Dataset) -> int:
-    """Return the `turn` that makes images of a model's data look like samples; 0 for none.
+    """Return the `turn` from the images of a model's data to samples; 0 for none.
 
-    It is the one without which the model knows many more of the samples than it knows as they are.
+    Undoing it lets the model classify many more of the samples correctly.
     """
-    if type(start.model) not in NETS.values():  # of other nets it is not known how they turn
+    if type(start.model) not in NETS.values():  # unknown for other nets
         return 0
     names = start.class_names
     known = [names.index(name) if name in names else -1 for name in samples.class_names]
@@ -333,12 +333,12 @@ def find_turn(start: TrainedModel, samples: Dataset) -> int:
 
 
 def count_repeats(samples: int, epoch_images: int, most: int) -> int:
-    """Return how often each of so many samples comes in an epoch."""
+    """Return the number of repetitions of each of `count` samples in an epoch."""
     return int(np.clip(round(epoch_images / samples), 1, most))
 
 
 def mix(samples: Dataset, repeats: int, rehearsed: Dataset | None, fit: Any) -> Dataset:
-    """Return samples, each so often, and images to rehearse, all fitted by `fit`."""
+    """Return repeated samples and images to rehearse, fitted by `fit`."""
     if repeats > 1:
         samples = samples.take(np.tile(np.arange(len(samples)), repeats))
     if rehearsed is None:
@@ -361,7 +361,7 @@ def mix(samples: Dataset, repeats: int, rehearsed: Dataset | None, fit: Any) -> 
 
 
 def describe_mixture(samples: int, repeats: int, rehearsed: Dataset | None) -> str:
-    """Return in words what an epoch is made of, '' where it is the samples once."""
+    """Describe the images of an epoch, '' if they are the samples once."""
     words = f"{count(samples, 'image')}" + (f", each {repeats} times" if repeats > 1 else "")
     if rehearsed is not None:
         return f"{words}, and {len(rehearsed):,} of {rehearsed.name or 'others'} rehearsed"
@@ -369,11 +369,11 @@ def describe_mixture(samples: int, repeats: int, rehearsed: Dataset | None) -> s
 
 
 def start_name(model: str | PathLike[str]) -> str:
-    """Return 'best' and 'signs' as they are, else a path in full: the form in config.json."""
+    """Return 'best' and 'signs' unchanged and other paths as absolute, as in config.json."""
     return str(model if model in SHIPPED else Path(model).resolve())
 
 
 def digest_of(trained: TrainedModel) -> str:
-    """Return the digest of the file that a model was read from."""
+    """Return the digest of the file of a model."""
     assert trained.path is not None
     return _files.read_digest(trained.path, "model")

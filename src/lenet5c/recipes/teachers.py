@@ -1,4 +1,4 @@
-"""The teachers of a recipe: nets that are trained first, whose probabilities are the targets."""
+"""Teachers of a recipe: nets trained first, whose probabilities are the targets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from lenet5c.recipes.run import Run
     from lenet5c.recipes.run_config import RunConfig
 
-#: Settings of what a net learns from its teachers.
+#: Settings of distillation.
 TEACHING = ("teaching_temperature", "teaching_weight")
-#: Settings that a teacher does not have of its own: what it is taught by, and the images.
+#: Settings that a teacher shares with the student or does not have.
 SHARED = (*("teachers", "teacher", *TEACHING), *("train_size", "validation", "split"))
 
 
 def make_teacher_recipe(recipe: "Recipe") -> "Recipe":
-    """Return the recipe of the teachers: that of the net they teach, with the changes it says.
+    """Return the recipe of the teachers: that of the student with the changes in it.
 
     Raises
     ------
     ValueError
-        A change is unknown, out of range or not a teacher's own.
+        If a change is unknown, out of range or not allowed.
     """
     for name in recipe.teacher:
         if name in SHARED:
-            raise ValueError(f"teacher must not change {name}, which is that of the net it teaches")
+            raise ValueError(f"teacher must not change {name}, which is shared with the student")
     untaught = replace(recipe, teachers=0, teacher={}, train_size=None)
     try:
         return untaught.change(**{"draws": 0} | recipe.teacher)
@@ -42,14 +42,14 @@ def make_teacher_recipe(recipe: "Recipe") -> "Recipe":
 
 
 def draw_seed(seed: int, number: int) -> int:
-    """Return the random seed of a teacher, numbered from 1, in the run of a seed."""
+    """Return the random seed of a teacher, numbered from 1, for the seed of a run."""
     return int(np.random.SeedSequence([seed, 8, number]).generate_state(1)[0])
 
 
 def train_teachers(
     recipe: "Recipe", rest: Dataset, held_out: Dataset | None, seed: int
 ) -> list[TrainedModel]:
-    """Train the teachers of a recipe on the images of the net that they teach, in memory."""
+    """Train the teachers of a recipe on the images of the student, in memory."""
     source = Source(rest, rest, validation=held_out)
     teachers = []
     for number in range(1, recipe.teachers + 1):
@@ -67,18 +67,18 @@ def run_teachers(
     tell: Callable[[str], object] | None = None,
     at_once: Callable[..., list[TrainedModel] | None] | None = None,
 ) -> bool:
-    """Train the teachers of a run, each as a run of its own in a folder of the run's.
+    """Train the teachers of a run, each as a separate run in a subfolder.
 
     Parameters
     ----------
     run : Run
-        Its trainer gets the teachers; interrupted if one of them is.
+        Run whose trainer receives the teachers; interrupted if one of them is.
     images : Source
-        Its training and validation images, divided, and the test images.
+        Training, validation and test images of the run.
     train : callable
-        ``train(config, images, resume=...)`` carries out a run.
+        ``train(config, images, resume=...)`` executes a run.
     resume : bool
-        Go on with what is in the folders.
+        Resume from the contents of the folders.
     tell : callable, optional
         Called with a line of text for each teacher.
     at_once : callable, optional
@@ -87,7 +87,7 @@ def run_teachers(
     Returns
     -------
     bool
-        Whether all are trained.
+        True if all are trained.
     """
     config, recipe = run.config, run.config.settings
     alike = replace(config, folds=None, fold=None, watch_test=False, data_digest=None)
@@ -124,12 +124,12 @@ def run_teachers(
 
 
 def set_teachers(trainer: Trainer, recipe: "Recipe", teachers: Sequence[TrainedModel]) -> None:
-    """Let a trainer learn what teachers predict for its images.
+    """Set the targets of a trainer to the predictions of teachers.
 
     Raises
     ------
     ValueError, RunError
-        As of `TaughtTargets`.
+        See `TaughtTargets`.
     """
     try:
         trainer.targets = TaughtTargets(
@@ -148,10 +148,10 @@ def set_teachers(trainer: Trainer, recipe: "Recipe", teachers: Sequence[TrainedM
 
 
 def usual_temperature(recipe: "Recipe") -> float:
-    """Return the temperature of a net that was taught, before one is fitted.
+    """Return the temperature of a distilled net, before one is fitted.
 
-    A net that has learned probabilities at the temperature T has the teachers' logits divided by
-    T, unless labels are among its targets.
+    A net that has learned probabilities at temperature T has the teachers' logits divided by T,
+    unless its targets include labels.
     """
     if recipe.teaching_weight < 1:
         return 1.0
@@ -180,7 +180,7 @@ def check_teaching(changes: Mapping[str, Any], recipe: "Recipe", taught_by: obje
 
 
 def check_taught(config: "RunConfig") -> None:
-    """Raise a ValueError for settings that do not go with a trained model that teaches."""
+    """Raise a ValueError for settings that are incompatible with a trained teacher."""
     if config.taught_by is None:
         if config.taught_by_digest is not None:
             raise ValueError(
@@ -190,8 +190,12 @@ def check_taught(config: "RunConfig") -> None:
     recipe = config.settings
     mixup = (recipe.distortion or {}).get("mixup", 0.0)
     for name, value, rule in (
-        ("folds", config.folds, "left out with taught_by, a model that may know all of them"),
-        ("teachers", recipe.teachers, "0 with taught_by, which is the teacher"),
+        (
+            "folds",
+            config.folds,
+            "omitted with taught_by, a model that may have been trained on all of them",
+        ),
+        ("teachers", recipe.teachers, "0 with taught_by, the teacher"),
         ("label_smoothing", recipe.label_smoothing, "0 with taught_by, whose targets are soft"),
         ("mixup", mixup, "0 with taught_by"),
     ):

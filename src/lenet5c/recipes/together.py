@@ -1,4 +1,4 @@
-"""Runs that several processes carry out together: begun alike, and compared as they go on."""
+"""Runs distributed over several processes, compared at the start and during training."""
 
 import json
 from typing import TYPE_CHECKING
@@ -11,17 +11,17 @@ from lenet5c.training.parallel import Ranks
 if TYPE_CHECKING:
     from lenet5c.recipes.run import Run
 
-# Of a configuration, what only the rank with the folder knows.
+# Settings known only to the rank with the folder.
 OF_FOLDER = ("data_digest", "start_digest", "taught_by_digest")
 
 
 def compare_runs(run: "Run", ranks: Ranks) -> None:
-    """See that all ranks are about to do the same, and let their trainers share it.
+    """Check that all ranks have the same run, and share its work.
 
     Raises
     ------
     RankError
-        They have another configuration, other data, or other weights to start from.
+        If ranks have different configurations, data, or initial weights.
     """
     if ranks.size == 1:
         return
@@ -32,7 +32,7 @@ def compare_runs(run: "Run", ranks: Ranks) -> None:
         {
             **told,
             "data": f"{run.config.data} ({spread_digest(run.source, run.rehearsed)})",
-            # Those of AVX2, AVX-512 and NEON give the same bits.
+            # The results of AVX2, AVX-512 and NEON are bit-identical.
             "kernels": "baseline" if kernels.isa == "baseline" else "with fused multiply-add",
             "initial weights": _digest_weights(run),
         }
@@ -40,7 +40,7 @@ def compare_runs(run: "Run", ranks: Ranks) -> None:
 
 
 def resume_together(run: "Run", ranks: Ranks) -> bool:
-    """Bring all ranks to where the run of the first one is; return whether it is finished."""
+    """Restore all ranks to the state of the first one; return True if it is finished."""
     trainer = run.trainer
     finished, begun = ranks.broadcast([run.summary is not None, trainer.steps_taken > 0])
     if finished and ranks.size > 1:
@@ -54,7 +54,7 @@ def resume_together(run: "Run", ranks: Ranks) -> bool:
 
 
 def _share_model(run: "Run", ranks: Ranks) -> None:
-    """Let all ranks have the model of a finished run."""
+    """Copy the model of a finished run to all ranks."""
     arrays = run.trained.model.state_dict() if ranks.first else {}
     arrays = ranks.broadcast_arrays(arrays)
     temperature = ranks.broadcast(run.trained.temperature)
@@ -64,12 +64,12 @@ def _share_model(run: "Run", ranks: Ranks) -> None:
 
 
 def compare_weights(run: "Run", ranks: Ranks) -> None:
-    """See that all ranks have the same weights, to the bit.
+    """Check that the weights of all ranks are bit-identical.
 
     Raises
     ------
     RankError
-        They have not.
+        If they are not.
     """
     if ranks.size > 1:
         ranks.compare({f"weights after step {run.trainer.steps_taken}": _digest_weights(run)})

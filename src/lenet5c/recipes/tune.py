@@ -1,4 +1,4 @@
-"""Search for settings by Optuna: trials of a recipe, measured on the validation images alone."""
+"""Hyperparameter search with Optuna, based on the validation accuracy."""
 
 import csv
 import io
@@ -31,21 +31,21 @@ from lenet5c.training import Trainer
 
 RECORD, JOURNAL, BEST, TABLE = "tune.json", "study.journal", "best.json", "trials.csv"
 STUDY, _WORKER = "lenet5c", ".worker-{}.lock"
-_LOCK_SECONDS = 30  # after which the lock of a process that does not go on is taken away
+_LOCK_SECONDS = 30  # after which the lock of a stalled process is broken
 
 
 @dataclass(eq=False)
 class Tuning:
-    """The results of a search; made by `tune`.
+    """Results of a search, see `tune`.
 
     Attributes
     ----------
     config : RunConfig
-        The run with the best settings so far; None if no trial is finished.
+        Configuration with the best settings so far; None if no trial is finished.
     best : dict or None
-        These settings by name.
+        The best settings by name.
     accuracy : float or None
-        Their validation accuracy.
+        Validation accuracy of the best settings.
     trials : list of dict
         Number, state, epochs, accuracy and settings of each trial.
     interrupted : bool
@@ -74,34 +74,35 @@ def tune(
 ) -> Tuning:
     """Search for the settings of a run with the best validation accuracy.
 
-    The trials are chosen by Optuna's tree-structured Parzen estimator. After each epoch one that is
-    below the median of the others at that epoch is ended. The test images are not looked at.
+    Trials are sampled by Optuna's tree-structured Parzen estimator. After each epoch, a trial below
+    the median of the others at that epoch is pruned. Test images are not used.
 
     Parameters
     ----------
     config : RunConfig
-        What all trials have in common. Its folder gets the study, which survives interruptions:
-        called again, the search goes on. Several processes may work on the same folder at once.
-        Without a folder nothing is written.
+        Common configuration of all trials. The study is written to its folder, if any; a later call
+        with the same folder continues it. Several processes may use the same folder at the same
+        time.
     space : mapping of str to Span or Options, optional
-        The values of each setting; default: `usual_space`.
+        Search space of each setting; default: `usual_space`.
     source : Source, optional
-        The data, where they are in memory already.
+        The data, if already in memory.
     trials : int
-        Finished trials in the study, of all processes.
+        Total number of finished trials in the study, including those of other processes.
     tell : callable, optional
         Called with lines of text about the data.
     on_trial : callable, optional
-        ``on_trial(row)`` after each trial of this process, with its row of `Tuning.trials`.
+        Called as ``on_trial(row)`` after each trial of this process, with its row of
+        `Tuning.trials`.
     on_start, on_step
-        As for `train`, in each trial that this process carries out.
+        See `train`; called in each trial of this process.
     stop : callable, optional
-        As for `train`, for all trials.
+        See `train`; applies to all trials.
     executor : concurrent.futures.Executor, optional
     jobs : int, optional
-        What carries the trials out, and how many at a time, as of `run_many`; here one in this
-        process by default. Each trial is chosen by those that have ended before it begins, so that
-        the trials of several at a time depend on their speed.
+        Executor and number of parallel trials, see `run_many`; by default one trial in this
+        process. Trials are sampled based on those finished so far, so with parallel trials, the
+        samples depend on their speed.
 
     Returns
     -------
@@ -110,14 +111,15 @@ def tune(
     Raises
     ------
     RunError
-        The folder has another search, there are no validation images, or a setting is out of range.
+        If the folder contains another search, there are no validation images, or a setting is out
+        of range.
     TrainingError
-        A trial has failed in another process.
+        If a trial failed in another process.
     MissingExtraError
-        Optuna is not installed.
+        If Optuna is not installed.
     """
     given, jobs = source, check_workers(executor, jobs)
-    optuna = require("optuna", "tune", "searching settings")
+    optuna = require("optuna", "tune", "hyperparameter searches")
     source = source or config.open(tell)
     config = config.choose_recipe(source.train, tell)
     space = usual_space(config.settings) if space is None else space
@@ -131,7 +133,7 @@ def tune(
         executor, slots = held.enter_context(open_executor(executor, jobs, trials))
         here = isinstance(executor, SerialExecutor)
         folder = config.folder
-        if folder is None and not here:  # the workers have the study by its file
+        if folder is None and not here:  # workers access the study by its file
             folder = Path(held.enter_context(TemporaryDirectory()))
         study, worker = _open_study(optuna, config, folder, held)
         result = Tuning(None, None, None, [])
@@ -156,7 +158,7 @@ def tune(
 
 
 class _Search:
-    """The trials of one call: those that are asked for, and what comes of them."""
+    """The trials of one call and their results."""
 
     def __init__(
         self,
@@ -175,14 +177,14 @@ class _Search:
         self.error: Exception | None = None
 
     def ask(self) -> Iterator[Any]:
-        """Yield the next trial whenever there is one to begin."""
+        """Yield the next trial while there are any to start."""
         while _count(self.optuna, self.study) < self.trials and self.error is None:
             trial = self.study.ask()
             trial.set_user_attr("worker", self.worker)
             yield trial
 
     def configure(self, trial: Any) -> RunConfig:
-        """Return the run of a trial."""
+        """Return the configuration of a trial."""
         changes = {name: each.suggest(trial, name) for name, each in self.space.items()}
         try:
             settings = self.config.settings.change(**changes)
@@ -192,14 +194,14 @@ class _Search:
         return replace(self.config, settings=settings)
 
     def end(self, job: Job, outcome: Outcome) -> None:
-        """Tell the study what has come of a trial."""
+        """Report the result of a trial to the study."""
         number = int(job.name)
         if outcome.state != "done":
             _give_back(self.optuna, self.study, number)
             if outcome.error is not None:
                 error = outcome.error
-                if isinstance(error, TrainingError):  # its worker has died
-                    text = f"trial {number} has failed: {error}; the same search goes on with it"
+                if isinstance(error, TrainingError):  # its worker died
+                    text = f"trial {number} failed: {error}; run the same search again to repeat it"
                     error = TrainingError(text)
                 self.error = self.error or error
             return
@@ -212,7 +214,7 @@ class _Search:
 
 
 def _record(config: RunConfig, space: Space, source: Source) -> RunConfig:
-    """Write what is searched, or see that the folder has the same search."""
+    """Write the search space, or check that the folder has the same search."""
     folder = Path(config.folder or ".")
     config = replace(config, data_digest=data_digest(source))
     wanted = {"run": config.to_dict(), "space": {name: space[name].to_json() for name in space}}
@@ -235,10 +237,10 @@ def _record(config: RunConfig, space: Space, source: Source) -> RunConfig:
 def _open_storage(optuna: Any, folder: Path) -> Any:
     """Return the storage of the study in a folder."""
     journal = optuna.storages.journal
-    # The lock is a link to the file. One that leads nowhere, as a relative one does from the folder
-    # of a study, would be waited for without end if its process was killed.
+    # The lock is a link to the file. With a broken link, such as a relative one from the folder of
+    # a # study, other processes would wait forever if its process was killed.
     path = str((folder / JOURNAL).resolve())
-    # Windows lets few users make symbolic links.
+    # On Windows, few users may create symbolic links.
     windows = sys.platform == "win32"
     kind = journal.JournalFileOpenLock if windows else journal.JournalFileSymlinkLock
     lock = kind(path, grace_period=_LOCK_SECONDS)
@@ -248,7 +250,7 @@ def _open_storage(optuna: Any, folder: Path) -> Any:
 def _open_study(
     optuna: Any, config: RunConfig, folder: Path | None, held: ExitStack
 ) -> tuple[Any, str]:
-    """Return the study and the name of this process in it; trials of dead ones are repeated."""
+    """Return the study and the name of this process in it; repeat trials of dead processes."""
     storage, worker = None, uuid.uuid4().hex
     if folder is not None:
         storage = _open_storage(optuna, folder)
@@ -260,7 +262,7 @@ def _open_study(
         for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             other = trial.user_attrs.get("worker")
             if other and _is_gone(folder / _WORKER.format(other)):
-                with suppress(ValueError, RuntimeError):  # another process was first
+                with suppress(ValueError, RuntimeError):  # another process was faster
                     _give_back(optuna, study, trial.number)
     study.sampler = _make_sampler(optuna, config.seed)
     epochs = config.settings.epochs
@@ -269,10 +271,10 @@ def _open_study(
 
 
 def _make_sampler(optuna: Any, seed: int) -> Any:
-    """Return a tree-structured Parzen estimator whose draws follow from seed and trial.
+    """Return a tree-structured Parzen estimator whose draws depend only on seed and trial.
 
-    So processes that begin at the same time draw different trials, and a search that was
-    interrupted goes on as it would have.
+    Processes that start at the same time then draw different trials, and an interrupted search
+    continues as it would have.
     """
 
     class ByTrial(optuna.samplers.BaseSampler):
@@ -281,7 +283,7 @@ def _make_sampler(optuna: Any, seed: int) -> Any:
 
         def of(self, study: Any, trial: Any) -> Any:
             if self.drawn[0] != trial.number:
-                # One that was interrupted is repeated under another number.
+                # An interrupted trial is repeated under another number.
                 failed = study.get_trials(False, (optuna.trial.TrialState.FAIL,))
                 place = trial.number - sum(each.number < trial.number for each in failed)
                 drawn = np.random.SeedSequence([seed, place]).generate_state(1)
@@ -304,7 +306,7 @@ def _make_sampler(optuna: Any, seed: int) -> Any:
 
 
 def _give_back(optuna: Any, study: Any, number: int) -> None:
-    """End a trial that was interrupted, and let the next one have its settings."""
+    """End an interrupted trial and let the next one use its settings."""
     params = study.trials[number].params
     study.tell(number, state=optuna.trial.TrialState.FAIL)
     if params:
@@ -312,7 +314,7 @@ def _give_back(optuna: Any, study: Any, number: int) -> None:
 
 
 def _count(optuna: Any, study: Any) -> int:
-    """Return the number of trials that are finished or that a process is at."""
+    """Return the number of finished and running trials."""
     state = optuna.trial.TrialState
     return len(study.get_trials(False, (state.COMPLETE, state.PRUNED, state.RUNNING)))
 
@@ -327,12 +329,12 @@ def _run(
     on_start: Callable[[Trainer, RunConfig], object] | None = None,
     on_step: Callable[[Trainer, int], object] | None = None,
 ) -> float | None:
-    """Carry out a trial; return its validation accuracy, None if it is not worth going on.
+    """Run a trial; return its validation accuracy, None if it is pruned.
 
     Raises
     ------
     JobStoppedError
-        It was asked to stop.
+        If it was asked to stop.
     """
     try:
         model, rehearsed = config.open_start(), config.open_rehearsed(source)
@@ -364,8 +366,8 @@ def _run_apart(
     pruner: Any,
     source: Source | None,
 ) -> float | None:
-    """Carry out a trial of the study in a folder, in another process than the search."""
-    optuna = require("optuna", "tune", "searching settings")
+    """Run a trial of the study in a folder, in another process than the search."""
+    optuna = require("optuna", "tune", "hyperparameter searches")
     with _quiet(optuna):
         storage = _open_storage(optuna, folder)
         study = optuna.load_study(study_name=STUDY, storage=storage, pruner=pruner)
@@ -388,7 +390,7 @@ def _describe(trial: Any) -> dict[str, Any]:
 
 
 def _finish(optuna: Any, study: Any, config: RunConfig, space: Space, result: Tuning) -> None:
-    """Fill in the results, and write them."""
+    """Set the results and write them."""
     state = optuna.trial.TrialState
     result.trials = [
         _describe(trial) for trial in study.trials if trial.state not in (state.FAIL, state.WAITING)
@@ -426,7 +428,7 @@ def _quiet(optuna: Any) -> Iterator[None]:
 
 @contextmanager
 def _hold(path: Path) -> Iterator[None]:
-    """Lock a file for as long as this process lives; remove it in the end."""
+    """Lock a file for the lifetime of this process, then remove it."""
     with _files.open_to_change(path) as file:
         _files.try_lock(file.fileno())
         try:
@@ -437,7 +439,7 @@ def _hold(path: Path) -> Iterator[None]:
 
 
 def _is_gone(path: Path) -> bool:
-    """Return whether the process that held a file is dead; its file is then removed."""
+    """Return True if the process that locked a file is dead, after removing the file."""
     if not path.exists():
         return True
     with _files.open_to_change(path) as file:

@@ -165,7 +165,7 @@ def find_ink(
         strength = np.maximum(signed, 0.0)
         contrast = _measure_contrast(strength, noise)
         if contrast < max(6.0, 3.0 * noise):
-            raise BlankImageError("nothing is written on it: no ink stands out from the paper")
+            raise BlankImageError("there is no writing: no ink stands out from the paper")
         if noise <= 0.12 * contrast or min(plane.shape) < 32 or attempt == 3:
             break
         # A stroke is wider than a grain of noise.
@@ -179,11 +179,11 @@ def find_ink(
         # The rules may be darker than the pen.
         contrast = _measure_contrast(strength, noise)
         if contrast < max(6.0, 3.0 * noise):
-            raise BlankImageError("nothing is written on it: there are only straight lines")
+            raise BlankImageError("there is no writing, only straight lines")
         relative = _relate(strength, contrast, noise)
     kept = relative * _find_strokes(relative, specks, core)
     if not kept.any():
-        raise BlankImageError("nothing is written on it: what stands out from the paper is specks")
+        raise BlankImageError("there is no writing, only specks on the paper")
     flat = np.clip(128.0 - 127.0 * signed / contrast, 0, 255).astype(np.uint8)
     strength = (255.0 * kept + 0.5).astype(np.uint8)
     return Ink(strength, flat, dark, float(contrast), float(noise / contrast), scale, tuple(rules))

@@ -121,7 +121,9 @@ class _Parser:
 
     def _error(self) -> SumError:
         found = repr(self._peek()) if self._peek() else "its end"
-        return SumError(f"a sum must go on with a number or a sign, got {found} in {self.text!r}")
+        return SumError(
+            f"a sum must continue with a number or a sign, got {found} in {self.text!r}"
+        )
 
     def _sum(self) -> Fraction | None:
         value = self._product()
@@ -166,7 +168,7 @@ class _Parser:
     def _descend(self) -> None:
         self.depth += 1
         if self.depth > MOST_DEPTH:
-            raise SumError(f"a sum must have at most {MOST_DEPTH} brackets in one another")
+            raise SumError(f"a sum must have at most {MOST_DEPTH} nested brackets")
 
     def _number(self) -> Fraction:
         first = self.at

@@ -81,7 +81,7 @@ def predict(
     >>> from lenet5c.recognition import predict
     >>> paper = np.full((120, 100), 240, np.uint8)
     >>> predict(paper).rejected
-    'nothing is written on it: no ink stands out from the paper'
+    'there is no writing: no ink stands out from the paper'
     >>> paper[20:100, 50:58] = 40
     >>> predict(paper).label
     '1'

@@ -314,8 +314,8 @@ def get_framing(trained: TrainedModel) -> Framing:
     """Return the form of the model's digits; a UserError says that it was trained on none."""
     if trained.framing is None:
         raise UserError(
-            "model must be trained on digits on a plain background to read ink, got one of other "
-            "images; take pictures whole, with --reading whole"
+            "model must be trained on digits on a plain background, got a model of other images; "
+            "read whole pictures with --reading whole"
         )
     return trained.framing
 

@@ -15,7 +15,7 @@ from lenet5c.training import TrainedModel
 
 
 def frame_source(source: Source, trained: TrainedModel) -> tuple[Source, list[str]]:
-    """Return data with the ink of each picture in the form that the model's digits have.
+    """Return data with the ink of each picture in the form of the model's digits.
 
     That is the form in which `predict` gives pictures to the model. Pictures without ink are left
     out.
@@ -65,7 +65,7 @@ def frame_dataset(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, lis
     if len(kept) == 0:
         raise DatasetError(
             f"{dataset.name or 'the data'} must have pictures with ink for a model that reads it, "
-            "got none; take the pictures as they are: --reading whole"
+            "got none; read whole pictures with --reading whole"
         )
     notes = ["its pictures are read as predict reads them: the ink, cropped and centered"]
     if blank:

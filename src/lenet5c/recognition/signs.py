@@ -35,7 +35,7 @@ WORDS = {
 
 @lru_cache(maxsize=1)
 def open_signs() -> TrainedModel:
-    """Open the model of digits and signs in the package; once, then it is the same one.
+    """Open the model of digits and signs in the package, or return it if already open.
 
     Its classes are the digits, signs by their shape, 'none', and 'several' characters at once:
     `lenet5c.datasets.sign_names.CLASS_NAMES`.

@@ -1,4 +1,4 @@
-"""Written sums: what they say, what they come to, and whether the answer is right."""
+"""Written sums: reading, evaluation, and whether the answer is correct."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def read_sum(
     """
     trained = trained or open_model()
     if tuple(trained.class_names) != DIGITS:
-        raise UserError("model must be one of the ten digits to read sums, got one of others")
+        raise UserError("model must have the ten digits as classes to read sums, got other classes")
     steps = {"picture": picture}
     try:
         ink, factor = find_sheet_ink(picture)

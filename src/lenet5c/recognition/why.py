@@ -1,4 +1,4 @@
-"""Reasons for an answer: what of an image speaks for a class, and what would have to change.
+"""Explanations of an answer: the evidence in an image for a class, and changes of the answer.
 
 All take a `TrainedModel` of any `Sequential`, with layers of one's own, and an image as
 `TrainedModel.logits` takes it, and return NumPy arrays. `lenet5c.report.pictures.why` draws them.

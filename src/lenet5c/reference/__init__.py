@@ -1,22 +1,22 @@
 """Readable float64 reference implementations of every kernel, layer, loss and optimizer.
 
-Each function is its definition, in plain loops or a few calls of NumPy, with the backward pass
-beside the forward pass. The tests compare the fast code with these functions, and these functions
-with central differences and PyTorch. They are slow, and check only what NumPy checks.
+Each function follows its definition, in plain loops or a few NumPy calls, with the backward pass
+next to the forward pass. The tests compare the fast code with these functions, and these functions
+with central differences and PyTorch. They are slow, and they check only what NumPy checks.
 
 Read the modules in this order:
 
 1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `softmax`, `loss` and
-   `network`: the parts of a LeNet-5, and the whole.
-2. `optimizer`; and `derivatives`: how to check a gradient.
-3. `normalization`, `dropout_mask`, `shortcut`, `mixture`: layers that came later.
+`network`: the parts of a LeNet-5, and the complete net.
+2. `optimizer`, and `derivatives`, which shows how to check a gradient.
+3. `normalization`, `dropout_mask`, `shortcut`, `mixture`: layers that were invented later.
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
 5. `transposed`, `one_dimensional`, `pooling1d`: transposed convolution, and convolution and pooling
    along one axis; `columns`, `winograd`: other ways to compute a convolution.
 6. `distortion`, `augmentation`: random changes of training images.
-7. `reasons`: what speaks for an answer, and steps to where it turns.
+7. `reasons`: explanations of an answer, and the smallest steps that change it.
 
-Arguments are anything that NumPy makes an array of; results are new arrays of float64. Names:
+Arguments are anything that NumPy can convert to an array; results are new arrays of float64. Names:
 
 =====================  ==========================================================================
 N C H W                batch, channels, height and width of the input
@@ -29,7 +29,7 @@ d2x, d2y, d2weight     second derivatives of the loss, the diagonal alone
 ``*_backward_second``  from d2y to d2x and the second derivatives by the parameters
 =====================  ==========================================================================
 
-Learning-rate schedules have no twins: those of `lenet5c.optim` are plain Python.
+Learning-rate schedules have no reference implementation: those of `lenet5c.optim` are plain Python.
 """
 
 from lenet5c.reference.activation import (

@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 Size = int | tuple[int, int]  # one number for both axes, or (vertical, horizontal)
-# of both axes, of each, on each side of each, or "same" or "valid"
+# for both axes, for each axis, for each side of each axis, or "same" or "valid"
 Padding = Size | tuple[tuple[int, int], tuple[int, int]] | str
 
 
 def float64(*arrays: ArrayLike) -> tuple[Array, ...]:
-    """Return the arrays as float64, without a copy where they are that already."""
+    """Return the arrays as float64, without a copy if they already have this dtype."""
     return tuple(np.asarray(array, np.float64) for array in arrays)
 
 

@@ -1,4 +1,4 @@
-"""Activations: functions of one element, of arrays of any shape.
+"""Activations: elementwise functions of arrays of any shape.
 
 Their derivatives are written in terms of the output y, which a net keeps anyway. Second derivatives
 are those of LeCun et al. (1998), eq. 27, in the Gauss-Newton approximation: d2x = f'(x)^2 d2y,
@@ -39,7 +39,7 @@ def relu_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     Parameters
     ----------
     dy, y : array_like
-        Gradient of the loss by the output, and the output.
+        Gradient of the loss with respect to the output, and the output.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def leaky_relu_backward(dy: ArrayLike, x: ArrayLike, negative_slope: float = 0.0
     Parameters
     ----------
     dy, x : array_like
-        Gradient of the loss by the output, and the input.
+        Gradient of the loss with respect to the output, and the input.
     negative_slope : float
 
     Returns
@@ -156,7 +156,7 @@ def gelu_backward(dy: ArrayLike, x: ArrayLike, approximate: str = "none") -> Arr
     Parameters
     ----------
     dy, x : array_like
-        Gradient of the loss by the output, and the input.
+        Gradient of the loss with respect to the output, and the input.
     approximate : {'none', 'tanh'}
 
     Returns
@@ -227,7 +227,7 @@ def sigmoid_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     Parameters
     ----------
     dy, y : array_like
-        Gradient of the loss by the output, and the output.
+        Gradient of the loss with respect to the output, and the output.
 
     Returns
     -------
@@ -272,7 +272,7 @@ def tanh_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     Parameters
     ----------
     dy, y : array_like
-        Gradient of the loss by the output, and the output.
+        Gradient of the loss with respect to the output, and the output.
 
     Returns
     -------
@@ -331,7 +331,7 @@ def scaled_tanh_backward(
     Parameters
     ----------
     dy, y : array_like
-        Gradient of the loss by the output, and the output.
+        Gradient of the loss with respect to the output, and the output.
     amplitude, slope : float
         As given to `scaled_tanh`.
 

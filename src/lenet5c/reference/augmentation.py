@@ -1,7 +1,7 @@
 """Changes of the pixels of training images: colors, erasing, mixing of two images.
 
-Shapes: image (C, H, W), gray levels from 0 to 255. What happens to an image is in `draws`, which
-`distortion_draws` returns.
+Shapes: image (C, H, W), gray levels from 0 to 255. The changes of an image are given by `draws`, as
+returned by `distortion_draws`.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ STEPS = 1024  # between quantiles of the shares of mixtures
 def change_colors(image: ArrayLike, draws: Mapping[str, float]) -> Array:
     """Change hue, saturation, contrast and brightness, in this order.
 
-    Hue, saturation and gray concern images of three channels alone. The hue is changed by a
-    rotation about the axis of grays, after which each color is moved along that axis, back to the
-    gray that it had. The contrast is that with the mean gray of the image.
+    Hue, saturation and gray apply only to images with three channels. The hue is changed by a
+    rotation about the axis of grays, after which each color is moved along that axis, back to its
+    original gray level. The contrast is relative to the mean gray level of the image.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def erased_rectangle(draws: Mapping[str, float], H: int, W: int) -> tuple[int, i
 
 
 def erase(image: ArrayLike, draws: Mapping[str, float], noise: ArrayLike) -> Array:
-    """Replace a random rectangle of an image by noise, with the drawn probability.
+    """Replace a random rectangle of an image with noise, if the draws say so.
 
     Parameters
     ----------
@@ -97,10 +97,11 @@ def erase(image: ArrayLike, draws: Mapping[str, float], noise: ArrayLike) -> Arr
 
 
 def mix_share(level: float, alpha: float) -> float:
-    """Return the share of an image in its mixture: an upper quantile of Beta(alpha, alpha).
+    """Return the fraction of an image in its mixture: an upper quantile of Beta(alpha, alpha).
 
-    Half of the shares would be less than 1/2, and an image in some epochs nearly absent; the image
-    has the larger part instead. Between the quantiles at multiples of 1/2048 it is interpolated.
+    With all quantiles, half of the fractions would be less than 1/2, and in some epochs an image
+    would hardly contribute; instead, the image always has the larger fraction. Values between the
+    quantiles at multiples of 1/2048 are interpolated.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def mix_share(level: float, alpha: float) -> float:
 
 
 def _beta_quantile(level: float, alpha: float) -> float:
-    """Return where the integral of the density of Beta(alpha, alpha) is this share of the whole."""
+    """Return the quantile of Beta(alpha, alpha) for this fraction, by integrating the density."""
     if level in (0, 1):
         return float(level)
     log_odds, area = _integrate_beta(alpha)

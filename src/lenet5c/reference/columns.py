@@ -1,6 +1,6 @@
-"""im2col and col2im: the windows of an image as the columns, or the rows, of a matrix, and back.
+"""im2col and col2im: the windows of an image as columns or rows of a matrix, and back.
 
-With them a convolution is one matrix product, which is how many libraries compute it.
+They turn a convolution into a single matrix product, which is how many libraries compute it.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def im2col(
     layout: str = "columns",
     data_format: str = "NCHW",
 ) -> Array:
-    """Return the column matrix of `x`: one column a window, or one row.
+    """Return the column matrix of `x`: one column, or one row, per window.
 
     ::
 
@@ -90,9 +90,9 @@ def col2im(
     layout: str = "columns",
     data_format: str = "NCHW",
 ) -> Array:
-    """Add columns back onto the image they came from: the transpose of `im2col`.
+    """Add columns back to the image they came from: the transpose of `im2col`.
 
-    As the transpose it is also the backward pass of `im2col`.
+    Being the transpose, it is also the backward pass of `im2col`.
 
     ::
 

@@ -1,12 +1,11 @@
-"""Convolution with a connection table: each output map sees some of the input maps only.
+"""Convolution with a connection table: each output map is connected to some of the input maps.
 
-So C3 of the LeNet-5 of 1998 is connected to S2 (table I of LeCun et al., 1998). It is `conv2d` with
-zeros for weights where maps are not connected; only the filters that are there are stored and
-trained.
+This is how C3 of the LeNet-5 of 1998 is connected to S2 (table I of LeCun et al., 1998). It is
+`conv2d` with zero weights where maps are not connected; only the filters of connected maps are
+stored and trained.
 
 Shapes: filters (F, KH, KW), one for each of the F connections; table (C, O) of true and false,
-input by output maps. Filters come output by output, and for each output those of its inputs in
-order.
+input by output maps. Filters are sorted by output map, and for each output map by input map.
 """
 
 import numpy as np
@@ -17,7 +16,7 @@ from lenet5c.reference.convolution import conv2d, conv2d_backward, conv2d_backwa
 
 
 def scatter_filters(filters: ArrayLike, table: ArrayLike) -> Array:
-    """Put filters where maps are connected, zeros elsewhere.
+    """Insert filters where maps are connected, and zeros elsewhere.
 
     Parameters
     ----------
@@ -47,7 +46,7 @@ def scatter_filters(filters: ArrayLike, table: ArrayLike) -> Array:
 
 
 def gather_filters(weight: ArrayLike, table: ArrayLike) -> Array:
-    """Take the filters of connected maps out again: the transpose of `scatter_filters`.
+    """Extract the filters of connected maps: the transpose of `scatter_filters`.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def connected_conv2d_backward(
     padding: Size = 0,
     dilation: Size = 1,
 ) -> tuple[Array, Array, Array]:
-    """Gradients of `connected_conv2d`: those of `conv2d`, without the weights that are not there.
+    """Gradients of `connected_conv2d`: those of `conv2d`, without the missing weights.
 
     Parameters
     ----------

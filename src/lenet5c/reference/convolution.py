@@ -1,9 +1,9 @@
 """Convolution as in neural networks: cross-correlation of an image with filters.
 
 Shapes: x (N, C, H, W), weight (O, I, KH, KW), bias (O,), y (N, O, OH, OW). I is C / groups: with G
-groups, the first O / G output channels see the first C / G input channels, and so on. One sample
-needs no axis N. With the data format "NHWC", x is (N, H, W, C), weight (KH, KW, I, O) and y
-(N, OH, OW, O).
+groups, the first O / G output channels are connected to the first C / G input channels, and so on.
+The axis N may be omitted for one sample. With the data format "NHWC", x is (N, H, W, C), weight
+(KH, KW, I, O) and y (N, OH, OW, O).
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ def conv2d(
         y[n, o, oh, ow] = bias[o] + sum over i, kh, kw of
             weight[o, i, kh, kw] * x[n, i, oh*SH + kh*DH - PH, ow*SW + kw*DW - PW]
 
-    where x is 0 outside the image, and i runs over the input channels of the group that o is in.
+    where x is 0 outside the image, and i runs over the input channels of the group of o.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def conv2d_backward(
     *,
     need: Iterable[str] = ("dx", "dweight", "dbias"),
 ) -> tuple[Any, Any, Any]:
-    """Gradients of `conv2d`: each product of the sum hands dy on to both of its factors.
+    """Gradients of `conv2d`: each product in the sum passes dy to both of its factors.
 
     ::
 
@@ -117,7 +117,7 @@ def conv2d_backward(
     Parameters
     ----------
     dy : array_like (N, O, OH, OW)
-        Gradient of the loss by the output.
+        Gradient of the loss with respect to the output.
     x, weight, stride, padding, dilation, groups, data_format
         As given to `conv2d`.
     need : some of "dx", "dweight" and "dbias"
@@ -156,7 +156,7 @@ def conv2d_backward(
     dpadded, dweight = np.zeros_like(padded), np.zeros_like(weight)
     for oh, ow in np.ndindex(dy.shape[2:]):
         at = window(oh, ow, (KH, KW), stride, dilation)
-        x_window, dx_window = padded[at], dpadded[at]  # views: what is added goes into dpadded
+        x_window, dx_window = padded[at], dpadded[at]  # views: additions change dpadded
         for o, i in _groups(weight, groups):
             dx_window[:, i] += np.einsum("no,oihw->nihw", dy[:, o, oh, ow], weight[o])
             dweight[o] += np.einsum("no,nihw->oihw", dy[:, o, oh, ow], x_window[:, i])
@@ -178,12 +178,12 @@ def conv2d_backward_second(
 
         d2x += weight^2 * d2y,  d2weight += x^2 * d2y,  d2bias += d2y
 
-    indexed as in `conv2d_backward`, of which this is a call with both factors squared.
+    indexed as in `conv2d_backward`, which is called with both factors squared.
 
     Parameters
     ----------
     d2y : array_like (N, O, OH, OW)
-        Second derivative of the loss by each element of the output.
+        Second derivative of the loss with respect to each element of the output.
     x, weight, stride, padding, dilation, groups
         As given to `conv2d`.
 

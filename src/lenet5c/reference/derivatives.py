@@ -1,4 +1,4 @@
-"""Numeric gradients, to check backward passes, and second derivatives from first ones."""
+"""Numerical gradients to check backward passes, and second derivatives from first ones."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,18 +11,18 @@ from lenet5c.reference._arrays import Array, float64
 def numeric_gradient(
     f: Callable[[Array], ArrayLike], x: ArrayLike, dy: ArrayLike = 1.0, h: float = 1e-5
 ) -> Array:
-    """Gradient of sum(f(x) * dy) by central differences, one element of x after the other.
+    """Gradient of sum(f(x) * dy) by central differences, one element of x at a time.
 
     ::
 
         dx[i] = sum of (f(x + h e[i]) - f(x - h e[i])) * dy / (2 h),  e[i] being 1 at i, 0 elsewhere
 
-    Exact up to h^2 times the third derivative, and about 1e-16 / h of f for rounding.
+    The error is about h^2 times the third derivative, plus about 1e-16 / h times f from rounding.
 
     Parameters
     ----------
     f : callable
-        From an array of float64 of the shape of x to an array of the shape of dy.
+        Function from a float64 array with the shape of x to an array with the shape of dy.
     x : array_like
     dy : array_like
         1 for a loss.
@@ -61,16 +61,17 @@ def backward_second(backward: Callable[[Array], Sequence[Array]], d2y: ArrayLike
 
         d2z[j] = sum over i of d2y[i] * (dy[i]/dz[j])^2
 
-    where z is an input or a parameter. The derivatives dy[i]/dz[j] come from `backward`, one output
-    i after the other, which is slow. It is right for a layer whose outputs read each weight once;
-    for those, the functions named ``*_backward_second`` are the same as formulas.
+    where z is an input or a parameter. The derivatives dy[i]/dz[j] are computed by `backward`, one
+    output i at a time, which is slow. The result is exact for a layer whose outputs use each weight
+    once; for such layers, the functions named ``*_backward_second`` give the same result as
+    formulas.
 
     Parameters
     ----------
     backward : callable
-        From dy to a sequence of gradients.
+        Function from dy to a sequence of gradients.
     d2y : array_like
-        Second derivative of the loss by each element of the output.
+        Second derivative of the loss with respect to each element of the output.
 
     Returns
     -------

@@ -1,17 +1,17 @@
 """Distortions of training images: a random affine map, and an elastic field.
 
-Each output pixel takes its value between four pixels of the image, from where the inverse of the
-map leads to::
+Each output pixel is interpolated between four pixels of the image, at the position given by the
+inverse of the map::
 
     out[c, y, x] = image[c, v, u], bilinear between pixels
     (u, v) = center + M ((x, y) - center - shift) + field[:, y, x]
 
-and with a crop (u, v) leads into a window of the image. Then come the changes of `augmentation`.
+and with a crop, (u, v) is in a window of the image. The changes of `augmentation` follow.
 
-Random numbers are hashes, so that they depend on nothing but the seed, the epoch and the number of
-the sample: not on the order of the samples, nor on who draws. A sample has a key of 64 bits, and
-draw number n of it is a hash of the key and n, by splitmix64 (Steele, Lea and Flood, 2014). The
-noise of the fields is a hash of 32 bits of key and place.
+Random numbers are hashes, so that they depend only on the seed, the epoch and the number of the
+sample, not on the order in which samples are drawn. A sample has a key of 64 bits, and its draw
+number n is a hash of the key and n, by splitmix64 (Steele, Lea and Flood, 2014). The noise of the
+fields is a 32-bit hash of the key and the position.
 
 Shapes: image (C, H, W), gray levels; field (2, H, W), pixels to the right and down. `settings` is
 what `lenet5c.datasets.Distortion.to_dict` returns.
@@ -49,13 +49,13 @@ def distortion_keys(seed: int, epoch: int, count: int) -> list[int]:
 
 
 def distortion_draws(key: int, settings: Mapping[str, Any]) -> dict[str, float]:
-    """Draw what happens to one sample: each number uniform in the range that the settings give.
+    """Draw the distortion of one sample: each number is uniform in the range of the settings.
 
     Parameters
     ----------
     key : int
     settings : mapping of str to float
-        'outside' is a text.
+        'outside' is a str.
 
     Returns
     -------
@@ -63,10 +63,10 @@ def distortion_draws(key: int, settings: Mapping[str, Any]) -> dict[str, float]:
         'distorted', 'flipped', 'flipped_vertical', 'gray' and 'erased' are true or false; 'right'
         and 'down' pixels; 'scaling' a factor of both axes, 'squeeze' one of the width and the
         inverse of one of the height; 'shear' a tangent; 'rotation' and 'hue' degrees; 'side' that
-        of a crop as a share of the image's; 'brightness', 'contrast' and 'saturation' factors;
-        'erased_area' a share of the image's, 'erased_ratio' the height of the rectangle divided by
-        its width; 'share' that of the image in its mixture. The places of the crop and of the
-        rectangle are shares of the way from one end to the other.
+        of a crop as a fraction of the image's; 'brightness', 'contrast' and 'saturation' factors;
+        'erased_area' a fraction of the image's, 'erased_ratio' the height of the rectangle divided
+        by its width; 'share' the fraction of the image in its mixture. The positions of the crop
+        and of the rectangle are fractions of the range from one end to the other.
     """
     share = [(_draw(key, number) >> 11) / 2**53 for number in range(DRAWS)]  # from 0 to 1
     signed = [2 * each - 1 for each in share]
@@ -108,12 +108,12 @@ def distortion_map(draws: Mapping[str, float]) -> Array:
     Parameters
     ----------
     draws : mapping of str to float
-        As `distortion_draws` returns it.
+        As returned by `distortion_draws`.
 
     Returns
     -------
     ndarray of float64 (2, 2)
-        From (x, y) of an output pixel, seen from the center, to (u, v) of the image.
+        Maps (x, y) of an output pixel, relative to the center, to (u, v) of the image.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def distortion_map(draws: Mapping[str, float]) -> Array:
 
 
 def distortion_noise(key: int, H: int, W: int) -> Array:
-    """Draw noise, uniform from -1 to 1 and independent from pixel to pixel.
+    """Draw noise that is uniform from -1 to 1 and independent for each pixel.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def distortion_field(key: int, settings: Mapping[str, float], H: int, W: int) ->
     Returns
     -------
     ndarray of float64 (2, H, W)
-        By how many pixels each place is moved, to the right and down.
+        The displacement of each pixel, to the right and down.
 
     References
     ----------
@@ -193,13 +193,13 @@ def distortion_field(key: int, settings: Mapping[str, float], H: int, W: int) ->
 
 
 def distort(image: ArrayLike, key: int, settings: Mapping[str, Any]) -> Array:
-    """Return a sample as one presentation in training has it, before it is mixed with another.
+    """Return a sample as distorted in training, before it is mixed with another.
 
     Parameters
     ----------
     image : array_like (C, H, W)
     key : int
-        The sample's, of `distortion_keys`.
+        The key of the sample, from `distortion_keys`.
     settings : mapping of str to float
 
     Returns

@@ -1,6 +1,6 @@
-"""Dropout: some elements are left out of each training step, drawn at random.
+"""Dropout: random elements are left out in each training step.
 
-The mask is drawn apart from its use, so that both passes see the same one.
+The mask is drawn separately, so that both passes use the same one.
 """
 
 from math import prod
@@ -12,14 +12,15 @@ from lenet5c.reference._arrays import Array, float64
 
 
 def draw_dropout_mask(shape: tuple[int, ...], p: float, seed: int, passes: int = 0) -> Array:
-    """Draw which elements stay, and by how much they grow.
+    """Draw the mask: which elements are kept, and their scaling factor.
 
     ::
 
         mask = 0 with probability p, else 1 / (1 - p)
 
-    so that the mean of mask * x is x. Nothing is drawn in turn: element e of sample n has a random
-    number of its own, a hash of where it is, so it is the same whoever asks, and in which order.
+    so that the mean of mask * x is x. There is no sequence of random numbers: element e of sample n
+    has its own random number, a hash of its position, so it does not depend on the order of
+    computation.
 
     ::
 
@@ -30,9 +31,9 @@ def draw_dropout_mask(shape: tuple[int, ...], p: float, seed: int, passes: int =
     Parameters
     ----------
     shape : tuple of int
-        Of a batch (N, ...).
+        The shape of a batch (N, ...).
     p : float
-        From 0 up to, but not including, 1.
+        At least 0 and less than 1.
     seed : int
     passes : int
         Training passes before this one.
@@ -44,8 +45,8 @@ def draw_dropout_mask(shape: tuple[int, ...], p: float, seed: int, passes: int =
     References
     ----------
     Srivastava et al. (2014), Dropout: a simple way to prevent neural networks from overfitting,
-    section 4; divided by 1 - p in training instead of multiplied by it afterward, as
-    `torch.nn.Dropout` does. Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3.
+    section 4; divided by 1 - p in training instead of multiplied by it afterward, as in
+    `torch.nn.Dropout`. Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3.
 
     Examples
     --------
@@ -73,7 +74,7 @@ def _hash64(stream: NDArray[np.uint64], number: NDArray[np.uint64]) -> NDArray[n
 
 
 def _mix(z: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return 32 bits of which each depends on all of z, one to one (Wellons' lowbias32)."""
+    """Return 32 bits that each depend on all bits of z, one to one (Wellons' lowbias32)."""
     z = (z ^ (z >> np.uint32(16))) * np.uint32(0x7FEB352D)
     z = (z ^ (z >> np.uint32(15))) * np.uint32(0x846CA68B)
     return z ^ (z >> np.uint32(16))

@@ -10,7 +10,7 @@ from lenet5c.reference._arrays import Array, float64
 
 
 def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Array:
-    """Multiply by a matrix, and add a bias.
+    """Multiply by a matrix and add a bias.
 
     ::
 
@@ -91,7 +91,7 @@ def linear_backward_second(
 
 
 def flatten(x: ArrayLike) -> Array:
-    """Put the maps of each sample in a row.
+    """Flatten the maps of each sample.
 
     ::
 
@@ -126,7 +126,7 @@ def flatten_backward(dy: ArrayLike, x_shape: tuple[int, ...]) -> Array:
 
 
 def flatten_backward_second(d2y: ArrayLike, x_shape: tuple[int, ...]) -> Array:
-    """Second derivatives of `flatten`, which go back as gradients do.
+    """Second derivatives of `flatten`, which are passed back like gradients.
 
     Parameters
     ----------

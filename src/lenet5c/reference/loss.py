@@ -3,10 +3,10 @@
 Shapes: outputs, their gradients and second derivatives (N, K), with a column for each of K classes;
 labels (N,), the true class of each sample, 0 to K - 1.
 
-All take `reduction` and `sample_weight` s (N,), 1 by default. With the loss l[n] of a sample
-and, where there are classes, the weight w of its own, the loss is::
+All have the parameters `reduction` and `sample_weight` s (N,), 1 by default. With the loss l[n] of
+a sample and, if there are class weights, the weight w of its class, the loss is::
 
-    'none'  s[n] * l[n], an array (N,), and the gradient of each sample's own
+    'none'  s[n] * l[n], an array (N,), and the gradient of each element
     'sum'   sum over n of s[n] * l[n]
     'mean'  the same, divided by the sum over n of s[n] * w[labels[n]]
 """
@@ -30,7 +30,7 @@ def cross_entropy(
     reduction: str = "mean",
     sample_weight: ArrayLike | None = None,
 ) -> tuple[Any, Array]:
-    """Cross-entropy of the softmax of logits with true labels, or with probabilities.
+    """Cross-entropy between the softmax of logits and true labels or probabilities.
 
     ::
 
@@ -38,22 +38,22 @@ def cross_entropy(
         l[n] = -sum over k of u[n, k] * log p[n, k]
         dlogits[n] = (sum over k of u[n, k]) * p[n] - u[n]
 
-    The mean divides by the sum of the weights of the true classes; with probabilities, of the
-    samples alone.
+    The mean divides by the sum of the weights of the true classes; with probabilities, by the sum
+    of the sample weights.
 
     Parameters
     ----------
     logits : array_like (N, K)
     target : array_like of int (N,), or of float (N, K)
-        Labels, in place of their one-hot vectors, or probabilities.
+        Labels, which stand for one-hot vectors, or probabilities.
     label_smoothing : float
-        Share of the target that is spread evenly over all classes (Szegedy et al., 2016).
+        Fraction of the target that is distributed evenly over all classes (Szegedy et al., 2016).
     weight : array_like (K,), optional
-        Of each class.
+        Weight of each class.
     ignore_index : int
-        Label of samples to leave out, also of the divisor.
+        Label of samples to exclude, also from the divisor.
     reduction, sample_weight
-        See the head of this module.
+        See the docstring of this module.
 
     Returns
     -------
@@ -190,7 +190,7 @@ def mse_loss(
     ----------
     outputs, target : array_like (N, ...), of the same shape
     reduction, sample_weight
-        See the head of this module.
+        See the docstring of this module.
 
     Returns
     -------
@@ -257,7 +257,7 @@ def mle_loss(
         Such as `rbf` returns.
     labels : array_like of int (N,)
     reduction, sample_weight
-        See the head of this module.
+        See the docstring of this module.
 
     Returns
     -------
@@ -303,7 +303,7 @@ def map_loss(
     reduction: str = "mean",
     sample_weight: ArrayLike | None = None,
 ) -> tuple[Any, Array]:
-    """Maximum a posteriori: the true class against all classes and a rubbish class of penalty j.
+    """Maximum a posteriori: the true class versus all classes and a rubbish class of penalty j.
 
     ::
 
@@ -319,7 +319,7 @@ def map_loss(
     labels : array_like of int (N,)
     j : float
     reduction, sample_weight
-        See the head of this module.
+        See the docstring of this module.
 
     Returns
     -------
@@ -394,7 +394,7 @@ def _shares(
     reduction: str,
     sample_weight: ArrayLike | None,
 ) -> tuple[Array, Array, float]:
-    """Return the share of each class (N, K), the weights of samples, and the mean's divisor."""
+    """Return the target of each class (N, K), the sample weights, and the divisor of the mean."""
     (N, K), target = shape, np.asarray(target)
     class_weight, scale = _weights(weight, K), _weights(sample_weight, N)
     if target.ndim == 1:

@@ -1,4 +1,4 @@
-"""Ensembles: the logarithm of the mean probability that several members give to each class."""
+"""Ensembles: the logarithm of the mean of the probabilities of several members."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,13 +14,14 @@ def ensemble(logits: ArrayLike) -> Array:
 
         y[k] = log(1/M sum over i of p[i, k]),  p[i] = softmax(logits[i])
 
-    Its softmax is the mean itself. Computed from the logarithms of the probabilities, with the
-    largest of each class subtracted, so that no small probability becomes 0.
+    The softmax of the result is the mean itself. It is computed from the logarithms of the
+    probabilities, with the largest one of each class subtracted, so that no small probability
+    becomes 0.
 
     Parameters
     ----------
     logits : array_like (M, N, K)
-        Of M members, divided by their temperatures.
+        Logits of M members, divided by their temperatures.
 
     Returns
     -------
@@ -45,9 +46,9 @@ def ensemble(logits: ArrayLike) -> Array:
 
 
 def ensemble_backward(dy: ArrayLike, logits: ArrayLike) -> Array:
-    """Gradient of `ensemble` by the logits of each member.
+    """Gradient of `ensemble` with respect to the logits of each member.
 
-    With the share ``r[i, k] = p[i, k] / sum over j of p[j, k]`` of member i in the class k::
+    With the fraction ``r[i, k] = p[i, k] / sum over j of p[j, k]`` of member i in the class k::
 
         dlogits[i, k] = r[i, k] dy[k] - p[i, k] sum over l of r[i, l] dy[l]
 
@@ -67,7 +68,7 @@ def ensemble_backward(dy: ArrayLike, logits: ArrayLike) -> Array:
 
 
 def ensemble_backward_second(d2y: ArrayLike, logits: ArrayLike) -> Array:
-    """Second derivatives of `ensemble` by the logits of each member: Gauss-Newton, the diagonal.
+    """Diagonal Gauss-Newton second derivatives of `ensemble` for the logits of each member.
 
     The slopes of `ensemble_backward` squared, one by one::
 
@@ -84,12 +85,12 @@ def ensemble_backward_second(d2y: ArrayLike, logits: ArrayLike) -> Array:
     """
     p, r = _shares(logits)
     (d2y,) = float64(d2y)
-    slopes = np.eye(p.shape[-1])[:, :] - p[..., None, :]  # of the class l by the logit k
+    slopes = np.eye(p.shape[-1])[:, :] - p[..., None, :]  # derivative of class l by logit k
     squared: Array = ((r[..., None] * slopes) ** 2 * d2y[..., None]).sum(axis=-2)
     return squared
 
 
 def _shares(logits: ArrayLike) -> tuple[Array, Array]:
-    """Return the probabilities of the members, and the share of each in the sum of a class."""
+    """Return the probabilities of the members, and their fractions of the sum of each class."""
     log_p = log_softmax(logits)
     return np.exp(log_p), np.exp(log_softmax(log_p, axis=0))

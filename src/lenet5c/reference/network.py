@@ -1,8 +1,8 @@
-"""The two LeNet-5s, written out: what every layer passes to the next, and back.
+"""The two LeNet-5 networks written out, with forward and backward pass of every layer.
 
-Parameters and gradients have the names that `lenet5c.nn` gives them, so that ``model.params`` will
-do. The forward pass returns the output of each layer by the layer's name, beside the net's; the
-backward pass needs them.
+Parameters and gradients have the same names as in `lenet5c.nn`, so ``model.params`` can be used.
+The forward pass returns the output of the net and a dict with the output of each layer, which the
+backward pass needs.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ def lenet5(
         x       (N, 1, 32, 32), or (N, 1, 28, 28) with padding 2
         conv1   (N, 6, 28, 28)      5 by 5, then ReLU and pooling 2 by 2: (N, 6, 14, 14)
         conv2   (N, 16, 10, 10)     5 by 5, then ReLU and pooling 2 by 2: (N, 16, 5, 5)
-        fc1     (N, 120)            of the 400 values in a row, then ReLU
+        fc1     (N, 120)            from the 400 flattened values, then ReLU
         fc2     (N, 84)             then ReLU
         fc3     (N, 10)             logits
 
@@ -67,7 +67,7 @@ def lenet5(
     params : mapping of str to array_like
         'conv1.weight', 'conv1.bias', and so on.
     padding : int
-        Of the first convolution.
+        Padding of the first convolution.
     pooling : {'avg', 'max'}
 
     Returns
@@ -121,22 +121,22 @@ def lenet5_backward(
     padding: int = 0,
     pooling: str = "avg",
 ) -> tuple[Array, dict[str, Array]]:
-    """Gradients of `lenet5`: its layers' in the reverse order.
+    """Gradients of `lenet5`, computed layer by layer in reverse order.
 
     Parameters
     ----------
     dlogits : array_like (N, 10)
-        As a loss returns it, such as `cross_entropy`.
+        As returned by a loss such as `cross_entropy`.
     params, padding, pooling
         As given to `lenet5`.
     values : mapping of str to ndarray
-        As `lenet5` returns it.
+        As returned by `lenet5`.
 
     Returns
     -------
     dx : ndarray of float64 (N, C, H, W)
     grads : dict of str to ndarray of float64
-        By the parameters' names.
+        Keyed by the names of the parameters.
     """
     p, v, grads = params, values, {}
     d, grads["fc3.weight"], grads["fc3.bias"] = linear_backward(dlogits, v["act4"], p["fc3.weight"])
@@ -174,7 +174,7 @@ def lenet5_1998(
         f6      (N, 84)             fully connected
         output  (N, 10)             squared distances from the codes of the classes: penalties
 
-    with a scaled hyperbolic tangent after each layer but the last.
+    with a scaled hyperbolic tangent after each layer except the last.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def lenet5_1998(
     params : mapping of str to array_like
         'c1.weight', 'c1.bias', and so on.
     table : array_like of bool (6, 16)
-        Which maps of S2 each map of C3 sees, table I of the paper.
+        The maps of S2 to which each map of C3 is connected, table I of the paper.
     codes : array_like (10, 84)
 
     Returns
@@ -236,17 +236,17 @@ def lenet5_1998_backward(
     Parameters
     ----------
     dpenalties : array_like (N, 10)
-        As a loss returns it, `mle_loss` or `map_loss`.
+        As returned by `mle_loss` or `map_loss`.
     params, table, codes
         As given to `lenet5_1998`.
     values : mapping of str to ndarray
-        As `lenet5_1998` returns it.
+        As returned by `lenet5_1998`.
 
     Returns
     -------
     dx : ndarray of float64 (N, C, H, W)
     grads : dict of str to ndarray of float64
-        By the parameters' names.
+        Keyed by the names of the parameters.
     """
     p, v, grads = params, values, {}
     d = rbf_backward(dpenalties, v["act6"], codes)
@@ -276,23 +276,23 @@ def lenet5_1998_backward_second(
     codes: ArrayLike,
     values: Mapping[str, Array],
 ) -> tuple[Array, dict[str, Array]]:
-    """Second derivatives of `lenet5_1998`, from which SDLM takes its step sizes.
+    """Second derivatives of `lenet5_1998`, which determine the step sizes of SDLM.
 
     Parameters
     ----------
     d2penalties, dpenalties : array_like (N, 10)
-        Second and first derivatives of the loss by the penalties. The paper's step sizes come from
-        those of `mle_loss`.
+        Second and first derivatives of the loss with respect to the penalties. The step sizes of
+        the paper are based on those of `mle_loss`.
     params, table, codes
         As given to `lenet5_1998`.
     values : mapping of str to ndarray
-        As `lenet5_1998` returns it.
+        As returned by `lenet5_1998`.
 
     Returns
     -------
     d2x : ndarray of float64 (N, C, H, W)
     curvatures : dict of str to ndarray of float64
-        By the parameters' names.
+        Keyed by the names of the parameters.
 
     References
     ----------

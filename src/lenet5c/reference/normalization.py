@@ -1,7 +1,7 @@
-"""Batch normalization: channels brought to mean 0 and variance 1, then scaled and shifted.
+"""Batch normalization: channels normalized to mean 0 and variance 1, scaled and shifted.
 
-Shapes: x and y (N, C) or (N, C, H, W), weight and bias (C,). Statistics of a channel are taken over
-all other axes; M is the number of elements they are taken over, N or N H W.
+Shapes: x and y (N, C) or (N, C, H, W), weight and bias (C,). The statistics of a channel are
+computed over all other axes; M is the number of these elements, N or N H W.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from lenet5c.reference._arrays import Array, float64
 
 
 def batch_norm(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, eps: float = 1e-5) -> Array:
-    """Normalize each channel by the statistics of the batch, as in training.
+    """Normalize each channel with the statistics of the batch, as in training.
 
     ::
 
@@ -50,7 +50,7 @@ def batch_norm_backward(
 ) -> tuple[Array, Array, Array]:
     """Gradients of `batch_norm`.
 
-    Mean and variance depend on every sample, so that their share is taken out of dx:
+    Mean and variance depend on every sample, so their contribution is subtracted from dx:
 
     ::
 
@@ -116,7 +116,7 @@ def batch_norm_inference(
     running_var: ArrayLike,
     eps: float = 1e-5,
 ) -> Array:
-    """Normalize each channel by running statistics, as outside training.
+    """Normalize each channel with running statistics, as in inference.
 
     ::
 
@@ -140,7 +140,7 @@ def batch_norm_inference(
 def update_running_statistics(
     running_mean: ArrayLike, running_var: ArrayLike, x: ArrayLike, momentum: float = 0.1
 ) -> tuple[Array, Array]:
-    """Move running statistics toward those of a batch.
+    """Update running statistics with those of a batch.
 
     ::
 
@@ -169,7 +169,7 @@ def update_running_statistics(
 
 
 def _normalize(x: Array, eps: float) -> tuple[Array, Array]:
-    """Return x at mean 0 and variance 1, and the standard deviation that it was divided by."""
+    """Return x normalized to mean 0 and variance 1, and the standard deviation used."""
     mean = x.mean(axis=_axes(x), keepdims=True)
     std = np.sqrt(x.var(axis=_axes(x), keepdims=True) + eps)
     return (x - mean) / std, std
@@ -181,5 +181,5 @@ def _axes(x: Array) -> tuple[int, ...]:
 
 
 def _spread(values: Array, x: Array) -> Array:
-    """Give values (C,) the shape that meets the channel axis of x."""
+    """Reshape values (C,) for broadcasting along the channel axis of x."""
     return values.reshape(-1, *[1] * (x.ndim - 2))

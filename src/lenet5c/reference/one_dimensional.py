@@ -1,4 +1,4 @@
-"""Convolution along one axis: that of images of one row.
+"""Convolution along one axis, computed as that of images with one row.
 
 Shapes: x (N, C, W), weight (O, I, K), bias (O,), y (N, O, OW); otherwise as in `convolution` and
 `transposed`. With the data format "NWC", x is (N, W, C), weight (K, I, O) and y (N, OW, O).
@@ -75,7 +75,7 @@ def conv1d_backward(
     Parameters
     ----------
     dy : array_like (N, O, OW)
-        Gradient of the loss by the output.
+        Gradient of the loss with respect to the output.
     x, weight, stride, padding, dilation, groups, data_format
         As given to `conv1d`.
     need : some of "dx", "dweight" and "dbias"
@@ -106,7 +106,7 @@ def conv_transpose1d(
     dilation: int = 1,
     data_format: str = "NCW",
 ) -> Array:
-    """1-D transposed convolution: the data gradient of `conv1d`, with x in place of dy.
+    """1-D transposed convolution: the input gradient of `conv1d`, with x in place of dy.
 
     ::
 
@@ -149,7 +149,7 @@ def conv_transpose1d_backward(
     Parameters
     ----------
     dy : array_like (N, O, OW)
-        Gradient of the loss by the output.
+        Gradient of the loss with respect to the output.
     x, weight, stride, padding, output_padding, groups, dilation, data_format
         As given to `conv_transpose1d`.
     need : some of "dx", "dweight" and "dbias"
@@ -171,7 +171,7 @@ def conv_transpose1d_backward(
 
 
 def _rows(x: ArrayLike, data_format: str) -> Array:
-    """Return sequences as images of one row."""
+    """Return sequences as images with one row."""
     return np.expand_dims(np.asarray(x, np.float64), -2 if data_format == "NCW" else -3)
 
 
@@ -184,7 +184,7 @@ def _filters(weight: ArrayLike, data_format: str) -> Array:
 
 
 def _across(padding: Padding) -> Any:
-    """Return a padding on the left and on the right as that of an image."""
+    """Return padding on the left and on the right in the form for images."""
     if isinstance(padding, str):
         return padding
     return (0, 0), padding if isinstance(padding, tuple) else (padding, padding)

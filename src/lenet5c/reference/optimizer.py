@@ -1,8 +1,8 @@
-"""One step of each optimizer: from a parameter, its gradient and a state to the new ones.
+"""One step of each optimizer: the new parameter and state from the old ones and the gradient.
 
-Parameters, gradients and states are arrays of one shape; everything is elementwise. Formulas and
-defaults are PyTorch's; SDLM is that of LeCun et al. (1998). Weight decay comes first, unless it is
-decoupled::
+Parameters, gradients and states are arrays of the same shape; everything is elementwise. Formulas
+and defaults are those of PyTorch; SDLM is that of LeCun et al. (1998). Weight decay comes first,
+unless it is decoupled::
 
     g = gradient + weight_decay * p
 
@@ -25,7 +25,7 @@ def sgd_step(
     nesterov: bool = False,
     weight_decay: float = 0,
 ) -> tuple[Array, Array]:
-    """Stochastic gradient descent, with momentum if wanted.
+    """Stochastic gradient descent, optionally with momentum.
 
     ::
 
@@ -47,7 +47,7 @@ def sgd_step(
     References
     ----------
     Polyak (1964), Some methods of speeding up the convergence of iteration methods; Nesterov's form
-    as Sutskever et al. (2013) write it; `torch.optim.SGD`.
+    as in Sutskever et al. (2013); `torch.optim.SGD`.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def adam_step(
     weight_decay: float = 0,
     decoupled: bool = False,
 ) -> tuple[Array, Array, Array]:
-    """Adam, or with `decoupled` AdamW.
+    """Adam, or AdamW with `decoupled`.
 
     ::
 
@@ -87,8 +87,8 @@ def adam_step(
         v' = beta2 * v + (1 - beta2) * g^2
         p' = p - lr * (m' / (1 - beta1^t)) / (sqrt(v' / (1 - beta2^t)) + eps)
 
-    The divisions by 1 - beta^t correct for means that started at 0. AdamW leaves the weight decay
-    out of g and makes p smaller by lr * weight_decay * p instead.
+    The divisions by 1 - beta^t correct for means that started at 0. AdamW does not add the weight
+    decay to g but subtracts lr * weight_decay * p from p.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def adam_step(
 
     Examples
     --------
-    The first step is lr, whatever the size of the gradient:
+    The first step has the size lr, regardless of the size of the gradient:
 
     >>> from lenet5c import reference
     >>> p, m, v = reference.adam_step([1, 1], [0.001, -1000], m=[0, 0], v=[0, 0], t=1, lr=0.25)
@@ -156,7 +156,7 @@ def nadam_step(
     Parameters
     ----------
     p, g, m, v, t, lr, betas, eps, weight_decay, decoupled
-        As of `adam_step`.
+        As in `adam_step`.
     momentum_decay : float
 
     Returns
@@ -189,7 +189,7 @@ def lion_step(
     betas: tuple[float, float] = (0.9, 0.99),
     weight_decay: float = 0,
 ) -> tuple[Array, Array]:
-    """Lion: the sign of the momentum, whatever its size.
+    """Lion: steps in the direction of the sign of the momentum.
 
     ::
 
@@ -298,8 +298,8 @@ def sdlm_step(p: ArrayLike, g: ArrayLike, h: ArrayLike, lr: float, mu: float = 0
     Parameters
     ----------
     p, g, h : array_like
-        h is the second derivative of the loss by p, as the functions named ``*_backward_second``
-        estimate it; never negative. There is no weight decay.
+        h is the second derivative of the loss with respect to p, as estimated by the functions
+        named ``*_backward_second``; never negative. There is no weight decay.
     lr, mu : float
         The paper's eta and mu; lr / mu is the largest step size.
 

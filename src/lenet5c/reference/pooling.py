@@ -1,4 +1,4 @@
-"""Pooling: one number for each window of each channel, its largest value or its mean.
+"""Pooling: the largest value or the mean of each window of each channel.
 
 Padding is minus infinity for a maximum and zero for a sum, so that it has no effect on either. The
 stride is the kernel size by default, so that windows do not overlap. With `ceil_mode` the number of
@@ -38,7 +38,7 @@ def max_pool2d(
     x : array_like (N, C, H, W)
     kernel_size : int or (int, int)
     stride : int or (int, int), optional
-        `kernel_size` by default.
+        Default: `kernel_size`.
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
     dilation : int or (int, int)
     ceil_mode, return_indices : bool
@@ -85,7 +85,7 @@ def max_pool2d_backward(
     indices: ArrayLike | None = None,
     data_format: str = "NCHW",
 ) -> Array:
-    """Gradient of `max_pool2d`: all of it goes to the first maximum, in row-major order.
+    """Gradient of `max_pool2d`, passed to the first maximum of each window in row-major order.
 
     ::
 
@@ -97,7 +97,7 @@ def max_pool2d_backward(
     x, kernel_size, stride, padding, dilation, ceil_mode, data_format
         As given to `max_pool2d`.
     indices : array_like of int (N, C, OH, OW), optional
-        Positions to use in place of the maxima of x.
+        Positions to use instead of the maxima of x.
 
     Returns
     -------
@@ -158,8 +158,8 @@ def avg_pool2d(
 
         y[n, c, oh, ow] = sum over kh, kw of x[n, c, oh*SH + kh*DH - PH, ow*SW + kw*DW - PW] / count
 
-    where count is the number of elements of the window that lie in the image and its padding, or
-    without `count_include_pad` in the image alone; or `divisor_override`.
+    where count is the number of elements of the window in the image and its padding, or, without
+    `count_include_pad`, in the image only; or `divisor_override`.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def avg_pool2d_backward(
     divisor_override: int | None = None,
     data_format: str = "NCHW",
 ) -> Array:
-    """Gradient of `avg_pool2d`: that of a window is divided evenly among its pixels.
+    """Gradient of `avg_pool2d`, divided evenly among the pixels of each window.
 
     ::
 
@@ -322,7 +322,7 @@ def _places(
     ceil_mode: bool,
     bounds: list[tuple[int, int]] | None = None,
 ) -> list[list[list[int]]]:
-    """List, for each axis and each window, its places in the image, or those within bounds."""
+    """List the positions of each window along each axis, or only those within bounds."""
     stride = kernel_size if stride is None else stride
     pads = border(size, kernel_size, stride, padding, dilation)
     axes = zip(*map(pair, (size, kernel_size, stride, dilation)), pads, strict=True)
@@ -372,5 +372,5 @@ def _channels_first(x: NDArray[Any], data_format: str) -> NDArray[Any]:
 
 
 def _channels_back(x: NDArray[Any], data_format: str) -> NDArray[Any]:
-    """Return an array of `_channels_first` in its data format, in memory of its own."""
+    """Return an array of `_channels_first` in its data format, as a copy."""
     return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if data_format == "NHWC" else x

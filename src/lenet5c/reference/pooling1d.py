@@ -1,4 +1,4 @@
-"""Pooling along one axis, computed as that of an image of one row.
+"""Pooling along one axis, computed as that of an image with one row.
 
 Shapes: x (N, C, W), y (N, C, OW); with the data format "NWC", the channels are last.
 """
@@ -25,7 +25,7 @@ def max_pool1d(
     return_indices: bool = False,
     data_format: str = "NCW",
 ) -> Array | tuple[Array, NDArray[np.int64]]:
-    """Take the largest value of each window, as `max_pool2d`.
+    """Take the largest value of each window, like `max_pool2d`.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def avg_pool1d(
     divisor_override: int | None = None,
     data_format: str = "NCW",
 ) -> Array:
-    """Take the mean of each window, as `avg_pool2d`.
+    """Take the mean of each window, like `avg_pool2d`.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def avg_pool1d_backward(
 def _in_a_row(
     kernel_size: int, stride: int | None, padding: Padding, dilation: int, ceil_mode: bool
 ) -> tuple[Any, ...]:
-    """Return the settings of a window of one row."""
+    """Return the settings of a window with one row."""
     stride = kernel_size if stride is None else stride
     pads: Any = padding
     if not isinstance(padding, str):

@@ -12,7 +12,7 @@ from lenet5c.reference._arrays import Array, float64
 
 
 def rbf(x: ArrayLike, codes: ArrayLike) -> Array:
-    """Return the squared distance of each sample from each code.
+    """Return the squared distance of each sample to each code.
 
     ::
 
@@ -66,13 +66,13 @@ def rbf_backward(dy: ArrayLike, x: ArrayLike, codes: ArrayLike) -> Array:
 def rbf_backward_second(
     d2y: ArrayLike, x: ArrayLike, codes: ArrayLike, dy: ArrayLike | None = None
 ) -> Array:
-    """Second derivatives of `rbf`; with `dy` the exact diagonal, as for the last layer of a net.
+    """Second derivatives of `rbf`; with `dy`, the exact diagonal, as for the last layer of a net.
 
     ::
 
         d2x[n, c] = sum over o of 4 * (x[n, c] - codes[o, c])^2 * d2y[n, o] + 2 * dy[n, o]
 
-    Without `dy` only the first term, as Gauss and Newton have it.
+    Without `dy`, only the first term, which is the Gauss-Newton approximation.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Reasons for a net's answer: Grad-CAM, and steps to the boundary between two classes."""
+"""Explanations of a net's answer: Grad-CAM, and steps to the boundary between two classes."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,14 +7,14 @@ from lenet5c.reference._arrays import Array
 
 
 def grad_cam(maps: ArrayLike, gradient: ArrayLike) -> Array:
-    """Grad-CAM: evidence for a class by position in the maps of a layer.
+    """Grad-CAM: evidence for a class at each position of the maps of a layer.
 
     Parameters
     ----------
     maps : array_like (C, H, W)
         Output of the layer for one image.
     gradient : array_like (C, H, W)
-        Gradient of the class's logit by it.
+        Gradient of the logit of the class with respect to the maps.
 
     Returns
     -------
@@ -44,16 +44,16 @@ def deepfool_step(logits: ArrayLike, gradients: ArrayLike, label: int) -> tuple[
     ----------
     logits : array_like (K,)
     gradients : array_like (K, n)
-        Gradient of each logit by the input.
+        Gradient of each logit with respect to the input.
     label : int
         The class to leave, which is the predicted one.
 
     Returns
     -------
     step : ndarray of float64 (n,)
-        It leads to where the logits of both classes are equal.
+        The step to a point where the logits of both classes are equal.
     target : int
-        The class that it leads to.
+        The new class.
 
     References
     ----------
@@ -80,7 +80,7 @@ def deepfool_step(logits: ArrayLike, gradients: ArrayLike, label: int) -> tuple[
 def boundary_step(
     slope: ArrayLike, margin: float, x: ArrayLike, low: float = 0.0, high: float = 255.0
 ) -> Array:
-    """Smallest step from x to where a linear function is 0, within bounds.
+    """Smallest step from x, within bounds, to a point where a linear function is 0.
 
     Parameters
     ----------
@@ -91,12 +91,13 @@ def boundary_step(
     x : array_like (n,)
         Within the bounds.
     low, high : float
-        Of each element of x plus the step.
+        Bounds of each element of x plus the step.
 
     Returns
     -------
     ndarray of float64 (n,)
-        Where the function is 0 nowhere within the bounds, the step to where it is nearest to it.
+        If the function is not 0 anywhere within the bounds, the step to the point where it is
+        closest to 0.
 
     Notes
     -----

@@ -45,7 +45,7 @@ def residual(x: ArrayLike, layers: Function, shortcut: Function | None = None) -
 
 
 def residual_backward(dy: ArrayLike, layers: Function, shortcut: Function | None = None) -> Array:
-    """Gradient of `residual`: the sum of those by both ways.
+    """Gradient of `residual`: the sum of the gradients through both branches.
 
     ::
 
@@ -55,7 +55,7 @@ def residual_backward(dy: ArrayLike, layers: Function, shortcut: Function | None
     ----------
     dy : array_like, of the shape of y
     layers, shortcut : callable
-        From dy to the gradient of x, by the layers and by the shortcut.
+        From dy to the gradient of x, through the layers and through the shortcut.
 
     Returns
     -------
@@ -67,20 +67,20 @@ def residual_backward(dy: ArrayLike, layers: Function, shortcut: Function | None
 def residual_backward_second(
     d2y: ArrayLike, layers: Function, shortcut: Function | None = None
 ) -> Array:
-    """Second derivatives of `residual`: the sum of those by both ways, as if they were apart.
+    """Second derivatives of `residual`: the sum over both branches, treated as independent.
 
     ::
 
         d2x = layers(d2y) + shortcut(d2y)
 
-    An input has connections by both ways, whose weights are squared one by one (eq. 27); the term
-    with their product is left out.
+    An input has connections through both branches, whose weights are squared separately (eq. 27);
+    the term with their product is left out.
 
     Parameters
     ----------
     d2y : array_like, of the shape of y
     layers, shortcut : callable
-        From d2y to the second derivatives by x.
+        From d2y to the second derivatives with respect to x.
 
     Returns
     -------

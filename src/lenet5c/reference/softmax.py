@@ -7,20 +7,20 @@ from lenet5c.reference._arrays import Array, float64
 
 
 def softmax(x: ArrayLike, axis: int = -1) -> Array:
-    """Turn logits into probabilities, which are positive and sum to 1.
+    """Convert logits to probabilities, which are positive and sum to 1.
 
     ::
 
         y[k] = exp(x[k]) / sum over l of exp(x[l])
 
-    Computed with the maximum subtracted from each x, which changes nothing but keeps exp from
+    The maximum is subtracted from each x, which does not change the result but keeps exp from
     overflowing.
 
     Parameters
     ----------
     x : array_like
     axis : int
-        The axis that k and l run along.
+        The axis along which k and l run.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def softmax_backward(dy: ArrayLike, y: ArrayLike, axis: int = -1) -> Array:
 
 
 def log_softmax(x: ArrayLike, axis: int = -1) -> Array:
-    """Return the logarithm of `softmax`, accurate also where a probability is close to 0.
+    """Return the logarithm of `softmax`, accurate even if a probability is close to 0.
 
     ::
 

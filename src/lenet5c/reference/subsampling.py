@@ -1,6 +1,6 @@
-"""Subsampling, the pooling of 1998: a trained coefficient and bias for each channel.
+"""Subsampling, the pooling of 1998, with a trained coefficient and bias for each channel.
 
-Windows do not overlap; rows and columns that fill no window are left out.
+Windows do not overlap; rows and columns that do not fill a window are ignored.
 
 Shapes: x (N, C, H, W), weight and bias (C,), y (N, C, OH, OW) with OH = H // KH and OW = W // KW.
 """
@@ -13,7 +13,7 @@ from lenet5c.reference.windows import Index, pair
 
 
 def subsample2d(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, kernel_size: Size = 2) -> Array:
-    """Scale the sum of each window, and shift it.
+    """Scale and shift the sum of each window.
 
     ::
 

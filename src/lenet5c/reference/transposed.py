@@ -1,9 +1,9 @@
 """Transposed convolution: each input pixel adds a filter, scaled by its value, to the output.
 
 Shapes: x (N, C, H, W), weight (C, I, KH, KW), bias (O,), y (N, O, OH, OW). I is O / groups: with G
-groups, the first C / G input channels add to the first O / G output channels, and so on. One sample
-needs no axis N. With the data format "NHWC", x is (N, H, W, C), weight (KH, KW, I, C) and y
-(N, OH, OW, O).
+groups, the first C / G input channels add to the first O / G output channels, and so on. The axis N
+may be omitted for one sample. With the data format "NHWC", x is (N, H, W, C), weight (KH, KW, I, C)
+and y (N, OH, OW, O).
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ def conv_transpose2d(
     dilation: Size = 1,
     data_format: str = "NCHW",
 ) -> Array:
-    """Sum filters, each times a pixel of x: the data gradient of `conv2d`, with x for dy.
+    """Sum filters, each times a pixel of x: the input gradient of `conv2d`, with x for dy.
 
     ::
 
@@ -118,7 +118,7 @@ def conv_transpose2d_backward(
     Parameters
     ----------
     dy : array_like (N, O, OH, OW)
-        Gradient of the loss by the output.
+        Gradient of the loss with respect to the output.
     x, weight, stride, padding, output_padding, groups, dilation, data_format
         As given to `conv_transpose2d`.
     need : some of "dx", "dweight" and "dbias"
@@ -161,7 +161,7 @@ def _whole_and_crop(
     groups: int,
     dilation: Size,
 ) -> tuple[Array, tuple[slice, ...]]:
-    """Return zeros for y as large as without padding, or larger, and the part of them that is y."""
+    """Return zeros for y, at least as large as without padding, and the view of them that is y."""
     sizes, crop = [], [slice(None), slice(None)]
     for axis in (0, 1):
         steps, reach = pair(stride)[axis], pair(dilation)[axis] * (weight.shape[axis + 2] - 1) + 1

@@ -1,10 +1,9 @@
-"""Windows that slide over an image: how many fit, and which elements each one sees.
+"""Windows that slide over an image: their number, and the elements of each window.
 
-A window has KH rows and KW columns. From one output position to the next it moves by the stride
-(SH, SW); its rows and columns lie the dilation (DH, DW) apart; the image has a border of padding,
-PH rows at the top and PW columns on the left (and, unless it says otherwise, as many at the bottom
-and on the right). So the output at (oh, ow) reads, for kh in 0..KH-1 and kw in 0..KW-1, the input
-at::
+A window has KH rows and KW columns. It moves by the stride (SH, SW) from one output position to the
+next; its rows and columns are (DH, DW) apart, the dilation; the image has a border of padding, PH
+rows at the top and PW columns on the left (and, unless it says otherwise, as many at the bottom and
+on the right). So the output at (oh, ow) reads, for kh in 0..KH-1 and kw in 0..KW-1, the input at::
 
     h = oh * SH + kh * DH - PH
     w = ow * SW + kw * DW - PW
@@ -21,7 +20,7 @@ Index = tuple[slice, slice, slice, slice]
 
 
 def pair(size: Size) -> tuple[int, int]:
-    """Return `size` as (vertical, horizontal): an int counts for both.
+    """Return `size` as (vertical, horizontal); an int is used for both.
 
     Examples
     --------
@@ -40,8 +39,8 @@ def border(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the padding as ((top, bottom), (left, right)).
 
-    "valid" is none; "same" is what ceil(H / SH) x ceil(W / SW) windows take, half of it before the
-    image, rounded down.
+    "valid" is no padding; "same" is the padding needed for ceil(H / SH) x ceil(W / SW) windows,
+    half of it before the image, rounded down.
 
     Examples
     --------
@@ -107,7 +106,7 @@ def window(oh: int, ow: int, kernel_size: Size, stride: Size, dilation: Size) ->
 
 
 def pad(x: ArrayLike, padding: Padding) -> Array:
-    """Return x (N, C, H, W) as float64 with a border of zeros; "same" has to be `border`'s."""
+    """Return x (N, C, H, W) as float64 with a border of zeros; for "same", pass `border(...)`."""
     vertical, horizontal = border((0, 0), 1, padding=padding)
     return np.pad(np.asarray(x, np.float64), ((0, 0), (0, 0), vertical, horizontal))
 

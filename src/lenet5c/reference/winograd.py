@@ -1,4 +1,4 @@
-"""Winograd's convolution: fewer multiplications for the same sums.
+"""Winograd convolution: fewer multiplications for the same sums.
 
 A row of filter taps g slides over a row of inputs d. M neighboring outputs and R taps need M R
 products by the definition, but M + R - 1 are enough. Multiplying two polynomials shows why: the
@@ -18,15 +18,16 @@ other points l::
     T[k]                      the coefficients of the product of z - p[l] over the other finite
                               points l; for infinity over all of them
 
-lenet5c's kernels take four outputs at a time for filter rows of five taps: M = 4, R = 5, points 0,
-1, -1, 2, -2, 1/2, -1/2 and infinity, so eight products replace twenty. U is made once for all
-images, V once for all filters, and the sum over channels and filter rows is taken before S.
+The kernels of lenet5c compute four outputs at a time for filter rows of five taps: M = 4, R = 5,
+points 0, 1, -1, 2, -2, 1/2, -1/2 and infinity, so eight products replace twenty. U is computed once
+for all images, V once for all filters, and the sum over channels and filter rows is computed before
+S.
 
 Applied to rows and then to columns, the transforms give a square of M x M outputs::
 
     V = T d T^T,  U = G g G^T,  y = S (V * U) S^T
 
-For 3 x 3 filters the kernels take squares of 2 x 2 outputs: M = 2, R = 3, points 0, 1, -1 and
+For 3 x 3 filters the kernels compute squares of 2 x 2 outputs: M = 2, R = 3, points 0, 1, -1 and
 infinity, so 16 products replace 36.
 """
 
@@ -49,7 +50,7 @@ def winograd_matrices(
     Parameters
     ----------
     outputs : int
-        M, how many neighboring outputs are computed together.
+        M, the number of neighboring outputs that are computed together.
     points : tuple of float
         The finite points, all different. With K = len(points) + 1, there are R = K + 1 - M taps.
 
@@ -100,10 +101,10 @@ def winograd_matrices(
 
 
 def winograd_conv2d(x: ArrayLike, weight: ArrayLike, outputs: int = 4) -> Array:
-    """`conv2d` without bias, row by row through Winograd's transforms.
+    """`conv2d` without bias, row by row with Winograd's transforms.
 
-    Equal to the definition up to rounding. The last outputs of a row read zeros beyond the image,
-    if there are fewer of them than M, and what they put out there is left out.
+    Equal to the definition up to rounding. If the last group of a row has fewer outputs than M,
+    zeros are read beyond the image, and the surplus outputs are dropped.
 
     Parameters
     ----------
@@ -183,10 +184,10 @@ def winograd_conv2d_backward(
 def winograd_square_conv2d(
     x: ArrayLike, weight: ArrayLike, outputs: int = 2, points: tuple[float, ...] = SQUARE_POINTS
 ) -> Array:
-    """`conv2d` without bias, square by square through Winograd's transforms.
+    """`conv2d` without bias, square by square with Winograd's transforms.
 
-    Equal to the definition up to rounding. Squares at the lower and right edge read zeros beyond
-    the image, and what they put out there is left out.
+    Equal to the definition up to rounding. Squares at the lower and right edges read zeros beyond
+    the image, and their surplus outputs are dropped.
 
     Parameters
     ----------
@@ -264,7 +265,7 @@ def winograd_square_conv2d_backward(
 def _whole_squares(
     x: Array, weight: Array, outputs: int
 ) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:
-    """Return x with zeros for whole squares, the output's size then, and its size without."""
+    """Return x padded to whole squares, and the output size with and without padding."""
     taps = weight.shape[2]
     size = tuple(length - taps + 1 for length in x.shape[2:])
     whole = tuple(-(-length // outputs) * outputs for length in size)
@@ -275,7 +276,7 @@ def _whole_squares(
 def _squares(
     whole: tuple[int, ...], outputs: int, patch: int
 ) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Yield the place of each square's patch of x, and its place in y."""
+    """Yield the position of the patch of each square in x, and its position in y."""
     for h, w in np.ndindex(*(length // outputs for length in whole)):
         top, left = h * outputs, w * outputs
         yield (

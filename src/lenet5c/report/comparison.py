@@ -1,4 +1,4 @@
-"""Models compared on the same images: McNemar's test in words and tables."""
+"""Comparison of models on the same images with McNemar's test, as text and tables."""
 
 import textwrap
 from typing import Any
@@ -19,13 +19,13 @@ MEMBERS = (
 def compare_members(
     trained: TrainedModel, dataset: Dataset, result: Evaluation
 ) -> list[dict[str, Any]]:
-    """Evaluate the members of an ensemble by themselves, and test each against the ensemble.
+    """Evaluate the members of an ensemble, and compare each with the ensemble.
 
     Returns
     -------
     list of dict
-        A mapping for JSON for each member; empty of a single net. `p_holm` is its p-value adjusted
-        for as many tests as there are members.
+        A dict for JSON for each member; empty for a single net. `p_holm` is the p-value adjusted
+        for the number of members.
     """
     rows: list[dict[str, Any]] = []
     for name, member in list_members(trained).items():
@@ -75,7 +75,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 def describe_comparison(
     name: str, result: Evaluation, other: dict[str, Any], width: int = tables.WIDEST
 ) -> str:
-    """Return the comparison in words, its last sentences in lines of at most this width."""
+    """Return the comparison as text, with lines of at most this width."""
     second = other["model"]
     return "\n".join(
         [
@@ -94,19 +94,19 @@ def describe_comparison(
 
 
 def interpret(name: str, other: dict[str, Any]) -> str:
-    """Return the meaning of a p-value in a sentence."""
+    """Return an interpretation of a p-value."""
     first, second, p = other["only_first"], other["only_second"], other["p_value"]
     if first + second == 0:
-        return "Both classify the same images correctly: there is no difference."
+        return "Both models classify the same images correctly."
     if p >= 0.05:
         return (
             f"Equally good models differ at least this much in {100 * p:.0f} of 100 such "
-            "comparisons: these images do not show that one is better."
+            "comparisons: the difference is not significant."
         )
     better = name if first > second else other["model"]
     often = f"{100 * p:.2g} of 100" if p >= 1e-4 else "less than 1 of 10,000"
     return (
         f"Equally good models differ this much in {often} such comparisons: on images like these, "
-        f"{better} is better. This holds for these two models, not for their training procedures; "
+        f"{better} is better. This applies to these two models, not to their training procedures; "
         "to compare those, use several seeds."
     )

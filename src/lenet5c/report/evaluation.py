@@ -30,17 +30,17 @@ def evaluation_page(
     ----------
     trained : lenet5c.training.TrainedModel
     dataset : lenet5c.datasets.Dataset
-        With the classes of the model.
+        Data set with the classes of the model.
     result : lenet5c.training.Evaluation
     record : dict
-        The content of evaluation.json.
+        Content of evaluation.json.
     pictures : dict
-        'confusion', 'errors', 'reliability', 'rejections', 'roc' and 'corruptions' -> bytes of PNG
-        files; any may be missing.
+        Bytes of PNG files by name: 'confusion', 'errors', 'reliability', 'rejections', 'roc' and
+        'corruptions'; any may be missing.
     folder : Path
-        The folder of the page, for its links.
+        Folder of the page, for links.
     comparison : str
-        Lines on another model.
+        Text on the comparison with another model.
     """
     title = f"Evaluation of {record['model']}"
     data = "MNIST" if record["data"] == "mnist" else record["data"]

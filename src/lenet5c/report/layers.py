@@ -1,4 +1,4 @@
-"""The inside of a model: its filters, and the activations of its layers for an image."""
+"""Pictures of the filters and activations of a model."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, MARGIN, LABELS, BAR = 1180, 16, 242, 300  # pixels
-HEAD, LINE, WORDS = 30, 66, 24  # pixels of a title, the least of a layer, and of a line of words
+HEAD, LINE, WORDS = 30, 66, 24  # pixels of a title, a layer (at least) and a line of text
 TOP_CLASSES = 5
-LARGEST = 16  # pixels that a weight or a unit may take
+LARGEST = 16  # maximum pixels of a weight or a unit
 WIDEST, WIDEST_UNIT = 40, 16  # columns of a name, and of one at its unit
 MOST_FILTERS = 4096
-MOST_MAPS = 128  # of a layer that are drawn, and input maps whose filters are
-MOST_NAMED = 130  # units of the last layer that have names
+MOST_MAPS = 128  # maximum number of maps of a layer, and of input maps of filters
+MOST_NAMED = 130  # maximum number of units of the last layer with names
 UNIT, UNIT_GAP = 22, 3  # pixels
 COLORS = ("in color", "red", "green", "blue")
-LEAST_PITCH = 13  # pixels of a row of filters that has a label
+LEAST_PITCH = 13  # minimum pixels of a row of filters with a label
 
 
 @styled
@@ -56,16 +56,16 @@ def filters(model: Sequential) -> "Figure":
     Returns
     -------
     matplotlib.figure.Figure
-        A column for each output map, a row for each input map; filters of color images are seen
-        in color first. Positive weights are red, negative ones blue, as the color bar of the layer
-        has it; maps that are not connected are gray.
+        Columns are output maps, rows are input maps; filters of color images are first shown in
+        color. Positive weights are red, negative weights blue, with a color bar for each layer;
+        maps that are not connected are gray.
 
     Raises
     ------
     ValueError
-        The model has no convolution.
+        If the model has no convolution.
     lenet5c.errors.MissingExtraError
-        matplotlib is not installed.
+        If matplotlib is not installed.
     """
     found = [(name, layer) for name, layer in model.named_layers() if isinstance(layer, Conv2d)]
     if not found:
@@ -99,12 +99,12 @@ def filters(model: Sequential) -> "Figure":
 
 
 class Sheet(NamedTuple):
-    """All filters of a convolution as one picture (h, w, 3), and labels of its rows."""
+    """All filters of a convolution as one picture (h, w, 3), with labels of its rows."""
 
     pixels: Floats
     scale: int
     left: int
-    rows: list[tuple[str, float]]  # label, and the middle of the row in pixels of the picture
+    rows: list[tuple[str, float]]  # label, and center of the row in pixels
     shown: tuple[int, int]  # output and input maps
 
     @property
@@ -124,7 +124,7 @@ def _filter_sheet(layer: Conv2d, first: bool) -> Sheet:
     labels = list(COLORS) if colored else [str(i) for i in range(inputs)] if inputs > 1 else []
     left = MARGIN + (74 if colored else 34 if labels else 0)
     room = WIDTH - MARGIN - left
-    # Rows are input maps. Output maps that are too many for the width go on below.
+    # Rows are input maps. Output maps wrap if they exceed the width.
     across = max(1, min(outputs, room // (2 * (w + 1)), max(16, MOST_FILTERS // inputs)))
     if outputs > across:
         across = -(-outputs // -(-outputs // across))
@@ -158,35 +158,35 @@ def activations(
     label: int | None = None,
     inverted: bool = True,
 ) -> "Figure":
-    """Draw the activations of every layer for one image, and the classes it ends with.
+    """Draw the activations of every layer for one image, and the predicted classes.
 
     Parameters
     ----------
     trained : lenet5c.training.TrainedModel
-        Of a `lenet5c.nn.Sequential`.
+        Model with a `lenet5c.nn.Sequential`.
     image : ndarray of uint8 (C, H, W)
     title : str
     label : int, optional
-        The true label of the image, for the title.
+        True label of the image, for the title.
     inverted : bool
         Show a gray image black on white.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A line for each layer: its maps side by side, or its units in a row. Red is positive, blue
-        negative, as the color bar of the layer has it. Units of the last layer have the names of
-        their classes. Layers that only pass values on are left out.
+        A row for each layer with its maps or units. Red is positive, blue negative, with a color
+        bar for each layer. Units of the last layer have class names. Layers that only pass on
+        values are omitted.
 
     Raises
     ------
     lenet5c.errors.MissingExtraError
-        matplotlib is not installed.
+        If matplotlib is not installed.
     """
     lines = []
     x = trained.preparation(image[None])
     fitted = shrink(trained.preparation.fit_images(image[None]), WIDTH // 8)
-    # Maps get smaller from layer to layer here as they do in the net.
+    # Maps get smaller from layer to layer, as in the net.
     scale = LARGEST
     for name, layer in trained.model.flat_items():
         x = np.asarray(layer.forward(x), np.float32)
@@ -248,7 +248,7 @@ def activations(
 
 
 class Units(NamedTuple):
-    """Places of units that have names below them, upright if these are long; in pixels."""
+    """Positions of units in pixels, with names below them, rotated if long."""
 
     names: list[str]
     pitch: float
@@ -271,7 +271,7 @@ def _plan_units(names: list[str]) -> Units:
 
 
 def _draw_units(ax: Any, units: Units, values: Floats, top: float, predicted: int) -> None:
-    """Draw the last layer, with the names of the classes; the predicted one is bold."""
+    """Draw the last layer with class names; the predicted one is bold."""
     number = np.arange(len(values))
     x = LABELS + number % units.across * units.pitch
     y = top + number // units.across * units.row
@@ -288,8 +288,7 @@ def _draw_units(ax: Any, units: Units, values: Floats, top: float, predicted: in
 def _layer_sheet(values: Floats, scale: int) -> tuple[Floats, tuple[int, int], Any]:
     """Return a layer's values (C, H, W) or (K,) as a picture.
 
-    With it come height and width in pixels of a value there, and of maps, the arguments of
-    `frames`.
+    Also returns the height and width of a value in pixels and, for maps, the arguments of `frames`.
     """
     room = WIDTH - LABELS - MARGIN
     limit = limit_of(values)
@@ -297,7 +296,7 @@ def _layer_sheet(values: Floats, scale: int) -> tuple[Floats, tuple[int, int], A
         row = to_diverging(values.reshape(1, -1), limit)[:, :room]
         return row, (24, max(1, min(24, room // row.shape[1]))), None
     maps = to_diverging(values[:MOST_MAPS], limit)
-    # Maps of more pixels than there is room are thinned out.
+    # Maps that are too large are subsampled.
     step = max(1, -(-maps.shape[2] * min(len(maps), 6) // room))
     maps = maps[:, ::step, ::step]
     across = max(1, min(len(maps), room // (maps.shape[2] + 2)))

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUMBERED = (
-    26  # with more classes, cells only have colors, and the most confused ones are shown separately
+    26  # with more classes, cells have no numbers, and the most confused classes are repeated below
 )
-ZOOMED = 12  # classes that are shown again, with numbers
+ZOOMED = 12  # number of classes repeated with numbers
 WIDEST = 24  # columns of a name
 LEGEND, TITLE = 0.7, 0.4  # inches of the color bars below a matrix without numbers, and a title
 
@@ -29,20 +29,20 @@ def confusion(matrix: ArrayLike, class_names: Sequence[str]) -> "Figure":
     Parameters
     ----------
     matrix : ndarray of int (K, K)
-        As `lenet5c.training.confusion_matrix` has it.
+        See `lenet5c.training.confusion_matrix`.
     class_names : sequence of str
 
     Returns
     -------
     matplotlib.figure.Figure
-        Rows are true labels, columns predicted ones. Correct predictions are blue, others orange,
-        the stronger the larger their share of the row. Of more than 26 classes, the matrix is
-        without numbers, and those that are confused most are below it once more, with numbers.
+        Rows are true labels, columns predicted labels. Correct predictions are blue, others orange,
+        with an intensity that increases with their fraction of the row. With more than 26 classes,
+        the matrix has no numbers, and the most confused classes are repeated below with numbers.
 
     Raises
     ------
     ValueError
-        There is not one name for each class.
+        If there is not one name for each class.
     lenet5c.errors.MissingExtraError
         matplotlib is not installed.
     """
@@ -50,7 +50,8 @@ def confusion(matrix: ArrayLike, class_names: Sequence[str]) -> "Figure":
     classes = len(matrix)
     if len(class_names) != classes:
         raise ValueError(
-            f"class_names must be one for each of {classes} classes, got {len(class_names)}"
+            f"class_names must have one name for each of the {classes} classes, got "
+            f"{len(class_names)}"
         )
     names = drawable(class_names, WIDEST)
     if classes <= NUMBERED:
@@ -78,7 +79,7 @@ def confusion(matrix: ArrayLike, class_names: Sequence[str]) -> "Figure":
 
 
 def most_confused(matrix: NDArray[np.integer], most: int) -> list[int]:
-    """Return the classes of the most frequent mistakes, at most so many, in their order.
+    """Return the classes of the most frequent mistakes, in class order.
 
     Examples
     --------
@@ -96,7 +97,7 @@ def most_confused(matrix: NDArray[np.integer], most: int) -> list[int]:
 
 
 class Grid:
-    """A confusion matrix, or a part of it, on a figure; lengths are inches."""
+    """A confusion matrix, or a part of it, on a figure; lengths are in inches."""
 
     def __init__(
         self,
@@ -127,14 +128,14 @@ class Grid:
         self.height = self.bottom + self.side + (0.36 if numbered else 0.15)
 
     def draw(self, figure: "Figure", left: float, bottom: float) -> None:
-        """Draw it with its lower left corner there."""
+        """Draw the matrix with its lower left corner at this position."""
         width, height = figure.get_size_inches()
         x, y, classes = left + self.left, bottom + self.bottom, len(self.chosen)
         ax = figure.add_axes((x / width, y / height, self.side / width, self.side / height))
         at = np.ix_(self.chosen, self.chosen)
         colors = _colors(self.matrix)[at]
         ax.imshow(colors, interpolation="nearest", aspect="auto")
-        # Where rows are finer than letters, some have no name.
+        # If rows are smaller than letters, some have no name.
         step = max(1, int(np.ceil(0.075 / self.cell)))
         ticks, names = range(0, classes, step), self.shown[::step]
         ax.set_xticks(ticks, names, rotation=90 if self.upright else 0, fontsize=self.size)
@@ -184,17 +185,17 @@ class Grid:
                 write(end, i, f"{self.others[i]:,}" if self.others[i] else "–", "left", "center")
         write(end + more, -0.62, "recall %", "left", "bottom")
         if self.others is not None:
-            write(end, -0.62, "as others", "left", "bottom")
+            write(end, -0.62, "other", "left", "bottom")
 
 
 def _draw_legend(figure: "Figure", matrix: NDArray[np.integer], left: float, bottom: float) -> None:
-    """Draw the color bars of a matrix without numbers: shares of a row, correct and mistaken."""
+    """Draw the color bars of a matrix without numbers."""
     width, height = figure.get_size_inches()
     shares = np.linspace(0, 1, 101)
     full = full_share(matrix)
     bars = (
         ("correct, % of a row", BLUE, _strength(shares, True, full), 1.0),
-        ("mistaken, % of a row", ORANGE, _strength(shares * full, False, full), full),
+        ("misclassified, % of a row", ORANGE, _strength(shares * full, False, full), full),
     )
     for number, (text, color, strength, most) in enumerate(bars):
         x = (left + 2.1 * number) / width
@@ -210,9 +211,9 @@ def _draw_legend(figure: "Figure", matrix: NDArray[np.integer], left: float, bot
 
 
 def full_share(matrix: NDArray[np.integer]) -> float:
-    """Return the share of a row at which a mistake has the full color.
+    """Return the fraction of a row at which a mistake has the full color.
 
-    The largest one, if that is between 1 in 50 and 1 in 4.
+    This is the largest fraction, limited to 1 in 50 to 1 in 4.
     """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     return float(min(max(share[~np.eye(len(matrix), dtype=bool)].max(initial=0), 0.02), 0.25))
@@ -221,7 +222,7 @@ def full_share(matrix: NDArray[np.integer]) -> float:
 def _strength(
     share: NDArray[np.floating], correct: NDArray[np.bool_] | bool, full: float
 ) -> NDArray[np.floating]:
-    """Return the strength of the color of cells, from 0 to 1."""
+    """Return the color intensity of cells, from 0 to 1."""
     mistakes = 0.1 + 0.9 * np.sqrt(np.minimum(share / full, 1))
     return np.where(correct, 0.15 + 0.55 * share, mistakes)
 

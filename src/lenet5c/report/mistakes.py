@@ -1,4 +1,4 @@
-"""Misclassified images by name: the address of each, and copies of them in a folder."""
+"""Files of misclassified images: links, and copies in a folder."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from lenet5c.datasets import Dataset
     from lenet5c.training import Evaluation
 
-CLASS, STEM, SUFFIX = 60, 90, 12  # bytes in the name of a copy, which has two classes
-KEPT = "-_+ "  # characters of names other than letters and digits
+CLASS, STEM, SUFFIX = 60, 90, 12  # maximum bytes of parts of the name of a copy
+KEPT = "-_+ "  # allowed characters in names other than letters and digits
 
 
 def find_file(dataset: Dataset, index: int) -> Path | None:
-    """Return the file of an image, None if it has none of its own.
+    """Return the file of an image, None if it has no file of its own.
 
-    A UserError says that its id leads out of the folder of the data.
+    Raises a UserError if its id leads outside the folder of the data.
     """
     if dataset.root is None or dataset.ids is None:
         return None
@@ -39,7 +39,7 @@ def find_file(dataset: Dataset, index: int) -> Path | None:
 
 
 def link(path: Path, folder: Path) -> str:
-    """Return the address of a file for a page in a folder, relative if it is in that.
+    """Return the URL of a file for a page in a folder, relative if the file is inside it.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def check_folder(folder: Path, argument: str) -> None:
             return
     except NotADirectoryError:
         raise UserError(f"{argument} must be a folder, got {folder}, which is a file") from None
-    raise UserError(f"{argument} must be a new or empty folder, got {folder}, which has files")
+    raise UserError(f"{argument} must be a new or empty folder, got {folder}, which contains files")
 
 
 def copy_mistakes(
@@ -69,15 +69,15 @@ def copy_mistakes(
 ) -> int:
     """Copy all misclassified images into a folder; return their number.
 
-    The names of the copies are TRUE-as-PREDICTED-NAME. Files are copied as they are; images without
-    a file become PNG files, which needs Pillow.
+    The copies are named TRUE-as-PREDICTED-NAME. Files are copied unchanged; images without a file
+    are saved as PNG files, which requires Pillow.
 
     Raises
     ------
     UserError
-        An image's id leads out of the folder of the data, or Pillow is not installed.
+        If the id of an image leads outside the folder of the data, or Pillow is not installed.
     OSError
-        A file cannot be read or written.
+        If a file cannot be read or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
@@ -91,7 +91,7 @@ def copy_mistakes(
         suffix = ".png" if file is None else file.suffix[:SUFFIX]
         stem = f"{true}-as-{predicted}-{_shorten(origin.stem, STEM)}"
         name, number = f"{stem}{suffix}", 1
-        while name.casefold() in taken:  # of another folder of the data
+        while name.casefold() in taken:  # from another folder of the data
             number += 1
             name = f"{stem}-{number}{suffix}"
         taken.add(name.casefold())
@@ -101,13 +101,13 @@ def copy_mistakes(
 
 
 def _shorten(text: str, most: int) -> str:
-    """Return text as a part of a file name that every system takes, of at most so many bytes."""
+    """Return text as a part of a portable file name, of at most `most` bytes."""
     safe = "".join(c if c.isalnum() or c in KEPT else "_" for c in text)
     return safe.encode()[:most].decode(errors="ignore").strip() or "_"
 
 
 def _encode(image: NDArray[np.uint8]) -> bytes:
-    """Return an image (C, H, W) as a PNG file; of other channels than 1 or 3 the first is shown."""
+    """Return an image (C, H, W) as a PNG file; only the first channel unless there are 1 or 3."""
     pillow = require("PIL.Image", "images", "copies of misclassified images")
     pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
     content = BytesIO()

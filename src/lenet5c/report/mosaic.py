@@ -1,4 +1,4 @@
-"""Many small images as one, because each image of a figure costs as much time as a large one."""
+"""Mosaics of small images, since each image of a figure takes as long as a large one."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 144
-BAR_SIZE, BAR_ROOM = (72, 9), 48  # pixels of a color bar, and of the number on its left
+BAR_SIZE, BAR_ROOM = (72, 9), 48  # pixels of a color bar, and of the number to its left
 Floats = NDArray[np.floating]
 
 
 def to_diverging(values: Floats, limit: float) -> Floats:
-    """Return values as colors (..., 3): blue to -`limit`, white at zero, red to `limit`."""
+    """Convert values to colors (..., 3): blue at -`limit`, white at zero, red at `limit`."""
     colors = require("matplotlib", "plots", PURPOSE).colormaps[DIVERGING]
     return np.asarray(colors(0.5 + values / (2 * (limit or 1)))[..., :3])
 
 
 def limit_of(values: Floats) -> float:
-    """Return the value that gets the full color: the largest but for some outliers."""
+    """Return the value with the full color: the largest except for some outliers."""
     return float(np.quantile(np.abs(values), 0.995)) if values.size else 1.0
 
 
 def tile(cells: Floats, across: int, gap: int = 1) -> Floats:
-    """Return images (N, h, w, 3) as one, row by row, with white gaps between them."""
+    """Combine images (N, h, w, 3) row by row, with white gaps between them."""
     count, h, w, _ = cells.shape
     rows = -(-count // across)
     sheet = np.ones((rows * across, h + gap, w + gap, 3))
@@ -44,7 +44,8 @@ def tile(cells: Floats, across: int, gap: int = 1) -> Floats:
 def to_colors(images: NDArray[np.uint8], inverted: bool) -> Floats:
     """Return images (N, C, H, W) as colors (N, H, W, 3), 0 to 1.
 
-    Gray ones are black on white if `inverted`; of other channels than three the first is shown.
+    Gray images are black on white if `inverted`; only the first channel is used unless there are
+    three.
     """
     channels = images.shape[1]
     colors = images[:, :3] if channels in (3, 4) else images[:, :1].repeat(3, axis=1)
@@ -53,7 +54,7 @@ def to_colors(images: NDArray[np.uint8], inverted: bool) -> Floats:
 
 
 def to_bytes(colors: Floats) -> NDArray[np.uint8]:
-    """Return colors as bytes, which a figure draws in a fraction of the time."""
+    """Convert colors to bytes, which are drawn much faster."""
     return np.rint(255 * np.asarray(colors)).astype(np.uint8)
 
 
@@ -86,10 +87,10 @@ def paste(
 
 
 def canvas(width: int, height: int) -> tuple["Figure", Any]:
-    """Return a figure of so many pixels, and the one axes that fills it.
+    """Return a figure of this size in pixels, and axes that fill it.
 
-    Its unit is the pixel, its origin the upper left corner. Axes take most of the time of a
-    picture, so all images and texts of a picture share this one.
+    The unit is a pixel, the origin the upper left corner. Creating axes takes most of the time of a
+    picture, so all images and texts of a picture share them.
     """
     figure = new_figure(width / DPI, height / DPI)
     ax = figure.add_axes((0, 0, 1, 1))
@@ -105,7 +106,7 @@ def place(
     top: float,
     scale: int | tuple[int, int],
 ) -> None:
-    """Put a picture (h, w, 3) on a canvas, its pixels squares of `scale` or rectangles (h, w)."""
+    """Put a picture (h, w, 3) on a canvas, with pixels of size `scale` or (h, w)."""
     tall, wide = scale if isinstance(scale, tuple) else (scale, scale)
     extent = (left, left + picture.shape[1] * wide, top + picture.shape[0] * tall, top)
     ax.imshow(picture, extent=extent, interpolation="nearest", aspect="auto")
@@ -121,7 +122,7 @@ def frames(
     across: int,
     gap: int | tuple[int, int],
 ) -> None:
-    """Draw a fine line around each of `count` images (h, w) that `tile` put on a canvas."""
+    """Draw a thin line around each of `count` images (h, w) placed by `tile`."""
     collections = require("matplotlib.collections", "plots", PURPOSE)
     (h, w), (down, right) = size, gap if isinstance(gap, tuple) else (gap, gap)
     y, x = np.arange(count) // across * (h + down), np.arange(count) % across * (w + right)
@@ -136,9 +137,9 @@ def frames(
 
 
 def color_bar(ax: Any, left: float, top: float, values: Floats, limit: float) -> None:
-    """Draw the legend of values that `to_diverging` shows: from zero, or from -`limit`, to `limit`.
+    """Draw the color bar of `to_diverging`, from zero or -`limit` to `limit`.
 
-    Numbers are beside the bar, in a room of `BAR_ROOM` pixels.
+    Numbers are next to the bar, in `BAR_ROOM` pixels.
     """
     low = -1.0 if (values < 0).any() else 0.0
     wide, tall = BAR_SIZE

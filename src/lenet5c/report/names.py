@@ -1,11 +1,11 @@
-"""Class names of any kind and length in pictures."""
+"""Class names of any script and length in pictures."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 from lenet5c._text import shorten
 
-# Families that are looked at first where the usual font lacks a character; then all others.
+# Families to try first if the default font lacks a character; then all others.
 PREFERRED = (
     *("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC"),
     *("Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS", "WenQuanYi Zen Hei"),
@@ -17,17 +17,17 @@ MOST_FONTS = 300
 def drawable(
     names: Sequence[str], width: int, stand_in: Callable[[int], str] = "class {}".format
 ) -> list[str]:
-    """Return names as texts for a picture, and choose fonts that have their characters.
+    """Return names as texts for a picture, and select fonts that have their characters.
 
-    To be called inside of `style`; texts that are made after it have the fonts.
+    Call it inside `style`; texts created afterwards use these fonts.
 
     Parameters
     ----------
     names : sequence of str
     width : int
-        The most columns of each.
+        Maximum number of columns of each name.
     stand_in : callable, optional
-        Returns a text for the name of this position, where no font here has its characters.
+        Returns a replacement for the name at a position, if no font has its characters.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def drawable(
     texts = [shorten(name, width) for name in names]
     families, lacking = _find_fonts(frozenset("".join(texts)) - {" "})
     matplotlib.rcParams["font.family"] = families
-    # A dollar sign would begin a formula.
+    # A dollar sign would start a formula.
     return [
         stand_in(number) if lacking & set(text) else text.replace("$", r"\$")
         for number, text in enumerate(texts)
@@ -47,7 +47,7 @@ def drawable(
 
 @cache
 def _find_fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
-    """Return families that together have these characters, and characters that none has."""
+    """Return families that together have these characters, and the characters that none has."""
     from matplotlib.font_manager import findfont, fontManager, get_font
 
     families, lacking = ["DejaVu Sans"], characters
@@ -75,7 +75,7 @@ def _find_fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
 
 
 def text_width(texts: Iterable[str], size: float) -> float:
-    """Return the inches that the widest text takes at a font size in points."""
+    """Return the width in inches of the widest text at a font size in points."""
     import matplotlib
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.font_manager import FontProperties

@@ -1,4 +1,4 @@
-"""Pages of HTML that need no other file: no script, nothing fetched, pictures inside.
+"""Self-contained HTML pages without scripts, with embedded pictures.
 
 Each function returns HTML, with its texts escaped.
 """

@@ -1,4 +1,4 @@
-"""Predictions for a whole data set as a file, a row an image, as competitions take them."""
+"""Predictions for a whole data set as a file with one row per image, as in competitions."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from lenet5c.training import Evaluation, Reliability, wilson_interval
 from lenet5c.training.ranking import auc_interval
 from lenet5c.training.reliability import BINS, EQUALS
 
-#: Error rates to reach by rejections; of these, some below that of all images are shown.
+#: Target error rates of rejections; some below the error rate of all images are shown.
 TARGETS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 SHOWN = 4
 POINTS = 101  # of the curve in JSON
@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 
 def describe_probabilities(result: Evaluation, temperature: float) -> Record:
-    """Return the figures for JSON, as fractions from 0 to 1, with null for undefined values."""
+    """Return the metrics for JSON, as fractions from 0 to 1, with null for undefined values."""
     binned = {equal: result.reliability(equal=equal) for equal in EQUALS}
     return {
         "temperature": temperature,
@@ -64,7 +64,7 @@ def describe_area(result: Evaluation, k: int) -> Record:
 
 
 def describe_rejections(result: Evaluation) -> Record:
-    """Return the curve of errors against rejections, and what reaches some error rates."""
+    """Return the error-reject curve, and the rejections for some error rates."""
     found = result.rejections
     rate = float(found.error_rate[0])
     rows = []
@@ -92,7 +92,7 @@ def describe_rejections(result: Evaluation) -> Record:
 
 
 def describe_calibration(record: Record) -> str:
-    """Return the scores in words, for a terminal."""
+    """Return the scores as text, for a terminal."""
     width, mass = (record["ece"][f"equal_{equal}"] for equal in EQUALS)
     auc = record["auc"]["macro"]
     ranked = sum(each["auc"] is not None for each in record["auc"]["classes"])
@@ -109,19 +109,19 @@ def describe_calibration(record: Record) -> str:
 
 
 def rejections_table(record: Record) -> str:
-    """Return the rejections that reach some error rates, a line for each."""
+    """Return the rejections for some error rates, a line for each."""
     rows = _rows(record)
     if not rows:
         return ""
     heads = (
-        "errors at most",
+        "error rate at most",
         "reject",
         "confidence below",
         "images left",
         "errors",
         "95% interval",
     )
-    return "Errors against rejections:\n" + table([heads, *rows], "rrrrrr")
+    return "Error-reject curve:\n" + table([heads, *rows], "rrrrrr")
 
 
 def _rows(record: Record) -> list[Sequence[str]]:
@@ -145,7 +145,7 @@ def _rows(record: Record) -> list[Sequence[str]]:
 
 
 def _percent(share: float) -> str:
-    """Return a share in percent, with two digits after the point, or two that are not 0."""
+    """Return a fraction in percent, with two decimals or two significant digits."""
     return f"{100 * share:.2f}%" if share >= 0.01 else f"{100 * share:.2g}%"
 
 
@@ -162,7 +162,7 @@ def area_text(area: float) -> str:
 
 
 def _sure(confidence: float) -> str:
-    """Return a confidence in percent, with enough digits to tell it from 100 %."""
+    """Return a confidence in percent, with enough digits to distinguish it from 100 %."""
     digits = 2
     while digits < 6 and 1 - confidence < 10 ** -(digits + 2):
         digits += 1
@@ -219,7 +219,7 @@ def probability_sections(
         f"rates; {_percent(area['best_area'])} if all misclassified images were rejected first."
     )
     heads = [
-        "errors at most",
+        "error rate at most",
         "reject",
         "confidence below",
         "images left",
@@ -228,8 +228,8 @@ def probability_sections(
     ]
     made = _rows(record)
     rejections = page.section(
-        "Errors against rejections",
-        _picture(pictures, "rejections", REJECTIONS, "Errors against rejections"),
+        "Error-reject curve",
+        _picture(pictures, "rejections", REJECTIONS, "Error-reject curve"),
         page.paragraph(space_percents(told)),
         page.table(heads, space_cells(made), numbers=range(6)) if made else "",
     )
@@ -242,12 +242,12 @@ RELIABILITY = (
     "equal mass: expected error rate by confidence, and observed error rate."
 )
 REJECTIONS = (
-    "Error rate of the remaining images when the least confident are rejected, with its 95 % "
+    "Error rate of the accepted images when the least confident are rejected, with its 95 % "
     "interval. Dashed: if all misclassified images were rejected first."
 )
 ROC = (
-    "Each class against all others: true positive rate against false positive rate as the "
-    "threshold on the probability varies."
+    "Each class versus the rest: true positive rate versus false positive rate for all "
+    "thresholds on the probability."
 )
 
 

@@ -1,4 +1,4 @@
-"""Pictures of probabilities: reliability diagrams, errors against rejections, ROC curves."""
+"""Pictures of probabilities: reliability diagrams, error-reject curves, ROC curves."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ from lenet5c.training.plot_style import BLUE, GREY, INK, ORANGE, PALE, PURPOSE, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CURVES = 12  # ROC curves that have a color
+CURVES = 12  # number of ROC curves with a color
 WIDEST = 16  # columns of the name of a class
-BAND = 200  # points at which the interval of an error rate is drawn
+BAND = 200  # points of the interval of an error rate
 
 
 def probability_makers(
@@ -32,7 +32,7 @@ def probability_makers(
 
 @styled
 def reliability(result: Evaluation) -> "Figure":
-    """Draw reliability diagrams: of bins of equal width with their counts, and of equal mass.
+    """Draw reliability diagrams with bins of equal width and of equal mass.
 
     Parameters
     ----------
@@ -85,9 +85,9 @@ def _draw_width(found: Reliability, above: Any, below: Any) -> None:
 
 
 def _draw_mass(found: Reliability, ax: Any) -> None:
-    """Draw the error rates, expected and found, on scales that show small ones."""
+    """Draw expected and observed error rates on scales that show small values."""
     count = found.count
-    least = 0.1 / count.max()  # fewer errors than a tenth of one cannot be told from none
+    least = 0.1 / count.max()  # less than a tenth of an error is shown as none
     wrong = 1 - found.accuracy
     low, high = 1 - found.intervals[:, 1], 1 - found.intervals[:, 0]
     x = np.maximum(1 - found.confidence, least)
@@ -98,19 +98,19 @@ def _draw_mass(found: Reliability, ax: Any) -> None:
     ax.plot(x[some], wrong[some], "o", color=ORANGE, markersize=3.5)
     if not some.all():
         none = np.full((~some).sum(), least / 2)
-        ax.plot(x[~some], none, "v", color=ORANGE, markersize=3.5, label="no error found")
+        ax.plot(x[~some], none, "v", color=ORANGE, markersize=3.5, label="no errors observed")
         ax.legend(loc="upper left")
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set(xlim=ends, ylim=(least / 3, 1.4))
-    ax.set(xlabel="errors expected: 1 - confidence", ylabel="errors found")
+    ax.set(xlabel="expected error rate: 1 - confidence", ylabel="observed error rate")
     ax.set_title(f"Equal mass: ECE {100 * found.ece:.2g} %")
     ax.grid(True)
 
 
 @styled
 def rejections(result: Evaluation) -> "Figure":
-    """Draw the error rate of the images left when the least confident are rejected.
+    """Draw the error rate of the accepted images when the least confident are rejected.
 
     Parameters and errors are those of `reliability`.
     """
@@ -133,7 +133,7 @@ def rejections(result: Evaluation) -> "Figure":
     )
     top = max(float(band.max()), 1e-3)
     ax.set(xlim=(0, most), ylim=(0, 1.05 * top))
-    ax.set(xlabel="images rejected, %", ylabel="errors among the rest, %")
+    ax.set(xlabel="rejected images, %", ylabel="error rate of accepted images, %")
     ax.grid(True)
     ax.legend()
     return figure
@@ -141,7 +141,7 @@ def rejections(result: Evaluation) -> "Figure":
 
 @styled
 def roc(result: Evaluation, class_names: Sequence[str]) -> "Figure":
-    """Draw the ROC curve of each class against the others; of many, those of the lowest areas.
+    """Draw the ROC curve of each class versus the rest; if there are many, those with lowest AUC.
 
     Parameters and errors are those of `reliability`.
     """
@@ -165,7 +165,7 @@ def roc(result: Evaluation, class_names: Sequence[str]) -> "Figure":
     ax.plot(chance, chance, color=PALE, linewidth=0.8)
     ax.set_xscale("log")
     ax.set(xlim=(least, 1), ylim=(max(0.0, bottom - 0.1 * (1.02 - bottom)), 1.003))
-    ax.set(xlabel="other images taken for it", ylabel="its images found")
+    ax.set(xlabel="false positive rate", ylabel="true positive rate")
     ax.grid(True)
     some = f", {len(lowest)} lowest of {len(known)}" if len(lowest) < len(known) else ""
     ax.legend(title=f"AUC{some}", loc="lower right", fontsize=7, title_fontsize=7, labelcolor=INK)

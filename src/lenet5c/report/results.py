@@ -1,4 +1,4 @@
-"""Parts that the pages of a run and of an evaluation share: pictures and tables of the results."""
+"""Common parts of the pages of runs and evaluations: pictures and tables of results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,20 +31,20 @@ def draw_all(
     Parameters
     ----------
     makers : dict
-        Name -> function that makes the figure.
+        Functions that create the figures, by name.
 
     Returns
     -------
     pictures : dict
-        Name -> bytes of a PNG file.
+        Bytes of PNG files, by name.
     failures : dict
-        Name -> the exception.
+        Exceptions, by name.
     """
     pictures, failures = {}, {}
     for name, make in makers.items():
         try:
             pictures[name] = png(make())
-        except Exception as error:  # whatever it is, the model is more than its pictures
+        except Exception as error:  # the results are still valid without pictures
             failures[name] = error
     return pictures, failures
 
@@ -90,14 +90,14 @@ def confusion_section(
     pairs = confused_pairs(result.matrix, PAIRS)
     told = "; ".join(f"{names[a]} → {names[b]} ({count:,})" for a, b, count in pairs)
     caption = (
-        "A row for each true label, a column for each predicted label; a cell counts images. "
-        "Correct ones are blue, on the diagonal; misclassified ones are orange, darker for a "
-        "larger fraction of the row."
+        "Rows are true labels, columns are predicted labels; cells are numbers of images. "
+        "Correct predictions are blue, on the diagonal; misclassified images are orange, darker "
+        "for a larger fraction of the row."
     )
     if len(names) > NUMBERED and pairs:
-        caption += " Below it are the most confused classes, with counts."
+        caption += " The most confused classes are repeated below with counts."
     if len(names) <= NUMBERED or pairs:
-        caption += " The recall of each class is on the right, its precision on top."
+        caption += " The recall of each class is shown on the right, its precision at the top."
     shown = pictures.get("confusion")
     return page.section(
         "Confusion matrix",
@@ -114,8 +114,9 @@ def confusion_section(
             marked=(len(names),),
         ),
         page.paragraph(
-            "Precision: fraction of the images predicted as the class that belong to it. Recall: "
-            "fraction of the images of the class that are predicted as it. F1: their harmonic mean."
+            "Precision: fraction of the images with this predicted label that have this true "
+            "label. Recall: fraction of the images with this true label that have this predicted "
+            "label. F1: their harmonic mean."
         ),
     )
 
@@ -123,20 +124,20 @@ def confusion_section(
 def errors_section(
     pictures: Mapping[str, bytes], dataset: Dataset, result: Evaluation, folder: Path
 ) -> str:
-    """Return the picture of misclassified images; nothing if there are none.
+    """Return the picture of misclassified images, '' if there are none.
 
-    Where the images have files or ids, a table names them, with links for a page in `folder`.
+    If the images have files or ids, a table lists them, with links for a page in `folder`.
     """
     wrong = result.count - result.correct
     if not wrong or not (dataset.ids or "errors" in pictures):
         return ""
-    some = f"The {wrong:,} misclassified images" if wrong > 1 else "The one misclassified image"
+    some = f"The {wrong:,} misclassified images" if wrong > 1 else "The misclassified image"
     if wrong > SLOTS:
         some = f"{SLOTS} of {wrong:,} misclassified images"
     median = np.median(result.confidences[result.worst()])
     origin = "its file or id" if dataset.ids else "the index of the image"
     caption = (
-        f"{some}, the most confident first: true → predicted label, below it the probability of "
+        f"{some}, most confident first: true → predicted label, below it the probability of "
         f"the predicted label and {origin}. Half of all misclassified images have a probability "
         f"below {100 * median:.0f} %."
     )
@@ -166,7 +167,7 @@ def _list_errors(dataset: Dataset, result: Evaluation, folder: Path) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words.
+    """Format a duration.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Robustness on corrupted images, for JSON, as text, as a picture and as a part of a page."""
+"""Robustness to corrupted images, for JSON, text, pictures and pages."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Record = dict[str, Any]
-SHOWN = 12  # columns of the picture
+SHOWN = 12  # number of columns of the picture
 SIDE, LABEL = 56, 150  # pixels of an image, and of the name of a kind
 SIGNIFICANT = 0.05
 
 
 def describe_robustness(found: Sequence[Robustness], seed: int, names: Sequence[str]) -> Record:
-    """Return the figures for JSON, of one model or of two with the tests between them."""
+    """Return the metrics for JSON, of one model or of two with tests between them."""
     first = found[0]
     record: Record = {
         "images": len(first.clean.correct),
@@ -87,7 +87,7 @@ def robustness_text(record: Record, name: str) -> str:
 
 
 def describe_images(record: Record) -> str:
-    """Return a title: how many images, corrupted how."""
+    """Return a title with the number of images and the corruptions."""
     levels = " ".join(map(str, record["severities"]))
     several = "severities" if len(record["severities"]) > 1 else "severity"
     return (
@@ -150,28 +150,28 @@ def _tests(record: Record, name: str) -> tuple[list[Sequence[str]], str]:
 
 
 def interpret_tests(record: Record, name: str) -> str:
-    """Return the number of kinds in which either model is better, in a sentence."""
+    """Return a sentence on the number of rows in which either model is better."""
     tests = record["compare"]["tests"]
     better = [0, 0]
     for test in tests:
         if test["holm_p"] < SIGNIFICANT:
             better[test["only_second"] > test["only_first"]] += 1
     return (
-        f"McNemar's exact test of each line, p-values adjusted by Holm's method for all "
-        f"{len(tests)}: below {SIGNIFICANT}, {name} is better in {better[0]}, "
+        f"McNemar's exact test of each row, p-values adjusted by Holm's method for "
+        f"{len(tests)} tests: below {SIGNIFICANT}, {name} is better in {better[0]}, "
         f"{record['compare']['model']} in {better[1]}, neither in {len(tests) - sum(better)}."
     )
 
 
 @styled
 def corruption_sheet(images: NDArray[np.uint8], record: Record, inverted: bool = False) -> "Figure":
-    """Draw some images corrupted in each way, a line for each kind.
+    """Draw some images corrupted in each way, a row for each kind.
 
     Parameters
     ----------
     images : ndarray of uint8 (N, C, H, W)
     record : dict
-        As of `describe_robustness`.
+        See `describe_robustness`.
     inverted : bool
         Show gray images black on white.
     """

@@ -1,4 +1,4 @@
-"""The pictures and the HTML page of a training run."""
+"""Pictures and HTML page of a training run."""
 
 import time
 from collections.abc import Callable
@@ -37,14 +37,14 @@ Pictures = dict[str, bytes]  # PNG files by name
 
 
 def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], object]) -> None:
-    """Write pictures and a page of a finished run, if it has none yet.
+    """Write pictures and a page of a finished run, unless they exist.
 
-    `warn` is called with a line for each failure, `tell` with a line on what was written.
+    `warn` is called with a line for each failure, `tell` with a line on the written files.
     """
     began = time.perf_counter()
     files = cast(RunFolder, run.folder)
     folder = files.path
-    again = f"{command_line('train', '--resume', '--out', folder)} draws them"
+    again = f"{command_line('train', '--resume', '--out', folder)} to draw them"
     try:
         if complete(folder):
             return
@@ -54,7 +54,7 @@ def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], 
     except MissingExtraError:
         tell("For pictures of each run and a report: pip install 'lenet5c[plots]'")
     except (Exception, KeyboardInterrupt) as error:
-        warn(f"no report: {_one_line(error)}; {again}")
+        warn(f"no report: {_one_line(error)}; run {again}")
     else:
         for name, failure in failures.items():
             warn(f"no {name}.png: {_one_line(failure)}; {again}")
@@ -62,13 +62,13 @@ def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], 
 
 
 def _one_line(error: BaseException) -> str:
-    """Return an exception as a line, with its type if nobody foresaw it."""
+    """Format an exception as one line, with its type if it was not expected."""
     kind = "" if isinstance(error, RunError) else type(error).__name__
     return f"{kind} {error}".strip().replace("\n", " ")
 
 
 def complete(folder: Path) -> bool:
-    """Return whether the folder of a run has all that `write_report` writes of its last end."""
+    """Return True if the folder of a run has all current files of `write_report`."""
     files, ends = [folder / name for name in FILES], RunFolder(folder).summary_file
     return all(file.exists() for file in files) and (
         not ends.exists() or files[0].stat().st_mtime_ns >= ends.stat().st_mtime_ns
@@ -76,20 +76,19 @@ def complete(folder: Path) -> bool:
 
 
 def write_report(run: Run, folder: Path) -> dict[str, Exception]:
-    """Write the pictures of a finished run, and a page with all of them, into its folder.
+    """Write the pictures of a finished run, and a page with them, to its folder.
 
     Returns
     -------
     dict
-        Name of a picture -> the exception, of those that could not be drawn; the page goes
-        without them.
+        Exceptions by name of the pictures that could not be drawn, which are missing on the page.
 
     Raises
     ------
     MissingExtraError
         matplotlib is not installed.
     OSError
-        The folder cannot be written to.
+        If the folder is not writable.
     """
     require("matplotlib", "plots", "pictures of a run")
     test, trained, result = run.source.test, run.trained, run.evaluation
@@ -125,12 +124,10 @@ def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
     shape = " × ".join(map(str, trained.image_shape or ()))
     lead = (
         f"{type(trained.model).__name__} with {trained.model.num_params:,} parameters, trained on "
-        f"{'MNIST' if config.data == 'mnist' else config.data} by the recipe {config.recipe} "
+        f"{'MNIST' if config.data == 'mnist' else config.data} with the recipe {config.recipe} "
         f"({recipe.summary}). lenet5c {summary['lenet5c']}, seed {config.seed}."
     )
-    kept = (
-        f"the weights are those of epoch {summary['kept_epoch']}" if "kept_epoch" in summary else ""
-    )
+    kept = f"weights of epoch {summary['kept_epoch']}" if "kept_epoch" in summary else ""
     cards: list[tuple[str, Any, str]] = [
         accuracy_card(result),
         ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy only"),
@@ -138,31 +135,31 @@ def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
     if "validation_accuracy" in summary:
         share, count = summary["validation_accuracy"], summary["validation_count"]
         interval = describe_interval(round(share * count), count)
-        text = f"in the epoch of the weights; {interval}"
+        text = f"in the epoch of the final weights; {interval}"
         cards.append(("accuracy on validation images", f"{100 * share:.2f} %", text))
     held_out = run.trainer.validation_set
     if "calibration_count" in summary:
         fitted = (
-            f"of the probabilities, fitted on the {summary['calibration_count']:,} validation "
+            f"fitted on the {summary['calibration_count']:,} validation "
             f"images: NLL {summary['nll_after']:.4f}, {summary['nll_before']:.4f} at temperature 1"
         )
     else:
         given = config.settings.temperature is not None
-        fitted = "of the probabilities, as set" if given else "not fitted: no images were held out"
+        fitted = "as set" if given else "not fitted: no validation images"
     cards.append(("temperature", f"{summary['temperature']:.4g}", fitted))
     cards += [
         (
             "training images",
             f"{len(run.trainer.train_set):,}",
-            f"and {len(held_out):,} to validate" if held_out else "none held out",
+            f"and {len(held_out):,} for validation" if held_out else "no validation images",
         ),
         ("epochs", summary["epochs"], kept),
         (
             "time",
             duration(summary["seconds"]),
-            "until the test, since the run was resumed"
+            "until evaluation, since the run was resumed"
             if summary.get("resumed")
-            else "until the test",
+            else "until evaluation",
         ),
         ("machine", f"{summary['kernels']}", f"kernels, on {summary['threads']} threads"),
         ("classes", len(trained.class_names), f"images of {shape} (channels, height, width)"),
@@ -194,7 +191,7 @@ def _curves(pictures: Pictures, run: Run) -> str:
     distortion = run.config.settings.distortion or {}
     augmented = ", on distorted images" if distortion else ""
     if distortion.get("mixup"):
-        augmented = ", on mixed images, where the class of the larger part counts as the true label"
+        augmented = ", on mixed images, whose label is that of the larger part"
     caption = (
         "Loss and accuracy after each epoch. Training values are running means over the "
         f"epoch{augmented}, so validation values may be better."
@@ -204,7 +201,7 @@ def _curves(pictures: Pictures, run: Run) -> str:
     if len(history) > 1:
         caption += " The accuracy axis is stretched near 100 %."
     if not any("validation_loss" in row for row in history):
-        caption += " No images were held out for validation."
+        caption += " There is no validation set."
     return page.section(
         "Learning curves", page.picture(pictures["curves"], caption, "Loss and accuracy by epoch")
     )
@@ -219,15 +216,15 @@ def _reasons(pictures: Pictures, result: Evaluation) -> str:
         "the true label",
     )
     if result.correct == result.count:
-        title, shown, to = "Least confident predictions", "least probable answers", "another one"
+        title, shown, to = "Least confident predictions", "least probable predictions", "another"
     caption = (
-        f"Reasons for the {shown}, true → predicted label. Gradient: the change of the predicted "
-        "class's logit by each pixel, from no ink to full ink (the mean of noisy images). "
-        "Grad-CAM: places whose maps speak for it. Occlusion: the fall of its logit where a patch "
-        "of 5 by 5 pixels is covered. Red speaks for the predicted class, blue against it. Then "
-        f"the smallest change that was found to turn the answer to {to}, with its Euclidean norm, "
-        "and the gray levels that it adds (red) and takes away (blue). Last, the training images "
-        "that are nearest by the features of the last hidden layer, with their labels."
+        f"Explanations of the {shown}, true → predicted label. Gradient: change of the predicted "
+        "class's logit with each pixel, from no ink to full ink (mean over noisy images). "
+        "Grad-CAM: regions that support the predicted class. Occlusion: decrease of its logit when "
+        "a patch of 5 by 5 pixels is covered. Red supports the predicted class, blue opposes it. "
+        f"Then the smallest change found that changes the prediction to {to}, with its Euclidean "
+        "norm, and its difference (red is added, blue removed). Last, the nearest training images "
+        "by the features of the last hidden layer, with their labels."
     )
     drawn = page.picture(pictures["why"], caption, "Explanations of predictions")
     return page.section(title, drawn)
@@ -237,22 +234,22 @@ def _inside(pictures: Pictures, trained: TrainedModel) -> str:
     layers = trained.model.all_layers()
     partly = any(getattr(layer, "connection_table", None) is not None for layer in layers)
     of_filters = (
-        "The filters of the convolutions. Red weights are positive and respond to ink, blue ones "
-        "are negative, white is zero; each layer has its own color scale, shown by its color bar."
+        "The filters of the convolutions. Red weights are positive and respond to ink, blue "
+        "weights are negative, white is zero; each layer has its own color scale."
     )
     if (trained.image_shape or (1,))[0] == 3:
         of_filters += (
-            " The first row has the filters in color, gray meaning zero; those on red, green and "
-            "blue are below."
+            " The first row shows the filters in color, with gray for zero; the red, green and "
+            "blue components are below."
         )
     if partly:
         of_filters += (
-            " Gray squares are maps that are not connected, by table I of LeCun et al. (1998)."
+            " Gray squares are maps that are not connected (table I of LeCun et al., 1998)."
         )
     of_layers = (
-        "Activations of each layer for one test image: the maps of the convolutions and poolings, "
-        "then the units of the last layers. Red is positive, blue negative; each layer has its own "
-        "color scale, shown by its color bar. At the top are the most probable classes."
+        "Activations of each layer for one test image: the maps of the convolution and pooling "
+        "layers, then the units of the last layers. Red is positive, blue negative; each layer has "
+        "its own color scale. The most probable classes are at the top."
     )
     pairs = (
         ("filters", of_filters, "Filters of the convolutions"),

@@ -1,4 +1,4 @@
-"""Comparison of runs, as rows and as curves."""
+"""Comparison of runs, as rows and curves."""
 
 import json
 import os
@@ -20,9 +20,9 @@ from lenet5c.training.statistics import wilson_interval
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Folders in folders that are searched.
+#: Maximum depth of folders to search.
 DEPTH = 3
-#: Runs that are drawn, the best ones.
+#: Number of runs to draw, the best ones.
 MOST_DRAWN = 12
 #: Columns of a name in a legend.
 WIDEST = 40
@@ -30,20 +30,20 @@ WIDEST = 40
 
 @dataclass(frozen=True, eq=False)
 class RunRow:
-    """Facts of a run, from its folder.
+    """Properties of a run, read from its folder.
 
     Attributes
     ----------
     name : str
-        The folder, relative to the one that was searched.
+        The folder, relative to the searched one.
     status : {'finished', 'stopped', 'failed'}
-        'failed' is a run whose files cannot be used; `fault` says why.
+        'failed' if the files of the run are invalid; `fault` has the reason.
     options : list of str
-        Options of ``lenet5c train`` that make the run.
+        Options of ``lenet5c train`` for the run.
     epochs : int
-        Finished epochs.
+        Number of finished epochs.
     test_accuracy, validation_accuracy : float or None
-        Of the weights that were kept; of a run that was stopped, the last.
+        Accuracy of the final weights; of the last epoch for a stopped run.
     interval : tuple of float or None
         95 % interval of the test accuracy.
     seconds : float or None
@@ -69,12 +69,12 @@ class RunRow:
 
 
 def list_runs(folder: str | os.PathLike[str]) -> list[RunRow]:
-    """Return a row for each run in a folder and the folders in it, the best test accuracy first.
+    """Return a row for each run in a folder and its subfolders, best test accuracy first.
 
     Raises
     ------
     RunError
-        There is no such folder.
+        If there is no such folder.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -84,7 +84,7 @@ def list_runs(folder: str | os.PathLike[str]) -> list[RunRow]:
 
 
 def _find(folder: Path, depth: int) -> list[Path]:
-    """Return the folders with a run, in the order of their names."""
+    """Return the folders with a run, sorted by name."""
     found = [folder] if os.path.lexists(RunFolder(folder).config_file) else []
     if depth:
         for path in sorted(folder.iterdir()):
@@ -137,7 +137,7 @@ def _read_history(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def differing_options(rows: Sequence[RunRow]) -> list[list[str]]:
-    """Return the options of each run that not all runs have, each with its values as one text."""
+    """Return the options of each run that differ between runs, each with its values as text."""
     groups = [_group(row.options) for row in rows]
     common = set(groups[0]).intersection(*groups[1:]) if groups else set()
     return [[text for text in group if text not in common] for group in groups]
@@ -155,12 +155,12 @@ def _group(words: list[str]) -> list[str]:
 
 @styled
 def draw_runs(rows: Sequence[RunRow]) -> "Figure":
-    """Draw loss and accuracy of several runs by epoch, on validation images where there are any.
+    """Draw loss and accuracy of several runs by epoch, on validation images if available.
 
     Parameters
     ----------
     rows : sequence of RunRow
-        Of more than 12 runs with finished epochs, the first 12 are drawn.
+        The first 12 runs with finished epochs are drawn.
 
     Returns
     -------
@@ -169,9 +169,9 @@ def draw_runs(rows: Sequence[RunRow]) -> "Figure":
     Raises
     ------
     RunError
-        No run has finished an epoch.
+        If no run has finished an epoch.
     MissingExtraError
-        matplotlib is not installed.
+        If matplotlib is not installed.
     """
     require("matplotlib", "plots", PURPOSE)
     drawn = [row for row in rows if row.history][:MOST_DRAWN]

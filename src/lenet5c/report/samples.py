@@ -1,4 +1,4 @@
-"""The images that a model misclassifies."""
+"""Pictures of misclassified images."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SLOTS = 40
 WIDTH, MARGIN, LINE = 1180, 8, 17  # pixels
-SIDE = 96  # pixels of an image, about
+SIDE = 96  # approximate pixels of an image
 WIDEST, WIDEST_ID = 16, 20  # columns of the name of a class, and of an image
 
 
@@ -31,24 +31,24 @@ def errors(
     most: int = SLOTS,
     inverted: bool = True,
 ) -> "Figure":
-    """Draw the misclassified images, the most confident first, with true and predicted label.
+    """Draw misclassified images, most confident first, with true and predicted labels.
 
     Parameters
     ----------
     images : ndarray of uint8 (N, C, H, W), or lenet5c.datasets.Dataset
     result : lenet5c.training.Evaluation
-        Of these images.
+        Evaluation of these images.
     class_names : sequence of str
     most : int
-        The number of images to show at most.
+        Maximum number of images to show.
     inverted : bool
         Show gray images black on white.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Under each image the true label, an arrow, the predicted label, its probability, and the
-        index of the image, or its file or id where a data set has these.
+        Below each image are the true label, an arrow, the predicted label, its probability, and the
+        index, file or id of the image.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def errors(
     scale = max(1, round(SIDE / max(h, w)))
     slot = max(w * scale, widest) + 16
     across = max(1, min(len(worst), int(WIDTH / slot)))
-    # Cells and the space between them, in whole pixels of the mosaic, are one image.
+    # Cells and gaps, in whole pixels of the mosaic, are one image.
     right = round((slot - w * scale) / scale)
     down = round((LINE * (len(labels[0]) + 1 + bool(ids)) + 16) / scale)
     wide, tall = (w + right) * scale, (h + down) * scale

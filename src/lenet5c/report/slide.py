@@ -1,4 +1,4 @@
-"""Scores of a net along a long image as a picture."""
+"""Picture of the scores of a net along a long image."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, MARGIN = 1180, 16  # pixels
-TALLEST = 200  # of the image
+TALLEST = 200  # maximum height of the image
 CELL, HEAD, ANSWERS = 14, 22, 26  # height of a row of scores, of the title, and of the answers
 WIDEST, MOST_ROWS = 12, 40
-#: The least probability of an answer that is written.
+#: Minimum probability of a displayed label.
 SURE = 0.5
 
 
@@ -28,24 +28,23 @@ SURE = 0.5
 def slide(
     trained: TrainedModel, image: ArrayLike, found: Slide, *, inverted: bool | None = None
 ) -> "Figure":
-    """Draw a long image with the outputs of a net that was slid over it above.
+    """Draw a long image with the outputs of a net sliding over it.
 
     Parameters
     ----------
     trained : TrainedModel
     image : array_like (h, w) or (C, h, w)
     found : Slide
-        As `lenet5c.recognition.why.slide` returns it for this image.
+        Result of `lenet5c.recognition.why.slide` for this image.
     inverted : bool, optional
         Show gray images black on white. Default: as the model's training images suggest.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A row for each class, at most 40, and a column for each window, at its middle: the darker,
-        the more probable. Between them and the image the predicted labels with a probability of
-        50 % or more; equal ones side by side are written once, in the middle, long names where
-        there is room.
+        Rows are classes, at most 40; columns are windows, at their centers; darker is more
+        probable. Between them and the image are the predicted labels with a probability of at least
+        50 %; adjacent equal labels are shown once, and long names only if there is room.
 
     Raises
     ------
@@ -87,18 +86,18 @@ def slide(
     paste(sheet, np.ones((1, 1, 3)), left, top, (rows, wide))
     for column, middle in enumerate(middles):
         ends = (max(0, round(middle - step / 2)), min(wide, round(middle + step / 2)))
-        # White to black by the probability, evenly for the eye.
+        # From white to black by probability, perceptually uniform.
         tones = 1 - probabilities[column, classes, np.newaxis, np.newaxis]
         block = np.repeat(tones, CELL, axis=0)
         sheet[top : top + rows, left + ends[0] : left + ends[1]] = to_bytes(block)
     place(ax, sheet, 0, 0, 1)
-    write(ax, "probability of each class by the place of the window", left, MARGIN - 4, fontsize=8)
+    write(ax, "probability of each class by window position", left, MARGIN - 4, fontsize=8)
     for number, name in enumerate(names):
         at = top + (number + 0.5) * CELL
         write(ax, name, left - 6, at, ha="right", va="center", fontsize=7, color=INK)
     _write_answers(ax, probabilities, middles + left, trained, top + rows)
     bar = round(found.width * scale)
-    words = f"one window: {found.width:.3g} columns"
+    words = f"window: {found.width:.3g} columns"
     y = below + tall + 8
     ax.plot([left, left + bar], [y, y], color=GREY, linewidth=2, solid_capstyle="butt")
     write(ax, words, left + bar + 6, y, va="center", fontsize=6, color=GREY)
@@ -108,7 +107,7 @@ def slide(
 def _write_answers(
     ax: Any, probabilities: Floats, middles: Floats, trained: TrainedModel, top: int
 ) -> None:
-    """Write the predicted labels that are probable, each run of equal ones once."""
+    """Write the probable predicted labels, each run of equal labels once."""
     predicted, best = probabilities.argmax(axis=1), probabilities.max(axis=1)
     shown = np.where(best >= SURE, predicted, -1)
     ends = np.flatnonzero(np.diff(shown)) + 1

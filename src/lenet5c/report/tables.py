@@ -1,4 +1,4 @@
-"""Results of a model as lines of text."""
+"""Results of a model as text tables."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ MOST_CLASSES, HARDEST, PAIRS = 30, 20, 20
 
 
 def matrix_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
-    """Return a confusion matrix as text, or `pairs_table` where it would be too wide.
+    """Return a confusion matrix as text, or `pairs_table` if it would be too wide.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def matrix_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str
     cell = max(3, len(str(matrix.max())))
     heads = names
     if any(columns(name) > cell for name in names):
-        # Numbers for names; the rows tell which is which.
+        # Numbers instead of names, which are in the rows.
         heads = [str(number) for number in range(len(names))]
         names = [f"{number:>{len(heads[-1])}} {name}" for number, name in enumerate(names)]
         cell = max(cell, len(heads[-1]))
@@ -59,7 +59,7 @@ def pairs_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
 
 
 def class_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
-    """Return precision, recall and F1 score by class; of many classes, those of the lowest F1."""
+    """Return precision, recall and F1 score by class; if there are many, those with lowest F1."""
     scores = class_scores(matrix)
     order = list(range(len(class_names)))
     title = ""
@@ -80,9 +80,9 @@ def class_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
 def worst_table(
     result: Evaluation, class_names: Sequence[str], most: int, ids: Sequence[str] | None = None
 ) -> str:
-    """Return the misclassified images, the most confident first, a line for each.
+    """Return a table of the misclassified images, most confident first.
 
-    `ids` are the names of the images; their positions by default.
+    `ids` are the names of the images; by default their positions.
     """
     rows: list[tuple[str, ...]] = [("image", "true", "predicted", "confidence")]
     for index in result.worst(most):
@@ -96,7 +96,7 @@ def worst_table(
 
 
 def count_images(number: int, part: str | None) -> str:
-    """Return the number of images of a part, or of data that is not divided.
+    """Return the number of images of a part, or of undivided data.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def count_images(number: int, part: str | None) -> str:
 
 
 def defined_scores(scores: ClassScores, i: int) -> list[float | None]:
-    """Return precision, recall and F1 score of class `i`, None where no image defines it."""
+    """Return precision, recall and F1 score of class `i`, None if undefined."""
     counts = (scores.predicted[i], scores.count[i], scores.count[i] + scores.predicted[i])
     values = (scores.precision[i], scores.recall[i], scores.f1[i])
     return [float(value) if count else None for value, count in zip(values, counts, strict=True)]

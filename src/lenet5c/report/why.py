@@ -1,4 +1,4 @@
-"""Reasons for the answers of a model as pictures, a row for each image."""
+"""Pictures of explanations of predictions, a row for each image."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,20 +28,20 @@ from lenet5c.training.plot_style import GREY, INK, ORANGE, styled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MARGIN, SIDE, PITCH = 16, 140, 162  # pixels: around all, a picture, from one to the next
+MARGIN, SIDE, PITCH = 16, 140, 162  # pixels of the margin, a picture, and their distance
 HEAD, LINE = 26, 16  # of the titles, and of a line of text
 THUMB, THUMB_PITCH, ACROSS = 56, 62, 3  # of the nearest images
 BAR = (64, 8)  # width and height of a color bar
 WIDEST = 16  # columns of the name of a class
-#: The least share of its side that a picture fills with pixels of whole multiples.
+#: Minimum fraction of its side that a picture fills with integer scaling.
 WHOLE = 0.75
-#: Share of black that full ink has under the colors of a map.
+#: Opacity of full ink under the colors of a map.
 SHADE = 0.3
-#: Rows for mistakes; multiply-adds that all of them may take, and those for nearest images.
+#: Number of rows; maximum multiply-adds of all rows and of nearest images.
 MOST_ROWS, WORK, NEAR_WORK = 4, 5_000_000_000, 2_000_000_000
-#: Of the search for the smallest change; and passes of the net for it and the gradients, about.
+#: Steps of the search for the smallest change; approximate passes for it and the gradients.
 FEW_STEPS, PASSES = 20, 800
-TITLES = ("gradient", "Grad-CAM", "occlusion", "smallest change", "its difference")
+TITLES = ("gradient", "Grad-CAM", "occlusion", "smallest change", "difference")
 
 
 @styled
@@ -54,30 +54,29 @@ def why(
     neighbors: Neighbors | None = None,
     inverted: bool | None = None,
 ) -> "Figure":
-    """Draw the reasons for some answers, a row each.
+    """Draw explanations of predictions, a row for each.
 
     Parameters
     ----------
     trained : TrainedModel
     explanations : sequence of Explanation
-        At least one, as `lenet5c.recognition.why.explain` makes them, of images of one size.
+        At least one explanation from `lenet5c.recognition.why.explain`, of images of one size.
     captions : sequence of sequence of str, optional
         Up to two lines under each image. Default: the class and its probability.
     pictures : sequence of ndarray of uint8 (h, w) or (h, w, 3), optional
-        The pictures that the images were found in, which come first.
+        The original pictures of the images, drawn first.
     neighbors : Neighbors, optional
-        The data set in which the nearest images of the explanations were found; they are drawn if
-        it is given.
+        The data set with the nearest images, which are drawn only if it is passed.
     inverted : bool, optional
         Show gray images black on white. Default: as the model's training images suggest.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The image; the gradient of the class's logit by each pixel; Grad-CAM; the fall of the logit
-        where a patch is covered; the smallest change that turns the answer, and what it adds and
-        takes away; the nearest training images. Red speaks for the class, blue against it, white
-        is zero, in the colors of each color bar; shades are the image.
+        Each row has the image; the gradient of the class's logit with respect to the pixels;
+        Grad-CAM; the decrease of the logit when a patch is covered; the smallest change that
+        changes the prediction, and its difference; and the nearest training images. Red supports
+        the class, blue opposes it, white is zero; the image is shown in gray.
 
     Raises
     ------
@@ -125,22 +124,23 @@ def why(
 def why_wrong(
     trained: TrainedModel, dataset: Dataset, result: Evaluation, train_set: Dataset | None = None
 ) -> "Figure":
-    """Draw the reasons for the most confident of the misclassified images, at most four.
+    """Draw explanations of the most confident misclassified images, at most four.
 
     Parameters
     ----------
     trained : TrainedModel
     dataset : lenet5c.datasets.Dataset
     result : lenet5c.training.Evaluation
-        Of the images of this data set. If none is misclassified, the least probable ones are drawn.
+        Evaluation of this data set. If no image is misclassified, the least confident predictions
+        are drawn.
     train_set : lenet5c.datasets.Dataset, optional
-        Where the nearest images are looked up.
+        Data set to search for the nearest images.
 
     Returns
     -------
     matplotlib.figure.Figure
-        As of `why`; the smallest change is that to the true label. Of large nets there are fewer
-        rows, and the nearest of some of the training images, for the time of drawing.
+        See `why`; the smallest change is to the true label. For large nets, fewer rows are drawn,
+        and fewer training images are searched, to limit the time.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def _draw_row(
     sheet.picture(shown, left, top)
     sheet.below(lines, left, top, (INK, GREY))
     change = each.change
-    # By 255 levels, from no ink to full ink.
+    # For a change of 255 levels, from no ink to full ink.
     maps = [255 * each.saliency.sum(axis=0), each.cam, each.occlusion]
     for column, values in enumerate(maps, start=1):
         if values is None:
@@ -204,7 +204,7 @@ def _draw_row(
         sheet.map(values, shown, left + column * PITCH, top)
     left += (len(maps) + 1) * PITCH
     if change is None:
-        sheet.below(["none was found"], left, top, (GREY,))
+        sheet.below(["none found"], left, top, (GREY,))
         return
     sheet.picture(to_colors(change.image[np.newaxis], inverted)[0], left, top)
     words = f"{change.norm:.0f} gray levels (L2)"
@@ -229,30 +229,30 @@ def _draw_nearest(
 
 
 def _fit(picture: NDArray[np.uint8]) -> Floats:
-    """Return a picture as colors (h, w, 3), 0 to 1, at most as large as its place."""
+    """Return a picture as colors (h, w, 3), 0 to 1, shrunk to fit if necessary."""
     planes = picture[np.newaxis] if picture.ndim == 2 else picture.transpose(2, 0, 1)
     return to_colors(shrink(planes[np.newaxis], SIDE), inverted=False)[0]
 
 
 class _Sheet:
-    """A canvas of pixels that are put together first: each image of a figure takes its time."""
+    """A canvas that is composed as one image, because each image of a figure takes time."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.figure, self.ax = canvas(*size)
         self.pixels = np.full((size[1], size[0], 3), 255, np.uint8)
 
     def picture(self, colors: Floats, left: int, top: int, side: int = SIDE) -> None:
-        """Put colors (h, w, 3) into a square of `side`, in whole multiples where they fit."""
+        """Put colors (h, w, 3) into a square of `side`, with integer scaling if possible."""
         height, width = colors.shape[:2]
         factor = side / max(height, width)
-        # Pixels of one size, unless much room would be left.
+        # Integer scaling, unless it would leave too much empty space.
         factor = int(factor) if int(factor) >= WHOLE * factor else factor
         tall, wide = (max(1, round(factor * n)) for n in (height, width))
         y, x = top + (side - tall) // 2, left + (side - wide) // 2
         paste(self.pixels, colors, x, y, (tall, wide))
 
     def map(self, values: Any, shown: Floats, left: int, top: int) -> None:
-        """Put a map over the image that it is of, with its color bar below."""
+        """Draw a map over its image, with a color bar below."""
         limit = limit_of(values) or float(np.abs(values).max())
         shade = 1 - SHADE * (1 - shown.mean(axis=2, keepdims=True))
         self.picture(to_diverging(values, limit) * shade, left, top)
@@ -266,7 +266,7 @@ class _Sheet:
             write(self.ax, text, at, middle, ha=side, va="center", fontsize=6, color=INK)
 
     def below(self, lines: Sequence[str], left: int, top: int, colors: Sequence[str]) -> None:
-        """Write lines under a picture, in the middle."""
+        """Write centered lines below a picture."""
         for number, (line, color) in enumerate(zip(lines, colors, strict=False)):
             self.write(line, left + SIDE / 2, top + SIDE + 5 + number * LINE, color, "center")
 

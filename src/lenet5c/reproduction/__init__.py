@@ -1,4 +1,4 @@
-"""The rerun of the recipes: trainings with several seeds, the record of them, and a report."""
+"""Reproduction of the recipes: training with several seeds, records and reports."""
 
 from lenet5c.reproduction.record import read_record
 from lenet5c.reproduction.records import reproduce_records

@@ -1,4 +1,4 @@
-"""The report's pictures, drawn from the record; those of the errors need the test images, too."""
+"""Pictures of a report, drawn from its record; those of errors also need the test images."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,16 +25,16 @@ from lenet5c.training.plot_style import (
 )
 
 COLUMNS, MOST_ERRORS = 12, 120
-#: Recipes whose errors are shown one by one; the first of the report if it has none of these.
+#: Recipes whose errors are shown individually; the first one of the report if it has none of them.
 ERRORS_SHOWN = ("best", "paper1998-distorted")
-Result = dict[str, Any]  # a record, a result of it, or its columns
+Result = dict[str, Any]  # a record, one of its results, or columns
 HOLLOW: dict[str, Any] = {"marker": "s", "markerfacecolor": "white", "linestyle": "--"}
 
 
 def draw(record: Result, test_set: Dataset, folder: Path) -> dict[tuple[str, str], str]:
-    """Draw all pictures of a record into a folder; return (kind, recipe) -> the name of the file.
+    """Draw all pictures of a record into a folder; return file names by (kind, recipe).
 
-    The kinds are 'overview', of all recipes, 'curve', 'sizes' and 'errors'.
+    The kinds are 'overview' (of all recipes), 'curve', 'sizes' and 'errors'.
     """
     results = record["results"]
     whole = {result["recipe"]: result for result in results if result["train_size"] is None}
@@ -42,7 +42,7 @@ def draw(record: Result, test_set: Dataset, folder: Path) -> dict[tuple[str, str
         ("overview", ""): partial(overview, list(whole.values()))
     }
     for name, result in whole.items():
-        if result["epochs"] > 1 or reported(name).test_errors:  # else it is a single point
+        if result["epochs"] > 1 or reported(name).test_errors:  # otherwise a single point
             figures["curve", name] = partial(curve, result)
         if points := [each for each in results if each["recipe"] == name and each["train_size"]]:
             figures["sizes", name] = partial(sizes, [*points, result], record["train_count"], whole)
@@ -61,18 +61,18 @@ def draw(record: Result, test_set: Dataset, folder: Path) -> dict[tuple[str, str
 
 
 def choose_shown(names: list[str]) -> list[str]:
-    """Return the recipes whose errors are shown one by one."""
+    """Return the recipes whose errors are shown individually."""
     return [name for name in ERRORS_SHOWN if name in names] or names[:1]
 
 
 def most_confident(columns: Result) -> list[int]:
-    """Return the order of the errors shown: the most confident first, at most `MOST_ERRORS`."""
+    """Return the indices of the errors to show: at most `MOST_ERRORS`, most confident first."""
     confidence = columns["confidence"]
     return sorted(range(len(confidence)), key=lambda i: -confidence[i])[:MOST_ERRORS]
 
 
 def overview(results: list[Result]) -> Any:
-    """Draw test errors of all recipes, every seed a dot, beside the reported ones."""
+    """Draw the test errors of all recipes, one dot per seed, and the reported ones."""
     figure = new_figure(8, 1.3 + 0.42 * len(results), layout="constrained")
     ax = figure.add_subplot()
     labels: dict[str, Any] = {}
@@ -91,11 +91,11 @@ def overview(results: list[Result]) -> Any:
         found = result["accuracy"]
         mean = 100 - found["mean"]
         if found["sd"] is not None:
-            # The interval of two seeds can be wider than all else: the axis shows part of it.
+            # The interval of two seeds can be very wide, so the axis may show only part of it.
             low, high = max(mean / 3, 100 - found["high"]), 100 - found["low"]
             ax.plot([low, high], [row, row], color=BLUE, linewidth=1.5, zorder=1)
             values += [low, min(high, 3 * mean)]
-        labels["mean and its 95 % interval"] = ax.scatter(
+        labels["mean with 95 % interval"] = ax.scatter(
             [mean], [row], s=60, marker="|", color=BLUE, linewidths=2, zorder=3
         )
         facts = reported(result["recipe"])
@@ -117,12 +117,12 @@ def overview(results: list[Result]) -> Any:
 
 
 def curve(result: Result) -> Any:
-    """Draw errors by epoch: each seed a thin line, their mean a thick one, and published ones."""
+    """Draw errors by epoch: thin lines for seeds, a thick one for the mean, published ones."""
     facts = reported(result["recipe"])
     figure = new_figure(7, 4, layout="constrained")
     ax = figure.add_subplot()
     histories = [run["history"] for run in result["runs"]]
-    # Trainings may stop early; the mean is of the epochs that all have.
+    # Training may stop early; the mean is over the epochs that all runs have.
     epochs = min((history["epoch"] for history in histories), key=len)
     longest = max(len(history["epoch"]) for history in histories)
     thick: dict[str, Any] = (
@@ -130,7 +130,7 @@ def curve(result: Result) -> Any:
     )
     drawn: list[float] = []
     for key, color, label in (
-        ("train_accuracy", GREY, "training, while the model changed"),
+        ("train_accuracy", GREY, "training (mean over the epoch)"),
         ("validation_accuracy", GREEN, "validation"),
         ("test_accuracy", BLUE, "test"),
     ):
@@ -160,8 +160,8 @@ def curve(result: Result) -> Any:
     ax.set_xlabel("epoch")
     ax.set_ylabel("error in %")
     count = len(histories)
-    title = f"mean of {count} trainings, each a thin line" if count > 1 else "one training"
-    ends = "; a line ends where errors do" if min(drawn) == 0 else ""
+    title = f"mean of {count} runs, shown as thin lines" if count > 1 else "one run"
+    ends = "; a line ends where the error is 0" if min(drawn) == 0 else ""
     ax.set_title(f"{result['recipe']}: {title}{ends}")
     ax.grid()
     ax.legend()
@@ -169,7 +169,7 @@ def curve(result: Result) -> Any:
 
 
 def sizes(results: list[Result], last: int, whole: dict[str, Result]) -> Any:
-    """Draw test errors by the number of training images, `last` in all, and the published ones."""
+    """Draw test errors by the number of training images (up to `last`), and published ones."""
     facts = reported(results[0]["recipe"])
     figure = new_figure(6.4, 4, layout="constrained")
     ax = figure.add_subplot()
@@ -202,7 +202,7 @@ def errors_of(ax: Any, counts: list[int], results: list[Result], **style: Any) -
 
 
 def errors(result: Result, test_set: Dataset, rejected: list[int]) -> Any:
-    """Show the misclassified test images, the most confident first; mark `rejected` labels."""
+    """Draw the misclassified test images, most confident first, marking `rejected` labels."""
     columns = result["errors"]
     order = most_confident(columns)
     across = min(COLUMNS, len(order))
@@ -228,7 +228,7 @@ def errors(result: Result, test_set: Dataset, rejected: list[int]) -> Any:
     count = len(columns["index"])
     some = f"the {len(order)} most confident of " if len(order) < count else ""
     found = set(rejected) & set(columns["index"])
-    note = ". Framed: the label itself is rejected by raters" if found else ""
+    note = ". Framed: labels rejected by raters" if found else ""
     title = f"{result['recipe']}: {some}{count} errors, label → prediction{note}"
     figure.suptitle(title, fontsize=9)
     return figure

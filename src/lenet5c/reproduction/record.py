@@ -1,4 +1,4 @@
-"""The machine-readable record of a report: all that its texts and pictures show."""
+"""Machine-readable record with all data of a report."""
 
 import json
 import os
@@ -22,8 +22,8 @@ from lenet5c.training import mcnemar, mean_interval, wilson_interval
 from lenet5c.training.run_folder import RunFolder
 
 FORMAT = "lenet5c reproductions 1"
-MOST = 2**23  # bytes of a record that is read
-#: Recipes that are compared on the same test images, where a report has both.
+MOST = 2**23  # maximum bytes of a record
+#: Pairs of recipes that are compared on the same test images.
 PAIRS = (
     ("fast", "default"),
     ("default", "best"),
@@ -35,16 +35,16 @@ PAIRS = (
 def make_record(
     configs: list[RunConfig], source: Source, command: str, data: str, changes: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the record of finished runs, given with their folders, for `json`.
+    """Return the record of finished runs with their folders, for `json`.
 
-    A result holds the runs of one recipe. Its accuracies are in percent, its times in seconds;
-    histories have shares, 0 to 1. Rejected are the test images whose labels raters rejected.
+    A result contains the runs of one recipe. Accuracies are in percent, times in seconds; histories
+    have fractions, 0 to 1. `rejected` are the test images whose labels were rejected by raters.
     `changes` are settings that replaced those of every recipe.
 
     Raises
     ------
     RunError
-        The files of a run cannot be used.
+        If the files of a run are invalid.
     """
     groups: dict[Any, list[RunConfig]] = {}
     for config in configs:
@@ -94,7 +94,7 @@ def make_result(configs: list[RunConfig], source: Source) -> dict[str, Any]:
 
 
 def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
-    """Return the figures of one training, from its files and the evaluation of its model."""
+    """Return the results of one run, from its files and the evaluation of its model."""
     folder = folder_of(config)
     timed = read_process(folder)
     run = open_run(folder, source)
@@ -125,15 +125,15 @@ def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
 
 
 def read_process(folder: RunFolder) -> dict[str, Any]:
-    """Return the time of the process of a run, when it began, and how many shared the machine.
+    """Return the duration of the process of a run, its start, and the number of parallel runs.
 
-    A run that was resumed has no seconds, and one whose report was killed as it ended has none of
-    the three.
+    A resumed run has no duration; all three are missing if the report was killed when the run
+    ended.
 
     Raises
     ------
     RunError
-        The file cannot be read.
+        If the file cannot be read.
     """
     process_file = folder.path / PROCESS_FILE
     try:
@@ -142,17 +142,17 @@ def read_process(folder: RunFolder) -> dict[str, Any]:
         timed = {key: process[key] for key in kinds}
         if not all(type(timed[key]) in kinds[key] for key in kinds):
             raise ValueError(f"it has {timed}")
-    except FileNotFoundError:  # the report was killed in the moment the training ended
+    except FileNotFoundError:  # the report was killed when training ended
         return {"seconds": None, "started": None, "jobs": None}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
-            f"{process_file} cannot be read ({error}); delete it, and the run counts as not timed"
+            f"{process_file} cannot be read ({error}); delete it to omit the time of the run"
         ) from None
     return timed
 
 
 def describe_spread(values: list[float]) -> dict[str, Any]:
-    """Return mean, standard deviation and Student's 95 % interval; of one value only itself."""
+    """Return mean, standard deviation and Student's 95 % interval; only the mean for one value."""
     if len(values) == 1:
         return {"mean": round(values[0], 6), "sd": None, "low": None, "high": None, "count": 1}
     found = mean_interval(values)
@@ -160,7 +160,7 @@ def describe_spread(values: list[float]) -> dict[str, Any]:
 
 
 def compare(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield McNemar's test for the pairs of recipes that are there, on their median runs."""
+    """Yield McNemar's test for the available pairs of recipes, on their median runs."""
     whole = {result["recipe"]: result for result in results if result["train_size"] is None}
     for pair in PAIRS:
         if all(name in whole for name in pair):
@@ -173,7 +173,7 @@ def compare(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the machine of the report, and the versions."""
+    """Return the machine and the versions."""
     processor = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         text = Path("/proc/cpuinfo").read_text(errors="replace")
@@ -192,7 +192,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record as JSON, each list of numbers in one line."""
+    """Write a record as JSON, with each list of numbers on one line."""
     text = json.dumps(record, indent=1, ensure_ascii=False)
     # No string contains a line break, so a bracket followed by one is a list.
     text = re.sub(
@@ -202,7 +202,7 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 
 
 def write_reached(path: str | Path, record: dict[str, Any]) -> None:
-    """Write the accuracies of a record, a line for each recipe: the file recipes/reached.json."""
+    """Write the accuracies of a record, a line for each recipe, to recipes/reached.json."""
     lines = [
         f" {json.dumps(result['recipe'])}: "
         + json.dumps({key: result["accuracy"][key] for key in ("mean", "sd", "count")})
@@ -219,7 +219,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     ------
     FileNotFoundError
     RunError
-        The file is damaged or something else.
+        If the file is damaged or not a record.
     """
     try:
         record = json.loads(_files.read_bytes(path, MOST))

@@ -18,45 +18,44 @@ PAPER = (
 )
 READING = """## How to read it
 
-* **Test accuracy**: mean and standard deviation over seeds, of the model that the training \
-ends with.
+* **Test accuracy**: mean and standard deviation over seeds, of the final model.
 * **95 % over seeds**: Student's interval for the mean of all seeds, on these test images.
-* **95 % over images**: Wilson's interval for the seed of median accuracy, over other test sets \
-of this size. All seeds share the same test images, so the spread over seeds does not contain \
-this.
-* **Time**: mean of a whole process, from start to exit, with reading the data and looking at \
-the test images{times}.
-* **Epochs**: in brackets what was reported, where it differs.
+* **95 % over images**: Wilson's interval for the seed with the median accuracy, over other test \
+sets of this size. All seeds share the same test images, so the spread over seeds does not \
+include this.
+* **Time**: mean duration of a whole process, including reading the data and \
+evaluation{times}.
+* **Epochs**: the reported number in parentheses, if it differs.
 
-No setting was chosen on the test images. Recipes that follow a publication have its settings; \
-where it is silent, and in the recipes of our own, settings were chosen on validation images \
+No setting was chosen on the test images. Recipes that follow a publication use its settings; \
+settings that it does not state, and those of our own recipes, were chosen on validation images \
 held out from the training set.{looks}"""
 COMPARED = """## Compared on the same images
 
-McNemar's exact test: only images count that one of two models classifies correctly and the \
-other does not. A small p says that the difference is hardly chance. It compares two models, the \
-seeds of median accuracy ({seeds}), not the recipes' means.
+McNemar's exact test: it uses only images that exactly one of two models classifies correctly. \
+A small p means that the difference is unlikely to be chance. It compares two models, the seeds \
+with the median accuracy ({seeds}), not the means of the recipes.
 
 """
 BY_SIZE = """\
-Test error by the number of training images, the paper's Fig. 6 beside ours. The paper does not \
-say which images its smaller sets had; here each seed draws its own. The number of epochs is \
-the same, so a smaller set means fewer steps.{held_out}
+Test error by the number of training images, from the paper's Fig. 6 and ours. The paper does not \
+state which images its smaller sets had; here, each seed draws its own. The number of epochs is \
+the same, so smaller sets have fewer steps.{held_out}
 
 """
 REJECTED = """### Labels that raters rejected
 
-Five people each looked at 100 doubtful test images; for these 15 the label did not stand (C. \
+Five people reviewed 100 doubtful test images and rejected the label of these 15 (C. \
 G. Northcutt, A. Athalye, J. Mueller, Pervasive label errors in test sets destabilize machine \
-learning benchmarks, 2021). Only doubtful images were looked at, so there may be more. A model \
-that names what people see scores about 99.85 %. The table has the prediction of each recipe's \
-seed of median accuracy.
+learning benchmarks, 2021). Only doubtful images were reviewed, so there may be more. A model \
+that agrees with the raters has an accuracy of about 99.85 %. The table has the predictions of \
+each recipe's seed with the median accuracy.
 
 """
 
 
 def write(path: Path, record: Result, pictures: dict[tuple[str, str], str]) -> None:
-    """Write the report of a record; `pictures` has their addresses, by (kind, recipe)."""
+    """Write the report of a record; `pictures` has file names by (kind, recipe)."""
 
     def picture(kind: str, name: str, text: str) -> str:
         return f"![{text}]({pictures[kind, name]})" if (kind, name) in pictures else ""
@@ -64,7 +63,7 @@ def write(path: Path, record: Result, pictures: dict[tuple[str, str], str]) -> N
     results, rejected = record["results"], record["rejected"]
     whole = {result["recipe"]: result for result in results if result["train_size"] is None}
     subsets = [result for result in results if result["train_size"]]
-    about = "Test errors of all recipes and seeds beside what was reported"
+    about = "Test errors of all recipes and seeds, and reported errors"
     parts = [
         head(record),
         headline(whole.values()),
@@ -75,7 +74,7 @@ def write(path: Path, record: Result, pictures: dict[tuple[str, str], str]) -> N
     ]
     for result in whole.values():
         parts += section(result, record["train_count"], subsets, picture)
-    parts.append("## Errors, one by one")
+    parts.append("## Individual errors")
     for name in choose_shown(list(whole)):
         parts += error_table(whole[name], picture, rejected["index"])
     parts.append(rejected_table(whole, rejected) if rejected["index"] else "")
@@ -83,14 +82,14 @@ def write(path: Path, record: Result, pictures: dict[tuple[str, str], str]) -> N
 
 
 def head(record: Result) -> str:
-    """Return the beginning: the command, the machine, and a warning if recipes were changed."""
+    """Return the introduction: command, machine, and a warning if recipes were changed."""
     changed = [f"{name} = {value}" for name, value in record["changes"].items()]
     changed += [f"data = {record['data']}"] if record["data"] != "mnist" else []
-    warning = f"\n\n**These are not the recipes as they are: {', '.join(changed)}.**"
+    warning = f"\n\n**Changed settings of the recipes: {', '.join(changed)}.**"
     return (
         "# Reproductions\n\n"
-        "What each recipe was reported to reach, and what it reaches here. This file is written by "
-        "a command and not by hand:\n\n"
+        "Reported accuracy of each recipe, and accuracy obtained here. This file is generated by "
+        "a command:\n\n"
         f"{describe_run(record)} "
         "[reproductions.json](reproductions.json) has every run with its history."
         + (warning if changed else "")
@@ -127,23 +126,23 @@ def headline(results: Iterable[Result]) -> str:
 
 
 def reading(record: Result, results: Iterable[Result]) -> str:
-    """Return what the table means."""
+    """Return the explanation of the table."""
     runs = [run for result in record["results"] for run in result["runs"]]
     jobs = max((run["jobs"] for run in runs if run["jobs"]), default=1)
-    times = f"; up to {jobs} trainings shared the cores" if jobs > 1 else ""
+    times = f"; up to {jobs} parallel runs shared the cores" if jobs > 1 else ""
     if untimed := sum(run["seconds"] is None for run in runs):
-        times += f"; {untimed} that were interrupted and resumed are left out"
-    looks = " Each training looks at the test images once, after its last step."
+        times += f"; {untimed} interrupted and resumed runs are omitted"
+    looks = " Each run evaluates the test images once, after its last step."
     if curves := [each["recipe"] for each in results if has_curve(each)]:
         looks = (
-            f" For the curves of {', '.join(curves)} the test accuracy was written down after each "
-            f"epoch; nothing was chosen by it."
+            f" For the curves of {', '.join(curves)}, the test accuracy was recorded after each "
+            f"epoch, but not used for any choice."
         )
     return READING.format(times=times, looks=looks)
 
 
 def has_curve(result: Result) -> bool:
-    """Return whether the test accuracy was written down after each epoch."""
+    """Return True if the test accuracy was recorded after each epoch."""
     return "test_accuracy" in result["runs"][0]["history"]
 
 
@@ -193,7 +192,7 @@ def section(
 
 
 def by_epoch(result: Result, facts: Reported) -> str:
-    """Return the published curve's points beside ours."""
+    """Return the points of the published curve and ours."""
     histories = [run["history"] for run in result["runs"]]
     shortest = min((history["epoch"] for history in histories), key=len)
     rows = []
@@ -206,7 +205,8 @@ def by_epoch(result: Result, facts: Reported) -> str:
         rows.append([epoch, *(f"{error:.2f}" for error in errors)])
     heads = ["epoch", "test, paper", "test, ours", "training, paper", "training, ours"]
     return (
-        "Errors in % by epoch, the paper's Fig. 5 (read off to about 0.02) and the mean of our "
+        "Errors in % by epoch, from the paper's Fig. 5 (accurate to about 0.02) and the mean of "
+        "our "
         "seeds:\n\n" + table(heads, rows, "rrrrr")
     )
 
@@ -219,7 +219,7 @@ def by_size(results: list[Result], train_count: int, facts: Reported) -> str:
         ours = f"{100 - found['mean']:.2f} %{plus_minus(found['sd'])}"
         rows.append([f"{size:,}", percent(facts.sizes.get(size)), ours, found["count"]])
     held_out = setting(results[-1]["settings"]["validation"])
-    text = f" Of each set validation images are held out (`validation` {held_out})."
+    text = f" Validation images are held out from each set (`validation` {held_out})."
     return BY_SIZE.format(held_out="" if held_out == "0" else text) + table(
         ["training images", "paper", "ours", "seeds"], rows, "rrrr"
     )
@@ -230,18 +230,18 @@ def error_table(result: Result, picture: Picture, rejected: list[int]) -> Iterat
     columns = result["errors"]
     order = most_confident(columns)
     name, seed, count = result["recipe"], result["median_seed"], len(columns["index"])
-    yield f"### The errors of {name}"
+    yield f"### Errors of {name}"
     if not count:
-        yield f"Seed {seed}, the one of median accuracy, misclassifies no test image."
+        yield f"Seed {seed}, which has the median accuracy, misclassifies no test image."
         return
     some = f" The {len(order)} most confident are shown." if len(order) < count else ""
     found = len(set(rejected) & set(columns["index"]))
-    note = f" Of {found} of them the label is rejected [by raters](#labels-that-raters-rejected)."
+    note = f" The labels of {found} of them are rejected [by raters](#labels-that-raters-rejected)."
     yield (
-        f"The {count} test images that seed {seed}, the one of median accuracy, misclassifies, the "
+        f"The {count} misclassified test images of seed {seed}, which has the median accuracy, "
         f"most confident first.{some}{note if rejected else ''}"
     )
-    yield picture("errors", name, f"The test images that {name} misclassifies")
+    yield picture("errors", name, f"Misclassified test images of {name}")
     heads = ["test image", "label", "prediction", "confidence"] + ["label rejected"] * bool(
         rejected
     )
@@ -251,11 +251,11 @@ def error_table(result: Result, picture: Picture, rejected: list[int]) -> Iterat
         mark = ["yes" if cells[0] in rejected else ""] if rejected else []
         rows.append([*cells, f"{100 * columns['confidence'][i]:.1f} %", *mark])
     text = table(heads, rows, "rrrrc"[: len(heads)])
-    yield f"<details><summary>The same as a table</summary>\n\n{text}\n\n</details>"
+    yield f"<details><summary>As a table</summary>\n\n{text}\n\n</details>"
 
 
 def rejected_table(whole: dict[str, Result], rejected: dict[str, list[int]]) -> str:
-    """Return each recipe's predictions, by its median seed, for the images with rejected labels."""
+    """Return the predictions of each recipe's median seed for the images with rejected labels."""
     predictions = {
         name: dict(zip(result["errors"]["index"], result["errors"]["predicted"], strict=True))
         for name, result in whole.items()
@@ -275,17 +275,17 @@ def table(heads: list[str], rows: list[list[Any]], alignment: str) -> str:
 
 
 def where(facts: Reported) -> str:
-    """Return the images of a reported accuracy in words."""
+    """Return a description of the images of a reported accuracy."""
     return {"train": "training"}.get(facts.on, facts.on)
 
 
 def percent(value: float | None) -> str:
-    """Return a share in percent; a dash for None."""
+    """Return a fraction in percent; a dash for None."""
     return "–" if value is None else f"{value:.2f} %"
 
 
 def plus_minus(sd: float | None) -> str:
-    """Return a standard deviation as it follows a mean."""
+    """Return a standard deviation to follow a mean."""
     return "" if sd is None else f" ± {sd:.2f}"
 
 

@@ -1,4 +1,4 @@
-"""All trainings of a report, their record, and the report."""
+"""Runs of a report, their record, and the report."""
 
 import shlex
 import tempfile
@@ -29,49 +29,49 @@ def reproduce(
     reached: str | Path | None = None,
     tell: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train recipes with several seeds, each training a process of its own, and write a report.
+    """Train recipes with several seeds, each run in its own process, and write a report.
 
-    Finished trainings are kept, so that the same call goes on after an interrupt.
+    Finished runs are kept; repeat the call to continue after an interruption.
 
     Parameters
     ----------
     recipes : iterable of str
-        Names; all recipes if empty.
+        Names of recipes; all if empty.
     seeds : int, optional
-        Seeds 0 to this of each; by default 20, fewer of recipes that take over a minute.
+        Number of seeds of each recipe, from 0; by default 20, fewer for recipes that take over a
+        minute.
     data : str
-        As option --data of ``lenet5c train`` has it.
+        Data as for option --data of ``lenet5c train``.
     epochs : int, optional
-        In place of the recipes' own; the report says so.
+        Number of epochs, by default those of the recipes; a change is noted in the report.
     jobs : int, optional
-        Trainings at a time; they share the cores, so their times are longer. None: the workers of
-        the executor.
+        Number of parallel runs; they share the cores, so their times are longer. None: the number
+        of workers of the executor.
     executor : concurrent.futures.Executor, optional
-        What starts the processes of the trainings, as of `lenet5c.run_many`; by default this
-        process.
+        Executor that starts the processes, see `lenet5c.run_many`; by default this process.
     work : str or Path
-        The folder of the trainings.
+        Folder of the runs.
     out : str or Path
-        The folder of the report, its record and its pictures.
+        Folder of the report, its record and pictures.
     reached : str or Path, optional
-        A file for the accuracies of the record, as `lenet5c.recipes.reached` reads them.
+        File for the accuracies of the record, read by `lenet5c.recipes.reached`.
     tell : callable, optional
-        Called with a line of text for each training.
+        Called with a line of text for each run.
 
     Returns
     -------
     dict
-        The record, as `read_record` reads it.
+        The record, see `read_record`.
 
     Raises
     ------
     TrainingError
-        A training failed.
+        If a run failed.
     RunError
-        An argument or a folder cannot be used.
+        If an argument is invalid or a folder is not writable.
     """
     recipes = list(recipes)
-    # One needs a model to start from, one is for other images.
+    # Excluded: one needs an initial model, one is for other images.
     alone = [name for name in RECIPES if name not in ("finetune", "signs")]
     names, out = list(dict.fromkeys(recipes)) or alone, Path(out)
     check(names, work, out)
@@ -80,9 +80,7 @@ def reproduce(
     configs = plan(names, seeds, work, data, epochs, source)
     changes = {} if epochs is None else {"epochs": epochs}
     if reached is not None and (source_config.data != "mnist" or changes):
-        raise RunError(
-            "reached must be omitted with other data or epochs, which differ from the recipes"
-        )
+        raise RunError("reached cannot be combined with data or epochs, which change the recipes")
     train_all(configs, jobs, tell, executor)
 
     from lenet5c.reproduction import pictures, report
@@ -103,7 +101,7 @@ def reproduce(
 
 
 def check(names: list[str], work: str | Path, out: Path) -> None:
-    """Raise a RunError for errors that would otherwise appear after hours of training."""
+    """Raise a RunError for errors that would otherwise occur after hours of training."""
     if unknown := [name for name in names if name not in RECIPES]:
         raise RunError(f"recipe must be one of {', '.join(RECIPES)}, got {unknown[0]!r}")
     require("matplotlib", "plots", "pictures of a report")

@@ -1,4 +1,4 @@
-"""Trainings as processes, kept in a work folder so that an interrupted report can be resumed."""
+"""Training runs in separate processes, kept in a work folder so that reports can be resumed."""
 
 import os
 import subprocess
@@ -20,8 +20,8 @@ from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, coun
 from lenet5c.recipes.placement import place, title
 from lenet5c.training.run_folder import RunFolder
 
-PROCESS_FILE = "process.json"  # of a run's folder: the time of the whole process
-#: How variables begin that tell a process of its place in an MPI program.
+PROCESS_FILE = "process.json"  # in the folder of a run: the time of the whole process
+#: Prefixes of environment variables of MPI programs.
 MPI = ("PMI", "MPI", "OMPI_", "HYDI_", "SLURM_")
 
 
@@ -33,7 +33,7 @@ def plan(
     epochs: int | None,
     source: Source,
 ) -> list[RunConfig]:
-    """Return all runs of a report, in order; arguments as of `reproduce`, `source` has the data."""
+    """Return all runs of a report, in order; arguments are those of `reproduce`."""
     configs = []
     for name in names:
         facts = reported(name)
@@ -57,15 +57,15 @@ def train_all(
     tell: Callable[[str], object],
     executor: Executor | None = None,
 ) -> None:
-    """Train the runs that are not finished, `jobs` at a time; tell a line of each.
+    """Train the runs that are not finished, `jobs` in parallel; report a line for each.
 
-    One that fails keeps no other from going on. On an interrupt they are asked to stop, and leave
+    If one fails, the others continue. On an interrupt, they are asked to stop and write
     checkpoints.
 
     Raises
     ------
     TrainingError
-        A run has failed.
+        If a run failed.
     """
     failed: list[str] = []
 
@@ -76,20 +76,18 @@ def train_all(
     def end(job: Job, outcome: Outcome) -> None:
         config = job.arguments[0]
         if outcome.error is not None:
-            failed.append(
-                f"the training of {title(config)} failed in {config.folder}: {outcome.error}"
-            )
+            failed.append(f"training of {title(config)} failed in {config.folder}: {outcome.error}")
             tell(f"{title(config)}: failed ({outcome.error})")
         elif outcome.state == "done":
             seconds = outcome.value
-            report(config, f"in {seconds:.1f} s" if seconds else "resumed, so not timed")
+            report(config, f"in {seconds:.1f} s" if seconds else "resumed, not timed")
 
     due = []
     for config in configs:
         if folder_of(config).read_summary() is None:
             due.append(config)
         else:
-            report(config, "kept from before")
+            report(config, "already finished")
     jobs = check_workers(executor, jobs)
     with ExitStack() as held:
         executor = executor or held.enter_context(ThreadPoolExecutor(jobs))  # each has a process
@@ -105,7 +103,7 @@ def train_all(
 
 
 def train_as_command(context: JobContext, config: RunConfig, jobs: int) -> float | None:
-    """Carry out a run in a process of ``lenet5c train``; return its seconds, None if resumed."""
+    """Execute a run in a process of ``lenet5c train``; return its seconds, None if resumed."""
     folder = folder_of(config)
     resumed = folder.config_file.exists()
     command = [sys.executable, "-m", "lenet5c.train", "--out", str(folder.path)]

@@ -2,7 +2,7 @@
 
 from lenet5c._optional import require
 
-require("sklearn", "sklearn", "estimators of scikit-learn")
+require("sklearn", "sklearn", "scikit-learn estimators")
 
 from lenet5c.sklearn.classifier import LeNet5Classifier  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""The classifier."""
+"""LeNet-5 classifier with scikit-learn's API."""
 
 from collections.abc import Sequence
 from math import ceil, prod
@@ -24,98 +24,97 @@ from lenet5c.sklearn.state import pack, unpack
 from lenet5c.training import NonFiniteError, Trainer
 from lenet5c.training.weights import Targets, class_weights, weigh, weigh_loss
 
-#: Samples of a tile. In full tiles the values of a sample do not depend on the rest of the batch.
+#: Samples per tile. In full tiles, results for a sample do not depend on the rest of the batch.
 TILE = 16
 #: Parameters that are options of the net.
 OF_NET = (
     *("channels", "units", "kernel_size", "padding", "activation", "pooling", "dropout"),
     "batch_norm",
 )
-#: Parameters that stand for a setting of the recipe or its net: the name of the setting.
+#: Names of the settings of the recipe or its net for parameters with other names.
 OF_RECIPE = (
     {"learning_rate": "lr"}
     | {name: name for name in ("epochs", "batch_size", *OF_NET)}
     | {"distortion": "distortion"}
 )
-#: Parameters with kinds of their own.
+#: Parameters with their own kinds of values.
 KINDS = {"validation_fraction": number(below=1), "patience": whole(0)}
 
 
 class LeNet5Classifier(ClassifierMixin, BaseEstimator):
-    """LeNet-5 for images of any size, in scikit-learn's pipelines, searches and cross-validation.
+    """LeNet-5 classifier for images of any size.
 
-    Samples are images (n, H, W) or (n, C, H, W), or rows (n, features), which are laid out as
-    `image_shape` says. They become 8-bit pixels, are brought to 32 by 32 (those of 20 to 32 pixels
-    a side are padded, others resized) and standardized by the training images. The same data and
-    `random_state` give the same bits, on any number of threads.
+    Samples are images (n, H, W) or (n, C, H, W), or rows (n, features) with the shape
+    `image_shape`. They are converted to 8-bit pixels, fitted to 32 by 32 (images of 20 to 32 pixels
+    per side are padded, others resized) and standardized with the training images. The same data
+    and `random_state` give bit-identical results with any number of threads.
 
     Parameters
     ----------
     recipe : str or None
-        A configuration of `lenet5c.recipes`, which has the default of all that is None below. None
-        for 'small-color' with images in color or of more than 48 pixels a side, else 'default'.
+        A recipe of `lenet5c.recipes`, which defines the defaults of the parameters below. By
+        default, 'small-color' for images in color or of more than 48 pixels per side, else
+        'default'.
     epochs : int, optional
-        Epochs of training.
+        Number of epochs.
     batch_size : int, optional
     learning_rate : float, optional
-        The peak of the recipe's schedule; of `partial_fit`, whose rate is constant, the rate
-        itself, by default a quarter of the recipe's peak.
+        Peak learning rate of the recipe's schedule. For `partial_fit`, the constant learning rate;
+        by default, a quarter of the recipe's peak.
     channels, units : sequence of int, optional
-        Maps of each convolution; units of the fully connected layers before the last.
+        Output channels of each convolution, and units of the hidden fully connected layers.
     kernel_size, padding : int or sequence of int, optional
-        Of all convolutions, or of each.
+        Kernel size and padding of all convolutions, or of each.
     activation : str, optional
-        A name of `lenet5c.nn.ACTIVATIONS`.
+        A name in `lenet5c.nn.ACTIVATIONS`.
     pooling : {'avg', 'max'}, optional
     dropout : float, optional
     batch_norm : bool, optional
     distortion : str or dict, optional
-        Augmentation of the training images, such as 'modern' for digits and 'pictures' for what
-        may be mirrored, settings of `lenet5c.datasets.Distortion`, or 'none'. It has no effect on
+        Augmentation of the training images, such as 'modern' for digits and 'pictures' for images
+        that may be mirrored; settings of `lenet5c.datasets.Distortion`; or 'none'. Not used by
         `partial_fit`.
     class_weight : 'balanced' or dict, optional
-        Weights of the classes in the loss, from 1e-6 to 1e6 and 1 where not given; 'balanced' is
-        n_samples / (n_classes * count) of each, with the sample weights counted. `partial_fit`
-        takes no 'balanced'.
+        Class weights in the loss, from 1e-6 to 1e6, 1 by default; 'balanced' uses n_samples /
+        (n_classes * count), including sample weights. `partial_fit` does not support 'balanced'.
     validation_fraction : float
-        Share of the samples that `fit` holds out, for `validation_scores_` and `patience`: the same
-        of each class, unless each has at least 100 samples among them by chance.
+        Fraction of the samples held out by `fit` for `validation_scores_` and `patience`,
+        stratified by class unless a random split has at least 100 samples of each class.
     patience : int
-        Epochs without a better validation score after which `fit` ends, with the best weights; 0
-        for never.
+        Number of epochs without an improvement of the validation score after which `fit` stops and
+        restores the best weights; 0 to disable.
     image_shape : (int, int) or (int, int, int), optional
-        (H, W) or (C, H, W) of rows. By default a square, or nearly one, whose last pixels may stay
+        Shape (H, W) or (C, H, W) of rows. By default a square, or nearly one, possibly padded with
         black.
     pixel_range : (float, float), optional
-        The values that are black and white. By default 0 and 255 for uint8, else the smallest and
-        the largest of all values in the training data (of the first `partial_fit`). Values beyond
-        are cut off.
+        The values of black and white. By default 0 and 255 for uint8, else the minimum and maximum
+        of the training data (or of the first `partial_fit` call). Values outside are clipped.
     warm_start : bool
-        `fit` goes on from the weights there are, with their net and preparation. The optimizer and
-        its learning rate begin anew.
+        If True, `fit` starts from the current weights, with their net and preparation. The
+        optimizer and its learning rate are reset.
     random_state : int, RandomState or None
         Random seed of weights, split, order and augmentation.
     verbose : bool
-        Print a line an epoch.
+        Print a line for each epoch.
 
     Attributes
     ----------
     classes_ : ndarray (n_classes,)
     n_features_in_ : int
-        Pixels of a sample.
+        Number of pixels of a sample.
     image_shape_ : tuple of int
-        (C, H, W).
+        Shape (C, H, W).
     pixel_range_ : tuple of float
     n_iter_ : int
-        Epochs, or calls of `partial_fit`.
+        Number of epochs, or of `partial_fit` calls.
     loss_curve_, accuracy_curve_ : list of float
-        Over the training samples, for each of them.
+        Mean training loss and accuracy of each epoch or call.
     validation_scores_ : list of float
-        Accuracies on the samples held out; empty if none are.
+        Accuracies on the held-out samples; empty if there are none.
     recipe_ : dict
         All settings of the training.
     trained_ : lenet5c.training.TrainedModel
-        For `lenet5c.training.save_model` and `lenet5c.export`.
+        The model, for `lenet5c.training.save_model` and `lenet5c.export`.
 
     Examples
     --------
@@ -156,21 +155,21 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
-        # scikit-learn wants each parameter as an attribute, untouched.
+        # scikit-learn requires each parameter as an unchanged attribute.
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train.
+        """Fit the classifier.
 
         Parameters
         ----------
         X : array-like (n, features), (n, H, W) or (n, C, H, W)
-            uint8, or any other numbers.
+            Samples, of dtype uint8 or any other numeric dtype.
         y : array-like (n,)
-            Labels of any kind, of at least two classes.
+            Labels of any type, with at least two classes.
         sample_weight : array-like (n,), optional
-            Weights of at least 0 in the loss of each step, which is the mean over its samples,
-            weighted. Samples of weight 0 are left out. Equal weights have no effect.
+            Sample weights of at least 0. The loss of each step is the weighted mean over its
+            samples. Samples of weight 0 are ignored. Equal weights have no effect.
         """
         before = getattr(self, "trained_", None) if self.warm_start else None
         rows, labels, shape = self._validate(X, y, reset=before is None)
@@ -202,26 +201,26 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train one epoch on these samples at a constant learning rate; also after `fit`.
+        """Train one epoch on these samples at a constant learning rate. Can be used after `fit`.
 
         Parameters
         ----------
         X, y
-            As of `fit`.
+            See `fit`.
         classes : array-like, optional
-            All labels that will ever come; needed by the first call.
+            All labels that may occur; required in the first call.
         sample_weight : array-like (n,), optional
-            As of `fit`.
+            See `fit`.
         """
         first = not hasattr(self, "trained_")
         if first and classes is None:
             raise ValueError(
                 "classes must be passed on the first call to partial_fit, with all labels that "
-                "will occur"
+                "may occur"
             )
         if isinstance(self.class_weight, str):
             raise ValueError(
-                f"class_weight must be a dict or None in partial_fit, which does not see all "
+                f"class_weight must be a dict or None for partial_fit, which does not see all "
                 f"samples, got {self.class_weight!r}"
             )
         rows, labels, shape = self._validate(X, y, reset=first)
@@ -248,7 +247,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the class of each sample, (n,)."""
+        """Return the predicted label of each sample, (n,)."""
         logits = self._logits(X)
         return self.classes_[logits.argmax(axis=1)]
 
@@ -257,13 +256,13 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the logarithms of `predict_proba`, also where that is 0."""
+        """Return the logarithms of `predict_proba`, finite even where that underflows to 0."""
         logits = self._logits(X).astype(np.float64) / self.trained_.temperature
         logits -= logits.max(axis=1, keepdims=True)
         return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return logits (n, n_classes); of two classes the second's minus the first's, (n,)."""
+        """Return logits (n, n_classes); for two classes, their difference (n,)."""
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
@@ -279,16 +278,16 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         super().__setstate__(unpack(state, type(self).__name__))
 
     def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any, tuple[int, ...]]:
-        """Return samples as rows, labels, and the shape in which a sample came."""
+        """Return samples as rows, labels, and the original shape of a sample."""
         X, shape = _to_rows(X)
         X, y = validate_data(self, X, y, reset=reset)
         check_classification_targets(y)
         return X, y, shape or X.shape[1:]
 
     def _begin(self, X: NDArray[Any], shape: tuple[int, ...], classes: NDArray[Any]) -> None:
-        """Set what follows from the first data."""
+        """Set the attributes determined by the first data."""
         if len(classes) < 2:
-            raise ValueError(f"y has {len(classes)} class; a classifier needs at least 2 classes")
+            raise ValueError(f"y must have at least 2 classes, got {len(classes)} class")
         image_shape = image_shape_of(shape, X.shape[1], self.image_shape)
         self.pixel_range_ = pixel_range_of(X, self.pixel_range)
         self.classes_, self.image_shape_ = classes, image_shape
@@ -317,7 +316,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
     def _to_images(self, X: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
         if len(shape) > 1 and shape not in (self.image_shape_, self.image_shape_[1:]):
             raise ValueError(
-                f"X must have samples of the shape {self.image_shape_}, as in fit, got {shape}"
+                f"X must have samples of shape {self.image_shape_}, as in fit, got {shape}"
             )
         return as_images(X, self.image_shape_, self.pixel_range_)
 
@@ -328,7 +327,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         return choose_recipe(samples.images) if self.recipe is None else self.recipe
 
     def _make_recipe(self, samples: Dataset, partial: bool = False) -> Recipe:
-        """Return the recipe with the changes of the parameters, for so many samples."""
+        """Return the recipe with the changes of the parameters, for a number of samples."""
         kinds = {name: setting.kind for name, setting in (Recipe.settings() | NET_SETTINGS).items()}
         changes = {}
         for name, setting in OF_RECIPE.items():
@@ -356,7 +355,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             changes |= {"average": 0.0}
         chosen = recipe(self._name_recipe(samples), **changes)
         if chosen.model.get("batch_norm"):
-            # It cannot have a last batch of one.
+            # The last batch must not have one sample.
             count = len(samples)
             left = count - round(chosen.validation * count)
             sizes = range(chosen.batch_size, chosen.batch_size + left + 2)
@@ -365,13 +364,13 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         return chosen
 
     def _of_net(self) -> dict[str, Any]:
-        """Return the settings of the net that were asked for."""
+        """Return the settings of the net that are not None."""
         given = {name: plain(getattr(self, name)) for name in OF_NET}
         return {name: value for name, value in given.items() if value is not None}
 
     def _train_epoch(self, settings: Recipe, samples: Dataset) -> None:
         trained, count = self.trained_, len(samples)
-        trained.temperature = 1.0  # that of other weights
+        trained.temperature = 1.0  # was fitted for other weights
         order = np.random.default_rng([self.seed_, 6, self.n_iter_]).permutation(count)
         steps = ceil(count / settings.batch_size)
         loss, weights = weigh_loss(
@@ -392,7 +391,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         if taken < steps:
             raise NonFiniteError(
                 f"the loss is {losses[taken]} in call {self.n_iter_ + 1} of partial_fit; lower "
-                f"learning_rate, it is {rate:g}"
+                f"learning_rate from {rate:g}"
             )
         batches = np.split(order, range(settings.batch_size, count, settings.batch_size))
         mean = float(np.average(losses, weights=[targets.count(batch) for batch in batches]))
@@ -422,12 +421,12 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 def _weigh(
     X: NDArray[Any], y: NDArray[Any], sample_weight: Any, several: bool = True
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32] | None]:
-    """Return the samples that count, and their weights, 1 at most; None if equal."""
+    """Return the samples of nonzero weight, and their weights of at most 1, None if equal."""
     if sample_weight is None:
         return X, y, None
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weight.any():
-        raise ValueError("sample_weight must not be zero for all samples, got zeros")
+        raise ValueError("sample_weight must not be zero for all samples")
     weight = (weight / weight.max()).astype(np.float32)
     counts = weight > 0
     X, y, weight = X[counts], y[counts], weight[counts]
@@ -440,7 +439,7 @@ def _weigh(
 
 
 def _to_rows(X: Any) -> tuple[Any, tuple[int, ...] | None]:
-    """Return images as rows of pixels, with the shape of a sample; other samples as they are."""
+    """Return images as rows of pixels, with the shape of a sample; other samples unchanged."""
     if isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) in (2, 3):
         X = np.asarray(X)
     if isinstance(X, np.ndarray) and X.ndim in (3, 4):

@@ -1,4 +1,4 @@
-"""Rows of numbers as images of 8-bit pixels."""
+"""Conversion of rows of numbers to 8-bit images."""
 
 import warnings
 from math import isqrt, prod
@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 1 << 22  # values at a time in float64
+CHUNK = 1 << 22  # float64 values per block
 WHOLE = (0.0, 255.0)
 
 
 def image_shape_of(
     given: tuple[int, ...], features: int, asked: tuple[int, ...] | None
 ) -> tuple[int, int, int]:
-    """Return (C, H, W) of the images that samples become.
+    """Return the image shape (C, H, W) of samples.
 
     Parameters
     ----------
     given : tuple of int
-        The shape of a sample as it came: (features,), (H, W) or (C, H, W).
+        Original shape of a sample: (features,), (H, W) or (C, H, W).
     features : int
     asked : tuple of int or None
-        The estimator's parameter `image_shape`.
+        The parameter `image_shape` of the estimator.
     """
     if asked is not None:
         shape = tuple(asked) if isinstance(asked, (tuple, list)) else ()
@@ -32,22 +32,24 @@ def image_shape_of(
             raise ValueError(f"image_shape must be (H, W) or (C, H, W), got {asked!r}")
         if prod(shape) != features:
             raise ValueError(
-                f"image_shape must have the {features} features of X, got {asked!r}, which takes "
-                f"{prod(shape)} features"
+                f"image_shape must match the {features} features of X, got {asked!r}, which has "
+                f"{prod(shape)} values"
             )
         gray = shape[1:] if shape[0] == 1 else shape
         if len(given) > 1 and given not in (shape, (1, *shape), gray):
-            raise ValueError(f"image_shape must be that of X, {given}, got {asked!r}")
+            raise ValueError(
+                f"image_shape must be the shape of the samples in X, {given}, got {asked!r}"
+            )
     elif len(given) > 1:
         shape = given
     else:
-        # The smallest nearly square image; what the features do not fill stays black.
+        # The smallest nearly square image, padded with black.
         height = isqrt(features)
         shape = (height, -(-features // height))
     shape = tuple(map(int, shape))
     if len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4) and asked is None:
         raise ValueError(
-            f"X must have channels first, got samples of the shape {shape}, apparently with "
+            f"X must have channels first, got samples of shape {shape}, apparently with "
             f"channels last; use X.transpose(0, 3, 1, 2), or pass image_shape={shape} if this is "
             "intended"
         )
@@ -56,7 +58,7 @@ def image_shape_of(
 
 
 def pixel_range_of(X: NDArray[Any], asked: tuple[float, float] | None) -> tuple[float, float]:
-    """Return (low, high), the values that become black and white."""
+    """Return (low, high), the values of black and white."""
     if asked is not None:
         pair = tuple(asked) if isinstance(asked, (tuple, list)) else ()
         numbers = all(isinstance(value, Real) and np.isfinite(value) for value in pair)
@@ -74,7 +76,7 @@ def pixel_range_of(X: NDArray[Any], asked: tuple[float, float] | None) -> tuple[
 def as_images(
     X: NDArray[Any], shape: tuple[int, int, int], pixel_range: tuple[float, float]
 ) -> NDArray[np.uint8]:
-    """Return rows (N, features) as images (N, C, H, W): `pixel_range` becomes 0 to 255."""
+    """Convert rows (N, features) to images (N, C, H, W), scaling `pixel_range` to 0 to 255."""
     low, high = pixel_range
     images = np.zeros((len(X), prod(shape)), np.uint8)
     if X.dtype == np.uint8 and pixel_range == WHOLE:
@@ -83,7 +85,7 @@ def as_images(
         _check_range(X, low, high)
         rows = max(1, CHUNK // X.shape[1])
         for start in range(0, len(X), rows):
-            # Divided first: the difference of the largest floats is no float.
+            # Divided first, because the difference of the largest floats overflows.
             part = X[start : start + rows].astype(np.float64) / (high / 2 - low / 2)
             part -= low / (high / 2 - low / 2)
             part *= 127.5
@@ -93,14 +95,13 @@ def as_images(
 
 
 def _check_range(X: NDArray[Any], low: float, high: float) -> None:
-    """Warn of values on quite another scale than those the estimator was fitted to."""
+    """Warn if values have a very different scale from the training data."""
     span = high - low
     least, most = float(X.min()), float(X.max())
     far = most > high + 10 * span or least < low - 10 * span
     if far or (span > 100 and least >= 0 and 0 < most <= 1):
         warnings.warn(
-            f"X runs from {least:g} to {most:g}, but 0 to 255 gray levels stand for {low:g} to "
-            f"{high:g} here: is X scaled as the training data was? pixel_range says what is black "
-            f"and white",
+            f"X has values from {least:g} to {most:g}, but pixel_range is {low:g} to "
+            f"{high:g}; scale X like the training data, or set pixel_range",
             stacklevel=5,
         )

@@ -1,4 +1,4 @@
-"""The content of an estimator's pickle: parameters and arrays, nothing compiled."""
+"""State of pickled estimators: parameters and arrays, without compiled objects."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ VERSION, KEY = 1, "_lenet5c_state"
 
 
 def pack(state: dict[str, Any]) -> dict[str, Any]:
-    """Return an estimator's attributes with its model and its optimizer as arrays."""
+    """Return the attributes of an estimator, with model and optimizer as arrays."""
     trained, optimizer = state.get("trained_"), state.get("optimizer_")
     if trained is not None and optimizer is not None:
         state["trained_"] = {
@@ -35,13 +35,15 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
-    """Return the attributes that `pack` was given."""
+    """Restore the attributes passed to `pack`."""
     state = dict(state)
     version = state.pop(KEY, None)
     if version != VERSION:
         raise ValueError(
-            f"this {owner} was pickled by another version of lenet5c: its state must be {VERSION}, "
-            f"got {version!r}; fit it again, or use lenet5c.training.save_model to store models"
+            f"state of this {owner} must have version {VERSION}, got {version!r}, because it was "
+            f"pickled "
+            f"by another version of lenet5c; fit it again, or store models with "
+            f"lenet5c.training.save_model"
         )
     packed = state.get("trained_")
     if isinstance(packed, dict):

@@ -1,4 +1,4 @@
-"""A running average of a model's parameters."""
+"""Running average of the parameters of a model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,33 +13,33 @@ from lenet5c.nn import Sequential
 class WeightAverage:
     """Exponential moving average of the parameters over the steps of a run (Polyak, Juditsky 1992).
 
-    It is updated every 16 steps, more often in epochs of less than 256: at least 16 times an epoch,
-    or after each step. The steps are counted from the run's first, so that the way in which a run
-    was cut into stretches or sessions changes no bit. Early on, when `decay` would hold on to the
-    initial weights, the decay is (1 + n) / (10 + n) after n steps. Buffers, such as the means of
-    batch normalization, are averages already and are not averaged again.
+    The average is updated every 16 steps, or more often in epochs of fewer than 256 steps: at least
+    16 times per epoch, or after each step. Steps are counted from the start of the run, so that
+    interrupting and resuming has no effect on the result. Early in a run, the decay is at most (1 +
+    n) / (10 + n) after n steps, to forget the initial weights. Buffers, such as the means of batch
+    normalization, are already averages and are not averaged.
 
     Parameters
     ----------
     model : lenet5c.nn.Sequential
     decay : float
-        Weight of the average at each step, more than 0 and less than 1.
+        Weight of the average at each step, greater than 0 and less than 1.
     steps_per_epoch : int
 
     Attributes
     ----------
     every : int
-        Steps from one update to the next.
+        Steps between two updates.
     vector : ndarray of float32
-        As `model.vector`.
+        Averaged parameters, in the order of `model.vector`.
 
     Raises
     ------
     ValueError
-        `decay` is out of range.
+        If `decay` is out of range.
     """
 
-    MOST, PER_EPOCH = 16, 16  # steps from one update to the next, updates in an epoch
+    MOST, PER_EPOCH = 16, 16  # maximum steps between updates, minimum updates per epoch
 
     def __init__(self, model: Sequential, decay: float, steps_per_epoch: int) -> None:
         if not 0 < decay < 1:
@@ -50,7 +50,7 @@ class WeightAverage:
         self.vector: NDArray[np.float32] = model.vector.copy()
 
     def steps_before_next(self, steps: int) -> int:
-        """Return the number of steps that may follow `steps` before the next update."""
+        """Return the number of steps from `steps` to the next update."""
         return self.every - steps % self.every
 
     def update(self, steps: int) -> None:
@@ -61,7 +61,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Replace the parameters of the model by the average within a `with` block."""
+        """Replace the parameters of the model with the average in a `with` block."""
         own = self.model.vector.copy()
         try:
             self.model.vector[:] = self.vector

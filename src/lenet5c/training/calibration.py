@@ -1,4 +1,4 @@
-"""Calibration of a model at the end of its training, on the images held out."""
+"""Calibration of a model after training, on held-out images."""
 
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,9 @@ def calibrate(trained: TrainedModel, dataset: Dataset, ranks: Ranks = ALONE) -> 
     ----------
     trained : TrainedModel
     dataset : lenet5c.datasets.Dataset
-        Of images that the model was not trained on, with its classes. Each image counts once.
+        Images that were not used for training, with the model's classes. Each image counts once.
     ranks : lenet5c.training.parallel.Ranks
-        Processes that all call this, and compute a part of the outputs each.
+        Processes that all call this function and divide the computation among them.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def calibrate(trained: TrainedModel, dataset: Dataset, ranks: Ranks = ALONE) -> 
     Raises
     ------
     RunError
-        An output of the model is not a finite number.
+        If an output of the model is not finite.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def calibrate(trained: TrainedModel, dataset: Dataset, ranks: Ranks = ALONE) -> 
 
 
 def calibrate_trained(trainer: "Trainer") -> Calibration | None:
-    """Calibrate the model of a trainer on its validation images; None if it has none."""
+    """Calibrate the model of a trainer on its validation images, if it has any."""
     if trainer.trained is None or trainer.validation_set is None or not trainer.calibrates:
         return None
     return calibrate(trainer.trained, trainer.validation_set, trainer.ranks)

@@ -1,4 +1,4 @@
-"""Checkpoints: a training as a file, to resume in another process."""
+"""Checkpoint files to resume training in another process."""
 
 import json
 import os
@@ -29,10 +29,10 @@ def save(
     path : str or path-like
     trainer : Trainer
     with_data : bool
-        Record a digest of the images, too (about 0.1 s for MNIST), and of teachers; a run has those
-        of its data and of its teacher in config.json.
+        Also record a digest of the images (about 0.1 s for MNIST) and of teachers; a run has
+        digests of its data and teacher in config.json.
     config : str, optional
-        The digest of the run's configuration, by `run_folder.digest_run`.
+        Digest of the run's configuration, see `run_folder.digest_run`.
     """
     values, arrays = trainer.state()
     metadata = {"config": config, "settings": _describe(trainer, with_data), "state": values}
@@ -42,21 +42,21 @@ def save(
 def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = None) -> None:
     """Restore a trainer from a checkpoint with the same settings.
 
-    It may have been of fewer epochs; a schedule that depends on all steps, such as a cosine, is
-    then taken up where the longer training has it.
+    The checkpoint may have been saved with fewer epochs; a schedule that depends on the total
+    number of steps, such as a cosine, then continues as that of the longer training.
 
     Parameters
     ----------
     path : str or path-like
     trainer : Trainer
     config : str, optional
-        The digest of the configuration of the run that the checkpoint must be of.
+        Digest of the configuration of the run to which the checkpoint must belong.
 
     Raises
     ------
     FileNotFoundError
     RunError
-        The file is damaged, not a checkpoint, or of another training; the trainer is unchanged.
+        If the file is damaged, not a checkpoint, or of another training; the trainer is unchanged.
     """
     arrays, metadata = _files.read_tensors(path, "checkpoint")
     if config is not None and metadata.get("config") != config:
@@ -72,7 +72,7 @@ def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = 
     longer = type(epochs) is int and epochs < trainer.epochs
     for name in own:
         if longer and (name == "epochs" or (name == "schedule" and config is not None)):
-            continue  # the configuration of a run has its schedule
+            continue  # stored in the configuration of the run
         if saved.get(name) != own[name]:
             raise RunError(
                 f"{path} must come from a training with {name} {_short(own[name])}, got "
@@ -85,7 +85,7 @@ def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = 
 
 
 def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
-    """Return all that decides how a training goes on besides its state, as JSON has it."""
+    """Return all settings, other than the state, that affect training, in JSON form."""
     model, optimizer = trainer.model, trainer.optimizer
     settings = {
         name: value
@@ -119,7 +119,7 @@ def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
 
 
 def _describe_model(model: Sequential) -> Any:
-    """Return the description of a model; of one that has none, the names and classes of layers."""
+    """Return the description of a model, or the names and classes of its layers."""
     try:
         return describe(model)
     except ValueError:
@@ -127,9 +127,9 @@ def _describe_model(model: Sequential) -> Any:
 
 
 def _describe_schedule(schedule: Any) -> str:
-    """Return one of ours with its settings, the name of another: its address changes.
+    """Return an object of the package with its settings, or the class name of another object.
 
-    The number of all steps is left out, which the epochs say.
+    The total number of steps is omitted, as it follows from the epochs.
     """
     if is_dataclass(schedule):
         given = [(each.name, getattr(schedule, each.name)) for each in fields(schedule)]

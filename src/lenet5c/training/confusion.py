@@ -1,4 +1,4 @@
-"""The confusion matrix and the scores that follow from it."""
+"""Confusion matrix and scores derived from it."""
 
 from dataclasses import dataclass
 
@@ -9,23 +9,23 @@ from numpy.typing import ArrayLike, NDArray
 def confusion_matrix(
     labels: ArrayLike, predictions: ArrayLike, num_classes: int
 ) -> NDArray[np.int64]:
-    """Count the images of each true label by their predicted label.
+    """Count images by true label and predicted label.
 
     Parameters
     ----------
     labels, predictions : array_like of int, shape (N,)
-        True and predicted class of each image, 0 to `num_classes` - 1.
+        True and predicted label of each image, 0 to `num_classes` - 1.
     num_classes : int
 
     Returns
     -------
     ndarray of int64, shape (num_classes, num_classes)
-        Rows are true labels, columns predicted ones.
+        Rows are true labels, columns are predicted labels.
 
     Raises
     ------
     ValueError
-        The arguments are not of the same length, not integers, or out of range.
+        If the arguments differ in length, are not integers, or are out of range.
 
     Examples
     --------
@@ -42,7 +42,8 @@ def confusion_matrix(
             )
         if classes.size and not 0 <= classes.min() <= classes.max() < num_classes:
             raise ValueError(
-                f"{name} must lie in 0 to {num_classes - 1}, got {classes.min()} to {classes.max()}"
+                f"{name} must be from 0 to {num_classes - 1}, got {classes.min()} to "
+                f"{classes.max()}"
             )
     if len(labels) != len(predictions):
         raise ValueError(
@@ -56,20 +57,20 @@ def confusion_matrix(
 
 @dataclass(frozen=True, eq=False)
 class ClassScores:
-    """Precision, recall and F1 score of each class; made by `class_scores`.
+    """Precision, recall and F1 score of each class, see `class_scores`.
 
     Attributes
     ----------
     precision : ndarray of float64, shape (K,)
-        Of the images predicted as the class, the share that are of it; 0 if there are none.
+        Fraction of images with this predicted label that have this true label; 0 if there are none.
     recall : ndarray of float64, shape (K,)
-        Of the images of the class, the share that are predicted as it; 0 if there are none.
+        Fraction of images with this true label that have this predicted label; 0 if there are none.
     f1 : ndarray of float64, shape (K,)
-        The harmonic mean of both.
+        Harmonic mean of precision and recall.
     count : ndarray of int64, shape (K,)
-        Images of the class.
+        Number of images with this true label.
     predicted : ndarray of int64, shape (K,)
-        Images that are predicted as the class.
+        Number of images with this predicted label.
     """
 
     precision: NDArray[np.float64]
@@ -80,7 +81,7 @@ class ClassScores:
 
     @property
     def macro(self) -> tuple[float, float, float]:
-        """Means (precision, recall, f1) over the classes that occur, as label or prediction."""
+        """Means (precision, recall, f1) over the classes that occur as label or prediction."""
         seen = (self.count > 0) | (self.predicted > 0)
         precision, recall, f1 = (
             float(values[seen].mean()) for values in (self.precision, self.recall, self.f1)
@@ -116,19 +117,19 @@ def class_scores(matrix: NDArray[np.integer]) -> ClassScores:
 def confused_pairs(
     matrix: NDArray[np.integer], most: int | None = None
 ) -> list[tuple[int, int, int]]:
-    """Return the misclassified images by class, the most frequent pair first.
+    """Return the numbers of misclassified images by pair of classes, most frequent first.
 
     Parameters
     ----------
     matrix : ndarray of int (K, K)
         A `confusion_matrix`.
     most : int, optional
-        The number of pairs to return at most; all by default.
+        Maximum number of pairs to return; all by default.
 
     Returns
     -------
     list of (int, int, int)
-        True label, predicted label and number of images; at equal numbers in the order of classes.
+        True label, predicted label and number of images; equal numbers are in the order of classes.
 
     Examples
     --------

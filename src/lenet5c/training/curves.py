@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTS = (
-    ("train", GREY, "training, while the net changed"),
+    ("train", GREY, "training (mean over the epoch)"),
     ("validation", GREEN, "validation"),
     ("test", BLUE, "test"),
 )
-MARKED = 40  # with more epochs than this, single ones are no longer marked
+MARKED = 40  # maximum number of epochs with markers
 FIGURES = ("loss", "accuracy")
-#: Of runs side by side: colors, and then strokes.
+#: Colors, then line styles, of several runs in one figure.
 RUN_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 STROKES = ("-", "--", ":")
 Rows = list[dict[str, Any]]
@@ -47,13 +47,13 @@ def curves(
     Parameters
     ----------
     history_rows : list of dict
-        As `lenet5c.training.Trainer.history` has them, at least one: epoch, lr, train_loss,
-        train_accuracy and, where there are any, validation_loss, validation_accuracy, test_loss
-        and test_accuracy. Other values are ignored.
+        At least one row of `lenet5c.training.Trainer.history`: epoch, lr, train_loss,
+        train_accuracy and optionally validation_loss, validation_accuracy, test_loss and
+        test_accuracy. Other values are ignored.
     kept_epoch : int, optional
-        The epoch whose weights were kept is marked.
+        Epoch to mark as the one whose weights were kept.
     loss : str
-        What the loss is of, written beside it.
+        Description of the loss, shown as a label.
 
     Returns
     -------
@@ -62,9 +62,9 @@ def curves(
     Raises
     ------
     ValueError
-        There is no row.
+        If there is no row.
     lenet5c.errors.MissingExtraError
-        matplotlib is not installed.
+        If matplotlib is not installed.
 
     Examples
     --------
@@ -105,12 +105,12 @@ def curves(
 
 
 def compare_curves(histories: Mapping[str, Rows]) -> "Figure":
-    """Draw loss and accuracy of several runs by epoch, on validation images where there are any.
+    """Draw loss and accuracy of several runs by epoch, on validation images if available.
 
     Parameters
     ----------
     histories : mapping of str to list of dict
-        The rows of each run, as `curves` takes them, by its name in the legend.
+        Rows of each run (see `curves`) by its name in the legend.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def _draw_losses(ax: "Axes", lines: list[Line]) -> None:
 
 
 def _draw_accuracies(ax: "Axes", lines: list[Line]) -> None:
-    """Draw accuracies on an axis that is logarithmic in the error, to spread those near 100 %."""
+    """Draw accuracies on an axis that is logarithmic in the error."""
     errors = [100 - 100 * values for _, values, _ in lines]
     drawn = [value for each in errors for value in each[np.isfinite(each)].tolist()]
     in_errors = bool(drawn) and min(drawn) > 0 and max(drawn) > 3 * min(drawn)
@@ -195,7 +195,7 @@ def _ticker() -> Any:
 
 
 def _column(rows: Rows, name: str) -> NDArray[np.float64]:
-    """Return the values of a name, NaN where a row has none."""
+    """Return the values of a column, NaN where a row has none."""
     return np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
 
 
@@ -206,5 +206,5 @@ def _points(count: int) -> dict[str, Any]:
 
 
 def _format_accuracy(error: float, _: object) -> str:
-    """Return the tick of an axis of errors; not a lambda, so that figures can be pickled."""
+    """Format a tick of an axis of errors; not a lambda, so that figures can be pickled."""
     return f"{100 - error:.6g}"

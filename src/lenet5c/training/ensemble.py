@@ -1,4 +1,4 @@
-"""Ensembles of trained models, and access to their members."""
+"""Ensembles of trained models."""
 
 import os
 import re
@@ -19,38 +19,37 @@ from lenet5c.training.model_file import SHIPPED, TrainedModel, open_model
 from lenet5c.training.run_folder import RunFolder
 from lenet5c.training.summary import MODEL_NAME
 
-#: Names of the one layer of an ensemble, and of a member's normalization and net.
+#: Names of the layer of an ensemble, and of a member's normalization and net.
 LAYER, INPUT, NET = "ensemble", "input", "net"
-#: Parts of the form of digits in which members must agree, in words.
+#: Framing attributes in which members must agree, with their descriptions.
 FRAMING = {"dark": "dark ink", "center": "center of the ink", "stretched": "stretched ink"}
 
 
 def make_ensemble(models: Mapping[str, TrainedModel] | Sequence[TrainedModel]) -> TrainedModel:
-    """Return a model whose probabilities are the mean of those of several models, its members.
+    """Combine several models into an ensemble that averages their probabilities.
 
-    Each member computes its probabilities at its own temperature, and from pixels of its own mean
-    and standard deviation; where all pad their images, also of its own size. In all else that
-    becomes of an image, members must agree. They are copied. The temperature of the ensemble is 1;
-    `calibrate` fits it.
+    Each member uses its own temperature and its own mean and standard deviation of pixels; if all
+    members pad images, also its own input size. Otherwise, the preparation of images must be the
+    same. Members are copied. The temperature of the ensemble is 1; use `calibrate` to fit it.
 
     Parameters
     ----------
     models : mapping of str to TrainedModel, or sequence of TrainedModel
-        At least two, with names; those of a sequence are called '0', '1', ...
+        At least two models by name; those of a sequence are called '0', '1', ...
 
     Returns
     -------
     TrainedModel
-        Its `model` is a `Sequential` of one layer, an `lenet5c.nn.Ensemble`. The form of pictures
-        that it reads, where members have measured it a little differently, is that of the first.
+        A model whose `model` is a `Sequential` with one `lenet5c.nn.Ensemble` layer. If the framing
+        of the members differs slightly, that of the first is used.
 
     Raises
     ------
     ValueError
-        There are fewer than two, or a name is not one.
+        If there are fewer than two models, or a name is invalid.
     RunError
-        A member has other classes or takes other images than the first, or is an ensemble; the
-        message names it and says in what it differs.
+        If a member is an ensemble, or its classes or images differ from those of the first; the
+        message has the member and the difference.
 
     Examples
     --------
@@ -68,7 +67,7 @@ def make_ensemble(models: Mapping[str, TrainedModel] | Sequence[TrainedModel]) -
         models = {str(number): model for number, model in enumerate(models)}
     named = dict(models)
     if len(named) < 2:
-        raise ValueError(f"models must have at least two models, got {len(named)}")
+        raise ValueError(f"models must contain at least two models, got {len(named)}")
     (first_name, first), *others = named.items()
     for name, model in named.items():
         if find_ensemble(model.model) is not None:
@@ -81,7 +80,7 @@ def make_ensemble(models: Mapping[str, TrainedModel] | Sequence[TrainedModel]) -
     members = {name: deepcopy(model.model) for name, model in named.items()}
     preparation = preparations[0]
     if not all(_is_same(preparation, each) for each in preparations):
-        # The pixels as they are, of the smallest size, which each member then prepares by itself.
+        # Unscaled pixels of the smallest size, which each member prepares itself.
         sizes = zip(*(each.size for each in preparations), strict=True)
         height, width = map(min, sizes)
         fit = "pad" if "pad" in map(_fit, named.values()) else preparation.fit
@@ -96,7 +95,7 @@ def make_ensemble(models: Mapping[str, TrainedModel] | Sequence[TrainedModel]) -
 
 
 def list_members(trained: TrainedModel) -> dict[str, TrainedModel]:
-    """Return the members of an ensemble by name, none of a single net; they share its weights."""
+    """Return the members of an ensemble by name, sharing its weights; none for a single net."""
     layer = find_ensemble(trained.model)
     if layer is None:
         return {}
@@ -109,20 +108,20 @@ def list_members(trained: TrainedModel) -> dict[str, TrainedModel]:
 
 
 def check_alike(first_name: str, first: TrainedModel, name: str, model: TrainedModel) -> None:
-    """Raise a RunError unless a member has the classes of the first, and takes such images."""
+    """Raise a RunError unless a member has the classes and image format of the first."""
     a, b = first.preparation, model.preparation
     means = (a.mean_image is None and b.mean_image is None) or _is_same(a, b)
     forms = ["measured" if each.framing else "none" for each in (model, first)]
     differing: list[tuple[str, Any, Any]] = [
         ("the classes", list(model.class_names), list(first.class_names)),
-        ("images of the shape", model.image_shape, first.image_shape),
-        ("the reading of pictures", model.reading, first.reading),
-        ("levels of white", model.white, first.white),
-        ("the form of digits", forms[0], forms[1]),
+        ("images of shape", model.image_shape, first.image_shape),
+        ("the reading", model.reading, first.reading),
+        ("the levels of white", model.white, first.white),
+        ("the framing of digits", forms[0], forms[1]),
     ]
     fits = {_fit(model), _fit(first)} - {None}
     if len(fits) > 1:
-        differing.append(("the fit of images", b.fit, a.fit))
+        differing.append(("the preparation fit", b.fit, a.fit))
     elif "resize" in fits:
         differing.append(("the input size", b.size, a.size))
     if model.framing and first.framing:
@@ -133,29 +132,29 @@ def check_alike(first_name: str, first: TrainedModel, name: str, model: TrainedM
     for what, own, wanted in differing:
         if own != wanted:
             raise RunError(
-                f"member {name} must have {what} {_short(wanted)}, as {first_name}, got "
+                f"member {name} must have {what} {_short(wanted)} like {first_name}, got "
                 f"{_short(own)}; leave it out, or train it with the same settings"
             )
     if not means:
         raise RunError(
-            f"member {name} must have the mean image of {first_name}, got another one; leave it "
+            f"member {name} must have the mean image of {first_name}, got a different one; leave "
+            f"it "
             "out, or train it on the same images"
         )
 
 
 def open_members(paths: Sequence[str | os.PathLike[str]]) -> dict[str, TrainedModel]:
-    """Open the models of some paths, by short names that differ.
+    """Open the models of some paths, with short unique names.
 
     Parameters
     ----------
     paths : sequence of str or path-like
-        Each a model file, the folder of a run, a folder of such folders, or a name as of
-        `open_model`.
+        Model files, folders of runs, folders of such folders, or names (see `open_model`).
 
     Raises
     ------
     RunError
-        A path is none of these, a model cannot be opened, or is named twice.
+        If a path is none of these, or a model cannot be opened or occurs twice.
     """
     found: dict[str, TrainedModel] = {}
     places: set[str | Path] = set()
@@ -163,7 +162,7 @@ def open_members(paths: Sequence[str | os.PathLike[str]]) -> dict[str, TrainedMo
         for each in _expand(path):
             place = each if each in SHIPPED else _model_file(each).resolve()
             if place in places:
-                raise RunError(f"RUN must be different models, got {each} twice; name it once")
+                raise RunError(f"RUN must be different models, got {each} twice")
             places.add(place)
             name = unique = _short_name(each)
             number = 2
@@ -174,7 +173,7 @@ def open_members(paths: Sequence[str | os.PathLike[str]]) -> dict[str, TrainedMo
 
 
 def _expand(path: str | os.PathLike[str]) -> list[str | Path]:
-    """Return the path of a model, or those of the runs in a folder, in the order of their names."""
+    """Return the path of a model, or the paths of the runs in a folder, sorted by name."""
     folder = Path(path)
     if str(path) in SHIPPED or not folder.is_dir():
         return [str(path)]
@@ -194,7 +193,7 @@ def _expand(path: str | os.PathLike[str]) -> list[str | Path]:
 
 
 def _split_numbers(path: Path) -> list[str | int]:
-    """Return a key by which seed-2 comes before seed-10."""
+    """Return a sort key that puts seed-2 before seed-10."""
     parts = re.split(r"(\d+)", path.name)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
@@ -205,7 +204,7 @@ def _model_file(path: str | Path) -> Path:
 
 
 def _short_name(path: str | Path) -> str:
-    """Return the name of a member: that of its run's folder, or of its file."""
+    """Return the name of a member: that of its run folder or file."""
     place = Path(path)
     if str(path) not in SHIPPED:
         place = place.resolve()
@@ -216,17 +215,17 @@ def _short_name(path: str | Path) -> str:
 
 
 def _prepare(size: tuple[int, int], preparation: Preparation, shape: tuple[int, ...]) -> Conv2d:
-    """Return a layer that makes of pixels, 0 to 255, what a preparation does.
+    """Return a layer that applies a preparation to pixels from 0 to 255.
 
-    A convolution of one tap for each channel; zeros beyond the image become what black does.
+    The layer is a 1 by 1 convolution for each channel; padding becomes the value of black.
 
     Parameters
     ----------
     size : (int, int)
-        Of the images, which may be padded already.
+        Size of the images, which may already be padded.
     preparation : Preparation
     shape : (int, int, int)
-        Of the images before anything was padded.
+        Shape of the images before padding.
     """
     channels = shape[0]
     pads: list[tuple[int, int]] = []
@@ -241,7 +240,7 @@ def _prepare(size: tuple[int, int], preparation: Preparation, shape: tuple[int, 
 
 
 def _fit(model: TrainedModel) -> str | None:
-    """Return how a model brings images to its size, None where they have it already."""
+    """Return how a model fits images to its input size, None if they already have it."""
     preparation = model.preparation
     return None if preparation.size == model.image_shape[1:] else preparation.fit
 

@@ -1,4 +1,4 @@
-"""Estimates that an optimizer such as SDLM makes before each epoch."""
+"""Estimates of an optimizer, such as SDLM, before each epoch."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def estimate_curvature(trainer: "Trainer") -> None:
-    """Let the optimizer estimate what it holds for an epoch; twice is the same as once.
+    """Let the optimizer estimate the curvature for an epoch; repeating it has no effect.
 
     Raises
     ------
     NonFiniteError
-        A second derivative is negative or not a finite number.
+        If a second derivative is negative or not finite.
     """
     count = len(trainer.train_set)
     rng = np.random.default_rng([trainer.seed, 4, trainer.epoch])

@@ -23,24 +23,24 @@ from lenet5c.training.reliability import (
     negative_log_likelihood,
 )
 
-#: Images whose loss is computed at a time.
+#: Number of images whose loss is computed at once.
 BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Predictions of a model for a data set, and figures that follow; made by `evaluate`.
+    """Predictions of a model for a data set, and metrics derived from them; see `evaluate`.
 
     Attributes
     ----------
     labels, predictions : ndarray of int, shape (N,)
-        True and predicted class of each image.
+        True and predicted label of each image.
     probabilities : ndarray of float32, shape (N, K)
-        The probability that the model gives to each class, at its temperature.
+        Predicted probability of each class, at the model's temperature.
     loss : float
-        Mean loss, of the outputs as they are: the temperature has no effect on it.
+        Mean loss of the outputs; not affected by the temperature.
     class_names : tuple of str
-        Those of the data set.
+        Class names of the data set.
     """
 
     labels: NDArray[np.integer]
@@ -61,7 +61,7 @@ class Evaluation:
 
     @property
     def correct(self) -> int:
-        """Number of images whose prediction is the true label."""
+        """Number of correctly predicted images."""
         return int(self.right.sum())
 
     @property
@@ -85,7 +85,7 @@ class Evaluation:
         return brier_score(self.probabilities, self.labels)
 
     def reliability(self, bins: int = BINS, equal: str = "width") -> Reliability:
-        """Return confidence and accuracy in bins, as `measure_reliability` does."""
+        """Return confidence and accuracy in bins, see `measure_reliability`."""
         return measure_reliability(self.confidences, self.right, bins, equal)
 
     @cached_property
@@ -95,17 +95,17 @@ class Evaluation:
 
     @cached_property
     def rejections(self) -> Rejections:
-        """Errors against rejections, by `confidences`."""
+        """Error rate as a function of rejections, by `confidences`."""
         return reject_by_confidence(self.confidences, self.right)
 
     @cached_property
     def areas(self) -> NDArray[np.float64]:
-        """Area under the ROC curve of each class against the others (K,), NaN if undefined."""
+        """Area under the ROC curve of each class versus the rest (K,), NaN if undefined."""
         return roc_areas(self.probabilities, self.labels)
 
     @property
     def auc(self) -> float:
-        """Mean of `areas` over the classes for which it is defined; NaN if there is none."""
+        """Mean of `areas` over the classes for which it is defined; NaN if there are none."""
         defined = self.areas[~np.isnan(self.areas)]
         return float(defined.mean()) if len(defined) else float("nan")
 
@@ -125,7 +125,7 @@ class Evaluation:
         return wrong[np.argsort(-self.confidences[wrong], kind="stable")][:most]
 
     def __str__(self) -> str:
-        """Return the accuracy, as in 99.65% (9965/10000)."""
+        """Return the accuracy as text, such as 99.65% (9965/10000)."""
         return f"{100 * self.accuracy:.2f}% ({self.correct}/{self.count})"
 
     _repr_html_ = show_evaluation
@@ -144,13 +144,13 @@ def evaluate(
     ----------
     model : TrainedModel or lenet5c.nn.Sequential
     dataset : lenet5c.datasets.Dataset
-        Its classes are the model's.
+        Data set with the classes of the model.
     preparation : lenet5c.datasets.Preparation, optional
-        For a `Sequential`; a `TrainedModel` has its own. Images that already have its size are not
-        resized.
+        Required for a `Sequential`; a `TrainedModel` has its own. Images that already have its size
+        are not resized.
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss, optional
-        Of the data set's soft `targets` and `sample_weight`, if it has them. By default
-        cross-entropy of the labels, each image counting once, as in the accuracy.
+        Loss, which uses the soft `targets` and `sample_weight` of the data set, if any. By default,
+        cross-entropy of the labels with equal weights, like the accuracy.
     ranks : lenet5c.training.parallel.Ranks
         Processes that all call this, and compute a part of the outputs each.
 
@@ -179,7 +179,7 @@ def evaluate(
         preparation, temperature = model.preparation, model.temperature
         model = model.model
     if preparation is None:
-        raise TypeError("preparation must be given for a model without one, got None")
+        raise TypeError("preparation must be passed for a model without one, got None")
     given, weight = loss, None
     target: NDArray[Any] = dataset.labels
     if given:
@@ -202,6 +202,6 @@ def evaluate(
         part = target[block], None if weight is None else weight[block]
         losses.append(loss.value(values, *part))
         totals.append(loss.total_weight(part[0], values.shape, part[1]))
-    # The loss of a single block stays as it is, to the bit.
+    # The loss of a single block is not changed by rounding.
     mean = losses[0] if len(losses) == 1 else float(np.average(losses, weights=totals))
     return Evaluation(dataset.labels, predictions, probabilities, mean, dataset.class_names)

@@ -1,4 +1,4 @@
-"""The figures of a run in a file that TensorBoard shows while it grows, without TensorFlow."""
+"""TensorBoard event files of a run, without TensorFlow."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from typing import Any
 from lenet5c import _files
 from lenet5c._optional import require
 
-MOST = 2**26  # bytes of a file that is gone on with
+MOST = 2**26  # maximum bytes of a file to continue
 NAME = "events.out.tfevents.lenet5c"  # TensorBoard looks for 'tfevents'
 TAGS = {
     "train_loss": "Loss/train",
@@ -27,10 +27,10 @@ Row = dict[str, Any]
 class EventFile:
     """Loss, accuracy and learning rate by epoch, in TensorBoard's format.
 
-    The file is appended to after each epoch, while TensorBoard may have it open. What a killed run
-    left half written, or wrote of an epoch that its checkpoint does not know, is dropped by
-    `begin`, so that each epoch is there once. TensorBoard writes and reads the records; its
-    EventFileWriter, which begins a new file in each session, is not used.
+    The file is appended to after each epoch, while TensorBoard may have it open. `begin` removes
+    incomplete records of a killed run and epochs after its checkpoint, so that each epoch occurs
+    once. Records are written and read by TensorBoard's own code; its EventFileWriter is not used,
+    since it starts a new file in each session.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ class EventFile:
     Raises
     ------
     MissingExtraError
-        The package `tensorboard` is not installed.
+        If the package `tensorboard` is not installed.
     OSError
-        With the path, by `begin` and `add`: the file cannot be written, is a link or no file.
+        In `begin` and `add`, if the file cannot be written, is a link or not a file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -51,7 +51,7 @@ class EventFile:
 
     @staticmethod
     def check() -> list[Any]:
-        """Import and return the modules that are needed, or raise MissingExtraError."""
+        """Import and return the required modules, or raise MissingExtraError."""
         names = (
             "tensorboard.compat.proto.event_pb2",
             "tensorboard.summary.writer.record_writer",
@@ -62,7 +62,7 @@ class EventFile:
         return [require(name, "tensorboard", "event files") for name in names]
 
     def begin(self, history: Sequence[Row]) -> None:
-        """Make the file one of exactly these epochs; those that it has keep their wall time."""
+        """Make the file contain exactly these epochs; existing ones keep their wall time."""
         times: dict[int, float] = {}
         with _files.name_errors(self.path):
             for event in self._read():
@@ -71,16 +71,16 @@ class EventFile:
         start = self._messages.Event(wall_time=times.get(0, now), file_version="brain.Event:2")
         events = [start, *(self._event(row, times.get(row["epoch"], now)) for row in history)]
         content = b"".join(map(self._frame, events))
-        # Changed in place, and only from where it differs: a TensorBoard that has it open goes on.
+        # Changed in place, from the first difference, because TensorBoard may have it open.
         with suppress(FileNotFoundError):
             if _files.read_bytes(self.path, MOST) == content:
-                return  # a finished run may be on a disk that cannot be written
+                return  # a finished run may be on a read-only disk
         with _files.name_errors(self.path), _files.open_to_change(self.path) as file:
             before = file.read(MOST)
             pairs = enumerate(zip(content, before, strict=False))
             shorter = min(len(content), len(before))
             same = next((place for place, (new, old) in pairs if new != old), shorter)
-            os.ftruncate(file.fileno(), same)  # goes on after a signal
+            os.ftruncate(file.fileno(), same)  # retried after a signal
             file.seek(same)
             file.write(content[same:])
 
@@ -103,10 +103,10 @@ class EventFile:
         return file.getvalue()
 
     def _read(self) -> Iterator[Any]:
-        """Yield the events of an existing file up to the first record that is damaged."""
+        """Yield the events of an existing file up to the first damaged record."""
         if not self.path.exists():
             return
-        _files.open_regular(self.path, MOST).close()  # the reader would wait for a pipe
+        _files.open_regular(self.path, MOST).close()  # the reader would block on a pipe
         reader = self._readers.PyRecordReader_New(str(self.path))
         try:
             while True:

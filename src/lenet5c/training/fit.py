@@ -1,4 +1,4 @@
-"""`Trainer.fit`: a training to watch in a notebook, to interrupt and to resume."""
+"""Implementation of `Trainer.fit`."""
 
 import signal
 import time
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lenet5c.training.trainer import Trainer
 
 SNAPSHOT_SECONDS = 0.5
-# A stop button that is pressed again before the stretch of steps has ended means the same.
+# Pressing the stop button again before the running steps have ended has no further effect.
 GRACE_SECONDS = 5.0
 
 
@@ -23,7 +23,7 @@ def fit(
     progress: bool = True,
     on_epoch: Callable[["Trainer", dict[str, Any]], object] | None = None,
 ) -> History:
-    """Train as `Trainer.fit` describes it."""
+    """Implement `Trainer.fit`."""
     shown = Progress(trainer, not progress, in_notebook())
     began = time.perf_counter()
     snapshot = Snapshot(trainer)
@@ -43,7 +43,7 @@ def fit(
     try:
         with StopRequest((signal.SIGINT,), GRACE_SECONDS) as stop:
             done = trainer.run(after_stretch, after_epoch, stop)
-    except KeyboardInterrupt:  # raised by a callback or a layer of the user's own
+    except KeyboardInterrupt:  # raised by a callback or a custom layer
         if not snapshot.restore():
             raise
         done = False
@@ -55,7 +55,7 @@ def fit(
     else:
         shown.line(
             f"Interrupted in epoch {min(trainer.epoch + 1, trainer.epochs)} of {trainer.epochs}, "
-            f"after step {trainer.step} of {trainer.steps_per_epoch}; fit() goes on from here."
+            f"after step {trainer.step} of {trainer.steps_per_epoch}; call fit() to continue."
         )
     best = trainer.kept_row if done and trainer.keep == "best" else None
     kept_epoch = best["epoch"] if best else None
@@ -63,9 +63,9 @@ def fit(
 
 
 class Snapshot:
-    """A state between two steps to go back to: an exception may come in the middle of one.
+    """A saved state to return to after an exception in the middle of a step.
 
-    There is none of a trainer whose optimizer has no `state_dict`.
+    Not available if the optimizer has no `state_dict`.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Snapshot:
         self.take()
 
     def take(self, seconds: float = 0.0) -> None:
-        """Save the state as it is now, unless the last one is younger than `seconds`."""
+        """Save the current state, unless the last one is younger than `seconds`."""
         now = time.perf_counter()
         if self.possible and (seconds == 0 or now - self.taken >= seconds):
             values, arrays = self.trainer.state()
@@ -87,7 +87,7 @@ class Snapshot:
             self.taken = now
 
     def restore(self) -> bool:
-        """Go back to the saved state; False if there is none."""
+        """Restore the saved state; return False if there is none."""
         if self.possible:
             self.trainer.load_state(*self.state)
         return self.possible

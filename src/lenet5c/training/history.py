@@ -1,4 +1,4 @@
-"""The history of a training: figures by epoch as rows, columns, text, table or plot."""
+"""Training history: metrics by epoch as rows, columns, text, table or plot."""
 
 import sys
 from collections.abc import Iterable
@@ -26,26 +26,26 @@ HEADINGS = {
     "test_loss": "test loss",
     "test_accuracy": "test acc.",
 }
-ENDS = 5  # rows shown of each end of a long history
+ENDS = 5  # rows shown at each end of a long history
 
 
 class History(list[dict[str, Any]]):
-    """The rows of a training, one for each finished epoch, as in `Trainer.history`.
+    """Rows of metrics, one for each finished epoch, as in `Trainer.history`.
 
-    A list of dicts; with the name of a column as the index, that column as an array:
-    ``history["train_loss"]``. A notebook shows it as a table.
+    A list of dicts; indexing with the name of a column, ``history["train_loss"]``, returns it as an
+    array. Notebooks display it as a table.
 
     Parameters
     ----------
     rows : iterable of dict
     epochs : int, optional
-        Number of epochs of the whole training; that of `rows` by default.
+        Total number of epochs; the number of `rows` by default.
     done : bool
-        Whether the training is finished. It may be before all epochs, by `patience`.
+        True if training is finished, possibly early because of `patience`.
     kept_epoch : int, optional
-        The epoch whose weights were kept as the best; `plot` marks it.
+        Epoch whose weights were kept as the best; marked by `plot`.
     loss : str
-        What the losses are of, which `plot` writes beside them.
+        Description of the loss, shown by `plot`.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class History(list[dict[str, Any]]):
         1       1.00e-02      0.4100      88.10%
         2       1.00e-03      0.0900      97.20%
     train  loss 0.4100 █▁ 0.0900   accuracy 88.10% ▁█ 97.20%
-    2 of 3 epochs; the trainer's fit() goes on.
+    2 of 3 epochs; call the trainer's fit() to continue.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class History(list[dict[str, Any]]):
     def __getitem__(self, key: slice) -> list[dict[str, Any]]: ...
 
     def __getitem__(self, key: Any) -> Any:
-        """Return a row, rows, or a column by its name; NaN where a row has no figure."""
+        """Return a row, a slice of rows, or a column by name, with NaN for missing values."""
         if not isinstance(key, str):
             return super().__getitem__(key)
         if not any(key in row for row in self):
@@ -106,14 +106,14 @@ class History(list[dict[str, Any]]):
         )
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
-        """Return the columns by name, as for ``pandas.DataFrame(history.to_dict())``."""
+        """Return the columns by name, for example for ``pandas.DataFrame(history.to_dict())``."""
         return {name: self[name] for name in self.columns}
 
     @property
     def best(self) -> dict[str, Any] | None:
         """Row of the best epoch: highest validation accuracy, then lowest loss.
 
-        None without a validation set: training figures do not tell which epoch was the best.
+        None without a validation set, as training metrics do not show which epoch is the best.
         """
         rows = [row for row in self if {"validation_loss", "validation_accuracy"} <= row.keys()]
         return best_row(rows)
@@ -124,19 +124,19 @@ class History(list[dict[str, Any]]):
         Returns
         -------
         matplotlib.figure.Figure
-            A notebook shows it; ``history.plot().savefig("run.png")`` writes it into a file.
+            The figure, which notebooks display; ``history.plot().savefig("run.png")`` saves it.
 
         Raises
         ------
         MissingExtraError
-            matplotlib is not installed.
+            If matplotlib is not installed.
         """
         from lenet5c.training.curves import curves
 
         return curves(self, kept_epoch=self.kept_epoch, loss=self.loss)
 
     def __repr__(self) -> str:
-        """Return a table, a sparkline of each figure and the position of an unfinished training."""
+        """Return a table, a sparkline of each metric and the position of unfinished training."""
         if not (cells := self._cells()):
             return self._state()
         lines = summarize(self, blocks=blocks_for(sys.stdout))
@@ -160,13 +160,13 @@ class History(list[dict[str, Any]]):
         return f"<div>{''.join(parts)}</div>"
 
     def _state(self) -> str:
-        """Return the position of an unfinished training, nothing of a finished one."""
+        """Return the position of unfinished training, '' if it is finished."""
         if self.done:
             return "" if self else "0 epochs."
-        return f"{len(self)} of {self.epochs} epochs; the trainer's fit() goes on."
+        return f"{len(self)} of {self.epochs} epochs; call the trainer's fit() to continue."
 
     def _cells(self) -> list[list[str]]:
-        """Return the table as text, the heading first; of a long history both ends."""
+        """Return the table as text with a header, abbreviated in the middle if it is long."""
         names = [name for name in self.columns if name != "step"]
         if not names:
             return []

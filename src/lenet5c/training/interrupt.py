@@ -1,4 +1,4 @@
-"""Signals that end a program as a request to stop after the current stretch of steps."""
+"""Handling of termination signals as requests to stop between steps."""
 
 import signal
 import threading
@@ -11,17 +11,17 @@ ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
 class StopRequest:
-    """A context in which the first signal sets `signal`; a later one acts as it would have.
+    """A context in which the first signal sets `signal`; later ones have their usual effect.
 
-    A signal that is ignored stays so: SIGHUP is by `nohup`, SIGINT in the background of a shell
-    without job control.
+    Ignored signals remain ignored, such as SIGHUP with `nohup`, or SIGINT in the background of a
+    shell without job control.
 
     Parameters
     ----------
     numbers : sequence of signal numbers
-        By default SIGINT, SIGTERM and, where there is one, SIGHUP.
+        Default: SIGINT, SIGTERM and, if available, SIGHUP.
     grace : float
-        Seconds after the first in which further ones mean the same.
+        Seconds after the first signal in which further ones are ignored.
     """
 
     def __init__(self, numbers: Sequence[int] | None = None, grace: float = 1.0) -> None:
@@ -37,19 +37,19 @@ class StopRequest:
         self.previous = {}
         if threading.current_thread() is threading.main_thread():
             for number in self.numbers:
-                # None is a handler that is not Python's.
+                # None if the handler was not installed from Python.
                 if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None):
                     self.previous[number] = handler
                     signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Restore the handlers of before."""
+        """Restore the previous handlers."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        """Return whether there was a signal."""
+        """Return True if there was a signal."""
         return self.signal is not None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

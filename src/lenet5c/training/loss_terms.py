@@ -1,4 +1,4 @@
-"""The terms of a training's loss that a plain cross-entropy on the same images does not have."""
+"""Description of the terms of a training loss."""
 
 from math import log
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ KINDS = {
 
 
 def describe_loss(trainer: "Trainer") -> str:
-    """Return what the losses of a training are of; an empty text if they are cross-entropy alone.
+    """Describe the loss of a training; return an empty string for plain cross-entropy.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def describe_loss(trainer: "Trainer") -> str:
 
 
 def _least_smoothed(share: float, num_classes: int) -> float:
-    """Return the least cross-entropy with smoothed labels: their entropy."""
+    """Return the minimum cross-entropy with smoothed labels, which is their entropy."""
     rest = share / num_classes
     true = 1 - share + rest
     return -true * log(true) - (num_classes - 1) * rest * log(rest)

@@ -16,15 +16,15 @@ from lenet5c.datasets.resampling import letterbox
 from lenet5c.errors import RunError
 from lenet5c.training.model_file import TrainedModel
 
-# Names of the numbers from 0 on.
+# Names of the numbers from 0.
 _NUMBERS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"),
     *("nineteen", "twenty"),
 )
-# Words before a number or letter that mean nothing more: digit_3, Class 3.
+# Redundant words before a number or letter: digit_3, Class 3.
 _LABEL = re.compile("(?:digit|number|class|label|category|letter|character)s?")
-# Between letters and digits, or letters; 1.5 and -1 stay.
+# Separators between letters and digits, or letters; 1.5 and -1 are kept.
 _SEPARATOR = re.compile(r"(?<=[^\W\d_])[\s_./\\-]+(?=\w)|(?<=\w)[\s_./\\-]+(?=[^\W\d_])")
 
 
@@ -33,31 +33,30 @@ def match_dataset(
 ) -> tuple[Dataset, list[str]]:
     """Return a data set with the classes and the image size of a model.
 
-    Classes are matched by name, so that their order does not matter, and some of the model's
-    classes may be absent. Names are compared by what they mean: without regard to case, spaces and
-    underscores, numbers as digits or words. Where the data has mere numbers and the model names,
-    they are matched by number. Images of another size than those the model was trained on are
-    brought to it by `letterbox`.
+    Classes are matched by name, independent of their order, and the data may lack some of the
+    model's classes. Case, spaces and underscores are ignored, and numbers may be digits or words.
+    If the classes of the data are only numbers and the model has names, they are matched by number.
+    Images of another size are resized by `letterbox`.
 
     Parameters
     ----------
     trained : TrainedModel
     dataset : lenet5c.datasets.Dataset
     mapping : dict of str to str, optional
-        The model's class for a class of the data, by their names. Several of the data may be one of
-        the model's.
+        Class names of the data and the corresponding class names of the model. Several classes of
+        the data may map to the same class.
 
     Returns
     -------
     dataset : Dataset
-        With the model's classes, and images that `trained` takes.
+        Data set with the classes and image size of `trained`.
     notes : list of str
-        What was changed that a reader of the results should know.
+        Remarks on changes that affect the results.
 
     Raises
     ------
     RunError
-        Channels or classes do not fit.
+        If channels or classes do not match.
 
     Examples
     --------
@@ -69,7 +68,7 @@ def match_dataset(
     >>> dataset, notes = match_dataset(open_model(), some)
     >>> dataset.labels, notes
     (array([7, 3], dtype=int32), ["classes are matched by name: 'seven' is the model's '7'; the \
-model knows 8 more"])
+    model has 8 more"])
     """
     channels = trained.image_shape[0]
     if dataset.images.shape[1] != channels:
@@ -90,25 +89,25 @@ model knows 8 more"])
         labels=labels,
         num_classes=len(names),
         class_names=names,
-        targets=None,  # they have the data's classes
+        targets=None,  # columns are the classes of the data
     ), notes
 
 
 def match_size(trained: TrainedModel, images: AnyImages) -> tuple[AnyImages, str | None]:
-    """Return images of a size that a model takes, and a note if they are resized."""
+    """Return images resized for a model, and a note if they were resized."""
     size, (height, width) = images.shape[2:], trained.image_shape[1:]
     if size in ((height, width), tuple(trained.preparation.size)):
         return images, None
     return apply(images, lambda batch: letterbox(batch, (height, width))), (
-        f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, "
-        "which the model was trained on"
+        f"images of {size[0]} x {size[1]} pixels are resized to the {height} x {width} of "
+        "the training images"
     )
 
 
 def compare_colors(trained: TrainedModel, images: AnyImages) -> str | None:
-    """Return a note if images are dark on light, and a model was trained on the reverse.
+    """Return a note if images are dark on light and the training images the reverse, or vice versa.
 
-    Or the other way round. Images that are no ink on a plain ground have no note.
+    There is no note for images that are not ink on a plain background.
     """
     own = trained.framing
     found = None if own is None or own.varied else measure_framing(images)
@@ -119,15 +118,13 @@ def compare_colors(trained: TrainedModel, images: AnyImages) -> str | None:
     colors = ["dark on light", "light on dark"]
     if sum(own.ink) < sum(own.paper):
         colors.reverse()
-    return (
-        f"the images are {colors[0]}, those that the model was trained on {colors[1]}; invert them"
-    )
+    return f"the images are {colors[0]}, but the training images were {colors[1]}; invert them"
 
 
 def _match_labels(
     known: tuple[str, ...], dataset: Dataset, mapping: Mapping[str, str]
 ) -> tuple[NDArray[np.integer], list[str]]:
-    """Return the labels as numbers of the model's classes, and notes."""
+    """Return the labels as indices of the model's classes, and notes."""
     names, labels = dataset.class_names, dataset.labels
     data = dataset.name or "the data"
     for ours, options, whose in (
@@ -136,7 +133,7 @@ def _match_labels(
     ):
         if strange := [name for name in ours if name not in options]:
             raise RunError(
-                f"--map must be DATA=MODEL, {whose} being {_abbreviate(options)}, got "
+                f"--map must be DATA=MODEL with {whose} among {_abbreviate(options)}, got "
                 f"{printable(strange[0])!r}"
             )
     if names == known and not mapping:
@@ -149,7 +146,7 @@ def _match_labels(
     places |= found
     unknown = [name for name in rest if name not in found]
     if unknown and not mapping and unknown == occurring and _is_numbered(names, known):
-        return labels, ["classes are matched by number, for the data has no names of them"]
+        return labels, ["classes are matched by number, because the data has no class names"]
     if unknown:
         pairs = " ".join([f"{name}=CLASS" for name in unknown[:3]] + ["..."] * (len(unknown) > 3))
         if names == tuple(str(int(name) + 1) for name in known if name.isdecimal()):
@@ -166,13 +163,13 @@ def _match_labels(
     ]
     note = "classes are matched by name" + (f": {list_some(others)}" if others else "")
     if more_known := len(known) - len({places[name] for name in occurring}):
-        note += f"; the model knows {more_known} more"
+        note += f"; the model has {more_known} more"
     table = np.array([places.get(name, 0) for name in names], np.int32)
     return table[labels], [note]
 
 
 def match_names(names: Sequence[str], known: Sequence[str]) -> dict[str, int]:
-    """Return the position of each name in `known` that is certain: by itself, or by its meaning."""
+    """Return the index in `known` of each name with a unique match, exact or normalized."""
     found = {name: known.index(name) for name in names if list(known).count(name) == 1}
     meanings = [_read_meaning(name) for name in known]
     ours = [_read_meaning(name) for name in names]
@@ -183,7 +180,7 @@ def match_names(names: Sequence[str], known: Sequence[str]) -> dict[str, int]:
 
 
 def _read_meaning(name: str) -> str:
-    """Return a name without case, spaces and the like; a number as digits."""
+    """Normalize a name: lowercase, without spaces and separators, numbers as digits."""
     plain = _SEPARATOR.sub("", normalize("NFKC", name).casefold().strip("_ "))
     label = _LABEL.match(plain)
     for text in (plain, plain[label.end() :] if label else ""):
@@ -195,7 +192,7 @@ def _read_meaning(name: str) -> str:
 
 
 def _is_numbered(names: Sequence[str], known: Sequence[str]) -> bool:
-    """Return whether classes are mere numbers, from 0 on or from 1 on with as many as the model."""
+    """Return True if class names are only numbers, from 0 or from 1 to the number of classes."""
     count = len(names)
     from_zero = list(names) == list(map(str, range(count))) and count <= len(known)
     return from_zero or (list(names) == list(map(str, range(1, count + 1))) and count == len(known))

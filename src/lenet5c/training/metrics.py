@@ -1,4 +1,4 @@
-"""The figures of a run as a table for spreadsheets and data frames."""
+"""Metrics of a run as CSV."""
 
 import io
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ COLUMNS = (
 
 
 def format_csv(history: Sequence[dict[str, Any]]) -> str:
-    """Return a header and a row for each epoch (RFC 4180 with line feeds).
+    """Return CSV text with a header and a row for each epoch (RFC 4180 with line feeds).
 
-    The columns are `COLUMNS`, then whatever else rows have; a cell without a figure is empty.
-    Numbers have the digits that give the same number back.
+    The columns are `COLUMNS`, followed by any others; missing values are empty. Numbers are written
+    with enough digits to restore the same value.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def format_csv(history: Sequence[dict[str, Any]]) -> str:
     epoch,step,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,test_accuracy
     1,32,0.004,0.1,0.97,,,
     """
-    import csv  # once a run
+    import csv  # used once per run
 
     others = dict.fromkeys(name for row in history for name in row if name not in COLUMNS)
     table = io.StringIO()

@@ -1,4 +1,4 @@
-"""Files of trained models: weights with everything needed to use them."""
+"""Files of trained models with everything needed to use them."""
 
 import os
 import unicodedata
@@ -31,10 +31,10 @@ from lenet5c.training.summary import MODEL_NAME, read_summary
 from lenet5c.training.temperature import check_temperature
 
 MEAN_IMAGE = "preparation.mean_image"
-LONGEST_NAME = 255  # characters of the name of a class
+LONGEST_NAME = 255  # maximum characters of a class name
 BEST, SIGNS, STRINGS = "best", "signs", "strings"
 BEST_FOLDER = Path(__file__).parent / "pretrained_data"
-#: The models that come with the package, by name.
+#: Models included in the package, by name.
 SHIPPED = {
     BEST: BEST_FOLDER / MODEL_NAME,
     SIGNS: BEST_FOLDER / "signs.safetensors",
@@ -44,11 +44,11 @@ SHIPPED = {
 
 @dataclass(eq=False)
 class TrainedModel:
-    """A model with the preparation of its input and the names of its classes.
+    """A model with the preparation of its input and its class names.
 
-    Called with images, it returns `probabilities`. All its methods take images (N, C, H, W), gray
-    ones as (N, H, W) too, and a single one, (H, W) or (C, H, W), as a batch of one. Their pixels
-    are uint8, or bool, or float from 0 (black) to 1.
+    Calling it with images returns `probabilities`. All methods accept images (N, C, H, W), or (N,
+    H, W) if gray; a single image, (H, W) or (C, H, W), is a batch of one. Pixels are uint8, bool,
+    or float from 0 (black) to 1 (white).
 
     Attributes
     ----------
@@ -56,21 +56,22 @@ class TrainedModel:
     preparation : Preparation
     class_names : tuple of str
     image_shape : tuple of int
-        (C, H, W) of the images it was trained on, before they were prepared; a picture is first
-        resized to this. 28 by 28 pixels by default, or less where the net's input is smaller.
+        (C, H, W) of the training images before preparation, to which pictures are resized. The
+        default is 28 by 28 pixels, or less if the net's input is smaller.
     reading : {'ink', 'whole'}
-        How a picture becomes such an image, as `lenet5c.datasets.Source` has it.
+        Conversion of pictures to such images, see `lenet5c.datasets.Source`.
     framing : Framing or None
-        The form to which ink is brought: that of the digits it was trained on, by default MNIST's.
-        None if those were no digits on a plain ground.
+        Position, size and colors of the digits in the training images, to which ink is converted;
+        by default those of MNIST. None if the training images were not digits on a plain
+        background.
     white : dict of str to float
-        The gray level of white in pictures of more than eight bits, as `read_picture` has it, or in
-        arrays of other values than bytes, with that of 'black' if it is not 0.
+        Gray level of white in pictures of more than eight bits (see `read_picture`) or in arrays of
+        other types than bytes, and of 'black' if it is not 0.
     temperature : float
-        The logits are divided by it before they become probabilities; see `fit_temperature`. 1 if
-        none was fitted. It has no effect on predicted labels.
+        Divisor of the logits in the softmax, see `fit_temperature`; 1 if none was fitted. It has no
+        effect on predicted labels.
     path : Path or None
-        The file it was read from.
+        The file from which it was read.
 
     Examples
     --------
@@ -94,7 +95,7 @@ class TrainedModel:
     path: Path | None = None
 
     def __post_init__(self) -> None:
-        """Check the temperature, and fill in the usual image shape."""
+        """Check the temperature and set the default image shape."""
         self.temperature = check_temperature(self.temperature)
         if self.image_shape is None:
             pad = self.preparation.fit == "pad"
@@ -104,12 +105,12 @@ class TrainedModel:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of a prepared image, which the net takes."""
+        """Shape (C, H, W) of a prepared image, the net's input."""
         return (self.image_shape[0], *self.preparation.size)
 
     @property
     def inverted(self) -> bool:
-        """True if its images are light ink on dark, which pictures show as dark on light."""
+        """True if its images are light ink on dark, which is drawn as dark on light."""
         return self.reading == "ink" and not (self.framing and self.framing.dark)
 
     def __repr__(self) -> str:
@@ -127,16 +128,16 @@ class TrainedModel:
         Raises
         ------
         TypeError, ValueError
-            `images` are not such as the model takes; the message has those that it takes.
+            If `images` are invalid; the message has the expected shape.
         RunError
-            An output is not a finite number.
+            If an output is not finite.
         """
         outputs = compute_outputs(self.model, self.preparation, self.as_images(images))
         check_outputs(outputs)
         return self.model.logits(outputs)
 
     def probabilities(self, images: ArrayLike) -> NDArray[np.float32]:
-        """Return probabilities (N, classes), at the `temperature`; errors as of `logits`."""
+        """Return probabilities (N, classes) at the `temperature`; errors are those of `logits`."""
         return self.softmax(self.logits(images))
 
     __call__ = probabilities
@@ -146,14 +147,14 @@ class TrainedModel:
         return softmax(scale_logits(logits, self.temperature))
 
     def predict(self, images: ArrayLike) -> NDArray[np.int64]:
-        """Return the predicted class of each image, an index of `class_names`, (N,).
+        """Return the predicted label of each image, an index of `class_names`, (N,).
 
         Errors are those of `logits`.
         """
         return self.logits(images).argmax(axis=1)
 
     def as_images(self, images: Any) -> NDArray[np.uint8]:
-        """Return images as uint8 (N, C, H, W), or raise an error with the shape that fits."""
+        """Return images as uint8 (N, C, H, W), or raise an error with the expected shape."""
         array = to_pixels(images)
         channels, height, width = self.image_shape
         shape = array.shape
@@ -168,23 +169,23 @@ class TrainedModel:
             return array
         remedy = ""
         if fits:
-            remedy = f"; lenet5c.datasets.resize(images, {(height, width)}) resizes them"
+            remedy = f"; use lenet5c.datasets.resize(images, {(height, width)})"
         elif len(shape) == 4 and shape[3] == channels != shape[1]:
             remedy = "; put the channels first: images.transpose(0, 3, 1, 2)"
         raise ValueError(
-            "images must have the shape that the model was trained on: "
-            f"{type(self.model).__name__} takes (N, {channels}, {height}, {width}), got "
+            "images must have the shape of the training images of this "
+            f"{type(self.model).__name__}, (N, {channels}, {height}, {width}), got "
             f"{shape}{remedy}"
         )
 
 
 def scale_logits(logits: NDArray[Any], temperature: float) -> NDArray[Any]:
-    """Return logits divided by a temperature, of the same dtype; at 1 they are returned as are."""
+    """Return logits divided by a temperature, with the same dtype; unchanged for 1."""
     return logits if temperature == 1 else logits / logits.dtype.type(temperature)
 
 
 def check_outputs(outputs: NDArray[np.float32]) -> None:
-    """Raise a RunError unless outputs (N, classes) are finite numbers."""
+    """Raise a RunError unless outputs (N, classes) are finite."""
     if broken := int((~np.isfinite(outputs)).any(axis=1).sum()):
         raise RunError(
             f"outputs of the model must be finite, got NaN or infinity for {broken} of "
@@ -196,9 +197,10 @@ def check_outputs(outputs: NDArray[np.float32]) -> None:
 def compute_outputs(
     model: Sequential, preparation: Preparation, images: Images, ranks: Ranks = ALONE
 ) -> NDArray[np.float32]:
-    """Return the outputs (N, classes) of a model for images that are still to be prepared.
+    """Return the outputs (N, classes) of a model for unprepared images.
 
-    Ranks compute a part each if the model is compiled as a whole: no output depends on others then.
+    If the model is fully compiled, outputs do not depend on each other and are divided among the
+    ranks.
     """
     whole = ranks.size == 1 or model.whole_chain() is None
     own = images if whole else take(images, ranks.share(len(images)))
@@ -212,12 +214,12 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
     Parameters
     ----------
     name : str or path-like, optional
-        A model file, or the folder of a finished run, whose summary must be of the model there;
-        ``'best'``, or nothing, is the model of MNIST's digits that comes with the package (`./best`
-        a file or folder of that name): that of ``lenet5c train --recipe best --seed 0 --temperature
-        1.132``, 99.65 % of
-        the test images. ``'signs'`` is its model of digits, signs of written sums and other ink,
-        that of ``lenet5c train --recipe signs --data signs --seed 0``.
+        A model file, or the folder of a finished run, whose summary must match the model.
+        ``'best'``, the default, is the model for MNIST's digits included in the package (use
+        `./best` for a file or folder of that name); it was trained by ``lenet5c train --recipe best
+        --seed 0 --temperature 1.132`` and has a test accuracy of 99.65 %. ``'signs'`` is the
+        included model for digits, arithmetic signs and other ink, trained by ``lenet5c train
+        --recipe signs --data signs --seed 0``.
 
     Returns
     -------
@@ -226,7 +228,7 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
     Raises
     ------
     RunError
-        There is no such model, or it cannot be used; the message says why.
+        If there is no such model, or it cannot be used.
 
     Examples
     --------
@@ -266,12 +268,12 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
 
 
 def _suggest_model(folder: Path) -> str:
-    """Return the remedy, for a message, where a folder has no model; empty where none is known."""
+    """Return a remedy for a folder without a model, '' if none is known."""
     if (folder / "config.json").is_file():
         return f"; finish its run: {command_line('train', '--resume', '--out', folder)}"
     with suppress(OSError):
         if any((each / MODEL_NAME).is_file() for each in folder.iterdir()):
-            return "; name one of the runs in it, or make one model of them all: " + command_line(
+            return "; pass one of the runs in it, or combine them into one model:  " + command_line(
                 "ensemble", folder
             )
     return ""
@@ -280,18 +282,17 @@ def _suggest_model(folder: Path) -> str:
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
     """Write a `TrainedModel` for `open_model`; return its digest.
 
-    Any `Sequential` of the package's layers can be saved, and of layers of one's own that are
-    registered (`lenet5c.nn.register`). The format is safetensors, with all but the weights as JSON
-    in its metadata: the net is there as `lenet5c.nn.describe` has it, layer by layer. Equal models
-    give equal bytes.
+    Any `Sequential` of layers of the package or of registered custom layers (`lenet5c.nn.register`)
+    can be saved. The format is safetensors, with everything except the weights as JSON in the
+    metadata, including the description of the net (`lenet5c.nn.describe`). Equal models produce
+    equal bytes.
 
     Raises
     ------
     ValueError
-        The parts do not fit together, as `check_parts` says, or a layer cannot be saved; the
-        message names it, and says what to do.
+        If the parts are inconsistent (see `check_parts`), or a layer cannot be saved.
     OSError
-        The file cannot be written.
+        If the file cannot be written.
     """
     description = describe_net(trained.model)
     check_parts(trained)
@@ -315,12 +316,12 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
 
 
 def describe_net(model: Sequential) -> dict[str, Any]:
-    """Return the description of a net, after making one of it that has the same tensors.
+    """Return the description of a net after checking that it reproduces the same tensors.
 
     Raises
     ------
     ValueError
-        A layer has no description, or settings that do not make it again.
+        If a layer has no description, or its settings do not reproduce it.
     """
     description = describe(model)
     state = model.state_dict()
@@ -333,16 +334,16 @@ def describe_net(model: Sequential) -> dict[str, Any]:
         if own.get(name) != others.get(name):
             raise ValueError(
                 f"settings must reproduce the layer, got {name} of {others.get(name)} instead of "
-                f"{own.get(name)}; let its settings() return all arguments of its class"
+                f"{own.get(name)}; its settings() must return all constructor arguments"
             )
     return description
 
 
 def build_net(description: Any, rng: Rng = None) -> Sequential:
-    """Return the net of a description, which is not trusted, as `lenet5c.nn.build` does."""
+    """Build the net of an untrusted description, see `lenet5c.nn.build`."""
     model = build(description, rng)
     if not isinstance(model, Sequential):
-        raise ValueError(f"a net must be a Sequential, got {type(model).__name__}")
+        raise ValueError(f"net must be a Sequential, got {type(model).__name__}")
     return model
 
 
@@ -352,7 +353,7 @@ def _read(path: Path) -> TrainedModel:
         preparation = Preparation.from_dict(metadata["preparation"], tensors.pop(MEAN_IMAGE, None))
         if any(array.dtype not in (np.float32, np.int64) for array in tensors.values()):
             raise ValueError("its weights must be float32")
-        # Layers take no more memory than the file has.
+        # Layers may not use more memory than the file has.
         with limit_values(sum(array.size for array in tensors.values())):
             model = build_net(metadata["model"])
         model.load_state_dict(tensors)
@@ -372,7 +373,7 @@ def _read(path: Path) -> TrainedModel:
         )
         check_parts(trained)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        reason = f"missing {error}" if isinstance(error, KeyError) else error
         raise RunError(f"{path} must be a consistent model file: {reason}") from None
     return trained
 
@@ -380,11 +381,11 @@ def _read(path: Path) -> TrainedModel:
 def check_parts(trained: TrainedModel) -> None:
     """Raise a ValueError unless the parts of a `TrainedModel` are consistent.
 
-    The image shape is that of images that the preparation makes the net's input of, where it pads
-    not larger than that; the net has an output for each class name. Class names are all different,
-    of 1 to 255 characters, without control characters and line breaks; colors of the framing are of
-    one channel, or of the images'; levels of white are of 'int' and 'float' at most, finite, and
-    larger than that of 'black', 0 by default.
+    The image shape must be valid for the preparation, not larger than the net's input if it pads;
+    the net must have one output for each class name. Class names must be unique, of 1 to 255
+    characters, without control characters and line breaks. Colors of the framing must have one
+    channel or those of the images. Levels of white may be 'int' and 'float', finite and greater
+    than 'black', which is 0 by default.
     """
     model, preparation, image_shape = trained.model, trained.preparation, trained.image_shape
     takes, image = model.input_shape, preparation.mean_image
@@ -407,7 +408,7 @@ def check_parts(trained: TrainedModel) -> None:
     outputs = check_work(model, trained.input_shape)
     if len(outputs) != 1:
         raise ValueError(
-            f"its net must output one row, with a value for each class, got the shape {outputs}; "
+            f"its net must output one row of class scores, got shape {outputs}; "
             "end it with Flatten and Linear"
         )
     check_class_names(trained.class_names, outputs[0])
@@ -430,13 +431,13 @@ def check_parts(trained: TrainedModel) -> None:
 
 
 def check_class_names(names: Sequence[str], count: int) -> None:
-    """Raise a ValueError unless these are names for so many classes, as `check_parts` has them."""
+    """Raise a ValueError unless these are valid names for `count` classes, see `check_parts`."""
     if len(names) != count or not all(isinstance(name, str) for name in names):
         raise ValueError(
             f"its class names must be {count} strings, one for each output, got {len(names)}"
         )
     for name in names:
-        # Letters of some scripts are joined by characters that str.isprintable() refuses.
+        # Some scripts need joining characters that are not printable by str.isprintable().
         hidden = any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)
         if hidden or not name.strip() or len(name) > LONGEST_NAME:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Models, trainers and evaluations as notebooks show them: small pieces of HTML, all escaped."""
+"""HTML representations of models, trainers and evaluations for notebooks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from lenet5c.training.model_file import TrainedModel
     from lenet5c.training.trainer import Trainer
 
-MOST_CLASSES = 16  # of a confusion matrix; of more, the most frequent mistakes are shown
+MOST_CLASSES = 16  # of a confusion matrix; for more, the most frequent mistakes are shown
 PAIRS = 10
 
 
 def show_model(trained: TrainedModel) -> str:
-    """Return the layers of a trained model, and the images and classes it is for."""
+    """Return the layers, images and classes of a trained model."""
     facts = [
         ("images", f"{' x '.join(map(str, trained.image_shape))}, read as {trained.reading}"),
         ("classes", list_some(trained.class_names, 20)),
@@ -30,11 +30,11 @@ def show_model(trained: TrainedModel) -> str:
 
 
 def show_trainer(trainer: Trainer) -> str:
-    """Return the position of a training and its history."""
+    """Return the position and history of a training."""
     model, held_out = trainer.model, len(trainer.validation_set or ())
     words = (
         f"{type(model).__name__}, {model.num_params:,} parameters; "
-        f"{count(len(trainer.train_set), 'image')} to train on, {held_out:,} to validate; "
+        f"{count(len(trainer.train_set), 'training image')}, {held_out:,} for validation; "
         f"{type(trainer.optimizer).__name__}, batches of {trainer.batch_size:,}, "
         f"seed {trainer.seed}"
     )
@@ -43,7 +43,7 @@ def show_trainer(trainer: Trainer) -> str:
 
 
 def show_evaluation(result: Evaluation) -> str:
-    """Return the accuracy with its interval, and the confusion matrix or the worst of it."""
+    """Return the accuracy with its interval, and the confusion matrix or worst mistakes."""
     low, high = wilson_interval(result.correct, result.count)
     classes = result.probabilities.shape[1]
     names = result.class_names or tuple(map(str, range(classes)))

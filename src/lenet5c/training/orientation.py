@@ -1,4 +1,4 @@
-"""Warning of images that seem to be stored with rows and columns exchanged."""
+"""Detection of transposed images."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -11,21 +11,21 @@ from lenet5c.training.evaluation import evaluate
 from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import TrainedModel
 
-#: Images that are looked at: at least, and at most.
+#: Minimum and maximum number of images to check.
 FEWEST, MOST = 40, 300
-#: Difference of accuracies from which on the images are taken for sideways.
+#: Minimum difference of accuracies to consider images transposed.
 MARGIN = 0.3
 
 
 def warn_of_sideways(trained: TrainedModel, dataset: Dataset) -> str | None:
-    """Return a warning if a model classifies images far better with rows and columns exchanged.
+    """Return a warning if a model classifies images much better when they are transposed.
 
     Parameters
     ----------
     trained : TrainedModel
     dataset : lenet5c.datasets.Dataset
-        Of which some images are looked at. There is no warning where its classes are not the
-        model's, or its images no squares.
+        Data set, some of whose images are checked. There is no warning if its classes are not those
+        of the model, or its images are not square.
 
     Examples
     --------
@@ -36,8 +36,8 @@ def warn_of_sideways(trained: TrainedModel, dataset: Dataset) -> str | None:
     >>> test = mnist()[1]
     >>> warn_of_sideways(open_model(), test)
     >>> warn_of_sideways(open_model(), replace(test, images=test.images.swapaxes(2, 3)))
-    'images seem to be stored with rows and columns exchanged, as those of EMNIST are: 99% of 300 \
-are classified correctly when these are exchanged back, as --transpose does, 19% as they are'
+    'images seem to be stored transposed, as in EMNIST: 99% of 300 are classified correctly after \
+transposing them, 19% without; use --transpose'
     """
     height, width = dataset.images.shape[2:]
     if len(dataset) < FEWEST or height != width:
@@ -49,8 +49,8 @@ are classified correctly when these are exchanged back, as --transpose does, 19%
         stored, turned = (evaluate(trained, each).accuracy for each in (some, exchanged))
         if turned > stored + MARGIN:
             return (
-                "images seem to be stored with rows and columns exchanged, as those of EMNIST are: "
-                f"{turned:.0%} of {len(some)} are classified correctly when these are exchanged "
-                f"back, as --transpose does, {stored:.0%} as they are"
+                "images seem to be stored transposed, as in EMNIST: "
+                f"{turned:.0%} of {len(some)} are classified correctly after transposing them, "
+                f"{stored:.0%} without; use --transpose"
             )
     return None

@@ -1,4 +1,4 @@
-"""The part of the training images that a rank reads, where they stay in their file."""
+"""Part of the training images in a file that a rank reads."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 def own_samples(trainer: "Trainer", index: NDArray[np.int64], distortion: Any) -> Samples:
-    """Return the images of the next steps; those that only other ranks use are not read."""
+    """Return the images of the next steps without reading those used only by other ranks."""
     own = _find_own(trainer, len(index))
     return trainer.preparation.samples(trainer.train_set.images, index, distortion, own)
 
 
 def expect_order(trainer: "Trainer", order: NDArray[np.int64]) -> None:
-    """Begin to read the images that this rank uses of the steps to come in an epoch."""
+    """Prefetch the images that this rank uses in the remaining steps of an epoch."""
     own = _find_own(trainer, len(order))
     expect(trainer.train_set.images, order if own is None else order[own])
 
 
 def _find_own(trainer: "Trainer", count: int) -> NDArray[np.bool_] | None:
-    """Return which of the next samples this rank uses, None for all."""
+    """Return a mask of the next samples that this rank uses, None for all."""
     images = trainer.train_set.images
     if not isinstance(images, MappedImages):
         return None

@@ -1,7 +1,7 @@
-"""The style of all figures, and their bytes as PNG files.
+"""Style of all figures, and conversion to PNG.
 
-matplotlib is imported when something is drawn, not before; its pyplot never is, so that nothing of
-a program that draws its own figures changes.
+matplotlib is imported only when something is drawn; pyplot is never imported, so that figures of
+the calling program are not affected.
 """
 
 import warnings
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Okabe and Ito's palette, which color-blind readers can tell apart.
+# The color-blind safe palette of Okabe and Ito.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 GREY, PALE, INK = "#8a8a8a", "#c8c8c8", "#222222"
-# Of numbers of both signs: negative blue, zero white, positive red. The demo has the same colors.
+# Diverging: negative blue, zero white, positive red. The demo uses the same colors.
 DIVERGING = "RdBu_r"
 STYLE = {
     "font.size": 9,
@@ -40,14 +40,14 @@ STYLE = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
-# Groups of a reader's own settings that could change a figure: they are at matplotlib's defaults.
+# Groups of rcParams that are reset to matplotlib's defaults.
 GROUPS = "font axes figure grid legend savefig text xtick ytick lines image patch path mathtext"
 PURPOSE = "pictures"
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw alike wherever it is, within a `with` block."""
+    """Use the same style everywhere, in a `with` block."""
     matplotlib = require("matplotlib", "plots", PURPOSE)
     groups = tuple(f"{group}." for group in GROUPS.split())
     defaults = matplotlib.rcParamsDefault.items()
@@ -57,7 +57,7 @@ def style() -> Iterator[None]:
 
 
 def styled(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function that makes a figure."""
+    """Decorate a function that creates a figure."""
 
     @wraps(function)
     def draw(*arguments: P.args, **options: P.kwargs) -> T:
@@ -68,26 +68,26 @@ def styled(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def new_figure(width: float, height: float, layout: str | None = None) -> "Figure":
-    """Return a figure of so many inches, which a notebook shows."""
+    """Create a figure of a size in inches, which notebooks display."""
     module = require("matplotlib.figure", "plots", PURPOSE)
     figure = module.Figure(figsize=(width, height), layout=layout)
-    # Notebooks know how to show a figure once pyplot is imported, which it need not be.
+    # Notebooks display figures only after pyplot is imported.
     figure._repr_png_ = partial(png, figure)
     return figure
 
 
 def png(figure: "Figure") -> bytes:
-    """Return the bytes of a PNG file; equal figures give equal bytes."""
+    """Return the bytes of a PNG file; equal figures produce equal bytes."""
     picture = BytesIO()
     with style(), warnings.catch_warnings():
-        # Of characters that no font here has: they are drawn as boxes.
+        # Warnings about characters missing in the fonts, which are drawn as boxes.
         warnings.simplefilter("ignore")
         figure.savefig(picture, format="png", metadata={"Software": None})
     return picture.getvalue()
 
 
 def log_axis(ax: "Axes", which: str, values: list[float]) -> None:
-    """Make an axis logarithmic, with plain numbers, over all positive values and a factor of 5."""
+    """Make an axis logarithmic with plain numbers, covering all positive values."""
     ticker: Any = require("matplotlib.ticker", "plots", PURPOSE)
     positive = [value for value in values if value > 0] or [1.0]
     low, high = min(positive) / 1.25, max(positive) * 1.25

@@ -1,4 +1,4 @@
-"""The progress of a training: a bar, and a line for each epoch."""
+"""Training progress: a bar, and a line for each epoch."""
 
 import sys
 import warnings
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
     from lenet5c.training.trainer import Trainer
 
-LATEST = 12  # epochs in the bar's sparkline
+LATEST = 12  # epochs in the sparkline of the bar
 
 
 class Progress:
-    """A bar on a terminal or in a notebook, a line for each epoch everywhere; nothing when quiet.
+    """Progress bar on a terminal or in a notebook, and a line for each epoch; nothing if quiet.
 
     Parameters
     ----------
     trainer : Trainer
     quiet : bool
     notebook : bool
-        Whether this is a notebook's kernel: its output takes a bar, though it is no terminal.
+        True in the kernel of a notebook, which can show a bar although it is not a terminal.
     write : callable
-        Writes a line to standard output.
+        Function that writes a line to standard output.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Progress:
     ) -> None:
         self.quiet, self.write = quiet, write
         self.epochs = trainer.epochs
-        # A notebook shows what is written to two streams in turns in blocks of two colors.
+        # A notebook would show alternating output of two streams in blocks of two colors.
         file = sys.stdout if notebook else sys.stderr
         shown = not quiet and (notebook or is_terminal(file))
         samples = len(trainer.train_set)
@@ -84,19 +84,19 @@ class Progress:
     def finish(self, trainer: "Trainer") -> None:
         """Report early stopping and the epoch whose weights are kept, at the end of the run."""
         if trainer.epoch < trainer.epochs:
-            self.line(f"No better epoch in {trainer.patience}: the training ends here.")
+            self.line(f"No improvement in {trainer.patience} epochs: training ends early.")
         row = trainer.kept_row
         if trainer.keep == "best" and row:
-            self.line(f"The weights are those of epoch {row['epoch']}.")
+            self.line(f"The weights of epoch {row['epoch']} are kept.")
 
     def qualify(self, trainer: "Trainer") -> None:
-        """Tell the interval of the validation accuracy where it is of few images."""
+        """Report the interval of the validation accuracy if there are few images."""
         row = trainer.kept_row
         if trainer.validation_set and row:
             count = len(trainer.validation_set)
             correct = round(row["validation_accuracy"] * count)
             if is_vague(correct, count):
-                self.line(f"Few validation images: {describe_accuracy(correct, count)}")
+                self.line(f"Few validation images:  {describe_accuracy(correct, count)}")
 
     def course(self, history: list[dict[str, Any]]) -> None:
         """Show loss and accuracy of all epochs as sparklines."""
@@ -118,7 +118,7 @@ class Progress:
 
 
 def in_notebook() -> bool:
-    """Return whether this is the kernel of a notebook."""
+    """Return True in the kernel of a notebook."""
     if "IPython" not in sys.modules:
         return False
     shell = sys.modules["IPython"].get_ipython()
@@ -126,13 +126,13 @@ def in_notebook() -> bool:
 
 
 def make_bar(total: int, done: int, unit: str, file: TextIO, notebook: bool) -> "tqdm":
-    """Return a bar: in a notebook tqdm's widget if ipywidgets is there, else one of text."""
-    from tqdm import tqdm  # slow to import, and without a terminal there is no bar
+    """Create a bar: tqdm's widget in a notebook with ipywidgets, else a text bar."""
+    from tqdm import tqdm  # slow to import, and not needed without a terminal
 
     kind = tqdm
     if notebook:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it is so, or that ipywidgets is missing
+            warnings.simplefilter("ignore")  # about the experimental widget or missing ipywidgets
             from tqdm import autonotebook
         kind = autonotebook.tqdm
     return kind(

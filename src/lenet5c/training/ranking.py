@@ -1,4 +1,4 @@
-"""Ranking by probability: ROC curves, and errors against rejections."""
+"""Ranking by probability: ROC curves and error-reject curves."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -11,13 +11,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Roc:
-    """A receiver operating characteristic; made by `roc_curve`.
+    """Receiver operating characteristic, see `roc_curve`.
 
     Attributes
     ----------
     false_positive, true_positive : ndarray of float64 (P,)
-        Shares of the negatives, and of the positives, whose score is at least a threshold: from 0
-        to 1, a point for each threshold that changes them.
+        False and true positive rates, from 0 to 1, for each threshold that changes them.
     positives, negatives : int
     """
 
@@ -28,9 +27,9 @@ class Roc:
 
     @property
     def auc(self) -> float:
-        """Area under the curve: the chance that a positive has a higher score than a negative.
+        """Area under the curve: the probability that a positive has a higher score than a negative.
 
-        Equal scores count half. NaN without positives or without negatives.
+        Equal scores count half. NaN without positives or negatives.
         """
         if not (self.positives and self.negatives):
             return float("nan")
@@ -56,8 +55,8 @@ def roc_curve(scores: ArrayLike, positive: ArrayLike) -> Roc:
     values, truth = np.asarray(scores, np.float64), np.asarray(positive)
     if values.ndim != 1 or not len(values) or truth.shape != values.shape or truth.dtype != bool:
         raise ValueError(
-            f"scores and positive must be (N,), of numbers and of bool, got {values.shape} and "
-            f"{truth.dtype} {truth.shape}"
+            f"scores and positive must be numbers and bool of shape (N,), got {values.shape} and "
+            f"{truth.dtype} of shape {truth.shape}"
         )
     order, ends = _rank(values)
     true = np.concatenate([[0], np.cumsum(truth[order])[ends]]).astype(np.float64)
@@ -67,9 +66,9 @@ def roc_curve(scores: ArrayLike, positive: ArrayLike) -> Roc:
 
 
 def roc_areas(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> Floats:
-    """Return the area under the ROC curve of each class against all others (K,).
+    """Return the area under the ROC curve of each class versus the rest (K,).
 
-    NaN for a class without images, or of which all images are. Equal probabilities count half.
+    NaN for a class with no images or all images. Equal probabilities count half.
 
     Examples
     --------
@@ -90,8 +89,9 @@ def roc_areas(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) 
 def auc_interval(auc: float, positives: int, negatives: int) -> tuple[float, float]:
     """Return a 95 % interval for an area under a ROC curve.
 
-    All areas t with abs(auc - t) <= 1.96 sqrt(V(t)), V being the variance of Hanley and McNeil as
-    Newcombe [1]_ has it (method 5): like Wilson's interval, it has a length where the area is 1.
+    The interval contains all areas t with abs(auc - t) <= 1.96 sqrt(V(t)), where V is the variance
+    of Hanley and McNeil as in method 5 of Newcombe [1]_. Like Wilson's interval, it does not vanish
+    if the area is 1.
 
     References
     ----------
@@ -128,21 +128,21 @@ def auc_interval(auc: float, positives: int, negatives: int) -> tuple[float, flo
 
 @dataclass(frozen=True, eq=False)
 class Rejections:
-    """Errors against rejections: images rejected from the least confident on.
+    """Error-reject curve: images are rejected in the order of increasing confidence.
 
-    Made by `reject_by_confidence`. At place i, `accepted` [i] images are left, whose confidence is
-    at least `threshold` [i]; the first place is that of all images.
+    See `reject_by_confidence`. At point i, `accepted` [i] images with a confidence of at least
+    `threshold` [i] are accepted; at the first point, all images are.
 
     Attributes
     ----------
     threshold : ndarray of float64 (P,)
     accepted, errors : ndarray of int64 (P,)
-        Images that are left, and those of them that are misclassified.
+        Number of accepted images, and of misclassified images among them.
     area : float
-        Mean over all numbers of images left, 1 to N, of their error rate (AURC [1]_). Images of the
-        same confidence are rejected in random order, on average.
+        Mean error rate over all numbers of accepted images, 1 to N (AURC [1]_). For images of equal
+        confidence, the average over their orders is used.
     best_area : float
-        The same if each misclassified image were rejected before all others.
+        The area if all misclassified images were rejected first.
 
     References
     ----------
@@ -163,16 +163,16 @@ class Rejections:
 
     @property
     def rejected(self) -> Floats:
-        """Fraction of images that are rejected."""
+        """Fraction of rejected images."""
         return 1 - self.accepted / self.count
 
     @property
     def error_rate(self) -> Floats:
-        """Fraction of the remaining images that are misclassified."""
+        """Fraction of misclassified images among the accepted ones."""
         return self.errors / self.accepted
 
     def reach(self, error_rate: float) -> int | None:
-        """Return the place of the fewest rejections with at most this error rate, None if none has.
+        """Return the point with the fewest rejections and at most this error rate, None if none.
 
         Examples
         --------
@@ -186,7 +186,7 @@ class Rejections:
 
 
 def reject_by_confidence(confidences: ArrayLike, correct: ArrayLike) -> Rejections:
-    """Return the curve of errors against rejections.
+    """Return the error-reject curve.
 
     Parameters
     ----------
@@ -196,8 +196,8 @@ def reject_by_confidence(confidences: ArrayLike, correct: ArrayLike) -> Rejectio
     sure, right = np.asarray(confidences, np.float64), np.asarray(correct)
     if sure.ndim != 1 or not len(sure) or right.shape != sure.shape or right.dtype != bool:
         raise ValueError(
-            f"confidences and correct must be (N,), of numbers and of bool, got {sure.shape} and "
-            f"{right.dtype} {right.shape}"
+            f"confidences and correct must be numbers and bool of shape (N,), got {sure.shape} and "
+            f"{right.dtype} of shape {right.shape}"
         )
     order, ends = _rank(sure)
     accepted, errors = ends + 1, np.cumsum(~right[order])[ends]
@@ -215,9 +215,9 @@ def reject_by_confidence(confidences: ArrayLike, correct: ArrayLike) -> Rejectio
 
 
 def _rank(scores: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the order from the highest score on, and in it the last place of each run of equals.
+    """Return the order of decreasing scores, and the last position of each run of equal scores.
 
-    Images of equal scores pass a threshold together.
+    Images with equal scores pass a threshold together.
     """
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]

@@ -1,4 +1,4 @@
-"""Reliability of probabilities: confidence against accuracy."""
+"""Reliability of probabilities: confidence versus accuracy."""
 
 from dataclasses import dataclass
 from math import exp, floor, lgamma, log, log1p
@@ -11,26 +11,26 @@ from lenet5c.training.statistics import wilson_interval
 
 BINS = 15
 EQUALS = ("width", "mass")
-#: A probability of 0 counts as this, the least normal float32, in a logarithm.
+#: Minimum probability in a logarithm, the smallest normal float32.
 TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Images in bins of their confidence, the probability of the predicted label.
+    """Images in bins of confidence, the probability of the predicted label.
 
-    Made by `measure_reliability`. Bins without images are left out.
+    See `measure_reliability`. Empty bins are omitted.
 
     Attributes
     ----------
     low, high : ndarray of float64 (B,)
-        Ends of the bins. A confidence at an end between two is of the lower one.
+        Edges of the bins. A confidence at an inner edge belongs to the lower bin.
     count, correct : ndarray of int64 (B,)
-        Images, and those whose prediction is the true label.
+        Number of images, and of correctly predicted images.
     confidence : ndarray of float64 (B,)
-        Their mean confidence.
+        Mean confidence in each bin.
     equal : {'width', 'mass'}
-        What the bins have in common.
+        Bins of equal width, or with equal numbers of images.
     """
 
     low: NDArray[np.float64]
@@ -47,7 +47,7 @@ class Reliability:
 
     @property
     def intervals(self) -> NDArray[np.float64]:
-        """95 % intervals of `accuracy`, by Wilson, shape (B, 2)."""
+        """95 % Wilson intervals of `accuracy`, shape (B, 2)."""
         pairs = zip(self.correct.tolist(), self.count.tolist(), strict=True)
         return np.array([wilson_interval(*pair) for pair in pairs])
 
@@ -59,20 +59,20 @@ class Reliability:
 
     @property
     def ece_by_chance(self) -> float:
-        """Mean `ece` of a perfect model: one right as often as it is sure, on so many images.
+        """Mean `ece` of a perfectly calibrated model on the same number of images.
 
-        Of few images a bin's accuracy differs from its mean by chance, so that an ECE below this
-        is none. Within a bin all images are taken to have the mean confidence.
+        With few images, the accuracy of a bin differs from its mean by chance, so an ECE below this
+        value is not significant. All images in a bin are assumed to have its mean confidence.
         """
         pairs = zip(self.count.tolist(), self.confidence.tolist(), strict=True)
         return sum(_mean_deviation(*pair) for pair in pairs) / int(self.count.sum())
 
     @property
     def parts(self) -> tuple[float, float, float]:
-        """Parts of the Brier score of the predicted label, after Murphy [1]_.
+        """Decomposition of the Brier score of the predicted label by Murphy [1]_.
 
-        Reliability (the squared gaps, 0 is best), resolution (how far the bins' accuracies lie from
-        that of all images; more is better) and uncertainty (accuracy times error rate). Where all
+        The components are reliability (squared gaps; lower is better), resolution (spread of the
+        bins' accuracies; higher is better) and uncertainty (accuracy times error rate). If all
         images of a bin have the same confidence, reliability - resolution + uncertainty is the mean
         of (confidence - correct)².
 
@@ -91,19 +91,19 @@ class Reliability:
 def measure_reliability(
     confidences: ArrayLike, correct: ArrayLike, bins: int = BINS, equal: str = "width"
 ) -> Reliability:
-    """Put images into bins of their confidence.
+    """Group images into bins of confidence.
 
     Parameters
     ----------
     confidences : array_like of float, shape (N,)
-        The probability of each prediction, 0 to 1.
+        Probability of each prediction, 0 to 1.
     correct : array_like of bool, shape (N,)
-        Whether it is the true label.
+        True if the prediction is correct.
     bins : int
-        At most so many.
+        Maximum number of bins.
     equal : {'width', 'mass'}
-        Bins of equal width from 0 to 1, or of equally many images: the ends are then quantiles, and
-        images of the same confidence are in the same bin, so that there may be fewer.
+        Bins of equal width from 0 to 1, or with equal numbers of images. In the latter case, edges
+        are quantiles, and as images of equal confidence share a bin, there may be fewer bins.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def measure_reliability(
     Raises
     ------
     ValueError
-        An argument is not as above.
+        If an argument is invalid.
 
     Examples
     --------
@@ -123,11 +123,12 @@ def measure_reliability(
     """
     sure, right = np.asarray(confidences, np.float64), np.asarray(correct)
     if sure.ndim != 1 or not len(sure) or not ((sure >= 0) & (sure <= 1)).all():
-        raise ValueError(
-            "confidences must be a nonempty array of numbers from 0 to 1, got other values"
-        )
+        raise ValueError("confidences must be a nonempty array of numbers from 0 to 1")
     if right.shape != sure.shape or right.dtype != bool:
-        raise ValueError(f"correct must be bool ({len(sure)},), got {right.dtype} {right.shape}")
+        raise ValueError(
+            f"correct must be bool of shape ({len(sure)},), got {right.dtype} of "
+            f"shape {right.shape}"
+        )
     if type(bins) is not int or bins < 1:
         raise ValueError(f"bins must be an integer of at least 1, got {bins!r}")
     check_choice("equal", equal, EQUALS)
@@ -149,8 +150,8 @@ def measure_reliability(
 def brier_score(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """Return the mean over images of sum((p - y)²) over the classes, 0 to 2 [1]_.
 
-    y is 1 for the true class, else 0. scikit-learn's ``brier_score_loss`` of two classes is half of
-    it.
+    y is 1 for the true class, else 0. For two classes, this is twice scikit-learn's
+    ``brier_score_loss``.
 
     References
     ----------
@@ -172,9 +173,9 @@ def brier_score(probabilities: NDArray[np.floating], labels: NDArray[np.integer]
 def negative_log_likelihood(
     probabilities: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> float:
-    """Return the mean of -log p over images, p being the probability of the true class.
+    """Return the mean of -log p over images, where p is the probability of the true class.
 
-    A p of 0, in float32, counts as 1.2e-38.
+    If p is 0 in float32, 1.2e-38 is used.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Robustness of a model: metrics on corrupted images, and tests between two models."""
+"""Robustness of a model: metrics on corrupted images, and comparison of models."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from lenet5c.training.matching import match_size
 from lenet5c.training.model_file import TrainedModel
 from lenet5c.training.statistics import McNemar, holm, mcnemar
 
-#: The kind of images as they are.
+#: Kind of uncorrupted images.
 CLEAN = "none"
 
 
 @dataclass(frozen=True, eq=False)
 class Corrupted:
-    """Figures of a model on images corrupted in one way.
+    """Metrics of a model on images corrupted in one way.
 
     Attributes
     ----------
     kind : str
-        One of `lenet5c.datasets.corruptions.CORRUPTIONS`; 'none' for the images as they are.
+        One of `lenet5c.datasets.corruptions.CORRUPTIONS`, or 'none' for uncorrupted images.
     severity : int
         1 to 5, or 0.
     correct : ndarray of bool, shape (N,)
-        Whether each image is predicted correctly.
+        True if an image is predicted correctly.
     confidence, ece, nll : float
         Mean probability of the predictions, calibration error and negative log-likelihood.
     """
@@ -50,12 +50,12 @@ class Corrupted:
 
 @dataclass(frozen=True, eq=False)
 class Robustness:
-    """Figures of a model by kind of corruption and severity; made by `measure_robustness`.
+    """Metrics of a model by kind of corruption and severity, see `measure_robustness`.
 
     Attributes
     ----------
     clean : Corrupted
-        Of the images as they are.
+        Metrics on uncorrupted images.
     rows : tuple of Corrupted
     """
 
@@ -64,7 +64,7 @@ class Robustness:
 
     @property
     def mean_error(self) -> float:
-        """Mean corruption error: of the errors as they are, not divided by a baseline's."""
+        """Mean corruption error, without dividing by the errors of a baseline."""
         return float(np.mean([row.error for row in self.rows]))
 
     @property
@@ -74,21 +74,21 @@ class Robustness:
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds, in order."""
+        """Kinds of corruption, in order."""
         return tuple(dict.fromkeys(row.kind for row in self.rows))
 
     @cached_property
     def severities(self) -> tuple[int, ...]:
-        """The severities, in order."""
+        """Severities, in order."""
         return tuple(dict.fromkeys(row.severity for row in self.rows))
 
     def compare(self, other: "Robustness") -> list[tuple[McNemar, float]]:
-        """Test each row against that of another model on the same images.
+        """Compare each row with that of another model on the same images.
 
         Returns
         -------
         list of (McNemar, float)
-            With the p-values adjusted by `holm` for as many tests as there are rows.
+            Tests with p-values adjusted by `holm` for the number of rows.
         """
         pairs = zip(self.rows, other.rows, strict=True)
         tests = [mcnemar(a.correct, b.correct) for a, b in pairs]
@@ -112,30 +112,30 @@ def measure_robustness(
     ----------
     trained : TrainedModel
     dataset : lenet5c.datasets.Dataset
-        With the classes of the model, and images that it takes.
+        Data set with the classes and image shape of the model.
     severities : sequence of int
         1 to 5.
     kinds : sequence of str
-        Of `lenet5c.datasets.corruptions.CORRUPTIONS`.
+        Kinds in `lenet5c.datasets.corruptions.CORRUPTIONS`.
     most : int
-        Of more images than this, so many are chosen by the seed.
+        Maximum number of images, chosen by the seed.
     seed : int
         Random seed of the corruptions.
     others : sequence of (TrainedModel, Dataset)
-        Models to evaluate on the very same images, resized where theirs have another size, and the
-        same data set with their classes.
+        Models to evaluate on the same images, resized if necessary, each with the same data set
+        with its classes.
     on_kind : callable, optional
-        ``on_kind(kind, severity)`` after each.
+        Called as ``on_kind(kind, severity)`` after each corruption.
 
     Returns
     -------
     list of Robustness
-        Of the model, and of each other one.
+        Results of the model and of each of the others.
 
     Raises
     ------
     RunError
-        An output of a model is not a finite number.
+        If an output of a model is not finite.
 
     Examples
     --------

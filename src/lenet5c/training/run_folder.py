@@ -1,4 +1,4 @@
-"""The folder of a run: configuration, metrics, checkpoint, in the end model and summary."""
+"""Folder of a run: configuration, metrics, checkpoint, model and summary."""
 
 import json
 import os
@@ -16,16 +16,16 @@ from lenet5c.training.model_file import MODEL_NAME, TrainedModel, save_model
 if TYPE_CHECKING:
     from lenet5c.training.trainer import Trainer
 
-MOST_METRICS = 2**26  # bytes of a file of metrics that is read
+MOST_METRICS = 2**26  # maximum bytes of a metrics file
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the config.json of the run in a folder, {} where there is none.
+    """Return the config.json of the run in a folder, {} if there is none.
 
     Raises
     ------
     RunError
-        It is damaged, or names no data.
+        If it is damaged, or does not contain the data.
     """
     file = RunFolder(path).config_file
     if not os.path.lexists(file):
@@ -37,7 +37,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def recorded_accuracy(model_file: Path) -> str | None:
-    """Return the accuracy in the summary beside a run's model, such as '9965/10000', or None."""
+    """Return the accuracy in the summary next to a run's model, such as '9965/10000', or None."""
     if model_file.name != MODEL_NAME:
         return None
     try:
@@ -48,7 +48,7 @@ def recorded_accuracy(model_file: Path) -> str | None:
 
 
 class RunFolder:
-    """The files of a run in one folder, each an attribute such as `config_file`.
+    """Folder of a run; its files are attributes such as `config_file`.
 
     Parameters
     ----------
@@ -57,10 +57,10 @@ class RunFolder:
     Attributes
     ----------
     config_digest : str
-        Of config.json, once it is read or written; the summary has it, so that files of two runs
-        are not mixed.
+        Digest of config.json, once read or written; stored in the summary to detect mixed files of
+        two runs.
     run_digest : str
-        By `digest_run`, once config.json is read or written; checkpoints have it.
+        Result of `digest_run`, once config.json is read or written; stored in checkpoints.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -79,23 +79,23 @@ class RunFolder:
 
     @property
     def files(self) -> list[Path]:
-        """All files that a run may leave."""
+        """All files that a run may write."""
         return [file for name, file in vars(self).items() if name.endswith("_file")]
 
     @contextmanager
     def lock(
         self, tell: Callable[[str], object] | None = None, names: tuple[str, ...] = ()
     ) -> Iterator[None]:
-        """Make the folder if needed, and hold it for this process alone.
+        """Create the folder if necessary, and lock it for this process.
 
-        The lock file is removed in the end; that of a killed process holds nobody up. Temporary
-        files that killed runs have left are removed, also those of the further files `names`.
-        `tell` is called where the file system has no locks.
+        The lock file is removed afterwards; that of a killed process does not block others.
+        Temporary files of killed runs are removed, including those of additional files `names`.
+        `tell` is called if the file system does not support locks.
 
         Raises
         ------
         RunError
-            Another process holds it, or it cannot be written.
+            If another process holds the lock, or the folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -108,23 +108,24 @@ class RunFolder:
                 _files.remove_temporaries(self.path, [*own, *names])
             elif tell:
                 tell(
-                    f"{self.path} is on a file system without locks: nothing keeps another run out"
+                    f"{self.path} is on a file system without locks: other runs are not kept from "
+                    f"using it"
                 )
             yield
         finally:
             with suppress(OSError):
                 self.lock_path.unlink()
-            with suppress(OSError):  # nothing is lost with it
+            with suppress(OSError):  # failure is harmless
                 file.close()
 
     def tidy(self) -> None:
-        """Remove what a process that was killed as it unlocked the folder has left, if possible."""
+        """Remove the remains of a process that was killed while unlocking the folder."""
         if self.lock_path.exists():
             with suppress(RunError), self.lock():
                 pass
 
     def is_locked(self) -> bool:
-        """Return whether another process holds the folder now."""
+        """Return True if another process currently holds the lock."""
         if not self.lock_path.exists():
             return False
         with suppress(OSError), _files.open_to_change(self.lock_path) as file:
@@ -132,7 +133,7 @@ class RunFolder:
         return False
 
     def _open_lock(self) -> tuple[BinaryIO, bool]:
-        """Return the lock file, open, and whether it is locked, or the file system has no locks."""
+        """Open the lock file and try to lock it; return it and None without file system locks."""
         while True:
             file = _files.open_to_change(self.lock_path)
             locked = _files.try_lock(file.fileno())
@@ -145,11 +146,11 @@ class RunFolder:
                     "using; wait for it, or name another folder"
                 )
             with suppress(FileNotFoundError):
-                # The one who held it may have removed it since it was opened here.
+                # The previous holder may have removed it after it was opened here.
                 if os.path.samestat(os.fstat(file.fileno()), os.lstat(self.lock_path)):
                     break
             file.close()
-        with suppress(OSError):  # a full disk; the number is for a message only
+        with suppress(OSError):  # a full disk; the number is only used in messages
             os.ftruncate(file.fileno(), 0)
             os.lseek(file.fileno(), 0, os.SEEK_SET)
             os.write(file.fileno(), b"%d\n" % os.getpid())
@@ -158,12 +159,12 @@ class RunFolder:
     def create(self, config: dict[str, Any], overwrite: bool = False) -> None:
         """Write the configuration of a new run; the folder should be locked.
 
-        The files of a run that is there are deleted first if `overwrite`.
+        If `overwrite`, the files of an existing run are deleted first.
 
         Raises
         ------
         RunError
-            The folder cannot be written, or already has a run.
+            If the folder cannot be written, or already contains a run.
         """
         present = [file for file in self.files if os.path.lexists(file)]
         if present and not overwrite:
@@ -174,7 +175,7 @@ class RunFolder:
                 "--overwrite"
             )
         try:
-            # The summary, the last, marks a complete run: it goes first.
+            # The summary marks a complete run, so it is deleted first.
             for file in reversed(present):
                 file.unlink()
             self._write_config(config)
@@ -183,15 +184,15 @@ class RunFolder:
             raise self._unwritable(error) from None
 
     def lengthen(self, config: dict[str, Any]) -> None:
-        """Write the configuration of more epochs; a finished run is one to go on with from then on.
+        """Write a configuration with more epochs, which makes a finished run unfinished.
 
-        The folder should be locked. The last model stays until the run is finished again.
+        The folder should be locked. The previous model is kept until the run is finished again.
         """
         self.summary_file.unlink(missing_ok=True)
         self._write_config(config)
 
     def keep(self, file: Path, model: Path) -> None:
-        """Copy a model that the run needs, to start from or to be taught by, as one of `files`."""
+        """Copy a model needed by the run, the initial model or the teacher, as one of `files`."""
         _files.write_bytes(file, _files.read_bytes(model, _files.MOST_TENSORS))
 
     def _write_config(self, config: dict[str, Any]) -> None:
@@ -210,7 +211,7 @@ class RunFolder:
         Raises
         ------
         RunError
-            There is none, or it is damaged or was edited.
+            If there is none, or it is damaged or was edited.
         """
         try:
             config, self.config_digest = _files.read_record(self.config_file, "config")
@@ -228,12 +229,12 @@ class RunFolder:
         self.write_metrics(trainer.history)
 
     def load_checkpoint(self, trainer: "Trainer") -> bool:
-        """Bring the trainer to its last checkpoint; return whether there is one.
+        """Restore the trainer from the last checkpoint; return True if there is one.
 
         Raises
         ------
         RunError
-            The checkpoint is damaged, or of another run; the trainer is unchanged.
+            If the checkpoint is damaged or of another run; the trainer is unchanged.
         """
         try:
             checkpoint.load(self.checkpoint_file, trainer, config=self.run_digest)
@@ -242,15 +243,15 @@ class RunFolder:
         return True
 
     def has_results(self) -> bool:
-        """Return whether there are files that are written after the first checkpoint."""
+        """Return True if files exist that are written after the first checkpoint."""
         later = (self.metrics_file, self.csv_file, self.model_file, self.summary_file)
         return any(os.path.lexists(file) for file in later)
 
     def write_metrics(self, history: list[dict[str, Any]], durable: bool = False) -> None:
-        """Write the metrics, where the files do not have them already.
+        """Write the metrics, unless the files are up to date.
 
-        A run may be killed after its checkpoint and before its metrics; so these need not outlast
-        a power cut before the run is finished.
+        They are rewritten from the checkpoint of a killed run, so they need not survive a power
+        failure before the run is finished.
         """
         for file, content in (
             (self.metrics_file, _format_lines(history)),
@@ -265,7 +266,7 @@ class RunFolder:
     def finish(
         self, trained: TrainedModel, values: dict[str, Any], history: list[dict[str, Any]]
     ) -> None:
-        """Write the model, and last the summary, which marks a complete run."""
+        """Write the model, and finally the summary, which marks a complete run."""
         self.write_metrics(history, durable=True)
         files = {
             self.config_file.name: self.config_digest,
@@ -275,18 +276,17 @@ class RunFolder:
         _files.write_record(self.summary_file, "summary", values | {"files": files})
 
     def read_summary(self, history: list[dict[str, Any]] | None = None) -> dict[str, Any] | None:
-        """Return the summary of a complete run as `finish` was given it, None before.
+        """Return the summary of a complete run as passed to `finish`, else None.
 
         Parameters
         ----------
         history : list of dict, optional
-            Of the run's checkpoint, to compare with that of the summary.
+            History of the run's checkpoint, compared with that of the summary.
 
         Raises
         ------
         RunError
-            The summary or the model is damaged, or they, the configuration or the history are not
-            of the same run.
+            If the summary or the model is damaged, or files belong to different runs.
         """
         found = summary.read_summary(self.path)
         if found is None:
@@ -308,11 +308,11 @@ class RunFolder:
 
 
 def digest_run(config: dict[str, Any]) -> str:
-    """Return the digest of a configuration but for its epochs, of which there may be more later."""
+    """Return the digest of a configuration without its epochs, which may be increased later."""
     kept = {name: value for name, value in config.items() if name != "epochs"}
     return _files.digest(json.dumps(kept, sort_keys=True))
 
 
 def _format_lines(history: list[dict[str, Any]]) -> bytes:
-    """Return the rows of a history, a line of JSON each."""
+    """Return the rows of a history as JSON Lines."""
     return "".join(json.dumps(row) + "\n" for row in history).encode()

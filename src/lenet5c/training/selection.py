@@ -1,4 +1,4 @@
-"""The choice of the best epoch of a run, by its history alone."""
+"""Selection of the best epoch of a run from its history."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ Row = dict[str, Any]
 
 
 def best_row(history: Iterable[Row]) -> Row | None:
-    """Return the row of highest validation accuracy, then lowest loss, then earliest epoch.
+    """Return the row with the highest validation accuracy, then lowest loss, then earliest epoch.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def epochs_since_best(history: list[Row]) -> int:
 
 
 def _is_better(row: Row, than: Row) -> bool:
-    # Not one comparison of pairs: a loss may be NaN.
+    # Not a comparison of pairs, because a loss may be NaN.
     if row["validation_accuracy"] != than["validation_accuracy"]:
         return bool(row["validation_accuracy"] > than["validation_accuracy"])
     return bool(row["validation_loss"] < than["validation_loss"])

@@ -1,4 +1,4 @@
-"""A run in a line of text: ``loss 0.4102 █▅▃▂▁ 0.0210``."""
+"""Sparklines: a run as a line of text, ``loss 0.4102 █▅▃▂▁ 0.0210``."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from lenet5c._text import has_colors, is_terminal
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-=+*%#"
-MOST = 40  # a longer line is no easier to read
+MOST = 40  # longer lines are not easier to read
 CYAN, GREEN = "36", "32"
 PARTS = ("train", "validation", "test")
 
@@ -20,18 +20,18 @@ def sparkline(
     blocks: str = BLOCKS,
     logarithmic: bool = False,
 ) -> str:
-    """Return one character for each value, the higher the larger it is.
+    """Return one character for each value, higher for larger values.
 
     Parameters
     ----------
     values : iterable of float
-        One that is not finite leaves a gap; equal ones are all in the middle.
+        Non-finite values leave a gap; if all are equal, they are in the middle.
     width : int, optional
-        The most characters; more values than these are averaged in groups.
+        Maximum number of characters; more values are averaged in groups.
     blocks : str
-        The characters, lowest first.
+        Characters, lowest first.
     logarithmic : bool
-        Whether the height goes by the logarithm, if all values are positive.
+        Use a logarithmic scale if all values are positive.
 
     Examples
     --------
@@ -54,14 +54,14 @@ def sparkline(
             return " "
         if low == high:
             return blocks[top // 2]
-        share = (value / 2 - low / 2) / (high / 2 - low / 2)  # halves do not overflow
+        share = (value / 2 - low / 2) / (high / 2 - low / 2)  # halved to avoid overflow
         return blocks[round(top * share)]
 
     return "".join(map(draw, heights))
 
 
 def _average_groups(values: list[float], width: int | None) -> list[float]:
-    """Return at most `width` values: means of neighbors, without those that are not finite."""
+    """Return at most `width` values, averaging groups of finite values."""
     if width is None or len(values) <= width:
         return values
     width = max(1, width)
@@ -76,17 +76,17 @@ def _average_groups(values: list[float], width: int | None) -> list[float]:
 def summarize(
     history: Sequence[dict[str, Any]], width: int = 79, blocks: str = BLOCKS, colors: bool = False
 ) -> str:
-    """Return loss and accuracy from the first epoch to the last, a line for each part of the data.
+    """Return a line with loss and accuracy by epoch for each part of the data.
 
     Parameters
     ----------
     history : list of dict
-        As of a `Trainer`.
+        History of a `Trainer`.
     width : int
-        That of the terminal. Where it is not enough for loss and accuracy side by side, each has a
-        line.
+        Width of the terminal. If it is too small for loss and accuracy side by side, each has its
+        own line.
     blocks, colors
-        The characters and colors of the sparklines.
+        Characters and colors of the sparklines.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def summarize(
         if any(cells):
             rows.append((part, cells))
     label = max((len(part) for part, _ in rows), default=0)
-    # Texts and two spaces around each line.
+    # Texts and two spaces around each sparkline.
     fixed = [
         max((len(first + last) + 2 for first, _, last in filter(None, column)), default=0)
         for column in (zip(*(cells for _, cells in rows), strict=True) if rows else ((), ()))
@@ -151,9 +151,9 @@ def _show_loss(loss: float) -> str:
 
 
 def blocks_for(stream: Any) -> str:
-    """Return the characters of sparklines that this stream's encoding has."""
+    """Return the sparkline characters supported by the encoding of a stream."""
     encoding = getattr(stream, "encoding", "ascii")
-    if encoding is None:  # io.StringIO: text is all it holds
+    if encoding is None:  # io.StringIO, which accepts any text
         return BLOCKS
     try:
         BLOCKS.encode(encoding)
@@ -163,10 +163,10 @@ def blocks_for(stream: Any) -> str:
 
 
 def summarize_for(history: Sequence[dict[str, Any]], stream: Any = None) -> str:
-    """Return `summarize` as this stream, standard output by default, can show it."""
-    import shutil  # slow to import: it brings the compression formats
+    """Return `summarize` in a form supported by a stream, by default standard output."""
+    import shutil  # slow to import because of the compression formats
 
     stream = sys.stdout if stream is None else stream
-    # A terminal's last column is left out: some wrap after it.
+    # Without the last column, after which some terminals wrap.
     width = shutil.get_terminal_size().columns - 1 if is_terminal(stream) else 79
     return summarize(history, width, blocks_for(stream), has_colors(stream))

@@ -1,4 +1,4 @@
-"""The state of a training: what `Trainer.state` has and `Trainer.load_state` checks."""
+"""State of a training, for `Trainer.state` and `Trainer.load_state`."""
 
 import json
 from math import isfinite
@@ -45,18 +45,18 @@ def restore(trainer: "Trainer", values: dict[str, Any], arrays: Arrays) -> None:
     Raises
     ------
     ValueError
-        The state is damaged, or of a trainer with other settings.
+        If the state is damaged, or of a trainer with other settings.
     """
     before = take(trainer)
     if type(values) is not dict or values.keys() != before[0].keys():
-        raise ValueError(f"state must have {sorted(before[0])}, got {_short(values)}")
+        raise ValueError(f"state must have the keys {sorted(before[0])}, got {_short(values)}")
     _check_position(trainer, values)
     _check_history(trainer, values["history"], values["epoch"])
     _check_random(trainer, values["random"])
     _check_arrays(trainer, arrays, before[1], bool(values["history"]))
     try:
         _apply(trainer, values, arrays)
-    except BaseException:  # Ctrl-C, or an optimizer of the user's own
+    except BaseException:  # Ctrl-C, or an error of a custom optimizer
         _apply(trainer, *before)
         raise
 
@@ -95,7 +95,7 @@ def _check_position(trainer: "Trainer", values: dict[str, Any]) -> None:
 
 
 def _check_history(trainer: "Trainer", history: Any, epochs: int) -> None:
-    """Refuse all but a row for each epoch, with the figures that this trainer enters."""
+    """Reject a history without a row for each epoch with the metrics of this trainer."""
     if type(history) is not list or len(history) != epochs:
         raise ValueError(f"history must be a list of {epochs} rows, got {_short(history)}")
     figures = ["lr", "train_loss", "train_accuracy"]
@@ -108,21 +108,21 @@ def _check_history(trainer: "Trainer", history: Any, epochs: int) -> None:
             and all(type(row.get(name)) is int and row[name] == place[name] for name in place)
             and all(_is_number(row.get(name)) for name in figures)
             and _is_number(row.get("test_accuracy", 0))
-            # It may be infinite, where the training loss is not.
+            # It may be infinite even if the training loss is not.
             and (not validated or isinstance(row.get("validation_loss"), float))
             and all(0 <= row[name] <= 1 for name in row if name in ACCURACIES)
         ):
             raise ValueError(
-                f"history must have {', '.join([*place, *figures])} of epoch {epoch}, got "
+                f"history must have {', '.join([*place, *figures])} for epoch {epoch}, got "
                 f"{_short(row)}"
             )
 
 
 def _check_random(trainer: "Trainer", states: Any) -> None:
-    """Refuse states of random numbers that a layer would not take, or change without a word."""
+    """Reject random states that a layer would not accept, or would silently change."""
     layers = trainer.model.random_layers()
     if type(states) is not dict or layers.keys() != states.keys():
-        raise ValueError(f"random states must be of {sorted(layers)}, got {_short(states)}")
+        raise ValueError(f"random states must have the keys {sorted(layers)}, got {_short(states)}")
     for name, layer in layers.items():
         before, state = layer.rng_state, states[name]
         assert before is not None
@@ -130,7 +130,7 @@ def _check_random(trainer: "Trainer", states: Any) -> None:
             layer.rng_state = state
             fits = _as_text(layer.rng_state) == _as_text(state)
             if "bit_generator" in before:
-                # A flag, and the increment of a congruential generator, which is odd.
+                # A flag, and the increment of a congruential generator, which must be odd.
                 fits &= state.get("has_uint32", 0) in (0, 1)
                 fits &= state["state"].get("inc", 1) % 2 == 1
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError):
@@ -143,7 +143,7 @@ def _check_random(trainer: "Trainer", states: Any) -> None:
 
 
 def _check_arrays(trainer: "Trainer", arrays: Arrays, own: Arrays, begun: bool) -> None:
-    """Refuse arrays that are not as this trainer has them, or with values that are not finite."""
+    """Reject arrays with other names or shapes than this trainer, or with non-finite values."""
     expected = {name: array for name, array in own.items() if not name.startswith("best.")}
     if trainer.keep == "best" and begun:
         expected |= {f"best.{name}": array for name, array in trainer.model.state_dict().items()}
@@ -157,7 +157,7 @@ def _check_arrays(trainer: "Trainer", arrays: Arrays, own: Arrays, begun: bool) 
                 f"{name.partition('.')[0]} weights must have this trainer's names and shapes, got "
                 f"others ({_short(name)}); create the trainer with the same settings"
             )
-        # Those of the optimizer it checks itself.
+        # The optimizer checks its own.
         checked = arrays[name].dtype.kind == "f" and not name.startswith("optimizer.")
         if checked and not np.isfinite(arrays[name]).all():
             raise ValueError(f"{name} must have finite values, got NaN or infinity")
@@ -168,7 +168,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _as_text(state: Any) -> str:
-    """Return the state of a generator as JSON, which tells 1 from 1.0 and True."""
+    """Return the state of a generator as JSON, which distinguishes 1 from 1.0 and True."""
     return json.dumps(state, sort_keys=True, default=np.ndarray.tolist)
 
 

@@ -1,4 +1,4 @@
-"""Statistics of accuracies: intervals for one model and over seeds, and a test of two models."""
+"""Statistics of accuracies: confidence intervals and comparison of two models."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from math import cos, pi, sin, sqrt, tan
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: With a wider interval of 95 %, images are too few for their accuracy to say much.
+#: Accuracies with a wider 95 % interval are reported with it.
 WIDE = 0.05
 
 
 def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return an interval for the true accuracy of a model, from the images of a sample.
+    """Return a confidence interval for the true accuracy of a model.
 
-    Wilson's score interval [1]_: all accuracies p with
-    abs(correct / count - p) <= z sqrt(p (1 - p) / count). It covers what another test set of this
-    size could have shown; it says nothing of another training run.
+    Wilson's score interval [1]_ contains all accuracies p with abs(correct / count - p) <= z sqrt(p
+    (1 - p) / count). It covers the variation between test sets of this size, not between training
+    runs.
 
     Parameters
     ----------
     correct, count : int
-        Images predicted correctly, 0 to `count`, and all images, at least 1.
+        Number of correctly predicted images, 0 to `count`, and number of images, at least 1.
     confidence : float
-        More than 0, less than 1.
+        Confidence level, greater than 0 and less than 1.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
     Raises
     ------
     ValueError
-        A number lies outside its range.
+        If a number is out of range.
 
     References
     ----------
@@ -49,29 +49,29 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
     """
     if count < 1 or not 0 <= correct <= count:
         raise ValueError(
-            f"correct must be from 0 to count, and count at least 1, got {correct} of {count}"
+            f"correct must be from 0 to count, and count at least 1, got {correct} and {count}"
         )
-    from statistics import NormalDist  # 4 ms, and training does without it
+    from statistics import NormalDist  # takes 4 ms and is not needed in training
 
     z = NormalDist().inv_cdf(0.5 + _check_confidence(confidence) / 2)
     share, weight = correct / count, z * z / count
     center = (share + weight / 2) / (1 + weight)
     half = z * sqrt(share * (1 - share) / count + weight / count / 4) / (1 + weight)
-    # Exactly 0 and 1 at the ends, where rounding may miss them.
+    # Exactly 0 and 1 at the ends, regardless of rounding.
     return (0.0 if correct == 0 else center - half), (1.0 if correct == count else center + half)
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Result of McNemar's test; made by `mcnemar`.
+    """Result of McNemar's test, see `mcnemar`.
 
     Attributes
     ----------
     only_a, only_b : int
-        Images that only the first, and only the second model predicts correctly.
+        Number of images predicted correctly by the first model only, and by the second only.
     p_value : float
-        Of the exact two-sided test: the probability of a difference at least so large between
-        models that are equally good.
+        p-value of the exact two-sided test: the probability of a difference at least this large if
+        both models are equally good.
     mid_p : float
         The same with half the probability of the observed counts, which is less conservative.
     """
@@ -85,15 +85,15 @@ class McNemar:
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
     """Test whether two models are equally good by McNemar's test [1]_, in its exact form.
 
-    Only images count that one model predicts correctly and the other does not. Were the models
-    equally good, each of these would be a fair coin: the p-value is twice the smaller tail of the
-    binomial distribution with p = 1/2, 1 at most. The mid-p value [2]_ counts half the probability
-    of the observed count.
+    Only images that exactly one of the models predicts correctly count. If the models are equally
+    good, each of these is a fair coin toss: the p-value is twice the smaller tail of the binomial
+    distribution with p = 1/2, at most 1. The mid-p value [2]_ includes only half the probability of
+    the observed count.
 
     Parameters
     ----------
     correct_a, correct_b : array_like of bool, shape (N,)
-        Whether each of the same N images is predicted correctly, in the same order.
+        True for each of the N images that a model predicts correctly, in the same order.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
     Raises
     ------
     ValueError
-        The arguments are not one-dimensional, not of the same length, or not bool.
+        If the arguments are not one-dimensional, not bool, or differ in length.
 
     References
     ----------
@@ -131,7 +131,7 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
         raise ValueError(f"correct_b must have the length of correct_a, {len(a)}, got {len(b)}")
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     count, fewer = only_a + only_b, min(only_a, only_b)
-    # Binomial coefficients as integers: no rounding, however small the tail.
+    # Integer binomial coefficients avoid rounding of small tails.
     below, term = 0, 1
     for k in range(fewer):
         below += term
@@ -143,11 +143,11 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for as many tests, by Holm's method [1]_, in the same order.
+    """Adjust p-values for multiple tests by Holm's method [1]_.
 
-    The smallest is multiplied by their number n, the next by n - 1, and so on; none is less than
-    the one before, or more than 1. If those below 0.05 are called differences, the chance of a
-    single false one among all is at most 5 %, however the tests depend on each other.
+    The smallest of n p-values is multiplied by n, the next by n - 1, and so on; none is less than
+    the previous one or greater than 1. The probability of any false rejection at 0.05 is at most 5
+    %, even if the tests are dependent.
 
     References
     ----------
@@ -170,7 +170,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class MeanInterval:
-    """Mean, standard deviation and interval for the mean of `count` values; by `mean_interval`."""
+    """Mean, standard deviation and confidence interval of `count` values, see `mean_interval`."""
 
     mean: float
     sd: float
@@ -180,28 +180,28 @@ class MeanInterval:
 
 
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> MeanInterval:
-    """Return mean and spread over seeds, and Student's interval [1]_ for the mean of all seeds.
+    """Return mean, standard deviation and Student's interval [1]_ for the mean over seeds.
 
-    The interval is mean ± t sd / sqrt(N), with the quantile t of N - 1 degrees of freedom. It
-    assumes a normal distribution. It covers what other seeds could have shown, on the same test
-    set. Over the folds of a cross-validation, which share training images, it is somewhat narrow.
+    The interval is mean ± t sd / sqrt(N), with the quantile t of N - 1 degrees of freedom, assuming
+    a normal distribution. It covers the variation between seeds on the same test set. For the folds
+    of a cross-validation, which share training images, it is somewhat too narrow.
 
     Parameters
     ----------
     values : iterable of float
-        At least two.
+        At least two values.
     confidence : float
-        More than 0, less than 1.
+        Confidence level, greater than 0 and less than 1.
 
     Returns
     -------
     MeanInterval
-        Its sd is that of a sample: with N - 1.
+        Result with the sample standard deviation (N - 1).
 
     Raises
     ------
     ValueError
-        There are fewer than two values, or `confidence` is out of range.
+        If there are fewer than two values, or `confidence` is out of range.
 
     References
     ----------
@@ -225,19 +225,19 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> MeanInte
 
 
 def student_quantile(confidence: float, freedom: int) -> float:
-    """Return the t that Student's distribution does not exceed in size with this probability.
+    """Return the two-sided quantile t of Student's distribution.
 
     Parameters
     ----------
     confidence : float
-        P(abs(T) <= t), more than 0, less than 1.
+        P(abs(T) <= t), greater than 0 and less than 1.
     freedom : int
         Degrees of freedom, at least 1.
 
     Notes
     -----
-    The probability is a finite sum of powers of cosines, [1]_ 26.7.3 and 26.7.4, of the angle with
-    t = sqrt(freedom) tan(angle), which is found by bisection.
+    The probability is a finite sum of powers of cosines of an angle with t = sqrt(freedom)
+    tan(angle) ([1]_, 26.7.3 and 26.7.4), which is found by bisection.
 
     References
     ----------
@@ -267,7 +267,7 @@ def student_quantile(confidence: float, freedom: int) -> float:
 
 
 def describe_accuracy(correct: int, count: int) -> str:
-    """Return an accuracy as text, with its interval by Wilson where that is wider than 5 points.
+    """Return an accuracy as text, with its Wilson interval if that is wider than 5 points.
 
     Examples
     --------
@@ -285,14 +285,12 @@ def describe_accuracy(correct: int, count: int) -> str:
 
 
 def is_vague(correct: int, count: int) -> bool:
-    """Return whether the interval of an accuracy, by Wilson, is wider than 5 points."""
+    """Return True if the Wilson interval of an accuracy is wider than 5 points."""
     low, high = wilson_interval(correct, count)
     return high - low > WIDE
 
 
 def _check_confidence(confidence: float) -> float:
     if not 0 < confidence < 1:
-        raise ValueError(
-            f"confidence must be between 0 and 1, got {confidence!r}; a usual value is 0.95"
-        )
+        raise ValueError(f"confidence must be between 0 and 1, such as 0.95, got {confidence!r}")
     return confidence

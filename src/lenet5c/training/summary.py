@@ -1,4 +1,4 @@
-"""The summary of a finished run: its result, and the digests of the files it is of."""
+"""Summary of a finished run: its result and the digests of its files."""
 
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,18 @@ FIELDS = {
     "lenet5c": str,
     "files": dict,
 }
-#: What only some runs have.
+#: Optional keys.
 OPTIONAL = {
     "resumed": bool,
     "validation_accuracy": float,
     "validation_count": int,
     "kept_epoch": int,
-    # Of a temperature that was fitted: images, and their NLL at the temperature 1 and at this one.
+    # For a fitted temperature: number of images, and their NLL at temperature 1 and at this one.
     "calibration_count": int,
     "nll_before": float,
     "nll_after": float,
-    # Of a run that started from a model: that of the model, McNemar's test of the two, and both on
-    # the data rehearsed.
+    # For a run that started from a model: its accuracy, McNemar's test against it, and both #
+    # accuracies on the rehearsed data.
     "start_test_accuracy": float,
     "start_p_value": float,
     "rehearsed_accuracy": float,
@@ -45,12 +45,12 @@ OPTIONAL = {
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """Return the summary of the finished run in a folder; None where there is none, or no model.
+    """Return the summary of the finished run in a folder, None if it or the model is missing.
 
     Raises
     ------
     RunError
-        The summary or the model is damaged, or the model is not the one that the summary is of.
+        If the summary or the model is damaged, or they do not match.
     """
     file, model = folder / NAME, folder / MODEL_NAME
     try:
@@ -61,13 +61,14 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     for name, kind in (FIELDS | OPTIONAL).items():
         if type(summary.get(name)) is not kind and (name in FIELDS or name in summary):
             raise RunError(
-                f"{file} must have {name}, of type {kind.__name__}, got {summary.get(name)!r}; "
-                "delete it and resume the run, which writes it again"
+                f"{file} must have {name} of type {kind.__name__}, got {summary.get(name)!r}; "
+                "delete it and resume the run to write it again"
             )
     if not 0 <= summary["test_correct"] <= summary["test_count"] != 0:
         raise RunError(
-            f"{file} must have a test_correct of 0 to test_count, got {summary['test_correct']} of "
-            f"{summary['test_count']}; delete it and resume the run, which writes it again"
+            f"{file} must have test_correct from 0 to test_count, got {summary['test_correct']} "
+            f"and "
+            f"{summary['test_count']}; delete it and resume the run to write it again"
         )
     if sha != summary["files"].get(MODEL_NAME):
         raise RunError(

@@ -1,4 +1,4 @@
-"""Soft targets from trained models: distillation of an ensemble into one net."""
+"""Knowledge distillation: soft targets from trained models."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,37 +16,38 @@ from lenet5c.nn import Samples
 from lenet5c.training.model_file import TrainedModel, check_outputs, scale_logits
 from lenet5c.training.weights import Targets
 
-#: Images at a time that teachers are asked about. Fixed, so that the bits do not depend on where a
-#: training was stopped.
+#: Number of images that teachers classify at once. Fixed, so that results do not depend on where #:
+#: training was interrupted.
 BLOCK = 4096
 
 
 def teach(
     dataset: Dataset, teachers: Sequence[TrainedModel], temperature: float = 1.0, share: float = 1.0
 ) -> Dataset:
-    """Return a data set whose soft targets are what an ensemble of models predicts for its images.
+    """Return a data set whose soft targets are the predictions of an ensemble of models.
 
-    A net that is trained on them learns from the probabilities of all classes, not from the label
-    alone [1]_. The targets are ``share`` times the mean over the models of
-    ``softmax(logits / temperature)``, and ``1 - share`` times the target that the image has: its
-    label, unless it has soft targets already. Labels stay, and accuracies are measured on them.
+    A net trained on them learns from the probabilities of all classes, not only from the label
+    [1]_. The targets are ``share`` times the mean over the models of ``softmax(logits /
+    temperature)`` plus ``1 - share`` times the previous target of the image: its label, or its soft
+    target. Labels are not changed and are used for accuracies.
 
     Parameters
     ----------
     dataset : lenet5c.datasets.Dataset
     teachers : sequence of TrainedModel
-        At least one, each of the data set's classes in the same order.
+        At least one model, with the classes of the data set in the same order.
     temperature : float
-        More than 0; above 1 it makes unlikely classes count more. The models' own has no effect.
+        Softmax temperature, greater than 0; values above 1 give more weight to unlikely classes.
+        The temperatures of the models have no effect.
     share : float
-        More than 0, at most 1.
+        Weight of the models' predictions, greater than 0 and at most 1.
 
     Raises
     ------
     ValueError
-        There are no models, or a number is out of range.
+        If there are no models, or a number is out of range.
     RunError
-        A model has other classes, or its output is not a finite number.
+        If a model has other classes, or its output is not finite.
 
     References
     ----------
@@ -74,63 +75,63 @@ def teach(
 
 
 def check_teachers(dataset: Dataset, teachers: Sequence[TrainedModel], temperature: float) -> None:
-    """Raise an error unless models can teach these images at this temperature, as `teach` does."""
+    """Raise an error unless models can teach these images at this temperature, see `teach`."""
     if not teachers:
-        raise ValueError("teachers must be at least one model, got none")
+        raise ValueError("teachers must contain at least one model, got none")
     if not 0 < temperature < np.inf:
-        raise ValueError(f"temperature must be a number above 0, got {temperature!r}")
+        raise ValueError(f"temperature must be a number greater than 0, got {temperature!r}")
     for teacher in teachers:
         if teacher.class_names != dataset.class_names:
             raise RunError(
-                f"teachers must have the classes {dataset.class_names}, got one of "
+                f"teachers must have the classes {dataset.class_names}, got one with "
                 f"{teacher.class_names}; train it on this data"
             )
 
 
 def _check_share(share: float) -> None:
     if not 0 < share <= 1:
-        raise ValueError(f"share must be more than 0 and at most 1, got {share!r}")
+        raise ValueError(f"share must be greater than 0 and at most 1, got {share!r}")
 
 
 def _own_targets(dataset: Dataset) -> NDArray[np.float32]:
-    """Return the targets that images have without teachers."""
+    """Return the targets of images without teachers."""
     if dataset.targets is not None:
         return dataset.targets
     return np.eye(dataset.num_classes, dtype=np.float32)[dataset.labels]
 
 
 class TaughtTargets(Targets):
-    """Targets of a training that are what an ensemble predicts for the very images of each step.
+    """Training targets predicted by an ensemble for the augmented images of each step.
 
-    Where images are augmented, the teachers see each one as the student does [1]_: those of an
-    epoch are classified before its first step. Where the augmentation repeats, the targets are
-    kept: 4 bytes for each image, class and draw. Put it in place of `Trainer.targets`.
+    The teachers see the same augmented images as the student [1]_, which are classified before the
+    first step of each epoch. If the augmentation repeats, targets are cached: 4 bytes for each
+    image, class and draw. Assign it to `Trainer.targets`.
 
     Parameters
     ----------
     dataset : lenet5c.datasets.Dataset
-        Images of the size of the net's input, as `Trainer.train_set` has them.
+        Images of the size of the net's input, such as `Trainer.train_set`.
     loss : CrossEntropyLoss or MSELoss
     batch_size : int
     teachers : sequence of TrainedModel
-        At least one, each of the data set's classes in the same order, and of its images' size.
+        At least one model, with the classes of the data set in the same order, and its image size.
     temperature : float
-        As of `teach`.
+        See `teach`.
     draws : int
-        Epochs after which the augmentation repeats, 0 for never.
+        Number of epochs after which the augmentation repeats, 0 for never.
     share : float
-        As of `teach`.
+        See `teach`.
     fit : {'pad', 'resize'}
-        How images were brought to their size, as `Preparation` has it. Where teachers take images
-        of another size, those that were padded are padded on, or cropped, after the augmentation.
+        Method by which images were fitted to their size, see `Preparation`. If teachers need
+        another size, padded images are padded further or cropped after the augmentation.
 
     Raises
     ------
     ValueError
-        There are no models, the temperature is out of range, the loss takes no soft targets, or a
-        model takes images of another size.
+        If there are no models, the temperature is out of range, the loss does not support soft
+        targets, or a model needs images of another size.
     RunError
-        A model has other classes.
+        If a model has other classes.
 
     References
     ----------
@@ -156,7 +157,8 @@ class TaughtTargets(Targets):
             takes, padded = teacher.input_shape, fit == teacher.preparation.fit == "pad"
             if takes[0] != size[0] or (takes != size and not padded):
                 raise ValueError(
-                    f"teachers must take images of {size}, as the student does, got one of {takes}"
+                    f"teachers must have the input size of the student, {size}, got one with "
+                    f"{takes}"
                 )
         self.own = _own_targets(dataset)
         super().__init__(replace(dataset, targets=self.own), loss, batch_size)
@@ -168,12 +170,12 @@ class TaughtTargets(Targets):
     def of_steps(
         self, index: NDArray[np.int64], distortion: EpochDistortion | None
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-        """Return targets and weights of some images as an epoch has them.
+        """Return targets and weights of some images in an epoch.
 
         Raises
         ------
         RunError
-            An output of a teacher is not a finite number.
+            If an output of a teacher is not finite.
         """
         drawn = None if distortion is None else (distortion.seed, distortion.epoch)
         if drawn not in self.drawn:
@@ -184,7 +186,7 @@ class TaughtTargets(Targets):
         return self[index]
 
     def digest(self) -> str:
-        """Return a digest of the teachers and of how their probabilities become targets."""
+        """Return a digest of the teachers and the settings of the targets."""
         parts: list[Any] = [f"{self.temperature} {self.share} {self.draws}"]
         for teacher in self.teachers:
             state = teacher.model.state_dict()
@@ -192,7 +194,7 @@ class TaughtTargets(Targets):
         return digest(*parts)
 
     def _ask(self, distortion: EpochDistortion | None) -> NDArray[np.float32]:
-        """Return what the teachers predict for all images, (N, classes)."""
+        """Return the predictions of the teachers for all images, (N, classes)."""
         taught = np.zeros((len(self.images), self.classes), np.float32)
         for start in range(0, len(taught), BLOCK):
             rows = np.arange(start, min(start + BLOCK, len(taught)))
@@ -209,7 +211,7 @@ class TaughtTargets(Targets):
     def _samples(
         self, teacher: TrainedModel, rows: NDArray[np.int64], distortion: EpochDistortion | None
     ) -> Samples:
-        """Return some of the images as a teacher takes them, augmented as the student's are."""
+        """Return some of the images prepared for a teacher, augmented like the student's."""
         preparation, size = teacher.preparation, self.images.shape[2:]
         if preparation.size == size:
             return preparation.samples(self.images, rows, distortion)
@@ -219,9 +221,9 @@ class TaughtTargets(Targets):
 
 
 def _center(images: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return images (N, C, h, w) of another size: padded with zeros, or cropped, about the center.
+    """Pad images (N, C, h, w) with zeros or crop them to another size, centered.
 
-    Padding has its odd row or column at the end, as `Preparation` has it; cropping undoes that.
+    An odd row or column is padded at the end, as in `Preparation`; cropping reverses this.
     """
     for axis, after in zip((2, 3), size, strict=True):
         before = images.shape[axis]

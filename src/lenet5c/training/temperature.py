@@ -9,30 +9,30 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEAST, MOST = 0.01, 100.0
-#: Standard deviation of log(temperature) before any image is seen: log 2, a factor of two.
+#: Prior standard deviation of log(temperature), a factor of two.
 SPREAD = log(2)
-#: Significant digits: the rest would be rounding, which differs between processors.
+#: Significant digits, because further digits may differ between processors.
 DIGITS = 4
-#: Share of labels that may be wrong.
+#: Assumed fraction of wrong labels.
 WRONG = 0.001
-#: Temperatures, evenly spaced by their logarithms, of which the best is looked at closely.
+#: Logarithmically spaced temperatures of the initial search.
 GRID = 47
-BLOCK = 1 << 21  # logits at a time
+BLOCK = 1 << 21  # logits per block
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted temperature; made by `fit_temperature`.
+    """A fitted temperature, see `fit_temperature`.
 
     Attributes
     ----------
     temperature : float
     count : int
-        Images it was fitted on.
+        Number of images used for the fit.
     nll_before, nll_after : float
-        Their mean negative log-likelihood at the temperature 1, and at the fitted one.
+        Mean negative log-likelihood at temperature 1 and at the fitted temperature.
     at_bound : bool
-        True if the best temperature would lie beyond the least or the greatest.
+        True if the best temperature is outside the allowed range.
     """
 
     temperature: float
@@ -42,12 +42,12 @@ class Calibration:
     at_bound: bool = False
 
     def __str__(self) -> str:
-        """Return the result in words."""
-        bound = ", the furthest that is allowed" if self.at_bound else ""
+        """Return a description of the result."""
+        bound = ", the limit of the allowed range" if self.at_bound else ""
         images = f"{self.count:,} image{'' if self.count == 1 else 's'}"
         return (
-            f"temperature {self.temperature:.4g}{bound}, fitted on {images}, whose NLL is "
-            f"{self.nll_after:.4f} with it and {self.nll_before:.4f} at temperature 1"
+            f"temperature {self.temperature:.4g}{bound}, fitted on {images}: NLL "
+            f"{self.nll_after:.4f}, and {self.nll_before:.4f} at temperature 1"
         )
 
 
@@ -64,35 +64,34 @@ def check_temperature(value: object) -> float:
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     """Fit the temperature T that calibrates softmax(logits / T) [1]_.
 
-    It is that of the greatest likelihood of the labels, with two precautions. A label in a thousand
-    may be wrong: the likelihood of one is 0.999 p + 0.001 / K, or else a single wrong label among
-    thousands, of which a good model is sure that it is wrong, would have a say like many others.
-    And there is a weak prior: log T is normal with mean 0 and standard deviation log 2. Of a
-    hundred misclassified images it is hardly felt. Where all images are predicted correctly, the
-    likelihood alone would have T = 0 and make the model sure of everything; then the prior keeps T
-    in reason.
+    T maximizes the likelihood of the labels, with two modifications. One label in a thousand is
+    assumed to be wrong: the likelihood of a label is 0.999 p + 0.001 / K, so that a single wrong
+    label, to which a good model assigns a tiny probability, does not dominate the fit. And log T
+    has a weak prior, normal with mean 0 and standard deviation log 2, whose effect is small if
+    there are a hundred misclassified images. If all images are predicted correctly, the likelihood
+    alone would give T = 0, which the prior prevents.
 
     Parameters
     ----------
     logits : array_like, shape (N, K)
-        Of images that the model was not trained on.
+        Logits of images that were not used for training.
     labels : array_like of int, shape (N,)
-        The true classes, 0 to K - 1.
+        True labels, 0 to K - 1.
 
     Returns
     -------
     Calibration
-        Its temperature has four significant digits, and is 0.01 to 100.
+        Result with a temperature from 0.01 to 100, rounded to four significant digits.
 
     Raises
     ------
     ValueError
-        There is no image or class, a label is no class, or a logit is not finite.
+        If there are no images or classes, a label is out of range, or a logit is not finite.
 
     Notes
     -----
-    In float64: the best of 47 temperatures, then the section by the golden ratio between its
-    neighbors.
+    The search is done in float64: the best of 47 temperatures is refined by golden section search
+    between its neighbors.
 
     References
     ----------
@@ -112,16 +111,20 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     """
     scores, true = np.asarray(logits), np.asarray(labels)
     if scores.ndim != 2 or 0 in scores.shape or scores.dtype.kind not in "fiu":
-        raise ValueError(f"logits must be numbers (N, K), got {scores.dtype} {scores.shape}")
+        raise ValueError(
+            f"logits must be numbers of shape (N, K), got {scores.dtype} of shape {scores.shape}"
+        )
     if true.shape != scores.shape[:1] or true.dtype.kind not in "iu":
-        raise ValueError(f"labels must be int ({len(scores)},), got {true.dtype} {true.shape}")
+        raise ValueError(
+            f"labels must be int of shape ({len(scores)},), got {true.dtype} of shape {true.shape}"
+        )
     if true.min() < 0 or true.max() >= scores.shape[1]:
         raise ValueError(
             f"labels must be 0 to {scores.shape[1] - 1}, got {true.min()} to {true.max()}"
         )
     if not np.isfinite(scores).all():
         raise ValueError("logits must be finite, got NaN or infinity")
-    every = -(-scores.size // BLOCK)  # of very many images some are enough to find the place
+    every = -(-scores.size // BLOCK)  # a sample is enough for the initial search
 
     def cost(u: float, step: int = 1) -> float:
         value = _likelihood(scores[::step], true[::step], exp(u), WRONG)
@@ -136,7 +139,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Calibration:
 
 
 def _search(cost: Callable[[float], float], low: float, high: float) -> float:
-    """Return where a function of one minimum is least, to 1e-6, by the golden section."""
+    """Return the minimum of a unimodal function to 1e-6, by golden section search."""
     share = (sqrt(5) - 1) / 2
     inner = [high - share * (high - low), low + share * (high - low)]
     costs = [cost(each) for each in inner]
@@ -149,14 +152,14 @@ def _search(cost: Callable[[float], float], low: float, high: float) -> float:
             low, inner[0], costs[0] = inner[0], inner[1], costs[1]
             inner[1] = low + share * (high - low)
             costs[1] = cost(inner[1])
-    # At an end of the interval it may be the least of all.
+    # The minimum may be at an end of the interval.
     return min((low, high, *inner), key=cost)
 
 
 def _likelihood(
     logits: NDArray[np.generic], labels: NDArray[np.integer], temperature: float, wrong: float = 0.0
 ) -> float:
-    """Return the negative log-likelihood of labels, of which a share may be wrong."""
+    """Return the negative log-likelihood of labels, a fraction of which may be wrong."""
     value, classes = 0.0, logits.shape[1]
     rows = max(1, BLOCK // classes)
     for start in range(0, len(logits), rows):

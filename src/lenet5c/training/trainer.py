@@ -38,75 +38,76 @@ OnEpoch = Callable[["Trainer", dict[str, Any]], object]
 
 
 class Trainer:
-    """Train a model on a data set, step by step, so that it can be stopped and resumed anywhere.
+    """Train a model on a data set; training can be stopped after any step and resumed.
 
-    Everything random follows from `seed` and the position: the order of an epoch is drawn from
-    both, not from a generator that remembers. Two runs with the same settings, stopped and resumed
-    or not, on any number of threads, end with the same bytes.
+    All random numbers depend only on `seed` and the position; the order of an epoch, for example,
+    is not drawn from a generator with state. Two runs with the same settings produce the same
+    bytes, whether or not they are interrupted, with any number of threads.
 
     Parameters
     ----------
     model : lenet5c.nn.Sequential
     optimizer : lenet5c.optim optimizer of that model
-        One with `estimate`, such as SDLM, estimates curvature on `samples` training samples before
-        each epoch, drawn anew and not augmented.
+        An optimizer with `estimate`, such as SDLM, estimates the curvature before each epoch on
+        `samples` random training samples without augmentation.
     schedule : callable
-        The learning rate of a step, 0, 1, ...; a `ReduceOnPlateau` is given the validation losses,
-        too.
+        Returns the learning rate of step 0, 1, ...; `ReduceOnPlateau` also receives the validation
+        losses.
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss
     preparation : lenet5c.datasets.Preparation
     train_set : lenet5c.datasets.Dataset
-        Its `sample_weight` and its soft `targets` are those of the loss.
+        Its `sample_weight` and soft `targets`, if any, are used in the loss.
     validation_set : lenet5c.datasets.Dataset or None
-        Evaluated after each epoch: its accuracy counts each image once, its loss has the weights.
+        Evaluated after each epoch. The accuracy is unweighted; the loss uses the weights.
     batch_size : int
-        Of fewer images a batch takes all.
+        At most the number of images.
     epochs : int
     seed : int
         Random seed of the order of the samples and of their augmentation.
     order : {'reshuffled', 'constant'}
-        Each epoch has its own, or all that of the first ("constant", LeCun et al., 1998).
+        New order in each epoch, or that of the first in all ('constant', LeCun et al., 1998).
     distortion : lenet5c.datasets.Distortion, optional
-        Augmentation of the training images, drawn anew in each epoch, never of validation images.
+        Augmentation of the training images, drawn anew in each epoch.
     average : float
-        Decay per step of a `WeightAverage`, which then takes the place of the weights wherever the
-        model is evaluated, and at the end; 0 for none.
+        Decay per step of a `WeightAverage`, which replaces the weights for evaluation and at the
+        end; 0 for none.
     keep : {'last', 'best'}
-        The weights that the model has at the end: of the last epoch, or of the best one on the
-        validation set.
+        Final weights of the model: those of the last epoch, or of the best one on the validation
+        set.
     patience : int
-        End after so many epochs without a better one on the validation set; 0 never does. Better is
-        a higher validation accuracy, or the same at a lower loss.
+        Stop after this many epochs without an improvement on the validation set; 0 to disable. An
+        improvement is a higher accuracy, or the same accuracy with a lower loss.
     class_weight : None, 'balanced' or dict of class name to weight
-        See `class_weights`. The loss of a batch is its mean weighted by class and `sample_weight`.
+        See `class_weights`. The loss of a batch is the mean weighted by class and `sample_weight`.
 
     Attributes
     ----------
     history : list of dict
         A row for each finished epoch: epoch, step, lr, train_loss, train_accuracy and, with a
-        validation set, validation_loss and validation_accuracy. Training figures are means over
-        the epoch, while the model changed; a mixture has the label of its larger share.
+        validation set, validation_loss and validation_accuracy. Training metrics are means over the
+        epoch, while the model is changing; a mixed image has the label with the larger weight.
     epoch, step : int
-        The position: finished epochs, and finished steps of the current one.
+        The position: number of finished epochs, and of finished steps in the current epoch.
     trained : TrainedModel or None
-        The model with its preparation and class names, of a trainer that a recipe has made.
+        The model with its preparation and class names, if the trainer was created by a recipe.
     calibrates : bool, calibration : Calibration or None
-        Whether `run` fits the temperature of `trained` on the validation set; the result.
+        Whether `run` fits the temperature of `trained` on the validation set, and the result.
     mixture, remark : str
-        What a recipe mixes into `train_set`, and what it has done to the model beforehand.
+        Remarks of a recipe on images mixed into `train_set` and on the initial model.
     ranks : lenet5c.training.parallel.Ranks
-        The processes that train together, each with such a trainer; this one alone by default.
+        Processes that train together, each with such a trainer; by default only this one.
     draws : int
-        Epochs after which the augmentation repeats; 0 for never.
+        Number of epochs after which the augmentation repeats; 0 for never.
     stretch_seconds : float
-        Steps run in stretches of about so long, without coming back to Python; 0: one by one.
+        Approximate duration of compiled runs of steps, between which callbacks and signals are
+        handled; 0 for single steps.
 
     Raises
     ------
     ValueError
-        An argument is out of range or does not fit, or a validation set is needed and missing.
+        If an argument is invalid, or a required validation set is missing.
     TypeError
-        The distortion is no Distortion.
+        If the distortion is not a Distortion.
     """
 
     stretch_seconds = 0.1
@@ -138,19 +139,18 @@ class Trainer:
     ) -> None:
         if getattr(optimizer, "model", model) is not model:
             raise ValueError(
-                "optimizer must be of the model that is trained, got one of another model; "
-                f"make it with this model: {type(optimizer).__name__}(model, ...)"
+                "optimizer must belong to the model being trained, got one of another model; "
+                f"create it with this model: {type(optimizer).__name__}(model, ...)"
             )
         if not isinstance(distortion, Distortion | None):
             raise TypeError(
-                f"distortion must be a Distortion or None, got {distortion!r}; "
-                "Distortion.named has some"
+                f"distortion must be a Distortion or None, got {distortion!r}; see Distortion.named"
             )
         for name, choice, choices in (("order", order, ORDERS), ("keep", keep, KEEPS)):
             if choice not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {choice!r}")
         if type(patience) is not int or patience < 0:
-            raise ValueError(f"patience must be a number of epochs or 0, got {patience!r}")
+            raise ValueError(f"patience must be an integer of at least 0, got {patience!r}")
         self._on_plateau = isinstance(schedule, ReduceOnPlateau)
         for text, needed in (
             (f"keep {keep!r}", keep == "best"),
@@ -175,33 +175,33 @@ class Trainer:
         self.order, self.distortion = order, distortion
         self.keep, self.patience = keep, patience
         self.average = WeightAverage(model, average, self.steps_per_epoch) if average else None
-        preparation.offset(self.train_set.images.shape[1])  # raises unless the channels fit
+        preparation.offset(self.train_set.images.shape[1])  # checks the channels
         self.history: list[dict[str, Any]] = []
         self.epoch, self._stretch, self._running = 0, 1, False
-        self.best_weights: dict[str, NDArray[Any]] | None = None  # state of the model, if kept
+        self.best_weights: dict[str, NDArray[Any]] | None = None  # state of the model, if saved
         self._longest = count_at_hand(self.train_set.images) // self.batch_size or 1
         self._begin_epoch()
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of batches of an epoch."""
+        """Number of batches per epoch."""
         return ceil(len(self.train_set) / self.batch_size)
 
     @property
     def steps_taken(self) -> int:
-        """Number of steps since the start of the training."""
+        """Number of steps since the start of training."""
         return self.epoch * self.steps_per_epoch + self.step
 
     @property
     def done(self) -> bool:
-        """True once all epochs are finished, or `patience` is exhausted."""
+        """True if all epochs are finished, or `patience` is exhausted."""
         if self.epoch >= self.epochs:
             return True
         return 0 < self.patience <= (epochs_since_best(self.history) if self.patience else 0)
 
     @property
     def kept_row(self) -> dict[str, Any] | None:
-        """The row of `history` whose weights `run` keeps; None before the first epoch is done."""
+        """The row of `history` whose weights are kept; None before the end of the first epoch."""
         if self.keep == "best":
             return best_row(self.history)
         return self.history[-1] if self.history else None
@@ -217,28 +217,28 @@ class Trainer:
         Parameters
         ----------
         on_step : callable, optional
-            ``on_step(trainer, samples)`` after each stretch of steps, of so many samples in all.
+            Called as ``on_step(trainer, samples)`` after each run of steps over `samples` samples.
         on_epoch : callable, optional
-            ``on_epoch(trainer, row)`` after each epoch, with its row of `history`.
+            Called as ``on_epoch(trainer, row)`` after each epoch, with its row of `history`.
         stop : callable, optional
-            Called after each stretch; true ends the run there.
+            Called after each run of steps; training stops if it returns True.
 
         Returns
         -------
         bool
-            Whether the training is `done`. The model then has the weights that `average` and
-            `keep` ask for, and `state` with it: it is no longer one to resume from.
+            True if training is `done`. In this case the model has the weights selected by `average`
+            and `keep`, and `state` can no longer be used to resume.
 
         Raises
         ------
         NonFiniteError
-            The loss, a parameter, an output or a second derivative is no longer a finite number;
-            the message names the step and the layer.
+            If the loss, a parameter, an output or a second derivative is no longer finite; the
+            message has the step and the layer.
         RuntimeError
-            The trainer is running already, in another thread or in a callback.
+            If the trainer is already running, in another thread or in a callback.
         """
         if self._running:
-            raise RuntimeError("trainer must not be running already; wait for it, or make another")
+            raise RuntimeError("trainer must not be running already; wait, or create another")
         self._running = True
         try:
             while not self.done:
@@ -265,29 +265,29 @@ class Trainer:
         return True
 
     def fit(self, progress: bool = True, on_epoch: OnEpoch | None = None) -> History:
-        """Train to the end, or until interrupted, and show the progress: `run` for notebooks.
+        """Train to the end or until interrupted, and show the progress, for use in notebooks.
 
-        Ctrl-C, or the notebook's stop button, ends the training between two steps. Call `fit`
-        again to resume: the result has the same bytes as without a stop. A KeyboardInterrupt that
-        a callback or a layer of your own raises ends it, too, and takes it back to the last
-        consistent state, less than a second ago.
+        Ctrl-C, or the stop button of the notebook, stops training between two steps. Call `fit`
+        again to resume; the result has the same bytes as without an interruption. A
+        KeyboardInterrupt raised by a callback or a custom layer also stops training, and restores
+        the last consistent state, less than a second ago.
 
         Parameters
         ----------
         progress : bool
-            Whether to show a bar and a line for each epoch.
+            Show a bar and a line for each epoch.
         on_epoch : callable, optional
-            ``on_epoch(trainer, row)`` after each epoch, with its row of `history`.
+            Called as ``on_epoch(trainer, row)`` after each epoch, with its row of `history`.
 
         Returns
         -------
         History
-            The rows so far; its `done` tells whether the training is finished.
+            The rows so far; its `done` is True if training is finished.
 
         Raises
         ------
         NonFiniteError
-            As `run` does.
+            See `run`.
 
         Examples
         --------
@@ -302,30 +302,31 @@ class Trainer:
         return fit(self, progress, on_epoch)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint, for `load` in another process, atomically.
+        """Write a checkpoint atomically, for `load` in another process.
 
-        It has the model, the optimizer, the history and the states of random generators, but not
-        the images.
+        It contains the model, the optimizer, the history and the states of random generators, but
+        not the images.
         """
         checkpoint.save(path, self, with_data=True)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Resume from a checkpoint of a trainer with the same settings and images.
 
-        The training ends with the same bytes as the one that was saved; with more epochs than that
-        one, a schedule that depends on their number goes on as that of all of them.
+        The result has the same bytes as that of the saved training. If the number of epochs is
+        larger, a schedule that depends on it continues as that of the longer training.
 
         Parameters
         ----------
         path : str or path-like
-            A file of `save`, or the checkpoint.safetensors in the folder of a run, whose images
-            are compared by their number only.
+            A file written by `save`, or the checkpoint.safetensors in the folder of a run, in which
+            case only the number of images is compared.
 
         Raises
         ------
         FileNotFoundError
         RunError
-            The file is damaged, not a checkpoint, or of another training; the trainer is unchanged.
+            If the file is damaged, not a checkpoint, or of another training; the trainer is
+            unchanged.
         """
         checkpoint.load(path, self)
 
@@ -339,12 +340,12 @@ class Trainer:
         Raises
         ------
         ValueError
-            It does not fit this trainer, which is unchanged.
+            If it does not match this trainer, which is unchanged.
         """
         state.restore(self, values, arrays)
 
     def weights_to_evaluate(self) -> AbstractContextManager[None]:
-        """Return a context in which the model has the weights to evaluate: its own or averaged."""
+        """Return a context in which the model has its weights for evaluation."""
         return self.average.in_place() if self.average else nullcontext()
 
     def _draw_order(self) -> NDArray[np.int64]:
@@ -366,12 +367,12 @@ class Trainer:
         return self.schedule(step)
 
     def _train_stretch(self, order: NDArray[np.int64]) -> int:
-        """Take the next few steps of the epoch; return the number of their samples."""
+        """Run the next few steps of the epoch; return the number of their samples."""
         began = time.perf_counter()
         first = self.steps_taken
         most = self.average.steps_before_next(first) if self.average else self._longest
         count = min(self._stretch, self._longest, self.steps_per_epoch - self.step, most)
-        if self._on_plateau:  # it changes between epochs alone
+        if self._on_plateau:  # changes only between epochs
             rates = [self.rate(first)] * count
         else:
             rates = [self.schedule(first + i) for i in range(count)]
@@ -393,7 +394,7 @@ class Trainer:
                 ranks=self.ranks,
             )
         finally:
-            # An interrupt may come as soon as the steps are done: they count.
+            # Counted at once, because an interrupt may follow.
             batches = [samples[i:][:size] for i in range(0, len(samples), size)]
             for loss, batch in zip(record.losses[: record.taken], batches, strict=False):
                 self.loss_sum += float(loss) * self.targets.count(batch)
@@ -409,7 +410,7 @@ class Trainer:
         return len(samples)
 
     def _finish_epoch(self) -> dict[str, Any]:
-        """Evaluate the model, begin the next epoch, and return the row of `history`."""
+        """Evaluate the model, start the next epoch, and return the row of `history`."""
         count = len(self.train_set)
         if not np.isfinite(self.model.vector).all():
             raise NonFiniteError(find_non_finite(self, self.loss_sum / count, np.arange(1)))
@@ -438,10 +439,10 @@ class Trainer:
         return row
 
     def samples(self, index: NDArray[np.int64], distortion: Any = None) -> Samples:
-        """Return images of the training set, prepared on their way into the model."""
+        """Return images of the training set, prepared when the model reads them."""
         return self.preparation.samples(self.train_set.images, index, distortion)
 
     def epoch_distortion(self) -> Any:
-        """Return the distortion with its draws for this epoch, as `train_steps` takes it."""
+        """Return the distortion with its random draws for this epoch."""
         drawn_for = self.epoch % (self.draws or self.epochs)
         return self.distortion and self.distortion.of_epoch(self.seed, drawn_for)

@@ -1,4 +1,4 @@
-"""Weights of images and classes in the loss of a training."""
+"""Weights of images and classes in the training loss."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -13,7 +13,7 @@ from lenet5c.datasets import Dataset, Distortion, EpochDistortion
 from lenet5c.nn.cross_entropy import ClassLoss
 
 BALANCED = "balanced"
-#: Of the weight of a class: float32 holds it times the weight of an image.
+#: Range of class weights, whose products with image weights float32 represents.
 LEAST, MOST = 1e-6, 1e6
 ClassWeight = str | Mapping[Any, float] | None
 
@@ -24,12 +24,12 @@ def class_weights(class_weight: ClassWeight, dataset: Dataset) -> NDArray[np.flo
     Parameters
     ----------
     class_weight : None, 'balanced' or dict
-        Class names with their weights, 1e-6 to 1e6; other classes have the weight 1. 'balanced' is
-        scikit-learn's: n / (K * count), with the count of the class among n images of K classes,
-        each image counting as its `sample_weight`. So all classes weigh the same together. A class
-        without images has the weight 1.
+        Weights by class name, 1e-6 to 1e6; other classes have weight 1. 'balanced' is defined as in
+        scikit-learn: n / (K * count), with the count of the class among n images of K classes,
+        weighted by `sample_weight`, which gives all classes the same total weight. A class without
+        images has weight 1.
     dataset : lenet5c.datasets.Dataset
-        The images trained on.
+        The training images.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def class_weights(class_weight: ClassWeight, dataset: Dataset) -> NDArray[np.flo
     Raises
     ------
     ValueError
-        It is none of these, or names a class that the data does not have.
+        If `class_weight` is invalid, or has a class that the data does not have.
 
     Examples
     --------
@@ -68,8 +68,8 @@ def class_weights(class_weight: ClassWeight, dataset: Dataset) -> NDArray[np.flo
             from lenet5c._text import list_some
 
             raise ValueError(
-                f"class_weight must have classes of the data as keys, got {str(name)!r}; it has "
-                f"{list_some(dataset.class_names)}"
+                f"class_weight must have classes of the data as keys, "
+                f"{list_some(dataset.class_names)}, got {str(name)!r}"
             )
         is_number = isinstance(weight, Real) and not isinstance(weight, bool)
         if not (is_number and LEAST <= weight <= MOST):
@@ -86,9 +86,8 @@ def weigh_loss(
 ) -> tuple[Any, NDArray[np.float64] | None]:
     """Return the loss with class weights, or the equivalent sample weights.
 
-    A cross-entropy takes the weights itself, as PyTorch's does, and with label smoothing also in
-    the share that a class has of the other classes' images. Weights that are all the same have no
-    effect.
+    Cross-entropy uses the weights itself, as in PyTorch, including in label smoothing. Equal
+    weights have no effect.
     """
     if weights is None or (weights == weights[0]).all():
         return loss, None
@@ -101,9 +100,9 @@ def weigh_loss(
 
 
 def weigh(dataset: Dataset, weights: NDArray[np.float64] | None) -> Dataset:
-    """Return a data set with the weights of its classes multiplied into those of its images.
+    """Return a data set with its sample weights multiplied by class weights.
 
-    Weights that are all the same are left out: they have no effect.
+    Equal weights are omitted, as they have no effect.
     """
     total = dataset.sample_weight
     if weights is not None:
@@ -115,22 +114,22 @@ def weigh(dataset: Dataset, weights: NDArray[np.float64] | None) -> Dataset:
 
 
 class Targets:
-    """Targets and weights of the images to train on, as steps take them.
+    """Targets and weights of the training images for training steps.
 
     Parameters
     ----------
     dataset : lenet5c.datasets.Dataset
-        With soft targets these take the place of the labels.
+        Soft targets, if any, replace the labels.
     loss : lenet5c.nn loss
     batch_size : int
     distortion : lenet5c.datasets.Distortion, optional
-        If it mixes images, targets are mixed likewise: an image then counts as much in the loss as
-        its share in the mixture says, times its weight.
+        If it mixes images, targets are mixed too: an image counts in the loss with its mixing
+        weight times its sample weight.
 
     Raises
     ------
     ValueError
-        The loss takes no soft targets, or the weights would have no effect.
+        If the loss does not support soft targets, or the weights would have no effect.
     """
 
     def __init__(
@@ -176,14 +175,14 @@ class Targets:
     def of_steps(
         self, index: NDArray[np.int64], distortion: EpochDistortion | None
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-        """Return targets and weights of the images of some batches, the last perhaps shorter.
+        """Return targets and weights of the images of some batches; the last may be smaller.
 
         Parameters
         ----------
         index : ndarray of int (N,)
         distortion : lenet5c.datasets.EpochDistortion or None
-            It says how the images are mixed: each with the next one of its batch, the last one
-            with the first.
+            Defines how images are mixed: each with the next one of its batch, the last one with the
+            first.
         """
         target, weight = self[index]
         if distortion is None or not self.mixed:
@@ -210,18 +209,18 @@ class Targets:
         return mixed, weight
 
     def count(self, batch: NDArray[Any]) -> float:
-        """Return the number of images that a batch counts as in the mean loss of an epoch.
+        """Return the total weight of a batch in the mean loss of an epoch.
 
-        Mixed images count as they would without the mixture.
+        Mixed images count as without mixing.
         """
         return self._total(batch) * self.scale if self.scale else len(batch)
 
     def digest(self) -> str | None:
-        """Return a digest of the models that give the targets, None where the data set does."""
+        """Return a digest of the teachers, None if the targets are those of the data set."""
         return None
 
     def _total(self, index: NDArray[Any]) -> float:
         targets, weight = self[index]
-        if self.mixed:  # as with soft targets, whose classes have no weight in the divisor
+        if self.mixed:  # as for soft targets, the divisor has no class weights
             return float(len(index) if weight is None else weight.sum(dtype=np.float64))
         return float(self.loss.total_weight(targets, (len(index), self.classes), weight))

@@ -8,7 +8,7 @@ async function post(path, body, type) {
     const headers = { "Content-Type": type, "X-Lenet5c-Token": find("meta[name=token]").content };
     reply = await fetch(path, { method: "POST", headers, body });
   } catch {
-    throw new Error("The demo does not answer. Is it still running in its terminal?");
+    throw new Error("The demo does not respond. Is it still running in its terminal?");
   }
   if (reply.ok) return reply;
   const { error } = await reply.json().catch(() => ({ error: reply.statusText }));

@@ -1,11 +1,11 @@
-// Photographs and other pictures, read by the server as `lenet5c predict` reads them.
+// Photographs and other images, read by the server in the same way as `lenet5c predict`.
 
 import { sendFile } from "./api.js";
 import { find, make, recall, remember, showError } from "./dom.js";
 
 const LONGEST = 1600; // pixels of the longer side that is shown
-const LARGEST_FILE = 32; // MB that the server takes
-const TALL = 0.5; // of the window, that a picture takes at most
+const LARGEST_FILE = 32; // MB that the server accepts
+const TALL = 0.5; // largest height of a picture, as a fraction of the window
 
 export class Photo {
   #latest = 0;
@@ -25,7 +25,7 @@ export class Photo {
         target.value = ""; // the same file can be chosen again
       });
     }
-    // Anywhere on the page: a browser would else leave it and open the file.
+    // Anywhere on the page: otherwise, the browser would leave the page and open the file.
     addEventListener("dragover", (event) => {
       event.preventDefault();
       document.body.classList.add("dropping");
@@ -42,7 +42,7 @@ export class Photo {
     });
   }
 
-  // Reads a file, and shows what it says on it.
+  // Reads a file, and shows the answers on the image.
   async read(file) {
     const number = ++this.#latest;
     this.file = file;
@@ -53,7 +53,7 @@ export class Photo {
       if (file.size > LARGEST_FILE << 20) throw new Error(`The file must have at most ${LARGEST_FILE} MB.`);
       const kind = find("#photo-kind").value;
       const [image, reading] = await Promise.all([
-        createImageBitmap(file).catch(() => null), // some kinds are read by the server alone
+        createImageBitmap(file).catch(() => null), // some formats can only be read by the server
         sendFile(`/read_picture?digits=${kind}`, file),
       ]);
       if (number === this.#latest) this.#show(image, reading);

@@ -4,7 +4,7 @@ import { ask, askBytes } from "./api.js";
 import { imagesOf } from "./examples.js";
 
 export class FolderStore {
-  // `receive(state)` is told what the server says after each change.
+  // `receive(state)` is called with the state of the server after each change.
   constructor(receive) {
     this.receive = receive;
     this.numbers = [];

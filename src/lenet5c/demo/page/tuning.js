@@ -29,7 +29,7 @@ export class Tuning {
     }
   }
 
-  // Shows what the server says: samples, fine-tuning, which model answers.
+  // Shows the state of the server: samples, fine-tuning, the model in use.
   async update({ samples, folder, tuning, tuned, kept, model }) {
     const total = samples.reduce((sum, count) => sum + count, 0), hasTests = this.tests.count > 0;
     const running = tuning.state === "running";

@@ -1,4 +1,4 @@
-// Elements of the page, and text for people.
+// Elements of the page, and formatted text.
 
 export const find = (selector) => document.querySelector(selector);
 
@@ -28,12 +28,12 @@ export function saveFile(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-// Settings outlive the page where the browser lets them.
+// Settings are kept after the page is closed, where the browser allows it.
 export function remember(name, value) {
   try {
     localStorage.setItem(`lenet5c-${name}`, value);
   } catch {
-    // They do not, then.
+    // They are not kept then.
   }
 }
 

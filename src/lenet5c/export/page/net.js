@@ -50,7 +50,7 @@ export class Net {
     this.prepared = new Float32Array(this.inputSize);
   }
 
-  // Has other weights of the same steps answer from now on.
+  // Replaces the weights; the steps stay the same.
   useWeights(weights) {
     this.weights = weights;
     const withArrays = (step) => {

@@ -1,4 +1,4 @@
-// Why the net answers so: a picture beside its input, and an overlay on the drawing that follows the pen.
+// Explanations of the answer: an image beside the input, and an overlay on the drawing that follows the pen.
 
 import { chooseColors } from "./colors.js";
 import { find, make, recall, remember } from "./dom.js";
@@ -7,7 +7,7 @@ import { matrixOf } from "./transform.js";
 import { occlusion, saliency } from "./why.js";
 
 const SLICE = 6; // milliseconds that occlusion takes at a time
-// What red says, and what blue.
+// The meaning of red and blue.
 const TEXTS = {
   gradient: ["where more ink raises the score of the answer", "where it lowers it"],
   occlusion: ["where the score of the answer falls without the ink", "where it rises"],
@@ -76,7 +76,7 @@ export class WhyView {
     }
   }
 
-  // Goes on with occlusion whenever there is nothing else to do.
+  // Continues the occlusion whenever there is nothing else to do.
   #start(steps, subject) {
     const job = (this.#job = {});
     const goOn = () => {

@@ -80,13 +80,13 @@ export class Pad {
 
   #place(event) {
     const box = (this.#box ??= this.canvas.getBoundingClientRect());
-    // Only a pen's pressure means something; a mouse has 0.5 throughout, fingers what they like.
+    // Only the pressure of a pen is meaningful; it is always 0.5 for a mouse, and varies between devices for fingers.
     const thickness = event.pointerType === "pen" && event.pressure > 0 ? 0.5 + event.pressure : 1;
     return rounded((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height, thickness);
   }
 
   #down(event) {
-    // One pointer at a time: the palm beside the pen does not draw.
+    // One pointer at a time, so that the palm of the hand does not draw.
     if (this.#pointer !== null || event.button !== 0) return;
     this.#showCursor(false);
     this.#box = null;

@@ -13,7 +13,7 @@ import { PageStore, Teacher } from "./teach.js";
 
 const THEMES = ["auto", "light", "dark"];
 const KEPT_LATENCIES = 500;
-// As it was loaded, before anything changed in it; the page of a server is none that can be saved.
+// The page as it was loaded, before anything changed in it; the page of a server cannot be saved.
 const SOURCE = find("meta[name=token]") === null ? `<!doctype html>\n${document.documentElement.outerHTML}\n` : null;
 
 export class Page {
@@ -27,7 +27,7 @@ export class Page {
   #seldom = true; // there was one at most before it
   #awaited = false; // there will be a frame
   #explain = null; // explains the last answer
-  // For tests, and for the curious: milliseconds from an event to its painted answer, and of those spent here.
+  // For tests and for the page: milliseconds from an event to its painted answer, and the part of them spent here.
   latencies = [];
   computing = [];
   keys = { e: () => find("#example")?.click(), a: () => this.sliders.toggleSweep(), r: () => this.sliders.reset() };
@@ -165,13 +165,13 @@ export class Page {
   // Returns what is to be saved as a sample, {image, done}, or throws why it cannot be; `done` wants the label, or null if it
   // was not saved.
   #drawing() {
-    if (this.#image) throw new Error("Images of the data are not saved as samples. Draw one.");
+    if (this.#image) throw new Error("Images of the data set cannot be saved as samples. Make a drawing instead.");
     if (this.#savedAs !== null) {
-      throw new Error(`This drawing is saved as ${this.net.classes[this.#savedAs]}: delete that sample, or draw another.`);
+      throw new Error(`This drawing has been saved as ${this.net.classes[this.#savedAs]}; delete that sample or make another drawing.`);
     }
     if (this.#saving === this.#version) throw new Error("This drawing is being saved.");
     const placed = this.reader.prepare(this.pad.strokes, this.sliders.values.width);
-    if (placed === null) throw new Error(`There is nothing to save: draw ${this.net.model.subject} first.`);
+    if (placed === null) throw new Error(`There is nothing to save; draw ${this.net.model.subject} first.`);
     const version = this.#saving = this.#version;
     return { image: placed.image, done: (label) => this.#saved(version, label) };
   }

@@ -47,7 +47,7 @@ export class Teacher {
     this.update();
   }
 
-  // Takes the weights that answer now for those to begin from.
+  // Fine-tuning starts from the current weights from now on.
   #start() {
     const layer = this.net.layers.at(-1);
     this.tuned = false;
@@ -111,10 +111,10 @@ export class Teacher {
     find("#delete").disabled = total === 0 || this.kept;
     find("#tune-last").disabled = total === 0 || !this.start;
     find("#reset-last").disabled = find("#save-page").disabled = find("#save-weights").disabled = !this.tuned;
-    if (!this.start) find("#tune-last-state").textContent = "The last layer of this net is not linear: it cannot be fine-tuned here.";
+    if (!this.start) find("#tune-last-state").textContent = "The last layer of this net is not linear and cannot be fine-tuned here.";
   }
 
-  // Has no sample be deleted for a while.
+  // Disables deleting samples for a while.
   keepSamples(kept) {
     this.kept = kept;
     this.update();
@@ -124,7 +124,7 @@ export class Teacher {
   // as they are.
   async tune() {
     const samples = await this.store.all(), { net } = this;
-    if (samples.length === 0) throw new Error("There is nothing to learn: draw, and press the true label first.");
+    if (samples.length === 0) throw new Error("There are no samples; make a drawing and press its true label first.");
     const right = () => samples.filter(({ image, label }) => net.logits(image).reduce(indexOfMost, 0) === label).length;
     this.#restore();
     const before = right(), began = performance.now();
@@ -147,11 +147,11 @@ export class Teacher {
   reset() {
     this.#restore();
     this.tuned = false;
-    find("#tune-last-state").textContent = "The last layer is as it was.";
+    find("#tune-last-state").textContent = "The last layer has been reset.";
     this.changed();
   }
 
-  // Has other weights answer: those that the last layer is fine-tuned from.
+  // Uses other weights, from which the last layer is fine-tuned.
   useWeights(weights) {
     this.net.useWeights(weights);
     this.#start();

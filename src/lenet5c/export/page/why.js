@@ -1,4 +1,4 @@
-// Why the net answers so: how much each pixel of an image speaks for a class or against it, as lenet5c.recognition.why has it.
+// Explanations: how much each pixel of an image counts for or against a class, as in lenet5c.recognition.why.
 
 import { resizeBack } from "./resampling.js";
 

@@ -226,7 +226,7 @@ def convolve(Strips plan not None, x, weight, bias, y, int num_threads, bint fin
     cdef const void* biases = NULL
     cdef void* y_values
     if plan.purpose == WEIGHT_GRADIENT:
-        raise ValueError("plan must be of 'y' or 'dx'")
+        raise ValueError("plan must be one for 'y' or 'dx'")
     b.count = 0
     try:
         x_values = take_buffer(&b, g, "x", x, g.units * g.D * g.H * g.W, False)
@@ -316,7 +316,7 @@ def weight_gradient(Strips plan not None, x, dy, dweight, dbias, int num_threads
     cdef void* weights = NULL
     cdef void* biases = NULL
     if plan.purpose != WEIGHT_GRADIENT:
-        raise ValueError("plan must be of 'dweight'")
+        raise ValueError("plan must be one for 'dweight'")
     b.count = 0
     try:
         x_values = take_buffer(&b, g, "x", x, g.units * g.D * g.H * g.W, False)

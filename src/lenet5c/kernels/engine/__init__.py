@@ -1,1 +1,1 @@
-"""From a list of ops to a program, and its run over a batch by a team of threads."""
+"""Compilation of a list of ops to a program, and its execution on a batch by several threads."""

@@ -186,7 +186,7 @@ cdef class Program:
             available, width = bytes.shape[0], bytes.shape[1]
             if offset is None or offset.shape[0] != job.input_size:
                 raise ValueError(
-                    f"offset should have {job.input_size} values, one for each input pixel")
+                    f"offset must have {job.input_size} values, one for each input pixel")
             job.offset = &offset[0]
             job.bytes = &bytes[0, 0] if available > 0 else NULL
         else:
@@ -195,22 +195,22 @@ cdef class Program:
             job.floats = &floats[0, 0] if available > 0 else NULL
         places = max(job.loss.inner, <Py_ssize_t>1)
         if places > 1 and (job.floats is NULL or job.op_count > 0 or index is not None):
-            raise ValueError("places are of floats, and of a loss alone")
+            raise ValueError("places must be 1 for samples of uint8 and for programs with ops")
         if width % places != 0 or width // places != job.input_size:
             raise ValueError(
-                f"samples have {width} values each, the program takes {job.input_size} at each of "
-                f"{places} places" if places > 1 else
-                f"samples have {width} values each, the program takes {job.input_size}")
+                f"samples must have {job.input_size} values at each of {places} places, got {width}"
+                if places > 1 else
+                f"samples must have {job.input_size} values each, got {width}")
         job.batch = available * places
         if index is not None:
             job.batch = index.shape[0]
             for i in range(job.batch):
                 if not 0 <= index[i] < available:
-                    raise IndexError(f"index[{i}] is {index[i]}, but there are {available} samples")
+                    raise IndexError(f"index must be 0 to {available - 1}, got {index[i]} at {i}")
             job.index = &index[0] if job.batch > 0 else NULL
         if numbers is not None:
             if numbers.shape[0] != available:
-                raise ValueError(f"there are {numbers.shape[0]} numbers of {available} samples")
+                raise ValueError(f"numbers must have length {available}, got {numbers.shape[0]}")
             job.numbers = &numbers[0] if available > 0 else NULL
         return samples, images, set_distort(job, self.input_shape, distortion)
 
@@ -224,7 +224,7 @@ cdef class Program:
         for i in range(self.template.cut_count):
             if samples * self.ops[self.cuts[i]].H * self.ops[self.cuts[i]].W < 2:
                 raise ValueError(
-                    "x must have more than one value of a channel in training, for batch "
+                    "x must have more than one value per channel in training, for batch "
                     f"normalization, got {samples}")
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
@@ -253,7 +253,7 @@ cdef class Program:
         held = self.set_batch(&job, samples)
         if (params.shape[0] < self.param_extent or out.shape[0] != job.batch
                 or out.shape[1] != job.output_size):
-            raise ValueError("params or out have the wrong size")
+            raise ValueError("params and out must have the sizes of the program")
         self.check_values(job.batch)
         draws = set_draws(&job, self.counters, None)
         if job.batch == 0:
@@ -280,7 +280,7 @@ cdef class Program:
             raise ValueError("draws must be those of the forward pass, got None")
         held = self.set_batch(&job, samples), set_draws(&job, self.counters, draws)
         if dy.shape[0] != job.batch or dy.shape[1] != job.output_size:
-            raise ValueError("dy has the wrong size")
+            raise ValueError("dy must have the shape of the output")
         job.forward_ops = job.op_count
         if job.op_count > 0:
             last = self.ops + job.op_count - 1
@@ -317,13 +317,13 @@ cdef class Program:
         job.loss.inner, job.counts = inner, count
         held = self.set_batch(&job, samples), set_draws(&job, self.counters, None)
         if job.batch == 0:
-            raise ValueError("a training step needs at least one sample")
+            raise ValueError("x must have at least one sample in a training step")
         self.check_values(job.batch)
         held_too = set_loss(&job, loss, setting, labels, targets, class_weight, sample_weight,
                             ignore_index, mean, job.batch, losses)
         if out is not None:
             if out.shape[0] != job.batch or out.shape[1] != job.output_size:
-                raise ValueError("out has the wrong size")
+                raise ValueError("out must have the shape of the output")
             job.out = &out[0, 0]
         if dx is not None:
             set_dx(&job, dx)
@@ -348,7 +348,7 @@ cdef class Program:
         job.loss.inner = inner
         held = self.set_batch(&job, samples)
         if job.batch == 0:
-            raise ValueError("a loss needs at least one sample")
+            raise ValueError("x must have at least one sample for a loss")
         held_too = set_loss(&job, loss, setting, labels, targets, class_weight, sample_weight,
                             ignore_index, mean, job.batch, losses)
         job.value_only = True
@@ -375,25 +375,25 @@ cdef class Program:
         cdef Py_ssize_t* correct
         held = self.set_batch(&job, samples), set_draws(&job, self.counters, None)
         if job.batch < 1 or batch_size < 1 or steps != (job.batch - 1) // batch_size + 1:
-            raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the "
-                             "last perhaps shorter")
+            raise ValueError(f"losses must have one value for each batch of {batch_size} of the "
+                             f"{job.batch} samples, got {steps}")
         self.check_values(min(batch_size, job.batch - (steps - 1) * batch_size))
         held_too = set_loss(&job, loss, setting, labels, targets, class_weight, sample_weight,
                             ignore_index, mean, batch_size, None)
         for step in range(steps):
             if divisor_of(&job, step, 1) == 0:
                 raise ValueError(
-                    f"weights must be more than 0 for some sample of a batch, got 0 for all from "
+                    f"weights must be greater than 0 for a sample of each batch, got 0 for all from "
                     f"{step * batch_size} to {min(job.batch, (step + 1) * batch_size) - 1}; leave "
                     "them out")
         if update.size != params.shape[0] or update.steps != steps:
             raise ValueError(
-                f"update must be of {params.shape[0]} parameters and {steps} steps, got "
+                f"update must have {params.shape[0]} parameters and {steps} steps, got "
                 f"{update.size} and {update.steps}")
         job.forward_ops, job.counts = job.op_count, True
         correct = <Py_ssize_t*>calloc(steps, sizeof(Py_ssize_t))
         if correct is NULL:
-            raise MemoryError("no memory for the counts of some steps")
+            raise MemoryError("no memory for the counts of the steps")
         try:
             losses[:] = 0
             self.run(&job, batch_size, steps, params, grads, &update.run, num_threads, &losses[0],
@@ -416,7 +416,7 @@ cdef class Program:
         """Take the job through its steps: gradients into grads, and the update, if there is one."""
         cdef Py_ssize_t i, last = job.batch - (steps - 1) * batch_size
         if params.shape[0] < self.param_extent or grads.shape[0] < self.param_extent:
-            raise ValueError("params or grads have the wrong size")
+            raise ValueError("params and grads must have the size of the program")
         for start, stop in self.gaps:
             for i in range(start, stop):
                 grads[i] = 0

@@ -82,7 +82,7 @@ cdef class Update:
         for start, stop, factor in ranges:
             if not 0 <= start <= stop <= self.size:
                 raise ValueError(
-                    f"factors must be of ranges of the {self.size} parameters, got {start} to "
+                    f"factors must have ranges within the {self.size} parameters, got {start} to "
                     f"{stop}")
             if steps == 0:
                 break

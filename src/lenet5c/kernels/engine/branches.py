@@ -1,4 +1,4 @@
-"""Ops of a residual: two chains that read one value, and the sum of their outputs."""
+"""Ops of a residual block: two chains with the same input, and the sum of their outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lenet5c.kernels.engine.ops import Op, Shape
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Residual(Op):
-    """layers(x) + shortcut(x); a shortcut of no layers is x itself."""
+    """layers(x) + shortcut(x); a shortcut without layers is x itself."""
 
     layers: list[Op]
     shortcut: list[Op]
@@ -37,7 +37,7 @@ class Residual(Op):
 class Branch(Op):
     """An op that passes x unchanged to one of two parallel chains.
 
-    Lowering sets `other`: where the gradient lies that comes by the other chain.
+    Lowering sets `other`, the place of the gradient that comes from the other chain.
     """
 
     other: int = field(init=False, default=0)
@@ -52,7 +52,7 @@ class Fork(Branch):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Turn(Branch):
-    """The end of the first chain, whose output lies at `end`, and the beginning of the second."""
+    """The end of the first chain, whose output is at `end`, and the beginning of the second."""
 
     kind = "turn"
     fork: Fork
@@ -61,10 +61,10 @@ class Turn(Branch):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Add(Op):
-    """The sum of x and the value at `other`: the fork's input, or the first chain's output.
+    """The sum of x and the value at `other`: the input of the fork or the first chain's output.
 
-    With `relu` rectified, with `mask` its gradient masked by that; with `branches` the gradient of
-    `other` is that of x.
+    With `relu` the sum is rectified, and with `mask` its gradient is masked accordingly; with
+    `branches` the gradient of `other` is that of x.
     """
 
     kind = "add"
@@ -80,7 +80,7 @@ class Add(Op):
 
 
 def lower_chain(shape: Shape, layers: Iterable[Op]) -> tuple[list[Op], Shape]:
-    """Return the ops of layers that feed one another, and the shape of the last one's output."""
+    """Return the ops of consecutive layers, and the output shape of the last one."""
     ops: list[Op] = []
     for layer in layers:
         added, shape = layer.lower(shape)

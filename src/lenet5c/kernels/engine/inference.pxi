@@ -43,7 +43,7 @@ cdef class Inference:
                      int num_threads):
         """Take the outputs of this program from now on, for as long as its store is current."""
         if params.shape[0] < program.param_extent:
-            raise ValueError("params have the wrong size")
+            raise ValueError("params must have the size of the program")
         self.program, self.store, self.params = program, store, params
         self.shape_of_one, self.num_threads = (1, *program.output_shape), num_threads
 

@@ -1,4 +1,4 @@
-"""Lowering for one sample that is no lane of a tile: its steps, and their places in memory."""
+"""Lowering for a single sample outside of tiles: its steps, and their places in memory."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from lenet5c.kernels.engine.ops import (
 )
 from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 
-MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
-# A tile is computed by one thread, samples one by one by several: so they still pay where all of
-# them together cost so many tiles.
+MOST_STRIDE = 4  # vertical times horizontal, for a single sample
+# A tile is computed by one thread, but single samples by several threads: computing them one by one
+# is still faster if all of them together cost as much as this many tiles.
 MOST_TILES = 0.85
 
 
 @dataclass(eq=False, repr=False, match_args=False)
 class PixelConv2d(Conv2d):
-    """A convolution of a plain x to a plain y, 16 pixels side by side; for inference.
+    """A convolution from a plain x to a plain y, 16 pixels at a time; for inference.
 
-    With `average` its pooling is that of the mean. `other` is where the arena has the even and the
-    odd columns of x, if it pools.
+    With `average`, its pooling takes the mean. `other` is the place of the even and the odd columns
+    of x in the arena, if it pools.
     """
 
     kind = "conv2d_pixels"
@@ -45,7 +45,7 @@ class PixelConv2d(Conv2d):
 
 @dataclass(eq=False, repr=False)
 class SampleStep:
-    """One step that a sample takes by itself; the fields are those of `Step` in sample.pxi.
+    """One step in the computation of a single sample; the fields are those of `Step` in sample.pxi.
 
     kind is 'tile' for the tile kernels of `op`, whose lanes are channels then, 'sample' for those
     of a sample, 'conv2d', 'linear' or 'channels', whose gradients the engine finishes, or
@@ -64,8 +64,8 @@ class SampleStep:
 class SamplePlan:
     """The steps of a sample, with the place of the last output and the floats of an arena.
 
-    Up to `few` samples are answered sooner one by one than as a tile, by a count of vector
-    operations.
+    Up to `few` samples are computed faster one by one than as a tile, according to a count of
+    vector operations.
     """
 
     steps: list[SampleStep]
@@ -76,10 +76,10 @@ class SamplePlan:
 
 
 class SampleLowering:
-    """The steps that take one sample through the ops, 16 channels side by side after a convolution.
+    """The steps that compute the ops for one sample, 16 channels at a time after a convolution.
 
-    A change of layout has an op for its shape alone: a padding by nothing. For `inference`, a
-    convolution may have 16 pixels side by side, if that fills more lanes.
+    A change of layout is represented by an op that only carries its shape: a padding of 0. For
+    `inference`, a convolution may compute 16 pixels at a time, if that uses more lanes.
     """
 
     def __init__(self, input_shape: Shape, ops: list[Op], inference: bool) -> None:
@@ -89,7 +89,7 @@ class SampleLowering:
         self.steps: list[SampleStep] = []
         self.at, self.end = 0, _whole_tiles(prod(input_shape))
         self.forks: dict[Fork, SampleStep] = {}
-        # Where each first chain of a residual ends, and whether its output is blocked.
+        # The end of each first chain of a residual block, and whether its output is blocked.
         self.ends: dict[Turn, tuple[int, bool]] = {}
 
     def plan(self) -> SamplePlan | None:
@@ -120,7 +120,7 @@ class SampleLowering:
             self.arrange(blocked=True)
             self.step("channels", op, op.out_shape, blocked=True)
         elif isinstance(op, BatchNorm):
-            if prod(op.in_shape[1:]) > 1:  # else both layouts are the same
+            if prod(op.in_shape[1:]) > 1:  # otherwise both layouts are the same
                 self.shape = op.in_shape  # that of samples (C, L) is not known before
                 self.arrange(blocked=True)
             self.step("channels", op, op.inner_shape, self.blocked)
@@ -165,9 +165,9 @@ class SampleLowering:
         self.step("tile", tiles, op.out_shape, blocked=True)
 
     def add_pixels(self, op: Op, after: Op | None = None) -> int:
-        """Add a convolution with 16 pixels side by side, and a pooling after it, if it suits.
+        """Add a convolution of 16 pixels at a time, and a pooling after it, if applicable.
 
-        It rectifies and pools by itself. Return how many ops these are.
+        It includes the rectifier and the pooling. Return the number of ops.
         """
         if not isinstance(op, Conv2d) or self.blocked:
             return 0
@@ -193,7 +193,7 @@ class SampleLowering:
             self.tile(pool)
 
     def branch(self, op: Branch) -> None:
-        """Begin a residual, or its second chain where the first one began."""
+        """Begin a residual block, or its second chain at the start of the first."""
         if isinstance(op, Turn):
             begun = self.forks[op.fork]
             self.ends[op] = self.at, self.blocked
@@ -209,7 +209,7 @@ class SampleLowering:
         self.steps.append(step)
 
     def sum(self, op: Add) -> None:
-        """Add the outputs of both chains of a residual, in one layout."""
+        """Add the outputs of both chains of a residual block, in one layout."""
         begun = self.forks[op.fork]
         other, blocked = self.ends[op.turn] if op.turn else (begun.x, begun.blocked)
         self.arrange(blocked)
@@ -221,7 +221,7 @@ class SampleLowering:
             begun.op.other = self.at
 
     def activate(self, op: Activation) -> None:
-        """Add an activation, in place unless a gradient needs what it would overwrite."""
+        """Add an activation, in place unless a gradient needs the values it overwrites."""
         whole: Shape = (self.floats() // LANES, 1, 1)
         x = self.at
         before = self.steps[-1] if self.steps else None
@@ -232,7 +232,7 @@ class SampleLowering:
         self.steps.append(SampleStep("tile", op.shaped(whole, whole), x, self.at, self.blocked))
 
     def arrange(self, blocked: bool) -> None:
-        """Bring the values into this layout."""
+        """Convert the values to this layout."""
         if self.blocked != blocked:
             op = Pad2d((0, 0)).shaped(self.shape, self.shape)
             self.step("blocked" if blocked else "plain", op, self.shape, blocked)
@@ -269,19 +269,19 @@ def count_vectors(op: Op) -> int:
 
 
 def vectors_of_row(op: Conv2d) -> int:
-    """Return the vectors of an output row, the even and the odd columns apart for a pooling."""
+    """Return the vectors of an output row; for a pooling, even and odd columns are separate."""
     phases = 2 if op.pool else 1
     return phases * -(-op.inner_shape[2] // (phases * LANES))
 
 
 def suits_pixels(op: Conv2d) -> bool:
-    """Return whether a convolution is one that `PixelConv2d` can do."""
+    """Return whether `PixelConv2d` can compute a convolution."""
     plain = op.stride == op.dilation == (1, 1)
     return plain and op.groups == 1 and op.connections is None and op.inner_shape[1] >= 2
 
 
 def saves_vectors(op: PixelConv2d) -> bool:
-    """Return whether 16 pixels side by side fill more lanes than 16 output channels do."""
+    """Return whether 16 pixels at a time use more lanes than 16 output channels at a time."""
     channels, _, width = op.inner_shape
     if not op.pool and width < LANES:
         return False

@@ -19,22 +19,23 @@ class Samples:
     Parameters
     ----------
     images : ndarray (M, ...) of float32, or of uint8
-        uint8 becomes ``images * scale + offset`` in float32 on the way into a model.
+        uint8 images are converted to ``images * scale + offset`` in float32 before they enter a
+        model.
     index : ndarray of int (N,), optional
-        Which of them make the batch; all of them, in order, if not given.
+        Indices of the images in the batch; by default all of them, in order.
     scale : float
     offset : ndarray of float32 (...), optional
-        A value for each pixel; needed for uint8.
+        A value for each pixel; required for uint8.
     distortion : lenet5c.datasets.EpochDistortion, optional
-        uint8 images are distorted so before they are scaled.
+        Distortion of uint8 images, applied before they are scaled.
     numbers : ndarray of int (M,), optional
-        The number of each image, from which its distortion is drawn; its place in `images` if not
-        given.
+        The number of each image, from which its distortion is drawn; its index in `images` by
+        default.
 
     Raises
     ------
     TypeError, ValueError, IndexError
-        An array does not fit; the message names it.
+        An array is invalid; the message names it.
 
     Examples
     --------
@@ -114,7 +115,7 @@ class Samples:
         return len(self.images if self.index is None else self.index)
 
     def __getitem__(self, batch: Any) -> Samples:
-        """Return some of the samples, as an index into them says."""
+        """Return the samples selected by an index."""
         index = np.arange(len(self.images)) if self.index is None else self.index
         return replace(self, index=index[batch])
 
@@ -129,7 +130,7 @@ class Samples:
         return rows(self.images)
 
     def values(self) -> NDArray[np.float32]:
-        """Return the batch in float32, by the operations that compiled code does."""
+        """Return the batch in float32, with the same operations as compiled code."""
         if self.distortion is not None:
             batch = self.distortion(self.images, self.index, self.numbers)
         else:

@@ -32,7 +32,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
     op.dweight, op.dbias = getattr(o, "dweight", 0), getattr(o, "dbias", 0)
     constants = getattr(o, "constants", ())
     if len(constants) > 2:
-        raise ValueError(f"constants must be two at most, got {len(constants)}")
+        raise ValueError(f"constants must have at most two values, got {len(constants)}")
     for i, constant in enumerate(constants):
         op.constants[i] = constant
     if getattr(o, "connections", None) is not None:
@@ -50,7 +50,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
         codes = o.codes
         if codes.shape[0] != op.O or codes.shape[1] != op.C:
             raise ValueError(
-                f"codes has the shape ({codes.shape[0]}, {codes.shape[1]}), not ({op.O}, {op.C})")
+                f"codes must have the shape ({op.O}, {op.C}), got ({codes.shape[0]}, {codes.shape[1]})")
         op.codes = &codes[0, 0]
         held.append(codes)
 
@@ -60,8 +60,8 @@ cdef set_batch_norm(Op* op, o, list held):
     cdef int64_t[::1] tracked = o.tracked.reshape(1)
     if mean.shape[0] != op.C or var.shape[0] != op.C:
         raise ValueError(
-            f"running mean and variance have {mean.shape[0]} and {var.shape[0]} values for {op.C} "
-            "channels")
+            f"running mean and variance must have {op.C} values, got {mean.shape[0]} and "
+            f"{var.shape[0]}")
     op.running_mean, op.running_var, op.tracked = &mean[0], &var[0], &tracked[0]
     op.of_batch, op.eps, op.momentum = o.of_batch, o.eps, o.momentum
     held += [mean, var, tracked]
@@ -84,7 +84,7 @@ def statistics_floats(Py_ssize_t channels):
 cdef set_dx(Job* job, float[:, ::1] dx):
     cdef Py_ssize_t places = max(job.loss.inner, <Py_ssize_t>1)
     if dx.shape[0] * places != job.batch or dx.shape[1] != job.input_size * places:
-        raise ValueError("dx has the wrong size")
+        raise ValueError("dx must have the shape of the input")
     job.dx = &dx[0, 0]
     job.first_gradient = 0
 
@@ -95,7 +95,7 @@ cdef set_distort(Job* job, tuple input_shape, distort):
     if distort is None:
         return None
     if job.bytes is NULL or len(input_shape) != 3:
-        raise ValueError("only images (C, H, W) of uint8 can be distorted")
+        raise ValueError("samples must be images (C, H, W) of uint8 to be distorted")
     warp = <Warp?>distort.warp
     job.distorts = True
     job.distort = warp.of(input_shape[0], input_shape[1], input_shape[2])
@@ -117,7 +117,8 @@ cdef set_draws(Job* job, list counters, draws):
         draws = np.array([int(counter[0]) for counter in counters], np.int64)
     numbers = draws
     if numbers.shape[0] != len(counters):
-        raise ValueError(f"draws must be of {len(counters)} dropouts, got {numbers.shape[0]}")
+        raise ValueError(f"draws must have {len(counters)} values, one for each dropout, got "
+                         f"{numbers.shape[0]}")
     job.draws = &numbers[0]
     return draws
 
@@ -149,9 +150,9 @@ cdef set_loss(Job* job, str name, double setting, const int[::1] labels,
     loss.setting = setting
     if labels is None and (targets is None or job.counts or loss.kind not in (
             CROSS_ENTROPY, MEAN_SQUARED_ERROR)):
-        raise ValueError("labels must be given to count correct answers, and for this loss")
+        raise ValueError("labels must be given for this loss and to count correct answers")
     if labels is not None and labels.shape[0] != job.batch:
-        raise ValueError(f"labels has {labels.shape[0]} values for a batch of {job.batch}")
+        raise ValueError(f"labels must have {job.batch} values, got {labels.shape[0]}")
     for i in range(job.batch if labels is not None else 0):
         if ignores and labels[i] == ignored:
             found = True
@@ -159,15 +160,15 @@ cdef set_loss(Job* job, str name, double setting, const int[::1] labels,
             raise ValueError(f"labels must be 0 to {K - 1}, got {labels[i]} at {i}")
     if targets is None and loss.kind == MEAN_SQUARED_ERROR or targets is not None and (
             targets.shape[0] * places != job.batch or targets.shape[1] != K * places):
-        raise ValueError(f"targets should have the shape ({job.batch // places}, {K * places})")
+        raise ValueError(f"targets must have the shape ({job.batch // places}, {K * places})")
     if class_weight is not None and class_weight.shape[0] != K:
-        raise ValueError(f"class_weight has {class_weight.shape[0]} values for {K} classes")
+        raise ValueError(f"class_weight must have {K} values, got {class_weight.shape[0]}")
     if sample_weight is not None and sample_weight.shape[0] != job.batch:
         raise ValueError(
-            f"sample_weight has {sample_weight.shape[0]} values for a batch of {job.batch}")
+            f"sample_weight must have {job.batch} values, got {sample_weight.shape[0]}")
     if losses is not None:
         if losses.shape[0] != job.batch:
-            raise ValueError(f"losses has {losses.shape[0]} values for a batch of {job.batch}")
+            raise ValueError(f"losses must have {job.batch} values, got {losses.shape[0]}")
         job.losses = &losses[0]
     if found:
         left = (np.asarray(labels) != ignored).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Programs of one op, for the functions on plain arrays."""
+"""Programs with a single op, for the functions on plain arrays."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,5 +12,5 @@ from lenet5c.kernels.simd import dispatch
 
 @lru_cache(maxsize=64)
 def single_op_program(in_shape: Shape, make: Callable[..., Op], *settings: Any) -> Program:
-    """Return a program of the one op ``make(*settings)``, such as a pooling."""
+    """Return a program with the single op ``make(*settings)``, such as a pooling."""
     return Program(lowering.lower(in_shape, [make(*settings)]), dispatch.tiles)

@@ -15,13 +15,13 @@ from lenet5c.kernels.engine.ops import Op, Shape, Summed
 
 @dataclass(eq=False, repr=False, match_args=False)
 class BatchNorm(Summed):
-    """Each channel by its running mean and variance, or `of_batch` by those of the batch.
+    """Each channel, normalized by running statistics or, with `of_batch`, by those of the batch.
 
-    The running ones, and the number of batches tracked in them, are arrays that keep their places;
-    a training pass by the statistics of the batch changes them. Lowering takes a rectifier (`relu`,
-    and `mask` as of `Linear`) and a pooling (`pool`, with `average` of means) of 2 x 2 windows into
-    the op, what it saves of whose windows lies at `argmax`; `given` is the place of the statistics
-    of the batch.
+    The running statistics, and the number of batches tracked in them, are arrays that keep their
+    addresses; a training pass with the statistics of the batch updates them. Lowering fuses a
+    rectifier (`relu`, and `mask` as in `Linear`) and a pooling of 2 x 2 windows (`pool`; the mean
+    with `average`) into the op. The indices saved for the windows are at `argmax`; `given` is the
+    place of the statistics of the batch.
     """
 
     kind = "batch_norm"
@@ -49,15 +49,15 @@ class BatchNorm(Summed):
 
     @property
     def reads_output(self) -> bool:
-        return False  # which outputs were positive is computed anew
+        return False  # the signs of the outputs are computed again
 
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Dropout(Op):
-    """Each element is zeroed with probability `p`, the others are divided by 1 - p.
+    """Zero each element with probability `p`, and divide the others by 1 - p.
 
-    The masks of a pass depend on `seed` and on the passes before it, whose number is `counter[0]`,
-    an array that keeps its place; `given` is the place of the samples' keys.
+    The masks of a pass depend on `seed` and on the number of passes before it, `counter[0]`, in an
+    array that keeps its address; `given` is the place of the samples' keys.
     """
 
     kind = "dropout"

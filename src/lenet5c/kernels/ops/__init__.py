@@ -1,1 +1,1 @@
-"""One op a file: forward and backward on one tile of 16 samples."""
+"""One op per file: forward and backward on one tile of 16 samples."""

@@ -22,10 +22,10 @@ cdef double take(dict settings, str name, double most) except *:
     """Take a setting out."""
     cdef double value
     if name not in settings:
-        raise ValueError(f"settings should have {name}")
+        raise ValueError(f"settings must have {name}")
     value = settings.pop(name)
     if not 0 <= value <= most:  # nor is it not-a-number
-        raise ValueError(f"{name} should be from 0 to {most:g}, is {value}")
+        raise ValueError(f"{name} must be from 0 to {most:g}, got {value}")
     return value
 
 
@@ -41,9 +41,9 @@ cdef class Warp:
         cdef Distort* d = &self.settings
         if gaussian.shape[0] % 2 != 1:
             raise ValueError(
-                f"gaussian has {gaussian.shape[0]} weights, it should have an odd number")
+                f"gaussian must have an odd number of weights, got {gaussian.shape[0]}")
         if quantiles.shape[0] < 2:
-            raise ValueError(f"there are {quantiles.shape[0]} quantiles, there should be two")
+            raise ValueError(f"quantiles must have two values, got {quantiles.shape[0]}")
         memset(d, 0, sizeof(Distort))
         self.gaussian, self.quantiles = gaussian, quantiles
         d.gaussian, d.radius = &gaussian[0], gaussian.shape[0] // 2
@@ -63,7 +63,7 @@ cdef class Warp:
         d.mixes = take(left, "mixup", MOST) != 0
         d.probability = take(left, "probability", 1)
         if left:
-            raise ValueError(f"there are no settings {', '.join(map(str, left))}")
+            raise ValueError(f"settings are unknown: {', '.join(map(str, left))}")
         d.warps = (d.translation != 0 or d.scaling != 0 or d.squeeze != 0 or d.shear != 0
                    or d.rotation != 0 or d.elastic != 0 or d.flip != 0 or d.flip_vertical != 0
                    or d.crop_padding != 0 or d.crop != 0)
@@ -75,8 +75,7 @@ cdef class Warp:
         cdef Distort d = self.settings
         if (H + 2) * (W + 2) >= MOST_PLACES:
             raise ValueError(
-                f"images are {H} by {W}; to be distorted, they should have fewer than "
-                f"{MOST_PLACES} pixels")
+                f"images must have fewer than {MOST_PLACES} pixels to be distorted, got {H} by {W}")
         d.C, d.H, d.W = C, H, W
         return d
 
@@ -100,14 +99,14 @@ cdef class Warp:
         cdef float* to
         size = d.C * d.H * d.W
         if (out.shape[0], out.shape[1], out.shape[2], out.shape[3]) != (count, d.C, d.H, d.W):
-            raise ValueError("out has the wrong shape")
+            raise ValueError("out must have the shape of the batch")
         for i in range(count):
             if not 0 <= index[i] < images.shape[0]:
                 raise IndexError(
-                    f"index[{i}] is {index[i]}, but there are {images.shape[0]} images")
+                    f"index must be 0 to {images.shape[0] - 1}, got {index[i]} at {i}")
         if numbers is not None and numbers.shape[0] != images.shape[0]:
             raise ValueError(
-                f"there are {numbers.shape[0]} numbers of {images.shape[0]} images")
+                f"numbers must have length {images.shape[0]}, got {numbers.shape[0]}")
         if count == 0 or size == 0:
             return
         known = NULL if numbers is None else &numbers[0]

@@ -191,5 +191,5 @@ cdef check_sizes(kind, shape, size, window, counted, divisor):
 cdef check_windows(axis, Py_ssize_t out, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t size,
                    Py_ssize_t dilation, Py_ssize_t image):
     if not see_image(out, stride, padding, size, dilation, image):
-        raise ValueError(f"padding must leave a pixel of the image to every window, got {padding} "
+        raise ValueError(f"padding must leave every window a pixel of the image, got {padding} "
                          f"before an image of {image} {axis} and a dilation of {dilation}; use less")

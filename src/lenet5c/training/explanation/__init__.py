@@ -1,8 +1,8 @@
 """Explanations of predictions: attribution maps, counterfactual changes and nearest images.
 
-Functions of a `TrainedModel` and an image, NumPy arrays in and out; `lenet5c.recognition.why` has
-them for users. They stand here, below `report`, which draws them, and `recognition`, since these do
-not know each other.
+These are functions of a `TrainedModel` and an image that return NumPy arrays, and are public in
+`lenet5c.recognition.why`. They are in a package below `report`, which draws them, and
+`recognition`, since these do not import each other.
 """
 
 from lenet5c.training.explanation.cam import grad_cam

@@ -1,4 +1,4 @@
-"""Grad-CAM: the maps of a layer, weighted by how they move the logit of a class."""
+"""Grad-CAM: feature maps of a layer weighted by their gradients."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,33 +25,33 @@ def grad_cam(
     *,
     enlarge: bool = True,
 ) -> NDArray[np.float32]:
-    """Places of an image that speak for a class, by the maps of a layer: Grad-CAM.
+    """Grad-CAM: regions of an image that support a class, from the maps of a layer.
 
     Parameters
     ----------
     trained : TrainedModel
-        Of any `Sequential`. After an `RBF` layer the logits are the penalties negated.
+        Model with any `Sequential`. After an `RBF` layer, the logits are the negated penalties.
     image : array_like (h, w) or (C, h, w)
-        As `TrainedModel.logits` takes it.
+        See `TrainedModel.logits`.
     label : int or str, optional
-        The class, by position or name. Default: the predicted one.
+        The class, by index or name. Default: the predicted class.
     layer : str, optional
-        Dotted name of a layer with maps as output, of any depth, such as 'conv2' or
-        'block.layers.conv'. Default: the last convolution with maps of more than one place, or
-        `Residual` with one, after the normalization and activation that follow.
+        Dotted name of a layer whose output is maps, such as 'conv2' or 'block.layers.conv'.
+        Default: the last convolution, or `Residual` with one, whose maps are larger than 1 by 1,
+        including the following normalization and activation.
     enlarge : bool
-        Return the map in the size of the image. Its values stay where the centers of what they
-        see are in the image, with linear interpolation between, and to 0 beyond the outermost.
+        Return the map at the size of the image. Values are placed at the centers of their receptive
+        fields and interpolated linearly, down to 0 beyond the outermost ones.
 
     Returns
     -------
     ndarray of float32 (h, w), or of the layer's maps (H, W) if not `enlarge`
-        0 or more, in units of the logit.
+        Nonnegative values, in units of the logit.
 
     Raises
     ------
     TypeError, ValueError
-        An argument is not as above, or no layer has maps; the message says what it must be.
+        If an argument is invalid, or no layer has maps.
 
     Notes
     -----
@@ -81,7 +81,7 @@ def grad_cam(
     place = _choose(items, _with_maps(items, x.shape[1:]), layer)
     logits = trained.logits(pixels[np.newaxis])[0]
     dlogits = one_hot(find_label(trained, label, logits), len(logits))
-    dy = trained.model.logits(dlogits)  # of the outputs, which are the logits or these negated
+    dy = trained.model.logits(dlogits)  # negated if the outputs are penalties
     maps, gradient = open_layer(items, place.name, x, dy)
     weight = gradient[0].astype(np.float64).mean(axis=(1, 2))
     cam = np.maximum(np.tensordot(weight, maps[0].astype(np.float64), 1), 0)
@@ -91,7 +91,7 @@ def grad_cam(
 
 
 def has_cam(trained: TrainedModel) -> bool:
-    """Return whether `grad_cam` has a default layer."""
+    """Return True if `grad_cam` has a default layer."""
     items = list_layers(trained.model)
     return _find_default(items, _with_maps(items, trained.input_shape)) is not None
 
@@ -101,7 +101,7 @@ def _with_maps(items: Items, shape: Shape) -> dict[str, Place]:
 
 
 def _choose(items: Items, with_maps: dict[str, Place], name: str | None) -> Place:
-    """Return the place of the layer of this name, or the default one."""
+    """Return the `Place` of the layer with this name, or of the default layer."""
     if name is None and (name := _find_default(items, with_maps)) is None:
         raise ValueError(
             "model must have a convolution with output maps larger than 1 by 1, got none; pass "
@@ -110,7 +110,7 @@ def _choose(items: Items, with_maps: dict[str, Place], name: str | None) -> Plac
     if name not in with_maps:
         some = ", ".join(with_maps) or "none"
         raise ValueError(
-            f"layer must be the name of a layer with output maps larger than 1 by 1, {some}; got "
+            f"layer must be the name of a layer with output maps larger than 1 by 1, {some}, got "
             f"{name!r}"
         )
     return with_maps[name]
@@ -134,7 +134,7 @@ def _convolves(layer: Layer) -> bool:
 def _enlarge(
     cam: NDArray[np.float64], place: Place, trained: TrainedModel, size: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Return a map in the size of the image, by linear interpolation between its places."""
+    """Interpolate a map linearly to the size of the image."""
     preparation = trained.preparation
     for axis, own in enumerate(size):
         whole, count = preparation.size[axis], cam.shape[axis]

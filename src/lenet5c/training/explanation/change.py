@@ -1,4 +1,4 @@
-"""The smallest change of an image that changes the predicted label."""
+"""Smallest change of an image that changes the predicted label."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ from lenet5c.training.model_file import TrainedModel
 
 Doubles = NDArray[np.float64]
 STEPS = 40
-#: Classes that are tried at most, those nearest by the slopes at the image.
+#: Maximum number of classes to try, the nearest by linear approximation.
 MOST_TARGETS = 9
-#: Factors of a change, of which the smallest that turns the answer in whole gray levels is taken.
+#: Factors of a change; the smallest that changes the label after rounding to gray levels is used.
 FACTORS = np.concatenate([np.linspace(0.9, 1.5, 61), np.geomspace(1.55, 6, 24)])
-# Of the walk, as its paper has them: overshoot, most weight of the image, step back.
+# Parameters of the search as in its paper: overshoot, maximum weight of the image, backward step.
 OVERSHOOT, MOST_PULL, BACK = 1.05, 0.1, 0.9
-#: Steps that all classes take, and classes that go on.
+#: Steps for all classes, and number of classes to continue.
 SCOUTING, KEPT = 12, 3
-#: Steps without the class after which the walk is drawn to the image no more.
+#: Steps without reaching the class after which the search is no longer biased to the image.
 PATIENCE = 4
-#: Gray levels by which the walk aims beyond the boundary, so that rounding does not undo it.
+#: Gray levels beyond the boundary to aim for, so that rounding does not undo the change.
 BEYOND = 0.5
 WHITE = 255.0
 
@@ -33,13 +33,13 @@ class Change:
     Attributes
     ----------
     image : ndarray of uint8 (C, h, w)
-        The changed image; the model's answer for it is `label`.
+        The changed image, whose predicted label is `label`.
     difference : ndarray of int16 (C, h, w)
         The changed image minus the image, in gray levels.
     label : int
-        The predicted class of the changed image.
+        Predicted label of the changed image.
     before : int
-        The predicted class of the image.
+        Predicted label of the original image.
     """
 
     image: NDArray[np.uint8]
@@ -68,20 +68,20 @@ def smallest_change(
 ) -> Change | None:
     """Search for the smallest change of an image that changes the predicted label.
 
-    Gray levels stay from 0 to 255, and the result is in whole ones: `TrainedModel.predict` gives
-    the new class for it. Smallest is by the Euclidean (L2) norm; a search by slopes finds no
-    proof that there is none smaller.
+    The result has integer gray levels from 0 to 255, and `TrainedModel.predict` returns the new
+    class for it. The Euclidean (L2) norm of the change is minimized by a gradient-based search,
+    which does not guarantee the global minimum.
 
     Parameters
     ----------
     trained : TrainedModel
-        Of any `Sequential`.
+        Model with any `Sequential`.
     image : array_like (h, w) or (C, h, w)
         As `TrainedModel.logits` takes it.
     label : int or str, optional
-        The class to turn the answer to, by position or name. Default: any other.
+        The target class, by index or name. Default: any other class.
     steps : int
-        Of the search; more find changes a little smaller.
+        Number of search steps; more steps find slightly smaller changes.
 
     Returns
     -------
@@ -91,15 +91,15 @@ def smallest_change(
     Raises
     ------
     TypeError, ValueError
-        An argument is not as above, or `label` is the predicted class already.
+        If an argument is invalid, or `label` is the predicted class.
 
     Notes
     -----
-    Each step takes the difference of two logits as linear, as DeepFool does (Moosavi-Dezfooli et
-    al., 2016), with the nearest point of the box of gray levels on the plane where it is 0; the
-    walk along the boundary, towards the image, is that of Croce and Hein (2020), Minimally
-    distorted adversarial examples with a fast adaptive boundary attack, which here begins once the
-    class was reached. All classes walk as one batch.
+    Each step linearizes the difference of two logits, as in DeepFool (Moosavi-Dezfooli et al.,
+    2016), and moves to the nearest point where it is 0, within the range of gray levels. After the
+    class is reached, the search moves along the boundary towards the image as in Croce and Hein
+    (2020), Minimally distorted adversarial examples with a fast adaptive boundary attack. All
+    classes are processed as one batch.
 
     Reference: `lenet5c.reference.boundary_step`.
 
@@ -132,7 +132,7 @@ def smallest_change(
     target = None if label is None else int(targets[0])
     best: Change | None = None
     for end in ends:
-        # Rounding, and a smaller multiple, change the norm by little.
+        # Rounding and a smaller multiple change the norm only slightly.
         if best and best.norm < FACTORS[0] * float(np.sqrt(np.square(end - start).sum())):
             break
         change = _to_levels(trained, pixels, end, before, target)
@@ -144,7 +144,7 @@ def smallest_change(
 def _choose_targets(
     way: LevelPass, pixels: NDArray[np.uint8], logits: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    """Return the other classes, of many those that are nearest by the slopes at the image."""
+    """Return the other classes, or the nearest ones by linear approximation if there are many."""
     best, count = int(logits.argmax()), len(logits)
     others = np.delete(np.arange(count), best)
     if len(others) <= MOST_TARGETS:
@@ -157,15 +157,15 @@ def _choose_targets(
 
 
 class _Walk:
-    """A walk to the boundary of each of some classes, a row each, all of them at once."""
+    """Search for the boundaries of several classes at once, one row for each."""
 
     def __init__(self, way: LevelPass, shape: tuple[int, ...], targets: NDArray[np.int64]) -> None:
         self.way, self.shape, self.targets = way, shape, targets
 
     def run(self, start: Doubles, steps: int) -> list[Doubles]:
-        """Return the nearest point found of each class that was reached, the nearest class first.
+        """Return the nearest point of each class that was reached, the nearest class first.
 
-        Of several classes, the nearest few walk on after some steps.
+        After some steps, only the nearest few classes are continued.
         """
         count = len(self.targets)
         x = np.repeat(start[np.newaxis], count, axis=0)
@@ -180,7 +180,7 @@ class _Walk:
             apart = np.sqrt(np.square(x - start).sum(axis=1))
             nearer = turned & (apart < least)
             best[nearer], least[nearer] = x[nearer], apart[nearer]
-            # Back towards the image: the plane of the old point is still a good one.
+            # Back towards the image: the plane of the previous point is still a good approximation.
             back = np.where(turned, BACK, 1.0)[:, np.newaxis]
             moved = start + back * (x - start)
             margin = margin + ((moved - x) * slope).sum(axis=1)
@@ -190,8 +190,8 @@ class _Walk:
             origin = margin + ((start - x) * slope).sum(axis=1)
             from_start = boundary_step(slope, origin, np.broadcast_to(start, x.shape))
             near, far = (np.sqrt(np.square(d).sum(axis=1)) for d in (to_plane, from_start))
-            # Towards the image only where the class was reached lately: many are not by a straight
-            # line, and some have other classes all around.
+            # Towards the image only if the class was reached recently: many classes cannot be
+            # reached # on a straight line, and some are surrounded by other classes.
             since = np.where(turned, 0, since + 1)
             pull = np.minimum(near / np.maximum(near + far, 1e-12), MOST_PULL)
             pull = np.where(np.isfinite(least) & (since < PATIENCE), pull, 0)[:, np.newaxis]
@@ -201,7 +201,7 @@ class _Walk:
         return list(best[order[: np.isfinite(least).sum()]])
 
     def measure(self, x: Doubles) -> tuple[Doubles, Doubles]:
-        """Return the margin of each row's class over the best other one, and its gradient."""
+        """Return the margin of each row's class over the best other class, and its gradient."""
         rows, images = np.arange(len(x)), x.reshape(-1, *self.shape)
         logits = self.way.logits(images).astype(np.float64)
         own = logits[rows, self.targets]
@@ -216,29 +216,30 @@ class _Walk:
 def boundary_step(
     slope: Doubles, margin: Doubles, x: Doubles, low: float = 0.0, high: float = WHITE
 ) -> Doubles:
-    """Return the smallest step from each row of x to where a linear function is 0, within bounds.
+    """Return the smallest step from each row of x to a zero of a linear function, within bounds.
 
     Parameters
     ----------
     slope : ndarray of float64 (B, n)
         Gradient of the function.
     margin : ndarray of float64 (B,)
-        Its value at x.
+        Value of the function at x.
     x : ndarray of float64 (B, n)
-        Within the bounds.
+        Points within the bounds.
     low, high : float
-        Of each element of x plus the step.
+        Bounds of each element of x plus the step.
 
     Returns
     -------
     ndarray of float64 (B, n)
-        Where the function is 0 nowhere within the bounds, the step to where it is nearest to it.
+        The steps. If the function has no zero within the bounds, the step to its value closest to
+        0.
 
     Notes
     -----
-    The step is ``clip(t * slope, low - x, high - x)`` for one t, of the sign that ``-margin`` has.
-    The function along it is concave in the size of t, with a corner where an element comes to its
-    bound, so that Newton's method goes from corner to corner and never too far.
+    The step is ``clip(t * slope, low - x, high - x)`` for a scalar t with the sign of ``-margin``.
+    Along it, the function is concave and piecewise linear in abs(t), with a corner where an element
+    reaches its bound, so that Newton's method moves from corner to corner and never overshoots.
 
     Reference: `lenet5c.reference.boundary_step`.
     """
@@ -263,9 +264,9 @@ def boundary_step(
 def _to_levels(
     trained: TrainedModel, pixels: NDArray[np.uint8], end: Doubles, before: int, target: int | None
 ) -> Change | None:
-    """Return the least multiple of a change that turns the answer in whole gray levels.
+    """Return the smallest multiple of a change that, rounded, changes the predicted label.
 
-    To the target, or to any other class if that is None.
+    The new label is the target, or any other class if that is None.
     """
     start = pixels.astype(np.float64)
     factors = FACTORS[:, np.newaxis, np.newaxis, np.newaxis]
@@ -276,7 +277,7 @@ def _to_levels(
     predicted = trained.predict(images)
     turned = predicted != before if target is None else predicted == target
     for i in np.flatnonzero(turned)[np.argsort(norms[turned], kind="stable")]:
-        # By itself an image may have other last digits than in a batch.
+        # The rounding of a single image may differ from that in a batch.
         label = int(trained.predict(images[i])[0])
         if label != before if target is None else label == target:
             return Change(images[i], differences[i], label, before)

@@ -1,4 +1,4 @@
-"""All reasons for one answer together, as pictures show them."""
+"""All explanations of one prediction."""
 
 from dataclasses import dataclass
 
@@ -13,28 +13,28 @@ from lenet5c.training.explanation.pixels import Label, find_label, take_image
 from lenet5c.training.explanation.saliency import saliency
 from lenet5c.training.model_file import TrainedModel
 
-#: Noisy images whose gradients are averaged.
+#: Number of noisy images whose gradients are averaged.
 SMOOTH = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Reasons for the answer of a model for an image.
+    """Explanations of the prediction of a model for an image.
 
     Attributes
     ----------
     image : ndarray of uint8 (C, h, w)
     label : int
-        The class that is explained.
+        The explained class.
     probability : float
-        Of this class.
+        Probability of this class.
     saliency : ndarray of float32 (C, h, w)
-        As `saliency` has it, with `smooth`.
+        See `saliency`, with `smooth`.
     cam : ndarray of float32 (h, w), or None
-        As `grad_cam` has it; None where no convolution has maps.
+        See `grad_cam`; None if no convolution has maps.
     occlusion : ndarray of float32 (h, w)
     change : Change or None
-        None if none was found.
+        None if no change was found.
     nearest : Nearest or None
         None without `neighbors`.
     """
@@ -59,7 +59,7 @@ def explain(
     smooth: int = SMOOTH,
     steps: int = STEPS,
 ) -> Explanation:
-    """Compute all reasons for a class of an image.
+    """Compute all explanations for a class of an image.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ def explain(
     label : int or str, optional
         The class, by position or name. Default: the predicted one.
     neighbors : Neighbors, optional
-        The data set in which the nearest images are looked up.
+        Data set to search for the nearest images.
     target : int or str, optional
-        The class that the smallest change turns the answer to. Default: `label` if it is not the
-        predicted class, else any other.
+        Target class of the smallest change. Default: `label` if it is not the predicted class, else
+        any other class.
     smooth : int
-        As of `saliency`.
+        See `saliency`.
     steps : int
-        As of `smallest_change`.
+        See `smallest_change`.
 
     Returns
     -------

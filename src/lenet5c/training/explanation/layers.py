@@ -1,4 +1,4 @@
-"""The layers of a model one by one: outputs inside of it, gradients by them, and their places."""
+"""Layer-by-layer evaluation of a model: outputs, gradients and positions of maps."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ from lenet5c.nn.tile_layer import TileChain, make_segments
 
 Floats = NDArray[np.float32]
 Items = list[tuple[str, Layer]]
-#: Samples at a time through layers in NumPy.
+#: Samples per pass through layers in NumPy.
 CHUNK = 256
 
 
 def list_layers(model: Sequential) -> Items:
-    """Return the layers in order with their dotted names, those of a Sequential in its place."""
+    """Return the layers in order with dotted names, with inner Sequentials flattened."""
     return list(model.flat_items())
 
 
 def run_layers(items: Items, x: Floats) -> list[Floats]:
-    """Return x and the output of each layer outside training."""
+    """Return x and the output of each layer in evaluation mode."""
     values = [x]
     for _, layer in items:
         values.append(np.asarray(layer.forward(values[-1]), np.float32))
@@ -37,17 +37,17 @@ def run_layers(items: Items, x: Floats) -> list[Floats]:
 
 
 def pull_back(items: Items, values: Sequence[Floats], dy: Floats) -> Floats:
-    """Return the gradient by values[0], given that by the output; `values` of `run_layers`."""
+    """Return the gradient with respect to values[0], given `values` of `run_layers`."""
     for (_, layer), x in zip(reversed(items), reversed(values[:-1]), strict=True):
         dy = layer.input_gradient(x, dy)
     return dy
 
 
 def open_layer(items: Items, target: str, x: Floats, dy: Floats) -> tuple[Floats, Floats]:
-    """Return the output of the layer named `target`, and the gradient by it.
+    """Return the output of the layer named `target` and the gradient with respect to it.
 
-    x is the input of the first layer, dy the gradient by the output of the last. The layer may be
-    within a `Residual`, where the gradient through its own branch is all of it.
+    x is the input of the first layer, dy the gradient with respect to the output of the last. The
+    layer may be inside a `Residual`, where the whole gradient is that of its own branch.
     """
     at = _find(items, target)
     values = run_layers(items, x)
@@ -62,7 +62,7 @@ def open_layer(items: Items, target: str, x: Floats, dy: Floats) -> tuple[Floats
 
 
 def _find(items: Items, target: str) -> int:
-    """Return the position of the layer of this name, or of the one that it is within."""
+    """Return the position of the layer with this name, or of the layer that contains it."""
     for at, (name, _) in enumerate(items):
         if target == name or target.startswith(f"{name}."):
             return at
@@ -83,10 +83,10 @@ def _branches(name: str, layer: Layer) -> Iterator[Items]:
 
 @dataclass(frozen=True)
 class Place:
-    """A layer with maps, and where their places lie in the net's input.
+    """A layer with maps, and the positions of its units in the net's input.
 
-    The center of the values that place (i, j) of the maps sees is the pixel (start[0] + i step[0],
-    start[1] + j step[1]).
+    The receptive field of unit (i, j) is centered at the pixel (start[0] + i step[0], start[1] + j
+    step[1]).
     """
 
     name: str
@@ -96,7 +96,7 @@ class Place:
 
     @property
     def has_maps(self) -> bool:
-        """True if the output is maps of more than one place."""
+        """True if the output is maps larger than 1 by 1."""
         return len(self.shape) == 3 and self.shape[1] * self.shape[2] > 1
 
 
@@ -106,10 +106,10 @@ def find_places(
     start: tuple[float, float] = (0.0, 0.0),
     step: tuple[float, float] = (1.0, 1.0),
 ) -> list[Place]:
-    """Return the places of all layers with images or maps as input, also within a `Residual`.
+    """Return the places of all layers with images or maps as input, including inside a `Residual`.
 
-    The input of the first has this shape, and its pixels lie at `start` and so on. A layer within
-    a `Residual` comes before it.
+    The input of the first layer has this shape, with its first pixel at `start`. Layers inside a
+    `Residual` come before it.
     """
     places: list[Place] = []
     for name, layer in items:
@@ -120,7 +120,7 @@ def find_places(
         for inner in _branches(name, layer):
             found = find_places(inner, shape, start, step)
             places += found
-            # The sum lies where the branches do; one that is the input itself changes nothing.
+            # The sum has the positions of the branches; an identity shortcut has no effect.
             at = (found[-1].start, found[-1].step) if found else at
         if not isinstance(layer, Residual) and len(after) == 3:
             at = _move(layer, shape, after, start, step)
@@ -133,11 +133,11 @@ def find_places(
 def _move(
     layer: Layer, before: Shape, after: Shape, start: tuple[float, float], step: tuple[float, float]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return where the places of a layer's output lie, given those of its input."""
+    """Return the positions of the units of a layer's output, given those of its input."""
     starts, steps = [], []
     window = find_window(layer, before)
     for axis in (0, 1):
-        # Of a layer that takes maps as a whole, places are spread evenly over its input.
+        # For a layer that uses whole maps, positions are spread evenly over its input.
         apart = before[1 + axis] / after[1 + axis]
         center = (apart - 1) / 2
         if window is not None:
@@ -161,12 +161,12 @@ def find_window(layer: Layer, shape: Shape) -> tuple[tuple[int, int], ...] | Non
 
 
 def is_elementwise(layer: Layer) -> bool:
-    """Return whether a layer of the package changes each value by itself."""
+    """Return True if a layer of the package is elementwise."""
     return isinstance(layer, (Activation, BatchNorm, Dropout))
 
 
 def last_weighted(items: Items) -> int:
-    """Return the position of the last layer with weights or codes; a ValueError says none has."""
+    """Return the position of the last layer with weights or codes, or raise a ValueError."""
     found = [
         at
         for at, (_, layer) in enumerate(items)
@@ -178,7 +178,7 @@ def last_weighted(items: Items) -> int:
 
 
 def compute_features(model: Sequential, preparation: Preparation, images: Images) -> Floats:
-    """Return the input of the last layer with weights, (N, D), of images to be prepared."""
+    """Return the input of the last layer with weights, (N, D), for unprepared images."""
     items = list_layers(model)
     layers = [layer for _, layer in items[: last_weighted(items)]]
     steps = make_segments(layers, model.store)
@@ -186,7 +186,7 @@ def compute_features(model: Sequential, preparation: Preparation, images: Images
 
 
 def _run_steps(steps: list[TileChain | Layer], samples: Samples) -> Floats:
-    """Return the outputs (N, D) of chains of layers, and layers in NumPy, for samples."""
+    """Return the outputs (N, D) of chains and NumPy layers for samples."""
     if len(steps) == 1 and isinstance(steps[0], TileChain):
         y = steps[0].run(samples, samples.shape)
         return y.reshape(len(y), -1)

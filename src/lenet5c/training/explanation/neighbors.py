@@ -1,4 +1,4 @@
-"""The training images that a model sees as most like an image, by its last hidden layer."""
+"""Training images nearest to an image in the last hidden layer of a model."""
 
 from typing import NamedTuple
 
@@ -12,17 +12,17 @@ from lenet5c.training.model_file import TrainedModel
 
 
 class Nearest(NamedTuple):
-    """The images nearest to one, the nearest first."""
+    """The nearest images, nearest first."""
 
-    indices: NDArray[np.int64]  #: their places in the data set, (count,)
-    labels: NDArray[np.int64]  #: their true labels there, (count,)
-    distances: NDArray[np.float64]  #: Euclidean distances of the features, (count,)
+    indices: NDArray[np.int64]  #: indices in the data set, (count,)
+    labels: NDArray[np.int64]  #: true labels, (count,)
+    distances: NDArray[np.float64]  #: Euclidean distances between features, (count,)
 
 
 class Neighbors:
-    """A data set as a model sees it, in which the nearest images are looked up.
+    """Features of a data set in which to search for nearest images.
 
-    Making it takes a forward pass of all images.
+    Creating it takes a forward pass over all images.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Neighbors:
     ----------
     dataset : Dataset
     features : ndarray of float32 (N, D)
-        The input of the model's last layer with weights: of LeNet-5 the 84 units of F6.
+        Input of the model's last layer with weights: for LeNet-5, the 84 units of F6.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class Neighbors:
         channels, shape = trained.image_shape[0], self.dataset.images.shape
         if len(shape) != 4 or shape[1] != channels or len(self.dataset) == 0:
             raise ValueError(
-                f"dataset must have images (N, {channels}, h, w), as the model expects, got "
+                f"dataset must have images of shape (N, {channels}, h, w) for this model, got "
                 f"{shape}; use another data set"
             )
         self.features = self._compute(self.dataset.images)
@@ -66,21 +66,21 @@ class Neighbors:
     def find(self, image: ArrayLike, count: int = 5) -> Nearest:
         """Return the `count` nearest images of the data set.
 
-        Equal distances come in the order of the data set. Distances are exact to float64: a fast
-        product in float32 chooses the candidates, with room for its rounding.
+        Images at equal distances are in the order of the data set. Distances are computed in
+        float64 for candidates selected by a fast float32 product, allowing for its rounding error.
 
         Parameters
         ----------
         image : array_like (h, w) or (C, h, w)
             As `TrainedModel.logits` takes it.
         count : int
-            At least 1, and at most the images of the data set.
+            Number of images, from 1 to the size of the data set.
         """
         if isinstance(count, bool) or not 1 <= count <= len(self.features):
             raise ValueError(f"count must be from 1 to {len(self.features):,}, got {count!r}")
         (query,) = self._compute(take_image(self.trained, image)[np.newaxis])
         square, size = float(np.dot(query, query.astype(np.float64))), len(query)
-        # |f - q|^2 without |q|^2, and a bound of its error: that of a dot product of `size` terms.
+        # |f - q|^2 without |q|^2, and an error bound of a dot product of `size` terms.
         rough = self._squares - 2.0 * (self.features @ query)
         bound = 2 * (size + 2) * np.finfo(np.float32).eps * (self._squares.max() + square)
         limit = np.partition(rough, count - 1)[count - 1] + 2 * bound
@@ -97,7 +97,7 @@ def nearest(
 ) -> Nearest:
     """Training images nearest to an image by the features of the last hidden layer.
 
-    For several images, make `Neighbors` once.
+    For several images, create `Neighbors` once.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def nearest(
         As `TrainedModel.logits` takes it.
     count : int
     dataset : Dataset, optional
-        Where to look. Default: the training images of MNIST.
+        Data set to search. Default: the training images of MNIST.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Occlusion: how the logit of a class falls when a patch of the image is covered."""
+"""Occlusion maps: decrease of a logit when a patch of the image is covered."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -8,7 +8,7 @@ from lenet5c.nn.layer import positive
 from lenet5c.training.explanation.pixels import Label, find_ground, find_label, take_image
 from lenet5c.training.model_file import TrainedModel
 
-#: Covered images at a time, in bytes.
+#: Maximum bytes of a batch of covered images.
 BLOCK = 1 << 24
 
 
@@ -20,7 +20,7 @@ def occlusion(
     patch: int = 5,
     fill: int | None = None,
 ) -> NDArray[np.float32]:
-    """Fall of a class's logit when a patch around each pixel of an image is covered.
+    """Decrease of the logit of a class when a patch around each pixel is covered.
 
     Parameters
     ----------
@@ -31,22 +31,22 @@ def occlusion(
     label : int or str, optional
         The class, by position or name. Default: the predicted one.
     patch : int
-        Side of the square in pixels; it is cut off at the edge of the image. Of an even side the
-        larger half is above and on the left of the pixel.
+        Side of the square in pixels, clipped at the image border. If it is even, the larger half is
+        above and to the left of the pixel.
     fill : int, optional
-        Gray level of the patch. Default: the paper of the training images, or the mean color of
-        the image where they are no ink on paper.
+        Gray level of the patch. Default: the background of the training images, or the mean color
+        of the image if they are not ink on paper.
 
     Returns
     -------
     ndarray of float32 (h, w)
-        Logit of the image minus that of the image with the patch: positive where what is covered
-        speaks for the class, negative where it speaks against it.
+        Logit of the image minus logit of the covered image: positive where the covered patch
+        supports the class, negative where it opposes it.
 
     Raises
     ------
     TypeError, ValueError
-        An argument is not as above; the message says what it must be.
+        If an argument is invalid.
 
     References
     ----------
@@ -70,7 +70,7 @@ def occlusion(
         ground = np.full(channels, fill, np.uint8)
     else:
         raise ValueError(f"fill must be a gray level from 0 to 255, got {fill!r}")
-    # Where a patch covers what is ground already, nothing falls.
+    # Covering the background has no effect.
     differs = (pixels != ground[:, np.newaxis, np.newaxis]).any(axis=0)
     before, after = patch // 2, patch - 1 - patch // 2
     padded = np.pad(differs, (before, after))
@@ -83,7 +83,7 @@ def occlusion(
         y, x = rows[start : start + step], columns[start : start + step]
         covered = np.repeat(pixels[np.newaxis], len(y), axis=0)
         bordered = np.pad(covered, ((0, 0), (0, 0), (before, after), (before, after)))
-        # The window of a patch begins at its pixel, in the image with a border.
+        # In the padded image, the window of a patch starts at its pixel.
         windows = sliding_window_view(bordered, (patch, patch), axis=(2, 3), writeable=True)
         windows[np.arange(len(y)), :, y, x] = ground[:, np.newaxis, np.newaxis]
         inside = bordered[:, :, before : before + height, before : before + width]

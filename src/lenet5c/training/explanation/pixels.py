@@ -1,4 +1,4 @@
-"""The way from the gray levels of an image to the logits of a model, and back for gradients."""
+"""Forward and backward passes between the gray levels of an image and the logits of a model."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,9 +12,9 @@ Label = int | str | None
 
 
 class LevelPass:
-    """A model as a function of gray levels that need not be whole numbers.
+    """A model as a function of real-valued gray levels.
 
-    The preparation is linear but for the rounding of resized images, which is left out here.
+    The preparation is linear except for the rounding of resized images, which is omitted here.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class LevelPass:
         return self.model.logits(self.model.outputs(self.prepare(levels)))
 
     def gradient(self, levels: Floats, dlogits: Floats) -> NDArray[np.float64]:
-        """Return the gradient by each gray level, (N, C, h, w), given that by the logits (N, K)."""
-        # Logits are the outputs, or the outputs negated.
+        """Return the gradient with respect to gray levels, given that of the logits."""
+        # Logits are the outputs or the negated outputs.
         dy = self.model.logits(np.asarray(dlogits, np.float32))
         dx = self.model.input_gradient(self.prepare(levels), dy).astype(np.float64)
         return self.rows.T @ dx @ self.columns * np.float64(self.preparation.scale)
@@ -48,7 +48,7 @@ class LevelPass:
 def _fit_matrices(
     preparation: Preparation, size: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the matrices (H, h) and (W, w) that fit the rows and columns of an image."""
+    """Return the matrices (H, h) and (W, w) that fit an image to the input size."""
     make = _pad_matrix if preparation.fit == "pad" else resize_matrix
     pairs = zip(preparation.size, size, strict=True)
     rows, columns = (np.eye(n) if length == n else make(length, n) for length, n in pairs)
@@ -56,23 +56,23 @@ def _fit_matrices(
 
 
 def _pad_matrix(length: int, source: int) -> NDArray[np.float64]:
-    """Return the matrix (length, source) that pads as `Preparation` does."""
+    """Return the matrix (length, source) that pads like `Preparation`."""
     return np.eye(length, source, -((length - source) // 2))
 
 
 def take_image(trained: TrainedModel, image: ArrayLike) -> NDArray[np.uint8]:
-    """Return one image as uint8 (C, h, w); errors as of `TrainedModel.logits`."""
+    """Return one image as uint8 (C, h, w); errors are those of `TrainedModel.logits`."""
     images = trained.as_images(image)
     if len(images) != 1:
         raise ValueError(
-            f"image must be one image, (h, w) or (C, h, w), got {len(images)} in an array of the "
+            f"image must be one image, (h, w) or (C, h, w), got {len(images)} in an array of "
             f"shape {np.shape(image)}; pass one of them, such as images[0]"
         )
     return images[0]
 
 
 def find_label(trained: TrainedModel, label: Label, logits: Floats) -> int:
-    """Return the class that a label names, by position or name; the predicted one by default."""
+    """Return the class of a label, given by index or name; the predicted class by default."""
     if label is None:
         return int(np.argmax(logits))
     names = trained.class_names
@@ -83,7 +83,7 @@ def find_label(trained: TrainedModel, label: Label, logits: Floats) -> int:
         return int(label)
     some = ", ".join(names) if len(names) <= 20 else f"{', '.join(names[:20])}, ..."
     raise ValueError(
-        f"label must be a class of the model, 0 to {len(names) - 1}, or one of {some}; "
+        f"label must be a class of the model, 0 to {len(names) - 1}, or one of {some}, "
         f"got {label!r}"
     )
 
@@ -91,8 +91,8 @@ def find_label(trained: TrainedModel, label: Label, logits: Floats) -> int:
 def find_ground(trained: TrainedModel, image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the background gray level of an image (C, h, w), one for each channel.
 
-    The paper of the training images; the color of the image's edge if their paper varies, and its
-    mean color where they are no ink on paper.
+    This is the background of the training images; the color of the image's border if it varies; or
+    the mean color of the image if they are not ink on paper.
     """
     framing = trained.framing
     if trained.reading != "ink" or framing is None:

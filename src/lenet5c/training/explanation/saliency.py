@@ -1,4 +1,4 @@
-"""Saliency: the gradient of a logit by each pixel of an image."""
+"""Saliency maps: gradient of a logit with respect to the pixels of an image."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,7 @@ from lenet5c.training.explanation.pixels import (
 from lenet5c.training.model_file import TrainedModel
 
 KINDS = ("gradient", "absolute", "times_input")
-#: Noisy images at a time.
+#: Noisy images per batch.
 BLOCK = 64
 
 
@@ -29,7 +29,7 @@ def saliency(
     noise: float = 0.15,
     seed: int = 0,
 ) -> NDArray[np.float32]:
-    """Gradient of a class's logit by each pixel of an image, through the preparation.
+    """Gradient of the logit of a class with respect to the pixels of an image.
 
     Parameters
     ----------
@@ -40,20 +40,20 @@ def saliency(
     label : int or str, optional
         The class, by position or name. Default: the predicted one.
     kind : {'gradient', 'absolute', 'times_input'}
-        The gradient; its absolute value; or the gradient times how far the pixel's gray level is
-        from the ground's, black or the paper of the training images, which is 0 without ink.
+        The gradient; its absolute value; or the gradient times the difference between gray level
+        and background (black or the paper of the training images), which is 0 without ink.
     smooth : int
-        Return the mean gradient of so many noisy images, which is less grainy: SmoothGrad. 0, the
-        default, takes the image itself.
+        Number of noisy images whose gradients are averaged (SmoothGrad), which is less noisy. The
+        default, 0, uses the image itself.
     noise : float
-        Standard deviation of their noise, as a share of the image's range of gray levels.
+        Standard deviation of the noise, as a fraction of the range of gray levels of the image.
     seed : int
         Random seed of the noise.
 
     Returns
     -------
     ndarray of float32 (C, h, w)
-        Change of the logit per gray level; with 'times_input' per pixel.
+        Change of the logit per gray level, or per pixel for 'times_input'.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A net slid over a long image as a convolution: the SDNN of LeCun et al. (1998)."""
+"""Sliding a net over a long image as a convolution: the SDNN of LeCun et al. (1998)."""
 
 from typing import NamedTuple
 
@@ -19,48 +19,48 @@ from lenet5c.training.explanation.layers import (
 )
 from lenet5c.training.model_file import TrainedModel, check_outputs
 
-#: Windows at a time.
+#: Windows per batch.
 BLOCK = 1024
 
 
 class Slide(NamedTuple):
-    """Scores of a net at places of a long image, from left to right."""
+    """Scores of a net at positions of a long image, from left to right."""
 
-    #: Left edge of each window in columns of the image, (P,); below 0 in the border.
+    #: Left edge of each window in columns of the image, (P,); negative in the padding.
     positions: NDArray[np.float64]
-    scores: NDArray[np.float32]  #: Logits of each window, (P, K); penalties are negated.
-    width: float  #: Columns of a window.
+    scores: NDArray[np.float32]  #: Logits of each window, (P, K); negated penalties.
+    width: float  #: Width of a window in columns.
 
 
 def slide(trained: TrainedModel, image: ArrayLike, stride: int | None = None) -> Slide:
-    """Slide a net over a long image as a convolution, and return its logits at each place.
+    """Slide a net over a long image as a convolution and return its logits at each position.
 
-    What neighboring windows share is computed once: the convolutions and subsamplings run over the
-    whole image, the fully connected layers over each window of their maps, as a convolution does.
+    Computations shared by overlapping windows are done once: convolutions and subsampling run over
+    the whole image, and fully connected layers are applied to each window of their maps.
 
     Parameters
     ----------
     trained : TrainedModel
-        Of any `Sequential`. Layers that do not commute with a shift, from the first that pads at
-        the sides, run window by window; of a net that begins with one, all do.
+        Model with any `Sequential`. Starting with the first layer that pads at the sides, layers
+        that do not commute with shifts run window by window.
     image : array_like (h, w) or (C, h, w)
-        As high as the images that the model was trained on, else it is resized to their height; at
-        least as wide. Pixels as of `TrainedModel.logits`.
+        Image with the height of the training images (it is resized if it differs) and at least
+        their width. For pixel types, see `TrainedModel.logits`.
     stride : int, optional
-        Columns from window to window. Default: that at which the net computes everything once, 4 of
-        LeNet-5; with others, it runs over the image several times.
+        Columns between windows. Default: the stride at which everything is computed once, 4 for
+        LeNet-5; with other strides, the net runs over the image several times.
 
     Returns
     -------
     Slide
-        `positions` (P,), `scores` (P, K) and `width`: equal, but for the last digits, to the logits
-        of the windows ``framed[:, :, left : left + width]`` one by one, where ``framed`` is the
-        image with the border that `Preparation` pads images with.
+        `positions` (P,), `scores` (P, K) and `width`. Scores equal, up to rounding, the logits of
+        the windows ``framed[:, :, left : left + width]``, where ``framed`` is the image padded by
+        `Preparation`.
 
     Raises
     ------
     TypeError, ValueError
-        An argument is not as above; or the model subtracts a mean image, which has one place.
+        If an argument is invalid, or the model subtracts a mean image, which has a fixed position.
 
     References
     ----------
@@ -105,15 +105,15 @@ def slide(trained: TrainedModel, image: ArrayLike, stride: int | None = None) ->
 
 
 def _frame(trained: TrainedModel, image: ArrayLike) -> tuple[NDArray[np.uint8], int, float]:
-    """Return the long image as the net takes it, uint8 (C, H, W), its left border, and its scale.
+    """Return the long image at the net's input height, uint8 (C, H, W), its left padding and scale.
 
-    The scale is columns there for a column of the image.
+    The scale is the number of its columns per column of the original image.
     """
     preparation, (channels, height, width) = trained.preparation, trained.image_shape
     if preparation.mean_image is not None:
         raise ValueError(
-            "model must prepare all columns alike to slide along an image, got one that subtracts "
-            "a mean image; train it with --preparation default"
+            "model must prepare all columns in the same way to slide along an image, got one that "
+            "subtracts a mean image; train it with --preparation default"
         )
     pixels = to_pixels(image)
     pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels
@@ -140,7 +140,7 @@ def _frame(trained: TrainedModel, image: ArrayLike) -> tuple[NDArray[np.uint8], 
 
 
 def _count_shared(items: Items, window: Shape) -> tuple[int, int]:
-    """Return how many layers commute with a shift of the columns, and its period in columns."""
+    """Return the number of layers that commute with column shifts, and the period in columns."""
     count, period, shape = 0, 1, window
     for _, layer in items:
         if len(shape) != 3 or isinstance(layer, Residual):
@@ -151,7 +151,7 @@ def _count_shared(items: Items, window: Shape) -> tuple[int, int]:
         after = tuple(layer.output_shape(shape))
         if settings is not None:
             kernel, stride, dilation, pad = (each[1] for each in settings)
-            # All that a window computes lies within it.
+            # The receptive fields of a window lie within it.
             if pad or (after[2] - 1) * stride + (kernel - 1) * dilation + 1 > shape[2]:
                 break
             period *= stride

@@ -1,4 +1,4 @@
-"""Ranks by what the program that starts the processes, such as ``mpiexec``, tells each of them."""
+"""Ranks from the environment variables set by ``mpiexec`` or another launcher."""
 
 import os
 
@@ -14,7 +14,7 @@ VARIABLES = (
 
 
 def launched_rank() -> int:
-    """Return the number of this process among those started together, 0 if it was started alone."""
+    """Return the rank of this process, or 0 if it was started alone."""
     for rank, _ in VARIABLES:
         if (value := os.environ.get(rank, "")).isdecimal():
             return int(value)
@@ -22,7 +22,7 @@ def launched_rank() -> int:
 
 
 def launched_size() -> int | None:
-    """Return how many processes were started together, 1 if this one alone; None if MPI knows."""
+    """Return the number of processes, 1 if started alone, or None if only MPI knows it."""
     for rank, size in VARIABLES:
         if os.environ.get(rank, "").isdecimal():
             value = os.environ.get(size, "")
@@ -31,12 +31,12 @@ def launched_size() -> int | None:
 
 
 def open_ranks(mpi: bool | None = None) -> Ranks:
-    """Return the ranks that this process is one of.
+    """Return the ranks to which this process belongs.
 
     Parameters
     ----------
     mpi : bool, optional
-        Use MPI; by default where ``mpiexec`` or the like has started several processes.
+        Use MPI. Default: if ``mpiexec`` or a similar launcher has started several processes.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def open_ranks(mpi: bool | None = None) -> Ranks:
     Raises
     ------
     MissingExtraError
-        There is no mpi4py, or no MPI library.
+        mpi4py or an MPI library is missing.
 
     Examples
     --------
@@ -58,8 +58,6 @@ def open_ranks(mpi: bool | None = None) -> Ranks:
         mpi = launched_size() != 1
     if not mpi:
         return ALONE
-    from lenet5c.training.parallel.mpi import (
-        MPIRanks,  # mpi4py joins the others when it is imported
-    )
+    from lenet5c.training.parallel.mpi import MPIRanks  # importing mpi4py joins the other processes
 
     return MPIRanks()

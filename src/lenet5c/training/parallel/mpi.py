@@ -1,4 +1,4 @@
-"""Ranks on MPI, by mpi4py."""
+"""Ranks on MPI, with mpi4py."""
 
 import ctypes
 import json
@@ -20,42 +20,43 @@ from lenet5c._optional import require
 from lenet5c.errors import MissingExtraError, RankError
 from lenet5c.training.parallel.ranks import Ranks
 
-#: Variable with the most ranks that share memory, for trying out what machines do.
+#: Variable with the maximum number of ranks that share memory, to simulate several machines.
 NODE_SIZE = "LENET5C_MPI_NODE_SIZE"
-# Tests of a request between two looks at whether a rank has failed.
+# Number of tests of a request between two checks for failed ranks.
 LOOKS = 256
-# Leaves the processor to a thread that waits for it.
+# Yields the processor to a waiting thread.
 YIELD = getattr(os, "sched_yield", lambda: time.sleep(0))
-# Seconds between two looks of a rank that waits long.
+# Seconds between two checks of a rank that waits for a long time.
 PAUSE = 0.005
-# Seconds that a rank leaves the first one to meet the same error, and to print it.
+# Seconds that a rank waits for the first one to raise the same error and to print it.
 PATIENCE = 3.0
-# Seconds in which all ranks have to meet to end together, once one has failed.
+# Seconds within which all ranks must meet to end together after one has failed.
 GRACE = 5.0
-# Bytes of a line of cache; a window begins with one.
+# Bytes of a cache line; a window starts with one.
 LINE = 64
 
 
 class MPIRanks(Ranks):
-    """The processes that ``mpiexec`` has started.
+    """The processes started by ``mpiexec``.
 
-    Ranks of one machine, a *node*, share the memory of their window, so nothing is copied among
-    them: they wait for one another. Of several nodes, the first rank of each exchanges. No sum is
-    left to MPI.
+    Ranks on the same machine, a *node*, share the memory of their window, so nothing is copied
+    among them; they only wait for each other. Between nodes, the first rank of each node exchanges
+    the data. MPI does not compute any sums.
 
     Parameters
     ----------
     comm : mpi4py.MPI.Intracomm, optional
-        Of these processes; all of them by default. The ranks of a node get neighboring numbers.
+        Communicator of the processes; all of them by default. Ranks on the same node get
+        consecutive numbers.
     node_size : int, optional
-        Share memory among at most so many ranks.
+        Maximum number of ranks that share memory.
 
     Raises
     ------
     MissingExtraError
-        There is no mpi4py, or no MPI library.
+        mpi4py or an MPI library is missing.
     RankError
-        A rank has another version of lenet5c or of NumPy.
+        The ranks have different versions of lenet5c or NumPy.
     """
 
     def __init__(self, comm: Any = None, node_size: int | None = None) -> None:
@@ -115,7 +116,7 @@ class MPIRanks(Ranks):
                     )
 
     def join(self, rows: NDArray[Any], count: int) -> NDArray[Any]:
-        if len(rows) == count:  # each rank has all of them
+        if len(rows) == count:  # each rank already has all of them
             return rows
         content = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
         lengths = self.gather(content.size)
@@ -141,7 +142,7 @@ class MPIRanks(Ranks):
             self._shared.Sync()
             self._wait(self.node.Ibarrier())
             self._shared.Sync()
-        except BaseException as error:  # the compiled code that calls cannot pass it on
+        except BaseException as error:  # the calling compiled code cannot propagate it
             self.fail(error)
 
     def count_neighbors(self, processors: str) -> int:
@@ -156,7 +157,7 @@ class MPIRanks(Ranks):
 
     def fail(self, error: BaseException, code: int = 1) -> NoReturn:
         if not self.first:
-            # Most likely the first one meets the same error, and says so.
+            # Most likely, the first rank raises the same error and prints it.
             until = time.monotonic() + PATIENCE
             while time.monotonic() < until:
                 self._look()
@@ -175,33 +176,33 @@ class MPIRanks(Ranks):
             sys.stdout.flush()
         self.mpi.Finalize()
         with suppress(OSError, AttributeError, TypeError):
-            # As `sys.exit`, after which MPICH reports nothing; but also from within compiled code.
+            # Like `sys.exit`, after which MPICH reports nothing, but also works in compiled code.
             ctypes.CDLL(None).exit(code)
         os._exit(code)
 
     def _look(self) -> None:
-        """Leave if another rank has asked all to end."""
+        """Exit if another rank has asked all ranks to end."""
         if self.alarm.Iprobe():
             code = np.empty(1, np.int64)
             self.alarm.Recv(code)
             self._leave_soon(int(code[0]))
 
     def _leave_soon(self, code: int) -> NoReturn:
-        """End this process with all others, but by force if one of them does not come."""
+        """End this process together with all others, or abort if one of them does not respond."""
         timer = threading.Timer(GRACE, os._exit, [code])
         timer.daemon = True
         timer.start()
         self.leave(code)
 
     def _tell(self, line: str) -> None:
-        """Print a line to standard error, also where the streams of this rank are silent."""
+        """Print a line to standard error, even if the streams of this rank are silenced."""
         with suppress(OSError, ValueError):
             stream = sys.__stderr__ or sys.stderr
             stream.write(f"{line}\n")
             stream.flush()
 
     def _wait(self, request: Any, pause: float = 0.0) -> None:
-        """Wait for what all ranks take part in; leave if one of them asks for it."""
+        """Wait for a collective operation; exit if one of the ranks asks for it."""
         looks = 0
         while not request.Test():
             looks += 1
@@ -217,7 +218,7 @@ class MPIRanks(Ranks):
         return gathered
 
     def _allocate(self, floats: int) -> None:
-        """Make a window in the memory that the ranks of this node share."""
+        """Create a window in memory shared by the ranks of this node."""
         if self._shared is not None:
             self._window = np.empty(0, np.float32)
             self._shared.Unlock_all()
@@ -228,7 +229,7 @@ class MPIRanks(Ranks):
         self._shared.Lock_all()
         memory, _ = self._shared.Shared_query(0)
         content = np.frombuffer(memory, np.uint8, length)
-        # Pages are shared, so the start of a line is at the same place for all.
+        # Pages are shared, so the start of a cache line is at the same place for all.
         start = -content.ctypes.data % LINE
         self._window = content[start : start + 4 * floats].view(np.float32)
 
@@ -246,7 +247,7 @@ class MPIRanks(Ranks):
 
 
 def describe(error: BaseException) -> str:
-    """Return an error in one line."""
+    """Return an error as one line."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return " ".join(str(error).split()) or type(error).__name__
@@ -261,6 +262,7 @@ def _import_mpi() -> Any:
         raise
     except (ImportError, RuntimeError, OSError) as error:
         raise MissingExtraError(
-            f"{purpose} need an MPI library that mpi4py can load ({' '.join(str(error).split())}): "
+            f"{purpose} require an MPI library that mpi4py can load "
+            f"({' '.join(str(error).split())}): "
             "pip install 'lenet5c[mpi]', or mpi4py for the MPI of this machine"
         ) from None

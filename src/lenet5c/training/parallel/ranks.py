@@ -1,4 +1,4 @@
-"""The ranks of a training: what they agree on, and what they exchange."""
+"""The ranks of a training, and the data that they exchange."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -6,26 +6,26 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-# Samples that go through a net together; those of a rank are whole tiles.
+# Samples that a net processes together; a rank gets whole tiles.
 TILE = 16
 
 
 class Ranks:
-    """The processes that share a training; here this one is the only one.
+    """The processes that share a training; in this class, only this process.
 
-    `lenet5c.training.parallel.mpi.MPIRanks` are several. Each has the whole model and the list of
-    all samples, and takes all steps; it computes a part of each batch, and gets what the others
-    have computed.
-    All but `rank` and `size` are to be called by all ranks, in the same order.
+    `lenet5c.training.parallel.mpi.MPIRanks` is for several processes. Each has the whole model and
+    the list of all samples, and performs all steps; it computes a part of each batch and receives
+    the results of the others. All methods must be called by all ranks, in the same order; `rank`
+    and `size` are attributes.
 
     Attributes
     ----------
     rank : int
-        The number of this process, from 0.
+        Rank of this process, starting at 0.
     size : int
         Number of processes.
     neighbor, neighbors : int
-        The same among those who have their window in the same memory.
+        The same among the processes whose window is in the same memory.
     """
 
     rank, size = 0, 1
@@ -33,15 +33,15 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """True of the rank that writes and prints."""
+        """True for the rank that writes files and prints."""
         return self.rank == 0
 
     def gather(self, number: int) -> list[int]:
-        """Return the integer that each rank gives."""
+        """Return the integers passed by all ranks."""
         return [number]
 
     def broadcast(self, value: Any) -> Any:
-        """Return the value of the first rank, as JSON has it."""
+        """Return the value of the first rank, transferred as JSON."""
         return value
 
     def broadcast_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -49,12 +49,12 @@ class Ranks:
         return dict(arrays)
 
     def compare(self, facts: Mapping[str, str]) -> None:
-        """See that all ranks have the same facts.
+        """Check that all ranks have the same facts.
 
         Parameters
         ----------
         facts : mapping of str to str
-            By what they are called in an error, such as 'version of lenet5c'.
+            Values by name; the names are used in errors, such as 'version of lenet5c'.
 
         Raises
         ------
@@ -63,7 +63,7 @@ class Ranks:
         """
 
     def share(self, count: int) -> slice:
-        """Return the samples of this rank, of so many to evaluate: all if they are few."""
+        """Return this rank's share of the samples to evaluate, or all if there are few."""
         if count < 2 * TILE * self.size:
             return slice(0, count)
         tiles = -(-count // TILE)
@@ -71,49 +71,49 @@ class Ranks:
         return slice(first * TILE, min(stop * TILE, count))
 
     def join(self, rows: NDArray[Any], count: int) -> NDArray[Any]:
-        """Return the rows of all ranks, of so many samples that `share` has shared out."""
+        """Return the rows of all ranks for samples that `share` has divided among them."""
         return rows
 
     def window(self, floats: int) -> NDArray[np.float32]:
-        """Return a vector of so many values at least, for `exchange`.
+        """Return a vector with at least this many values, for `exchange`.
 
-        A rank that has returned knows that all have called, so that none uses what `exchange` got
-        before.
+        When this returns, all ranks have called it, so none uses the data of an earlier `exchange`
+        anymore.
         """
         return np.empty(floats, np.float32)
 
     def exchange(self, pieces: list[list[int]]) -> None:
-        """Bring what each rank has written to its part of the window to all ranks.
+        """Send the part of the window that each rank has written to all ranks.
 
         Parameters
         ----------
         pieces : list of list of int
-            For each piece of the window the `size` + 1 bytes at which the parts of the ranks begin,
-            and the last one ends.
+            For each piece of the window, `size` + 1 byte offsets: the start of the part of each
+            rank, and the end of the last part.
         """
 
     def meet(self) -> None:
-        """Wait for the neighbors, and see what they have written to the window."""
+        """Wait for the neighbors, so that their data in the window are visible."""
 
     def count_neighbors(self, processors: str) -> int:
-        """Return how many ranks of this machine, with this one, may run on the same processors."""
+        """Return the number of ranks, with this one, that may run on the same processors."""
         return 1
 
     def rest(self) -> None:
-        """Wait for all ranks to come here, without the use of a processor."""
+        """Wait for all ranks, without using the processor."""
 
     def leave(self, code: int) -> NoReturn:
-        """End this process with an exit code; all ranks come here."""
+        """End this process with an exit code; called by all ranks."""
         raise SystemExit(code)
 
     def fail(self, error: BaseException, code: int = 1) -> NoReturn:
-        """End all ranks by an error that only this one may have met, with a line about it."""
+        """End all ranks because of an error that may affect only this one, with a message."""
         raise error
 
     def end(self, code: int) -> NoReturn:
-        """End all ranks, wherever they wait for one another, with this exit code."""
+        """End all ranks with this exit code, wherever they wait for each other."""
         self.leave(code)
 
 
-#: This process alone.
+#: Only this process.
 ALONE = Ranks()
