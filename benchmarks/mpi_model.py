@@ -121,7 +121,7 @@ class Step:
         return [self.parts, self.own, self.summed, self.parts * (self.threads > 1)]
 
     def fixed(self):
-        """Return the transmission time of an exchange in seconds, which depends on the link only."""
+        """Return the seconds of an exchange spent on transmission beyond the burst."""
         burst = self.parts * self.over.burst if self.over.burst < self.received else 0
         return (self.received - burst) / self.over.bytes_per_second
 
@@ -183,7 +183,7 @@ class Model:
         return self.computing(step) + self.exchange(step)
 
     def exchanged(self, batch):
-        """Return the bytes that all ranks exchange in a step, scaled by batch size if not measured."""
+        """Return the bytes that all ranks exchange in a step, extrapolated if not measured."""
         largest = max(size for size, count in self.bytes.items() if count)
         return self.bytes.get(batch) or self.bytes[largest] * batch / largest
 

@@ -2,15 +2,13 @@
 
     python tools/train_strings.py OUT.safetensors [--strings 60000] [--epochs 6] [--seed 0]
 
-The training strings consist of one to six of MNIST's training digits that touch, overlap, are
-joined by a stroke or stand side by side. The digits are distorted, with random pen width, slant,
-slope and size. The net is fully convolutional; at each place along a string it predicts the
-probabilities of the ten digits, of 'none' (not a digit) and of 'nothing'. The loss is that of CTC
-(Graves et al., 2006): the negative log of the total probability of all alignments of the digits,
-each restricted to the middle of its ink. Letters, scribbles and other marks must have 'none' at one
-or more places, and digits nowhere.
-
-Training strings use the first 55,000 training digits, validation strings the others.
+Strings are one to six of MNIST's training digits that touch, overlap, are joined by a stroke or
+stand side by side, distorted, with random pen width, slant, slope and size. The net is fully
+convolutional: at each place it predicts the ten digits, 'none' (not a digit) or 'nothing'. The loss
+is that of CTC (Graves et al., 2006): the negative log of the total probability of all alignments of
+the digits, each restricted to the middle of its ink. Letters, scribbles and other marks must have
+'none' at one or more places and digits nowhere. Training strings use the first 55,000 training
+digits, validation strings the others.
 """
 
 import argparse
@@ -191,10 +189,7 @@ def sum_ways(probabilities, labels, places):
 
 
 def sum_clutter(log):
-    """Return loss and posteriors of strings without digits.
-
-    The target is 'none' at one or more places and nothing elsewhere.
-    """
+    """Return the same for strings without digits: 'none' at one or more places, else nothing."""
     none, nothing = log[:, :, NONE], log[:, :, NOTHING]
     either = np.logaddexp(none, nothing)
     # One minus the fraction of the alignment with nothing everywhere.
@@ -212,10 +207,7 @@ def group(strings):
 
 
 def collate(strings, rng=None):
-    """Return a batch of strings, (N, 1, H, W), and its targets as taken by `string_loss`.
-
-    With `rng`, the strings are varied and placed at random.
-    """
+    """Return a batch, (N, 1, H, W), and targets for `string_loss`; `rng` varies the strings."""
     if rng is not None:
         strings = [vary(*string, rng) for string in strings]
     width = BIN * -(-max(image.shape[1] for image, *_ in strings) // BIN)
