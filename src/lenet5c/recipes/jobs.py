@@ -230,7 +230,7 @@ def run_jobs(
 
 
 class _Dispatcher:
-    """Assigns jobs to workers and tracks those that are running."""
+    """Dispatcher of jobs to the workers of an executor, with the running and waiting jobs."""
 
     def __init__(
         self,

@@ -152,9 +152,9 @@ def run_many(
 ) -> ManyRuns:
     """Execute many runs concurrently. Also available as ``lenet5c.run_many``.
 
-    The results of each run are byte for byte those that it has when run alone, for any executor and
-    number of workers. If a run fails or its process is killed, the error is reported in its row and
-    the other runs continue.
+    Each run produces the same bytes as when it is executed alone, for any executor and number of
+    workers. If a run fails or its process is killed, its row reports the error and the other runs
+    continue.
 
     Parameters
     ----------

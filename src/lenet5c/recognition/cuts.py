@@ -39,8 +39,8 @@ def find_cuts(
     most : int
         Maximum number of paths to return.
     wanted : sequence of (float, float, float), optional
-        Requested paths, as (column, low, high). For each, the path nearest to `column` whose mean
-        column lies between `low` and `high` is returned whatever it costs, if there is one.
+        Requested paths, as (column, low, high). For each, the best path near `column` whose mean
+        column lies between `low` and `high` is included regardless of its cost, if there is one.
 
     Returns
     -------

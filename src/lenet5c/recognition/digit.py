@@ -48,7 +48,7 @@ class Ink:
         The picture with its background flattened, before noise and specks are removed; paper is
         128.
     dark : bool
-        Whether the ink is darker than the paper.
+        True if the ink is darker than the paper.
     contrast : float
         Difference between ink and paper in gray levels, 0 to 255.
     noise : float

@@ -27,7 +27,7 @@ GRID = 72
 WIDEST = 0.25
 #: Longer side, in pixels, at which ink in the margin is detected.
 FINE = 160
-#: Width in pixels, at that size, of a border of paper too narrow to estimate it from.
+#: Width in pixels, at that size, of a border too narrow to estimate the paper from.
 NEAR = 3
 #: Fraction of the steepest slope above which an edge belongs to a stroke; shadows are softer.
 STEEP = 0.4

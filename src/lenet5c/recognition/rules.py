@@ -22,7 +22,7 @@ PAPER, FAMILY = 0.6, 3
 SHORT, SIDES = 4.0, 4
 #: Minimum ratio of length to thickness of the sides of a box around ink.
 BROAD = 5.0
-#: Difference in slant, in columns per row, between a stroke and the sides of boxes.
+#: Minimum difference in slant, in columns per row, between a stroke and the sides of boxes.
 LEANING = 0.1
 
 
@@ -147,7 +147,7 @@ class _Family:
         return line.thickness <= 1.5 * self.thickness + 1 and off <= 0.25 * self.level + 15
 
     def fits(self, line: Line) -> bool:
-        """Return whether a line is longer than the spacing and in line with it."""
+        """Return whether a line is longer than the spacing and is spaced like the family."""
         return line.length >= self.distance and self.is_spaced(line)
 
     def is_spaced(self, line: Line) -> bool:

@@ -26,7 +26,7 @@ SPECK, NOTHING = 0.4, 0.18
 #: Maximum number of thin points; more are noise.
 FEW = 4
 #: Speck probability of a small sign, as pairs (shorter side in stroke widths, probability), and
-#: minimum probabilities for faint ones, those beside a digit's strokes, and those on ruled paper.
+#: minimum probabilities for faint ones, and for those beside a digit on plain and ruled paper.
 DOUBT = ((0.1, 0.97), (0.18, 0.6), (0.4, 0.15), (0.41, 0.02))
 FAINT_ONES, BESIDE, RULED = 0.15, 0.15, 0.7
 #: Minimum height of a bar, in stroke widths, from which the pen width of its dots is estimated.

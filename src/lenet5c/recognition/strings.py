@@ -124,7 +124,7 @@ class String:
         nothing = either = 1.0
         within, after = np.zeros(NONE), np.zeros(NONE)
         for row in self.probabilities[first:end]:
-            # A digit starts or continues; or nothing follows it.
+            # A digit starts or continues, or is followed by nothing.
             within, after = (nothing + within) * row[:NONE], (within + after) * row[NOTHING]
             nothing, either = nothing * row[NOTHING], either * (row[NONE] + row[NOTHING])
         judged = np.zeros(CLASSES)

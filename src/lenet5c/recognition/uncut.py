@@ -1,4 +1,4 @@
-"""Second look at cut ink as a whole, so that a heart, say, is not read as two touching digits."""
+"""Check of cut ink as a whole, so that a heart, for example, is not read as two touching digits."""
 
 from __future__ import annotations
 
