@@ -219,7 +219,7 @@ def normalize_stroke(
     size: tuple[int, int] = (28, 28),
     longer: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Thicken thin strokes and thin broad ones to the format's range; leave others unchanged.
+    """Adjust hairlines and broad strokes to the format's range of widths; leave others unchanged.
 
     The net misclassifies stroke widths that it was not trained on: at 20 pixels, a hairline becomes
     a gray shadow. `longer` is the longer side of a digit, by default that of the ink.
