@@ -1,29 +1,29 @@
-"""A model of the time of a training step on several machines, fitted to measurements over TCP.
+"""Model the time of a training step on several machines, fitted to measurements over TCP.
 
     python benchmarks/mpi_model.py [--turns 60] [--json FILE] [--picture FILE]
     python benchmarks/mpi_model.py --read FILE … [--json FILE] [--picture FILE]
 
-Measures steps of LeNet-5 with Adam: one process on 1 and on 2 threads, 2 ranks that share memory,
-and 2 ranks in two network namespaces that exchange by MPI over TCP, at several batch sizes and
-links (`simulated_network.py`: Linux, root, MPICH). Fits the model to a part of them, and predicts
-the rest: --check-links and --check-batches, which it has not seen. --json keeps the measurements,
---read does all but measuring from such a file, or from several: the least of all turns, which helps
-on a busy machine. The model, in seconds of a step on R machines of P
-threads, at B images:
+Measures steps of LeNet-5 with Adam for one process with 1 and 2 threads, 2 ranks with shared
+memory, and 2 ranks in two network namespaces that communicate by MPI over TCP, for several batch
+sizes and links (`simulated_network.py`; requires Linux, root and MPICH). Fits the model to some of
+the measurements and predicts the held-out ones, --check-links and --check-batches. --json saves the
+measurements. --read uses saved measurements instead of measuring; from several files it takes the
+minimum over all turns, which helps on a busy machine. The model gives the seconds of a step on R
+machines with P threads each, for a batch of B images:
 
     tiles     = B / 16, in n batches of at most 1,024 images, of 16 shards each
     computing = n · step + tile · (tiles of the busiest thread) + sum · tiles / P  [+ n · thread]
     received  = (R - 1) / R · what all ranks exchange
     exchange  = n · (call + trips · delay · rounds) + (received - burst) / rate + byte · received
 
-`tile` is a tile's way through the net and back, `sum` what each machine does for every tile of the
-batch: the gradients of linear layers. `thread` is paid if P > 1. `call` and `byte` are what MPI and
-TCP take of the processor; delay, rate and the burst that a token bucket lets pass at once are those
-of the link. Rounds are 1 for two machines, R - 1 for more, as in the ring by which MPICH gathers.
-Computing is fitted to the processor time of processes with one thread, without waiting, and
-exchange to exchanges alone, both to the least of all turns, by relative error; `thread` is the
-least by which a step on two threads takes longer. So each step on two machines is a prediction: its
-parts were fitted, it was not.
+`tile` is the forward and backward pass of a tile, `sum` the work of each machine for every tile of
+the batch: the gradients of linear layers. `thread` is added if P > 1. `call` and `byte` are the
+processor time of MPI and TCP. Delay, rate and burst (of the token bucket) are properties of the
+link. The number of rounds is R - 1, as in the ring algorithm by which MPICH gathers. Computing is
+fitted to the processor time of single-threaded processes, without waiting, and exchange to separate
+measurements of exchanges. Both use the minimum over all turns and relative errors. `thread` is the
+smallest excess of a step on two threads. Steps on two machines are therefore predictions: only
+their parts were fitted.
 """
 
 import json
@@ -43,9 +43,9 @@ from simulated_network import Link, joined, probe
 
 LANES, SHARDS, SHARD_TILES = 16, 16, 4
 WORKER = Path(__file__).with_name("mpi_worker.py")
-# As `lenet5c train` does it.
+# The setting used by `lenet5c train`.
 WAITING = {"GOMP_SPINCOUNT": "2000"}
-# Rate in Gbit/s and delay in ms of the networks that are predicted.
+# Networks for the predictions: rate in Gbit/s to delay in ms.
 NETWORKS = {1: 0.05, 10: 0.02, 100: 0.005}
 MACHINES = 1, 2, 4, 8, 16
 IMAGES, MANY = 8_000_000, 16
@@ -58,9 +58,9 @@ def link(text):
 
 
 def measure(case, batches, turns):
-    """Return the measurements of a case: a dict for each batch, and what the link is by TCP alone.
+    """Measure a case, (ranks, threads, link or None).
 
-    A case is (ranks, threads, link or None).
+    Returns a dict with the measurements for each batch size, and of the link by plain TCP.
     """
     ranks, threads, over = case
     command = [sys.executable, WORKER, threads, turns, *batches]
@@ -103,7 +103,7 @@ def measure(case, batches, turns):
 
 
 class Step:
-    """Quantities of a step: batch, machines, threads of each, and the link between them."""
+    """Regressors of the model for a step: batch, machines, threads of each, and their link."""
 
     def __init__(self, batch, machines, threads, over=None, exchanged=None, shared=1):
         tiles = ceil(batch / LANES)
@@ -117,22 +117,22 @@ class Step:
         self.received = (machines - 1) / machines * (exchanged or 0)
 
     def computing(self):
-        """Return what the coefficients step, tile, sum and thread are multiplied with."""
+        """Return the factors of the coefficients step, tile, sum and thread."""
         return [self.parts, self.own, self.summed, self.parts * (self.threads > 1)]
 
     def fixed(self):
-        """Return the seconds of an exchange that are the link's alone."""
+        """Return the seconds of an exchange spent on transmission beyond the burst."""
         burst = self.parts * self.over.burst if self.over.burst < self.received else 0
         return (self.received - burst) / self.over.bytes_per_second
 
     def exchange(self):
-        """Return what the coefficients call, trips and byte are multiplied with."""
+        """Return the factors of the coefficients call, trips and byte."""
         rounds = self.machines - 1
         return [self.parts, self.parts * self.over.seconds * rounds, self.received]
 
 
 def solve(rows, seconds, offsets=0.0):
-    """Return coefficients, none of them negative, with the least squares of relative errors."""
+    """Return the nonnegative coefficients that minimize the sum of squared relative errors."""
     seconds = np.asarray(seconds, float)
     rows = np.asarray(rows, float) / seconds[:, None]
     wanted = (seconds - offsets) / seconds
@@ -149,7 +149,7 @@ def solve(rows, seconds, offsets=0.0):
 
 
 class Model:
-    """The coefficients, fitted to some of the measured cases."""
+    """The model, with coefficients fitted to some of the measured cases."""
 
     def __init__(self, cases, links, batches):
         computing, threaded, exchange = [], [], []
@@ -166,7 +166,7 @@ class Model:
             if case["link"]:
                 exchange.append((step.exchange(), row["exchange"][0], step.fixed()))
         self.step, self.tile, self.sum = known = solve(*zip(*computing, strict=True))
-        # Other work only adds to a step: the least that is left is of the threads.
+        # Other load only slows a step down, so the smallest remainder is due to the threads.
         left = [(seconds - np.dot(row[:-1], known)) / row[-1] for row, seconds in threaded]
         self.thread = max(0.0, min(left))
         self.call, self.trips, self.byte = solve(*zip(*exchange, strict=True))
@@ -183,7 +183,7 @@ class Model:
         return self.computing(step) + self.exchange(step)
 
     def exchanged(self, batch):
-        """Return the bytes that all ranks exchange in a step: about so many for each image."""
+        """Return the bytes that all ranks exchange in a step, extrapolated if not measured."""
         largest = max(size for size, count in self.bytes.items() if count)
         return self.bytes.get(batch) or self.bytes[largest] * batch / largest
 
@@ -195,7 +195,7 @@ def each(cases):
 
 
 def step_of(case, row):
-    """Return the quantities of a measured step."""
+    """Return the `Step` of a measurement."""
     if not case["link"]:
         return Step(row["batch"], 1, case["threads"], shared=case["ranks"])
     rate, delay = case["link"]
@@ -203,7 +203,7 @@ def step_of(case, row):
 
 
 def merge(records):
-    """Return measurements as one: of the first's cases the least of all turns."""
+    """Merge measurements into the first record, taking the minimum over all turns."""
     first, *others = records
     for other in others:
         if other["machine"] != first["machine"]:
@@ -227,7 +227,7 @@ def name_of(case):
 
 
 def compare(model, record):
-    """Print measured and predicted steps; return them as (measured, predicted, was fitted)."""
+    """Print measured and predicted steps; return (measured, predicted, fitted, linked) for each."""
     print(
         "Coefficients: step {:.1f} µs, tile {:.1f} µs, sum {:.2f} µs, thread {:.1f} µs; call "
         "{:.1f} µs, trips {:.2f}, byte {:.3f} ns\n".format(
@@ -280,7 +280,7 @@ def predict(model, batch, machines, threads, rate):
 
 
 def plan(model):
-    """Print for which networks, batches and machines data-parallel training pays."""
+    """Print the networks, batch sizes and numbers of machines for which parallel training pays."""
     print("Speed of R machines, by that of one; the best number of machines in brackets")
     table = Table(
         {"Gbit/s": 6, "threads": 7, "batch": 6} | {f"R = {count}": 7 for count in MACHINES[1:]}
@@ -316,7 +316,7 @@ def plan(model):
 
 
 def draw(model, points, path):
-    """Draw predicted over measured steps, and speed over machines."""
+    """Plot predicted against measured steps, and speed against the number of machines."""
     import matplotlib
 
     matplotlib.use("Agg")

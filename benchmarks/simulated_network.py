@@ -1,12 +1,12 @@
-"""Two network namespaces joined by a link with a delay and a rate: two machines for MPI over TCP.
+"""Simulate two machines for MPI over TCP: network namespaces joined by a link.
 
     python benchmarks/simulated_network.py [--delay 0.5] [--rate 1000]
 
-Shows the round trip and the rate of a TCP connection over such a link; `mpi_model.py` trains over
-it. Needs Linux, root, `ip` and `tc`. The rate is kept by the kernel's token bucket filter (tbf) at
-both ends. Without a delay the link is a pair of virtual Ethernet devices (veth). With one, the ends
-are TUN devices, and a process passes each packet on when its time has come: the kernel's own
-delays, `tc netem`, are not in every kernel.
+Prints the round-trip time and throughput of a TCP connection over a link with the given delay and
+rate. `mpi_model.py` trains over such links. Requires Linux, root, `ip` and `tc`. The rate is
+enforced at both ends by the kernel's token bucket filter (tbf). Without a delay, the link is a pair
+of virtual Ethernet devices (veth). With a delay, the ends are TUN devices, and a relay process
+forwards each packet after the delay, because not every kernel supports `tc netem`.
 """
 
 import argparse
@@ -30,19 +30,19 @@ from pathlib import Path
 DEVICE = "link0"
 ADDRESSES = "10.213.7.1", "10.213.7.2"
 MTU = 9000
-# Bytes that a token bucket lets pass at once: at least so many, and those of so many seconds. With
-# fewer, a timer that comes late costs rate.
+# Minimum burst size of the token bucket in bytes, and in seconds at the full rate. With a smaller
+# burst, late timers reduce the rate.
 BURST, BURST_SECONDS = 32 << 10, 50e-6
 HEADER = 200
 PORT = 5201
-# Of linux/if_tun.h and sys/prctl.h.
+# Constants from linux/if_tun.h and sys/prctl.h.
 TUNSETIFF, IFF_TUN, IFF_NO_PI, PR_SET_TIMERSLACK = 0x400454CA, 0x0001, 0x1000, 29
 TRIPS, SENT = 200, 32 << 20
 
 
 @dataclass(frozen=True)
 class Link:
-    """A link: its delay in one direction in milliseconds, and its rate in Mbit/s."""
+    """A network link with a one-way delay in milliseconds and a rate in Mbit/s."""
 
     delay: float
     rate: float
@@ -66,7 +66,7 @@ class Link:
 
 @dataclass
 class Machines:
-    """The namespaces of a link, for processes to be started in."""
+    """The two namespaces of a link, in which processes can be started."""
 
     names: tuple
     folder: Path
@@ -77,15 +77,15 @@ class Machines:
         return ["ip", "netns", "exec", self.names[number], *map(str, command)]
 
     def mpiexec(self, mpiexec, *command):
-        """Return a command that starts a process in each by MPICH, and has them use the link."""
+        """Return an MPICH command that starts one process per namespace, connected by the link."""
         launcher = self.folder / "launch"
         start = " ".join(map(shlex.quote, self.inside(1, "sh", "-c")))
         launcher.write_text(
-            # As ssh is called: options, the host, the words of a command.
+            # Called like ssh: options, the host, the words of a command.
             f'#!/bin/sh\nwhile [ "${{1#-}}" != "$1" ]; do shift; done\nshift\nexec {start} "$*"\n'
         )
         launcher.chmod(0o755)
-        # Without these, UCX uses the memory that both have in common after all.
+        # Without these, UCX would use shared memory instead of the link.
         only = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": DEVICE, "FI_TCP_IFACE": DEVICE}
         words = [f"{name}={value}" for name, value in (self.environment | only).items()]
         return self.inside(
@@ -95,13 +95,13 @@ class Machines:
         )
 
     def bytes_sent(self):
-        """Return the bytes that have left the first one by the link."""
+        """Return the number of bytes that the first machine has sent over the link."""
         shown = run(*self.inside(0, "ip", "-s", "-j", "link", "show", DEVICE))
         return json.loads(shown)[0]["stats64"]["tx"]["bytes"]
 
 
 def run(*command):
-    """Return what a command prints; end the program with its message if it fails."""
+    """Run a command and return its output; exit with its error message if it fails."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
@@ -110,7 +110,7 @@ def run(*command):
 
 @contextmanager
 def joined(link):
-    """Yield two machines with a link between them."""
+    """Context manager for two machines connected by a link."""
     with ExitStack() as held:
         names = tuple(f"lenet5c-{os.getpid()}-{number}" for number in range(2))
         folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
@@ -123,7 +123,7 @@ def joined(link):
             child = held.enter_context(
                 subprocess.Popen(relay, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             )
-            held.callback(child.stdin.close)  # it ends with its input
+            held.callback(child.stdin.close)  # the relay ends when its input is closed
             if child.stdout.readline() != "ready\n":
                 sys.exit("the relay of the link has failed")
         else:
@@ -144,7 +144,7 @@ def joined(link):
 
 
 def relay(seconds, *names):
-    """Pass packets between TUN devices in two namespaces, each after so many seconds."""
+    """Forward packets between TUN devices in two namespaces with a delay of `seconds`."""
     ends = []
     for number, name in enumerate(names):
         end = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
@@ -154,7 +154,7 @@ def relay(seconds, *names):
         run("ip", "netns", "exec", name, "ip", "link", "set", device, "name", DEVICE)
         ends.append(end)
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1)
-    with suppress(OSError):  # before the processes that it carries packets for
+    with suppress(OSError):  # run with priority over the communicating processes
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     print("ready", flush=True)
     waiting = {end: deque() for end in ends}
@@ -208,7 +208,7 @@ print(json.dumps([trips, time.perf_counter() - began]))
 
 
 def probe(machines):
-    """Return the round trips of a byte in seconds, and the bytes a second of a long transfer."""
+    """Measure round-trip times in seconds, and the rate of a long transfer in bytes per second."""
     numbers = PORT, TRIPS, SENT
     command = machines.inside(1, sys.executable, "-c", SERVER, ADDRESSES[1], *numbers)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:

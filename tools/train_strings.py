@@ -2,14 +2,13 @@
 
     python tools/train_strings.py OUT.safetensors [--strings 60000] [--epochs 6] [--seed 0]
 
-Strings of one to six of MNIST's training digits are drawn that touch, overlap, are joined by a
-stroke or stand side by side, distorted, by pens, slants, slopes and sizes at random. The net
-slides over a string as a convolution; at each place it has probabilities of the ten digits, of
-what is no digit, and of nothing. The loss is that of CTC (Graves et al., 2006): minus the
-logarithm of the sum over all ways to place the digits in order, each near the middle of its ink.
-Letters, scribbles and other marks have 'none' at one place at least, and digits nowhere.
-
-The first 55,000 training digits are drawn from; strings of the others validate.
+Strings are one to six of MNIST's training digits that touch, overlap, are joined by a stroke or
+stand side by side, distorted, with random pen width, slant, slope and size. The net is fully
+convolutional: at each place it predicts the ten digits, 'none' (not a digit) or 'nothing'. The loss
+is that of CTC (Graves et al., 2006): the negative log of the total probability of all alignments of
+the digits, each restricted to the middle of its ink. Letters, scribbles and other marks must have
+'none' at one or more places and digits nowhere. Training strings use the first 55,000 training
+digits, validation strings the others.
 """
 
 import argparse
@@ -42,27 +41,27 @@ from lenet5c.recognition.strings import (
     score_places,
 )
 
-#: Ways in which digits of a string meet, and how often.
+#: Placements of adjacent digits in a string, with their probabilities.
 WAYS = {"touch": 0.36, "overlap": 0.3, "joined": 0.1, "boxes": 0.16, "beside": 0.08}
-#: Digits of a string, and how often.
+#: Probabilities of strings of one to six digits.
 COUNTS = (0.3, 0.26, 0.18, 0.12, 0.08, 0.06)
-#: Changes of training digits before they are drawn.
+#: Augmentation of the training digits.
 DISTORTION = datasets.Distortion(squeeze=0.05, rotation=7.0, elastic=15.0)
-#: Digits that a task draws from.
+#: Number of digits that a task samples from.
 POOL = 1000
-#: Strings that one task draws.
+#: Number of strings per task.
 TASK = 250
-#: Share of digits that are the one before again; by chance it would be a tenth.
+#: Probability of deliberately repeating the previous digit, in addition to chance repetitions.
 REPEATED = 0.15
-#: Share of strings that are of no digits.
+#: Fraction of strings without digits.
 CLUTTER = 0.15
-#: Tasks of strings to validate by; strings of a batch.
+#: Number of validation tasks, and batch size.
 HELD_OUT, BATCH = 4, 32
-#: The highest learning rate; and the norm of a gradient, at most.
+#: Maximum learning rate, and maximum gradient norm.
 RATE, LONGEST = 1.5e-3, 50.0
-#: Least sum that is divided by.
+#: Smallest divisor of normalizations.
 TINY = 1e-300
-#: Gradients below this are 0: sums of products with them are denormal numbers, which are slow.
+#: Gradients below this are set to 0, since products with them would be slow denormal numbers.
 LEAST_GRADIENT = 1e-9
 
 
@@ -86,21 +85,21 @@ def main():
     fit(net, train, held_out, options.epochs, options.seed)
     preparation = datasets.Preparation((HEIGHT, WINDOW))
     names = (*map(str, range(10)), "none", "nothing")
-    # As a model of one window.
+    # Saved as a classifier of one window.
     model = nn.Sequential({**net.layers, "flatten": nn.Flatten()}, input_shape=(1, HEIGHT, WINDOW))
     trained = training.TrainedModel(model, preparation, names, model.input_shape)
     training.save_model(options.out, trained)
 
 
 def fit(net, train, held_out, epochs, seed):
-    """Train the net, printing after each epoch what it has reached."""
+    """Train the net and print the loss and validation results after each epoch."""
     rng = np.random.default_rng([seed, 1])
     groups = group(train)
     steps = epochs * sum(-(-len(numbers) // BATCH) for numbers in groups.values())
     optimizer, schedule = optim.Adam(net, lr=RATE), optim.OneCycle(RATE, steps)
     for epoch in range(epochs):
         losses = []
-        # Strings of a batch are as wide as each other.
+        # The strings of a batch are padded to the same width.
         batches = [
             numbers[start : start + BATCH]
             for numbers in (rng.permutation(numbers) for numbers in groups.values())
@@ -126,10 +125,10 @@ def fit(net, train, held_out, epochs, seed):
 
 
 def string_loss(logits, targets):
-    """Return the mean loss of strings, and its gradient by the logits, (N, T, 12).
+    """Return the mean loss of strings, and its gradient with respect to the logits, (N, T, 12).
 
-    `targets` are the labels (N, K), -1 past the end; the places at which each may be, (N, K, T);
-    and which strings have no digits, (N,).
+    `targets` are the labels (N, K), padded with -1; a mask of the places allowed for each label,
+    (N, K, T); and a mask of the strings without digits, (N,).
     """
     labels, places, clutter = targets
     log = log_softmax(logits.astype(np.float64))
@@ -142,10 +141,11 @@ def string_loss(logits, targets):
 
 
 def sum_ways(probabilities, labels, places):
-    """Return minus the logarithm of the sum over all ways to place digits, (N,), and shares in it.
+    """Return the CTC loss of each string, (N,), and the class posteriors at each place, (N, T, 12).
 
-    The shares, (N, T, 12), are those of the ways that have a class at a place. States are nothing,
-    the first digit, nothing, the second one, and so on.
+    The loss is the negative log of the total probability of all alignments. A posterior is the
+    fraction of it from the alignments with a class at a place. The states alternate: nothing, first
+    digit, nothing, second digit, and so on.
     """
     count, length, _ = probabilities.shape
     number, known = np.arange(count), np.maximum(labels, 0)
@@ -156,7 +156,7 @@ def sum_ways(probabilities, labels, places):
     seen = np.empty((length, count, states))
     seen[:, :, 0::2] = probabilities[:, :, NOTHING].T[:, :, np.newaxis]
     seen[:, :, 1::2] = own.transpose(2, 0, 1)
-    # From a digit to the next one at once, if they differ.
+    # A digit may be followed by the next one directly if they differ.
     skip = np.zeros((count, states))
     skip[:, 3::2] = labels[:, 1:] != labels[:, :-1]
     before = np.zeros((length + 1, count, states))
@@ -189,10 +189,10 @@ def sum_ways(probabilities, labels, places):
 
 
 def sum_clutter(log):
-    """Return the same for strings of no digits: 'none' at one place at least, nothing elsewhere."""
+    """Return the same for strings without digits: 'none' at one or more places, else nothing."""
     none, nothing = log[:, :, NONE], log[:, :, NOTHING]
     either = np.logaddexp(none, nothing)
-    # One minus the share of nothing everywhere.
+    # One minus the fraction of the alignment with nothing everywhere.
     rest = -np.expm1(np.minimum((nothing - either).sum(axis=1), -1e-12))
     share = np.zeros_like(log)
     share[:, :, NONE] = np.exp(none - either) / rest[:, np.newaxis]
@@ -201,13 +201,13 @@ def sum_clutter(log):
 
 
 def group(strings):
-    """Return the numbers of strings by the width that they are padded to."""
+    """Group the indices of strings by padded width."""
     widths = np.array([-(-image.shape[1] // BIN) for image, *_ in strings])
     return {width: np.flatnonzero(widths == width) for width in np.unique(widths).tolist()}
 
 
 def collate(strings, rng=None):
-    """Return the input (N, 1, H, W) of some strings, and their targets as of `string_loss`."""
+    """Return a batch, (N, 1, H, W), and targets for `string_loss`; `rng` varies the strings."""
     if rng is not None:
         strings = [vary(*string, rng) for string in strings]
     width = BIN * -(-max(image.shape[1] for image, *_ in strings) // BIN)
@@ -230,7 +230,7 @@ def collate(strings, rng=None):
 
 
 def vary(image, labels, spans, rng):
-    """Return a string that is wider or narrower, higher or lower, and of fainter ink."""
+    """Randomly change the width, vertical position and ink strength of a string."""
     columns = image.shape[1]
     width = max(2, round(columns * rng.uniform(0.85, 1.1)))
     at = np.linspace(0, columns - 1, width)
@@ -245,7 +245,7 @@ def vary(image, labels, spans, rng):
 
 
 def validate(net, strings):
-    """Return the share of strings that are read right, and of those of none taken for digits."""
+    """Return the accuracy on strings of digits, and the false-positive rate on the others."""
     right = {True: [], False: []}
     for numbers in group(strings).values():
         for start in range(0, len(numbers), 64):
@@ -257,7 +257,7 @@ def validate(net, strings):
 
 
 def draw_examples(task):
-    """Return strings: the image (H, W), the labels, and the columns at which each may be."""
+    """Return the strings of a task: image (H, W), labels, and columns allowed for each digit."""
     seed, number, held_out = task
     rng = np.random.default_rng([seed, number])
     digits = open_digits()
@@ -284,7 +284,7 @@ def open_digits():
 
 
 def draw_clutter(rng):
-    """Return images of letters, of other marks, and of scribbles."""
+    """Draw images of letters, other marks and scribbles."""
     hands = Hands.draw(rng, 12)
     letters, marks = (
         np.concatenate(
@@ -300,9 +300,9 @@ def draw_clutter(rng):
 
 
 def draw_string(images, labels, rng):
-    """Return the image of a string, its labels, and the columns at which each digit may be.
+    """Draw a string; return its image, its labels, and the columns allowed for each digit.
 
-    None if a digit is hidden by others. Without labels, those of the result are empty.
+    Returns None if a digit is hidden by others. If `labels` is None, the returned labels are empty.
     """
     count = int(rng.choice(len(COUNTS), p=COUNTS)) + 1
     height = int(rng.integers(24, 44))
@@ -352,10 +352,10 @@ def draw_string(images, labels, rng):
 
 
 def spoil(canvas, boxes, height, rng):
-    """Leave bits of rules on some strings, break strokes of others, and make the ink uneven."""
+    """Add remnants of rules to some strings, break strokes of others, and add noise to the ink."""
     left, right = boxes[0][0], boxes[-1][1]
     top, _, bottom, _ = bound(canvas >= 96) or (0, 0, len(canvas), 0)
-    if rng.random() < 0.08:  # a rest of a rule
+    if rng.random() < 0.08:  # a remnant of a rule
         thick = max(1, round(height * rng.uniform(0.02, 0.06)))
         long = round(height * rng.uniform(0.1, 0.6))
         if rng.random() < 0.6:
@@ -366,7 +366,7 @@ def spoil(canvas, boxes, height, rng):
             x = int(rng.integers(left, right))
             y = int(rng.integers(top, bottom))
             canvas[y : y + long, x : x + thick] = 230
-    if rng.random() < 0.1:  # where a rule was taken out
+    if rng.random() < 0.1:  # the gap of a removed rule
         thick = max(1, round(height * rng.uniform(0.02, 0.06)))
         if rng.random() < 0.6:
             y = int(rng.integers(top, bottom))
@@ -381,7 +381,7 @@ def spoil(canvas, boxes, height, rng):
 
 
 def draw_digit(image, height, pen, slant, edge, rng):
-    """Return a digit, cropped, of about a height, with another pen and slant."""
+    """Return a cropped digit of about `height` rows, with a changed pen width and slant."""
     top, left, bottom, right = bound(image >= 40) or (0, 0, *image.shape)
     scale = height / 20
     rows = max(4, round(scale * (bottom - top)))
@@ -400,7 +400,7 @@ def draw_digit(image, height, pen, slant, edge, rng):
     if radius:
         wide = dilate(ink, radius) if pen > 0 else 255 - dilate(255 - ink, radius)
         ink = wide if wide.max() >= 160 else ink
-    # Edges are soft as in MNIST, or crisp; thin strokes may break.
+    # Edges are soft, as in MNIST, or crisp; thin strokes may break.
     hard = np.clip((ink.astype(np.float32) - rng.uniform(85, 135)) * edge + 128, 0, 255)
     hard = (hard * (ink > 16)).astype(np.uint8)
     ink = hard if hard.max() >= 128 else ink
@@ -409,7 +409,7 @@ def draw_digit(image, height, pen, slant, edge, rng):
 
 
 def interpolate(image, y, x):
-    """Return the values of an image at rows and columns that lie between its own; 0 outside."""
+    """Interpolate an image bilinearly at fractional rows and columns; 0 outside."""
     padded = np.pad(image, 2)
     y, x = np.clip(y + 2, 0, padded.shape[0] - 1.001), np.clip(x + 2, 0, padded.shape[1] - 1.001)
     row, column = y.astype(int), x.astype(int)
@@ -422,7 +422,7 @@ def interpolate(image, y, x):
 
 
 def place(canvas, digit, y, right, height, way, rng):
-    """Return the column of a digit beside those before it."""
+    """Return the column at which to place a digit after the previous ones."""
     if way == "boxes":
         return right - round(digit.shape[1] * rng.uniform(-0.04, 0.25))
     if way == "beside":
@@ -431,7 +431,7 @@ def place(canvas, digit, y, right, height, way, rng):
         return right + round(height * rng.uniform(0.0, 0.15))
     before = canvas[y : y + len(digit)] >= 128
     own = digit >= 128
-    # Columns from the last ink of a row to the first of the digit there, where both have some.
+    # Contact position: align the last previous ink with the digit's first ink in shared rows.
     both = before.any(axis=1) & own.any(axis=1)
     if not both.any():
         return right
@@ -443,7 +443,7 @@ def place(canvas, digit, y, right, height, way, rng):
 
 
 def join(canvas, digit, y, x, height, rng):
-    """Draw a stroke from what is written to a digit."""
+    """Draw a stroke that joins the previous ink to a digit."""
     ends = []
     for ink, side, corner in ((canvas, 1, (0, 0)), (digit, -1, (y, x))):
         rows, columns = np.nonzero(ink >= 150)

@@ -1,7 +1,8 @@
-"""Doodles, which are no character: spirals, hearts, faces, arrows, stars, flowers, houses, loops.
+"""Doodles that are not characters: spirals, hearts, faces, arrows, stars, flowers, houses, loops.
 
-Each shape is a function of a generator and a number n that returns strokes for n images. Plain
-circles and upright strokes are left out, as they are digits, and spirals of less than two turns.
+Each shape is a function that takes a number of images n and a random generator and returns strokes
+for n images. Plain circles, upright strokes, and spirals of less than two turns are excluded, since
+they look like digits.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Images = NDArray[np.uint8]
 
 
 def draw_doodles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
-    """Draw about so many doodles, as many of each of `SHAPES`, in the form of MNIST's digits.
+    """Draw about `count` doodles, equally many of each of `SHAPES`, in the format of MNIST.
 
     Examples
     --------
@@ -94,7 +95,7 @@ def _arrow(some: int, rng: np.random.Generator) -> Strokes:
     size, bow = 0.16 + 0.2 * rng.random(), 0.5 * (rng.random() - 0.5) * (rng.random() < 0.5)
     t = np.linspace(0, 1, 7)
     shaft = np.stack([t, bow * np.sin(np.pi * t)], axis=1)
-    # The head is along the end of the shaft.
+    # The head points along the end of the shaft.
     way = shaft[-1] - shaft[-2]
     way /= np.hypot(*way)
     aside = 0.8 * size * np.array([-way[1], way[0]])
@@ -190,7 +191,7 @@ def _signature(some: int, rng: np.random.Generator) -> Strokes:
 
 
 def _polygon(some: int, rng: np.random.Generator) -> Strokes:
-    corners = 3 + int(2 * rng.random())  # with more it is nearly a ring
+    corners = 3 + int(2 * rng.random())  # more corners would look like a ring
     start = np.pi / 4 if corners == 4 else -np.pi / 2
     angle = start + 0.15 * bell(rng, some, 1) + 2 * np.pi / corners * np.arange(corners + 1)
     path = _polar(angle, np.ones(corners + 1)) + 0.06 * bell(rng, some, corners + 1, 2)
@@ -215,7 +216,7 @@ def _moon(some: int, rng: np.random.Generator) -> Strokes:
     open_, thin = 0.7 + 0.4 * rng.random(), 0.25 + 0.3 * rng.random()
     angle = np.linspace(open_, 2 * np.pi - open_, 14)
     outer = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    # The inner bow is the outer one, flatter.
+    # The inner arc is a flattened copy of the outer one.
     tip = outer[0, 0]
     inner = np.stack([tip + (outer[:, 0] - tip) * (1 - thin), outer[:, 1] * 0.9], axis=1)
     inner[[0, -1]] = outer[[0, -1]]
@@ -262,7 +263,7 @@ SHAPES: dict[str, Callable[[int, np.random.Generator], Strokes]] = {
 
 
 def _polar(angle: Floats, far: Floats) -> Floats:
-    """Return points at angles and distances from the middle."""
+    """Convert angles and distances from the center to points."""
     return np.stack([far * np.cos(angle), far * np.sin(angle)], axis=-1)
 
 
@@ -285,14 +286,14 @@ def _ring(
     middle: tuple[float, float] = (0.0, 0.0),
     points: int = 14,
 ) -> tuple[bool, Floats]:
-    """Return rings that begin anywhere, and close nearly or more than that."""
+    """Return rings that start at a random angle and end slightly before or after it."""
     turn = 2 * np.pi * (0.97 + 0.1 * rng.random((some, 1)))
     angle = 2 * np.pi * rng.random((some, 1)) + turn * np.linspace(0, 1, points)
     return True, np.asarray(middle) + size * _polar(angle, np.ones(points))
 
 
 def _turn(strokes: Strokes, rng: np.random.Generator) -> Strokes:
-    """Return strokes turned by any angle."""
+    """Rotate strokes by a random angle."""
     angle = 2 * np.pi * rng.random()
     c, s = np.cos(angle), np.sin(angle)
     return [(smooth, points @ np.array([[c, s], [-s, c]])) for smooth, points in strokes]

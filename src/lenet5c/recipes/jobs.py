@@ -175,7 +175,7 @@ def run_jobs(
     jobs : iterable of Job
         The next job is taken when a worker is free.
     executor : concurrent.futures.Executor
-        If it breaks, it is replaced by processes on this machine, which repeat its current jobs.
+        If it breaks, it is replaced by processes on this machine, which repeat the current jobs.
     on_outcome : callable
         Called as ``on_outcome(job, outcome)`` when a job ends, in this thread.
     slots : int, optional
@@ -205,7 +205,7 @@ def run_jobs(
 
     with stopping, ExitStack() as held:
         held.callback(stop_file.unlink, missing_ok=True)
-        if isinstance(executor, SerialExecutor):  # which leaves no time between to look
+        if isinstance(executor, SerialExecutor):  # blocks this loop, so jobs poll and ask
             _asked[terms.stop_file] = lambda: bool((poll and poll(), asked())[1])
             held.callback(_asked.pop, terms.stop_file)
         elif in_main:
@@ -230,7 +230,7 @@ def run_jobs(
 
 
 class _Dispatcher:
-    """The running jobs and the waiting jobs."""
+    """Dispatcher of jobs to the workers of an executor, with the running and waiting jobs."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Many runs at once, on any executor: seeds, folds, grids."""
+"""Many concurrent runs on any executor: seeds, folds, grids."""
 
 import json
 import os
@@ -41,9 +41,9 @@ from lenet5c.recipes.run_config import RunConfig
 from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.run_folder import RunFolder
 
-#: Seconds in which a worker whose call was killed leaves the folder of its run.
+#: Seconds to wait until a worker of a killed call releases the folder of its run.
 PATIENCE = 10.0
-#: The data that this process has read last, and for which run.
+#: Cache of the data that this process read last, with its key.
 _last: tuple[Any, Source] | None = None
 
 
@@ -54,14 +54,14 @@ class ManyRuns:
     Attributes
     ----------
     configs : list of RunConfig
-        The runs with their folders, in the order in which they were given.
+        The runs with their folders, in the order of the call.
     rows : list of dict
-        A row for each of them: the name of its folder, its state ('done', 'failed' or 'stopped'),
-        recipe, seed, the settings that not all have alike, results, and its error or None.
+        One row per run: the name of its folder, its state ('done', 'failed' or 'stopped'), recipe,
+        seed, the settings that differ between runs, results, and its error or None.
     interrupted : bool
-        Whether `stop` ended the work; called again, it goes on.
+        True if `stop` ended the work. Calling `run_many` again continues it.
     traces : dict of str to str
-        Tracebacks of the failed runs by their names, for errors of a program.
+        Tracebacks of failed runs by run name, for debugging.
     """
 
     configs: list[RunConfig]
@@ -80,7 +80,7 @@ class ManyRuns:
         Raises
         ------
         RunError
-            A run is not finished.
+            If a run is not finished.
         """
         for row in self.rows:
             if row["state"] != "done":
@@ -97,7 +97,7 @@ class ManyRuns:
         Returns
         -------
         list of dict
-            Recipe, settings, 'count', 'mean' and 'sd' of each group that has other settings.
+            Recipe, settings, 'count', 'mean' and 'sd' of each group of runs with equal settings.
         """
         return spread(self.rows)
 
@@ -107,21 +107,21 @@ class ManyRuns:
 
 
 def grid(recipe: str | None = None, **values: Any) -> list[RunConfig]:
-    """Return a run for each combination of some settings.
+    """Return a run for each combination of settings.
 
     Parameters
     ----------
     recipe : str, optional
-        As of `RunConfig.named`.
+        Name of a recipe, as in `RunConfig.named`.
     **values
-        Settings as `RunConfig.named` takes them, each a list, a tuple, a range or an array of
-        values, or one value for all. A value that is itself a list stands in a list:
+        Settings as accepted by `RunConfig.named`: a list, tuple, range or array of values for each,
+        or a single value for all runs. A value that is itself a list must be wrapped in a list:
         ``channels=[[12, 32]]``.
 
     Returns
     -------
     list of RunConfig
-        The last setting changes first.
+        The runs; the last setting varies fastest.
 
     Examples
     --------
@@ -150,40 +150,42 @@ def run_many(
     on_run: Callable[[dict[str, Any]], object] | None = None,
     stop: Callable[[], object] | None = None,
 ) -> ManyRuns:
-    """Carry out many runs at once; also there as ``lenet5c.run_many``.
+    """Execute many runs concurrently. Also available as ``lenet5c.run_many``.
 
-    Each run has the bytes that it has alone, whatever the executor and the number of its workers.
-    One that fails, or whose process is killed, is told by name and keeps no other from going on.
+    Each run produces the same bytes as when it is executed alone, for any executor and number of
+    workers. If a run fails or its process is killed, its row reports the error and the other runs
+    continue.
 
     Parameters
     ----------
     configs : iterable of RunConfig or str
-        The runs, which must differ; a name is that of a recipe. One with `folds` and without a
-        `fold` stands for a run of each fold. `grid` makes them for lists of settings.
+        The runs, which must differ. A string is the name of a recipe. A run with `folds` but
+        without `fold` is expanded to one run per fold. `grid` creates runs from lists of settings.
     folder : str or path-like, optional
-        A folder, which all workers must see, for a folder of each run, results.jsonl and
-        results.csv. The name of a run's folder has a digest of its settings: called again, runs
-        that are finished are kept, and others go on from their checkpoints. Without a folder the
-        files are temporary: they go with the result.
+        Folder for the results, accessible to all workers: a folder of each run, results.jsonl and
+        results.csv. The name of a run's folder contains a digest of its settings. If called again,
+        finished runs are kept and others resume from their checkpoints. By default, the files are
+        temporary and are deleted together with the result.
     source : Source or sequence of Source, optional
-        The data, where they are in memory already: those of all runs, or of each.
+        Data already in memory, shared by all runs or one for each.
     executor : concurrent.futures.Executor, optional
-        What carries the runs out: a process pool of Python or loky, ``MPIPoolExecutor`` of mpi4py,
-        ``client.get_executor(pure=False)`` of Dask. Default: `jobs` processes of this machine, or
-        this process where that is one.
+        Executor of the runs: a process pool of Python or loky, ``MPIPoolExecutor`` of mpi4py, or
+        ``client.get_executor(pure=False)`` of Dask. Default: `jobs` processes on this machine, or
+        this process if `jobs` is 1.
     jobs : int, optional
-        Runs at a time. Default: the executor's workers; without an executor the cores. They share
-        the threads of this process out, at least one for each.
+        Number of concurrent runs. Default: the number of workers of the executor, or the number of
+        cores without one. The runs share the threads of this process, at least one each.
     progress : bool
-        Whether to show a bar over the epochs of all runs, on a terminal or in a notebook.
+        Show a progress bar over the epochs of all runs, on a terminal or in a notebook.
     tell : callable, optional
         Called with lines of text about the data.
     on_run : callable, optional
-        ``on_run(row)`` for each run in the order in which they end, with its row of
-        `ManyRuns.rows`; first for those that are kept.
+        Called as ``on_run(row)`` when a run ends, with its row of `ManyRuns.rows`. Runs that were
+        already finished come first.
     stop : callable, optional
-        Asked some times a second; true ends all runs, with checkpoints. If it is a context
-        manager, it is entered. An exception, such as a KeyboardInterrupt, does the same.
+        Called several times per second; if it returns True, all runs stop and save checkpoints. If
+        it is a context manager, it is entered. An exception, such as KeyboardInterrupt, has the
+        same effect.
 
     Returns
     -------
@@ -192,15 +194,15 @@ def run_many(
     Raises
     ------
     TypeError, ValueError
-        An argument is of another type, or `jobs` out of range.
+        If an argument has the wrong type, or `jobs` is out of range.
     RunError
-        Two runs are the same, the executor is shut down, the data cannot be used, or another call
-        works in the folder.
+        If two runs are the same, the executor is shut down, the data cannot be used, or another
+        call is using the folder.
 
     Notes
     -----
-    A script that lets processes work must have what it does under ``if __name__ == "__main__":``,
-    as each of them imports it.
+    A script that uses several processes must guard its code by ``if __name__ == "__main__":``,
+    since each process imports the script.
 
     Examples
     --------
@@ -217,11 +219,11 @@ def run_many(
     if folder is None:
         folder = tempfile.mkdtemp(prefix="lenet5c-")
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder).resolve()  # workers may be in another folder
+    path = Path(folder).resolve()  # workers may have another working directory
     result.configs = place(given, path, sources, tell)
     with ExitStack() as held:
         held.enter_context(RunFolder(path).lock(tell, (LINES, TABLE)))
-        for left in path.glob(".stop-*"):  # by a call that was killed
+        for left in path.glob(".stop-*"):  # left by a killed call
             left.unlink(missing_ok=True)
         executor, slots = held.enter_context(open_executor(executor, jobs, len(given)))
         bar = ManyBar(result.configs, progress)
@@ -242,7 +244,7 @@ def run_many(
 
 
 def _tell_once(tell: Callable[[str], object] | None) -> Callable[[str], object]:
-    """Return a function that passes each line on once: all runs say the same of their data."""
+    """Wrap `tell` to drop repeated lines, since all runs report the same about their data."""
     told: set[str] = set()
 
     def tell_new(line: str) -> None:
@@ -254,7 +256,7 @@ def _tell_once(tell: Callable[[str], object] | None) -> Callable[[str], object]:
 
 
 def _list_configs(configs: Iterable[RunConfig | str]) -> list[RunConfig]:
-    """Return the runs, those of a recipe by its name as well."""
+    """Return the runs as a list, with names of recipes converted to runs."""
     if isinstance(configs, (str, RunConfig)) or not isinstance(configs, Iterable):
         given = "a single RunConfig" if isinstance(configs, RunConfig) else repr(configs)
         raise TypeError(f"configs must be a list of RunConfig, got {given}")
@@ -268,7 +270,7 @@ def _list_configs(configs: Iterable[RunConfig | str]) -> list[RunConfig]:
 def _expand(
     configs: list[RunConfig], source: Source | Sequence[Source] | None
 ) -> tuple[list[RunConfig], list[Source | None]]:
-    """Return the runs with one of each fold, and the data of each."""
+    """Expand runs with folds to one run per fold; return the runs and the data of each."""
     sources: list[Any] = (
         list(source) if isinstance(source, (list, tuple)) else [source] * len(configs)
     )
@@ -294,12 +296,12 @@ def train_job(
     source: Source | None = None,
     options: dict[str, Any] | None = None,
 ) -> None:
-    """Carry out a run, or go on with it, with further arguments of `train`; the job of a worker.
+    """Execute or resume a run in a worker. `options` are further arguments of `train`.
 
     Raises
     ------
     JobStoppedError
-        It was asked to stop, and has left a checkpoint.
+        If the run was asked to stop; it has saved a checkpoint.
     """
     folder = RunFolder(config.folder or "")
     patience = time.monotonic() + PATIENCE
@@ -318,12 +320,12 @@ def train_job(
 
 
 def open_data(config: RunConfig, tell: Callable[[str], object]) -> Source:
-    """Return the data of a run; those of the last one, if they are the same."""
+    """Open the data of a run, or reuse the data of the last run if they are the same."""
     global _last
     whole = config.fold is not None
     key = config.data, config.read_options, config.reading, whole
     if _last is None or _last[0] != key:
-        _last = None  # before others take memory
+        _last = None  # free the memory before other data are read
         _last = key, config.open_whole(tell) if whole else config.open(tell)
         keep_digest(_last[1])
     source = _last[1]
@@ -333,7 +335,7 @@ def open_data(config: RunConfig, tell: Callable[[str], object]) -> Source:
 
 
 class _Results:
-    """The runs of one call: which are due, how far they are, their rows and files."""
+    """State of one call of `run_many`: pending runs, progress, rows and result files."""
 
     def __init__(
         self,
@@ -350,7 +352,7 @@ class _Results:
         (folder / LINES).unlink(missing_ok=True)
 
     def due(self, sources: Sequence[Source | None]) -> Iterator[Job]:
-        """Yield the runs that are not finished as jobs, after the rows of those that are."""
+        """Add the rows of finished runs, then yield the unfinished runs as jobs."""
         due = []
         for number in range(len(self.result.configs)):
             row = self.read(number, None)
@@ -363,7 +365,7 @@ class _Results:
             yield Job(str(number), train_job, (self.result.configs[number], sources[number]))
 
     def read(self, number: int, error: str | None) -> dict[str, Any]:
-        """Return the row of a run by its folder; of one whose files cannot be used an error."""
+        """Return the row of a run from its folder, with an error if its files cannot be used."""
         config, settings = self.result.configs[number], self.settings[number]
         try:
             return make_row(config, settings, error)
@@ -371,7 +373,7 @@ class _Results:
             return make_row(config, settings, reason(fault))
 
     def end(self, job: Job, outcome: Outcome) -> None:
-        """Take the row of a run that has ended."""
+        """Record the outcome of a run that has ended."""
         number, error = int(job.name), outcome.error
         for line in outcome.lines:
             self.tell(line)
@@ -387,7 +389,7 @@ class _Results:
         self.add(number, row)
 
     def add(self, number: int, row: dict[str, Any]) -> None:
-        """Add a row to the file, and tell it."""
+        """Append a row to the file and report it."""
         self.rows[number] = row
         lines = self.folder / LINES
         with _files.name_errors(lines), _files.open_to_change(lines) as file:
@@ -399,7 +401,7 @@ class _Results:
                 self.on_run(row)
 
     def finish(self) -> None:
-        """Put the rows in order, those of runs that have not ended as well, and write them."""
+        """Sort all rows, including those of unfinished runs, and write them."""
         for number in range(len(self.result.configs)):
             if number not in self.rows:
                 self.rows[number] = self.read(number, None)

@@ -1,4 +1,4 @@
-"""One bar over the epochs of all runs, by what their folders say."""
+"""Progress bar over the epochs of all runs, read from their folders."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class ManyBar:
-    """A bar on a terminal or in a notebook, else nothing.
+    """A progress bar on a terminal or in a notebook; elsewhere, nothing is shown.
 
     Parameters
     ----------
     configs : sequence of RunConfig
-        With folders; a run is named by its position among them.
+        Runs with folders. Runs are referred to by their position in this sequence.
     shown : bool
-        False never shows a bar.
+        If False, no bar is shown.
     """
 
     def __init__(self, configs: Sequence["RunConfig"], shown: bool) -> None:
         self.configs = configs
-        self.epochs: dict[int, int] = {}  # finished, of each run that has begun
+        self.epochs: dict[int, int] = {}  # finished epochs of each run that has begun
         self.ended = self.failed = 0
         notebook = shown and in_notebook()
         file = sys.stdout if notebook else sys.stderr
@@ -35,17 +35,17 @@ class ManyBar:
         self.bar = make_bar(total, 0, "epoch", file, notebook) if shown else None
 
     def begin(self, number: int) -> None:
-        """Look at a run from now on."""
+        """Start tracking a run."""
         self.epochs[number] = 0
 
     def end(self, number: int, failed: bool = False) -> None:
-        """Count a run as ended, whichever number of epochs it has taken."""
+        """Count a run as ended, regardless of the number of epochs it took."""
         self.epochs[number] = self.configs[number].settings.epochs
         self.ended, self.failed = self.ended + 1, self.failed + failed
         self._show()
 
     def look(self) -> None:
-        """Move the bar to the epochs of the runs at work."""
+        """Update the bar from the finished epochs of the current runs."""
         if self.bar is None:
             return
         for number, before in self.epochs.items():
@@ -58,7 +58,7 @@ class ManyBar:
 
     @contextmanager
     def above(self) -> Iterator[None]:
-        """Let lines be written above the bar in this context."""
+        """Context manager for printing lines above the bar."""
         if self.bar is None:
             yield
         else:

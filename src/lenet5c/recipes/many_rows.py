@@ -1,4 +1,4 @@
-"""The results of many runs: a row for each, files of them, a table, means over seeds."""
+"""Results of many runs: one row per run, result files, a table, and means over seeds."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lenet5c.recipes.run_config import RunConfig
 
 LINES, TABLE = "results.jsonl", "results.csv"
-#: Results in a row, of the summary of a run; times are not among them, which never are the same.
+#: Results copied from a run's summary to its row; times are excluded, since they always vary.
 RESULTS = (
     "test_accuracy",
     "test_correct",
@@ -33,9 +33,9 @@ RESULTS = (
 
 
 def differing_settings(configs: Sequence["RunConfig"]) -> list[dict[str, Any]]:
-    """Return the settings of each run that not all have alike, by name, without recipe and seed.
+    """Return the settings of each run that differ between the runs, except recipe and seed.
 
-    Where recipes differ, those in which each run is as its recipe has them are left out.
+    If the recipes differ, settings that no run changes from its recipe are omitted.
     """
     names = [name for name in option_settings() if name not in ("recipe", "seed")]
     values = [
@@ -56,12 +56,12 @@ def differing_settings(configs: Sequence["RunConfig"]) -> list[dict[str, Any]]:
 
 
 def make_row(config: "RunConfig", settings: dict[str, Any], error: str | None) -> dict[str, Any]:
-    """Return the row of a run by its folder; of one with an error the error, without results.
+    """Return the row of a run from its folder; a run with an error has no results.
 
     Raises
     ------
     RunError
-        A file of the run cannot be used.
+        If a file of the run cannot be used.
     """
     folder = RunFolder(config.folder or "")
     summary = None if error else folder.read_summary()
@@ -74,7 +74,7 @@ def make_row(config: "RunConfig", settings: dict[str, Any], error: str | None) -
 
 
 def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the rows as lines of JSON and as CSV, in their order."""
+    """Write the rows in order, as JSON lines and as CSV."""
     _files.write_bytes(folder / LINES, "".join(json.dumps(row) + "\n" for row in rows).encode())
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
@@ -89,7 +89,7 @@ def _cell(value: Any) -> Any:
 
 
 def format_rows(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as a table of text."""
+    """Format the rows as a text table."""
     if not rows:
         return ""
     shown = [name for name in rows[0] if name not in (*RESULTS, "run", "state", "error")]
@@ -118,7 +118,7 @@ def spread(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Recipe, settings, count, mean and sd of the test accuracy; of groups of at least two.
+        Recipe, settings, count, mean and sd of the test accuracy, for groups of at least two runs.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     hidden = (*RESULTS, "run", "state", "error", "seed", "fold")

@@ -1,4 +1,4 @@
-"""Teachers that train at the same time, each in a process of its own."""
+"""Concurrent training of teachers, each in its own process."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from lenet5c.recipes.run import Run
     from lenet5c.recipes.run_config import RunConfig
 
-# Samples of the parts that threads take of a batch, and the most parts.
+# Samples per shard of a batch, and the maximum number of shards.
 PART, PARTS = 16, 16
 
 
 def usual_jobs(recipe: "Recipe") -> int:
-    """Return how many teachers train at a time without taking threads that one alone could use.
+    """Return the number of teachers that can train concurrently without competing for threads.
 
-    At least one: of few threads each is of use to every training.
+    It is at least 1. A single training uses at most one thread per shard of its batch.
     """
     useful = min(-(-recipe.batch_size // PART), PARTS)
     return max(1, min(recipe.teachers, kernels.get_num_threads() // useful))
@@ -42,36 +42,36 @@ def train_at_once(
     stop: Callable[[], object] | None = None,
     **options: Any,
 ) -> list[TrainedModel] | None:
-    """Carry out the runs of some teachers, and return their models in order.
+    """Train several teachers concurrently and return their models in order.
 
     Parameters
     ----------
     configs : sequence of RunConfig
-        Their runs, all with folders or none.
+        Runs of the teachers, all with folders or all without.
     images : Source
-        The images of all.
+        Training images of all teachers.
     train : callable
-        `lenet5c.recipes.train`.
+        The function `lenet5c.recipes.train`.
     jobs : int
-        How many train at a time; they share the threads of this process.
+        Number of teachers to train concurrently; they share the threads of this process.
     resume : bool
-        Go on with what is in the folders.
+        Resume from the contents of the folders.
     tell : callable
-        Called with a line of text as each of them ends.
+        Called with a line of text when a teacher ends.
     stop : callable, optional
-        As of `run_jobs`.
+        Stop request, as in `run_jobs`.
     **options
         Further arguments of `train`.
 
     Returns
     -------
     list of TrainedModel or None
-        None if `stop` ended the work.
+        The models, or None if `stop` ended the work.
 
     Raises
     ------
     RunError, OSError, NonFiniteError, TrainingError
-        One has failed; the others have left checkpoints.
+        If a teacher failed; the others have saved checkpoints.
     """
     count, stopped = len(configs), False
 
@@ -113,7 +113,7 @@ def _train_teacher(
     resume: bool,
     options: dict[str, Any],
 ) -> None:
-    """Carry out the run of a teacher in a worker."""
+    """Train a teacher in a worker."""
     begun = RunFolder(config.folder or "").config_file.exists()
     made = train(config, images, resume=resume and begun, stop=context.stopped, **options)
     if made.interrupted:

@@ -1,4 +1,4 @@
-"""Executors of this package: processes that fail one by one, and this process itself."""
+"""Executors of this package: a pool of processes that fail independently, and serial execution."""
 
 import multiprocessing
 import os
@@ -16,35 +16,36 @@ from concurrent.futures import (
 from contextlib import contextmanager, suppress
 from typing import Any
 
-#: Variables that set the threads of a BLAS, which reads them when it is loaded.
+#: Environment variables for the number of BLAS threads, read when a BLAS is loaded.
 BLAS_THREADS = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-#: Remedy where new processes of Python cannot import the script that starts them.
+#: Remedy if new Python processes cannot import the script that starts them.
 GUARD = 'a script must be a file, with its code under if __name__ == "__main__":'
-#: Set in a worker once the process that it works for is dead.
+#: Set in a worker once its parent process has died.
 orphaned = threading.Event()
 _environment = threading.Lock()
 
 
 class WorkerDiedError(RuntimeError):
-    """The process of a call has ended before the call, as by a signal or for lack of memory."""
+    """Raised if the process of a call ended before the call, by a signal or for lack of memory."""
 
 
 class WorkerPool(Executor):
-    """Processes made by spawn, each a pool of its own: one that dies takes its own call along.
+    """Pool of spawned processes in which a dying process affects only its own call.
 
-    A `ProcessPoolExecutor` of several breaks as a whole when one dies. Here the call fails with a
-    `WorkerDiedError`, and the next one gets a new process.
+    A `ProcessPoolExecutor` breaks as a whole when one of its processes dies. Here each process has
+    its own pool: the call fails with a `WorkerDiedError`, and the next call gets a new process.
 
     Parameters
     ----------
     max_workers : int
+        Maximum number of processes.
     threads : int
-        Threads of each worker's BLAS.
+        Number of BLAS threads of each process.
     """
 
     def __init__(self, max_workers: int, threads: int = 1) -> None:
@@ -55,18 +56,18 @@ class WorkerPool(Executor):
         self._callers = ThreadPoolExecutor(max_workers, "lenet5c-worker", _keep_signals_out)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call a function in the next process that is free."""
+        """Schedule a call in the next free process."""
         return self._callers.submit(self._call, fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes, after their present calls."""
+        """End the processes after their current calls."""
         self._callers.shutdown(wait, cancel_futures=cancel_futures)
-        with ThreadPoolExecutor() as each:  # all end at the same time
+        with ThreadPoolExecutor() as each:  # end all at the same time
             for pool in self._pools:
                 each.submit(pool.shutdown, wait, cancel_futures=cancel_futures)
 
     def kill(self) -> None:
-        """End the processes at once."""
+        """Kill the processes immediately."""
         self._callers.shutdown(wait=False, cancel_futures=True)
         for process in list(self.processes):
             process.kill()
@@ -74,7 +75,7 @@ class WorkerPool(Executor):
     def _call(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         try:
             future = self._open().submit(fn, *args, **kwargs)
-        except BrokenExecutor:  # it has died since its last call
+        except BrokenExecutor:  # the process has died since its last call
             self._drop()
             future = self._open().submit(fn, *args, **kwargs)
         try:
@@ -85,14 +86,14 @@ class WorkerPool(Executor):
             raise WorkerDiedError(_describe_end(self._drop(), begun)) from None
 
     def _open(self) -> ProcessPoolExecutor:
-        """Return the process of this thread, a new one if it has none."""
+        """Return the pool of this thread, creating it if needed."""
         local = self._local
         if not hasattr(local, "pool"):
             pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initialize_worker)
-            _keep_signals_out()  # Python has let SIGINT in, if it has started its resource tracker
+            _keep_signals_out()  # starting Python's resource tracker unblocks SIGINT
             with _limit_blas(self._threads):
                 before = set(multiprocessing.active_children())
-                local.first = pool.submit(os.getpid)  # it is made
+                local.first = pool.submit(os.getpid)  # starts the process
                 made = set(multiprocessing.active_children()) - before
             local.pool, local.process = pool, made.pop() if len(made) == 1 else None
             self._pools.append(pool)
@@ -100,7 +101,7 @@ class WorkerPool(Executor):
         return local.pool
 
     def _drop(self) -> Any:
-        """Forget the process of this thread, which is dead, and return it."""
+        """Discard the dead process of this thread and return it."""
         local = self._local
         self._pools.remove(local.pool)
         del local.pool
@@ -110,10 +111,10 @@ class WorkerPool(Executor):
 
 
 class SerialExecutor(Executor):
-    """Calls in this process, each done when `submit` returns."""
+    """Executor that runs each call in this process before `submit` returns."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call a function."""
+        """Call a function and return its finished future."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -123,7 +124,7 @@ class SerialExecutor(Executor):
 
 
 def initialize_worker() -> None:
-    """Prepare a new worker: interrupts are the business of the process that it works for."""
+    """Initialize a worker: ignore interrupts, which the parent handles, and watch the parent."""
     for name in ("SIGINT", "SIGHUP"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
@@ -133,27 +134,27 @@ def initialize_worker() -> None:
 
 
 def end_orphan() -> None:
-    """End this worker if the process that it works for is dead: nobody waits for its results."""
+    """End this worker if its parent process has died."""
     if orphaned.is_set():
         os._exit(1)
 
 
 def _watch_parent() -> None:
-    """Wait for the death of the parent, and let the present call end."""
+    """Wait until the parent process dies, then give the current call time to stop."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         orphaned.set()
-        # The call ends the worker, which may be idle, or unable to stop.
+        # The call ends the worker when it stops; exit here if the worker is idle or cannot stop.
         threading.Event().wait(10)
         os._exit(1)
 
 
 def _keep_signals_out() -> None:
-    """Let processes that this thread makes begin deaf to interrupts, until they can ignore them.
+    """Block interrupts in this thread, so that new processes start with them blocked.
 
-    Ctrl-C reaches all processes of a terminal. One that was still importing would print a
-    traceback.
+    Ctrl-C reaches all processes of a terminal, and a process that is still importing would print a
+    traceback. Workers unblock the signals once they ignore them.
     """
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
@@ -161,11 +162,11 @@ def _keep_signals_out() -> None:
 
 @contextmanager
 def _limit_blas(threads: int) -> Iterator[None]:
-    """Let processes that are made in this context load their BLAS with so many threads."""
+    """Set the number of BLAS threads for processes started in this context."""
     with _environment:
         before = {name: os.environ.get(name) for name in BLAS_THREADS}
         for name, value in before.items():
-            if value is None:  # else the user has set it
+            if value is None:  # not set by the user
                 os.environ[name] = str(threads)
         try:
             yield
@@ -176,12 +177,12 @@ def _limit_blas(threads: int) -> Iterator[None]:
 
 
 def _describe_end(process: Any, begun: bool) -> str:
-    """Return in words how a worker's process ended, which may not have begun to work."""
+    """Describe how a worker's process ended; `begun` is False if it never started to work."""
     code = None
     if process is not None:
         process.join(10)
         end = time.monotonic() + 10
-        # The pool's own thread may have waited for the process, and not yet have noted its code.
+        # The pool's own thread may have waited for the process without recording its exit code yet.
         while (code := process.exitcode) is None and time.monotonic() < end:
             time.sleep(0.01)
     if code is None:

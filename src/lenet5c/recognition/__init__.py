@@ -1,8 +1,8 @@
-"""Recognition of digits in pictures: photographs and scans of one digit or several, arrays.
+"""Recognition of digits in pictures: photographs, scans and arrays of one or several digits.
 
-`predict` reads; its steps are `digit` (ink, in MNIST's form), `judge` (rejection of what cannot be
-a digit), `segment` (several digits) and `explain` (pictures of the steps). NumPy alone: Pillow
-only decodes files.
+`predict` is the entry point. Its steps are `digit` (extract the ink and normalize it as MNIST
+does), `judge` (reject what cannot be a digit), `segment` (separate several digits) and `explain`
+(draw the steps). Everything is computed with NumPy; Pillow only decodes files.
 """
 
 from lenet5c.recognition.digit import BlankImageError, prepare_digit

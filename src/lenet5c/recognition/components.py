@@ -9,29 +9,30 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """The components of a mask, numbered from 0 in the order of their first pixel, row by row."""
+    """The components of a mask, numbered from 0 in row-major order of their first pixels."""
 
-    labels: NDArray[np.int32]  #: (h, w), the number of each pixel's component; -1 for none
-    area: NDArray[np.int64]  #: (n,), pixels of each
-    boxes: NDArray[np.int64]  #: (n, 4), (top, left, bottom, right); bottom, right are one past it
+    labels: NDArray[np.int32]  #: (h, w), component number of each pixel; -1 for background
+    area: NDArray[np.int64]  #: (n,), number of pixels of each component
+    boxes: NDArray[np.int64]  #: (n, 4), (top, left, bottom, right), bottom and right exclusive
 
     def __len__(self) -> int:
         return len(self.area)
 
     def mask(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return the mask of the components that are true in `chosen`, shape (n,)."""
+        """Return the mask of the components selected by `chosen`, a Boolean array of shape (n,)."""
         return np.append(chosen, False)[self.labels]
 
     def sum(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum of the values, shape (h, w), over each component, shape (n,)."""
+        """Return the sums, shape (n,), of `values`, shape (h, w), over each component."""
         inside = self.labels >= 0
         return np.bincount(self.labels[inside], values[inside], minlength=len(self))
 
 
 def find_components(mask: NDArray[np.bool_]) -> Components:
-    """Label the components of a mask (h, w), whose pixels touch at an edge or a corner.
+    """Label the 8-connected components of a mask (h, w).
 
-    Runs of pixels along the rows that touch runs of the next row are joined, all at once.
+    Runs of pixels in each row are merged with the runs of the next row that they touch, in
+    vectorized passes.
 
     Examples
     --------
@@ -67,7 +68,7 @@ Runs = NDArray[np.intp]
 
 
 def find_runs(mask: NDArray[np.bool_]) -> tuple[Runs, Runs, Runs]:
-    """Return (row, start, end) of each run of true pixels along the rows, row by row."""
+    """Return (row, start, end) of each horizontal run of true pixels, in row order."""
     change = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(change == 1)
     _, end = np.nonzero(change == -1)
@@ -75,10 +76,10 @@ def find_runs(mask: NDArray[np.bool_]) -> tuple[Runs, Runs, Runs]:
 
 
 def find_touching(row: Runs, start: Runs, end: Runs, width: int) -> tuple[Runs, Runs]:
-    """Return pairs of runs, each in the row above the other's, that touch."""
-    # Positions in rows laid end to end, far enough apart that rows do not meet.
+    """Return the pairs of touching runs in consecutive rows, as (upper, lower)."""
+    # Flat positions; the row stride is wide enough that runs at the ends of two rows cannot touch.
     step = width + 2
-    # A run touches those of the next row that end at or after its start, and start by its end.
+    # A run touches the runs of the next row that end at or after its start and start by its end.
     first = np.searchsorted(row * step + end, (row + 1) * step + start, side="left")
     last = np.searchsorted(row * step + start, (row + 1) * step + end, side="right")
     first = np.maximum(first, np.searchsorted(row, row + 1, side="left"))
@@ -89,7 +90,7 @@ def find_touching(row: Runs, start: Runs, end: Runs, width: int) -> tuple[Runs, 
 
 
 def join(n: int, upper: Runs, lower: Runs) -> Runs:
-    """Return the smallest member of each member's set, after joining the pairs."""
+    """Join the pairs into sets and return, for each member, the smallest member of its set."""
     parent = np.arange(n)
     while True:
         a, b = parent[upper], parent[lower]

@@ -1,4 +1,4 @@
-"""Paths along which ink may be cut between characters that touch."""
+"""Candidate cut paths between touching characters."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from lenet5c.recognition.filters import reduce
 
-#: Slants of cuts that are tried, columns to the right for each row up.
+#: Slants of cuts to try, in columns to the right per row upward.
 SLANTS = (0.0, -0.3, 0.3)
-#: Rows at which paths are looked for; higher ink is reduced.
+#: Height in rows at which paths are searched; taller ink is reduced.
 ROWS = 40
-#: Columns by which a path may leave its slanted line, as a share of the height.
+#: Maximum deviation of a path from its slanted line, as a fraction of the height.
 REACH = 0.14
-#: The dearest path, in strokes that it crosses.
+#: Maximum cost of a path, in strokes crossed.
 DEAREST = 4.5
-#: Strokes that a path may cross more for being nearer to where it is wanted, by a height.
+#: Penalty, in strokes, per height of distance from the requested column.
 PER_HEIGHT = 5.0
-#: Least ink between two paths, and beside one: in strokes as long as the ink is high.
+#: Minimum ink between two paths and on either side of one, in units of a full-height stroke.
 APART, LEAST_SIDE = 0.12, 0.3
 
 
@@ -29,25 +29,25 @@ def find_cuts(
     most: int,
     wanted: Sequence[tuple[float, float, float]] = (),
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Find paths of little ink from the top of some ink to its bottom.
+    """Find paths from top to bottom that cross little ink.
 
     Parameters
     ----------
     strength : ndarray of uint8, shape (h, w)
     pen : float
-        Width of the strokes in pixels.
+        Stroke width in pixels.
     most : int
-        Paths to return at most.
+        Maximum number of paths to return.
     wanted : sequence of (float, float, float), optional
-        Columns at which there is a path in any case, or near it: on average over the rows it is
-        between the two others.
+        Requested paths, as (column, low, high). For each, the best path near `column` whose mean
+        column lies between `low` and `high` is included regardless of its cost, if there is one.
 
     Returns
     -------
     paths : ndarray of int, shape (n, h)
-        The first column on the right of each path, in each row; from left to right.
+        First column to the right of each path, in each row; paths are ordered from left to right.
     cost : ndarray of float, shape (n,)
-        The strokes that each crosses.
+        Number of strokes that each path crosses.
     """
     height = len(strength)
     factor = max(1, round(height / ROWS))
@@ -60,7 +60,7 @@ def find_cuts(
     found = [_trace(ink, slant) for slant in SLANTS]
     paths, cost, order = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     cost /= pen
-    # The ink on the left of each path, by row.
+    # Ink to the left of each path, by row.
     before = np.pad(np.cumsum(ink, axis=1), ((0, 0), (1, 0)))
     left = before[np.arange(rows), np.clip(paths, 0, columns)]
     unit = pen * rows
@@ -94,15 +94,16 @@ def find_cuts(
 def _trace(
     ink: NDArray[np.float32], slant: float
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the path of least ink beside each line of a slant, (n, rows), and its ink, (n,).
+    """Return the path of least ink near each line of the given slant.
 
-    Last of each, its ink and how crooked it is, (n,): what it should be chosen by.
+    Returns the paths, (n, rows), the ink that each crosses, (n,), and a ranking cost, (n,): the ink
+    plus a penalty for crookedness.
     """
     rows, columns = ink.shape
     reach = max(2, round(REACH * rows))
     shift = np.rint(slant * ((rows - 1) / 2 - np.arange(rows))).astype(np.intp)
     margin = reach + int(np.abs(shift).max()) + 2
-    # A path through as little ink as another is the better the straighter it is.
+    # Of two paths through equal ink, the straighter one is preferred.
     cost = np.pad(ink, ((0, 0), (margin, margin)))
     anchors = np.arange(1, columns)
     across = anchors[:, np.newaxis] + np.arange(-reach, reach + 1) + margin

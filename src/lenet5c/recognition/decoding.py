@@ -1,8 +1,9 @@
-"""The likeliest sum among all that the signs of a line may be, by dynamic programming.
+"""Most probable sum for the sign candidates of a line, found by dynamic programming.
 
-Each sign may be one of several, with a probability of each. A string of them is a sum if it keeps
-to the grammar; that is followed from left to right by a few states, so that all strings, or nearly,
-are weighed at once, and the probability of the best is that among all of them.
+Each sign has several candidates with a probability each. A string of candidates is a sum if it
+follows the grammar. A small finite-state machine tracks the grammar from left to right, so that
+nearly all strings are scored in one pass, and the probability of the best string is normalized over
+all of them.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from lenet5c.recognition.grammar import (
     work_out,
 )
 
-#: Hypotheses of a state, and readings of a fraction's sides.
+#: Beam width: hypotheses per state, and readings of each side of a fraction.
 KEPT = 6
-#: How much likelier a picture is a sum, before it is looked at, than signs at random.
+#: Prior odds that a picture shows a sum rather than random signs.
 PRIOR = 100.0
-#: Slope and offset of the log odds that a line is right, by those that the signs give it: fitted by
-#: benchmarks/sum_probabilities.py --count 30 --seed 21.
+#: Slope and offset of the calibrated log odds of a line, as a linear function of the raw ones;
+#: fitted by benchmarks/sum_probabilities.py --count 30 --seed 21.
 CALIBRATION = (0.74, 0.07)
-#: Probability, beside that of the usual, of what is seldom written.
+#: Relative probabilities of unusual notation.
 SELDOM = {
     "minus after a sign": 0.02,  # 3×−4 without brackets
     "no sign before a bracket": 0.1,
@@ -42,63 +43,63 @@ SELDOM = {
     "leading minus": 0.3,
     "several marks": 0.05,
 }
-#: The logarithms of these.
+#: Logarithms of `SELDOM`.
 COST = {name: float(np.log(share)) for name, share in SELDOM.items()}
-#: Gap between two digits of a number, as a share of their height, that is not wide.
+#: Widest normal gap between two digits of a number, as a fraction of their height.
 NEAR = 0.55
-#: Powers of e lost for each height beyond.
+#: Log-probability penalty per digit height of gap beyond `NEAR`.
 WIDE = 5.0
-#: Gaps within a number, and beside a sign, as shares of a digit's height: their means before a line
-#: is looked at, as many as so many gaps of it; their spread; and the least difference.
+#: Gaps within a number and beside a sign, in digit heights: prior means, weight of the priors in
+#: observed gaps, standard deviation, and minimum difference between the two means.
 WITHIN, BESIDE, KNOWN = 0.14, 0.32, 2.0
 SPREAD, APART = 0.11, 0.08
-#: Powers of e that a gap may speak for one or the other at most.
+#: Maximum log odds that a gap contributes either way.
 MOST_LEAN = 1.5
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing that a sign may be.
+    """One candidate for a sign.
 
-    `sign` is a digit, one of ``+-*/=()``, a mark ``.`` or ``,``, 'fraction', or '' of a speck;
-    `shown` is how it is written, and `ascii` the expression, of a fraction alone.
+    `sign` is a digit, one of ``+-*/=()``, a mark ``.`` or ``,``, 'fraction', or '' for a speck.
+    `shown` is its written form. `ascii` is the expression and is set for fractions only.
     """
 
     sign: str
     score: float  #: logarithm of the probability
     shown: str
     ascii: str = ""
-    parts: tuple[Choice, ...] = ()  #: signs of a fraction: above its bar, the bar, below it
+    parts: tuple[Choice, ...] = ()  #: signs of a fraction: numerator, bar, denominator
 
 
 @dataclass(frozen=True)
 class Place:
-    """A sign's place in a line: what it may be, and the gap before it in heights of a digit."""
+    """A position in a line: its candidates, and the gap before it in digit heights."""
 
     choices: tuple[Choice, ...]
     gap: float = 0.0
     box: Box = (0, 0, 0, 0)
-    parts: tuple[Place, ...] = ()  #: of a fraction: above its bar, the bar, below it
-    room: float = 0.0  #: the gap between its neighbors, if it is a speck
+    parts: tuple[Place, ...] = ()  #: of a fraction: numerator, bar, denominator
+    room: float = 0.0  #: gap between its neighbors, used if it is a speck
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A line that is read as a sum."""
+    """A line read as a sum."""
 
     choices: tuple[Choice, ...]
     expression: str  #: in ASCII
     probability: float
-    result: Result  #: what it comes to
+    result: Result  #: value, and correctness of the answer
 
     @property
     def text(self) -> str:
-        """The line as it is written."""
+        """The line as written."""
         return "".join(choice.shown for choice in self.choices)
 
 
-# What a line has come to: its last sign, brackets that are open, marks in the number, its first
-# digit being a zero, equals signs.
+# State of the grammar after part of a line: kind of the last sign, open brackets, marks in the
+# current number, leading zero in it, equals signs so far.
 @dataclass(frozen=True)
 class _State:
     last: str = "start"  # start, sign, minus, number, mark, closed, fraction
@@ -112,7 +113,7 @@ _Way = tuple[float, tuple[Choice, ...]]
 
 
 def decode(places: Sequence[Place]) -> Sum | None:
-    """Return the likeliest sum of a line, None if it can be none."""
+    """Return the most probable sum of a line, or None if no string follows the grammar."""
     found, total = search(places)
     for score, choices in found:
         expression = spell(choices)
@@ -128,9 +129,9 @@ def decode(places: Sequence[Place]) -> Sum | None:
 
 
 def calibrate(probability: float) -> float:
-    """Return how often lines of this probability are right (Platt, 1999).
+    """Calibrate a line's probability by Platt scaling (Platt, 1999).
 
-    That of the best string among all strings is too high where a sign is wrong in all of them.
+    The normalized probability of the best string is too high if a sign is wrong in every string.
     """
     slope, offset = CALIBRATION
     kept = min(max(probability, 1e-6), 1 - 1e-6)
@@ -138,7 +139,7 @@ def calibrate(probability: float) -> float:
 
 
 def search(places: Sequence[Place], equals: bool = True) -> tuple[list[_Way], float]:
-    """Return the best strings that keep to the grammar, and the logarithm of all their sum."""
+    """Return the best strings that follow the grammar, and the log of their total probability."""
     if not 0 < len(places) <= MOST_SIGNS:
         return [], -np.inf
     ways: dict[_State, list[_Way]] = {_State(): [(0.0, ())]}
@@ -172,10 +173,11 @@ def _may_end(state: _State) -> bool:
 
 
 def _weigh_gaps(places: Sequence[Place]) -> list[float]:
-    """Return how far the gap before each place speaks for a sign on one side, in powers of e.
+    """Return half the log odds that the gap before each place borders a sign.
 
-    Some leave much room between digits, some little: gaps of the line tell where its signs are
-    known. A gap as wide as those beside its signs makes a stroke rather a slash than a one.
+    Spacing varies between writers, so the typical gaps are estimated from the places of the line
+    that are known with confidence. A gap as wide as those beside known signs favors reading a
+    stroke as a slash rather than a one.
     """
     known = [_find_kind(place) for place in places]
     gaps: dict[bool, list[float]] = {False: [], True: []}
@@ -194,7 +196,7 @@ def _weigh_gaps(places: Sequence[Place]) -> list[float]:
 
 
 def _find_kind(place: Place) -> str:
-    """Return 'digit' or 'sign' for what is surely one, '' for others: a one may be a slash."""
+    """Return 'digit' or 'sign' for a confident place, '' otherwise; a 1 may be a slash."""
     best = max(place.choices, key=lambda choice: choice.score, default=None)
     if best is None or best.score < np.log(0.9):
         return ""
@@ -204,7 +206,7 @@ def _find_kind(place: Place) -> str:
 def _step(
     state: _State, sign: str, gap: float, lean: float, equals: bool
 ) -> Iterator[tuple[_State, float]]:
-    """Yield the state after a sign, if the grammar lets it stand there, and what it costs."""
+    """Yield each state that a sign leads to, with its log probability, if the grammar allows it."""
     last, depth, count = state.last, state.depth, state.equals
     operand = last in ("start", "sign", "minus")
     if not sign:
@@ -257,9 +259,9 @@ def _step(
 
 
 def spell(choices: Sequence[Choice]) -> str | None:
-    """Return the expression of a string that keeps to the grammar, in ASCII; None if it is none.
+    """Return the ASCII expression of a string that follows the grammar, or None if it is invalid.
 
-    Signs that are left out are put in, numbers are brought to one form.
+    Implied signs are inserted and numbers normalized.
     """
     out: list[str] = []
     written = ""
@@ -290,7 +292,7 @@ def spell(choices: Sequence[Choice]) -> str | None:
 
 
 def make_fraction(above: Sequence[Place], bar: Place, below: Sequence[Place], box: Box) -> Place:
-    """Return the place of a fraction: what it may be by what stands above and below its bar."""
+    """Return the place of a fraction, with candidates from its numerator and denominator."""
     sides = []
     for places in (above, below):
         found, _ = search(places, equals=False)
@@ -316,5 +318,5 @@ def _show(path: Sequence[Choice]) -> str:
 
 
 def _group(text: str) -> str:
-    """Return a number as it is, and anything else in brackets."""
+    """Return a number unchanged, and anything else in brackets."""
     return text if set(text) <= DIGITS | {".", ","} else f"({text})"

@@ -1,4 +1,7 @@
-"""One digit in a gray picture, brought to a form: MNIST's is 20 of 28 pixels, centered by mass."""
+"""Preparation of one digit: ink extraction, and normalization to the model's format.
+
+MNIST's format is a digit of 20 pixels in an image of 28 x 28, centered by its center of mass.
+"""
 
 from dataclasses import dataclass, field
 
@@ -21,15 +24,15 @@ from lenet5c.recognition.filters import (
 from lenet5c.recognition.paper import flatten_paper, measure_margin, pad_margin
 from lenet5c.recognition.rules import Rule, remove_rules
 
-#: Pixels on the longer side at which ink is looked for; larger pictures are reduced first.
+#: Maximum longer side, in pixels, for ink detection; larger pictures are reduced first.
 WORKING_SIDE = 640
-#: Pixels on the longer side at which strokes are measured, at most.
+#: Maximum longer side, in pixels, for measuring strokes.
 FINE = 200
-#: Share of full ink that a stroke's strongest pixel has at least.
+#: Minimum strength of a stroke's darkest pixel, as a fraction of full ink.
 CORE = 0.55
-#: Fainter pixels join nothing: noise is stronger in shadows than the paper's on average.
+#: Strength below which pixels do not connect components; noise in shadows exceeds the average.
 FAINT = 0.15
-#: Share of the brightest light on light ink, from which the faintest is due to the pen.
+#: Ratio of dimmest to brightest light above which differences in light ink are due to the pen.
 EVEN = 0.75
 
 
@@ -42,17 +45,18 @@ class Ink:
     strength : ndarray of uint8, shape (h, w)
         0 is paper, 255 full ink.
     flat : ndarray of uint8, shape (h, w)
-        The picture with even paper, before noise and specks were removed; 128 is the paper.
+        The picture with its background flattened, before noise and specks are removed; paper is
+        128.
     dark : bool
-        Whether the ink is darker than the paper.
+        True if the ink is darker than the paper.
     contrast : float
-        Gray levels, 0 to 255, between ink and paper.
+        Difference between ink and paper in gray levels, 0 to 255.
     noise : float
-        Standard deviation of the paper's noise, as a share of the contrast.
+        Standard deviation of the paper's noise, as a fraction of the contrast.
     scale : int
-        Pixels of the picture, on a side, to one of `strength`.
+        Reduction factor: picture pixels per pixel of `strength` along each axis.
     rules : tuple of Rule
-        Lines that were taken out: of the paper, underlines, boxes.
+        Removed lines: ruled lines, underlines, boxes.
     """
 
     strength: NDArray[np.uint8]
@@ -66,17 +70,16 @@ class Ink:
 
 @dataclass(frozen=True, eq=False)
 class Digit:
-    """One digit in a form.
+    """One digit in the model's format.
 
     Attributes
     ----------
     image : ndarray of uint8, shape (H, W)
         0 is paper, 255 full ink.
     ink : Ink
-        Of the whole picture.
+        Ink of the whole picture.
     box : tuple of int
-        (top, left, bottom, right) of the digit in pixels of the picture, bottom and right one past
-        it.
+        (top, left, bottom, right) of the digit in picture pixels, bottom and right exclusive.
     steps : dict of ndarray of uint8
         Intermediate results by name, in order: 'gray', 'flat', 'ink', 'stroke', 'centered'.
     """
@@ -93,25 +96,26 @@ def prepare_digit(
     size: tuple[int, int] = (28, 28),
     marks: bool = True,
 ) -> Digit:
-    """Find the digit in a gray picture and bring it to a form, by default that of MNIST's digits.
+    """Find the digit in a gray picture and normalize it, by default to MNIST's format.
 
     Parameters
     ----------
     gray : ndarray of uint8, shape (h, w)
-        Dark ink on light paper, or the reverse; the paper may be lit unevenly.
+        Dark ink on light paper or the reverse; the lighting may be uneven.
     framing : Framing, optional
-        Place and size of the digit in the result, and the width of its strokes.
+        Position and size of the digit in the result, and its stroke width.
     size : (int, int), optional
         Height and width of the result.
     marks : bool, optional
-        Take out lines below, through and above the digit, too, not the paper's and frames alone.
+        Also remove lines below, through and above the digit. If False, only ruled lines and frames
+        are removed.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as above.
+        If an argument is invalid.
     BlankImageError
-        If there is no ink.
+        If no ink is found.
 
     Examples
     --------
@@ -146,11 +150,13 @@ def find_ink(
     core: float = CORE,
     marks: bool = True,
 ) -> Ink:
-    """Find the ink in a gray picture (h, w): its polarity, on even paper, without noise and specks.
+    """Find the ink in a gray picture (h, w).
 
-    A longer side over `working_side` is reduced by a whole factor first. Components are left out
-    that have less ink than the share `specks` of the largest one's, or nowhere reach the share
-    `core` of full ink. A BlankImageError says that nothing stands out from the paper.
+    The polarity is detected, the background flattened, and noise and specks are removed. A picture
+    whose longer side exceeds `working_side` is first reduced by an integer factor. Components are
+    dropped if their ink is less than the fraction `specks` of the largest component's, or if no
+    pixel reaches the fraction `core` of full ink. Raises `BlankImageError` if nothing stands out
+    from the paper.
     """
     if not (
         isinstance(gray, np.ndarray) and gray.dtype == np.uint8 and gray.ndim == 2 and gray.size
@@ -168,7 +174,7 @@ def find_ink(
             raise BlankImageError("there is no writing: no ink stands out from the paper")
         if noise <= 0.12 * contrast or min(plane.shape) < 32 or attempt == 3:
             break
-        # A stroke is wider than a grain of noise.
+        # Strokes are wider than noise, so smoothing preserves them.
         signed = smooth(signed)
     if not dark:
         strength /= _find_light(strength, contrast)
@@ -176,7 +182,7 @@ def find_ink(
     cleaned, rules = remove_rules((255.0 * relative + 0.5).astype(np.uint8), marks)
     if rules:
         strength[(cleaned == 0) & (relative > 0)] = 0
-        # The rules may be darker than the pen.
+        # The rules may have been darker than the pen.
         contrast = _measure_contrast(strength, noise)
         if contrast < max(6.0, 3.0 * noise):
             raise BlankImageError("there is no writing, only straight lines")
@@ -190,11 +196,11 @@ def find_ink(
 
 
 def _flatten(plane: NDArray[np.uint8]) -> tuple[NDArray[np.float32], bool]:
-    """Return a picture's distance from its paper, and whether its ink is dark."""
+    """Return the signed difference of a picture from its paper, and whether its ink is dark."""
     margin = measure_margin(plane)
     if margin is None:
         return flatten_paper(plane)
-    # A digit that fills the picture gets paper around it, to tell the paper by.
+    # A digit that fills the picture is padded with paper so that the background can be estimated.
     wide = 1 + max(plane.shape) // 8
     signed, dark = flatten_paper(pad_margin(plane, margin, wide))
     return signed[wide:-wide, wide:-wide], dark
@@ -203,7 +209,7 @@ def _flatten(plane: NDArray[np.uint8]) -> tuple[NDArray[np.float32], bool]:
 def form(
     strength: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
 ) -> NDArray[np.uint8]:
-    """Return ink (h, w) cropped, with strokes of usual width, and centered: uint8 (H, W)."""
+    """Crop ink (h, w), normalize its stroke width and center it; returns uint8 (H, W)."""
     return center(normalize_stroke(crop_ink(strength), framing, size), framing, size)
 
 
@@ -213,15 +219,15 @@ def normalize_stroke(
     size: tuple[int, int] = (28, 28),
     longer: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Thicken hairlines and thin broad strokes to the form's range; others stay as they are.
+    """Adjust hairlines and broad strokes to the format's range of widths; leave others unchanged.
 
-    A net misreads a pen that it has not seen: at 20 pixels, a hairline is a gray shadow. `longer`
-    is the longer side of a digit, by default that of the ink.
+    The net misclassifies stroke widths that it was not trained on: at 20 pixels, a hairline becomes
+    a gray shadow. `longer` is the longer side of a digit, by default that of the ink.
     """
     longer = max(crop.shape) if longer is None else longer
     if longer < max(framing.box_size(size)):
         return crop
-    # Fine enough for a fraction of a stroke, small enough to be quick.
+    # Fine enough to resolve a fraction of a stroke, small enough to be fast.
     factor = -(-longer // FINE)
     crop = fine = reduce(crop, factor)
     longer //= factor
@@ -242,7 +248,7 @@ def normalize_stroke(
 
 
 def _measure_contrast(strength: NDArray[np.float32], noise: float) -> float:
-    """Return the gray levels of the stronger half of what is above the noise."""
+    """Return the contrast: the 0.7 quantile of the ink above the noise and Otsu's threshold."""
     above = strength[strength > max(3.0 * noise, 2.0)]
     if above.size == 0:
         return 0.0
@@ -250,9 +256,10 @@ def _measure_contrast(strength: NDArray[np.float32], noise: float) -> float:
 
 
 def _find_light(strength: NDArray[np.float32], contrast: float) -> NDArray[np.float32]:
-    """Return the light on light ink, 1 where it has the contrast: a plane above most of the ink.
+    """Estimate the lighting of light ink, relative to `contrast`: a plane above most of the ink.
 
-    Dark ink is compared with the paper around it; of dark paper, too little light comes back.
+    Dark ink is compared with the paper around it, but dark paper reflects too little light for
+    that.
     """
     y, x = np.nonzero(strength >= 0.3 * contrast)
     some = slice(None, None, 1 + len(y) // 10_000)
@@ -263,10 +270,10 @@ def _find_light(strength: NDArray[np.float32], contrast: float) -> NDArray[np.fl
     weight = np.ones(len(y))
     for _ in range(6):
         weighted = basis * weight[:, np.newaxis]
-        # Little ink tells little of the slope.
+        # Regularize the slopes, which little ink determines poorly.
         normal = basis.T @ weighted + np.diag([1e-6, 20.0, 20.0])
         plane = np.linalg.solve(normal, weighted.T @ level)
-        # Soft edges and noise are below.
+        # Soft edges and noise lie below the plane.
         weight = np.where(basis @ plane > level, 0.1, 1.0)
     lit = basis @ plane
     if lit.min() > EVEN * lit.max():
@@ -277,14 +284,14 @@ def _find_light(strength: NDArray[np.float32], contrast: float) -> NDArray[np.fl
 
 
 def _relate(strength: NDArray[np.float32], contrast: float, noise: float) -> NDArray[np.float32]:
-    """Return the share of full ink, 0 to 1, without what noise may be."""
+    """Return the strength as a fraction of full ink, 0 to 1, with the noise floor removed."""
     relative = np.minimum(strength / contrast, 1.0)
     floor = min(3.0 * noise / contrast, 0.4)
     return np.maximum(relative - floor, 0.0) / (1.0 - floor) if floor > 0 else relative
 
 
 def _find_strokes(relative: NDArray[np.float32], specks: float, core: float) -> NDArray[np.bool_]:
-    """Return the mask of components that are dark enough somewhere and large beside the largest."""
+    """Return the mask of components with a strong enough core that are not specks."""
     parts = find_components(relative > FAINT)
     if len(parts) == 0:
         return np.zeros(relative.shape, bool)
@@ -293,5 +300,5 @@ def _find_strokes(relative: NDArray[np.float32], specks: float, core: float) -> 
     np.maximum.at(peak, parts.labels[inside], relative[inside])
     mass = parts.sum(relative)
     kept = parts.mask((peak >= core) & (mass >= specks * mass.max()))
-    # With the soft edges of the strokes.
+    # Include the soft edges of the strokes.
     return smooth(smooth(kept.astype(np.float32))) > 0

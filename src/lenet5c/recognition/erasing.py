@@ -1,4 +1,4 @@
-"""Lines taken out of a plane of ink, and the strokes that they crossed made whole."""
+"""Removal of lines from a plane of ink, preserving the strokes that cross them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from lenet5c.recognition.components import find_runs
 from lenet5c.recognition.lines import Ints, Line
 
-#: Strength from which ink at the side of a line is a stroke that meets it.
+#: Minimum strength of ink beside a line that counts as a stroke meeting it.
 MEETING = 64
-#: Columns beyond the ends of a line that are its soft ends; those of a corner come in addition.
+#: Columns of soft ends beyond each end of a line, in addition to the thickness for corners.
 BEYOND = 2
 
 Interval = tuple[int, int]
 
 
 def erase_lines(strength: NDArray[np.uint8], lines: list[Line]) -> NDArray[np.uint8]:
-    """Return a plane of ink without these lines.
+    """Return a plane of ink with the given lines erased.
 
-    A stroke that goes on at the other side of a line keeps its pixels within it. So does an arc
-    that dips into the line and comes out again, and what is much darker than the line.
+    Pixels within a line are kept where a stroke continues on its other side, where an arc dips
+    into the line and comes out again, and where ink is much darker than the line.
     """
     plane = strength.copy()
     for line in lines:
@@ -34,17 +34,17 @@ def _erase(plane: NDArray[np.uint8], line: Line) -> None:
     height, width = plane.shape
     beyond = BEYOND + round(line.thickness)
     start, end = line.start - beyond, line.end + beyond
-    # What ends near the edge went on to it.
+    # A line that ends near the edge is assumed to reach it.
     near = 8 * beyond
     start, end = 0 if start < near else start, width if end > width - near else end
     pad = (line.start - start, end - line.end)
     middle, rows = (np.pad(each, pad, mode="edge") for each in (line.middle, line.width))
     columns = np.arange(start, end)
-    # The line with its soft edges, and a row on either side of it.
+    # The line with its soft edges, plus one row on either side.
     top = np.rint(middle - rows / 2 - 1.5 + 1e-6).astype(np.intp)
     bottom = np.rint(middle + rows / 2 + 1.5 - 1e-6).astype(np.intp)
     deep = int((bottom - top).max()) + 1
-    # Rows of the band by its own upper side, as the line may be slanted.
+    # Band rows are counted from its upper side in each column, since the line may be slanted.
     steps = np.arange(deep)[:, np.newaxis]
     places = np.minimum(top + steps, bottom)
     inside = (places >= 0) & (places < height)
@@ -56,7 +56,7 @@ def _erase(plane: NDArray[np.uint8], line: Line) -> None:
     kept[places == bottom] = True
     if upper.any() or lower.any():
         _keep_strokes(kept, _intervals(upper), _intervals(lower), plane, top, bottom, start)
-    # A line between two rows is as dark as one of half as many.
+    # The column sum does not depend on whether the line falls between two pixel rows.
     mass = band[1:-1].sum(axis=0, dtype=np.float64)
     usual = float(np.quantile(mass[pad[0] : len(mass) - pad[1]][line.known], 0.75))
     kept |= (band > 1.2 * line.level + 25.0) & (mass > 1.5 * usual + 60.0)
@@ -78,7 +78,7 @@ def _keep_strokes(
     bottom: Ints,
     start: int,
 ) -> None:
-    """Mark what belongs to strokes in a band with strokes above and below it."""
+    """Mark the pixels of a band that belong to the strokes above and below it."""
     deep = len(kept)
     reach = deep + 1
     through_above, through_below = set(), set()
@@ -110,7 +110,7 @@ def _keep_strokes(
 
 
 def _narrow(one: Interval, other: Interval, reach: int) -> Interval:
-    """Return the part of a stroke at one side that goes on at the other, if it is much wider."""
+    """Return the part of interval `one` near `other` if it is much wider, else all of it."""
     if one[1] - one[0] <= 2 * (other[1] - other[0]) + 2:
         return one
     return max(one[0], other[0] - reach), min(one[1], other[1] + reach)
@@ -125,7 +125,7 @@ def _converge(
     direction: int,
     deep: int,
 ) -> bool:
-    """Return whether two strokes would meet within the band: an arc that dips into it."""
+    """Return whether two strokes would meet within the band, as the ends of an arc do."""
     far = max(3, deep)
     shifts = []
     for interval in (one, other):
@@ -134,14 +134,14 @@ def _converge(
             return False
         shifts.append(shift)
     closing = shifts[0] - shifts[1]
-    # An arc closes twice as fast as its ends do.
+    # Within the band, an arc closes about twice as fast as its ends suggest.
     return closing > 0 and (other[0] - one[1]) / closing <= 2.5 * deep
 
 
 def _trace(
     plane: NDArray[np.uint8], side: Ints, start: int, interval: Interval, direction: int, far: int
 ) -> float | None:
-    """Return by how many columns a row a stroke moves toward the band; None if it ends before."""
+    """Return a stroke's shift toward the band in columns per row, or None if it ends too soon."""
     first, end = interval
     begin = (first + end) / 2
     row = int(side[(first + end) // 2])
@@ -155,7 +155,7 @@ def _trace(
             return None
         first, end = max(runs, key=lambda run: run[1] - run[0])
         first, end = first + low - start, end + low - start
-        # Only as wide as the stroke itself, not where it joins another one.
+        # Stop where the stroke joins another one and so becomes much wider.
         if end - first > 3 * (interval[1] - interval[0]) + 4:
             return None
     return (begin - (first + end) / 2) / far

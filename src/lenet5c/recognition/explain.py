@@ -1,4 +1,4 @@
-"""A picture of the steps from a file to the net's input, drawn with Pillow."""
+"""Drawing of the steps from a file to the net's input, with Pillow."""
 
 import io
 from pathlib import Path
@@ -11,7 +11,7 @@ from lenet5c import _files
 from lenet5c._optional import require
 from lenet5c.recognition.reading import Reading
 
-#: Pixels: the side of a step's picture, the space around, the height of its caption.
+#: Sizes in pixels: side of a step's picture, space around it, height of its caption.
 SIDE, SPACE, CAPTION = 196, 14, 40
 PAPER, TEXT, QUIET, PALE = (250, 250, 248), (25, 25, 25), (110, 110, 110), (180, 180, 180)
 FRAME, MARK, BAD = (200, 200, 198), (0, 110, 200), (190, 60, 0)
@@ -25,17 +25,17 @@ CAPTIONS = {
     "placed": "placed",
     "image": "input of the net",
 }
-#: Pixels on the longer side of a sheet with its digits marked.
+#: Longer side, in pixels, of the drawing of a sheet with marked digits.
 SHEET = 1400
 
 
 def draw_reading(reading: Reading) -> Any:
-    """Draw the steps of a `Reading` in a row, or the sheet with its digits marked: a PIL image."""
+    """Draw the steps of a `Reading` in a row, or a sheet with marked digits, as a PIL image."""
     return _draw_sheet(reading) if reading.digits else _draw_steps(reading)
 
 
 def save_picture(path: Path, image: Any) -> None:
-    """Write a PNG file atomically; its folder is made if it is missing."""
+    """Write a PNG file atomically, creating its folder if needed."""
     content = io.BytesIO()
     image.save(content, "png")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def _draw_steps(reading: Reading) -> Any:
         rows, columns = array.shape[:2]
         scale = SIDE / max(rows, columns)
         across, down = max(1, round(columns * scale)), max(1, round(rows * scale))
-        # Single pixels are shown where they are enlarged.
+        # Nearest-neighbor interpolation keeps enlarged pixels visible.
         enlarged = across >= columns
         method = Image.Resampling.NEAREST if enlarged else Image.Resampling.BOX
         step = Image.fromarray(array).convert("RGB").resize((across, down), method)
@@ -94,7 +94,7 @@ def _draw_steps(reading: Reading) -> Any:
 
 
 def _draw_bars(draw: Any, reading: Reading, left: int, width: int) -> None:
-    """Draw the probabilities of the classes, at most ten of them."""
+    """Draw a bar chart of the class probabilities, at most ten of them."""
     names = list(reading.probabilities)
     if len(names) > 10:
         names = [name for name, _ in reading.top(10)]
@@ -121,7 +121,7 @@ def _draw_sheet(reading: Reading) -> Any:
     scale = SHEET / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = Image.fromarray(array).convert("RGB").resize(size)
-    # Paled, so that marks show on any paper.
+    # Lightened so that the marks are visible on any paper.
     canvas = Image.blend(canvas, Image.new("RGB", size, "white"), 0.35)
     draw = ImageDraw.Draw(canvas)
     for line in reading.digits:

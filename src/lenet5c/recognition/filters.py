@@ -1,6 +1,6 @@
-"""Filters of gray planes and masks, and the gray plane of a picture in which ink shows best.
+"""Filters for gray planes and masks, and selection of the color channel that shows ink best.
 
-In NumPy rather than SciPy: see docs/explanation/recognition.md for the times.
+Written in NumPy rather than SciPy; docs/explanation/recognition.md has the timings.
 """
 
 from typing import Any
@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets.conversion import to_gray
 
-#: Factor by which ink must stand out more in a color than in brightness, for the color to be taken.
+#: Factor by which the contrast in a color channel must exceed that in brightness to be chosen.
 CLEARLY = 1.5
 
 
 def reduce(gray: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Return rounded means over squares of `factor` pixels a side, without an incomplete rest."""
+    """Return rounded means over blocks of `factor` x `factor` pixels; drop incomplete blocks."""
     return gray if factor == 1 else _average(gray[..., np.newaxis], factor)[0]
 
 
 def _average(picture: NDArray[np.uint8], factor: int) -> list[NDArray[np.uint8]]:
     """Return the rounded means of each channel of a picture (h, w, C)."""
     height, width = picture.shape[:2]
-    # A strip that is narrower than the factor is reduced along its length alone.
+    # A side shorter than the factor is averaged as a whole.
     down, across = min(factor, height), min(factor, width)
     rows, columns = height // down, width // across
     count = down * across
     kind = np.uint16 if 255 * count < 1 << 16 else np.uint32
-    # Whole rows first: they lie one after the other in memory.
+    # Sum rows first, since they are contiguous in memory.
     lines: NDArray[Any] = picture[: rows * down : down].astype(kind)
     for i in range(1, down):
         lines += picture[i : rows * down : down]
@@ -42,10 +42,10 @@ def _average(picture: NDArray[np.uint8], factor: int) -> list[NDArray[np.uint8]]
 
 
 def reduce_to_gray(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Return a picture, (h, w) or (h, w, 3), as gray levels, a side reduced by `factor`.
+    """Convert a picture, (h, w) or (h, w, 3), to gray levels and reduce each side by `factor`.
 
-    The gray levels are the brightness, unless ink stands out clearly more in one of red, green and
-    blue: yellow on white does in blue alone.
+    The gray levels are the brightness, unless ink stands out much more in the red, green or blue
+    channel; yellow on white, for example, is visible only in blue.
     """
     if picture.ndim == 2:
         return reduce(picture, factor)
@@ -59,28 +59,28 @@ def reduce_to_gray(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]
 
 
 def _stand_out(plane: NDArray[np.uint8]) -> float:
-    """Return the contrast of ink and paper over the noise."""
+    """Return the ratio of the contrast between ink and paper to the noise."""
     small = reduce(plane, -(-max(plane.shape) // 160)).astype(np.float32)
     low, high = np.quantile(smooth(smooth(small)), [0.002, 0.998])
     return (float(high) - float(low)) / (estimate_noise(small) + 4.0)
 
 
 def smooth(plane: NDArray[Any]) -> NDArray[Any]:
-    """Filter a plane by 1 2 1 along both axes, its edge repeated."""
+    """Smooth a plane with the kernel [1, 2, 1] / 4 along both axes, repeating the edge."""
     padded = np.pad(plane, 1, mode="edge")
     rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
     return (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16
 
 
 def grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return a mask with the eight neighbors of its pixels."""
+    """Dilate a mask by one pixel in all eight directions."""
     padded = np.pad(mask, 1)
     rows = padded[:-2] | padded[1:-1] | padded[2:]
     return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
 def dilate(plane: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
-    """Return the maximum over an octagon of this radius about each pixel."""
+    """Dilate a gray plane with an octagon of the given radius."""
     for step in range(radius):
         wider = plane.copy()
         np.maximum(wider[1:], plane[:-1], out=wider[1:])
@@ -93,7 +93,7 @@ def dilate(plane: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
 
 
 def estimate_noise(plane: NDArray[Any]) -> float:
-    """Return the standard deviation of pixel noise, of what no slope or straight edge explains."""
+    """Estimate the standard deviation of pixel noise, ignoring slopes and straight edges."""
     if min(plane.shape) < 2:
         return 0.0
     mixed = plane[1:, 1:] + plane[:-1, :-1] - plane[1:, :-1] - plane[:-1, 1:]
@@ -101,22 +101,22 @@ def estimate_noise(plane: NDArray[Any]) -> float:
 
 
 def measure_stroke(mask: NDArray[np.bool_]) -> float:
-    """Return the mean width of strokes in pixels: twice the area over the length of the outline."""
+    """Return the mean stroke width in pixels: twice the area divided by the outline length."""
     padded = np.pad(mask, 1)
     edges = np.count_nonzero(np.diff(padded, axis=0)) + np.count_nonzero(np.diff(padded, axis=1))
-    # Steps along the grid overstate a slanted line; pi / 4 is right on average over its directions.
+    # Counting grid edges overestimates slanted outlines; pi / 4 is the mean over all directions.
     return 2 * np.count_nonzero(mask) / max(edges * np.pi / 4, 1)
 
 
 def find_quantile(values: NDArray[Any], weight: NDArray[Any], parts: int) -> float:
-    """Return the value below which one of so many parts of the weight lies; 2 for the median."""
+    """Return the value below which 1 / `parts` of the weight lies; 2 gives the median."""
     order = np.argsort(values, axis=None, kind="stable")
     total = np.cumsum(weight.ravel()[order])
     return float(values.ravel()[order[np.searchsorted(total, total[-1] / parts)]])
 
 
 def find_threshold(values: NDArray[Any]) -> float:
-    """Return Otsu's threshold: it divides the values into two classes of least variance."""
+    """Return Otsu's threshold, which minimizes the variance within two classes of values."""
     counts, edges = np.histogram(values, bins=128, range=(0, values.max()))
     below = np.cumsum(counts)
     weighted = np.cumsum(counts * (edges[1:] + edges[:-1]) / 2)

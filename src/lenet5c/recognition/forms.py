@@ -1,4 +1,4 @@
-"""Pieces of ink in the form of digits."""
+"""Normalization of pieces of ink to the format of digits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.recognition.digit import BlankImageError, form
 from lenet5c.recognition.pieces import Piece
 
-#: Forms of pieces, by framing and size, as long as these live.
+#: Cache of normalized pieces, by framing and size; entries live as long as their pieces.
 _formed: WeakKeyDictionary[Piece, dict[tuple[Framing, tuple[int, int]], NDArray[np.uint8]]] = (
     WeakKeyDictionary()
 )
@@ -22,7 +22,7 @@ _formed: WeakKeyDictionary[Piece, dict[tuple[Framing, tuple[int, int]], NDArray[
 def form_pieces(
     pieces: Sequence[Piece], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
 ) -> NDArray[np.uint8]:
-    """Return pieces in the form of digits, (N, H, W); of a few pixels nothing may be left."""
+    """Normalize pieces to the format of digits, (N, H, W); a tiny piece may give a blank image."""
     images = np.zeros((len(pieces), *size), np.uint8)
     for image, piece in zip(images, pieces, strict=True):
         formed = _formed.setdefault(piece, {})

@@ -1,12 +1,12 @@
-"""The grammar of written sums, and exact arithmetic.
+"""Grammar of written sums, and their exact evaluation.
 
     chain   = sum {'=' sum} ['=']
     sum     = ['-'] product {('+' | '-') product}
     product = factor {('*' | '/') factor}
     factor  = number | '(' sum ')' | '-' factor
 
-This is the ASCII of `lenet5c.recognition.Reading.expression`. What is written may leave out a sign:
-``2(3+4)`` is ``2*(3+4)``, and a whole number before a fraction is a mixed number.
+This is the ASCII form in `lenet5c.recognition.Reading.expression`. Handwriting may omit a sign:
+``2(3+4)`` means ``2*(3+4)``, and a whole number before a fraction is a mixed number.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from fractions import Fraction
 
 from lenet5c.errors import UserError
 
-#: Signs of a line, and brackets in brackets, at most.
+#: Maximum number of signs in a line, and maximum nesting of brackets.
 MOST_SIGNS, MOST_DEPTH = 120, 12
-#: Digits of a number at most.
+#: Maximum number of digits in a number.
 MOST_DIGITS = 18
 DIGITS = frozenset("0123456789")
 
 
 class SumError(UserError):
-    """An expression is no sum, or has no value."""
+    """Raised if an expression is not a valid sum."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The arithmetic of a line."""
+    """Result of evaluating a line."""
 
-    value: Fraction | None  #: of the left side; None if it has none
-    correct: bool | None  #: whether all sides are equal; None if there is one side alone
-    remark: str | None = None  #: the reason why there is no value, or a word on the answer
+    value: Fraction | None  #: value of the left side; None if undefined
+    correct: bool | None  #: True if all sides are equal; None if there is only one side
+    remark: str | None = None  #: reason why there is no value, or a remark on the answer
 
 
 def work_out(expression: str) -> Result:
-    """Work out a line in ASCII, and compare the two or more sides of its equals signs.
+    """Evaluate a line in ASCII and compare the sides of its equals signs.
 
     Raises
     ------
     SumError
-        If the expression is no sum.
+        If the expression is not a valid sum.
 
     Examples
     --------
@@ -78,13 +78,13 @@ def work_out(expression: str) -> Result:
 
 
 def _round(value: Fraction, places: int) -> Fraction:
-    """Return a value rounded to so many decimal places, halves away from zero."""
+    """Round a value to `places` decimals, halves away from zero."""
     scaled = abs(value) * 10**places + Fraction(1, 2)
     return Fraction(scaled.numerator // scaled.denominator, 10**places) * (1 if value >= 0 else -1)
 
 
 def show_value(value: Fraction) -> str:
-    """Return a value exactly: whole, as a decimal fraction if it is finite and short, or as p/q.
+    """Format a value exactly: as an integer, a decimal of at most ten places, or p/q.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def show_value(value: Fraction) -> str:
 
 
 class _Parser:
-    """Recursive descent over one side; None is the value of what divides by zero."""
+    """Recursive-descent parser for one side; a division by zero evaluates to None."""
 
     def __init__(self, text: str) -> None:
         self.text, self.at, self.depth = text, 0, 0
@@ -184,11 +184,10 @@ class _Parser:
 
 
 def join_number(written: str) -> str | None:
-    """Return a number as it is written, with points and commas, in ASCII; None if it is none.
+    """Normalize a written number with points and commas to ASCII; None if it is malformed.
 
-    One mark is a decimal point, be it a point or a comma. Several equal marks part thousands, and
-    one of the other kind after them is the decimal point: else it would not be known which is
-    which.
+    A single mark, point or comma, is the decimal separator. Several identical marks separate
+    thousands, and a mark of the other kind after them is the decimal separator.
 
     Examples
     --------

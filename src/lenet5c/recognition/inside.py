@@ -1,7 +1,8 @@
-"""The part of a picture that is looked at again where more than paper and a digit is in it.
+"""Cropping of pictures that show more than a digit on paper.
 
-A note lies on a table, a sheet ends in the picture, a scan has punch holes in its margin: what is
-at the picture's edge is left out. Of two things inside, none is cut out.
+Examples are a note lying on a table, a sheet whose edge is in the picture, or a scan with punch
+holes in the margin. Objects at the edge of the picture are excluded. If two or more remain, nothing
+is cropped.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from numpy.typing import NDArray
 from lenet5c.recognition.components import Components, find_components
 from lenet5c.recognition.digit import Ink
 
-#: Gray levels of even paper, of 127, from which a pixel is something else.
+#: Minimum difference from flattened paper, out of 127, of a pixel that is not paper.
 APART = 50
-#: The least longer side of a thing, in pixels.
+#: Minimum longer side of an object, in pixels.
 LEAST = 22
-#: Share of its box that a note fills, at least, and its longer side as a share of the picture's.
+#: Minimum fraction of its box that a note fills, and minimum ratio of its longer side to the
+#: picture's.
 SOLID, LARGE = 0.5, 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A part of a picture, and its first row and column there."""
+    """A part of a picture, with the position of its top left corner."""
 
     picture: NDArray[np.uint8]
     top: int
@@ -33,14 +35,15 @@ class Part:
 
 
 def cut_inside(picture: NDArray[np.uint8], ink: Ink, working_side: int) -> Iterator[Part]:
-    """Return the one thing that is not at the edge of a picture, with the paper around it.
+    """Yield crops of the only object that does not touch the edge of a picture.
 
-    `ink` is that of the picture, reduced to at most so many pixels a side. What may be a note comes
-    first without what is around it, continued from its edges.
+    `ink` is the ink of the picture reduced to at most `working_side` pixels a side. If the object
+    may be a note, the first crop is the note alone, its edges extended outward over its
+    surroundings. The next crop is the object with the paper around it.
     """
     factor = -(-max(picture.shape[:2]) // working_side)
     if ink.flat.shape != tuple(side // factor for side in picture.shape[:2]):
-        return  # the ink is that of a close look
+        return  # the ink is from a close-up
     parts = find_components(np.abs(ink.flat.astype(np.int16) - 128) > APART)
     main = _find_main(parts, ink.flat.shape)
     if main is None:
@@ -53,7 +56,7 @@ def cut_inside(picture: NDArray[np.uint8], ink: Ink, working_side: int) -> Itera
         if part := _cut_note(picture, note, top, left, factor):
             yield part
     if _lie_within(parts, main).all():
-        return  # nothing is left out
+        return  # a crop would exclude nothing
     around = 2 + round(0.15 * longer)
     top, left = max(0, factor * (top - around)), max(0, factor * (left - around))
     bottom, right = factor * (bottom + around), factor * (right + around)
@@ -61,7 +64,7 @@ def cut_inside(picture: NDArray[np.uint8], ink: Ink, working_side: int) -> Itera
 
 
 def _find_main(parts: Components, shape: tuple[int, ...]) -> int | None:
-    """Return the one component inside that is neither small nor a punch hole."""
+    """Return the only inner component that is neither small nor a punch hole, or None."""
     height, width = shape
     top, left, bottom, right = parts.boxes.T
     inner = (top > 1) & (left > 1) & (bottom < height - 1) & (right < width - 1)
@@ -77,13 +80,13 @@ def _find_main(parts: Components, shape: tuple[int, ...]) -> int | None:
         & (np.minimum(left, width - right) <= 0.12 * width)
         & (np.maximum(left - right[main], left[main] - right) > 0.5 * longer)
     )
-    # What is on a note is no thing beside it.
+    # Writing on a note does not count as a separate object.
     within = _lie_within(parts, main)
     return None if longer < LEAST or (inner & ~holes & ~within).any() else main
 
 
 def _lie_within(parts: Components, main: int) -> NDArray[np.bool_]:
-    """Return which components lie in the box of one, itself among them."""
+    """Return a mask of the components that lie in the box of component `main`, including itself."""
     top, left, bottom, right = parts.boxes.T
     return (
         (top >= top[main])
@@ -96,7 +99,7 @@ def _lie_within(parts: Components, main: int) -> NDArray[np.bool_]:
 def _cut_note(
     picture: NDArray[np.uint8], note: NDArray[np.bool_], top: int, left: int, factor: int
 ) -> Part | None:
-    """Return what is between the edges of a note, a mask at a place, its rows continued outward."""
+    """Crop a note, given its mask and position, and extend each row's edge pixels outward."""
     inset = 3 + round(0.02 * max(note.shape))
     first, last = note.argmax(axis=1) + inset, note.shape[1] - note[:, ::-1].argmax(axis=1) - inset
     rows = np.flatnonzero(last - first > 0.3 * note.shape[1])[inset:-inset]

@@ -1,4 +1,4 @@
-"""Rejection of what cannot be a digit: by measures of the ink, and by the net's probabilities."""
+"""Rejection of non-digits, by measures of the ink and by the net's probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from lenet5c.recognition.digit import FINE, Digit, normalize_stroke
 from lenet5c.recognition.filters import measure_stroke, reduce
 from lenet5c.recognition.signs import ALONE, describe, digit_share, weigh_digits
 
-#: Pixels of the longer side at which strokes are measured.
+#: Longer side, in pixels, at which strokes are measured.
 SIDE = 80
-#: The least confidence of an answer that is not rejected, by default.
+#: Default minimum confidence of an accepted answer.
 REJECT = 0.5
 
 
@@ -24,16 +24,16 @@ REJECT = 0.5
 class Measures:
     """Measures of the ink in a picture."""
 
-    pixels: int  #: the digit's longer side, in pixels of the picture
-    contrast: float  #: gray levels between ink and paper
-    noise: float  #: of the paper, as a share of the contrast
-    slenderness: float  #: longer side over stroke width: little of a blot, much of a tangle
-    length: float  #: of all strokes, over the longer side
-    parts: int  #: separate pieces of at least a twentieth of the largest
-    holes: int  #: patches of paper that are enclosed by ink
-    cover: float  #: share of the picture that lies in the box of the ink
-    edge: float  #: share of the picture's edge that has ink
-    gray: float  #: share of the ink that is neither full nor none: without clear strokes
+    pixels: int  #: longer side of the digit, in picture pixels
+    contrast: float  #: difference between ink and paper in gray levels
+    noise: float  #: noise of the paper, as a fraction of the contrast
+    slenderness: float  #: longer side over stroke width: small for a blot, large for a tangle
+    length: float  #: total stroke length over the longer side
+    parts: int  #: number of components of at least a twentieth of the largest one's area
+    holes: int  #: number of background regions enclosed by ink
+    cover: float  #: fraction of the picture covered by the bounding box of the ink
+    edge: float  #: fraction of the picture's border pixels that are ink
+    gray: float  #: fraction of the ink at intermediate gray levels: high without clear strokes
 
 
 def measure(digit: Digit) -> Measures:
@@ -41,10 +41,10 @@ def measure(digit: Digit) -> Measures:
     strength = digit.ink.strength
     top, left, bottom, right = find_box(strength)
     crop = crop_ink(strength)
-    # Reduced, as noise makes outlines long.
+    # Reduced, since noise lengthens outlines.
     length, thin = 0.0, reduce(crop, -(-max(crop.shape) // FINE)) >= 128
     if max(thin.shape) > MNIST.stroke[1] * measure_stroke(thin):
-        # A pen may be as thin as it likes: lines count as broad as the net sees them.
+        # Thin pens are allowed, so strokes are measured at the width that the net sees.
         length = np.count_nonzero(thin) / max(measure_stroke(thin), 1e-6) / max(thin.shape)
         crop = normalize_stroke(crop)
     scale = SIDE / max(crop.shape)
@@ -72,7 +72,7 @@ def measure(digit: Digit) -> Measures:
 
 
 def reject_ink(measured: Measures) -> str | None:
-    """Return why the ink cannot be one digit, or None."""
+    """Return the reason why the ink cannot be one digit, or None."""
     if measured.pixels < 8:
         return f"what is on it is too small for a digit: {measured.pixels} pixels"
     if measured.edge > 0.03 and not _is_clear(measured):
@@ -89,7 +89,7 @@ def reject_ink(measured: Measures) -> str | None:
 
 
 def _is_clear(measured: Measures) -> bool:
-    """Return whether the ink is a few clear strokes: a digit may fill its picture."""
+    """Return whether the ink is a few clear strokes, as of a digit that fills the picture."""
     return (
         1 <= measured.parts <= 2
         and measured.holes <= 3
@@ -106,18 +106,18 @@ def reject_answer(
     digits: Sequence[int] = tuple(range(10)),
     reject: float = REJECT,
 ) -> str | None:
-    """Return why the net's answer is rejected, or None.
+    """Return the reason why the net's answer is rejected, or None.
 
     Parameters
     ----------
     probabilities : ndarray, shape (classes,)
     seen : ndarray, shape (20,), optional
-        Of a net that reads digits, the probabilities that `lenet5c.recognition.signs` has for the
-        same ink.
+        Probabilities that the model of `lenet5c.recognition.signs` gives the same ink; for models
+        of digits only.
     digits : sequence of int, optional
-        The digits that the classes are, where `seen` is given.
+        Digit of each class. Used only if `seen` is given.
     reject : float, optional
-        The least `measure_confidence`.
+        Minimum confidence, as returned by `measure_confidence`.
     """
     if measure_confidence(probabilities, seen, digits) >= reject:
         return None
@@ -132,9 +132,10 @@ def measure_confidence(
     seen: NDArray[np.floating] | None = None,
     digits: Sequence[int] = tuple(range(10)),
 ) -> float:
-    """Return the probability that ink is a digit, and the predicted one; arguments as above.
+    """Return the probability that ink is a digit and that the predicted digit is right.
 
-    The net of digits and signs has a say on both.
+    If `seen` is given, the model of digits and signs contributes to both. The parameters are those
+    of `reject_answer`.
     """
     best = int(probabilities.argmax())
     if seen is None:

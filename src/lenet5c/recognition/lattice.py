@@ -1,4 +1,4 @@
-"""The ways to divide one line of ink into characters, and the best of them."""
+"""Lattice of the possible segmentations of a line of ink, and search for the best one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from lenet5c.recognition.cuts import find_cuts
 from lenet5c.recognition.pieces import FIRM, LEAST, Piece, join_pieces
 from lenet5c.recognition.strings import String
 
-#: A piece of which the net is so sure is neither cut nor joined, if it is no wider.
+#: Minimum probability, and maximum ratio of width to height, of a piece that is neither cut nor
+#: joined.
 SURE, WIDE = 0.97, 1.15
-#: Widest run of parts, and widest gap in one, in usual heights.
+#: Maximum width of a run, and maximum gap within one, in typical digit heights.
 WIDEST, GAP = 1.5, 0.3
-#: Longer side of a point, in usual heights, at most.
+#: Maximum longer side of a point, in typical digit heights.
 POINT = 0.24
-#: Parts in a run at most.
+#: Maximum number of parts in a run.
 MOST = 5
-#: What an unknown character is worth, at least, and with what is none for sure; and a small mark:
-#: probabilities.
+#: Minimum probabilities credited to a run: to an unknown character, to one that is certainly no
+#: character, and to a small mark.
 UNKNOWN, STRANGE, MARK = 0.005, 0.05, 0.3
-#: What counts against a run: a stroke cut, a width beyond a digit's, a gap; in log probability.
+#: Penalties in log probability: per stroke cut, per excess width, per gap.
 PER_CUT, PER_WIDTH, PER_GAP = 0.03, 8.0, 1.0
-#: Rows that ink at a cut is given to both sides, in widths of the pen.
+#: Overlap of both sides at a cut stroke, in pen widths.
 BOTH = 0.5
 
 Node = tuple[int, int]
@@ -32,31 +33,32 @@ Node = tuple[int, int]
 
 @dataclass(eq=False)
 class Run:
-    """Neighboring parts of a line that may be one character, between two nodes."""
+    """An edge of the lattice: adjacent parts of a line that may form one character."""
 
     start: Node
     end: Node
     piece: Piece
     cut: float = 0.0  #: strokes crossed by the cut at its end
-    gap: float = 0.0  #: columns without ink in it, in usual heights
-    span: tuple[float, float] | None = None  #: columns of the one piece that it is part of
+    gap: float = 0.0  #: total width of its gaps, in typical digit heights
+    span: tuple[float, float] | None = None  #: columns within the piece, if it is part of just one
     probabilities: NDArray[np.floating] | None = None
-    none: float = 0.0  #: probability that it is no character
+    none: float = 0.0  #: probability that it is not a character
 
 
 class Lattice:
-    """The runs of one line.
+    """The lattice of one line.
 
-    A node is (piece, cut): the start of a piece is its cut 0, its end the start of the next one.
+    A node is a pair (piece, cut). The start of a piece is its cut 0, and its end is the start of
+    the next piece.
 
     Parameters
     ----------
     pieces : list of Piece
-        From left to right.
+        Pieces from left to right.
     pen : float
-        Width of the strokes.
+        Stroke width.
     usual : float
-        Height of the usual digit of the line.
+        Typical digit height in the line.
     """
 
     def __init__(self, pieces: list[Piece], pen: float, usual: float) -> None:
@@ -66,24 +68,27 @@ class Lattice:
         ]
         self.divided: list[Run] = []
         self.strings: dict[int, String] = {}
-        self.several: dict[int, float] = {}  #: what dividing a piece is worth, a log probability
+        self.several: dict[int, float] = {}  #: log-probability gain from dividing a piece
 
     def is_sure(self, c: int) -> bool:
-        """Return whether a piece, once scored, is one character without doubt."""
+        """Return whether a scored piece is one character with high confidence."""
         run = self.whole[c]
         if self.is_mark(run.piece):
             return False
         return best_of(run) >= SURE and run.piece.width <= WIDE * run.piece.height
 
     def count_unsure(self, wide: bool) -> int:
-        """Count the pieces that are no character for sure, wider than high or not; no marks."""
+        """Count the unsure pieces that are wider than tall, or with `wide` false, the others.
+
+        Marks are not counted.
+        """
         return sum(
             (piece.width > piece.height) == wide and not self.is_mark(piece) and not self.is_sure(c)
             for c, piece in enumerate(self.pieces)
         )
 
     def divide(self, cut: bool = True) -> list[Run]:
-        """Return the runs of parts of pieces, with those that are cut, and of several pieces."""
+        """Return the runs of several pieces and, with `cut` true, those of parts of a piece."""
         sure = [self.is_sure(c) for c in range(len(self.pieces))]
         for c, piece in enumerate(self.pieces):
             if cut and not sure[c] and not self.is_mark(piece) and self._may_be_several(c):
@@ -98,11 +103,11 @@ class Lattice:
         return self.divided
 
     def _may_be_several(self, c: int) -> bool:
-        """Return whether a piece may be worth more in parts, each of them a digit for sure."""
+        """Return whether dividing a piece into certain digits would score higher than the whole."""
         return self.several.get(c, 0.0) > self._value(self.whole[c])
 
     def best(self) -> list[Run]:
-        """Return the runs of the best way through the line, all of them scored."""
+        """Return the runs of the best path through the line, among the scored ones."""
         ends: dict[Node, list[Run]] = {}
         for run in self.whole + self.divided:
             if run.probabilities is not None:
@@ -124,7 +129,7 @@ class Lattice:
         return way[::-1]
 
     def _value(self, run: Run) -> float:
-        """Return how plausible a run is, as a log probability."""
+        """Return the score of a run: a log probability less penalties."""
         piece = run.piece
         least = max(UNKNOWN, STRANGE * run.none)
         worth = float(np.log(MARK if self.is_mark(piece) else max(best_of(run), least)))
@@ -139,21 +144,21 @@ class Lattice:
         return piece.size < LEAST * self.usual
 
     def _gap(self, c: int) -> float:
-        """Return the columns between a piece and those on its left."""
+        """Return the number of columns between a piece and the pieces on its left."""
         left = max(piece.box[3] for piece in self.pieces[max(0, c - MOST) : c])
         return self.pieces[c].box[1] - left
 
     def _is_point(self, c: int) -> bool:
         """Return whether a piece is as small and round as a point.
 
-        Then it is joined to those beside it only if they are no digits without it.
+        A point is joined to its neighbors only if they are not digits without it.
         """
         piece = self.pieces[c]
         short, long = sorted((piece.height, piece.width))
         return long <= max(POINT * self.usual, 2 * self.pen) and long <= 2 * short
 
     def _is_comma(self, c: int) -> bool:
-        """Return whether a piece is a point or comma below and behind another, not a part of it."""
+        """Return whether a piece is a point or comma low after another piece, not a part of it."""
         top, left, bottom, right = self.pieces[c].box
         if max(bottom - top, 1.4 * (right - left)) > 0.4 * self.usual or c == 0:
             return False
@@ -162,7 +167,7 @@ class Lattice:
         return low and left >= last[3] - 0.5 * self.pen
 
     def _join(self, a: int, b: int) -> Run | None:
-        """Return the run of whole pieces from one to another."""
+        """Return the run of the whole pieces `a` to `b`, or None if it cannot be one character."""
         if any(self._is_comma(c) for c in range(a, b + 1)):
             return None
         piece = join_pieces(self.pieces[a : b + 1])
@@ -188,7 +193,7 @@ class Lattice:
             piece.strength[rows, np.clip(paths, 0, piece.width - 1)],
             piece.strength[rows, np.clip(paths - 1, 0, piece.width - 1)],
         )
-        # The stroke that is cut belongs to both sides.
+        # A stroke that is cut belongs to both sides.
         both = round(BOTH * self.pen) * (inked >= FIRM)
         start = np.vstack([np.zeros_like(rows), paths - both])
         end = np.vstack([paths + both, np.full_like(rows, piece.width)])
@@ -216,5 +221,5 @@ class Lattice:
 
 
 def best_of(run: Run) -> float:
-    """Return the probability of the best class of a run."""
+    """Return the probability of the most probable class of a run."""
     return 0.0 if run.probabilities is None else float(run.probabilities.max())

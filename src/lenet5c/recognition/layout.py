@@ -1,8 +1,8 @@
-"""Signs in place: what ink may be by its shape, its size, and where it stands among the others.
+"""Layout of a written sum: candidates for each sign from its shape, size and position.
 
-A net tells shapes: a blob, a bar, a slash. A low blob is a point, one at half height a
-multiplication, two above each other a colon; a bar is a minus, half of an equals sign, the middle
-of a division sign, or has a fraction above and below it.
+The net recognizes shapes only, such as a blob, a bar or a slash; the position gives their meaning.
+A low blob is a point, one at half height a multiplication dot, and two above each other a colon. A
+bar is a minus, half of an equals sign, the middle of a division sign, or a fraction bar.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lenet5c.recognition.mark_choices import weigh
 from lenet5c.recognition.marks import Mark, may_be_bar, may_be_dot, measure_height, measure_lean
 from lenet5c.recognition.pieces import unite
 
-#: Sizes and distances are shares of the usual digit's height.
-TALL = 0.55  #: height of a digit at least
-REACH = 0.85  #: from a fraction bar to what is above and below it, at most
-SPECKS = (0.05, 1.5)  #: places beyond which a dot is a speck
-SURELY = 0.3  #: probability up to which what may be a speck is a dot of a division sign
+#: Sizes and distances are in typical digit heights.
+TALL = 0.55  #: minimum height of a digit
+REACH = 0.85  #: maximum distance of a fraction bar from its numerator and denominator
+SPECKS = (0.05, 1.5)  #: vertical positions beyond which a dot is a speck
+SURELY = 0.3  #: maximum speck probability of a dot in a division sign
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Layout:
     """The lines of a sheet, each a list of places from left to right."""
 
     lines: list[list[Place]]
-    raised: Box | None = None  #: the box of a sign that stands above the line, as exponents do
+    raised: Box | None = None  #: box of a sign raised above the line like an exponent
 
 
 def lay_out(marks: Sequence[Mark]) -> Layout:
-    """Return the lines of the marks on a sheet."""
+    """Arrange the marks of a sheet in lines."""
     usual = measure_height(marks)
     if usual == 0:
         return Layout([])
@@ -51,13 +51,13 @@ def lay_out(marks: Sequence[Mark]) -> Layout:
 
 
 def _join(marks: Sequence[Mark], sign: str, shown: str) -> Mark:
-    """Return marks as one sign, as probable as its shape lets it be."""
+    """Combine marks into one sign of high probability."""
     box = unite(mark.box for mark in marks)
     return Mark(box, {}, Place((Choice(sign, float(np.log(0.98)), shown),), 0.0, box))
 
 
 def _join_dots(marks: list[Mark], usual: float) -> list[Mark]:
-    """Join bars with a dot above and below, and two dots above each other."""
+    """Join bars with dots above and below to division signs, and pairs of dots to colons."""
     dots = [mark for mark in marks if may_be_dot(mark, usual) and mark.speck <= SURELY]
     gone: set[int] = set()
     joined = []
@@ -86,7 +86,7 @@ def _join_dots(marks: list[Mark], usual: float) -> list[Mark]:
 
 
 def _join_bars(marks: list[Mark], usual: float) -> list[Mark]:
-    """Join two bars of like width above each other: an equals sign."""
+    """Join pairs of bars of similar width, one above the other, to equals signs."""
     bars = sorted((mark for mark in marks if may_be_bar(mark, usual)), key=lambda bar: bar.center)
     gone: set[int] = set()
     joined = []
@@ -103,7 +103,7 @@ def _join_bars(marks: list[Mark], usual: float) -> list[Mark]:
 
 
 def _join_fractions(marks: list[Mark], usual: float) -> list[Mark]:
-    """Join bars with what is above and below them, the shortest first; drop underlines."""
+    """Join fraction bars with the marks above and below, shortest bars first; drop underlines."""
     bars = sorted((mark for mark in marks if may_be_bar(mark, usual)), key=lambda bar: bar.width)
     for bar in bars:
         if bar.width < 0.55 * usual:
@@ -122,7 +122,7 @@ def _join_fractions(marks: list[Mark], usual: float) -> list[Mark]:
             if place.choices:
                 gone = {id(mark) for mark in (bar, *above, *below)}
                 marks = [mark for mark in marks if id(mark) not in gone]
-                # It stands in its line as high as its bar does.
+                # The bar sets the vertical position of a fraction in its line.
                 marks.append(Mark(box, {}, place))
         elif len(above) >= 2 and bar.width >= 1.6 * usual:
             marks = [mark for mark in marks if mark is not bar]
@@ -130,7 +130,7 @@ def _join_fractions(marks: list[Mark], usual: float) -> list[Mark]:
 
 
 def _axis(mark: Mark) -> float:
-    """Return the row by which a mark stands in its line: of a fraction its bar's."""
+    """Return the row that aligns a mark in its line: its center, or the bar of a fraction."""
     if mark.place is not None and mark.place.parts:
         bar = next(part for part in mark.place.parts if part.choices[0].shown == "/")
         return (bar.box[0] + bar.box[2]) / 2
@@ -138,7 +138,7 @@ def _axis(mark: Mark) -> float:
 
 
 def _find_beside(bar: Mark, marks: list[Mark], usual: float, side: int) -> list[Mark]:
-    """Return the marks above (-1) or below (1) a bar: near ones, and small ones among them."""
+    """Return the marks near a bar, above it (`side` -1) or below it (1), with small ones."""
     inside = [
         mark
         for mark in marks
@@ -164,7 +164,7 @@ def _find_beside(bar: Mark, marks: list[Mark], usual: float, side: int) -> list[
 
 
 def _has_neighbors(bar: Mark, marks: list[Mark], beside: list[Mark], usual: float) -> bool:
-    """Return whether digits stand left and right of a bar, at its height: it is a minus then."""
+    """Return whether a bar has digits on both sides at its height, which makes it a minus."""
     y = bar.center[0]
     level = [
         mark
@@ -180,7 +180,7 @@ def _has_neighbors(bar: Mark, marks: list[Mark], beside: list[Mark], usual: floa
 
 
 def _group_rows(marks: Sequence[Mark], usual: float) -> list[list[Mark]]:
-    """Return marks by line, from left to right; small ones go to the nearest line."""
+    """Group marks into lines, each from left to right; small marks join the nearest line."""
     rows: list[list[Mark]] = []
     tall = [mark for mark in marks if mark.height >= TALL * usual or mark.place is not None]
     tall = tall or list(marks)
@@ -207,7 +207,7 @@ def _group_rows(marks: Sequence[Mark], usual: float) -> list[list[Mark]]:
 
 
 def _interpolate(row: Sequence[Mark], x: float, usual: float = 0.0) -> tuple[float, float]:
-    """Return the middle and the height of the digits of a row at a column."""
+    """Interpolate the center row and height of a line's digits at column `x`."""
     tall = [mark for mark in row if mark.place is None and mark.height >= TALL * usual] or row
     tall = sorted(tall, key=lambda mark: mark.center[1])
     columns = [mark.center[1] for mark in tall]
@@ -217,7 +217,7 @@ def _interpolate(row: Sequence[Mark], x: float, usual: float = 0.0) -> tuple[flo
 
 
 def _find_raised(row: Sequence[Mark], usual: float) -> Box | None:
-    """Return the box of a sign that stands above the line behind another: an exponent."""
+    """Return the box of a digit raised after another sign, as an exponent is, or None."""
     for before, mark in pairwise(row):
         if before.place is not None or mark.place is not None or before.height < TALL * usual:
             continue
@@ -253,7 +253,7 @@ def _place_row(row: Sequence[Mark], usual: float) -> list[Place]:
 
 
 def _join_lines(lines: list[list[Place]]) -> list[list[Place]]:
-    """Join lines that go on: after a sign, or with an equals sign, plus, times or over."""
+    """Join lines where one ends or the next begins with a sign such as an equals sign or a plus."""
     joined: list[list[Place]] = []
     for line in lines:
         if joined and line and (_may_go_on(line[0], "=+*") or _may_go_on(joined[-1][-1], "+-*")):
@@ -264,11 +264,14 @@ def _join_lines(lines: list[list[Place]]) -> list[list[Place]]:
 
 
 def _may_go_on(place: Place, signs: str) -> bool:
-    """Return whether a line goes on at this place: a sign, but no slash, which may be a one."""
+    """Return whether a line may continue at a place, by its sign.
+
+    A slash does not count, since it may be a 1.
+    """
     return _best(place) in set(signs) or any(choice.shown in set("÷:") for choice in place.choices)
 
 
 def _best(place: Place) -> str:
-    """Return the likeliest sign of a place; 'fraction' is one, too."""
+    """Return the most probable sign of a place, which may be 'fraction'."""
     signs = [choice for choice in place.choices if choice.sign]
     return max(signs, key=lambda choice: choice.score).sign if signs else "none"

@@ -1,8 +1,8 @@
-"""Long thin lines in a plane of ink: straight or slightly bent, in one of two directions.
+"""Detection of long thin lines in a plane of ink, straight or slightly bent.
 
-A line is followed from column to column as vertical runs of ink of about one height. Where a
-stroke crosses it, the run is higher and the line is interrupted; pieces that continue one another
-across ink, or across a small gap, are joined.
+A line is traced from column to column as vertical runs of ink of similar height. Where a stroke
+crosses it, the run is taller and the line is interrupted. Pieces that continue each other across
+ink or a small gap are joined.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from lenet5c.recognition.filters import measure_stroke
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-#: Strength from which a pixel may belong to a line.
+#: Minimum strength of a pixel that may belong to a line.
 FAINT = 40
-#: Strength that a line has where it lies between two rows, and where it is interrupted.
+#: Minimum strength of ink that bridges an interruption of a line.
 TRACE = 12
-#: The steepest line that counts as horizontal, in rows per column.
+#: Maximum slope of a horizontal line, in rows per column.
 SLOPE = 0.3
-#: Columns at either end of a piece that tell its direction.
+#: Number of columns at either end of a piece from which its direction is estimated.
 END = 40
-#: The fewest columns of a piece.
+#: Minimum length of a piece, in columns.
 SHORTEST = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One line that runs from left to right, or, if `upright`, from top to bottom.
+    """A line that runs from left to right or, if `upright`, from top to bottom.
 
-    Positions are in the plane for a horizontal line, in the transposed plane for an upright one.
+    Positions of upright lines refer to the transposed plane.
     """
 
     start: int  #: first column
-    middle: Floats  #: (n,), row of the center in each column
-    width: Floats  #: (n,), rows of ink in each column, the usual number where it is interrupted
-    known: NDArray[np.bool_]  #: (n,), columns in which the line is seen by itself
-    level: float  #: the strength that a quarter of its centers exceed
+    middle: Floats  #: (n,), center row in each column
+    width: Floats  #: (n,), rows of ink in each column; the median where it is interrupted
+    known: NDArray[np.bool_]  #: (n,), columns in which the line is not crossed or interrupted
+    level: float  #: 75th percentile of the strength along the line
     upright: bool = False
 
     @property
@@ -53,33 +53,33 @@ class Line:
 
     @property
     def length(self) -> int:
-        """Columns from end to end."""
+        """Number of columns."""
         return len(self.middle)
 
     @cached_property
     def thickness(self) -> float:
-        """The usual number of rows."""
+        """Median width in rows."""
         return float(np.median(self.width))
 
     @property
     def coverage(self) -> float:
-        """Share of the columns in which the line is seen by itself."""
+        """Fraction of the columns in which the line is not crossed or interrupted."""
         return float(self.known.mean())
 
     def at(self, column: float) -> float:
-        """Return the row of the center in a column, beyond the ends that of the nearest one."""
+        """Return the center row at a column, clipped to the nearest end."""
         return float(self.middle[min(max(round(column) - self.start, 0), self.length - 1)])
 
     @cached_property
     def straight(self) -> tuple[float, float]:
-        """The row at column 0, and the slope, of a straight line in its place."""
+        """Intercept at column 0 and slope of the fitted straight line."""
         columns = np.arange(self.start, self.end) - (self.start + self.end - 1) / 2
         slope = float(columns @ self.middle / max(float(columns @ columns), 1.0))
         return float(self.middle.mean()) - slope * (self.start + self.end - 1) / 2, slope
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """Both ends in the plane: (y0, x0, y1, x1)."""
+        """End points in the plane: (y0, x0, y1, x1)."""
         one, other = float(self.middle[0]), float(self.middle[-1])
         if self.upright:
             return float(self.start), one, float(self.end - 1), other
@@ -87,7 +87,7 @@ class Line:
 
 
 def find_lines(strength: NDArray[np.uint8]) -> list[Line]:
-    """Find the lines in a plane of ink (h, w), horizontal ones first, the longest of each first."""
+    """Find the lines in a plane of ink (h, w): first horizontal, then upright, longest first."""
     mask = strength >= FAINT
     if not mask.any():
         return []
@@ -111,12 +111,12 @@ def _find_horizontal(
 class _Pieces:
     """Uninterrupted pieces of lines, ordered by their first column."""
 
-    first: Ints  # (n,), column
-    last: Ints  # (n,), column
-    width: Floats  # (n,), mean rows
-    heads: Floats  # (n, 2), row at the first column, and slope there
-    tails: Floats  # (n, 2), row at the last column, and slope there
-    middles: list[Floats]  # of each, the row in each column
+    first: Ints  # (n,), first column
+    last: Ints  # (n,), last column
+    width: Floats  # (n,), mean width in rows
+    heads: Floats  # (n, 2), row and slope at the first column
+    tails: Floats  # (n, 2), row and slope at the last column
+    middles: list[Floats]  # center row in each column of each piece
     widths: list[Ints]
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ def _find_pieces(mask: NDArray[np.bool_], thickest: float) -> _Pieces:
     thin = bottom - top <= thickest
     column, top, bottom = column[thin], top[thin], bottom[thin]
     left, right = find_touching(column, top, bottom, len(mask))
-    # Where lines meet, none goes on.
+    # Lines end where they meet others.
     lone = (np.bincount(left, minlength=len(column))[left] == 1) & (
         np.bincount(right, minlength=len(column))[right] == 1
     )
@@ -136,7 +136,7 @@ def _find_pieces(mask: NDArray[np.bool_], thickest: float) -> _Pieces:
     order = np.argsort(root, kind="stable")
     root, column = root[order], column[order].astype(np.float64)
     middle, width = (top[order] + bottom[order] - 1) / 2, bottom[order] - top[order]
-    # Where a run is much higher than the others, a stroke comes near.
+    # A run that is much taller than the others touches a stroke.
     usual = width <= 1.5 * _find_medians(root, width) + 1
     root, column, middle, width = root[usual], column[usual], middle[usual], width[usual]
     begin = np.flatnonzero((np.diff(root, prepend=-1) != 0) | (np.diff(column, prepend=-9) != 1))
@@ -173,7 +173,7 @@ def _find_pieces(mask: NDArray[np.bool_], thickest: float) -> _Pieces:
 
 
 def _find_medians(group: Ints, values: Ints) -> Ints:
-    """Return the median of its group for each value; groups lie one after the other."""
+    """Return the median of the group of each value; groups are contiguous."""
     begin = np.flatnonzero(np.diff(group, prepend=-1))
     count = np.diff(np.append(begin, len(group)))
     ordered = values[np.lexsort((values, group))]
@@ -181,7 +181,7 @@ def _find_medians(group: Ints, values: Ints) -> Ints:
 
 
 def _fit(sums: Floats, begin: Ints, end: Ints) -> tuple[Floats, tuple[Floats, Floats], Floats]:
-    """Return slopes, centers and standard deviations of the lines through runs begin to end."""
+    """Fit lines to the runs from `begin` to `end`; return slopes, centers and residual spreads."""
     count = end - begin
     x, y, xx, xy, yy = (sums[i, end] - sums[i, begin] for i in range(5))
     x, y = x / count, y / count
@@ -219,12 +219,12 @@ def _chain(pieces: _Pieces, trace: NDArray[np.bool_]) -> list[list[int]]:
 
 
 def _pair(pieces: _Pieces, length: Ints) -> list[tuple[int, int, float]]:
-    """Return pairs of pieces, of which one may continue the other, and a cost of joining them.
+    """Return the pairs of pieces that may continue each other, with the cost of joining them.
 
-    Pairs are in order of the first piece; the most likely ones of each come first.
+    Pairs are ordered by their first piece, then by cost.
     """
     start = np.searchsorted(pieces.first, pieces.last)
-    # How far a line may be hidden grows with what is seen of it.
+    # The allowed gap grows with the length of the visible piece.
     counts = np.searchsorted(pieces.first, pieces.last + 3 * length + 60) - start
     one = np.repeat(np.arange(len(pieces)), counts)
     other = np.arange(counts.sum()) + np.repeat(start - np.cumsum(counts) + counts, counts)
@@ -241,14 +241,14 @@ def _pair(pieces: _Pieces, length: Ints) -> list[tuple[int, int, float]]:
         & (thick <= 2 * thin + 1.5)
         & (gap <= 1.2 * (length[other] + length[one]))
     )
-    # Long pieces before bits of strokes that lie between them.
+    # Prefer long pieces to fragments of strokes that lie between them.
     cost = gap + 4 * off - 0.5 * np.minimum(length[other], 60)
     fits = fits[np.lexsort((cost[fits], one[fits]))]
     return list(zip(one[fits].tolist(), other[fits].tolist(), cost[fits].tolist(), strict=True))
 
 
 def _is_inked(trace: NDArray[np.bool_], pieces: _Pieces, i: int, j: int) -> bool:
-    """Return whether there is ink all the way from one piece to the next."""
+    """Return whether there is ink along most of the way from one piece to the next."""
     columns = np.arange(pieces.last[i] + 1, pieces.first[j])
     rows = np.interp(
         columns, [pieces.last[i], pieces.first[j]], [pieces.tails[i, 0], pieces.heads[j, 0]]
@@ -268,7 +268,7 @@ def _make_line(
     for k in chain:
         place = slice(pieces.first[k] - start, pieces.last[k] + 1 - start)
         middle[place], width[place], known[place] = pieces.middles[k], pieces.widths[k], True
-    # A run that is much higher than the others has a stroke in it.
+    # A run that is much taller than the others contains a stroke.
     usual = float(np.median(width[known]))
     known &= width <= 1.5 * usual + 1
     middle = np.interp(columns, columns[known], middle[known])

@@ -1,4 +1,4 @@
-"""Marks: pieces of ink on a sheet that may be signs, and their measures."""
+"""Marks: pieces of ink on a sheet that may be signs, and their measurements."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lenet5c.recognition.decoding import Place
 from lenet5c.recognition.digit import Box
 from lenet5c.recognition.pieces import Piece
 
-#: Sizes are shares of the usual digit's height.
-DOT, BOLD = 0.3, 0.42  #: longer side of a dot at most, and of one that the net is sure of
-FLAT, THICK = 2.0, 0.4  #: width over height of a bar at least, and its height at most
-LEAST_ROWS = 6  #: of what has a bow
-LEAN = 0.12  #: slant of the digits of a line that has none for sure
+#: Sizes are in typical digit heights.
+DOT, BOLD = 0.3, 0.42  #: maximum longer side of a dot, and of one recognized by the net
+FLAT, THICK = 2.0, 0.4  #: minimum ratio of width to height of a bar, and its maximum height
+LEAST_ROWS = 6  #: minimum height, in rows, for measuring bow and slant
+LEAN = 0.12  #: default slant for a line without certain digits
 
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """Ink of one sign, or of several that stand for one."""
+    """The ink of one sign, or of several joined into one."""
 
     box: Box
-    probabilities: dict[str, float]  #: of each shape; what is missing to 1 is no sign
-    place: Place | None = None  #: what is known already, of signs put together
+    probabilities: dict[str, float]  #: of each shape; the rest, up to 1, is that of no sign
+    place: Place | None = None  #: the candidates, if they are already known from joining
     bow: float = 0.0  #: see `measure_bow`
     slant: float = 0.0
-    speck: float = 0.0  #: probability that a dot is none
+    speck: float = 0.0  #: probability that it is a speck, not a sign
 
     @property
     def height(self) -> int:
@@ -42,14 +42,15 @@ class Mark:
 
     @property
     def center(self) -> tuple[float, float]:
-        """Row and column of the middle."""
+        """Row and column of the center of the box."""
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
 
 def measure_bow(strength: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return how far a stroke's middle lies right of the line of its ends, and how far it leans.
+    """Return the bow and slant of a stroke, as fractions of its height.
 
-    Both are shares of its height; one that leans to the right, as a slash does, has a slant over 0.
+    The bow is the offset of the stroke's middle to the right of the line between its ends. The
+    slant is positive for a stroke that leans to the right, as a slash does.
     """
     if len(strength) < LEAST_ROWS:
         return 0.0, 0.0
@@ -68,9 +69,9 @@ def measure_bow(strength: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def measure_height(marks: Sequence[Mark]) -> float:
-    """Return the height of the usual digit: the median of those that are surely digits.
+    """Return the typical digit height: the median over the marks that are certainly digits.
 
-    If there are none, that of all that is tall and no bar.
+    If there are none, the median over the tall marks that are not bars.
     """
     sure = [mark.height for mark in marks if _is_digit(mark)]
     if sure:
@@ -84,38 +85,38 @@ def measure_height(marks: Sequence[Mark]) -> float:
 
 
 def measure_lean(marks: Sequence[Mark]) -> float:
-    """Return the slant of the digits of a line: the median of those that are surely digits."""
+    """Return the median slant of the marks that are certainly digits."""
     return float(np.median([mark.slant for mark in marks if _is_digit(mark)] or [LEAN]))
 
 
 def _is_digit(mark: Mark) -> bool:
-    """Return whether a mark is surely a digit other than 1, which a bracket may look like."""
+    """Return whether a mark is certainly a digit other than 1, which resembles a bracket."""
     return sum(mark.probabilities.get(name, 0.0) for name in "023456789") >= 0.8
 
 
 def is_dot(mark: Mark | Piece, usual: float) -> bool:
-    """Return whether ink is small enough for a point, and as wide as high, or nearly."""
+    """Return whether ink is small enough for a point and roughly as wide as tall."""
     longer, shorter = max(mark.height, mark.width), max(1, min(mark.height, mark.width))
     return longer <= DOT * usual and longer < 2.2 * shorter
 
 
 def is_bar(mark: Mark | Piece, usual: float) -> bool:
-    """Return whether ink is flat, as a minus is."""
+    """Return whether ink is flat like a minus sign."""
     flat = mark.width >= FLAT * mark.height and mark.height <= THICK * usual
     return flat and mark.width > 0.2 * usual
 
 
 def may_be_dot(mark: Mark, usual: float) -> bool:
-    """Return whether a mark is a dot by its size, or a large one by what the net says."""
+    """Return whether a mark may be a dot, by its size or, if larger, by the net."""
     if mark.place is not None:
         return False
-    # The points of a broad pen, and of bold type, are large.
+    # Points written with a broad pen or set in bold type are large.
     longer = max(mark.height, mark.width)
     bold = longer <= BOLD * usual and mark.probabilities.get(".", 0.0) >= 0.5
     return bold or is_dot(mark, usual)
 
 
 def may_be_bar(mark: Mark, usual: float) -> bool:
-    """Return whether a mark is a bar by its shape, or a slanted one by what the net says."""
+    """Return whether a mark may be a bar, by its shape or, if slanted, by the net."""
     slanted = mark.probabilities.get("-", 0.0) >= 0.5 and mark.height <= 0.6 * mark.width
     return mark.place is None and (is_bar(mark, usual) or (slanted and mark.width > 0.2 * usual))

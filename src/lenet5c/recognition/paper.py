@@ -1,4 +1,4 @@
-"""The paper under the ink: its brightness at each place, and whether ink is darker or lighter."""
+"""Estimation of the paper under the ink: local brightness, and polarity of the ink."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,27 +21,28 @@ from lenet5c.recognition.filters import (
 
 Plane = NDArray[Any]
 
-#: Points on the longer side at which the paper's brightness is fitted.
+#: Grid points along the longer side at which the paper's brightness is fitted.
 GRID = 72
-#: The widest stroke that is looked for in a shadow, as a share of the longer side.
+#: Maximum stroke width considered in a shadow, as a fraction of the longer side.
 WIDEST = 0.25
-#: Pixels on the longer side at which ink in the margin is looked for.
+#: Longer side, in pixels, at which ink in the margin is detected.
 FINE = 160
-#: Pixels from the edge, of so many, within which paper is too narrow to tell by.
+#: Width in pixels, at that size, of a border too narrow to estimate the paper from.
 NEAR = 3
-#: Share of the steepest slope from which an edge is a stroke's; a shadow's are soft.
+#: Fraction of the steepest slope above which an edge belongs to a stroke; shadows are softer.
 STEEP = 0.4
-#: Share of the variance that is left within ink and paper where nothing else is in a picture.
+#: Maximum fraction of the variance within ink and paper if the picture has nothing else.
 LEVEL = 0.12
-#: Width of a soft edge, over the picture's longer side, from which it is a shadow's.
+#: Edge width, relative to the picture's longer side, above which an edge is a shadow's.
 SOFT = 0.025
 
 
 def flatten_paper(plane: NDArray[np.uint8]) -> tuple[Plane, bool]:
-    """Return a gray picture's distance from its paper, float32, and whether its ink is dark.
+    """Return the difference of a gray picture from its paper, and whether its ink is dark.
 
-    Gray levels, positive where it is ink. Dark ink on unevenly lit paper is compared with the
-    paper around it: the same ink in a shadow gets the same value.
+    The difference is float32, in gray levels, and positive for ink. Dark ink on unevenly lit paper
+    is scaled by the brightness of the paper around it, so the same ink gets the same value in a
+    shadow.
     """
     height, width = plane.shape
     longer = max(height, width)
@@ -56,9 +57,9 @@ def flatten_paper(plane: NDArray[np.uint8]) -> tuple[Plane, bool]:
 
 
 def measure_margin(plane: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    """Return where the picture is ink, if it is one digit that runs into the margin; else None.
+    """Return the mask of the ink if the picture is one digit that runs into the margin, else None.
 
-    Of the dark and the light pixels, one class must be lines in one piece.
+    Exactly one of the two classes, dark and light pixels, must consist of connected strokes.
     """
     small = reduce(plane, -(-max(plane.shape) // FINE))
     edge = np.concatenate([_take_border(small), _take_border(small, NEAR)]).astype(np.float32)
@@ -67,7 +68,7 @@ def measure_margin(plane: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
         return None
     threshold = low + find_threshold((small - np.minimum(small, low)).astype(np.float32))
     dark = small < threshold
-    # Light falls off by degrees, and ink in a shadow is darker than the shadow.
+    # Uneven light or a shadow would leave variance within the two classes.
     within = [float(part.var()) * part.size for part in (small[dark], small[~dark])]
     if sum(within) > LEVEL * float(small.var()) * small.size:
         return None
@@ -78,10 +79,10 @@ def measure_margin(plane: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
 
 
 def _is_digit(mask: NDArray[np.bool_]) -> bool:
-    """Return whether a mask is lines in one piece, and at the edge."""
+    """Return whether a mask consists of connected strokes and reaches the edge."""
     box = bound(mask)
     border = _take_border(mask)
-    # What is all around is paper, be it one pixel wide.
+    # A class that fills the whole border is paper, even if only one pixel wide.
     if box is None or border.all() or not (border.any() or _take_border(mask, NEAR).any()):
         return False
     area = find_components(mask).area
@@ -95,9 +96,9 @@ def _is_digit(mask: NDArray[np.bool_]) -> bool:
 
 
 def _measure_edge(plane: NDArray[np.uint8], dark: NDArray[np.bool_]) -> float:
-    """Return how many pixels there are across the edge between dark and light, in the mean.
+    """Return the mean width, in pixels, of the edges between dark and light.
 
-    Those are counted whose level is in the middle half between the two.
+    Only pixels whose level is in the middle half of the range between the two are counted.
     """
     low, high = float(np.median(plane[dark])), float(np.median(plane[~dark]))
     quarter = (high - low) / 4
@@ -107,7 +108,7 @@ def _measure_edge(plane: NDArray[np.uint8], dark: NDArray[np.bool_]) -> float:
 
 
 def pad_margin(plane: NDArray[np.uint8], ink: NDArray[np.bool_], wide: int) -> NDArray[np.uint8]:
-    """Return a picture with so much more paper on all sides, continued from its edge's paper."""
+    """Pad a picture by `wide` pixels of paper on all sides, extrapolated from its border."""
     picture, plane, ink = plane, plane.copy(), grow(ink)
     for values, inked in (
         (plane[0], ink[0]),
@@ -127,7 +128,7 @@ def pad_margin(plane: NDArray[np.uint8], ink: NDArray[np.bool_], wide: int) -> N
 
 
 def _take_border(plane: NDArray[Any], depth: int = 0) -> NDArray[Any]:
-    """Return the pixels that are so far from the edge."""
+    """Return the ring of pixels at distance `depth` from the edge."""
     depth = min(depth, (min(plane.shape) - 1) // 2)
     plane = plane[depth : len(plane) - depth, depth : plane.shape[1] - depth]
     return np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
@@ -140,7 +141,7 @@ def _resample(plane: Plane, height: int, width: int) -> Plane:
 
 
 def _estimate_paper(small: Plane) -> tuple[Plane, bool]:
-    """Return the brightness of the paper on a coarse grid, and whether ink is darker than it."""
+    """Return the brightness of the paper on a coarse grid, and whether the ink is darker."""
     trust = _weigh_points(small.shape)
     surface = _fit_surface(small, trust, 1)
     for degree in (0, 1, 1, 2, 2, 3):
@@ -155,40 +156,41 @@ def _estimate_paper(small: Plane) -> tuple[Plane, bool]:
     if _is_uneven(-rest if dark else rest, spread):
         calm = smooth(small) if estimate_noise(small) >= 1 else small
         dark = _find_polarity(calm - surface)
-        # Without the slope of the light: on it, squares beside a digit have paper of many levels.
+        # Remove the slope of the lighting first, so that the paper within a window is level.
         slope = _fit_surface(small, trust, 1)
         surface = slope + _remove_strokes(calm - slope, dark)
         rest = small - surface
         spread = _estimate_spread(rest, trust)
-    # What the surface misses of the paper is taken from around the ink and its gray edge.
+    # Residuals of the paper are interpolated from around the ink and its gray edge.
     signed = -rest if dark else rest
     ink = grow(signed > 3 * spread + 0.1 * float(signed.max()))
     return surface + _fill(rest, ~ink), dark
 
 
 def _is_uneven(signed: Plane, spread: float) -> bool:
-    """Return whether much of the edge is like ink, or some is its opposite: there is a shadow."""
-    # A small digit on a large page has less than that share of the points.
+    """Return whether there is a shadow: much of the border is ink-like, or some is the opposite."""
+    # A small digit on a large page covers less than this fraction of the points.
     contrast = max(float(np.quantile(signed, 0.995)), 0.5 * float(signed.max()), 3 * spread)
     edge = np.ones(signed.shape, bool)
     edge[2:-2, 2:-2] = False
-    # Rules of the paper run to the edge, too, but are thin.
+    # Ruled lines also reach the edge, but are thin.
     broad = _filter_extremes(signed, 2, np.min, np.max)
     inked, opposite = broad[edge] > 0.2 * contrast, signed < -0.25 * contrast
     return bool(np.mean(inked) > 0.05 or np.mean(opposite) > 0.003)
 
 
 def _find_polarity(rest: Plane) -> bool:
-    """Return whether ink is dark on paper with a shadow, of which the broad light is taken away.
+    """Return whether ink is dark, for paper with a shadow after subtraction of the broad lighting.
 
-    Dark strokes vanish under a closing, light ones under an opening. So do gaps between strokes
-    under the other one; but gaps lie between strokes, so the ink reaches further out.
+    A morphological closing removes dark strokes, and an opening removes light ones. The opposite
+    operation removes the gaps between strokes instead. Since gaps lie between strokes, the response
+    of the ink extends further out.
     """
     sharp = _find_edges(rest)
     closed, opened = (_remove_strokes(rest, dark) for dark in (True, False))
     responses = (closed - rest) * sharp, (rest - opened) * sharp
     strongest = [float(response.max()) for response in responses]
-    # Of what is weaker by far, as rounding on a clean page or a shadow is, the reach tells nothing.
+    # The extent of a much weaker response, such as rounding errors or a shadow, is meaningless.
     least = max(1.0, 0.4 * max(strongest))
     reach = [_measure_reach(response, least) for response in responses]
     lead = float(np.sum(reach[0] > reach[1])) - float(np.sum(reach[0] < reach[1]))
@@ -196,7 +198,7 @@ def _find_polarity(rest: Plane) -> bool:
 
 
 def _find_edges(plane: Plane) -> NDArray[np.bool_]:
-    """Return the points beside steep edges, those of a shadow's soft edge not among them."""
+    """Return the mask of points next to steep edges, which excludes the soft edges of shadows."""
     slope = np.zeros(plane.shape)
     down, across = (np.abs(np.diff(plane, axis=axis)) for axis in (0, 1))
     slope[1:] = down
@@ -205,13 +207,13 @@ def _find_edges(plane: Plane) -> NDArray[np.bool_]:
 
 
 def _remove_strokes(plane: Plane, dark: bool) -> Plane:
-    """Return paper with a shadow: all that is wider than a stroke, by a closing or an opening."""
+    """Remove everything narrower than a stroke, by a closing (dark ink) or an opening."""
     radius = max(1, round(WIDEST * max(plane.shape) / 2))
     return _filter_extremes(plane, radius, *((np.max, np.min) if dark else (np.min, np.max)))
 
 
 def _filter_extremes(plane: Plane, radius: int, *extremes: Callable[..., Plane]) -> Plane:
-    """Take one extreme after the other over a square about each point; the edge is repeated."""
+    """Apply extremum filters one after another over square windows, repeating the edge."""
     plane = np.pad(plane, len(extremes) * radius, mode="edge")
     for extreme in extremes:
         for axis in (0, 1):
@@ -221,7 +223,7 @@ def _filter_extremes(plane: Plane, radius: int, *extremes: Callable[..., Plane])
 
 
 def _measure_reach(response: Plane, least: float) -> NDArray[np.int64]:
-    """Return how far up, left, down and right a response of half the strongest reaches."""
+    """Return the extent (up, left, down, right) of the points above half the maximum response."""
     box = bound(response >= max(0.5 * float(response.max()), least))
     if box is None:
         return np.full(4, -max(response.shape))
@@ -229,7 +231,7 @@ def _measure_reach(response: Plane, least: float) -> NDArray[np.int64]:
 
 
 def _weigh_points(shape: tuple[int, ...]) -> Plane:
-    """Return how far each point is taken for paper at first: 4 in the margin, 1 in the middle."""
+    """Return the initial weight of each point as paper: 4 in the margin, 1 elsewhere."""
     margin = max(1, round(0.06 * max(shape)))
     if min(shape) <= 2 * margin:
         return np.ones(shape)
@@ -239,25 +241,28 @@ def _weigh_points(shape: tuple[int, ...]) -> Plane:
 
 
 def _estimate_spread(rest: Plane, weight: Plane) -> float:
-    """Return the standard deviation of the paper, from the nearest third: the others may be ink."""
+    """Estimate the standard deviation of the paper from the smallest third of the residuals.
+
+    The others may be ink.
+    """
     return max(find_quantile(np.abs(rest), weight, 3) / 0.43, 1.5)
 
 
 def _fit_surface(small: Plane, weight: Plane, degree: int) -> Plane:
-    """Return the weighted least-squares polynomial of this degree in both axes."""
+    """Fit a bivariate polynomial of the given total degree by weighted least squares."""
     rows, columns = small.shape
     y, x = np.linspace(-1, 1, rows)[:, np.newaxis], np.linspace(-1, 1, columns)
     terms = [y**i * x**j for i in range(degree + 1) for j in range(degree + 1 - i)]
     basis = np.stack([np.broadcast_to(term, small.shape).ravel() for term in terms], axis=1)
     weighted = basis * weight.reshape(-1, 1)
-    # A little of each term is held back: where all is ink, the paper stays near the plain.
+    # A small ridge penalty keeps the surface flat where everything is ink.
     penalty = np.diag([0.0] + [1e-3 * weight.sum()] * (len(terms) - 1))
     normal = basis.T @ weighted + penalty + 1e-9 * np.eye(len(terms))
     return (basis @ np.linalg.solve(normal, weighted.T @ small.ravel())).reshape(small.shape)
 
 
 def _fill(rest: Plane, known: NDArray[np.bool_]) -> Plane:
-    """Return smoothed values, where unknown from the known around, fading to 0 far from any."""
+    """Smooth the known values and extrapolate them to unknown points, fading to 0 far away."""
     total, weight = np.where(known, rest, 0.0), known.astype(np.float64)
     for _ in range(12):
         total, weight = smooth(total), smooth(weight)

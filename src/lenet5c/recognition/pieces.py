@@ -1,4 +1,4 @@
-"""Pieces of ink on a sheet: components that may be characters, alone or with their neighbors."""
+"""Pieces of ink on a sheet: components that may be characters or parts of characters."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from lenet5c.datasets.centering import Box, bound
 from lenet5c.recognition.components import Components, find_components
 from lenet5c.recognition.filters import find_quantile, grow, measure_stroke
 
-#: Strength from which a pixel counts as ink: neighbors whose soft edges meet stay apart.
+#: Minimum strength of an ink pixel; characters whose soft edges meet stay separate.
 FIRM = 96
-#: The least height of a digit, as a share of the usual one.
+#: Minimum height of a digit, as a fraction of the typical height.
 LEAST = 0.45
-#: Share of the usual strength below which small ink is the rest of a rule.
+#: Fraction of the median strength below which small ink is a remnant of a rule.
 FAINT = 0.62
-#: Widths of a stroke that is no bar, upright, at least.
+#: Minimum height, in stroke widths, of a component that is not a bar.
 FLAT = 2.5
-#: Share of a stroke's width below which ink is a speck.
+#: Fraction of the stroke width below which ink is a speck.
 SPECK = 0.6
-#: Parts above each other are one digit if they share so much of their width, and are so high.
+#: Minimum horizontal overlap and maximum height of stacked parts that form one digit.
 SHARED, HIGHEST = 0.6, 1.35
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The ink of one character in its box, (top, left, bottom, right), without its neighbors'."""
+    """The ink of one character, cropped to its box (top, left, bottom, right).
+
+    Ink of neighbors that reaches into the box is removed.
+    """
 
     box: Box
     strength: NDArray[np.uint8]
@@ -45,11 +48,11 @@ class Piece:
 
     @property
     def size(self) -> float:
-        """Height, or most of the width of what is flat, to compare with a digit's height."""
+        """Height, or 0.6 of the width if larger, for comparison with the height of a digit."""
         return max(self.height, 0.6 * self.width)
 
     def between(self, left: NDArray[np.intp], right: NDArray[np.intp]) -> Piece | None:
-        """Return the ink from a column to before another in each row, None if there is none."""
+        """Return the ink in columns `left` <= x < `right`, given for each row, or None if empty."""
         across = np.arange(self.width)
         inside = (across >= left[:, np.newaxis]) & (across < right[:, np.newaxis])
         strength = self.strength * inside
@@ -62,13 +65,13 @@ class Piece:
 
 
 def unite(boxes: Iterable[Sequence[int]]) -> Box:
-    """Return the box of several boxes."""
+    """Return the bounding box of several boxes."""
     top, left, bottom, right = zip(*boxes, strict=True)
     return min(top), min(left), max(bottom), max(right)
 
 
 def join_pieces(pieces: Sequence[Piece]) -> Piece:
-    """Return the ink of several pieces as one."""
+    """Combine several pieces into one."""
     if len(pieces) == 1:
         return pieces[0]
     top, left, bottom, right = unite(piece.box for piece in pieces)
@@ -84,17 +87,17 @@ def join_pieces(pieces: Sequence[Piece]) -> Piece:
 class Ruler:
     """Measures of the writing on a sheet, in pixels."""
 
-    pen: float  #: width of the strokes
-    height: float  #: of the usual digit
+    pen: float  #: stroke width
+    height: float  #: typical digit height
 
 
 def measure_writing(parts: Components) -> Ruler | None:
-    """Return the measures of the writing that some components are; None if there are none."""
+    """Measure the stroke width and digit height of components; None if there are none."""
     if len(parts) == 0:
         return None
     pen = measure_stroke(parts.labels >= 0)
     height = parts.boxes[:, 2] - parts.boxes[:, 0]
-    # Of the component at the middle of the ink, in order of height; bars have none.
+    # Median height weighted by area; bars are ignored if there is anything else.
     upright = height >= FLAT * pen
     area = np.where(upright, parts.area, 0) if upright.any() else parts.area
     return Ruler(pen, find_quantile(height, area, 2))
@@ -103,17 +106,16 @@ def measure_writing(parts: Components) -> Ruler | None:
 def find_pieces(
     strength: NDArray[np.uint8], parts: Components | None = None
 ) -> tuple[list[Piece], Ruler | None]:
-    """Find the pieces of ink that may be characters, or parts of some.
+    """Find the pieces of ink that may be characters or parts of characters.
 
-    Specks and faint rests are left out. Parts of one character that are above each other are one
-    piece.
+    Specks and faint remnants are dropped. Stacked parts of one character form one piece.
 
     Parameters
     ----------
     strength : ndarray of uint8, shape (h, w)
         0 is paper, 255 full ink.
     parts : Components, optional
-        Those of the pixels of strength `FIRM` and more, if they are known.
+        Components of the pixels of strength `FIRM` and more, if already computed.
     """
     if parts is None:
         parts = find_components(strength >= FIRM)
@@ -134,7 +136,7 @@ def find_pieces(
     for g in np.unique(group):
         members = numbers[group == g]
         top, left, bottom, right = unite(boxes[members].tolist())
-        # The soft edge around the firm pixels belongs to the character, too.
+        # Include the soft edge around the firm pixels.
         near = parts.labels[top:bottom, left:right]
         own = np.isin(near, members)
         soft = grow(own) & ((near < 0) | own)
@@ -143,11 +145,11 @@ def find_pieces(
 
 
 def _stack(boxes: NDArray[np.int64], usual: float) -> NDArray[np.intp]:
-    """Return a number for each component, equal for those above each other in one digit."""
+    """Assign each component a group number, shared by the stacked parts of one digit."""
     group = np.arange(len(boxes))
     extent = boxes.copy()
     width = boxes[:, 3] - boxes[:, 1]
-    # The widest take up the others, so that a digit grows from its largest part.
+    # Widest components first, so that a digit grows from its largest part.
     for i in np.argsort(-width, kind="stable").tolist():
         own = extent[group[i]]
         shared = np.minimum(own[3], boxes[:, 3]) - np.maximum(own[1], boxes[:, 1])

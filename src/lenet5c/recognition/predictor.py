@@ -1,4 +1,4 @@
-"""The public functions: pictures of any kind in, readings out."""
+"""Public interface for reading digits in pictures."""
 
 import os
 from typing import Any, Literal, overload
@@ -49,31 +49,34 @@ def predict(
     Parameters
     ----------
     pictures : str, path-like, bytes, binary file, PIL.Image.Image, ndarray, or a list of these
-        Files, or pictures in memory, as `lenet5c.datasets.read_picture` takes them. Dark on light
-        or light on dark, of any size. Those of a list have one level of white.
+        Files or pictures in memory, as accepted by `lenet5c.datasets.read_picture`, dark on light
+        or light on dark, of any size. The pictures of a list share one level of white.
     model : TrainedModel, str or path-like, optional
         A model, a model file, or the folder of a run. Default: the model in the package.
     digits : {'one', 'many', 'sum'}, optional
-        One digit in a picture, a number or sheet of several, or written sums.
+        Expected content: one digit per picture, several digits on one or more lines, or written
+        sums.
     reading : {'ink', 'whole'}, optional
-        Find the ink and bring it to the form of the model's training images, or resize the
-        picture. Default: the model's. A picture that looks like one of them is taken as it is.
+        'ink' finds the ink and normalizes it to the format of the model's training images; 'whole'
+        resizes the picture. Default: the setting of the model. A picture that already looks like a
+        training image is used unchanged.
     reject : float, optional
-        Reject what has a confidence below this, from 0 to less than 1: the probability that it is
-        a digit, and the predicted one; for models of other classes the probability of the class.
+        Minimum confidence, at least 0 and less than 1; pictures below it are rejected. The
+        confidence is the probability that the ink is a digit and that the predicted digit is right;
+        for models of other classes, the probability of the predicted class.
 
     Returns
     -------
     Reading, or list of Reading
-        One for each picture; a list if a list was given. Of a rejected picture `label` is None,
-        and `rejected` the reason.
+        One reading per picture; a list if `pictures` is a list. For a rejected picture, `label` is
+        None and `rejected` is the reason.
 
     Raises
     ------
     UserError
-        If a picture or the model cannot be read (FileNotFoundError if there is no such model).
+        If a picture or the model cannot be read (FileNotFoundError if the model does not exist).
     MissingExtraError
-        If Pillow is not installed, for files: ``pip install 'lenet5c[images]'``.
+        If a file is given and Pillow is not installed: ``pip install 'lenet5c[images]'``.
 
     Examples
     --------
@@ -95,10 +98,10 @@ def predict(
 
 
 class Reader:
-    """A model, and how pictures are read for it: called with a picture, it returns a `Reading`.
+    """Callable that reads a picture with a model and returns a `Reading`.
 
-    Parameters are those of `predict`; `white` may be set to what
-    `lenet5c.datasets.pictures.measure_whites` finds for pictures that belong together.
+    The parameters are those of `predict`. The attribute `white` may be set to the result of
+    `lenet5c.datasets.pictures.measure_whites` for pictures that belong together.
     """
 
     def __init__(
@@ -125,10 +128,10 @@ class Reader:
         if self.reading == "whole" and digits != "one":
             raise UserError(f"digits must be 'one' with the reading 'whole', got {digits!r}")
         if self.reading == "ink":
-            get_framing(self.trained)  # or say that there is none
+            get_framing(self.trained)  # raises an error if the model has none
 
     def __call__(self, picture: Any) -> Reading:
-        """Read one picture, as `predict` takes it."""
+        """Read one picture, as accepted by `predict`."""
         pixels = read_picture(picture, self.white)
         if self.reading == "whole":
             return read_whole(pixels, self.trained, self.reject)

@@ -1,4 +1,4 @@
-"""Readings of a picture by a trained model: one digit, several, or the class of the picture."""
+"""Reading of one digit, or of the class of a whole picture, by a trained model."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from lenet5c.recognition.pieces import FIRM, find_pieces
 from lenet5c.recognition.signs import find_digits, is_sign, open_signs, reads_digits
 from lenet5c.training import TrainedModel
 
-#: A digit of fewer working pixels in a large picture is looked at again, closely.
+#: Size, in working pixels, below which a digit in a large picture is read again from a close-up.
 CLOSE = 90
-#: The least confidence of a digit that is not all that is in a picture.
+#: Minimum confidence of a digit in a crop of the picture.
 INSIDE = 0.99
-#: That of a digit without faint ink about it, and of one that is not looked for inside.
+#: Minimum confidence of a digit after faint ink is removed, and confidence from which no crop is
+#: tried.
 CLEAR, SURE = 0.85, 0.7
-#: Strength of ink that is a pen's, and the share of fainter ink, of all that is stronger, from
-#: which a picture is looked at again without it.
+#: Minimum strength of pen ink, and the ratio of fainter to stronger ink from which a picture is
+#: read again without the fainter ink.
 STRONG, FAINT = 140, 0.05
 #: Kinds of rules that may be strokes of a digit.
 MARKS = frozenset({"underline", "strike", "overline", "mark"})
@@ -37,37 +38,38 @@ MARKS = frozenset({"underline", "strike", "overline", "mark"})
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """The result for one picture, or for one digit of several in it.
+    """The result for one picture, or for one of several digits in it.
 
     Attributes
     ----------
     label : str or None
-        The predicted label; None if the picture is rejected.
+        Predicted label; None if the picture is rejected.
     probability : float or None
-        Of that class.
+        Probability of the predicted class.
     probabilities : dict of float
-        By class name, in the order of the classes; empty if the net was not asked.
+        Probabilities by class name, in the order of the classes; empty if the net was not run.
     confidence : float or None
-        The probability that the ink is a digit, and this one; of models of other classes than
-        digits, of that class. The picture is rejected if it is less than `reject`.
+        Probability that the ink is a digit and that the predicted digit is right; for models of
+        other classes, the probability of the predicted class. The picture is rejected if it is less
+        than `reject`.
     rejected : str or None
-        The reason why there is no label.
+        Reason for the rejection.
     box : tuple of int or None
-        (top, left, bottom, right) of the digit, in pixels of the picture.
+        (top, left, bottom, right) of the digit, in picture pixels.
     digits : tuple of tuple of Reading
-        Of several digits, by line.
+        Readings of several digits, by line.
     text : str or None
-        The lines of several digits, with ``?`` for a rejected one; of sums, the lines as written.
+        Lines of several digits, with ``?`` for a rejected one; for sums, the lines as written.
     expression : str or None
-        Of sums, in ASCII, a line each: ``12*3-4=32``.
+        For sums, the expressions in ASCII, one per line: ``12*3-4=32``.
     value : str or None
-        Of sums, what the left side comes to, exactly: ``19``, ``2.5``, ``1/3``; a line each.
+        For sums, the exact values of the left sides, one per line: ``19``, ``2.5``, ``1/3``.
     correct : bool or None
-        Of sums, whether all sides are equal, in all lines; None if one has no answer.
+        For sums, True if all sides of every line are equal; None if a line has no answer.
     remark : str or None
-        Of sums, the reason why there is no value, or a word on the answer.
+        For sums, the reason why there is no value, or a remark on the answer.
     sums : tuple of Reading
-        Of sums, a reading for each line.
+        For sums, a reading of each line.
     steps : dict of ndarray
         Pictures of the steps to the net's input.
     """
@@ -88,7 +90,7 @@ class Reading:
     steps: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
     def top(self, count: int = 3) -> list[tuple[str, float]]:
-        """Return the most probable classes, as (name, probability)."""
+        """Return the `count` most probable classes, as (name, probability)."""
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:count]
 
     def _repr_html_(self) -> str:
@@ -104,9 +106,9 @@ class Reading:
 def read_digit(
     picture: NDArray[np.uint8], trained: TrainedModel, reject: float = REJECT
 ) -> Reading:
-    """Read the one digit in a picture, (h, w) or (h, w, 3).
+    """Read a single digit in a picture, (h, w) or (h, w, 3).
 
-    It is rejected where `measure_confidence` is less than `reject`.
+    It is rejected if its confidence, as returned by `measure_confidence`, is less than `reject`.
     """
     framing, (_, *size) = get_framing(trained), trained.image_shape
     if framing != MNIST and (reading := _read_alike(picture, trained, reject)):
@@ -117,7 +119,7 @@ def read_digit(
         return Reading(rejected=str(error), steps={"picture": picture})
     reading = _read_ink(digit, trained, reject)
     if any(rule.kind in MARKS for rule in digit.ink.rules):
-        # The bar of a 5 or a 7 may be apart from it: what is more of a digit, with it or without?
+        # The bar of a 5 or a 7 may be detached, so keep the more confident reading with or without.
         whole = _read_ink(
             find_digit(picture, framing, (size[0], size[1]), marks=False), trained, reject
         )
@@ -139,9 +141,9 @@ def read_digit(
 
 
 def _leave_out_faint(digit: Digit, framing: Framing, size: tuple[int, int]) -> Digit | None:
-    """Return a digit without what is much fainter than most of its ink, None if there is little.
+    """Return a digit without its faint ink, or None if it has too little of it.
 
-    The edge of a shadow is ink, too, but seldom as dark as the pen's.
+    The edge of a shadow may be detected as ink, but is rarely as dark as a pen stroke.
     """
     strength = digit.ink.strength
     strong = grow(strength >= STRONG)
@@ -153,7 +155,7 @@ def _leave_out_faint(digit: Digit, framing: Framing, size: tuple[int, int]) -> D
     (y, x), scale = digit.box[:2], digit.ink.scale
     first, start = find_box(strength)[:2]
     top, left_most, bottom, right = find_box(left)
-    # The box is in pixels of the picture, of which the ink may be a reduced part.
+    # The box is in picture pixels, while the ink may be cropped and reduced.
     box = (
         y + scale * (top - first),
         x + scale * (left_most - start),
@@ -166,13 +168,13 @@ def _leave_out_faint(digit: Digit, framing: Framing, size: tuple[int, int]) -> D
 
 
 def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Reading:
-    """Read a digit that was found."""
+    """Read a digit that has been located."""
     framing = get_framing(trained)
     image = framing.color(digit.image, trained.image_shape[0])
     probabilities = _ask(trained, image)
     seen = None
     if reads_digits(trained):
-        # Signs are known in MNIST's form alone.
+        # The model of signs takes MNIST's format only.
         ink = digit.image if is_mnist(trained) else form(digit.ink.strength)
         seen = _ask(open_signs(), ink[np.newaxis])
     rejected = reject_ink(measure(digit))
@@ -190,7 +192,7 @@ def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Reading:
 def read_whole(
     picture: NDArray[np.uint8], trained: TrainedModel, reject: float = REJECT
 ) -> Reading:
-    """Read the class of a picture, resized: for models of other images than digits."""
+    """Classify the whole picture, resized, for models of images other than digits."""
     image = to_image(picture, trained.image_shape)
     probabilities = _ask(trained, image)
     steps = {"picture": picture, "image": to_picture(image)}
@@ -199,21 +201,21 @@ def read_whole(
 
 
 def _ask(trained: TrainedModel, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the probabilities (K,) that a model gives the classes of one image (C, H, W)."""
+    """Return the class probabilities (K,) of a model for one image (C, H, W)."""
     return trained.softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
 
 
 def _read_alike(picture: NDArray[np.uint8], trained: TrainedModel, reject: float) -> Reading | None:
-    """Read a picture as it is if it looks like the training images; None if it does not.
+    """Read a picture unchanged if it looks like a training image, else return None.
 
-    It may be larger than they are, but has their proportions.
+    It may be larger than the training images but must have the same aspect ratio.
     """
     framing, (_, height, width) = get_framing(trained), trained.image_shape
     h, w = picture.shape[:2]
     if h < height or fit_size((h, w), (height, width)) != (height, width):
         return None
     if h % height == w % width == 0:
-        # Of an image enlarged by repeated pixels the image itself.
+        # Undo an enlargement by repeated pixels.
         planes = to_channels(picture, trained.image_shape[0])
         picture = to_picture(np.stack([reduce(plane, h // height) for plane in planes]))
     if not framing.matches(to_image(picture, trained.image_shape)):
@@ -227,14 +229,14 @@ def find_digit(
     size: tuple[int, int] = (28, 28),
     marks: bool = True,
 ) -> Digit:
-    """Return the `Digit` in a picture, its box in pixels of the picture.
+    """Return the `Digit` in a picture, with its box in picture pixels.
 
-    A large picture is reduced first. A small digit in it is then looked at closely. `marks` is as
-    of `prepare_digit`.
+    A large picture is reduced first, and a small digit in it is then prepared again from a
+    close-up. `marks` is as in `prepare_digit`.
     """
 
     def prepare(part: NDArray[np.uint8], y: int, x: int) -> tuple[Digit, int]:
-        """Return the digit in a part of the picture, and the factor it was reduced by."""
+        """Return the digit in a part of the picture, and the reduction factor."""
         factor = -(-max(part.shape[:2]) // WORKING_SIDE)
         digit = prepare_digit(reduce_to_gray(part, factor), framing, size, marks)
         top, left, bottom, right = (factor * n for n in digit.box)
@@ -250,14 +252,14 @@ def find_digit(
             closer, _ = prepare(close, top, left)
         except BlankImageError:
             return digit
-        # The close look counts if it shows the same.
+        # The close-up is used only if it shows the same digit.
         if closer.ink.dark == digit.ink.dark and _overlap(closer.box, digit.box) > 0.7:
             return closer
     return digit
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """Return the shared area over that of both."""
+    """Return the intersection over union of two boxes."""
     height, width = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
     if height <= 0 or width <= 0:
         return 0.0
@@ -266,10 +268,11 @@ def _overlap(one: Box, other: Box) -> float:
 
 
 def _reject_several(digit: Digit, confidence: float, unseen: bool) -> str | None:
-    """Return a reason if the ink looks like several digits: pieces of like size, side by side.
+    """Return the reason for a rejection if the ink looks like several digits, else None.
 
-    A digit in pieces looks so, too; then the nets know it. Those that have not seen several digits
-    at once do not, and what they know must be no wider than high.
+    Several digits are pieces of similar size. A broken digit looks the same, but the nets recognize
+    it with confidence. If the model of signs is not used (`unseen`), more confidence is required,
+    and the digit must not be wide.
     """
     pieces, _ = find_pieces(digit.ink.strength)
     tallest = max((piece.height for piece in pieces), default=0)
@@ -294,7 +297,7 @@ def decide(
     rejected: str | None = None,
     seen: NDArray[np.floating] | None = None,
 ) -> Reading:
-    """Return the reading of a digit, by the probabilities of the classes."""
+    """Return the reading of a digit from its class probabilities."""
     by_name = dict(zip(trained.class_names, map(float, probabilities), strict=True))
     best = int(probabilities.argmax())
     digits = [] if seen is None else find_digits(trained)
@@ -311,7 +314,7 @@ def decide(
 
 
 def get_framing(trained: TrainedModel) -> Framing:
-    """Return the form of the model's digits; a UserError says that it was trained on none."""
+    """Return the framing of the model's digits; raise a `UserError` if it has none."""
     if trained.framing is None:
         raise UserError(
             "model must be trained on digits on a plain background, got a model of other images; "
@@ -321,7 +324,7 @@ def get_framing(trained: TrainedModel) -> Framing:
 
 
 def is_mnist(trained: TrainedModel) -> bool:
-    """Return whether a model takes digits in the form of MNIST, 28 x 28."""
+    """Return whether a model takes digits in MNIST's format, 28 x 28."""
     return (trained.framing, *trained.image_shape[1:]) == (MNIST, 28, 28)
 
 

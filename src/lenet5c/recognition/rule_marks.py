@@ -1,4 +1,4 @@
-"""Lines by themselves: below, through and above digits, and beside them."""
+"""Detection of single lines below, through, above and beside digits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lenet5c.recognition.erasing import erase_lines
 from lenet5c.recognition.filters import find_quantile
 from lenet5c.recognition.lines import Line
 
-#: Strength of a digit's ink.
+#: Minimum strength of a digit's ink.
 INK = 96
-#: Length over thickness of a rule, at least.
+#: Minimum ratio of length to thickness of a rule.
 SLENDER = 12.0
-#: Times the height of digits that a line beside them has, at least.
+#: Minimum length of a rule below, through or above digits, in typical digit heights.
 LONG = 1.35
-#: From a fraction bar to the numbers above and below it, at most, in usual heights; and of the
-#: smaller distance to the larger, at least.
+#: Maximum distance of a fraction bar from the numbers above and below it, in typical digit heights,
+#: and minimum ratio of the smaller distance to the larger.
 FAR, ALIKE = 1.0, 0.35
 
 
@@ -27,8 +27,8 @@ def is_slender(line: Line) -> bool:
 
 
 def find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
-    """Return lines below, through and above digits, and long upright ones beside them."""
-    # Most are strokes of digits: those that are short beside the ink need no closer look.
+    """Return lines below, through and above digits, and long upright ones, with their kinds."""
+    # Most lines are strokes of digits; those that are short relative to the ink are skipped.
     _, high = _find_bodies(rest)
     flat = [
         line
@@ -43,7 +43,7 @@ def find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
     sides = [line for line in upright if line.length >= 0.8 * usual and is_slender(line)]
     for line in flat:
         kind = _judge(line, bodies, usual) if line.length >= 0.5 * usual else None
-        # A stroke of a digit goes on at an end of its flat part.
+        # A digit's stroke continues at an end of its flat part.
         if kind and not (line.length < LONG * usual and _goes_on(rest, line, sides)):
             found[line] = kind
     for line in upright:
@@ -55,7 +55,7 @@ def find_marks(rest: NDArray[np.uint8], lines: list[Line]) -> dict[Line, str]:
 
 
 def _find_bodies(rest: NDArray[np.uint8]) -> tuple[NDArray[np.int64], float]:
-    """Return the boxes of what may be digits or parts of some, and the digits' usual height."""
+    """Return the boxes of possible digits or parts of them, and the typical digit height."""
     parts = find_components(rest >= INK)
     if len(parts) == 0:
         return parts.boxes, 0.0
@@ -65,7 +65,7 @@ def _find_bodies(rest: NDArray[np.uint8]) -> tuple[NDArray[np.int64], float]:
 
 
 def _goes_on(rest: NDArray[np.uint8], line: Line, sides: list[Line]) -> bool:
-    """Return whether ink goes up from an end of a horizontal line that is no side of a box."""
+    """Return whether a stroke goes up from an end of a horizontal line that is not in a box."""
     little = max(2, round(line.thickness))
     for end, step in ((line.start, 1), (line.end - 1, -1)):
         edge = line.at(end + step * little) - line.thickness / 2
@@ -79,14 +79,14 @@ def _goes_on(rest: NDArray[np.uint8], line: Line, sides: list[Line]) -> bool:
 
 
 def _are_about(up: NDArray[np.float64], down: NDArray[np.float64], usual: float) -> bool:
-    """Return whether digits above and below a line are nearly as far from it on each side."""
+    """Return whether the nearest digits above and below a line are at similar distances."""
     over, under = (float(gap[gap >= 0].min(initial=np.inf)) for gap in (up, down))
     near, far = sorted((over, under))
     return far <= FAR * usual and near >= ALIKE * far
 
 
 def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
-    """Return the kind of a horizontal line as a rule, None if it is none."""
+    """Return the kind of rule that a horizontal line is, or None if it is not a rule."""
     start, end = line.start, line.end
     parts = bodies
     bodies = bodies[bodies[:, 2] - bodies[:, 0] >= 0.4 * usual]
@@ -102,24 +102,24 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
     )
     little = 0.15 * usual
     through = over & (tops < row - little) & (bottoms > row + little)
-    # Written as for all parts below: what is above or below is among those, to the last bit.
+    # Same arithmetic as for all parts below, so that both comparisons agree to the last bit.
     up, down = row - bottoms, tops - row
     above = over & ~through & (-little <= up) & (up <= 0.6 * usual)
     below = over & ~through & (-little <= down) & (down <= 0.6 * usual)
     if line.length >= LONG * usual:
         if 0 < 2 * through.sum() <= min(above.sum(), below.sum()):
-            return None  # bars of fractions in a row, with a sign between them
+            return None  # fraction bars joined with a sign between them
         if not through.any() and _are_about(up[over], down[over], usual):
-            # A fraction's numbers may be farther from its bar than digits from an underline.
+            # Numbers may be farther from a fraction bar than digits from an underline.
             above = over & (-little <= up) & (up <= FAR * usual)
             below = over & (-little <= down) & (down <= FAR * usual)
         if through.any():
             whole = through & (start <= lefts + little) & (end >= rights - little)
-            # A minus sign before a digit with a flat stroke at its height is no strike.
+            # A minus sign that meets a flat stroke of a digit is not a strike.
             strike = whole.any() or line.length > 3 * usual
             return "strike" if strike and is_slender(line) else None
         if above.any() and below.any():
-            # Signs, and digits that are farther from the line than their neighbors, count, too.
+            # Include signs, and digits farther from the line than their neighbors.
             inside = (parts[:, 1] < end) & (parts[:, 3] > start)
             up, down = row_at(parts) - parts[:, 2], parts[:, 0] - row_at(parts)
             sides = [inside & (-little <= gap) & (gap <= 1.2 * usual) for gap in (up, down)]
@@ -132,18 +132,18 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
         if below.any():
             hanging = tops[below] - row[below] <= line.thickness / 2 + 2
             if hanging.all() and line.length <= 1.2 * usual * len(hanging):
-                return None  # bars of sevens and fives that touch
+                return None  # touching bars of sevens and fives
             return "overline"
         beside = (tops < row) & (bottoms > row) & ~over
         before, after = (np.abs(gap) <= usual for gap in (start - rights, lefts - end))
         if (beside & (before | after)).any() and line.length <= 2 * usual and start > 0:
             return None  # a minus sign
         if (beside & before).any() and (beside & after).any():
-            return None  # that of an equals sign and a minus sign after it
+            return None  # an equals sign followed by a minus sign
         return "mark"
     if through.any() or below.any() or not above.any():
         return None
-    # A short line under one digit, apart from it or further on either side.
+    # A short line under one digit: detached from it, or extending past it on both sides.
     left, right, bottom = lefts[above].min(), rights[above].max(), bottoms[above].max()
     if right - left > 1.5 * usual:
         return None
@@ -162,7 +162,7 @@ def _judge(line: Line, bodies: NDArray[np.int64], usual: float) -> str | None:
 
 
 def _find_ticks(base: Line, upright: list[Line], usual: float) -> list[Line]:
-    """Return the teeth of a comb: marks of one length on a line, the outer ones at its ends."""
+    """Return the teeth of a comb: ticks of equal length on a line, the outer ones at its ends."""
     near = 2 * base.thickness + 4
     teeth = []
     for line in upright:

@@ -1,7 +1,7 @@
-"""Rules, which are no part of a digit: lines of the paper, underlines, strikes, boxes, tables.
+"""Removal of rules: ruled lines of the paper, underlines, strikes, boxes and tables.
 
-A line is a rule by its place among the others and by its length beside the digits': a minus sign, a
-fraction bar, a 1 and the bars of 2, 4, 5 and 7 stay.
+Rules are recognized by their position among the other lines and by their length relative to the
+digits. Minus signs, fraction bars, ones, and the bars of 2, 4, 5 and 7 are kept.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from lenet5c.recognition.erasing import erase_lines
 from lenet5c.recognition.lines import Line, find_lines
 from lenet5c.recognition.rule_marks import INK, SLENDER, find_marks, is_slender
 
-#: Lines of the paper: share of the picture's side, and how many of them.
+#: Minimum length of ruled lines, as a fraction of the picture's side, and their minimum number.
 PAPER, FAMILY = 0.6, 3
-#: Sides of boxes that are found by their ends: length over thickness, and how many, at least.
+#: Minimum ratio of length to thickness, and minimum number, of box sides found by their ends.
 SHORT, SIDES = 4.0, 4
-#: Length over thickness of the sides of a box about ink, at least.
+#: Minimum ratio of length to thickness of the sides of a box around ink.
 BROAD = 5.0
-#: Columns for a row by which a stroke leans more than the sides of boxes.
+#: Minimum difference in slant, in columns per row, between a stroke and the sides of boxes.
 LEANING = 0.1
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A line that was taken out.
+    """A removed line.
 
     Attributes
     ----------
     line : tuple of float
-        Its ends: (y0, x0, y1, x1).
+        End points (y0, x0, y1, x1).
     width : float
-        Its thickness.
+        Thickness.
     kind : {'paper', 'frame', 'underline', 'strike', 'overline', 'mark'}
-        One of many lines over the picture; a side of boxes or a table; a line below, through or
-        above digits; another one.
+        Ruled line of the paper; side of a box or table; line below, through or above digits; any
+        other line.
     """
 
     line: tuple[float, float, float, float]
@@ -49,10 +49,10 @@ class Rule:
 def remove_rules(
     strength: NDArray[np.uint8], marks: bool = True
 ) -> tuple[NDArray[np.uint8], list[Rule]]:
-    """Return a plane of ink (h, w) without rules, and the rules.
+    """Remove the rules from a plane of ink (h, w); return the result and the rules.
 
-    Strokes that cross a rule are whole in the result. With `marks` false, only lines of the paper
-    and frames are taken out.
+    Strokes that cross a rule are preserved. If `marks` is False, only ruled lines of the paper and
+    frames are removed.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def remove_rules(
 
 
 def _find_paper(lines: list[Line], shape: tuple[int, ...]) -> dict[Line, str]:
-    """Return lines of which there are many over the whole picture."""
+    """Return the ruled lines: many similar lines across the picture."""
     found: dict[Line, str] = {}
     for upright in (False, True):
         side = shape[0] if upright else shape[1]
@@ -96,7 +96,7 @@ def _find_paper(lines: list[Line], shape: tuple[int, ...]) -> dict[Line, str]:
         if len(over) >= FAMILY:
             alike = _describe_family(over)
             found |= dict.fromkeys(_find_margins(lines, over), "paper")
-            # Some are seen in part: from the edge on, or at the distance of the others.
+            # Add lines that are partly visible: at an edge, or spaced like the others.
             found |= {
                 line: "paper"
                 for line in along
@@ -116,7 +116,7 @@ def _find_paper(lines: list[Line], shape: tuple[int, ...]) -> dict[Line, str]:
 
 
 def _find_margins(lines: list[Line], family: list[Line]) -> list[Line]:
-    """Return the lines of a margin: straight across nearly all of a family."""
+    """Return the margin lines, which cross nearly all lines of a family at right angles."""
     first = min(line.middle.min() for line in family)
     last = max(line.middle.max() for line in family)
     return [
@@ -129,29 +129,29 @@ def _find_margins(lines: list[Line], family: list[Line]) -> list[Line]:
 
 @dataclass(frozen=True, eq=False)
 class _Family:
-    """Measures of lines that are alike and at equal distances."""
+    """Common properties of similar, equally spaced lines."""
 
     thickness: float
     level: float
     slope: float
-    rows: NDArray[np.float64]  # of the lines at column 0, in order
+    rows: NDArray[np.float64]  # sorted rows of the lines at column 0
     distance: float
 
     def has(self, line: Line) -> bool:
-        """Return whether a line is as thick and as strong as these, or as faint as thin."""
+        """Return whether a line matches the family in thickness and strength."""
         off = min(
             abs(line.level - self.level),
-            # Of one that lies between two pixels either has half of it.
+            # A line that falls between two pixel rows is spread over both.
             abs(line.level * line.thickness - self.level * self.thickness) / self.thickness,
         )
         return line.thickness <= 1.5 * self.thickness + 1 and off <= 0.25 * self.level + 15
 
     def fits(self, line: Line) -> bool:
-        """Return whether a line, longer than the distance, is where these have one."""
+        """Return whether a line is longer than the spacing and is spaced like the family."""
         return line.length >= self.distance and self.is_spaced(line)
 
     def is_spaced(self, line: Line) -> bool:
-        """Return whether a line is at the distance of these."""
+        """Return whether a line is a multiple of the spacing away from the nearest line."""
         if not np.isfinite(self.distance):
             return False
         row = float(line.middle.mean()) - self.slope * (line.start + line.end) / 2
@@ -177,7 +177,7 @@ def _describe_family(lines: list[Line]) -> _Family:
 def _find_frames(
     strength: NDArray[np.uint8], lines: list[Line], chosen: dict[Line, str]
 ) -> dict[Line, str]:
-    """Return lines that meet at the corners of boxes."""
+    """Return the lines that meet at the corners of boxes."""
     flat = [line for line in lines if not line.upright and line.length >= BROAD * line.thickness]
     upright = [line for line in lines if line.upright and line.length >= BROAD * line.thickness]
     if len(flat) < 2 or len(upright) < 2:
@@ -188,7 +188,7 @@ def _find_frames(
     for i, j in np.argwhere(np.triu(common >= 2, 1)):
         shared = np.flatnonzero(meets[:, i] & meets[:, j])
         rows = crossing[shared, i]
-        # Two lines through two strokes are no box.
+        # Two lines that cross two strokes do not form a box.
         if rows.max() - rows.min() >= 0.6 * min(upright[i].length, upright[j].length):
             top, bottom = (flat[shared[place]] for place in (rows.argmin(), rows.argmax()))
             sides = [flat[k] for k in shared if is_slender(flat[k])] + [upright[i], upright[j]]
@@ -201,7 +201,7 @@ def _find_frames(
 
 
 def _has_ink(strength: NDArray[np.uint8], top: Line, bottom: Line, one: Line, other: Line) -> bool:
-    """Return whether broad lines are a box about something high, not strokes of one digit."""
+    """Return whether broad lines form a box around tall ink, not the strokes of one digit."""
     left, right = sorted((one, other), key=lambda line: float(line.middle.mean()))
     sides = (top, left, bottom, right)
     thick = [line.thickness for line in sides]
@@ -209,7 +209,7 @@ def _has_ink(strength: NDArray[np.uint8], top: Line, bottom: Line, one: Line, ot
         return False
     near = 2 * max(thick) + 2
     height, width = (min(line.length for line in pair) for pair in ((left, right), (top, bottom)))
-    # The sides end at the corners.
+    # The sides of a box end at its corners.
     if max(left.length, right.length) > height + 2 * near:
         return False
     if max(top.length, bottom.length) > width + 2 * near:
@@ -221,7 +221,7 @@ def _has_ink(strength: NDArray[np.uint8], top: Line, bottom: Line, one: Line, ot
 
 
 def _leave_strokes(rules: dict[Line, str]) -> dict[Line, str]:
-    """Return rules without upright sides that are unlike the other ones: ones in boxes."""
+    """Drop upright frame lines that differ from the others, such as ones written in boxes."""
     upright = [line for line, kind in rules.items() if line.upright and kind == "frame"]
     if len(upright) < SIDES:
         return rules
@@ -238,7 +238,7 @@ def _leave_strokes(rules: dict[Line, str]) -> dict[Line, str]:
 
 
 def _find_spaced(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
-    """Return broken sides of boxes: at the distance of the others, and from a rule on."""
+    """Return broken sides of boxes: spaced like the other sides, with an end on a rule."""
     sides = [line for line, kind in found.items() if line.upright and kind == "frame"]
     flat = [line for line in found if not line.upright]
     if len(sides) < SIDES:
@@ -261,7 +261,10 @@ def _find_spaced(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
 
 
 def _find_twins(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
-    """Return lines along rules, as near as if they were one: those by hand are not straight."""
+    """Return lines that run along rules so closely that they belong to them.
+
+    Rules drawn by hand are not straight and may be detected as several lines.
+    """
     twins: dict[Line, str] = {}
     starts, ends, thick, upright = (
         np.array([(line.start, line.end, line.thickness, line.upright) for line in lines])
@@ -284,9 +287,10 @@ def _find_twins(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
 
 
 def _find_sides(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
-    """Return short upright lines from one rule to another, if there are some with the frames'.
+    """Return short upright lines from one rule to another, if there are enough of them.
 
-    They are the sides of boxes whose other sides have been taken for one line.
+    They are sides of adjacent boxes whose horizontal sides were detected as single lines. Known
+    frame sides count toward the minimum number.
     """
     flat = [line for line in found if not line.upright]
     upright = [kind for line, kind in found.items() if line.upright]
@@ -297,7 +301,7 @@ def _find_sides(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
         on = [{rule for rule in flat if _is_on(rule, y, float(x), line)} for y, x in ends]
         if on[0] and on[1] - on[0]:
             sides.append(line)
-    # On squared paper some strokes of digits end at lines, too.
+    # On squared paper, strokes of digits may also end at lines.
     squared = upright.count("paper") >= FAMILY
     enough = len(sides) + upright.count("frame") >= SIDES
     if not enough or (squared and len(sides) < len(lines) / 2):
@@ -306,14 +310,14 @@ def _find_sides(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
 
 
 def _is_on(rule: Line, row: int, column: float, line: Line) -> bool:
-    """Return whether the end of an upright line is on a rule, or nearly."""
+    """Return whether the end of an upright line is on or near a rule."""
     near = (rule.thickness + line.thickness) / 2 + 2
     inside = rule.start - 2 * near <= column <= rule.end + 2 * near
     return inside and abs(rule.at(column) - row) <= near
 
 
 def _meet(flat: list[Line], upright: list[Line]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return which lines meet, or nearly, and the row where they would: (horizontal, upright)."""
+    """Return which lines (nearly) meet and the row of each intersection, (horizontal, upright)."""
     row, slope, first, end, thick = np.array(
         [(*line.straight, line.start, line.end, line.thickness) for line in flat]
     ).T[:, :, np.newaxis]
@@ -328,7 +332,7 @@ def _meet(flat: list[Line], upright: list[Line]) -> tuple[NDArray[np.bool_], NDA
 
 
 def _find_rests(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
-    """Return lines that continue rules at the other side of digits."""
+    """Return the lines that continue rules on the other side of digits."""
     others = [line for line in lines if line not in found]
     if not others or not found:
         return {}
@@ -348,7 +352,7 @@ def _find_rests(lines: list[Line], found: dict[Line, str]) -> dict[Line, str]:
         row, slope = line.straight
         gap = np.maximum(starts - line.end, line.start - ends)
         middle = (starts + ends - 1) / 2
-        # What bends is known by its nearer end.
+        # A bent rule is extrapolated from its nearer end.
         beyond = middle > line.end
         near = np.where(beyond, line.end - 1, line.start)
         expected = np.where(beyond, line.middle[-1], line.middle[0]) + slope * (middle - near)

@@ -1,4 +1,4 @@
-"""Data sets of pictures, brought to the form in which a model reads digits."""
+"""Conversion of data sets of pictures to the input format of a model of digits."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,30 +15,30 @@ from lenet5c.training import TrainedModel
 
 
 def frame_source(source: Source, trained: TrainedModel) -> tuple[Source, list[str]]:
-    """Return data with the ink of each picture in the form of the model's digits.
+    """Convert the pictures of a source to the format of the model's digits.
 
-    That is the form in which `predict` gives pictures to the model. Pictures without ink are left
-    out.
+    The ink of each picture is prepared as `predict` does it. Pictures without ink are dropped.
 
     Parameters
     ----------
     source : lenet5c.datasets.Source
         Whole pictures, dark on light or light on dark.
     trained : lenet5c.training.TrainedModel
-        One that reads ink.
+        A model that reads ink.
 
     Returns
     -------
     source : lenet5c.datasets.Source
     notes : list of str
+        Remarks for the user.
 
     Raises
     ------
     DatasetError
-        A part has no picture with ink.
+        If a part has no picture with ink.
     """
     parts: dict[str, Any] = {}
-    notes: dict[str, None] = {}  # in order, each once
+    notes: dict[str, None] = {}  # ordered, without duplicates
     for part in ("train", "test", "validation"):
         dataset = getattr(source, part)
         if dataset is not None:
@@ -48,7 +48,7 @@ def frame_source(source: Source, trained: TrainedModel) -> tuple[Source, list[st
 
 
 def frame_dataset(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, list[str]]:
-    """Do as `frame_source` for one data set; images in the model's form are left as they are."""
+    """Convert one data set as `frame_source` does; images in the model's format are unchanged."""
     framing, (channels, height, width) = get_framing(trained), trained.image_shape
     alike = dataset.images.shape[1:] == trained.image_shape
     if alike and measure_framing(dataset.images, framing) == framing:
@@ -77,7 +77,7 @@ def frame_dataset(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, lis
 
 
 def _picture(dataset: Dataset, index: int) -> NDArray[np.uint8]:
-    """Return a picture as its file has it, or as the data set does."""
+    """Return a picture from its file if there is one, else from the data set."""
     if dataset.root is not None and dataset.ids is not None:
         return read_picture(dataset.root / dataset.ids[index])
     image = dataset.images[index].transpose(1, 2, 0)

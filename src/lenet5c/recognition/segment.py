@@ -1,8 +1,8 @@
-"""Several characters on a sheet: their lines, and the division of ink that the net is surest of.
+"""Segmentation of the ink on a sheet into lines of characters.
 
-Ink falls into pieces; those that may be several characters are cut along paths of little ink. All
-runs of neighboring parts are scored together by the net, and the best way through each line is
-found by dynamic programming.
+The connected components of the ink are the pieces. Pieces that may be several characters are cut
+along paths of little ink. The net scores all runs of adjacent parts in one batch, and dynamic
+programming finds the best segmentation of each line.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from lenet5c.recognition.text_lines import group_lines, measure_slope
 
 __all__ = ["Cell", "Scorer", "read_lines"]
 
-#: Rows of the usual digit, and pixels of a stroke, at least, when a sheet is reduced.
+#: Minimum height of a typical digit in rows, and minimum stroke width in pixels, after reduction.
 ROWS, PEN = 44, 2.5
-#: Pieces of a sheet at most, and those at most that are cut or joined: there are no more digits.
+#: Maximum number of pieces on a sheet, and of unsure pieces to be cut or joined.
 MOST_PIECES, MOST_UNSURE = 2000, 400
-#: A part that is one digit with less than this probability is looked at no further.
+#: Minimum probability that a part is one digit for it to be scored.
 HOPELESS = 0.02
-#: Pieces that may be letters, at least, of a sheet on which they are.
+#: Minimum number of narrow unsure pieces on a sheet of letters.
 LETTERS = 3
-#: Longer side of a speck, and columns to the digit beside it, in usual heights, at most; how many
-#: times as far the next digit is, at least; where a digit's foot begins, from its top (0) on.
+#: Specks beside a digit: maximum longer side and maximum gap to the digit, in typical digit
+#: heights; minimum ratio of the gap to the next digit; start of a digit's foot, from its top (0).
 TINY, CLOSE, FARTHER, FOOT = 0.2, 0.15, 3.0, 0.7
 
-#: Takes N pieces to the probabilities (N, K) of the classes they may be. A row sums to at most 1:
-#: the rest is the probability that the piece is no character, half of one, or several.
+#: Maps N pieces to class probabilities (N, K). A row sums to at most 1; the rest is the probability
+#: that the piece is not a character, part of one, or several.
 Scorer = Callable[[list[Piece]], NDArray[np.floating]]
 
 
@@ -44,29 +44,29 @@ Scorer = Callable[[list[Piece]], NDArray[np.floating]]
 class Cell:
     """One character of a line."""
 
-    piece: Piece  #: its ink
-    probabilities: NDArray[np.floating]  #: (K,), as the scorer gave them
+    piece: Piece  #: ink of the character
+    probabilities: NDArray[np.floating]  #: (K,), class probabilities
 
 
 def read_lines(
     strength: NDArray[np.uint8], scorer: Scorer, *, digits: Sequence[int] | None = tuple(range(10))
 ) -> list[list[Cell]]:
-    """Divide ink into lines of characters, each from left to right.
+    """Segment ink into lines of characters, each from left to right.
 
     Parameters
     ----------
     strength : ndarray of uint8, shape (h, w)
         0 is paper, 255 full ink.
     scorer : callable
-        Takes N pieces to probabilities, (N, K); see `Scorer`.
+        Maps N pieces to probabilities, (N, K); see `Scorer`.
     digits : sequence of int, optional
-        The digits that the first columns of the scores are of. None if they are other classes:
-        touching ones are then told apart by the scorer alone.
+        Digits that the first columns of the scores stand for. None for other classes, in which case
+        touching characters are separated by the scorer alone.
 
     Returns
     -------
     list of list of Cell
-        From top to bottom; empty if there is no ink, or more than a sheet can hold.
+        Lines from top to bottom; empty if there is no ink or there are too many pieces.
     """
     mask = strength >= FIRM
     parts = find_components(mask)
@@ -95,7 +95,7 @@ def read_lines(
 
 
 def _line_up(pieces: list[Piece], ruler: Ruler) -> list[list[Piece]]:
-    """Return the pieces by line; small ones go to the line they are in, or nowhere."""
+    """Group pieces into lines; small pieces that belong to no line are dropped."""
     boxes = np.array([piece.box for piece in pieces], np.int64).reshape(-1, 4)
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
     large = np.array([piece.size >= LEAST * ruler.height for piece in pieces], bool)
@@ -120,10 +120,10 @@ def _line_up(pieces: list[Piece], ruler: Ruler) -> list[list[Piece]]:
 
 
 def _leave_specks(line: list[int], boxes: NDArray[np.int64]) -> list[int]:
-    """Return a line, numbers of boxes, without specks close beside one digit, above its foot.
+    """Drop specks close to a single digit and above its foot from a line, given as box indices.
 
-    A pen that is lifted leaves such dots. Points and commas are at the foot, dots that are meant
-    are between two digits.
+    Lifting the pen leaves such dots. Points and commas are at the foot, and intended dots lie
+    between two digits.
     """
     height, width = boxes[line, 2] - boxes[line, 0], boxes[line, 3] - boxes[line, 1]
     usual = float(np.median(height[height >= LEAST * height.max()]))
@@ -144,30 +144,30 @@ def _leave_specks(line: list[int], boxes: NDArray[np.int64]) -> list[int]:
 
 
 def _measure_height(line: list[Piece]) -> float:
-    """Return the height of the usual digit of a line."""
+    """Return the typical digit height of a line."""
     heights = np.array([piece.height for piece in line])
     return float(np.median(heights[heights >= LEAST * heights.max()]))
 
 
 def _are_letters(lines: list[Lattice], wide: int, narrow: int) -> bool:
-    """Return whether pieces that are no character for sure are letters, and are not to be cut.
+    """Return whether the unsure pieces are letters, which must not be cut.
 
-    Those as narrow as one are, once there are more of them than of others: digits that touch are
-    wide. Cut in parts, letters are ones and sevens.
+    They are if many of them are as narrow as single characters, since touching digits are wide. Cut
+    into parts, letters would be misread as ones and sevens.
     """
     sure = sum(len(line.pieces) for line in lines) - wide - narrow
     return narrow >= LETTERS and narrow > 0.5 * (sure + 3 * wide)
 
 
 def _score(runs: Sequence[Run], scorer: Scorer) -> None:
-    """Set the probabilities of runs, all in one batch."""
+    """Set the probabilities of runs, in one batch."""
     if runs:
         for run, row in zip(runs, scorer([run.piece for run in runs]), strict=True):
             run.probabilities = row
 
 
 def _judge(lines: Sequence[Lattice], digits: Sequence[int]) -> None:
-    """Let the model of strings look at the pieces of lines, and have a say on them as a whole."""
+    """Run the model of strings on the pieces of lines and update the scores of whole pieces."""
     for line in lines:
         numbers = [c for c, piece in enumerate(line.pieces) if not line.is_mark(piece)]
         pieces = [line.pieces[c] for c in numbers]
@@ -177,7 +177,7 @@ def _judge(lines: Sequence[Lattice], digits: Sequence[int]) -> None:
 
 
 def _score_parts(lines: Sequence[Lattice], scorer: Scorer, digits: Sequence[int]) -> None:
-    """Set the probabilities of runs, those of parts of pieces with the model of strings."""
+    """Set the probabilities of joined and partial runs, using the model of strings."""
     joined = [(run, line) for line in lines for run in line.divided if run.span is None]
     parts = [
         (run, line.strings[run.start[0]].judge(*run.span))
@@ -201,9 +201,9 @@ def _score_parts(lines: Sequence[Lattice], scorer: Scorer, digits: Sequence[int]
 
 
 def _weigh(run: Run, judged: NDArray[np.floating], digits: Sequence[int]) -> float:
-    """Set the probabilities of whole ink by both models; return what dividing it is worth.
+    """Combine the two models' probabilities of whole ink; return the log gain of dividing it.
 
-    The model of strings tells the digits apart; whether there are several, both do.
+    Both models contribute to the digit and to the probability that there are several.
     """
     assert run.probabilities is not None
     run.probabilities, run.none, several = weigh_whole(run.probabilities, judged, digits)
@@ -212,7 +212,7 @@ def _weigh(run: Run, judged: NDArray[np.floating], digits: Sequence[int]) -> flo
 
 
 def _to_cell(run: Run, strength: NDArray[np.uint8], factor: int) -> Cell:
-    """Return a run, scored on reduced ink, as a cell of the ink itself."""
+    """Convert a run, scored on reduced ink, to a cell at full resolution."""
     assert run.probabilities is not None
     if factor == 1:
         return Cell(run.piece, run.probabilities)

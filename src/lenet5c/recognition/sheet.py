@@ -1,4 +1,4 @@
-"""Readings of a sheet of several digits."""
+"""Reading of a sheet with several digits."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ from lenet5c.recognition.text_lines import find_spaces
 from lenet5c.recognition.uncut import judge_uncut
 from lenet5c.training import TrainedModel
 
-#: Pixels on the longer side of a sheet of several digits; larger ones are reduced.
+#: Maximum longer side of a sheet, in pixels; larger ones are reduced.
 SHEET_SIDE = 1600
-#: The least share of a sheet's characters that are digits.
+#: Minimum fraction of a sheet's characters that are digits.
 LEAST_DIGITS = 0.5
-#: Share of the net of digits and signs in which digit a piece is.
+#: Weight of the model of digits and signs in deciding which digit a piece is.
 SHARE = 0.3
-#: Share of what is no character on a sheet before it is looked at, as of so many characters; and by
-#: how much it may change the odds of one.
+#: Prior fraction of non-characters on a sheet, its weight in characters, and the range of the
+#: factor by which the odds may change.
 STRANGE, LOOKED, CHANGE = 0.1, 3.0, (1.0, 300.0)
-#: Height over width of a side of a box, at least; pixels from its ends to other sides, at most; and
-#: upright sides that were found on the sheet, at least; level lines that no digit crosses.
+#: Undetected box sides: minimum ratio of height to width; maximum distance in pixels of the ends
+#: from other sides; minimum number of upright sides detected on the sheet; number of crossed
+#: horizontal lines from which a stroke is a side in any case.
 UPRIGHT, REACH, SIDES, CROSSED = 2.2, 2.0, 4, 4
 
 
 def read_sheet(
     picture: NDArray[np.uint8], trained: TrainedModel, reject: float = REJECT
 ) -> Reading:
-    """Read all digits in a picture, line by line: a `Reading` with `digits` and `text`.
+    """Read all digits in a picture, line by line, as a `Reading` with `digits` and `text`.
 
-    What has a confidence of less than `reject` is rejected: a sign, a letter, half a digit.
+    Characters with a confidence of less than `reject` are rejected, such as signs, letters or
+    halves of digits.
     """
-    get_framing(trained)  # or say that there is none
+    get_framing(trained)  # raises an error if the model has none
     try:
         ink, factor = find_sheet_ink(picture)
     except BlankImageError as error:
@@ -51,7 +53,7 @@ def read_sheet(
     lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
     if reads_digits(trained):
         lines = judge_by_company(judge_uncut(lines))
-    # Sides of boxes that a hand has bent are not taken out with the straight ones.
+    # Bent sides of hand-drawn boxes are not removed along with the straight ones.
     lines = [[cell for cell in line if not _is_side(cell.piece, ink.rules)] for line in lines]
     digits = tuple(
         tuple(_decide(cell, line, trained, factor, reject) for cell in line)
@@ -65,9 +67,9 @@ def read_sheet(
 
 
 def find_sheet_ink(picture: NDArray[np.uint8]) -> tuple[Ink, int]:
-    """Return the ink on a sheet, with its specks, and the factor by which it was reduced.
+    """Return the ink on a sheet, including specks, and the reduction factor.
 
-    A BlankImageError says that there is none.
+    Raises `BlankImageError` if there is no ink.
     """
     factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
     ink = find_ink(reduce_to_gray(picture, factor), SHEET_SIDE, specks=0.0, core=0.35)
@@ -75,10 +77,11 @@ def find_sheet_ink(picture: NDArray[np.uint8]) -> tuple[Ink, int]:
 
 
 def make_scorer(trained: TrainedModel) -> Scorer:
-    """Return a scorer of pieces by a model.
+    """Return a scorer of pieces that uses a model.
 
-    The probabilities are those of its classes and, in the last column, of a sign. Of a model of
-    digits, the former are multiplied by the probability that the piece is one.
+    The scores are the probabilities of the model's classes and, in the last column, of a sign. For
+    models of digits, the class probabilities are multiplied by the probability that the piece is a
+    digit.
     """
     framing, (channels, *size) = get_framing(trained), trained.image_shape
 
@@ -100,17 +103,21 @@ def make_scorer(trained: TrainedModel) -> Scorer:
 
 
 def _mix(classes: NDArray[np.floating], seen: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return which digits pieces are, (N, K), to both nets: they do not err on all alike."""
+    """Return the weighted geometric mean of the two nets' digit probabilities, (N, K).
+
+    The nets make different errors.
+    """
     seen = seen / np.maximum(seen.sum(axis=1, keepdims=True), 1e-9)
     both = np.maximum(classes, 1e-9) ** (1 - SHARE) * np.maximum(seen, 1e-6) ** SHARE
     return np.asarray(both / both.sum(axis=1, keepdims=True))
 
 
 def judge_by_company(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
-    """Return the cells of a sheet, each less likely a digit the more of the others are none.
+    """Lower the digit probabilities of cells on a sheet with many non-characters.
 
-    Among letters even what looks like a digit is rather one of them. The share of what is no
-    character is found along with the probabilities of each, by expectation maximization.
+    Among letters, even a shape that looks like a digit is probably a letter. The fraction of
+    non-characters and the probability of each cell are estimated jointly by expectation
+    maximization.
     """
     cells = [cell for line in lines for cell in line]
     none = 1 - np.array([min(1.0, float(cell.probabilities.sum())) for cell in cells])
@@ -128,12 +135,12 @@ def judge_by_company(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
 
 
 def _find_digits(trained: TrainedModel) -> list[int] | None:
-    """Return the digit of each class of a model, None if some class is none."""
+    """Return the digit of each class of a model, or None if some class is not a digit."""
     return [int(name) for name in trained.class_names] if reads_digits(trained) else None
 
 
 def _show(piece: Piece, trained: TrainedModel) -> NDArray[np.uint8]:
-    """Return what the net sees of a piece as a picture."""
+    """Return the net's input for a piece, as a picture."""
     framing, (channels, height, width) = get_framing(trained), trained.image_shape
     (image,) = form_pieces([piece], framing, (height, width))
     return to_picture(framing.color(image, channels))
@@ -173,9 +180,9 @@ def _decide(
 
 
 def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
-    """Return whether an upright stroke goes from one level line of a table to the next, or further.
+    """Return whether an upright stroke is a side of a box, which would look like a 1.
 
-    It would look like a 1.
+    A side extends from one horizontal line of a table to another.
     """
     top, left, bottom, right = piece.box
     if bottom - top < UPRIGHT * (right - left):
@@ -199,7 +206,7 @@ def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
 
 
 def _join_labels(lines: Sequence[Sequence[Reading]]) -> str:
-    """Return the labels of lines, ``?`` for none, with spaces between numbers."""
+    """Return the labels as lines of text, ``?`` for rejected ones, with spaces between numbers."""
     spaces = find_spaces([[reading.box or (0, 0, 0, 0) for reading in line] for line in lines])
     return "\n".join(
         "".join(

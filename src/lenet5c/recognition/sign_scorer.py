@@ -1,4 +1,4 @@
-"""The probabilities of the signs of a sum that pieces of ink may be, by two nets."""
+"""Sign probabilities for the pieces of ink of a sum, from two nets."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from lenet5c.recognition.reading import get_framing, is_mnist
 from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
 from lenet5c.training import TrainedModel
 
-#: Place of the middle of a digit's hole, from its top (0) to its foot (1): mean and spread.
+#: Vertical center of a digit's hole, from the digit's top (0) to its foot (1): mean and standard
+#: deviation.
 HOLES = {0: (0.51, 0.045), 6: (0.705, 0.06), 9: (0.295, 0.06)}
-#: Share of the box that a hole has at least, and of a digit's hole that is anywhere.
+#: Minimum area of a hole as a fraction of the box, and probability of a hole at any position.
 HOLE, ANYWHERE = 0.02, 0.02
 
-#: Share of the net of signs in which digit a digit is.
+#: Weight of the net of signs in deciding between digits.
 SHARE = 0.6
-#: Probability below which a digit is looked at in other slants, too, and of any digit, at least;
-#: the slants, columns to the right for each row up.
+#: Digits below the first probability are also scored at other slants, if the probability of any
+#: digit is at least the second; the slants are in columns to the right per row upward.
 UNSURE, DIGIT, SLANTS = 0.95, 0.3, (-0.15, 0.15)
 
 
 class SignScorer:
-    """The probabilities of the signs that pieces may be, by two nets: (N, 18).
+    """Callable that scores pieces as digits and signs, (N, 18), with two nets.
 
-    The net of signs tells digits and signs apart, that of digits which digit it is.
+    The net of signs separates digits from signs; both nets decide between the digits.
     """
 
     def __init__(self, trained: TrainedModel) -> None:
         self.trained, self.framing = trained, get_framing(trained)
 
     def __call__(self, pieces: Sequence[Piece]) -> NDArray[np.floating]:
-        """Return the probabilities of pieces, (N, 18): of digits, and of signs by their shape."""
+        """Return the probabilities of digits and of sign shapes for each piece, (N, 18)."""
         probabilities, both = self._ask(pieces)
         digits = probabilities[:, : len(DIGITS)].sum(axis=1)
         likely = both.max(axis=1) / np.maximum(both.sum(axis=1), 1e-9)
         unsure = np.flatnonzero((digits >= DIGIT) & (likely < UNSURE))
         if len(unsure):
-            # What the nets take for another digit once it is slanted is not sure.
+            # Averaging over slants lowers the confidence if the predicted digit changes.
             turned = [slant(pieces[i], by) for by in SLANTS for i in unsure.tolist()]
             others = self._ask(turned)[1].reshape(len(SLANTS), len(unsure), -1)
             mean = np.log(np.maximum(np.stack([both[unsure], *others]), 1e-6)).mean(axis=0)
@@ -54,7 +55,7 @@ class SignScorer:
         return np.concatenate([both, probabilities[:, len(DIGITS) :]], axis=1)
 
     def _ask(self, pieces: Sequence[Piece]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Return what the net of signs says, (N, 18), and how likely each digit is to both nets."""
+        """Return the probabilities of the net of signs, (N, 18), and digit scores of both nets."""
         formed = form_pieces(pieces)
         probabilities = open_signs().probabilities(formed[:, np.newaxis])[:, :P_NONE]
         channels, height, width = self.trained.image_shape
@@ -62,12 +63,13 @@ class SignScorer:
             formed = form_pieces(pieces, self.framing, (height, width))
         images = np.stack([self.framing.color(image, channels) for image in formed])
         which = self.trained.probabilities(images)
-        # Both err alike: their product would be too sure. The net of signs knows type.
+        # The nets make similar errors, so their product would be overconfident. Only the net of
+        # signs was trained on printed type.
         return probabilities, probabilities[:, : len(DIGITS)] ** SHARE * which ** (1 - SHARE)
 
 
 def slant(piece: Piece, by: float) -> Piece:
-    """Return a piece leaning to the right, by so many columns for each row up."""
+    """Slant a piece to the right by `by` columns per row upward."""
     height, width = piece.strength.shape
     shift = by * ((height - 1) / 2 - np.arange(height))
     margin = int(np.ceil(np.abs(shift).max(initial=0))) + 1
@@ -82,9 +84,9 @@ def slant(piece: Piece, by: float) -> Piece:
 
 
 def _weigh_hole(strength: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return how likely a zero, a six and a nine have the hole that a digit has; ones if none.
+    """Return the likelihoods of a digit's hole for zero, six and nine; ones without a single hole.
 
-    To a net that knows handwriting alone, the broad hole of a printed six is a zero's.
+    A net trained on handwriting alone mistakes the broad hole of a printed six for that of a zero.
     """
     step = max(1, min(strength.shape) // 20)
     parts = find_components(np.pad(strength[::step, ::step] < FIRM, 1, constant_values=True))

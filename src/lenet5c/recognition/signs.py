@@ -1,4 +1,4 @@
-"""The model of digits and signs in the package, and what it says of ink that is no digit."""
+"""The packaged model of digits and signs, used to detect ink that is not a digit."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import SIGNS
 
 DIGITS = tuple("0123456789")
-#: Columns of the classes 'none' and 'several'; those of signs are before them.
+#: Columns of the classes 'none' and 'several', after those of the signs.
 P_NONE, P_SEVERAL = CLASS_NAMES.index(NONE), CLASS_NAMES.index(SEVERAL)
-#: How often there are signs, and what is neither or several, over their shares of the training
-#: images: among the pieces of a line of digits, and where a picture of one digit is expected.
+#: Prior frequencies of signs, and of 'none' and 'several', relative to the training images: among
+#: the pieces of a line of digits, and in a picture of a single digit.
 IN_LINE, ALONE = (0.2, 0.5), (0.1, 0.4)
-#: Share of this net in which digit one alone is, beside the model that is asked.
+#: Weight of this net, next to the user's model, in deciding which digit a single digit is.
 SECOND = 0.3
 #: Names of signs in messages.
 WORDS = {
@@ -35,9 +35,9 @@ WORDS = {
 
 @lru_cache(maxsize=1)
 def open_signs() -> TrainedModel:
-    """Open the model of digits and signs in the package, or return it if already open.
+    """Open the packaged model of digits and signs, or return it if already open.
 
-    Its classes are the digits, signs by their shape, 'none', and 'several' characters at once:
+    Its classes are the digits, sign shapes, 'none', and 'several' for several characters; see
     `lenet5c.datasets.sign_names.CLASS_NAMES`.
 
     Examples
@@ -53,32 +53,32 @@ def open_signs() -> TrainedModel:
 
 
 def reads_digits(trained: TrainedModel) -> bool:
-    """Return whether a model's classes are digits, all or some of them."""
+    """Return whether all classes of a model are digits."""
     return set(trained.class_names) <= set(DIGITS)
 
 
 def find_digits(trained: TrainedModel) -> list[int]:
-    """Return the digit of each class of a model whose classes are digits."""
+    """Return the digits that the classes of a model of digits stand for."""
     return [int(name) for name in trained.class_names]
 
 
 def digit_share(
     seen: NDArray[np.floating], expected: tuple[float, float] = IN_LINE
 ) -> NDArray[np.floating]:
-    """Return the probability that ink is one digit, where digits are expected.
+    """Return the probability that ink is one digit, given that digits are expected.
 
     Parameters
     ----------
     seen : ndarray, shape (..., 20)
         Probabilities of `open_signs`.
     expected : (float, float), optional
-        How often signs, and what is neither or several, are met over their shares of its training
-        images. Both are rarer where a digit is expected: a one may look like a slash.
+        Prior frequencies of signs, and of 'none' and 'several', relative to the training images.
+        Both are less frequent where a digit is expected; a one, for example, may look like a slash.
 
     Returns
     -------
     ndarray, shape (...)
-        That of all digits together.
+        Total probability of the digits.
     """
     digits = seen[..., : len(DIGITS)].sum(axis=-1)
     signs = seen[..., len(DIGITS) : P_NONE].sum(axis=-1)
@@ -89,9 +89,10 @@ def digit_share(
 def weigh_digits(
     probabilities: NDArray[np.floating], seen: NDArray[np.floating], digits: Sequence[int]
 ) -> NDArray[np.floating]:
-    """Return the probabilities of `digits`, (K,), of a model and of this net, for the same ink.
+    """Combine the probabilities (K,) of a model of `digits` with those of this net.
 
-    Their weighted geometric mean: the two do not err on the same digits.
+    Returns the normalized weighted geometric mean for the same ink. The two nets make different
+    errors.
     """
     own = seen[list(digits)]
     own = own / max(float(own.sum()), 1e-9)
@@ -100,12 +101,12 @@ def weigh_digits(
 
 
 def is_sign(seen: NDArray[np.floating]) -> bool:
-    """Return whether ink is rather a sign than a digit or none of both, of one row."""
+    """Return whether ink is more likely a sign than a digit or neither, for one row."""
     return 1 - float(digit_share(seen)) > 0.5 > float(seen[P_NONE:].sum())
 
 
 def describe(seen: NDArray[np.floating]) -> str:
-    """Return words for what ink looks like other than a digit, of one row of probabilities."""
+    """Describe the non-digit that ink resembles most, for one row of probabilities."""
     best = len(DIGITS) + int(seen[len(DIGITS) :].argmax())
     name = CLASS_NAMES[best]
     if name == NONE:

@@ -1,4 +1,4 @@
-"""Points, commas and bars among digits: ink that is parted from the rest before digits are read."""
+"""Separation of points, commas and bars from the larger ink before digits are read."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from lenet5c.recognition.components import Components, find_components
 from lenet5c.recognition.filters import grow, measure_stroke
 from lenet5c.recognition.pieces import FAINT, FIRM, Piece
 
-#: Shares of the usual digit's height: longer side of a small sign, and height of a bar, at most.
+#: Maximum longer side of a small sign, and maximum height of a bar, in typical digit heights.
 SMALL, BAR = 0.42, 0.35
-#: Width over height of a bar, at least.
+#: Minimum ratio of width to height of a bar.
 FLAT = 2.0
-#: Distance below which a small part belongs to a digit: beside its top, as the flag of a five does,
-#: and below it.
+#: Maximum distance at which a small part belongs to a digit, in typical digit heights: beside its
+#: top, as the flag of a five, and below it.
 NEAR, FOOT = 0.15, 0.07
-#: Width of such a part at most.
+#: Maximum width of such a part, in typical digit heights.
 PART = 0.85
-#: Share of a stroke's width below which ink may be a speck, and is one: points are lighter than
-#: strokes.
+#: Fractions of the stroke width below which ink may be a speck, and certainly is one; points are
+#: thinner than strokes.
 SPECK, NOTHING = 0.4, 0.18
-#: How many thin points there are at most, where they are no noise.
+#: Maximum number of thin points; more are noise.
 FEW = 4
-#: Probability that a small sign is a speck, by its shorter side as a share of a stroke's width;
-#: that of faint ones, of those beside a digit's strokes, and of those where rules were taken out.
+#: Speck probability of a small sign, as pairs (shorter side in stroke widths, probability), and
+#: minimum probabilities for faint ones, and for those beside a digit on plain and ruled paper.
 DOUBT = ((0.1, 0.97), (0.18, 0.6), (0.4, 0.15), (0.41, 0.02))
 FAINT_ONES, BESIDE, RULED = 0.15, 0.15, 0.7
-#: Share of the width of a stroke that a bar's height has at least to tell the pen of the signs.
+#: Minimum height of a bar, in stroke widths, from which the pen width of its dots is estimated.
 BAR_STROKE = 0.2
 
 
 def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[np.uint8]]:
-    """Return the pieces of ink that are points, commas or bars, and the ink of all that is large.
+    """Separate the points, commas and bars, returned as pieces, from the larger ink.
 
     Parameters
     ----------
@@ -50,13 +50,13 @@ def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[
     small = (np.maximum(height, width) <= SMALL * usual) & ~bar
     large = ~(bar | small)
     mean = parts.sum(strength) / parts.area
-    # Of a narrow bar most is soft edge.
+    # A thin bar consists mostly of soft edges.
     faint = mean < np.where(bar, 0.7, 1.0) * FAINT * np.median(mean[large])
-    # What is thinner than the pen is a speck, or the rest of a rule.
+    # Ink much thinner than the pen is a speck or a remnant of a rule.
     pen = measure_stroke(parts.mask(large))
     least = np.full(len(parts), SPECK * pen)
     least[bar] = 0.5 * SPECK * pen
-    # The dots of a division sign may be of a thinner pen than the digits.
+    # The dots of a division sign may be thinner than the strokes of the digits.
     for i in np.flatnonzero(bar & (height >= BAR_STROKE * pen) & (width <= usual)).tolist():
         y, x = ((parts.boxes[:, axis] + parts.boxes[:, 2 + axis]) / 2 for axis in (0, 1))
         near = (np.abs(x - x[i]) <= 0.3 * width[i]) & (np.abs(y - y[i]) <= 0.5 * usual)
@@ -79,16 +79,16 @@ def part_small_signs(strength: NDArray[np.uint8]) -> tuple[list[Piece], NDArray[
         pieces.append(
             Piece((top, left, bottom, right), strength[top:bottom, left:right] * grow(own))
         )
-    # Specks are gone, too: read as points, they would make a sum of noise.
+    # Specks are removed as well; read as points, they would turn noise into a sum.
     rest[grow(parts.mask(alone)) & ~parts.mask(~alone)] = 0
     return pieces, rest
 
 
 def weigh_specks(pieces: Sequence[Piece], ruled: bool) -> NDArray[np.float64]:
-    """Return the probability of each piece that it is a speck, or the rest of a digit or a rule.
+    """Return the probability that each piece is a speck or a remnant of a digit or rule.
 
-    That of what is large is 0. `ruled` tells that lines of the paper have been taken out, and may
-    have broken digits.
+    It is 0 for large pieces. `ruled` is True if ruled lines were removed, which may have broken
+    digits.
     """
     specks = np.zeros(len(pieces))
     boxes = np.array([piece.box for piece in pieces], np.int64).reshape(-1, 4)
@@ -123,7 +123,7 @@ def weigh_specks(pieces: Sequence[Piece], ruled: bool) -> NDArray[np.float64]:
 
 
 def _measure_height(parts: Components) -> float:
-    """Return the height of the usual digit, by what is high and no bar."""
+    """Return the typical digit height: the median over tall components that are not bars."""
     height, width = (parts.boxes[:, 2 + axis] - parts.boxes[:, axis] for axis in (0, 1))
     upright = height[(width < FLAT * height) & (parts.area >= 12)]
     if len(upright) == 0:
@@ -132,7 +132,7 @@ def _measure_height(parts: Components) -> float:
 
 
 def _belongs(box: NDArray[np.int64], large: NDArray[np.int64], usual: float, bar: bool) -> bool:
-    """Return whether a small part is one of a large one: beside its upper half, or inside it."""
+    """Return whether a small part belongs to a large one: at its top, inside it or at its foot."""
     down = np.maximum(np.maximum(large[:, 0] - box[2], box[0] - large[:, 2]), 0)
     aside = np.maximum(np.maximum(large[:, 1] - box[3], box[1] - large[:, 3]), 0)
     center = (box[:2] + box[2:]) / 2
@@ -140,9 +140,9 @@ def _belongs(box: NDArray[np.int64], large: NDArray[np.int64], usual: float, bar
     shared = np.minimum(large[:, 3], box[3]) - np.maximum(large[:, 1], box[1])
     inside = (shared >= 0.6 * (box[3] - box[1])) & (place > 0.05) & (place < 0.75)
     near = np.hypot(down, aside) <= NEAR * usual
-    # What is longer is a fraction bar.
+    # A longer bar is a fraction bar.
     short = box[3] - box[1] <= PART * usual
     top = short & (place <= (0.3 if bar else 0.4))
-    # The foot of a two is nearer than a fraction bar.
+    # The foot of a two is closer to it than a fraction bar would be.
     foot = bar & (shared >= 0.5 * (box[3] - box[1])) & (down <= FOOT * usual)
     return bool(np.any(near & (inside | top | foot)))

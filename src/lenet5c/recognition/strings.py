@@ -1,4 +1,4 @@
-"""The model of strings: a net slid over ink, which tells at each place what digit is there."""
+"""The model of strings: a fully convolutional net that predicts the digit at each place of ink."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ from lenet5c.recognition.pieces import Piece
 from lenet5c.training import open_model
 from lenet5c.training.model_file import STRINGS
 
-#: Rows of its images, and those that the ink fills.
+#: Height of the images in rows, and rows filled by ink.
 HEIGHT, FILLED = 24, 22
-#: Columns that the net sees at once, and from one place to the next.
+#: Width of the net's receptive field, and step between places, in columns.
 WINDOW, STEP = 38, 2
-#: Columns beside the ink, on the left and on the right.
+#: Padding on the left and right of the ink, in columns.
 REACH = WINDOW // 2
 #: Widths of images in a batch are multiples of this.
 BIN = 16
-#: Classes after the ten digits: ink that is none, and nothing.
+#: Classes after the ten digits: ink that is not a digit, and nothing (the CTC blank).
 NONE, NOTHING, CLASSES = 10, 11, 12
-#: Height of ink that fills the image, at least, in usual heights.
+#: Minimum height, in typical digit heights, at which ink is scaled to fill the image.
 LEAST_HEIGHT = 0.8
-#: Probability of a digit that is followed, at least; and strings that are.
+#: Minimum digit probability in the beam search, and beam width.
 LIKELY, BEAMS = 0.001, 10
-#: Share of this model in which digit a whole piece of ink is, beside the other, and a part is.
+#: Weight of this model, next to the scorer, in deciding which digit a whole piece or a part is.
 WHOLE, PART = 0.4, 0.9
-#: Exponents of the other's and of this model's probabilities of what a piece is; the least of them.
+#: Exponents of the scorer's and of this model's probabilities of one, no or several characters,
+#: and minimum probability.
 OTHER, OWN, FLOOR = 0.7, 0.5, 0.001
 #: Exponent of this model's probability that a part is one digit.
 ALONE = 0.5
 
 
 def make_net(rng: int) -> Sequential:
-    """Return the net, its weights by a seed, that takes (N, 1, HEIGHT, W) to (N, 12, 1, places)."""
+    """Build the net, which maps (N, 1, HEIGHT, W) to (N, 12, 1, T); `rng` seeds the weights."""
     net = Sequential(
         {
             "conv1": Conv2d(1, 20, 5, rng=rng),
@@ -57,24 +58,25 @@ def make_net(rng: int) -> Sequential:
             "conv5": Conv2d(112, CLASSES, (1, 3), rng=rng + 4),
         }
     )
-    net.params["conv5.bias"][NOTHING] = 4.0  # at most places nothing begins
+    net.params["conv5.bias"][NOTHING] = 4.0  # most places are blank at first
     return net
 
 
 @lru_cache(maxsize=1)
 def open_strings() -> Sequential:
-    """Open the model of strings in the package, made by tools/train_strings.py; once.
+    """Open the packaged model of strings, or return it if already open.
 
-    The file has it as a model of one window, ending in a row of classes.
+    It is trained by tools/train_strings.py. The file stores it as a classifier of one window, whose
+    final flattening layer is dropped.
     """
     *layers, (_, _) = open_model(STRINGS).model.layers.items()
     return Sequential(dict(layers))
 
 
 def frame_string(strength: NDArray[np.uint8], least: float = 0.0) -> NDArray[np.uint8]:
-    """Return ink, cropped, in the form of the net: (HEIGHT, W), nothing beside it.
+    """Scale cropped ink to the net's input height, (HEIGHT, W), without padding at the sides.
 
-    Ink of less than `least` rows is as large as it would be beside ink of so many.
+    Ink of fewer than `least` rows is scaled as if it were `least` rows high.
     """
     height = max(len(strength), round(least))
     rows, columns = (max(1, round(FILLED * side / height)) for side in strength.shape)
@@ -85,27 +87,27 @@ def frame_string(strength: NDArray[np.uint8], least: float = 0.0) -> NDArray[np.
 
 
 def count_places(width: int) -> int:
-    """Return the number of places on an image with `REACH` columns more on each side."""
+    """Return the number of places on an image padded by `REACH` columns on each side."""
     return (width + 2 * REACH - WINDOW) // STEP + 1
 
 
 def locate_places(count: int) -> NDArray[np.float64]:
-    """Return the columns at the middles of places."""
+    """Return the center columns of places."""
     return STEP * np.arange(count, dtype=np.float64) - 0.5
 
 
 class String:
     """Probabilities of digits along a piece of ink.
 
-    A digit is at one place, or at several next to each other; two equal ones have a place of
-    nothing between them (Graves et al., 2006).
+    As in CTC (Graves et al., 2006), a digit occupies one place or several consecutive places, and
+    two equal digits are separated by at least one place with nothing.
 
     Parameters
     ----------
     log : ndarray, shape (T, 12)
-        Logarithms of the probabilities at each place.
+        Log probabilities at each place.
     scale : float
-        Columns of the image for one of the piece.
+        Image columns per column of the piece.
     """
 
     def __init__(self, log: NDArray[np.floating], scale: float) -> None:
@@ -113,32 +115,33 @@ class String:
         self.columns = locate_places(len(log)) / scale
 
     def judge(self, left: float = -np.inf, right: float = np.inf) -> NDArray[np.float64]:
-        """Return the probabilities, (12,), of what there is from one column to another.
+        """Return the probabilities (12,) of the contents between two columns.
 
-        Those of one digit alone, of ink that is none, and of all else: several, or nothing.
+        They are those of each single digit, of ink that is not a digit, and of the rest: several
+        digits or nothing.
         """
         first, end = np.searchsorted(self.columns, (left, right)).tolist()
         nothing = either = 1.0
         within, after = np.zeros(NONE), np.zeros(NONE)
         for row in self.probabilities[first:end]:
-            # A digit begins, or goes on; and nothing follows it.
+            # A digit starts or continues, or is followed by nothing.
             within, after = (nothing + within) * row[:NONE], (within + after) * row[NOTHING]
             nothing, either = nothing * row[NOTHING], either * (row[NONE] + row[NOTHING])
         judged = np.zeros(CLASSES)
         judged[:NONE] = within + after
         judged[NONE] = either - nothing
         if 0 < end < len(self.columns):
-            # The same digit may be on both sides.
+            # Exclude a digit that continues across the right end.
             judged *= 1 - self.probabilities[end - 1 : end + 1, :NONE].prod(axis=0).sum()
         judged[NOTHING] = max(0.0, 1.0 - judged.sum())
         return judged
 
     def read(self) -> tuple[list[int], list[float]]:
-        """Return the most probable digits, and the columns at their middles.
+        """Return the most probable string of digits and the columns of their centers.
 
-        The probability of a string is the sum over all ways to place its digits.
+        CTC beam search: the probability of a string is the sum over all its alignments.
         """
-        # Of each string, with the last digit at this place and with nothing there.
+        # For each string, the probability that this place has its last digit, or nothing.
         beams: dict[tuple[int, ...], _Beam] = {(): _Beam(ended=1.0)}
         for place, row in enumerate(self.probabilities):
             longer: dict[tuple[int, ...], _Beam] = defaultdict(_Beam)
@@ -159,9 +162,10 @@ class String:
         return list(text), self.columns[list(beam.places)].tolist()
 
     def find_gaps(self) -> list[tuple[float, float, float]]:
-        """Return where digits end, one after the other, and the next begin.
+        """Return the gaps between consecutive digits, as (column, left, right).
 
-        The column at which nothing is likeliest between two digits, and the middles of both.
+        `column` is where nothing is most probable; `left` and `right` are the centers of the two
+        digits.
         """
         gaps = []
         for left, right in pairwise(self.read()[1]):
@@ -175,8 +179,8 @@ class String:
 class _Beam:
     """Probabilities of one string up to a place, and the places of its digits."""
 
-    going: float = 0.0  #: its last digit is there
-    ended: float = 0.0  #: nothing is there
+    going: float = 0.0  #: probability that its last digit is at this place
+    ended: float = 0.0  #: probability that nothing is at this place
     places: tuple[int, ...] = ()
     most: float = 0.0
 
@@ -185,7 +189,7 @@ class _Beam:
         return self.going + self.ended
 
     def add(self, going: float, ended: float, places: tuple[int, ...]) -> None:
-        """Add a way to place its digits."""
+        """Add the probabilities of an alignment."""
         if going + ended >= self.most:
             self.most, self.places = going + ended, places
         self.going, self.ended = self.going + going, self.ended + ended
@@ -195,7 +199,7 @@ class _Beam:
 
 
 def judge_strings(pieces: Sequence[Piece], usual: float) -> list[String]:
-    """Return what the model sees along pieces of a line whose digits have a usual height."""
+    """Run the model on pieces of a line whose typical digit height is `usual`."""
     images = [frame_string(piece.strength, LEAST_HEIGHT * usual) for piece in pieces]
     return [
         String(log, image.shape[1] / piece.width)
@@ -204,7 +208,7 @@ def judge_strings(pieces: Sequence[Piece], usual: float) -> list[String]:
 
 
 def score_images(images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.floating]]:
-    """Return logarithms of the probabilities at each place of images, (T, 12) each."""
+    """Return the log probabilities at each place of each image, (T, 12)."""
     found: dict[int, NDArray[np.floating]] = {}
     widths = np.array([-(-image.shape[1] // BIN) * BIN for image in images])
     for width in np.unique(widths).tolist():
@@ -217,17 +221,17 @@ def score_images(images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.floatin
 
 
 def score_places(net: Sequential, images: NDArray[np.uint8]) -> NDArray[np.floating]:
-    """Return logarithms of the probabilities at each place of images (N, 1, H, W), (N, T, 12)."""
+    """Return the log probabilities at each place, (N, T, 12), of images (N, 1, H, W)."""
     return log_softmax(net.forward(prepare(images))[:, :, 0].transpose(0, 2, 1))
 
 
 def prepare(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return images as input of the net."""
+    """Scale images to the input range of the net, 0 to 1."""
     return images.astype(np.float32) / np.float32(255)
 
 
 def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the logarithms of the probabilities of the last axis."""
+    """Return the logarithm of the softmax over the last axis."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
@@ -235,28 +239,29 @@ def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.floating]:
 def weigh_whole(
     score: NDArray[np.floating], judged: NDArray[np.floating], digits: Sequence[int]
 ) -> tuple[NDArray[np.floating], float, float]:
-    """Return the probabilities of a whole piece of ink, by both models.
+    """Combine both models' probabilities of a whole piece of ink.
 
     Parameters
     ----------
     score : ndarray, shape (K,)
-        Probabilities by the scorer: of `digits`, then of signs. The rest is that of no character,
-        and of several.
+        Probabilities from the scorer, of `digits` and then of signs. The rest, up to 1, is that of
+        no character or several.
     judged : ndarray, shape (12,)
-        Those of `String.judge`.
+        Probabilities from `String.judge`.
     digits : sequence of int
+        Digits of the first columns of `score`.
 
     Returns
     -------
     probabilities : ndarray, shape (K,)
     none, several : float
-        Those of no character and of several digits; all of them sum to 1.
+        Probabilities of no character and of several digits. All returned values sum to 1.
     """
     count = len(digits)
     which = _mix(score[:count], judged[list(digits)], WHOLE)
     one, signs = float(score[:count].sum()), float(score[count:].sum())
     seen = np.array([judged[:NONE].sum(), judged[NONE], judged[NOTHING]])
-    # To this model a sign is none, or a digit that looks like it.
+    # This model sees a sign as no digit, or as a digit that resembles it.
     digit = one * max(seen[0], FLOOR) ** OWN
     sign = signs * max(seen[0] + seen[1], FLOOR) ** OWN
     share = digit / max(digit + sign, 1e-9)
@@ -271,9 +276,10 @@ def weigh_whole(
 def weigh_part(
     score: NDArray[np.floating], judged: NDArray[np.floating], digits: Sequence[int]
 ) -> NDArray[np.floating]:
-    """Return the probabilities of a part of a piece, (K,); arguments as of `weigh_whole`.
+    """Combine both models' probabilities (K,) of a part; parameters as in `weigh_whole`.
 
-    The scorer's that it is one digit count for nothing: it has not seen what is around.
+    The scorer's probability that the part is one digit is ignored, since it does not see the
+    surrounding ink.
     """
     count = len(digits)
     which = _mix(score[:count], judged[list(digits)], PART)
@@ -283,7 +289,7 @@ def weigh_part(
 def _mix(
     one: NDArray[np.floating], other: NDArray[np.floating], share: float
 ) -> NDArray[np.floating]:
-    """Return the weighted geometric mean of probabilities, one of them with a share."""
+    """Return the normalized weighted geometric mean; `share` is the weight of `other`."""
     one, other = (np.maximum(each / max(float(each.sum()), 1e-6), 1e-5) for each in (one, other))
     both = one ** (1 - share) * other**share
     return np.asarray(both / both.sum())

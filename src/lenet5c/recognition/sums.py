@@ -1,4 +1,4 @@
-"""Written sums: reading, evaluation, and whether the answer is correct."""
+"""Reading, evaluation and checking of written sums."""
 
 from __future__ import annotations
 
@@ -24,39 +24,40 @@ from lenet5c.recognition.signs import DIGITS, P_NONE, open_signs
 from lenet5c.recognition.small_signs import FLAT, part_small_signs, weigh_specks
 from lenet5c.training import TrainedModel, open_model
 
-#: Probability below which a piece is no sign by itself; more of them are not looked at again.
+#: Probability below which a piece is not a sign by itself, and the maximum number of such pieces
+#: for which joining is tried.
 WEAK, MOST_WEAK = 0.5, 40
-#: Probability, and width over height, of a piece that is not divided: least and most.
+#: Minimum probability and maximum ratio of width to height of a piece that is not divided.
 WHOLE, BROAD = 0.5, 1.3
-#: The same of what is surely one sign, and of what is too narrow for two.
+#: The same for a piece that is certainly one sign, and for one too narrow for two signs.
 SURE, BROADEST = 0.9, 2.2
 LIKELY, NARROW = 0.15, 0.75
-#: Distance of two parts of one sign, in heights of a digit.
+#: Maximum distance between two parts of one sign, in typical digit heights.
 BESIDE = 0.2
 
-#: Probability of the best sum below which a line is told as what it looks like, sign by sign.
+#: Probability of the best sum below which a rejected line is described sign by sign.
 DOUBT = 0.1
 
 
 def read_sum(
     picture: NDArray[np.uint8], trained: TrainedModel | None = None, reject: float = REJECT
 ) -> Reading:
-    """Read the written sums in a picture, one a line.
+    """Read the written sums in a picture, one per line.
 
     Parameters
     ----------
     picture : ndarray of uint8, shape (h, w) or (h, w, 3)
     trained : TrainedModel, optional
-        A model of the ten digits, which has a say on what digit a digit is. Default: the model in
-        the package. Signs are read by another one of the package.
+        A model of the ten digits, which contributes to their recognition. Default: the model in the
+        package. Signs are recognized by another model of the package.
     reject : float, optional
-        The least probability of a line that is not rejected.
+        Minimum probability of a line; lines below it are rejected.
 
     Returns
     -------
     Reading
-        With `text` as it is written, `expression`, `value`, `correct`, and `sums`, these for each
-        line; `digits` has the signs. If a line is not read, `rejected` is the reason.
+        A reading with `text` as written, `expression`, `value`, `correct`, and `sums`, which has
+        them for each line; `digits` has the signs. If a line is rejected, `rejected` is the reason.
 
     Examples
     --------
@@ -95,7 +96,7 @@ def read_sum(
 
 
 def _find_marks(ink: Ink, scorer: SignScorer, factor: int) -> list[Mark]:
-    """Return the signs on a sheet, and the shapes that they may be."""
+    """Return the signs on a sheet with the probabilities of their shapes."""
     strength, ruled = ink.strength, any(rule.kind == "paper" for rule in ink.rules)
     small, rest = part_small_signs(strength)
     scored, rest = _take_whole(small, rest, scorer)
@@ -119,7 +120,7 @@ _Scored = list[tuple[Piece, NDArray[np.floating]]]
 def _take_whole(
     small: list[Piece], strength: NDArray[np.uint8], scorer: SignScorer
 ) -> tuple[_Scored, NDArray[np.uint8]]:
-    """Return small signs and pieces that are one sign, and the ink that is left to be divided."""
+    """Return the small signs and the pieces that are one sign, and the ink left to be divided."""
     pieces, _ = find_pieces(strength)
     pieces = small + (pieces if len(pieces) <= MOST_PIECES else [])
     if not pieces:
@@ -134,7 +135,7 @@ def _take_whole(
             top, left, bottom, right = piece.box
             rest[top:bottom, left:right][piece.strength > 0] = 0
         else:
-            # Small signs that were joined to it were taken out.
+            # Restore the ink of small signs that were joined to it.
             top, left, bottom, right = piece.box
             part = rest[top:bottom, left:right]
             np.maximum(part, piece.strength, out=part)
@@ -142,13 +143,13 @@ def _take_whole(
 
 
 def _is_whole(piece: Piece, likely: float) -> bool:
-    """Return whether a piece of this probability is one sign, by its proportions."""
+    """Return whether a piece is one sign, by its probability and proportions."""
     broad = NARROW if likely < WHOLE else BROAD if likely < SURE else BROADEST
     return likely >= LIKELY and piece.width <= broad * piece.height
 
 
 def _join_broken(scored: _Scored, scorer: SignScorer) -> _Scored:
-    """Join pieces that are no sign by themselves to those beside them if they are one together."""
+    """Join pieces that are not signs by themselves to neighbors with which they form one."""
     scored = list(scored)
     sure = [piece for piece, row in scored if row.max() >= WEAK]
     upright = [piece for piece in sure if piece.width < FLAT * piece.height]
@@ -198,7 +199,7 @@ def _join_broken(scored: _Scored, scorer: SignScorer) -> _Scored:
 
 
 def _may_belong(one: Box, other: Box, usual: float) -> bool:
-    """Return whether two boxes are near each other, and one is in part above the other."""
+    """Return whether two boxes are near each other and overlap horizontally."""
     down, aside = (max(one[k] - other[k + 2], other[k] - one[k + 2], 0) for k in (0, 1))
     shared = min(one[3], other[3]) - max(one[1], other[1])
     narrow = min(one[3] - one[1], other[3] - other[1])
@@ -206,7 +207,7 @@ def _may_belong(one: Box, other: Box, usual: float) -> bool:
 
 
 def _pair_brackets(scored: _Scored, usual: float) -> list[tuple[int, int]]:
-    """Return pairs of what looks like ) and ( back to back, the halves of a letter x."""
+    """Return pairs that look like ) and ( back to back, which are the halves of an x."""
     names = open_signs().class_names
     looks = [names[int(row.argmax())] for _, row in scored]
     return [
@@ -221,9 +222,9 @@ def _pair_brackets(scored: _Scored, usual: float) -> list[tuple[int, int]]:
 
 
 def _may_be_flag(bar: Box, digit: Box, usual: float) -> bool:
-    """Return whether a bar or a dot may be a stroke of a digit: at its top or its right."""
+    """Return whether a bar or dot may be a stroke of a digit, at its top or on its right."""
     wide, narrow = bar[3] - bar[1], digit[3] - digit[1]
-    # A fraction bar is wider and in the middle.
+    # A fraction bar is wider and centered.
     aside = (bar[1] + bar[3] - digit[1] - digit[3]) / 2
     shared = min(bar[3], digit[3]) - max(bar[1], digit[1])
     place = ((bar[0] + bar[2]) / 2 - digit[0]) / (digit[2] - digit[0])
@@ -240,7 +241,7 @@ def _is_slanted_bar(piece: Piece, minus: float) -> bool:
 
 
 def _is_at_top(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool:
-    """Return whether a bar is where a five or a seven has one, and higher than a minus sign."""
+    """Return whether a bar is placed like that of a five or seven, above a minus sign's height."""
     wide, shared = bar[3] - bar[1], min(bar[3], digit[3]) - max(bar[1], digit[1])
     place = ((bar[0] + bar[2]) / 2 - digit[0]) / (digit[2] - digit[0])
     # A fraction bar has something above it.
@@ -260,7 +261,7 @@ def _is_at_top(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool
 
 
 def _is_at_foot(bar: Box, digit: Box, boxes: Sequence[Box], usual: float) -> bool:
-    """Return whether a bar is where a two has its foot, with nothing below it."""
+    """Return whether a bar is placed like the foot of a two, with nothing below it."""
     wide, narrow = bar[3] - bar[1], digit[3] - digit[1]
     shared = min(bar[3], digit[3]) - max(bar[1], digit[1])
     middle = (digit[0] + digit[2]) / 2
@@ -286,7 +287,7 @@ def _scale(box: Box, factor: int) -> Box:
 
 
 def _read_line(places: Sequence[Place], reject: float) -> Reading:
-    """Return the reading of one line, with its signs as `digits`."""
+    """Read one line, with its signs as `digits`."""
     box = unite(place.box for place in places)
     if len(places) > MOST_SIGNS:
         return Reading(rejected=f"a line has {len(places)} signs; {MOST_SIGNS} are read", box=box)
@@ -315,13 +316,13 @@ def _read_line(places: Sequence[Place], reject: float) -> Reading:
 
 
 def _guess(place: Place) -> Choice | None:
-    """Return the likeliest choice of a place by itself, None if it is more likely no sign."""
+    """Return the most probable choice of a place on its own, or None if it is below 0.5."""
     best = max(place.choices, key=lambda choice: choice.score, default=None)
     return best if best is not None and best.score >= np.log(0.5) else None
 
 
 def _list_signs(places: Sequence[Place], choices: Sequence[Choice | None]) -> Iterator[Reading]:
-    """Yield a reading for each sign, those of fractions one by one."""
+    """Yield a reading for each sign, including each sign of a fraction."""
     for place, choice in zip(places, choices, strict=True):
         if choice is not None and not choice.sign:
             continue  # a speck
@@ -342,7 +343,7 @@ def _holds(line: Reading, box: Box) -> bool:
 
 
 def _unite(sums: Sequence[Reading]) -> Reading:
-    """Return the reading of all lines together."""
+    """Combine the readings of all lines into one."""
     rejected = [(k, line.rejected) for k, line in enumerate(sums, start=1) if line.rejected]
     reason = None
     if rejected:

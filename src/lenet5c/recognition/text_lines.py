@@ -1,4 +1,4 @@
-"""Lines of a sheet: pieces of ink in the order they are read, along slopes and curves."""
+"""Grouping of pieces of ink into lines of text, which may be sloped or curved."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from numpy.typing import NDArray
 
 from lenet5c.recognition.digit import Box
 
-#: Heights between the middles of a piece and its line, at most.
+#: Maximum vertical distance of a piece from its line, in digit heights.
 ASIDE = 0.6
-#: How far a line goes on rising or falling as it did, of its last three boxes.
+#: Factor by which the trend of a line's last three boxes is extrapolated.
 BEND = 0.7
-#: Heights of a gap that may be a space, at least; from which it is one, and is in any case.
+#: Gap widths in digit heights: minimum width of a space, default limit, and upper bound of the
+#: limit.
 SPACE, SURELY_SPACE, WIDEST = 0.45, 1.6, 2.5
-#: A gap so many times as wide as those within numbers is a space.
+#: Minimum ratio of the width of a space to that of the gaps within numbers.
 CLEARLY = 1.8
 
 
 def group_lines(boxes: NDArray[np.int64], usual: float) -> list[list[int]]:
-    """Return the numbers of the boxes, (n, 4), line by line, each from left to right.
+    """Group boxes (n, 4) into lines; return their indices by line, each from left to right.
 
-    A box continues the line whose last boxes it stands beside, once the slope of all lines is
-    taken off; so a line may climb, fall or bend.
+    After correction for the common slope of all lines, a box is added to the line whose last boxes
+    are level with it. So a line may rise, fall or bend.
     """
     if len(boxes) == 0:
         return []
@@ -35,7 +36,7 @@ def group_lines(boxes: NDArray[np.int64], usual: float) -> list[list[int]]:
         nearest, least = None, ASIDE * usual
         for line in lines:
             aside = abs(_follow(level[line[-3:]]) - float(level[i]))
-            # After a wide gap a line may have bent further.
+            # Allow more deviation after a wide gap.
             gap = max(0.0, float(boxes[i, 1] - boxes[line[-1], 3]))
             if aside < min(least, ASIDE * usual) + 0.04 * min(gap, 5 * usual):
                 nearest, least = line, aside
@@ -49,12 +50,12 @@ def group_lines(boxes: NDArray[np.int64], usual: float) -> list[list[int]]:
 
 
 def _follow(last: NDArray[np.float64]) -> float:
-    """Return the level at which a line goes on after its last boxes."""
+    """Extrapolate the level of a line from its last boxes."""
     return float(last.mean() + BEND * (last[-1] - last[0]))
 
 
 def measure_slope(boxes: NDArray[np.int64], usual: float) -> float:
-    """Return the rows that lines fall per column: the median over pairs of neighbors."""
+    """Return the slope of the lines, in rows down per column: the median over adjacent boxes."""
     if len(boxes) < 3:
         return 0.0
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -70,10 +71,11 @@ def measure_slope(boxes: NDArray[np.int64], usual: float) -> float:
 
 
 def find_spaces(lines: Sequence[Sequence[Box]]) -> list[list[bool]]:
-    """Return for each gap of each line whether it is a space between numbers.
+    """Classify each gap of each line; True marks a space between numbers.
 
-    The gaps of a sheet, in heights of its digits, fall into those within numbers and those
-    between; where nothing divides them, one that is wider than a digit and a half is a space.
+    The gaps of a sheet, in digit heights, are divided at the largest jump in width into those
+    within and those between numbers. Without a clear jump, a gap wider than about 1.6 heights is a
+    space.
     """
     gaps = [_measure_gaps(line) for line in lines]
     limit = _divide(np.sort(np.concatenate([np.empty(0), *gaps])))
@@ -81,7 +83,7 @@ def find_spaces(lines: Sequence[Sequence[Box]]) -> list[list[bool]]:
 
 
 def _measure_gaps(line: Sequence[Box]) -> NDArray[np.float64]:
-    """Return the gaps in heights of digits."""
+    """Return the gaps in digit heights."""
     if not line:
         return np.empty(0)
     height = max(1.0, float(np.median([box[2] - box[0] for box in line])))
@@ -89,13 +91,13 @@ def _measure_gaps(line: Sequence[Box]) -> NDArray[np.float64]:
 
 
 def _divide(gaps: NDArray[np.float64]) -> float:
-    """Return the gap, of some in order, above which all are spaces."""
+    """Return the gap width above which gaps are spaces; `gaps` are in ascending order."""
     wide = np.maximum(gaps, 0.12)
     limit, most = SURELY_SPACE, CLEARLY
     for i in range(1, len(gaps)):
         if gaps[i] >= SPACE and wide[i] / wide[i - 1] > most:
             limit, most = float(gaps[i] + gaps[i - 1]) / 2, float(wide[i] / wide[i - 1])
     if limit == SURELY_SPACE and len(gaps) and gaps[0] > SPACE:
-        # All gaps are of one kind: digits of one number, set wide.
+        # All gaps are alike: the digits of one number, widely spaced.
         limit = min(max(SURELY_SPACE, CLEARLY * float(np.median(gaps))), WIDEST)
     return limit

@@ -1,4 +1,4 @@
-"""Ink that was cut into characters, looked at as a whole: a heart is not two digits that touch."""
+"""Check of cut ink as a whole, so that a heart, for example, is not read as two touching digits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from lenet5c.recognition.pieces import FIRM, Piece, join_pieces
 from lenet5c.recognition.segment import Cell
 from lenet5c.recognition.signs import P_NONE, open_signs
 
-#: Probability that the whole is no character, from which its parts are none.
+#: Minimum probability that the whole is not a character for its parts to be discounted.
 NONE = 0.9
-#: Width over height of what the net still knows as a whole, at most: more is a shadow of it.
+#: Maximum ratio of width to height of ink that the net can judge as a whole; wider ink becomes too
+#: small in its input.
 WIDEST = 2.2
 
 
 def judge_uncut(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
-    """Return the cells of a sheet; parts of ink that is no character as a whole are none."""
+    """Lower the probabilities of cells whose ink, before cutting, is not a character as a whole."""
     groups = [group for line in lines for group in _group(line) if len(group) > 1]
     wholes = [join_pieces([cell.piece for cell in group]) for group in groups]
     known = [k for k, whole in enumerate(wholes) if whole.width <= WIDEST * whole.height]
@@ -40,7 +41,7 @@ def judge_uncut(lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
 
 
 def _group(line: Sequence[Cell]) -> list[list[Cell]]:
-    """Return the cells of a line, those together whose ink was one before it was cut."""
+    """Group the cells of a line whose ink was connected before it was cut."""
     groups: list[list[Cell]] = []
     for cell in line:
         if groups and _touch(groups[-1][-1].piece, cell.piece):
@@ -51,7 +52,7 @@ def _group(line: Sequence[Cell]) -> list[list[Cell]]:
 
 
 def _touch(left: Piece, right: Piece) -> bool:
-    """Return whether the ink of two pieces overlaps or is side by side."""
+    """Return whether the ink of two pieces overlaps or touches."""
     if right.box[1] > left.box[3]:
         return False
     whole = join_pieces([left, right])

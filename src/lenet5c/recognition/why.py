@@ -1,7 +1,8 @@
-"""Explanations of an answer: the evidence in an image for a class, and changes of the answer.
+"""Explanations of predictions: the evidence for a class, and changes that alter the prediction.
 
-All take a `TrainedModel` of any `Sequential`, with layers of one's own, and an image as
-`TrainedModel.logits` takes it, and return NumPy arrays. `lenet5c.report.pictures.why` draws them.
+The functions take a `TrainedModel` of any `Sequential`, including custom layers, and an image as
+accepted by `TrainedModel.logits`, and return NumPy arrays. `lenet5c.report.pictures.why` draws
+them.
 """
 
 from lenet5c.training.explanation import (

@@ -66,9 +66,10 @@ def match_dataset(
     >>> images, labels = np.zeros((2, 1, 28, 28), np.uint8), np.array([0, 1])
     >>> some = Dataset(images, labels, 2, class_names=("seven", "3"))
     >>> dataset, notes = match_dataset(open_model(), some)
-    >>> dataset.labels, notes
-    (array([7, 3], dtype=int32), ["classes are matched by name: 'seven' is the model's '7'; the \
-    model has 8 more"])
+    >>> dataset.labels
+    array([7, 3], dtype=int32)
+    >>> notes
+    ["classes are matched by name: 'seven' is the model's '7'; the model has 8 more"]
     """
     channels = trained.image_shape[0]
     if dataset.images.shape[1] != channels:
