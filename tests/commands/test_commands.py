@@ -130,7 +130,7 @@ def test_mistakes_of_the_program_are_not_hidden(monkeypatch):
 
 def test_a_missing_extra_says_how_to_get_it():
     with pytest.raises(
-        MissingExtraError, match=r"pictures need nothing_here.*pip install 'lenet5c\[plots\]'"
+        MissingExtraError, match=r"pictures require nothing_here.*pip install 'lenet5c\[plots\]'"
     ):
         require("nothing_here.at.all", "plots", "pictures")
     assert require("json.decoder", "plots", "nothing") is sys.modules["json.decoder"]

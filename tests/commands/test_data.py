@@ -243,7 +243,7 @@ def test_contact_sheet_of_many_classes_with_long_and_foreign_names(command, tmp_
     [
         (["inspect", "nothing-here"], "'nothing-here'"),
         (["inspect", "{pets}", "--contact-sheet", "sheet.jpg"], "PNG"),
-        (["inspect", "{pets}", "--contact-sheet", "nothing/sheet.png"], "nothing does not exist"),
+        (["inspect", "{pets}", "--contact-sheet", "nothing/sheet.png"], "create nothing first"),
         (["inspect", "{pets}", "--augment", "picture"], "--augment: name must be one of paper1998"),
         (["inspect", "{pets}", "--augment", "{{}}{{"], "--augment must be a name or settings"),
         (["inspect", "{pets}", "--augment", '{{"hue": 1e9}}'], "hue must be from 0 to 180"),
@@ -390,7 +390,7 @@ def test_train_on_three_images_a_class_and_on_rare_classes(command, tmp_path):
         "--out",
         tmp_path / "2",
     )
-    assert done.code == 2 and "leave an image of the class 'many'" in done.err
+    assert done.code == 2 and "leave an image of class 'many'" in done.err
     for name in "ab":
         write_pictures(tmp_path / "two" / name, 2)
     done = command("train", "--data", tmp_path / "two", "--out", tmp_path / "3")
@@ -416,7 +416,7 @@ def test_train_has_the_folder_s_own_validation(command, tmp_path):
     done = command("train", "--data", tmp_path / "data", "--epochs", 1, "--out", tmp_path / "run")
     assert (
         done.code == 0
-        and "12 images to train on, 6 to validate" in done.out
+        and "12 images for training, 6 for validation" in done.out
         and "(" in done.out.splitlines()[-1]
     )
     assert "/4)" in done.out.splitlines()[-1]

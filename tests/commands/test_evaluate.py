@@ -115,7 +115,7 @@ def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
 @pytest.mark.parametrize(
     "only_first, only_second, words",
     [
-        (5, 4, "do not show"),
+        (5, 4, "the difference is not significant"),
         (20, 2, "A is better"),
         (2, 20, "B is better"),
         (200, 2, "less than 1 of 10,000"),
@@ -305,7 +305,7 @@ def test_bad_use(run, tmp_path, idx_files):
     assert_bad_use(run("--worst", "-1"), "--worst")
     assert_bad_use(run("--map", "cat"), "--map", "must be DATA=MODEL, such as cat=3, got 'cat'")
     (tmp_path / "config.json").write_text("{}")
-    assert_bad_use(run("--out", tmp_path), "--out", "holds a run")
+    assert_bad_use(run("--out", tmp_path), "--out", "contains a run")
     (tmp_path / "file").write_text("")
     assert_bad_use(run("--out", tmp_path / "file"), "--out", "which cannot be created")
     (tmp_path / "empty").mkdir()

@@ -134,7 +134,7 @@ def test_a_killed_run_ends_everywhere_and_resumes_on_other_ranks(
     assert process.returncode != 0
     if victim == "SIGTERM":
         assert process.returncode == 143
-        assert errors.count("Go on with:") == 1
+        assert errors.count("Continue with:") == 1
     assert not (folder / "summary.json").exists()
     done = run_on_ranks(
         2, "-m", "lenet5c", "train", "--resume", "--no-report", "--out", folder, cwd=tmp_path
@@ -239,7 +239,7 @@ def test_bad_use_is_told_once(tmp_path, arguments, more, words):
         (["sweep", "--executor", "mpi", "--jobs", "x"], ("--jobs",)),
         (["sweep", "--executor", "mpi", "--vary", "bogus=1"], ("--vary", "bogus")),
         (["train", "--no-mpi", "--lr", "x"], ("--lr",)),
-        (["train", "--recipe", "record", "--jobs", "2"], ("--jobs must be left out",)),
+        (["train", "--recipe", "record", "--jobs", "2"], ("--jobs is incompatible",)),
         (["predict", "--nope"], ("--nope",)),
     ],
     ids=["distill", "sweep", "a setting of sweep", "each alone", "teachers", "predict"],

@@ -142,7 +142,7 @@ def test_training_from_it_on(tmp_path, mnist_slice, classes):
         ),
         (
             json.dumps(nn.describe(nn.Sequential(nn.Flatten(), nn.Linear(1024, 10, rng=0)))),
-            "samples of (1, 28, 28): samples must be of the shape (1024,)",
+            "samples of shape (1, 28, 28): samples must have shape (1024,)",
         ),
         (
             '{"type":"Sequential","settings":{"layers":[{"type":"Linear","settings":'
@@ -212,7 +212,7 @@ def test_a_summary_of_a_net_without_an_input_shape(tmp_path, capsys):
     assert run("summary", "--net", path, "--input-size", 2, 2, "--in-channels", 3) == 0
     assert capsys.readouterr().out.split()[-3:] == ["26", "26", "24"]
     assert run("summary", "--net", path, "--input-size", 12, 1, "--num-classes", 2) == 2
-    assert "--num-classes cannot be used" in capsys.readouterr().err
+    assert "--num-classes cannot be combined" in capsys.readouterr().err
     path.write_text(
         json.dumps({"type": "Sequential", "settings": settings | {"input_shape": [1, 3, 4]}})
     )

@@ -153,7 +153,7 @@ def test_steps_are_drawn(folder, tmp_path, capsys):
     with Image.open(one) as image:
         assert image.size[0] > 600
     code, _, err = run(capsys, folder, "--explain", one)
-    assert code == 2 and "must be a folder for 3 images" in err[0]
+    assert code == 2 and "must be a folder for 3 pictures" in err[0]
     code, _, err = run(capsys, folder / "7.png", "--explain", folder / "1.png" / "below")
     assert code in (1, 2) and len(err) == 1
 
@@ -184,7 +184,7 @@ def test_models(folder, tmp_path, capsys):
         (("--model", folder), "without model.safetensors"),
         (("--model", folder / "7.png"), "must be a lenet5c model file"),
         (("--model", tmp_path, "--digits", "many"), "whole"),
-        (("--model", tmp_path, "--reading", "ink"), "digits on a plain background to read ink"),
+        (("--model", tmp_path, "--reading", "ink"), "must be trained on digits on a plain background"),
     ]:
         code, out, err = run(capsys, folder / "7.png", *arguments)
         assert code == 2 and out == [] and len(err) == 1 and words in err[0]

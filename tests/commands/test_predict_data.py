@@ -89,8 +89,8 @@ def test_a_table_and_its_notes(run, tmp_path, mnist_slice, labels):
     assert code == 0 and [row["id"] for row in rows] == [str(i) for i in range(500, 520)]
     assert told.splitlines() == [
         "Note: not read, in addition to train and test: other.csv.",
-        "lenet5c predict: warning: the images are dark on light, those that the model was trained "
-        "on light on dark; invert them",
+        "lenet5c predict: warning: the images are dark on light, but the training images "
+        "were light on dark; invert them",
         "20 images",
     ]
 

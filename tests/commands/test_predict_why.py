@@ -116,7 +116,7 @@ def test_what_is_refused(seven, tmp_path, capsys):
     code, _, err = run(capsys, seven, "--neighbors", "mnist")
     assert code == 2 and "--neighbors requires --why" in err[0]
     code, _, err = run(capsys, seven, seven, "--why", tmp_path / "why.png")
-    assert code == 2 and "--why must be a folder for 2 images" in err[0]
+    assert code == 2 and "--why must be a folder for 2 pictures" in err[0]
     code, _, err = run(capsys, seven, "--why", seven.parent, "--digits", "sum")
     assert code == 2 and "--why requires --digits one or many, got sum" in err[0]
     code, _, err = run(capsys, seven, "--why", seven.parent, "--data", "mnist")

@@ -73,7 +73,7 @@ def test_recipes_and_seeds_are_varied_too(idx_files, tmp_path, capsys):
 def test_what_cannot_be_swept(idx_files, tmp_path, capsys):
     out = ["--out", str(tmp_path / "out"), "--data", str(idx_files)]
     for words, message in (
-        (["--vary", "lr=1e-3:1e-1"], "--vary must be NAME=A,B,C, got a range of lr"),
+        (["--vary", "lr=1e-3:1e-1"], "--vary must be NAME=A,B,C, got a range for lr"),
         (["--vary", "lr=1,a"], "--vary must be NAME"),
         (["--vary", "lr=1e-3", "lr=2e-3"], "--vary must have each setting once, got lr twice"),
         (["--vary", "lr=1e-3,0.001"], "--vary must have different values, got lr=1e-3,0.001"),

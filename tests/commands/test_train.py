@@ -203,8 +203,8 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--epochs", "-3"], ["--epochs"]),
         (["--epochs", "two"], ["--epochs", "two"]),
         (["--batch-size", "0"], ["--batch-size"]),
-        (["--batch-size", "1801"], ["--batch-size must be at most the 1800 images", "got 1801"]),
-        (["--batch-size", "99999999999999"], ["--batch-size must be at most the 1800 images"]),
+        (["--batch-size", "1801"], ["--batch-size must be at most 1800, the number of training images", "got 1801"]),
+        (["--batch-size", "99999999999999"], ["--batch-size must be at most 1800, the number of training images"]),
         (["--lr", "0"], ["--lr"]),
         (["--lr", "nan"], ["--lr", "nan"]),
         (["--lr", "inf"], ["--lr"]),
@@ -356,7 +356,7 @@ def test_the_test_set_is_watched_for_the_record_only(tmp_path, quick):
 
 def test_a_part_of_the_training_images(tmp_path, quick):
     result = quick("--epochs", 1, "--train-size", 300)
-    assert result.returncode == 0 and "270 images to train on, 30 to validate" in result.stdout
+    assert result.returncode == 0 and "270 images for training, 30 for validation" in result.stdout
     assert json.loads((tmp_path / "run/config.json").read_text())["train_size"] == 300
     assert_bad_use(
         quick("--train-size", 2001, out="b"),

@@ -76,7 +76,7 @@ def test_round_corners_are_no_ink():
 
 
 def test_what_is_all_transparent_is_blank():
-    assert "nothing" in predict(np.zeros((40, 40, 4), np.uint8)).rejected
+    assert "no writing" in predict(np.zeros((40, 40, 4), np.uint8)).rejected
 
 
 def test_the_camera_was_turned(tmp_path):

@@ -147,7 +147,7 @@ def test_what_cannot_be_exported():
         ExportError, match="'mine' must have a counterpart .* got Own; build it from Conv2d, "
     ):
         to_onnx(nn.Sequential({"mine": Own(), "fc": nn.Linear(2, 2)}), input_shape=(2,))
-    with pytest.raises(ExportError, match="input_shape must be given"):
+    with pytest.raises(ExportError, match="input_shape must be passed"):
         to_onnx(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(ExportError, match="input_shape must fit the model"):
         to_onnx(nn.LeNet5(), input_shape=(2, 32, 32))

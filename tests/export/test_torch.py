@@ -322,7 +322,7 @@ def test_what_does_not_fit(tmp_path):
     refused(
         written(path, {"x": np.zeros(1 << 20, np.float32)}),
         model,
-        "at most 246,904 bytes",
+        "at most the 246,904 bytes",
         "another net",
     )
     refused(

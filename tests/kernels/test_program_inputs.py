@@ -97,7 +97,7 @@ class TestErrors:
     def test_index_out_of_range(self, name, wrong):
         samples = Samples(np.zeros((5, 144), np.float32), np.array([0, 4, 1, 0, 2]))
         samples.index[3] = wrong  # after it was checked
-        with pytest.raises(IndexError, match=rf"index\[3\] is {wrong}.* 5 samples"):
+        with pytest.raises(IndexError, match=rf"index must be 0 to 4, got {wrong} at 3"):
             self.call(name, samples=samples)
 
     @pytest.mark.parametrize("wrong", [-1, 10, 2**31 - 1, -(2**31)])
@@ -123,7 +123,7 @@ class TestErrors:
             ("backward", {"params": np.zeros(9, np.float32)}, "params"),
             ("backward", {"grads": np.zeros(9, np.float32)}, "grads"),
             ("train_step", {"grads": np.zeros(9, np.float32)}, "grads"),
-            ("train_step", {"labels": np.zeros(4, np.int32)}, "labels has 4 .* 5"),
+            ("train_step", {"labels": np.zeros(4, np.int32)}, "labels must have 5 values, got 4"),
             ("train_step", {"out": np.empty((5, 11), np.float32)}, "out"),
             ("train_step", {"dx": np.empty((4, 144), np.float32)}, "dx"),
             ("train_step", {"loss": "hinge"}, "'hinge'"),

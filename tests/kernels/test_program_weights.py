@@ -86,10 +86,10 @@ class TestErrors:
     @pytest.mark.parametrize(
         "changes, message",
         [
-            ({"sample_weight": np.ones(4, np.float32)}, "sample_weight has 4 values.* 5"),
+            ({"sample_weight": np.ones(4, np.float32)}, "sample_weight must have 5 values, got 4"),
             ({"class_weight": np.ones(9, np.float32)}, "class_weight must have 10 values, got 9"),
             ({"targets": np.ones((5, 9), np.float32)}, r"targets.* \(5, 10\)"),
-            ({"losses": np.ones(4)}, "losses has 4 values.* 5"),
+            ({"losses": np.ones(4)}, "losses must have 5 values, got 4"),
             ({"loss": "hinge"}, "'hinge'"),
         ],
     )

@@ -196,9 +196,9 @@ class TestPiecewise:
     @pytest.mark.parametrize(
         "values, boundaries, message",
         [
-            ([1.0, 2.0], [], "rates must have.*got 2 and 0"),
-            ([], [], "rates must have.*got 0 and 0"),
-            ([1.0], [3], "rates must have.*got 1 and 1"),
+            ([1.0, 2.0], [], "rates must have.*got 2 rates and 0 boundaries"),
+            ([], [], "rates must have.*got 0 rates and 0 boundaries"),
+            ([1.0], [3], "rates must have.*got 1 rates and 1 boundaries"),
             ([1.0, 2.0], [0], r"boundaries must be increasing.*got \(0,\)"),
             ([1.0, 2.0, 3.0], [4, 4], r"boundaries must be increasing.*got \(4, 4\)"),
         ],

@@ -193,8 +193,8 @@ def test_runs_of_another_teacher_are_other_runs(teacher_file, tmp_path):
         ({"folds": 3}, "folds must be omitted with taught_by"),
         ({"distortion": "pictures-mixup"}, "mixup must be 0 with taught_by"),
         ({"teachers": 2}, "teachers must be 0 with taught_by"),
-        ({"teaching_weight": 0}, "teaching_weight must be a number of more than 0, at most 1"),
-        ({"teaching_temperature": 0}, "teaching_temperature must be a number of more than 0"),
+        ({"teaching_weight": 0}, "teaching_weight must be a number greater than 0 and at most 1"),
+        ({"teaching_temperature": 0}, "teaching_temperature must be a number greater than 0"),
         ({"taught_by": Path("none")}, "none, which does not exist"),
         ({"taught_by": "signs"}, "taught_by must have the classes"),
         (

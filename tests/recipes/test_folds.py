@@ -93,7 +93,7 @@ def test_a_stopped_cross_validation_goes_on_to_the_same_bytes(data, tmp_path):
     assert stopped.interrupted and stopped.evaluation is None and len(stopped.rows) == 1
     with pytest.raises(RunError, match="already holds a run"):
         cross_validate(part, data)
-    with pytest.raises(RunError, match="data must be the mnist .* got other images"):
+    with pytest.raises(RunError, match="data must be the same mnist .* got other images"):
         stored = RunConfig.from_dict({**part.to_dict(), "data_digest": "0" * 64}, tmp_path / "part")
         cross_validate(stored, data, resume=True)
     result = cross_validate(part, data, resume=True)

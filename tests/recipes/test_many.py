@@ -105,7 +105,7 @@ def test_one_that_fails_is_told_and_the_others_go_on(source, tmp_path):
     result = carry_out([good[0], bad, good[1]], tmp_path, source=source, jobs=2)
     assert [row["state"] for row in result.rows] == ["done", "failed", "done"]
     (row,) = result.failed
-    assert "batch_size must be at most the 300 images" in row["error"]
+    assert "batch_size must be at most 300, the number of training images" in row["error"]
     assert "Traceback" in result.traces[row["run"]]
     with pytest.raises(RunError, match="which has failed .batch_size must be"):
         result.models()
@@ -193,7 +193,7 @@ def test_folds_at_once_without_a_folder_and_one_that_fails(source):
     assert result.to_dict() == cross_validate(config, source.train).to_dict()
     lines = []
     bad = RunConfig.named("fast", folds=2, batch_size=200)
-    with pytest.raises(RunError, match="fold 1 has failed: batch_size must be at most the 150"):
+    with pytest.raises(RunError, match="fold 1 failed: batch_size must be at most 150"):
         cross_validate(bad, source, jobs=2, tell=lines.append)
     assert sorted(lines)[1].startswith("Fold 2 has failed: batch_size")
 

@@ -142,7 +142,7 @@ def test_settings_of_the_net_and_names_of_distortions():
 
 def test_a_configuration_from_a_file_is_checked():
     values = RECIPES["fast"].to_dict()
-    with pytest.raises(ValueError, match="lacks epochs"):
+    with pytest.raises(ValueError, match="lacks the setting epochs"):
         Recipe.from_dict({name: values[name] for name in values if name != "epochs"})
     with pytest.raises(ValueError, match="unknown setting color"):
         Recipe.from_dict(values | {"color": 1})

@@ -93,7 +93,7 @@ def test_other_data_or_a_folder_in_use_are_refused(source, tmp_path):
     with pytest.raises(RunError, match="already holds a run"):
         train(config, source)
     swapped = Source(source.test, source.train)
-    with pytest.raises(RunError, match="data must be the mnist .* got other images"):
+    with pytest.raises(RunError, match="data must be the same mnist .* got other images"):
         train(RunConfig.read(RunFolder(tmp_path)), swapped, resume=True)
     with pytest.raises(RunError, match="validation must hold out at least one"):
         train(RunConfig.named("default", validation=5000), source)

@@ -115,5 +115,5 @@ def test_a_batch_is_no_larger_than_the_images_unless_the_recipe_says_so(mnist_sl
             ValueError, match=f"at most 36, the number of training images, got {size}; "
         ):
             RunConfig.named(validation=4, batch_size=size).build(data)
-    with pytest.raises(ValueError, match="batch_size must be at most the 36"):
+    with pytest.raises(ValueError, match="batch_size must be at most 36"):
         lenet5c.trainer(data=data, validation=4, batch_size=37)

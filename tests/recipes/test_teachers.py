@@ -179,7 +179,7 @@ def test_what_only_a_teacher_would_use_is_refused_without_one(name, value):
         ({"teacher": {"epochs": 0}}, "teacher: epochs must be an integer"),
         ({"teacher": {"teachers": 1}}, "teacher must not change teachers"),
         ({"teacher": {"validation": 0.1}}, "teacher must not change validation"),
-        ({"teaching_temperature": 0.0}, "teaching_temperature must be a number of more than 0"),
+        ({"teaching_temperature": 0.0}, "teaching_temperature must be a number greater than 0"),
     ],
 )
 def test_settings_that_do_not_fit(changes, message):

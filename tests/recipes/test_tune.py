@@ -58,7 +58,7 @@ def test_texts_say_what_is_searched():
         ("lrr", "got lrr; did you mean lr"),
         ("data=a,b", "must name settings of a recipe, got data"),
         ("lr=1:0.5", "must have LOW < HIGH"),
-        ("lr=0:1", "lr must be a number of more than 0, got 0"),
+        ("lr=0:1", "lr must be a number greater than 0, got 0"),
         ("label_smoothing=0:0.5:log", "0 < LOW < HIGH"),
         ("lr=1e-4:nan", "NAME=LOW:HIGH"),
         ("lr=1e-4:1:linear", "NAME=LOW:HIGH:log"),
@@ -169,7 +169,7 @@ def test_a_trial_whose_worker_is_killed_is_repeated(source, tmp_path, monkeypatc
     with monkeypatch.context() as patched:
         module = sys.modules["lenet5c.recipes.tune"]
         patched.setattr(module, "_run_apart", pool_jobs.die_before_training)
-        message = "trial 0 has failed: its process was ended by SIGKILL"
+        message = "trial 0 failed: its process was ended by SIGKILL"
         with WorkerPool(2) as pool, pytest.raises(TrainingError, match=message):
             tune(config, space, source, trials=1, executor=pool)
     result = tune(config, space, source, trials=2, jobs=2)

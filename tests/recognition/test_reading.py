@@ -129,7 +129,7 @@ def test_a_model_of_whole_pictures():
     assert list(reading.probabilities) == ["cat", "dog", "fish"]
     assert predict(picture[..., 0], trained).probabilities  # gray does, too
     trained.framing = None
-    with pytest.raises(UserError, match="digits on a plain background to read ink"):
+    with pytest.raises(UserError, match="must be trained on digits on a plain background"):
         predict(picture, trained, reading="ink")
     with pytest.raises(UserError, match="many"):
         Reader(trained, digits="many")

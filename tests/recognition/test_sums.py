@@ -120,7 +120,7 @@ def test_division_by_zero_is_told(digits):
 
 def test_models_of_other_classes_are_refused():
     picture = np.full((100, 200), 240, np.uint8)
-    with pytest.raises(UserError, match="model must be one of the ten digits to read sums"):
+    with pytest.raises(UserError, match="model must have the ten digits as classes to read sums"):
         read_sum(picture, open_signs())
     with pytest.raises(UserError, match="digits must be 'one' with the reading 'whole', got 'sum'"):
         Reader(digits="sum", reading="whole")

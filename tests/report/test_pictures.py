@@ -147,7 +147,7 @@ def test_names_never_begin_a_formula_and_missing_characters_are_numbers():
 
 
 def test_confusion_wants_a_name_for_each_class():
-    with pytest.raises(ValueError, match="one for each of 2 classes, got 3"):
+    with pytest.raises(ValueError, match="one name for each of the 2 classes, got 3"):
         confusion(np.eye(2, dtype=int), "abc")
 
 

@@ -194,7 +194,7 @@ def test_the_interrupted_go_on(tmp_path, call):
         code == 0
         and "fast, seed 1" in said
         and "resumed, not timed" in said
-        and said.count("kept") == 1
+        and said.count("already finished") == 1
     )
     after = read_record(tmp_path / "report/reproductions.json")["results"][0]
     assert [run["wrong"] for run in after["runs"]] == [run["wrong"] for run in before["runs"]]

@@ -141,7 +141,7 @@ def test_color_images_and_rows_of_them():
         classifier.predict(X.reshape(300, 20, 72))
     with pytest.raises(ValueError, match="channels last"):
         quick().fit(X.transpose(0, 2, 3, 1), y)
-    with pytest.raises(ValueError, match="the 1440 features of X, got .*takes 480 features"):
+    with pytest.raises(ValueError, match="the 1440 features of X, got .*which has 480 values"):
         quick(image_shape=(20, 24)).fit(X.reshape(300, -1), y)
 
 
@@ -306,7 +306,7 @@ def test_values_on_another_scale_are_warned_of(digits):
         ({"recipe": "none"}, "recipe must be one of default, .*'none'"),
         ({"epochs": 0}, "epochs must be an integer from 1 to 10000, got 0"),
         ({"batch_size": 1.5}, "batch_size must be an integer of at least 1, got 1.5"),
-        ({"learning_rate": -1}, "learning_rate must be a number of more than 0, got -1"),
+        ({"learning_rate": -1}, "learning_rate must be a number greater than 0, got -1"),
         ({"activation": "cube"}, "activation must be one of relu, .*got 'cube'"),
         ({"pooling": "min"}, "pooling must be one of max, avg, got 'min'"),
         ({"dropout": 1}, "dropout must be a number of at least 0 and less than 1, got 1"),
@@ -320,7 +320,7 @@ def test_values_on_another_scale_are_warned_of(digits):
         ),
         ({"patience": -1}, "patience must be an integer of at least 0, got -1"),
         ({"patience": 1}, "validation_fraction must be greater than 0, such as 0.1, with patience"),
-        ({"image_shape": (7, 9)}, "takes 63 features"),
+        ({"image_shape": (7, 9)}, "which has 63 values"),
         ({"image_shape": "8x8"}, "image_shape must be (H, W) or (C, H, W), got '8x8'"),
         ({"pixel_range": (1, 0)}, "pixel_range must be two increasing numbers"),
     ],
@@ -350,7 +350,7 @@ def test_wrong_data(digits):
     (X, y), _ = digits
     with pytest.raises(NotFittedError):
         quick().predict(X)
-    with pytest.raises(ValueError, match="y has 1 class"):
+    with pytest.raises(ValueError, match="y must have at least 2 classes, got 1"):
         quick().fit(X[:5], np.zeros(5))
     with pytest.raises(ValueError, match="NaN"):
         quick().fit(np.where(X > 8, np.nan, X), y)

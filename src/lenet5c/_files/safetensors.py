@@ -131,11 +131,11 @@ def _cut(name: str, entry: Any, data: memoryview) -> Tensor:
                 width = np.dtype(code).itemsize if code else _WIDTHS[dtype]
                 if end <= len(data) and end - start == prod(shape) * width:
                     return Tensor(dtype, tuple(shape), data[start:end])
-    raise ValueError(f"the tensor {name!r:.60} as {entry!r:.100}")
+    raise ValueError(f"invalid entry of tensor {name!r:.60}: {entry!r:.100}")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a header that has a name twice")
+        raise ValueError("duplicate name in the header")
     return found

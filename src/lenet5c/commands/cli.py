@@ -308,10 +308,10 @@ def number(least: float, most: float = float("inf"), above: bool = False) -> Cal
             value = float(text)
             if isfinite(value) and least <= value <= most and not (above and value == least):
                 return value
-        bounds = f"{'greater than' if above else 'at least'} {least}" + (
+        bounds = f"{'greater than' if above else 'of at least'} {least}" + (
             f" and at most {most}" if isfinite(most) else ""
         )
-        raise argparse.ArgumentTypeError(f"must be a number of {bounds}, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a number {bounds}, got {text}")
 
     return real
 

@@ -130,7 +130,7 @@ def _are_whole(values: object, least: int, most: float) -> bool:
 
 def number(above: bool = False, below: float = 1e300, metavar: str = "F") -> Kind:
     """Return the kind of numbers from 0, or above 0 if `above`, to less than `below`."""
-    form = f"a number of {'greater than' if above else 'at least'} 0"
+    form = f"a number {'greater than' if above else 'of at least'} 0"
     form += f" and less than {below:g}" if below < 1e300 else ""
 
     def accepts(value: Any) -> bool:

@@ -42,7 +42,7 @@ TEMPERATURE = Kind(
 )
 
 SHARE = Kind(
-    "a number of more than 0, at most 1",
+    "a number greater than 0 and at most 1",
     lambda value: is_number(value) and 0 < value <= 1,
     float,
     "F",

@@ -96,7 +96,7 @@ class Progress:
             count = len(trainer.validation_set)
             correct = round(row["validation_accuracy"] * count)
             if is_vague(correct, count):
-                self.line(f"Few validation images:  {describe_accuracy(correct, count)}")
+                self.line(f"Few validation images: {describe_accuracy(correct, count)}")
 
     def course(self, history: list[dict[str, Any]]) -> None:
         """Show loss and accuracy of all epochs as sparklines."""
