@@ -99,7 +99,10 @@ HOSTILE = {
     "truth": (build({"a": entry(shape=[True])}, b"0000"), "invalid entry of tensor 'a'"),
     "axes": (build({"a": entry(shape=[1] * 65)}, b"0000"), "invalid entry of tensor 'a'"),
     "product": (build({"a": entry(shape=[2**63, 2**63])}, b"0000"), "invalid entry of tensor 'a'"),
-    "offsets": (build({"a": entry(data_offsets=[0, 4, 8])}, b"0000"), "invalid entry of tensor 'a'"),
+    "offsets": (
+        build({"a": entry(data_offsets=[0, 4, 8])}, b"0000"),
+        "invalid entry of tensor 'a'",
+    ),
     "backwards": (build({"a": entry(data_offsets=[4, 0])}, b"0000"), "invalid entry of tensor 'a'"),
     "end": (build({"a": entry()}, b"000"), "invalid entry of tensor 'a'"),
     "gap": (build({"a": entry(data_offsets=[4, 8])}, b"0" * 8), "at byte 4, where 0 is due"),

@@ -429,7 +429,7 @@ def test_bad_files_stop_a_training_unless_they_may_be_skipped(command, pets, tmp
     done = command(
         "train", "--data", pets, "--epochs", 1, "--out", out, "--skip-bad", "--reading", "ink"
     )
-    assert done.code == 0 and "left out: train" in done.out
+    assert done.code == 0 and "skipped: train" in done.out
     assert open_model(out / "model.safetensors").reading == "ink"
     # A resumed run has the same images without being told again.
     assert command("train", "--resume", "--out", out).code == 0

@@ -99,7 +99,7 @@ def test_rejections_are_told(folder, capsys):
         row["rejected"]
         and row["label"] is None
         and row["probabilities"] == {}
-        and "nothing" in row["reason"]
+        and "no writing" in row["reason"]
     )
 
 
@@ -184,7 +184,10 @@ def test_models(folder, tmp_path, capsys):
         (("--model", folder), "without model.safetensors"),
         (("--model", folder / "7.png"), "must be a lenet5c model file"),
         (("--model", tmp_path, "--digits", "many"), "whole"),
-        (("--model", tmp_path, "--reading", "ink"), "must be trained on digits on a plain background"),
+        (
+            ("--model", tmp_path, "--reading", "ink"),
+            "must be trained on digits on a plain background",
+        ),
     ]:
         code, out, err = run(capsys, folder / "7.png", *arguments)
         assert code == 2 and out == [] and len(err) == 1 and words in err[0]

@@ -473,10 +473,14 @@ class TestSettings:
 
     def test_images_of_too_many_pixels_are_refused(self):
         image = np.zeros((1, 1, 1, 2**23), np.uint8)
-        with pytest.raises(ValueError, match="fewer than 16777216 pixels to be distorted, got 1 by 8388608"):
+        with pytest.raises(
+            ValueError, match="fewer than 16777216 pixels to be distorted, got 1 by 8388608"
+        ):
             Distortion()(image, 0)
         samples = Samples(image, None, 1.0, np.zeros(2**23), Distortion().of_epoch(0))
-        with pytest.raises(ValueError, match="fewer than 16777216 pixels to be distorted, got 1 by 8388608"):
+        with pytest.raises(
+            ValueError, match="fewer than 16777216 pixels to be distorted, got 1 by 8388608"
+        ):
             Sequential(AvgPool2d((1, 2**20)), Flatten(), Linear(8, 2, rng=0)).train_step(
                 samples, np.zeros(1, int), CrossEntropyLoss()
             )

@@ -158,7 +158,7 @@ def test_what_cannot_be_exported():
     with pytest.raises(ExportError, match="fc2.bias must be finite"):
         to_onnx(model)
     broken = VARIANTS["relu-avg"]
-    with pytest.raises(ExportError, match="image_shape must be at most 32 by 32 to be padded"):
+    with pytest.raises(ExportError, match="image_shape must be at most 32 by 32 with fit='pad'"):
         to_onnx(TrainedModel(broken.model, broken.preparation, broken.class_names, (1, 40, 28)))
     with pytest.raises(ExportError, match="got 2 class names"):
         to_onnx(TrainedModel(broken.model, broken.preparation, ("a", "b"), (1, 28, 28)))

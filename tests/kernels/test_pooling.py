@@ -461,7 +461,10 @@ class TestRefusals:
             ({"padding": ((0, 3), (0, 0))}, "padding must be less than the window"),
             ({"padding": "full"}, "padding"),
             ({"data_format": "NCW"}, 'data_format must be "NCHW" or "NHWC", got .NCW.'),
-            ({"dilation": 11, "padding": ((1, 13), (7, 7))}, "leave every window a pixel of the image"),
+            (
+                {"dilation": 11, "padding": ((1, 13), (7, 7))},
+                "leave every window a pixel of the image",
+            ),
             ({"kernel_size": 10}, "kernel_size"),
             ({"kernel_size": None}, "kernel_size"),
         ],

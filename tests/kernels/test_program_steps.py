@@ -227,7 +227,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_moves_nothing():
 def test_steps_that_do_not_fit_the_samples_are_an_error(steps, batch_size):
     model = EXACT["linear"]
     params, x, _ = model.draw(16)
-    with pytest.raises(ValueError, match=rf"one value for each batch of {batch_size} of the 16 samples, got {steps}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"one value for each batch of {batch_size} of the 16 samples, got {steps}",
+    ):
         model.program(dispatch.isa).train_steps(
             x,
             draw_labels(model, 16),

@@ -195,7 +195,7 @@ def test_folds_at_once_without_a_folder_and_one_that_fails(source):
     bad = RunConfig.named("fast", folds=2, batch_size=200)
     with pytest.raises(RunError, match="fold 1 failed: batch_size must be at most 150"):
         cross_validate(bad, source, jobs=2, tell=lines.append)
-    assert sorted(lines)[1].startswith("Fold 2 has failed: batch_size")
+    assert sorted(lines)[1].startswith("Fold 2 failed: batch_size")
 
 
 def test_what_is_asked_wrongly(source, tmp_path):

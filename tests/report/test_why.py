@@ -91,7 +91,7 @@ def test_a_slide():
     image[4:24, 40:44] = 255
     found = slide_over(trained, image)
     figure = slide(trained, image, found)
-    assert set("0123456789") <= set(words(figure)) and "one window: 32 columns" in words(figure)
+    assert set("0123456789") <= set(words(figure)) and "window: 32 columns" in words(figure)
     answers = [text for text in figure.axes[0].texts if text.get_text() == "1"]
     assert len(answers) > 1  # the row, and the answer above the stroke
 

@@ -88,6 +88,8 @@ class WorkerPool(Executor):
     def _open(self) -> ProcessPoolExecutor:
         """Return the pool of this thread, creating it if needed."""
         local = self._local
+        if hasattr(local, "pool") and local.process and not local.process.is_alive():
+            self._drop()  # its pool may not have noticed yet, and would fail the call
         if not hasattr(local, "pool"):
             pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initialize_worker)
             _keep_signals_out()  # starting Python's resource tracker unblocks SIGINT
