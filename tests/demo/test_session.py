@@ -208,7 +208,7 @@ def test_without_pillow(client, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     assert client.bytes_of("/test_image")[1]
     why = client.error("/save_sample", image=encode(image_of("3")), label=3)
-    assert why.endswith("need Pillow, which is not installed: pip install 'lenet5c[images]'")
+    assert why.endswith("require Pillow, which is not installed: pip install 'lenet5c[images]'")
 
 
 def test_names_of_folders():

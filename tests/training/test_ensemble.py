@@ -113,7 +113,7 @@ def test_other_members_are_refused():
         (named, "member b must have the classes ['0', "),
         (
             replace(first, image_shape=(1, 20, 20)),
-            "images of the shape (1, 28, 28), like a, got (1",
+            "images of shape (1, 28, 28) like a, got (1",
         ),
         (member(1, fit="resize"), "member b must have the preparation fit pad like a, got resize"),
         (replace(first, reading="whole"), "the reading of pictures ink, like a, got whole"),
@@ -183,7 +183,7 @@ def test_an_unfinished_run_is_told(tmp_path):
         (lambda own: own.update(temperatures=[1, -1]), "temperatures"),
         (lambda own: own.update(temperatures=["a", 1]), "temperatures"),
         (lambda own: own.update(temperatures=None, members=[]), "layers must contain at least one"),
-        (lambda own: own.pop("members"), "it lacks 'members'"),
+        (lambda own: own.pop("members"), "missing 'members'"),
         (lambda own: own.update(members={"type": "ReLU"}), "must be"),
         (
             lambda own: own["members"].append({"type": "ReLU"}),

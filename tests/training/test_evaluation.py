@@ -106,7 +106,7 @@ def test_evaluate(mnist_slice, net):
     assert str(result) == f"{100 * result.accuracy:.2f}% ({result.correct}/500)"
     same = evaluate(trained.model, test, trained.preparation)
     assert (same.loss, same.correct) == (result.loss, result.correct)
-    with pytest.raises(TypeError, match="preparation must be given"):
+    with pytest.raises(TypeError, match="preparation must be passed"):
         evaluate(trained.model, test)
     assert result.matrix.sum() == 500 and np.trace(result.matrix) == result.correct
     np.testing.assert_array_equal(
@@ -232,7 +232,7 @@ def test_ink_and_paper_that_are_exchanged_are_told(mnist_slice):
     assert match_dataset(trained, test)[1] == []
     (note,) = match_dataset(trained, inverted)[1]
     assert note == (
-        "the images are dark on light, those that the model was trained on light on dark; "
+        "the images are dark on light, but the training images were light on dark; "
         "invert them"
     )
     trained.framing = replace(trained.framing, paper=(255,), ink=(0,))

@@ -77,7 +77,7 @@ def test_a_trainer_has_its_place_and_history(mnist_slice):
     assert "0 of 2 epochs; call the trainer's fit() to continue." in read(trainer)
     trainer.fit(progress=False)
     texts = read(trainer)
-    assert texts[0].startswith("LeNet5, ") and " to train on, " in texts[0]
+    assert texts[0].startswith("LeNet5, ") and " training images, " in texts[0]
     assert f"{trainer.history[-1]['train_loss']:.4f}" in texts
 
 

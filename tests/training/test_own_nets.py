@@ -223,7 +223,7 @@ def layer_of(model, name, **settings):
         (lambda model: layer_of(model, "out", out_features=10**12), "elements, more than"),
         (lambda model: layer_of(model, "out", out_features=10**9), "weight must have at most"),
         (lambda model: layer_of(model, "out", out_features=11), "weight must have at most"),
-        (lambda model: layer_of(model, "out", out_features=9), r"out\.weight must have the shape"),
+        (lambda model: layer_of(model, "out", out_features=9), r"out\.weight must have shape"),
         (lambda model: layer_of(model, "out", bias=False), "unknown: out.bias"),
         (lambda model: layer_of(model, "conv", stride=1), "its net must accept samples of shape"),
         (lambda model: layer_of(model, "conv", padding=10**9), "padded input of shape"),

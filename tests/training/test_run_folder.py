@@ -159,7 +159,7 @@ def test_the_lock_follows_no_link(source, tmp_path):
     (tmp_path / "victim").write_bytes(b"precious")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/.lenet5c.lock").symlink_to(tmp_path / "victim")
-    why = r"must be writable, .*\.lenet5c\.lock: it is a link, .* remove it"
+    why = r"must be writable, .*\.lenet5c\.lock: it is a link; remove it"
     with pytest.raises(RunError, match=why):
         train(RunConfig.named("fast", epochs=1, folder=tmp_path / "run"), source)
     assert (tmp_path / "victim").read_bytes() == b"precious"
@@ -320,7 +320,7 @@ def test_every_setting_of_a_configuration_is_needed(finished, source):
 def test_a_configuration_given_must_be_the_folders(finished, source, tmp_path):
     folder = finished()
     other = RunConfig.named("fast", epochs=1, seed=3, folder=folder)
-    with pytest.raises(RunError, match=r"config\.json must have seed 3, .* got 0"):
+    with pytest.raises(RunError, match=r"config\.json must have seed 3 .*, got 0"):
         train(other, source, resume=True)
     with pytest.raises(RunError, match=r"which has no config\.json"):
         train(RunConfig.named("fast", folder=tmp_path / "none"), source, resume=True)
@@ -330,7 +330,7 @@ def test_a_configuration_given_must_be_the_folders(finished, source, tmp_path):
 def test_a_summary_that_lacks_a_field(finished, name):
     folder = finished()
     change_record(folder / "summary.json", "summary", lambda old: old | {name: None})
-    with pytest.raises(RunError, match=rf"summary\.json must have {name}, of type"):
+    with pytest.raises(RunError, match=rf"summary\.json must have {name} of type"):
         RunFolder(folder).read_summary()
 
 

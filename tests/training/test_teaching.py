@@ -60,11 +60,11 @@ def test_a_net_learns_from_them(mnist_slice):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"teachers": []}, "teachers must be at least one model"),
+        ({"teachers": []}, "teachers must contain at least one model"),
         ({"temperature": 0.0}, "temperature must be a number greater than 0, got 0.0"),
         ({"temperature": np.inf}, "temperature must be"),
-        ({"share": 0.0}, "share must be more than 0"),
-        ({"share": 1.5}, "share must be more than 0 and at most 1, got 1.5"),
+        ({"share": 0.0}, "share must be greater than 0"),
+        ({"share": 1.5}, "share must be greater than 0 and at most 1, got 1.5"),
     ],
 )
 def test_arguments_out_of_range(mnist_slice, models, changes, message):

@@ -59,7 +59,7 @@ def test_one_color_image_has_its_channels_first():
     "shape, remedy",
     [
         ((2, 3, 28, 28), ""),
-        ((2, 1, 64, 64), "; lenet5c.datasets.resize(images, (28, 28)) resizes them"),
+        ((2, 1, 64, 64), "; use lenet5c.datasets.resize(images, (28, 28))"),
         ((2, 28, 28, 1), "; put the channels first: images.transpose(0, 3, 1, 2)"),
         ((784,), ""),
         ((2, 1, 1, 28, 28), ""),

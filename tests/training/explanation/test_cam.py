@@ -88,7 +88,7 @@ def test_what_is_refused():
     trained = VARIANTS["relu-avg"]
     image = images(trained, 1)[0]
     for layer in ("conv3", "fc1", "flatten", ""):
-        with pytest.raises(ValueError, match=r"conv1, act1, pool1, conv2, act2, pool2; got"):
+        with pytest.raises(ValueError, match=r"conv1, act1, pool1, conv2, act2, pool2, got"):
             grad_cam(trained, image, layer=layer)
     trained = VARIANTS["no-convolution"]
     image = images(trained, 1)[0]
