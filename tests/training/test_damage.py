@@ -153,7 +153,9 @@ def test_forged_metadata_is_a_clear_error(tmp_path, text):
         path.write_bytes(b"\xff" * 300)
     else:
         forge(path, text)
-    with pytest.raises(RunError, match=r"model\.safetensors must be a (consistent |lenet5c )model file"):
+    with pytest.raises(
+        RunError, match=r"model\.safetensors must be a (consistent |lenet5c )model file"
+    ):
         open_model(path)
 
 

@@ -111,16 +111,13 @@ def test_other_members_are_refused():
     boxed = replace(member(1), framing=Framing(center="box"))
     for other, words in (
         (named, "member b must have the classes ['0', "),
-        (
-            replace(first, image_shape=(1, 20, 20)),
-            "images of shape (1, 28, 28) like a, got (1",
-        ),
+        (replace(first, image_shape=(1, 20, 20)), "images of shape (1, 28, 28) like a, got (1"),
         (member(1, fit="resize"), "member b must have the preparation fit pad like a, got resize"),
-        (replace(first, reading="whole"), "the reading of pictures ink, like a, got whole"),
+        (replace(first, reading="whole"), "the reading ink like a, got whole"),
         (replace(first, white={"int": 10}), "levels of white {} like a, got {'int': 10}"),
-        (replace(first, framing=None), "the form of digits measured, like a, got none"),
-        (dark, "member b must have dark ink False, like a, got True"),
-        (boxed, "member b must have center of the ink mass, like a, got box"),
+        (replace(first, framing=None), "the form of digits measured like a, got none"),
+        (dark, "member b must have dark ink False like a, got True"),
+        (boxed, "member b must have center of the ink mass like a, got box"),
         (member(1, **MEAN_IMAGE), "member b must have the mean image of a, got another one"),
         (make_ensemble([first, member(1)]), "member b must be a single net, got an ensemble"),
     ):
@@ -129,7 +126,7 @@ def test_other_members_are_refused():
         assert words in str(raised.value)
     with pytest.raises(RunError) as raised:
         make_ensemble({"a": member(0, fit="resize"), "b": large})
-    assert "member b must have the input size (32, 32), like a, got (36, 36); leave it" in str(
+    assert "member b must have the input size (32, 32) like a, got (36, 36); leave it" in str(
         raised.value
     )
     with pytest.raises(ValueError, match="models must contain at least two models, got 1"):

@@ -213,7 +213,7 @@ def test_a_mapping_says_what_names_do_not():
     swapped, _ = match_dataset(model("ab"), data("ab", [0, 1]), {"a": "b", "b": "a"})
     assert swapped.labels.tolist() == [1, 0]
     for wrong, words in (({"Hund": "dog"}, "classes of some"), ({"dog": "Hund"}, "the model's")):
-        with pytest.raises(RunError, match=f"--map must be DATA=MODEL, {words}.*got 'Hund'"):
+        with pytest.raises(RunError, match=f"--map must be DATA=MODEL.*{words}.*got 'Hund'"):
             match_dataset(model(["dog", "cat"]), data(names, [0, 1, 2]), wrong)
 
 
@@ -232,8 +232,7 @@ def test_ink_and_paper_that_are_exchanged_are_told(mnist_slice):
     assert match_dataset(trained, test)[1] == []
     (note,) = match_dataset(trained, inverted)[1]
     assert note == (
-        "the images are dark on light, but the training images were light on dark; "
-        "invert them"
+        "the images are dark on light, but the training images were light on dark; invert them"
     )
     trained.framing = replace(trained.framing, paper=(255,), ink=(0,))
     assert "are light on dark" in match_dataset(trained, test)[1][0]
