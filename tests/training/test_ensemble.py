@@ -115,7 +115,7 @@ def test_other_members_are_refused():
         (member(1, fit="resize"), "member b must have the preparation fit pad like a, got resize"),
         (replace(first, reading="whole"), "the reading ink like a, got whole"),
         (replace(first, white={"int": 10}), "levels of white {} like a, got {'int': 10}"),
-        (replace(first, framing=None), "the form of digits measured like a, got none"),
+        (replace(first, framing=None), "the framing of digits measured like a, got none"),
         (dark, "member b must have dark ink False like a, got True"),
         (boxed, "member b must have center of the ink mass like a, got box"),
         (member(1, **MEAN_IMAGE), "member b must have the mean image of a, got another one"),
