@@ -118,7 +118,7 @@ def test_other_members_are_refused():
         (replace(first, framing=None), "the framing of digits measured like a, got none"),
         (dark, "member b must have dark ink False like a, got True"),
         (boxed, "member b must have center of the ink mass like a, got box"),
-        (member(1, **MEAN_IMAGE), "member b must have the mean image of a, got another one"),
+        (member(1, **MEAN_IMAGE), "member b must have the mean image of a, got a different one"),
         (make_ensemble([first, member(1)]), "member b must be a single net, got an ensemble"),
     ):
         with pytest.raises(RunError) as raised:
