@@ -1,4 +1,4 @@
-"""What is to agree when a version is released, in the repository or the sdist."""
+"""Check that the files of a release agree, in the repository and in the sdist."""
 
 import re
 import tomllib

@@ -104,7 +104,7 @@ def test_train_step_is_the_mean_of_its_samples(model, isa):
 @each_isa
 @any_model
 def test_outputs_without_a_gradient_have_the_bits_of_a_training_step(model, isa):
-    """Where no gradient is wanted, poolings are part of the convolution before them."""
+    """Inference fuses poolings with the preceding convolution."""
     params, x, _ = model.draw(33)
     program = model.program(isa)
     _, _, out, _ = train_step(program, params, x, draw_labels(model, 33))
