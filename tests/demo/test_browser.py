@@ -203,7 +203,7 @@ def test_errors_stand_beside_what_was_pressed(page):
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         page.press("#classes button")
-        page.until(lambda: page.text("#teach-error"), lambda text: "not saved" in text)
+        page.until(lambda: page.text("#teach-error"), lambda text: "cannot be saved" in text)
         seen = """const box = document.querySelector('#teach-error').getBoundingClientRect();
             return box.top >= 0 && box.bottom <= innerHeight"""
         assert page.driver.execute_script(seen)
