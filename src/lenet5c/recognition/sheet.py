@@ -12,7 +12,7 @@ from lenet5c.recognition.digit import BlankImageError, Ink, find_ink
 from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.forms import form_pieces
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.pieces import LEAST, Piece
+from lenet5c.recognition.pieces import FIRM, LEAST, Piece
 from lenet5c.recognition.reading import Reading, get_framing, is_mnist, to_picture
 from lenet5c.recognition.rules import Rule
 from lenet5c.recognition.segment import Cell, Scorer, read_lines
@@ -32,8 +32,9 @@ SHARE = 0.3
 STRANGE, LOOKED, CHANGE = 0.1, 3.0, (1.0, 300.0)
 #: Undetected box sides: minimum ratio of height to width; maximum distance in pixels of the ends
 #: from other sides; minimum number of upright sides detected on the sheet; number of crossed
-#: horizontal lines from which a stroke is a side in any case.
-UPRIGHT, REACH, SIDES, CROSSED = 2.2, 2.0, 4, 4
+#: horizontal lines from which a stroke is a side in any case; maximum thickness, in that of the
+#: detected sides and in pixels beyond it.
+UPRIGHT, REACH, SIDES, CROSSED, THICK = 2.2, 2.0, 3, 4, (2.0, 1.0)
 
 
 def read_sheet(
@@ -182,17 +183,20 @@ def _decide(
 def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
     """Return whether an upright stroke is a side of a box, which would look like a 1.
 
-    A side extends from one horizontal line of a table to another.
+    A side extends from one horizontal line of a table to another, and is about as thick as the
+    other sides, while the pen of a 1 is often thicker.
     """
     top, left, bottom, right = piece.box
     if bottom - top < UPRIGHT * (right - left):
         return False
     middle = (left + right) / 2
-    sides, crossed, ends = 0, 0, [False, False]
+    sides: list[float] = []
+    crossed, ends = 0, [False, False]
     for rule in rules:
         y0, x0, y1, x1 = rule.line
         if abs(y1 - y0) > abs(x1 - x0):
-            sides += rule.kind == "frame"
+            if rule.kind == "frame":
+                sides.append(rule.width)
             continue
         far = REACH + rule.width
         level = y0 + (y1 - y0) * (middle - x0) / ((x1 - x0) or 1.0)
@@ -202,7 +206,11 @@ def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
                 for seen, end in zip(ends, (top, bottom), strict=True)
             ]
             crossed += top + far < level < bottom - far
-    return (all(ends) and sides >= SIDES) or crossed >= CROSSED
+    if crossed >= CROSSED:
+        return True
+    thick = np.count_nonzero(piece.strength >= FIRM) / piece.height
+    slim = bool(sides) and thick <= THICK[0] * float(np.median(sides)) + THICK[1]
+    return all(ends) and len(sides) >= SIDES and slim
 
 
 def _join_labels(lines: Sequence[Sequence[Reading]]) -> str:

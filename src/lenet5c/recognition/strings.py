@@ -33,10 +33,12 @@ LEAST_HEIGHT = 0.8
 #: Minimum digit probability in the beam search, and beam width.
 LIKELY, BEAMS = 0.001, 10
 #: Weight of this model, next to the scorer, in deciding which digit a whole piece or a part is.
-WHOLE, PART = 0.4, 0.9
+WHOLE, PART = 0.28, 0.9
 #: Exponents of the scorer's and of this model's probabilities of one, no or several characters,
 #: and minimum probability.
-OTHER, OWN, FLOOR = 0.7, 0.5, 0.001
+OTHER, OWN, FLOOR = 0.9, 0.4, 0.001
+#: Prior frequency of ink that is not a digit, relative to the training strings.
+RARE = 0.2
 #: Exponent of this model's probability that a part is one digit.
 ALONE = 0.5
 
@@ -260,7 +262,7 @@ def weigh_whole(
     count = len(digits)
     which = _mix(score[:count], judged[list(digits)], WHOLE)
     one, signs = float(score[:count].sum()), float(score[count:].sum())
-    seen = np.array([judged[:NONE].sum(), judged[NONE], judged[NOTHING]])
+    seen = np.array([judged[:NONE].sum(), RARE * judged[NONE], judged[NOTHING]])
     # This model sees a sign as no digit, or as a digit that resembles it.
     digit = one * max(seen[0], FLOOR) ** OWN
     sign = signs * max(seen[0] + seen[1], FLOOR) ** OWN
