@@ -5,8 +5,9 @@ import pytest
 
 from lenet5c.recognition import predict
 from lenet5c.recognition.pieces import Piece
+from lenet5c.recognition.rules import Rule
 from lenet5c.recognition.segment import Cell
-from lenet5c.recognition.sheet import judge_by_company
+from lenet5c.recognition.sheet import is_side, judge_by_company
 
 
 def table(bent):
@@ -38,6 +39,17 @@ def test_a_one_in_a_box_is_a_digit():
     page = table(False)
     page[46:94, 78:84] = 40
     assert predict(page, digits="many").text == "1"
+
+
+def test_a_one_as_tall_as_its_box_is_thicker_than_the_sides():
+    piece = Piece((30, 50, 80, 60), np.full((50, 10), 255, np.uint8))
+    slim = Piece((30, 50, 80, 53), np.full((50, 3), 255, np.uint8))
+    level = [Rule((y, 0.0, y, 200.0), 2.0, "frame") for y in (30.0, 80.0)]
+    sides = [Rule((30.0, x, 80.0, x), 2.0, "frame") for x in (0.0, 100.0, 150.0)]
+    assert not is_side(piece, level + sides)
+    assert is_side(slim, level + sides)
+    # A frame has two sides.
+    assert not is_side(slim, level + sides[:2])
 
 
 def cells(*rows):

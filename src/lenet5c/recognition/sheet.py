@@ -55,7 +55,7 @@ def read_sheet(
     if reads_digits(trained):
         lines = judge_by_company(judge_uncut(lines))
     # Bent sides of hand-drawn boxes are not removed along with the straight ones.
-    lines = [[cell for cell in line if not _is_side(cell.piece, ink.rules)] for line in lines]
+    lines = [[cell for cell in line if not is_side(cell.piece, ink.rules)] for line in lines]
     digits = tuple(
         tuple(_decide(cell, line, trained, factor, reject) for cell in line)
         for line in lines
@@ -180,7 +180,7 @@ def _decide(
     return reading
 
 
-def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
+def is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
     """Return whether an upright stroke is a side of a box, which would look like a 1.
 
     A side extends from one horizontal line of a table to another, and is about as thick as the
