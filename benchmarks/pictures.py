@@ -122,10 +122,10 @@ def hard_digits(dataset, options):
         rng = np.random.default_rng([options.seed, 1, i])
         j = int(rng.integers(len(dataset)))
         content, _, traits = hard_picture(dataset.images[j, 0], rng)
-        reading = reader(BytesIO(content))
-        found = outcome(reading, dataset.labels[j])
+        prediction = reader(BytesIO(content))
+        found = outcome(prediction, dataset.labels[j])
         if found != "correct":
-            save(options, "hard", i, content, f"{dataset.labels[j]}-{reading.label}")
+            save(options, "hard", i, content, f"{dataset.labels[j]}-{prediction.label}")
         side = next(
             name
             for most, name in ((100, "40 to 99"), (300, "100 to 299"), (10**9, "300 to 1000"))
@@ -156,10 +156,10 @@ def single_digits(part):
                 ):
                     j = int(rng.integers(len(dataset)))
                 picture = draw(dataset.images[j, 0], rng)
-                reading = reader(picture)
-                found.append(outcome(reading, dataset.labels[j]))
+                prediction = reader(picture)
+                found.append(outcome(prediction, dataset.labels[j]))
                 if found[-1] != "correct":
-                    save(options, name, i, picture, f"{dataset.labels[j]}-{reading.label}")
+                    save(options, name, i, picture, f"{dataset.labels[j]}-{prediction.label}")
             rate(table, name, found)
 
     return run
@@ -255,10 +255,10 @@ def sums(dataset, options):
         found = []
         for i in range(options.count):
             picture, text = draw(dataset, generator(options, "sums", row, i))
-            reading = reader(picture)
-            said = reading.expression
+            prediction = reader(picture)
+            said = prediction.expression
             if said is not None:
-                told.append((reading.probability, said == text))
+                told.append((prediction.probability, said == text))
             found.append(
                 "correct" if said == text else "rejected" if said is None else "misclassified"
             )
@@ -317,11 +317,11 @@ def read_text(reader, picture):
     return (reader(picture).text or "").replace(" ", "")
 
 
-def outcome(reading, label):
+def outcome(prediction, label):
     """Return 'correct', 'misclassified' or 'rejected'."""
-    if reading.rejected:
+    if prediction.rejected:
         return "rejected"
-    return "correct" if reading.label == str(label) else "misclassified"
+    return "correct" if prediction.label == str(label) else "misclassified"
 
 
 def save(options, kind, i, picture, name):

@@ -48,9 +48,9 @@ def main():
         draw(digits, others, options.picture)
 
 
-def confidence(reading):
+def confidence(prediction):
     """Return the confidence, -1 where the ink alone was reason enough to reject it."""
-    return -1.0 if reading.rejected else reading.confidence
+    return -1.0 if prediction.rejected else prediction.confidence
 
 
 def read_digits(options):
@@ -60,8 +60,8 @@ def read_digits(options):
     for i in range(options.count):
         rng = np.random.default_rng([options.seed, 1, i])
         j = int(rng.integers(len(test)))
-        reading = reader(BytesIO(hard_picture(test.images[j, 0], rng)[0]))
-        rows.append((confidence(reading), reading.label == str(test.labels[j])))
+        prediction = reader(BytesIO(hard_picture(test.images[j, 0], rng)[0]))
+        rows.append((confidence(prediction), prediction.label == str(test.labels[j])))
     return np.array(rows)
 
 

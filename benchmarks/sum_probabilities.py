@@ -61,10 +61,10 @@ def read(dataset, count, seed):
     for row, draw_sum in enumerate(SUMS.values()):
         for i in range(count):
             picture, text = draw_sum(dataset, np.random.default_rng([seed, *b"sums", row, i]))
-            reading = reader(picture)
-            if reading.expression is not None:
-                said.append(reading.probability)
-                right.append(reading.expression == text)
+            prediction = reader(picture)
+            if prediction.expression is not None:
+                said.append(prediction.probability)
+                right.append(prediction.expression == text)
     return np.clip(said, 1e-6, 1 - 1e-6), np.array(right, float)
 
 

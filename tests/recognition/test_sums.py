@@ -11,7 +11,7 @@ from drawn.sums import SUMS, Pen, picture_of, set_line
 from lenet5c.datasets import mnist
 from lenet5c.errors import UserError
 from lenet5c.recognition import Reader, predict
-from lenet5c.recognition.explain import draw_reading
+from lenet5c.recognition.explain import draw_prediction
 from lenet5c.recognition.signs import open_signs
 from lenet5c.recognition.sums import read_sum
 
@@ -83,7 +83,7 @@ def test_signs_have_boxes_and_probabilities(digits):
         top, left, bottom, right = sign.box
         assert 0 <= top < bottom <= height and 0 <= left < right <= width
         assert 0 < sign.probability <= 1 and sign.label in sign.probabilities
-    drawing = draw_reading(reading)
+    drawing = draw_prediction(reading)
     assert max(drawing.size) == 1400
 
 

@@ -1,4 +1,4 @@
-"""Explanations of readings as pictures: ``lenet5c predict --why``."""
+"""Explanations of predictions as pictures: ``lenet5c predict --why``."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -13,7 +13,7 @@ from lenet5c.datasets.records import ReadOptions
 from lenet5c.datasets.source import open_source
 from lenet5c.errors import UserError
 from lenet5c.recognition.predictor import Reader
-from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.reading import Prediction
 from lenet5c.recognition.signs import reads_digits
 from lenet5c.recognition.why import Neighbors, explain
 
@@ -62,15 +62,15 @@ class Reasons:
         except ValueError as error:
             raise DatasetError(f"--neighbors: {error}") from None
 
-    def draw(self, reading: Reading) -> "Figure | None":
-        """Return explanations for the digit of a reading, or for the least probable of several.
+    def draw(self, prediction: Prediction) -> "Figure | None":
+        """Return explanations for the digit of a prediction, or for the least probable of several.
 
         None if the net was not used, as for a blank picture.
         """
         from lenet5c.report.pictures import why
 
         trained = self.reader.trained
-        found = [digit for line in reading.digits for digit in line] or [reading]
+        found = [digit for line in prediction.digits for digit in line] or [prediction]
         asked = [each for each in found if each.probabilities and _saw(each) is not None]
         if not asked:
             return None
@@ -84,13 +84,13 @@ class Reasons:
             name = trained.class_names[rows[-1].label]
             note = f"{100 * rows[-1].probability:.1f} %"
             captions.append([name if each.label else f"? ({name})", note])
-        pictures = [_crop(reading.steps["picture"], each) for each in asked]
+        pictures = [_crop(prediction.steps["picture"], each) for each in asked]
         return why(trained, rows, captions=captions, pictures=pictures, neighbors=self.neighbors)
 
 
-def _saw(reading: Reading) -> NDArray[np.uint8] | None:
+def _saw(prediction: Prediction) -> NDArray[np.uint8] | None:
     """Return the input picture of the net, None if it was not used."""
-    steps = reading.steps
+    steps = prediction.steps
     return steps.get("image", steps.get("centered"))
 
 
@@ -102,10 +102,10 @@ def _to_channels(picture: NDArray[np.uint8] | None, channels: int) -> NDArray[np
     return np.repeat(picture[np.newaxis], channels, axis=0)
 
 
-def _crop(picture: NDArray[np.uint8], reading: Reading) -> NDArray[np.uint8]:
+def _crop(picture: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]:
     """Return a digit in its picture, with a margin."""
-    if reading.box is None:
+    if prediction.box is None:
         return picture
-    top, left, bottom, right = reading.box
+    top, left, bottom, right = prediction.box
     around = round(AROUND * max(bottom - top, right - left))
     return picture[max(0, top - around) : bottom + around, max(0, left - around) : right + around]
