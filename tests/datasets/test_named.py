@@ -90,7 +90,7 @@ def emnist(server, kind, changes=None, first=0, **options):
 
 def test_a_set_is_fetched_once_and_said_to_be(server, tmp_path):
     named, lines = fashion(server), []
-    source = load_named(named, folder=tmp_path / "cache", tell=lines.append, patience=QUICK)
+    source = load_named(named, folder=tmp_path / "cache", on_message=lines.append, patience=QUICK)
     assert (source.train.images[:, 0] == TRAIN).all() and (source.test.images[:, 0] == TEST).all()
     assert source.train.class_names[9] == "Ankle boot" and source.train.num_classes == 10
     assert source.reading == "whole" and source.train.name == "fashion"
@@ -100,7 +100,7 @@ def test_a_set_is_fetched_once_and_said_to_be(server, tmp_path):
         and "127.0.0.1" in lines[0]
     )
     asked = len(server.asked)
-    load_named(named, folder=tmp_path / "cache", tell=lines.append, patience=QUICK)
+    load_named(named, folder=tmp_path / "cache", on_message=lines.append, patience=QUICK)
     assert len(server.asked) == asked and len(lines) == 4
 
 

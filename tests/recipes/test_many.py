@@ -194,7 +194,7 @@ def test_folds_at_once_without_a_folder_and_one_that_fails(source):
     lines = []
     bad = RunConfig.named("fast", folds=2, batch_size=200)
     with pytest.raises(RunError, match="fold 1 failed: batch_size must be at most 150"):
-        cross_validate(bad, source, jobs=2, tell=lines.append)
+        cross_validate(bad, source, jobs=2, on_message=lines.append)
     assert sorted(lines)[1].startswith("Fold 2 failed: batch_size")
 
 
@@ -336,7 +336,7 @@ def test_lines_about_the_data_are_told_once(tmp_path):
     (folder / "a/notes.txt").write_text("no image")
     lines = []
     runs = grid("fast", data=folder, seed=range(2), epochs=1, batch_size=5)
-    assert not carry_out(runs, tmp_path / "out", jobs=1, tell=lines.append).failed
+    assert not carry_out(runs, tmp_path / "out", jobs=1, on_message=lines.append).failed
     assert lines and len(lines) == len(set(lines))
 
 

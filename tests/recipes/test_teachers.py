@@ -52,7 +52,10 @@ def test_a_run_is_taught_by_nets_of_its_own(source, tmp_path):
     config = RunConfig.named("best", seed=3, folder=tmp_path, **TAUGHT)
     lines, begun = [], []
     run = train(
-        config, source, tell=lines.append, on_start=lambda trainer, config: begun.append(config)
+        config,
+        source,
+        on_message=lines.append,
+        on_start=lambda trainer, config: begun.append(config),
     )
     teachers = [open_model(tmp_path / f"teacher-{number}") for number in (1, 2)]
     assert [each.model.config["channels"] for each in teachers] == [[3, 6], [3, 6]]
@@ -98,7 +101,7 @@ def test_teachers_trained_at_the_same_time_are_the_same(source, tmp_path):
     run = train(
         RunConfig.named("best", folder=tmp_path / "two", **TAUGHT),
         source,
-        tell=lines.append,
+        on_message=lines.append,
         jobs=2,
     )
     assert digests(tmp_path / "two") == digests(tmp_path / "one")

@@ -363,7 +363,7 @@ def download(options: Namespace) -> None:
         elif is_offline():
             raise DatasetError(f"{OFFLINE} must be unset to download {name}")
         else:
-            say(f"{name} is now in {download_named(named, tell=note)}")
+            say(f"{name} is now in {download_named(named, on_message=note)}")
 
 
 def print_path(options: Namespace) -> None:

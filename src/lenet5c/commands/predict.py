@@ -175,7 +175,7 @@ def predict_data(options: Namespace) -> int:
     trained = open_model(options.model)
     how = replace(read_options(options), levels=trained.white)
     records = open_records(
-        data, how, tell=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
+        data, how, on_message=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
     )
     if text := compare_colors(trained, records.images):
         warn(options.prog, text)

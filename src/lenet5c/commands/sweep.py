@@ -89,15 +89,15 @@ def sweep(options: Namespace, configs: list[RunConfig], workers: Workers) -> int
     """Execute the runs with workers; return the exit code."""
     stop = StopRequest()
 
-    def tell(line: str) -> None:
+    def on_message(line: str) -> None:
         if not options.quiet:
             say(line)
 
-    def tell_row(row: dict[str, Any]) -> None:
+    def on_run(row: dict[str, Any]) -> None:
         if row["state"] == "failed":
             note(f"{options.prog}: {row['run']} failed: {printable(row['error'])}")
         else:
-            tell(f"{row['run']}: {row['test_accuracy']:.2%}")
+            on_message(f"{row['run']}: {row['test_accuracy']:.2%}")
 
     result = run_many(
         configs,
@@ -105,15 +105,15 @@ def sweep(options: Namespace, configs: list[RunConfig], workers: Workers) -> int
         executor=workers.executor,
         jobs=workers.jobs,
         progress=not options.quiet,
-        tell=tell,
-        on_run=tell_row,
+        on_message=on_message,
+        on_run=on_run,
         stop=stop,
     )
     if result.interrupted:
         signals.settle(stop.signal or 0)
         note(f"\nStopped; the runs so far are in {options.out}. Run the same command to continue.")
         return 128 + (stop.signal or 0)
-    tell(f"\n{format_rows(result.rows)}\n")
+    on_message(f"\n{format_rows(result.rows)}\n")
     return report(options, result)
 
 

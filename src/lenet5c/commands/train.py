@@ -221,7 +221,7 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
             resume=options.resume,
             overwrite=options.overwrite,
             tensorboard=options.tensorboard,
-            tell=display.line,
+            on_message=display.line,
             on_start=display.start,
             on_step=display.step,
             on_epoch=display.epoch,
@@ -280,7 +280,7 @@ def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) 
             jobs=workers.jobs,
             progress=not options.quiet,
             tensorboard=options.tensorboard,
-            tell=shown.line,
+            on_message=shown.line,
             on_fold=shown.fold,
             on_start=shown.start,
             on_step=shown.step,
@@ -413,7 +413,7 @@ def frame(source: Source, start: TrainedModel) -> tuple[Source, list[str]]:
     return frame_source(source, start)
 
 
-def report(result: recipes.Run, target: float | None, tell: Callable[[str], object]) -> int:
+def report(result: recipes.Run, target: float | None, on_message: Callable[[str], object]) -> int:
     """Print the test accuracy and that of the initial model; return the exit code."""
     summary: dict[str, Any] = result.summary or {}
     correct, count = summary["test_correct"], summary["test_count"]
@@ -422,20 +422,20 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
         before = f"{100 * summary['start_test_accuracy']:.2f}%"
         p = format_p(summary["start_p_value"], name="p")
         test = f"McNemar's exact test on the same images: {p}"
-        tell(f"Test accuracy of {start}, the initial model: {before} ({test})")
+        on_message(f"Test accuracy of {start}, the initial model: {before} ({test})")
     if "teacher_test_accuracy" in summary:
         taught = f"{100 * summary['teacher_test_accuracy']:.2f}%"
         p = format_p(summary["teacher_p_value"], name="p")
         test = f"McNemar's exact test on the same images: {p}"
-        tell(f"Test accuracy of {result.config.taught_by}, the teacher: {taught} ({test})")
+        on_message(f"Test accuracy of {result.config.taught_by}, the teacher: {taught} ({test})")
     if "rehearsed_accuracy" in summary and result.rehearsed:
         before, after = (
             f"{100 * summary[name]:.2f}%"
             for name in ("start_rehearsed_accuracy", "rehearsed_accuracy")
         )
-        tell(f"Test images of {result.rehearsed.test.name}: {before} before, {after} after")
+        on_message(f"Test images of {result.rehearsed.test.name}: {before} before, {after} after")
     if "calibration_count" in summary:
-        tell(
+        on_message(
             f"Temperature: {summary['temperature']:.4g}, fitted on the "
             f"{summary['calibration_count']:,} validation images (NLL {summary['nll_after']:.4f}, "
             f"{summary['nll_before']:.4f} at temperature 1)"

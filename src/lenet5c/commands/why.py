@@ -35,15 +35,17 @@ class Reasons:
     data : str or None
         Data set for the nearest images, see ``--data`` of ``lenet5c train``. Default: MNIST for
         models of digits, else none.
-    tell : callable
+    on_message : callable
         Called with a line of text before a download.
     """
 
-    def __init__(self, reader: Reader, data: str | None, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self, reader: Reader, data: str | None, on_message: Callable[[str], object]
+    ) -> None:
         if reader.digits == "sum":
             raise UserError("--why requires --digits one or many, got sum")
         require("matplotlib", "plots", "pictures of explanations")
-        self.reader, self.data, self.tell = reader, data, tell
+        self.reader, self.data, self.on_message = reader, data, on_message
 
     @cached_property
     def neighbors(self) -> Neighbors | None:
@@ -56,7 +58,7 @@ class Reasons:
                 fits = False  # the images of MNIST are larger
             return Neighbors(trained) if fits else None
         levels = ReadOptions(levels=trained.white)
-        dataset = open_source(self.data, levels, tell=self.tell).train
+        dataset = open_source(self.data, levels, on_message=self.on_message).train
         try:
             return Neighbors(trained, dataset)
         except ValueError as error:

@@ -36,14 +36,14 @@ def load_named(
     *,
     folder: Path | None = None,
     download: bool = True,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
     patience: Patience = _PATIENCE,
 ) -> Source:
     """Read a named data set, downloading it first if it is not in the cache.
 
     `folder` is the cache, by default `cache_folder()`. Downloads are disabled by
-    ``LENET5C_OFFLINE=1`` or ``download=False``; `tell` is called with a line of text before each.
-    Raises a DatasetError if the data set cannot be downloaded or is invalid.
+    ``LENET5C_OFFLINE=1`` or ``download=False``; `on_message` is called with a line of text before
+    each. Raises a DatasetError if the data set cannot be downloaded or is invalid.
     """
     place = place_of(named, folder)
     if missing := missing_files(named, folder):
@@ -55,7 +55,7 @@ def load_named(
                 f"{named.name} must be in {place}, as {why}; allow it and run lenet5c data "
                 f"download {named.name}, or {describe_manual_download(missing[0], place)}{more}"
             )
-        download_named(named, folder=folder, tell=tell, patience=patience)
+        download_named(named, folder=folder, on_message=on_message, patience=patience)
     return _read(named, place)
 
 
@@ -63,7 +63,7 @@ def download_named(
     named: NamedSet,
     *,
     folder: Path | None = None,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
     patience: Patience = _PATIENCE,
 ) -> Path:
     """Download the files of a data set that are not in the cache; return their folder."""
@@ -71,13 +71,13 @@ def download_named(
 
     place = place_of(named, folder)
     place.mkdir(parents=True, exist_ok=True)
-    tell = tell or (lambda line: None)
+    on_message = on_message or (lambda line: None)
     waiting = f"waiting for another process that is downloading into {place}"
-    with lock(place / ".lock", lambda: tell(waiting)):
+    with lock(place / ".lock", lambda: on_message(waiting)):
         for file in missing_files(named, folder):
             size = f"{'' if file.exact else 'up to '}{file.size / 1e6:.1f} MB"
             host = file.urls[0].split("/")[2]
-            tell(f"downloading {file.name} of {named.name} ({size}) from {host} to {place}")
+            on_message(f"downloading {file.name} of {named.name} ({size}) from {host} to {place}")
             with tqdm(
                 total=file.size if file.exact else None,
                 unit="B",

@@ -64,7 +64,7 @@ def run_teachers(
     images: Source,
     train: Callable[..., "Run"],
     resume: bool,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
     at_once: Callable[..., list[TrainedModel] | None] | None = None,
 ) -> bool:
     """Train the teachers of a run, each as a separate run in a subfolder.
@@ -79,7 +79,7 @@ def run_teachers(
         ``train(config, images, resume=...)`` executes a run.
     resume : bool
         Resume from the contents of the folders.
-    tell : callable, optional
+    on_message : callable, optional
         Called with a line of text for each teacher.
     at_once : callable, optional
         ``at_once(configs, images)`` carries out the runs of several at the same time.
@@ -110,8 +110,8 @@ def run_teachers(
         return True
     teachers = []
     for number, of_teacher in zip(numbers, configs, strict=True):
-        if tell:
-            tell(f"Teacher {number} of {recipe.teachers}")
+        if on_message:
+            on_message(f"Teacher {number} of {recipe.teachers}")
         folder = of_teacher.folder
         begun = folder is not None and RunFolder(folder).config_file.exists()
         made = train(of_teacher, images, resume=resume and begun)

@@ -64,7 +64,7 @@ def tune(
     source: Source | None = None,
     *,
     trials: int = 50,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
     on_trial: Callable[[dict[str, Any]], object] | None = None,
     on_start: Callable[[Trainer, RunConfig], object] | None = None,
     on_step: Callable[[Trainer, int], object] | None = None,
@@ -89,7 +89,7 @@ def tune(
         The data, if already in memory.
     trials : int
         Total number of finished trials in the study, including those of other processes.
-    tell : callable, optional
+    on_message : callable, optional
         Called with lines of text about the data.
     on_trial : callable, optional
         Called as ``on_trial(row)`` after each trial of this process, with its row of
@@ -120,8 +120,8 @@ def tune(
     """
     given, jobs = source, check_workers(executor, jobs)
     optuna = require("optuna", "tune", "hyperparameter searches")
-    source = source or config.open(tell)
-    config = config.choose_recipe(source.train, tell)
+    source = source or config.open(on_message)
+    config = config.choose_recipe(source.train, on_message)
     space = usual_space(config.settings) if space is None else space
     if config.settings.validation == 0 and source.validation is None:
         raise RunError("validation must be greater than 0 for trials, got 0; use --validation 0.1")
@@ -372,7 +372,7 @@ def _run_apart(
         storage = _open_storage(optuna, folder)
         study = optuna.load_study(study_name=STUDY, storage=storage, pruner=pruner)
         trial = optuna.trial.Trial(study, trial_id)
-        data = source or open_data(config, context.tell)
+        data = source or open_data(config, context.on_message)
         return _run(optuna, context, trial, config, source=data)
 
 
