@@ -14,9 +14,9 @@ from lenet5c.recipes.run import open_run
 from lenet5c.recipes.teacher_jobs import usual_jobs
 from lenet5c.recipes.teachers import draw_seed
 from lenet5c.training import open_model
+from lenet5c.training.distillation import DistillationTargets
 from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.run_folder import RunFolder
-from lenet5c.training.teaching import TaughtTargets
 
 TAUGHT = {
     "epochs": 2,
@@ -62,7 +62,7 @@ def test_a_run_is_taught_by_nets_of_its_own(source, tmp_path):
     assert [each.seed for each in begun] == [draw_seed(3, 1), draw_seed(3, 2), 3]
     assert lines == ["Teacher 1 of 2", "Teacher 2 of 2"]
     targets = run.trainer.targets
-    assert isinstance(targets, TaughtTargets)
+    assert isinstance(targets, DistillationTargets)
     assert [each.model.vector.tolist() for each in targets.teachers] == [
         each.model.vector.tolist() for each in teachers
     ]

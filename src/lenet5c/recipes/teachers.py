@@ -9,8 +9,8 @@ import numpy as np
 from lenet5c.datasets import Dataset, Source
 from lenet5c.errors import RunError
 from lenet5c.training import TrainedModel, Trainer, temperature
+from lenet5c.training.distillation import DistillationTargets
 from lenet5c.training.run_folder import RunFolder
-from lenet5c.training.teaching import TaughtTargets
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
@@ -129,10 +129,10 @@ def set_teachers(trainer: Trainer, recipe: "Recipe", teachers: Sequence[TrainedM
     Raises
     ------
     ValueError, RunError
-        See `TaughtTargets`.
+        See `DistillationTargets`.
     """
     try:
-        trainer.targets = TaughtTargets(
+        trainer.targets = DistillationTargets(
             trainer.train_set,
             trainer.loss,
             trainer.batch_size,
