@@ -15,12 +15,12 @@ from lenet5c.commands.cli import FAILED, directory, fail, note, say, whole
 from lenet5c.commands.train import add_settings, make_config, naming_options, read_settings
 from lenet5c.commands.workers import Workers, add_workers, open_workers
 from lenet5c.errors import RunError
-from lenet5c.recipes import ManyRuns, RunConfig, run_many
-from lenet5c.recipes.many_rows import TABLE, format_rows
+from lenet5c.recipes import RunConfig, SweepResult, run_many
 from lenet5c.recipes.run_config import option_settings
 from lenet5c.recipes.search_space import Options, read_space
 from lenet5c.recipes.setting import in_words
 from lenet5c.recipes.setting import option as option_of
+from lenet5c.recipes.sweep_rows import TABLE, format_rows
 from lenet5c.training.interrupt import StopRequest
 
 DESCRIPTION = (
@@ -117,7 +117,7 @@ def sweep(options: Namespace, configs: list[RunConfig], workers: Workers) -> int
     return report(options, result)
 
 
-def report(options: Namespace, result: ManyRuns) -> int:
+def report(options: Namespace, result: SweepResult) -> int:
     """Print means over the seeds and the location of the results; return the exit code."""
     for group in result.spread():
         names = [name for name in group if name not in ("count", "mean", "sd", "recipe")]

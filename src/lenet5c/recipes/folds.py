@@ -20,9 +20,9 @@ from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError, TrainingError
 from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, Outcome, run_jobs
-from lenet5c.recipes.many import train_job
-from lenet5c.recipes.many_bar import ManyBar
 from lenet5c.recipes.run import Run, check_config, data_digest, record_data, train
+from lenet5c.recipes.sweep import train_job
+from lenet5c.recipes.sweep_bar import SweepBar
 from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Evaluation, MeanInterval, mean_interval
 from lenet5c.training.run_folder import RunFolder
@@ -195,7 +195,7 @@ def cross_validate(
             if config.folder is None:
                 work.folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
             todo = (Job(str(fold), train_job, work.arguments(fold)) for fold in work.left())
-            work.bar = ManyBar([work.configure(fold) for fold in range(1, count + 1)], progress)
+            work.bar = SweepBar([work.configure(fold) for fold in range(1, count + 1)], progress)
             held.callback(work.bar.close)
         done = run_jobs(
             todo,
@@ -229,7 +229,7 @@ class _Folds:
         self.folder, self.here = result.config.folder, False
         self.evaluations: dict[int, Evaluation] = {}
         self.failed: dict[int, Exception] = {}
-        self.bar: ManyBar | None = None
+        self.bar: SweepBar | None = None
 
     def left(self) -> Iterator[int]:
         """Yield the numbers of the folds until interrupted or until one fails in this process."""

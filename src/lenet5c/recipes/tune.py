@@ -22,10 +22,10 @@ from lenet5c.datasets import Source
 from lenet5c.errors import NonFiniteError, RunError, TrainingError
 from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
-from lenet5c.recipes.many import open_data
 from lenet5c.recipes.run import data_digest
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.recipes.search_space import Space, check_space, usual_space
+from lenet5c.recipes.sweep import open_data
 from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Trainer
 

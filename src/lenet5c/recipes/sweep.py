@@ -25,8 +25,11 @@ from lenet5c.errors import RunError
 from lenet5c.recipes.digests import keep_digest
 from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
-from lenet5c.recipes.many_bar import ManyBar
-from lenet5c.recipes.many_rows import (
+from lenet5c.recipes.placement import place
+from lenet5c.recipes.run import train
+from lenet5c.recipes.run_config import RunConfig
+from lenet5c.recipes.sweep_bar import SweepBar
+from lenet5c.recipes.sweep_rows import (
     LINES,
     TABLE,
     differing_settings,
@@ -35,9 +38,6 @@ from lenet5c.recipes.many_rows import (
     spread,
     write_rows,
 )
-from lenet5c.recipes.placement import place
-from lenet5c.recipes.run import train
-from lenet5c.recipes.run_config import RunConfig
 from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.run_folder import RunFolder
 
@@ -48,8 +48,8 @@ _last: tuple[Any, Source] | None = None
 
 
 @dataclass(eq=False)
-class ManyRuns:
-    """The results of many runs; made by `run_many`.
+class SweepResult:
+    """Results of `run_many`, one row per run.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ def run_many(
     on_message: Callable[[str], object] | None = None,
     on_run: Callable[[dict[str, Any]], object] | None = None,
     stop: Callable[[], object] | None = None,
-) -> ManyRuns:
+) -> SweepResult:
     """Execute many runs concurrently. Also available as ``lenet5c.run_many``.
 
     Each run produces the same bytes as when it is executed alone, for any executor and number of
@@ -180,7 +180,7 @@ def run_many(
     on_message : callable, optional
         Called with lines of text about the data.
     on_run : callable, optional
-        Called as ``on_run(row)`` when a run ends, with its row of `ManyRuns.rows`. Runs that were
+        Called as ``on_run(row)`` when a run ends, with its row of `SweepResult.rows`. Runs that were
         already finished come first.
     stop : callable, optional
         Called several times per second; if it returns True, all runs stop and save checkpoints. If
@@ -189,7 +189,7 @@ def run_many(
 
     Returns
     -------
-    ManyRuns
+    SweepResult
 
     Raises
     ------
@@ -215,7 +215,7 @@ def run_many(
     jobs = check_workers(executor, jobs)
     given, sources = _expand(_list_configs(configs), source)
     on_message = _once(on_message)
-    result = ManyRuns([])
+    result = SweepResult([])
     if folder is None:
         folder = tempfile.mkdtemp(prefix="lenet5c-")
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
@@ -226,7 +226,7 @@ def run_many(
         for left in path.glob(".stop-*"):  # left by a killed call
             left.unlink(missing_ok=True)
         executor, slots = held.enter_context(open_executor(executor, jobs, len(given)))
-        bar = ManyBar(result.configs, progress)
+        bar = SweepBar(result.configs, progress)
         held.callback(bar.close)
         work = _Results(result, path, bar, on_message, on_run)
         result.interrupted = not run_jobs(
@@ -339,9 +339,9 @@ class _Results:
 
     def __init__(
         self,
-        result: ManyRuns,
+        result: SweepResult,
         folder: Path,
-        bar: ManyBar,
+        bar: SweepBar,
         on_message: Callable[[str], object],
         on_run: Callable[[dict[str, Any]], object] | None,
     ) -> None:

@@ -20,9 +20,9 @@ from run_digests import digests
 import lenet5c
 from lenet5c.datasets import Source
 from lenet5c.errors import RunError
-from lenet5c.recipes import RunConfig, cross_validate, grid, many, run_many, train
-from lenet5c.recipes.many_bar import ManyBar
+from lenet5c.recipes import RunConfig, cross_validate, grid, run_many, sweep, train
 from lenet5c.recipes.placement import place
+from lenet5c.recipes.sweep_bar import SweepBar
 from lenet5c.training.run_folder import RunFolder
 
 QUICK = {"epochs": 2, "batch_size": 20}
@@ -118,11 +118,11 @@ def test_one_whose_process_is_killed_can_be_trained_alone(source, tmp_path, monk
 
         def job(number):
             config = runs[number]
-            return die if config.seed == 1 else many.train_job
+            return die if config.seed == 1 else sweep.train_job
 
         die = pool_jobs.die_before_training
-        real = many.Job
-        patched.setattr(many, "Job", lambda name, _, args: real(name, job(int(name)), args))
+        real = sweep.Job
+        patched.setattr(sweep, "Job", lambda name, _, args: real(name, job(int(name)), args))
         result = carry_out(runs, tmp_path, source=source, jobs=2)
     assert [row["state"] for row in result.rows] == ["done", "failed", "done"]
     assert result.rows[1]["error"] == "its process was ended by SIGKILL"
@@ -261,7 +261,7 @@ def test_the_bar_counts_epochs_of_all(tmp_path, monkeypatch):
     shown = Terminal()
     monkeypatch.setattr("sys.stderr", shown)
     runs = [replace(run, folder=tmp_path / str(run.seed)) for run in grid(seed=range(3))]
-    bar = ManyBar(runs, True)
+    bar = SweepBar(runs, True)
     assert bar.bar.total == 30
     bar.begin(0)
     bar.begin(1)
@@ -273,7 +273,7 @@ def test_the_bar_counts_epochs_of_all(tmp_path, monkeypatch):
     bar.end(1, failed=True)
     assert bar.bar.n == 20 and "2/3 runs, 1 failed" in "".join(shown)
     bar.close()
-    assert ManyBar(runs, False).bar is None
+    assert SweepBar(runs, False).bar is None
 
 
 def test_it_is_at_the_top():
