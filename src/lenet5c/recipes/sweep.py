@@ -180,8 +180,8 @@ def run_many(
     on_message : callable, optional
         Called with lines of text about the data.
     on_run : callable, optional
-        Called as ``on_run(row)`` when a run ends, with its row of `SweepResult.rows`. Runs that were
-        already finished come first.
+        Called as ``on_run(row)`` when a run ends, with its row of `SweepResult.rows`. Runs that
+        were already finished come first.
     stop : callable, optional
         Called several times per second; if it returns True, all runs stop and save checkpoints. If
         it is a context manager, it is entered. An exception, such as KeyboardInterrupt, has the

@@ -75,9 +75,7 @@ def add_soft_targets(
 
 
 def check_teachers(dataset: Dataset, teachers: Sequence[TrainedModel], temperature: float) -> None:
-    """Raise an error unless models can label these images at this temperature, as in
-    `add_soft_targets`.
-    """
+    """Check the models and the temperature of `add_soft_targets`."""
     if not teachers:
         raise ValueError("teachers must contain at least one model, got none")
     if not 0 < temperature < np.inf:
