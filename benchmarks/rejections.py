@@ -4,8 +4,8 @@
     python benchmarks/rejections.py [--count 400] [--seed 0] [--picture docs/images/confidence.png]
 
 Digits are MNIST's test digits, drawn anew as photographs of all kinds (drawn/hard_pictures.py).
-Letters, signs and scribbles are those of hands of the generator that no training image was drawn
-by, in the form of MNIST's digits, enlarged to a picture.
+Letters, signs and scribbles are by writers of the generator who drew no training image,
+in the form of MNIST's digits, enlarged to a picture.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from drawn.hard_pictures import hard_picture
 from lenet5c.datasets import mnist
 from lenet5c.datasets.signs import draw_scribbles, draw_sign
 from lenet5c.datasets.stroke_shapes import LETTERS, MARKS, SIGNS
-from lenet5c.datasets.strokes import Hands, draw_texts
+from lenet5c.datasets.strokes import Writers, draw_texts
 from lenet5c.recognition import Reader
 
 LIMITS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99)
@@ -68,23 +68,23 @@ def read_digits(options):
 def read_others(options):
     """Return the confidence of each picture without a digit."""
     reader, rng = Reader(reject=0.0), np.random.default_rng([options.seed, 2])
-    hands = Hands.draw(rng, 100)
+    writers = Writers.draw(rng, 100)
     each = -(-options.count // 4)
     images = np.concatenate(
         [
-            _some(LETTERS, each, hands, rng),
-            _some(MARKS, each, hands, rng),
-            *(draw_sign(name, -(-each // 8), hands, rng) for name in (*SIGNS, ")", ".")),
-            draw_scribbles(each, hands, rng),
+            _some(LETTERS, each, writers, rng),
+            _some(MARKS, each, writers, rng),
+            *(draw_sign(name, -(-each // 8), writers, rng) for name in (*SIGNS, ")", ".")),
+            draw_scribbles(each, writers, rng),
         ]
     )
     pictures = (255 - np.kron(np.pad(image, 8), np.ones((4, 4), np.uint8)) for image in images)
     return np.array([confidence(reader(picture)) for picture in pictures])
 
 
-def _some(table, count, hands, rng):
+def _some(table, count, writers, rng):
     texts = [text for of_shape in table.values() for text in of_shape]
-    return draw_texts(texts, count, hands, rng)
+    return draw_texts(texts, count, writers, rng)
 
 
 def judge(digits, limit):
