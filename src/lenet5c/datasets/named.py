@@ -15,7 +15,7 @@ from lenet5c.datasets.cache import OFFLINE, cache_folder, is_offline, lock
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.download import (
     DownloadError,
-    Patience,
+    RetryPolicy,
     describe_manual_download,
     fetch,
     is_complete,
@@ -28,7 +28,7 @@ from lenet5c.datasets.registry import NamedSet, RemoteFile
 MOST_ZIPPED, MOST_RAW = 512 << 20, 1 << 30
 #: Maximum bytes of an archive.
 MOST_ARCHIVE = 1 << 30
-_PATIENCE = Patience()
+_RETRY = RetryPolicy()
 
 
 def load_named(
@@ -37,7 +37,7 @@ def load_named(
     folder: Path | None = None,
     download: bool = True,
     on_message: Callable[[str], object] | None = None,
-    patience: Patience = _PATIENCE,
+    retry: RetryPolicy = _RETRY,
 ) -> Source:
     """Read a named data set, downloading it first if it is not in the cache.
 
@@ -55,7 +55,7 @@ def load_named(
                 f"{named.name} must be in {place}, as {why}; allow it and run lenet5c data "
                 f"download {named.name}, or {describe_manual_download(missing[0], place)}{more}"
             )
-        download_named(named, folder=folder, on_message=on_message, patience=patience)
+        download_named(named, folder=folder, on_message=on_message, retry=retry)
     return _read(named, place)
 
 
@@ -64,7 +64,7 @@ def download_named(
     *,
     folder: Path | None = None,
     on_message: Callable[[str], object] | None = None,
-    patience: Patience = _PATIENCE,
+    retry: RetryPolicy = _RETRY,
 ) -> Path:
     """Download the files of a data set that are not in the cache; return their folder."""
     from tqdm import tqdm
@@ -92,7 +92,7 @@ def download_named(
                     bar.total = total or bar.total
                     bar.update(done - bar.n)
 
-                fetch(file, place, progress=progress, patience=patience)
+                fetch(file, place, progress=progress, retry=retry)
     return place
 
 

@@ -176,7 +176,8 @@ def draw_strokes(
     >>> import numpy as np
     >>> from lenet5c.datasets.strokes import Writers, draw_strokes, repeat_shape
     >>> rng = np.random.default_rng(0)
-    >>> images = draw_strokes(repeat_shape("l .5,0 .5,1 | l 0,.5 1,.5", 5), Writers.draw(rng, 5), rng)
+    >>> shapes = repeat_shape("l .5,0 .5,1 | l 0,.5 1,.5", 5)
+    >>> images = draw_strokes(shapes, Writers.draw(rng, 5), rng)
     >>> images.shape, images.dtype
     ((5, 28, 28), dtype('uint8'))
     """
