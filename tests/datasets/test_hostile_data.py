@@ -222,7 +222,7 @@ GRAY = np.full((60, 50), 240, np.uint8)
         ("model", lambda value: load_torch("none", value)),
         ("reading", lambda value: open_source("mnist", reading=value)),
         ("size", lambda value: image_folder("none", size=value)),
-        ("test_share", lambda value: image_folder("none", test_share=str(value))),
+        ("test_fraction", lambda value: image_folder("none", test_fraction=str(value))),
         ("memory", lambda value: image_folder("none", memory=str(value))),
         ("channels", lambda value: image_folder("none", channels=value)),
         ("size", lambda value: prepare_digit(GRAY, size=value)),
