@@ -44,8 +44,8 @@ def test_every_way_is_tested():
         for case in convolutions
         for dtype in (np.float32, np.float64)
     ]
-    ways = {"tiles", "direct", "rows", "few"}
-    assert {plan.way for plan in plans} == {plan.dx_way for plan in plans} == ways
+    algorithms = {"tiles", "direct", "rows", "few"}
+    assert {plan.algorithm for plan in plans} == {plan.dx_algorithm for plan in plans} == algorithms
 
 
 @pytest.mark.parametrize("case", LENET5 + LARGE + TYPICAL, ids=str)

@@ -24,7 +24,7 @@ cdef bint is_fully_connected(const Units* u) noexcept nogil:
 cdef bint suits_tiles(const Units* u, Py_ssize_t channels) noexcept nogil:
     """True if so many channels, of y or of dx, are best computed with samples side by side.
 
-    The rule of ways.py.
+    The rule of algorithms.py.
     """
     cdef Py_ssize_t tile = times(LANES, times(u.D, u.H * u.W) + times(u.L, u.OH * u.OW))
     cdef double of_samples = <double>u.count * round_up(channels)
