@@ -189,7 +189,7 @@ def draw(case, dtype):
 
 
 def plan_of(x, weight, stride=1, padding=0, dilation=1, groups=1, data_format="NCHW"):
-    """Return the plan of a convolution of two arrays, with its `algorithm` and its `dx_algorithm`."""
+    """Return the plan of a convolution of two arrays, with `algorithm` and `dx_algorithm`."""
     settings = stride, padding, dilation, groups, data_format
     return convolution.plan(2, x.shape, weight.shape, None, x.dtype, *settings)
 

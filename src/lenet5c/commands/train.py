@@ -15,7 +15,7 @@ from typing import Any
 
 from lenet5c import recipes
 from lenet5c._text import command_line, format_p
-from lenet5c.commands import ahead, signals
+from lenet5c.commands import preload, signals
 from lenet5c.commands.cli import (
     FAILED,
     add_threads,
@@ -199,7 +199,7 @@ def run(options: argparse.Namespace) -> int:
 @naming_options()
 def train(options: argparse.Namespace, ranks: Ranks) -> int:
     """Train, evaluate and report; return the exit code."""
-    INFLATING.update(ahead.claim())
+    INFLATING.update(preload.claim())
     config = configure_together(options, ranks)
     if config.folds and config.fold is None:
         if ranks.size > 1:
