@@ -30,7 +30,7 @@ from lenet5c.commands.cli import (
 )
 from lenet5c.commands.cli import setting as pair
 from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
-from lenet5c.commands.together import work_together
+from lenet5c.commands.mpi import run_on_ranks
 from lenet5c.commands.workers import Workers, add_workers, open_workers
 from lenet5c.datasets import Source
 from lenet5c.datasets.idx import INFLATING
@@ -193,14 +193,14 @@ def naming_options() -> Iterator[None]:
 
 def run(options: argparse.Namespace) -> int:
     """Train, on all ranks if there are several, evaluate and report; return the exit code."""
-    return work_together(options, train)
+    return run_on_ranks(options, train)
 
 
 @naming_options()
 def train(options: argparse.Namespace, ranks: Ranks) -> int:
     """Train, evaluate and report; return the exit code."""
     INFLATING.update(preload.claim())
-    config = configure_together(options, ranks)
+    config = configure_ranks(options, ranks)
     if config.folds and config.fold is None:
         if ranks.size > 1:
             raise RunError(
@@ -319,7 +319,7 @@ def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) 
     return TARGET_MISSED if missed else 0
 
 
-def configure_together(options: argparse.Namespace, ranks: Ranks) -> RunConfig:
+def configure_ranks(options: argparse.Namespace, ranks: Ranks) -> RunConfig:
     """Return the `RunConfig` for the options, or that of the first rank for a run to resume."""
     if not options.resume or ranks.size == 1:
         return configure(options)

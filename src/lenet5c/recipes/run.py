@@ -14,13 +14,13 @@ from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.build import divide, make_schedule
 from lenet5c.recipes.digests import data_digest
+from lenet5c.recipes.distributed import compare_runs, compare_weights, resume_ranks
 from lenet5c.recipes.executors import check_workers
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.recipes.run_summary import summarize
 from lenet5c.recipes.start import digest_of, fit_source, take_net
 from lenet5c.recipes.teacher_jobs import train_at_once
 from lenet5c.recipes.teachers import run_teachers
-from lenet5c.recipes.together import compare_runs, compare_weights, resume_together
 from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
 from lenet5c.training.event_file import EventFile
 from lenet5c.training.model_file import check_class_names
@@ -178,7 +178,7 @@ def train(
         config = replace(config, folder=None)
     with _threads(config.threads), ExitStack() as held:
         run = _open(config, source, start, frame, resume, overwrite, on_message, held, ranks)
-        finished = resume_together(run, ranks)
+        finished = resume_ranks(run, ranks)
         config, trainer, folder = run.config, run.trainer, run.folder
         resumed = trainer.steps_taken > 0 or (resume and config.settings.teachers > 0)
         events = _events(run, tensorboard, on_message)
