@@ -15,11 +15,11 @@ from lenet5c.nn.kind import Kind
 from lenet5c.nn.limits import LimitError, limit_values
 from lenet5c.nn.work import check_work
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
-from lenet5c.recipes import own_net
+from lenet5c.recipes import custom_net
 from lenet5c.recipes import start as starting
 from lenet5c.recipes.by_images import choose_size
+from lenet5c.recipes.custom_net import MOST_PARAMETERS
 from lenet5c.recipes.kind import arguments, further_settings
-from lenet5c.recipes.own_net import MOST_PARAMETERS
 from lenet5c.recipes.teachers import set_teachers, train_teachers, usual_temperature
 from lenet5c.training import TrainedModel, Trainer
 
@@ -95,9 +95,9 @@ def build(
         channels, classes = train_set.images.shape[1], train_set.num_classes
         if net is not None:
             model: Any = net
-            own_net.check_outputs(net, (channels, *preparation.size), classes)
+            custom_net.check_outputs(net, (channels, *preparation.size), classes)
         elif isinstance(recipe.net, dict):
-            model = own_net.make_net(recipe.net, (channels, *preparation.size), classes, rng)
+            model = custom_net.make_net(recipe.net, (channels, *preparation.size), classes, rng)
         else:
             settings = {
                 "num_classes": classes,

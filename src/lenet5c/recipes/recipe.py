@@ -16,9 +16,9 @@ from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building
 from lenet5c.recipes import by_images
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
+from lenet5c.recipes.custom_net import NET_KIND, check_net, has_penalties, name_net
 from lenet5c.recipes.kind import CLASS_WEIGHT, SHARE, TEMPERATURE, arguments, check_further, offer
 from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
-from lenet5c.recipes.own_net import NET_KIND, check_net, has_penalties, name_net
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
 from lenet5c.recipes.teachers import make_teacher_recipe
 from lenet5c.training.trainer import KEEPS

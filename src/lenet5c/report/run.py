@@ -13,7 +13,7 @@ from lenet5c._text import command_line
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.nn import Conv2d
 from lenet5c.recipes import RECIPES, Run
-from lenet5c.recipes.own_net import name_net
+from lenet5c.recipes.custom_net import name_net
 from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
 from lenet5c.report.pictures import activations, curves, filters, why_wrong

@@ -58,7 +58,7 @@ cdef list ends_by_shard(const Ranks* ranks, const float* start, Py_ssize_t size,
             for rank in range(ranks.count + 1)]
 
 
-def own_samples(Program program not None, Py_ssize_t count, Py_ssize_t batch_size,
+def local_samples(Program program not None, Py_ssize_t count, Py_ssize_t batch_size,
                 Py_ssize_t rank, Py_ssize_t ranks):
     """Return which of the samples of some steps a rank reads, an array of bool (count,).
 

@@ -1,6 +1,6 @@
 """Training steps of nets of one's own: lenet5c and PyTorch on the same net, batches and threads.
 
-    python benchmarks/own_nets.py [--nets lenet5-norm-dropout three-conv] [--batch-size 128]
+    python benchmarks/custom_nets.py [--nets lenet5-norm-dropout three-conv] [--batch-size 128]
 
 A step is forward, loss, backward and the optimizer's update; a turn takes some steps, on batches of
 random images that both have as float32. PyTorch (eager mode) is timed in the layout, channels first
