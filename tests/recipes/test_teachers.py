@@ -11,7 +11,7 @@ from lenet5c.datasets import Source
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.recipes import RunConfig, cross_validate, recipe, train, trainer
 from lenet5c.recipes.run import open_run
-from lenet5c.recipes.teacher_jobs import usual_jobs
+from lenet5c.recipes.teacher_jobs import default_jobs
 from lenet5c.recipes.teachers import draw_seed
 from lenet5c.training import open_model
 from lenet5c.training.distillation import DistillationTargets
@@ -133,7 +133,7 @@ def test_a_teacher_that_fails_elsewhere_ends_the_run(source, tmp_path):
 )
 def test_as_many_at_a_time_as_do_not_take_threads_away(monkeypatch, threads, batch, jobs):
     monkeypatch.setattr(kernels, "get_num_threads", lambda: threads)
-    assert usual_jobs(recipe("best", teachers=5, batch_size=batch)) == jobs
+    assert default_jobs(recipe("best", teachers=5, batch_size=batch)) == jobs
 
 
 def test_other_teachers_are_not_mixed_in(source, tmp_path):

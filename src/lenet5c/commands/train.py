@@ -42,7 +42,7 @@ from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.run_config import NOTHING, option_settings
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
 from lenet5c.recipes.start import start_name
-from lenet5c.recipes.teacher_jobs import usual_jobs
+from lenet5c.recipes.teacher_jobs import default_jobs
 from lenet5c.training import NonFiniteError, RunError, TrainedModel
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.parallel import Ranks
@@ -252,7 +252,7 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
 def choose_jobs(options: argparse.Namespace, config: RunConfig, ranks: Ranks) -> int:
     """Return the number of teachers of a run to train in parallel."""
     if options.jobs is None:
-        return 1 if ranks.size > 1 else usual_jobs(config.settings)
+        return 1 if ranks.size > 1 else default_jobs(config.settings)
     if config.settings.teachers == 0:
         raise RunError(
             f"--jobs requires --folds N, teachers, or lenet5c sweep, got {options.jobs}; omit it"

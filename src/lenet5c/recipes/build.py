@@ -20,7 +20,7 @@ from lenet5c.recipes import start as starting
 from lenet5c.recipes.by_images import choose_size
 from lenet5c.recipes.custom_net import MOST_PARAMETERS
 from lenet5c.recipes.kind import arguments, further_settings
-from lenet5c.recipes.teachers import set_teachers, train_teachers, usual_temperature
+from lenet5c.recipes.teachers import default_temperature, set_teachers, train_teachers
 from lenet5c.training import TrainedModel, Trainer
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def build(
     trainer.calibrates = recipe.temperature is None
     taught = start is None and bool(recipe.teachers or teachers)
     trainer.trained.temperature = recipe.temperature or (
-        usual_temperature(recipe) if taught else 1.0
+        default_temperature(recipe) if taught else 1.0
     )
     trainer.trained.framing = framing
     trainer.trained.white = dict(source.white)

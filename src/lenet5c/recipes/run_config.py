@@ -48,7 +48,7 @@ class RunConfig:
         "default",
         choice(RECIPES, "R"),
         "named configuration, see lenet5c recipes",
-        usual="default; small-color for images in color or of more than 48 pixels per side; "
+        default_text="default; small-color for images in color or of more than 48 pixels per side; "
         "finetune "
         "with --from",
     )
@@ -395,15 +395,15 @@ class RunConfig:
 
     def changes(self) -> dict[str, Any]:
         """Return the settings that define this run, by option name."""
-        usual = RunConfig(self.recipe)
+        default = RunConfig(self.recipe)
         # Another net has its own options.
-        of_net = replace(usual, settings=usual.settings.change(net=self.settings.net))
+        of_net = replace(default, settings=default.settings.change(net=self.settings.net))
         found = {}
         for name, setting in option_settings().items():
             if self.start and name in {*OF_START, *NET_SETTINGS} - {"dropout"}:
                 continue
             value = self.get(name)
-            before = (of_net if name in NET_SETTINGS else usual).get(name)
+            before = (of_net if name in NET_SETTINGS else default).get(name)
             changed = value != before and (value is not None or name == "distortion")
             # The recipe is included, because its default depends on the data.
             chosen = name == "recipe" and (value != "default" or self.data not in NAMES)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PART, PARTS = 16, 16
 
 
-def usual_jobs(recipe: "Recipe") -> int:
+def default_jobs(recipe: "Recipe") -> int:
     """Return the number of teachers that can train concurrently without competing for threads.
 
     It is at least 1. A single training uses at most one thread per shard of its batch.

@@ -147,7 +147,7 @@ def set_teachers(trainer: Trainer, recipe: "Recipe", teachers: Sequence[TrainedM
         raise type(error)(str(error).replace("teachers must", f"{name} must")) from None
 
 
-def usual_temperature(recipe: "Recipe") -> float:
+def default_temperature(recipe: "Recipe") -> float:
     """Return the temperature of a distilled net, before one is fitted.
 
     A net that has learned probabilities at temperature T has the teachers' logits divided by T,

@@ -24,7 +24,7 @@ from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
 from lenet5c.recipes.run import data_digest
 from lenet5c.recipes.run_config import RunConfig
-from lenet5c.recipes.search_space import Space, check_space, usual_space
+from lenet5c.recipes.search_space import Space, check_space, default_space
 from lenet5c.recipes.sweep import open_data
 from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Trainer
@@ -84,7 +84,7 @@ def tune(
         with the same folder continues it. Several processes may use the same folder at the same
         time.
     space : mapping of str to Span or Options, optional
-        Search space of each setting; default: `usual_space`.
+        Search space of each setting; default: `default_space`.
     source : Source, optional
         The data, if already in memory.
     trials : int
@@ -122,7 +122,7 @@ def tune(
     optuna = require("optuna", "tune", "hyperparameter searches")
     source = source or config.open(on_message)
     config = config.choose_recipe(source.train, on_message)
-    space = usual_space(config.settings) if space is None else space
+    space = default_space(config.settings) if space is None else space
     if config.settings.validation == 0 and source.validation is None:
         raise RunError("validation must be greater than 0 for trials, got 0; use --validation 0.1")
     check_space(config.settings, space)

@@ -141,5 +141,5 @@ def format_records(record: dict[str, Any]) -> str:
         reached = f"{percent(found['mean'])}{plus_minus(found['sd'])}{mark}"
         cells = [f"{row['goal']} %", time, reached, found["count"], f"{row['parameters']:,}"]
         rows.append([*cells, f"`{row['command']}`"])
-    heads = ["test accuracy", "seconds", "reached", "seeds", "parameters", "command"]
-    return f"{HEAD}{describe_run(record)}\n\n{table(heads, rows, 'rrlrrl')}{READING}"
+    headers = ["test accuracy", "seconds", "reached", "seeds", "parameters", "command"]
+    return f"{HEAD}{describe_run(record)}\n\n{table(headers, rows, 'rrlrrl')}{READING}"
