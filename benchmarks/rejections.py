@@ -1,11 +1,11 @@
-"""Errors of `lenet5c predict` against rejections: the strictness --reject F, from none to all.
+"""Error-reject curves of `lenet5c predict` over all thresholds --reject F.
 
     pip install 'lenet5c[images,plots]'
     python benchmarks/rejections.py [--count 400] [--seed 0] [--picture docs/images/confidence.png]
 
-Digits are MNIST's test digits, drawn anew as photographs of all kinds (drawn/hard_pictures.py).
-Letters, signs and scribbles are by writers of the generator who drew no training image,
-in the form of MNIST's digits, enlarged to a picture.
+Digits are MNIST test digits, drawn as photographs of all kinds (drawn/hard_pictures.py). Letters,
+signs and scribbles are drawn by simulated writers who drew no training image, in the form of MNIST
+digits, and enlarged to a picture.
 """
 
 import argparse
@@ -31,8 +31,8 @@ def main():
     add = parser.add_argument
     text = "pictures of digits, and of other ink (default: %(default)s)"
     add("--count", type=positive, default=400, metavar="N", help=text)
-    add("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
-    add("--picture", metavar="FILE", help="draw the curves into this file, too")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add("--picture", metavar="FILE", help="also plot the curves to this file")
     options = parser.parse_args()
     print(machine({}))
     print(f"{options.count} pictures of digits, and as many of other ink, seed {options.seed}\n")
@@ -49,12 +49,12 @@ def main():
 
 
 def confidence(prediction):
-    """Return the confidence, -1 where the ink alone was reason enough to reject it."""
+    """Return the confidence; -1 if the picture was rejected."""
     return -1.0 if prediction.rejected else prediction.confidence
 
 
 def read_digits(options):
-    """Return rows of (confidence, whether the label is right)."""
+    """Return rows of (confidence, True if the label is correct)."""
     reader, rows = Reader(reject=0.0), []
     _, test = mnist()
     for i in range(options.count):
@@ -88,14 +88,14 @@ def _some(table, count, writers, rng):
 
 
 def judge(digits, limit):
-    """Return which digits are rejected, and which are misclassified."""
+    """Return masks of the rejected and the misclassified digits."""
     confidence, right = digits.T
     rejected = (confidence < limit) | (confidence < 0)
     return rejected, ~rejected & (right == 0)
 
 
 def draw(digits, others, path):
-    """Draw misclassified digits and accepted other ink against rejected digits."""
+    """Plot misclassified digits and accepted other ink against rejected digits."""
     import matplotlib
 
     matplotlib.use("Agg")
