@@ -50,7 +50,7 @@ def main():
         help="times each digit is drawn (default: %(default)s)",
     )
     parser.add_argument(
-        "--exact", action="store_true", help="compare the answers to all test images, in addition"
+        "--exact", action="store_true", help="also compare the predictions for all test images"
     )
     options = parser.parse_args()
     browser, driver = (

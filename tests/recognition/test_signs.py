@@ -89,6 +89,6 @@ def test_the_confidence_is_that_of_both_nets(test_set):
     assert 0.5 < digit_share(row) < 1
     assert describe(row) == "it looks like a slash, not a digit"
     row[P_NONE] = 0.9
-    assert describe(row) == "it resembles no digit"
+    assert describe(row) == "it does not look like a digit"
     row[P_SEVERAL] = 0.95
     assert describe(row) == "it looks like several characters, not one digit"

@@ -109,7 +109,7 @@ def test_reject_sets_how_sure_a_line_must_be(digits):
     picture = write(digits, "12+7=19", size=60, width=5.0, traced=True)
     share = read_sum(picture).probability
     assert read_sum(picture, reject=0.0).rejected is None
-    assert "the net is not sure" in read_sum(picture, reject=min(0.9999, share + 1e-4)).rejected
+    assert "the net is uncertain" in read_sum(picture, reject=min(0.9999, share + 1e-4)).rejected
 
 
 def test_division_by_zero_is_told(digits):

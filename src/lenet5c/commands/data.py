@@ -96,7 +96,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="*",
         type=one_of(NAMED_SETS),
         metavar="NAME",
-        help="data sets to show in detail (default: all, briefly)",
+        help="data sets to show in detail (default: a short list of all)",
     )
     inner.add_argument("--json", action="store_true", help="print the list as JSON")
 

@@ -171,9 +171,9 @@ def _decide(
         if sign > 1 - share - sign and share < 0.5:
             rejected = "it is a sign, not a digit; --digits sum reads signs"
         elif share < confidence / share:
-            rejected = "it resembles no digit"
+            rejected = "it does not look like a digit"
         else:
-            rejected = f"the net is not sure: {confidence / share:.0%} at best"
+            rejected = f"the net is uncertain: the most probable class has {confidence / share:.0%}"
     if rejected:
         return replace(prediction, label=None, probability=None, rejected=rejected)
     return prediction

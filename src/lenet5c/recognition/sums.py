@@ -299,7 +299,7 @@ def _read_line(places: Sequence[Place], reject: float) -> Prediction:
         text = "".join(choice.shown if choice else "?" for choice in guess)
         reason = f"it looks like {text}, which is no sum"
         if found is not None and (found.probability >= DOUBT or text == found.text):
-            reason = f"the net is not sure: {found.text} has {found.probability:.0%}"
+            reason = f"the net is uncertain: {found.text} has {found.probability:.0%}"
         signs = _list_signs(places, guess)
         return Prediction(rejected=reason, text=text, box=box, digits=(tuple(signs),))
     result = found.result

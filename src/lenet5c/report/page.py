@@ -82,7 +82,7 @@ def picture(png: bytes, caption: str, alternative: str) -> str:
 
 
 class Link(NamedTuple):
-    """A cell of a `table`: text that leads to an address, which is quoted for HTML only."""
+    """A cell of a `table` with a link; the address is escaped for HTML, but not changed."""
 
     text: str
     address: str

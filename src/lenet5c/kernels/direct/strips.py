@@ -20,7 +20,7 @@ def plan(
     window: Any,
     threads: int,
     layout: str = "NCHW",
-    way: str | None = None,
+    axis: str | None = None,
 ) -> _direct.Strips:
     """Return the plan of a result or a gradient.
 
@@ -40,9 +40,9 @@ def plan(
         There will be strips enough for so many.
     layout : "NCHW", "NHWC" or "rows"
         See `_direct.Strips`.
-    way : "channels", "units" or "pixels", optional
+    axis : "channels", "units" or "pixels", optional
         What lies side by side in vectors, whatever is best unless given. The result does not depend
         on it, but that a weight gradient by units adds the samples in another order.
     """
-    settings = purpose, units, groups, in_shape, out_shape, window, threads, layout, way
+    settings = purpose, units, groups, in_shape, out_shape, window, threads, layout, axis
     return _direct.Strips(dispatch.direct[dtype], *settings)
