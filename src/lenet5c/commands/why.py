@@ -27,7 +27,7 @@ AROUND = 0.4
 
 
 class Reasons:
-    """Draws explanations of the answers of a reader.
+    """Draws explanations of the predictions of a reader.
 
     Parameters
     ----------

@@ -319,7 +319,7 @@ class _Facts:
         self.parts: dict[str, int] = {}
         self.sizes: Counter = Counter()
         self.kinds: Counter = Counter()
-        # For each image: half of its digest in two numbers, its position, and its part and class #
+        # For each image: half of its digest in two numbers, its position, and its part and class
         # as one number.
         self.keys, self.more = array("Q"), array("Q")
         self.places, self.groups = array("q"), array("q")

@@ -1,9 +1,9 @@
 """The algorithms for a convolution and its gradients, and the choice between them.
 
 "tiles"   16 samples side by side, in a program of one op; float32, channels first
-"direct"  on the arrays as they are: channels, samples and groups, or pixels side by side
-"rows"    the same of a fully connected layer, whose samples are the pixels of one image
-"few"     the same of few samples, whose weights are read where they lie
+"direct"  channels, groups of samples, or pixels side by side, without tiles
+"rows"    "direct" for a fully connected layer: its samples are the pixels of one image
+"few"     a fully connected layer for a few samples: weights are read in place
 
 docs/explanation/functions.md has the figures behind the choice.
 """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: Smallest validation fraction that is rounded up to one image.
 LEAST_SHARE = 0.01
-#: Minimum images per class in a random part; with fewer, the relative standard deviation of the #:
+#: Minimum images per class in a random part; with fewer, the relative standard deviation of the
 #: count, 1 / sqrt(100), would exceed a tenth, so the split 'auto' is stratified.
 LEAST_OF_CLASS = 100
 #: Maximum repetitions of an image in an epoch.

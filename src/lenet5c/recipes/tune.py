@@ -238,7 +238,7 @@ def _open_storage(optuna: Any, folder: Path) -> Any:
     """Return the storage of the study in a folder."""
     journal = optuna.storages.journal
     # The lock is a link to the file. With a broken link, such as a relative one from the folder of
-    # a # study, other processes would wait forever if its process was killed.
+    # a study, other processes would wait forever if its process was killed.
     path = str((folder / JOURNAL).resolve())
     # On Windows, few users may create symbolic links.
     windows = sys.platform == "win32"

@@ -16,7 +16,7 @@ from lenet5c.recognition.signs import ALONE, describe, digit_share, weigh_digits
 
 #: Longer side, in pixels, at which strokes are measured.
 SIDE = 80
-#: Default minimum confidence of an accepted answer.
+#: Default minimum confidence of an accepted prediction.
 REJECT = 0.5
 
 
@@ -106,7 +106,7 @@ def reject_answer(
     digits: Sequence[int] = tuple(range(10)),
     reject: float = REJECT,
 ) -> str | None:
-    """Return the reason why the net's answer is rejected, or None.
+    """Return the reason to reject a prediction, or None.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from lenet5c.nn import Samples
 from lenet5c.training.model_file import TrainedModel, check_outputs, scale_logits
 from lenet5c.training.weights import Targets
 
-#: Number of images that teachers classify at once. Fixed, so that results do not depend on where #:
+#: Number of images that teachers classify at once. Fixed, so that results do not depend on where
 #: training was interrupted.
 BLOCK = 4096
 

@@ -37,11 +37,11 @@ def plan(
     window : Window
         Its padding is what lies before the image; the output's size says what lies after it.
     threads : int
-        There will be strips enough for so many.
+        Minimum number of strips, if possible.
     layout : "NCHW", "NHWC" or "rows"
         See `_direct.Strips`.
     axis : "channels", "units" or "pixels", optional
-        What lies side by side in vectors, whatever is best unless given. The result does not depend
+        The axis along the lanes of vectors; by default the best one. The result does not depend
         on it, but that a weight gradient by units adds the samples in another order.
     """
     settings = purpose, units, groups, in_shape, out_shape, window, threads, layout, axis

@@ -191,7 +191,7 @@ class _Walk:
             from_start = boundary_step(slope, origin, np.broadcast_to(start, x.shape))
             near, far = (np.sqrt(np.square(d).sum(axis=1)) for d in (to_plane, from_start))
             # Towards the image only if the class was reached recently: many classes cannot be
-            # reached # on a straight line, and some are surrounded by other classes.
+            # reached on a straight line, and some are surrounded by other classes.
             since = np.where(turned, 0, since + 1)
             pull = np.minimum(near / np.maximum(near + far, 1e-12), MOST_PULL)
             pull = np.where(np.isfinite(least) & (since < PATIENCE), pull, 0)[:, np.newaxis]
