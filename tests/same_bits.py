@@ -1,4 +1,4 @@
-"""The bits that every processor with fused multiply-add should compute: a digest for each topic.
+"""The bits expected on every processor with fused multiply-add: a digest for each topic.
 
     python tests/same_bits.py            compute the digests and compare them with same_bits.json
     python tests/same_bits.py --write    record them, after an order of terms was changed on purpose

@@ -1,4 +1,4 @@
-"""Benchmarks: each runs by itself and prints its table, with and without its peers."""
+"""Benchmarks: each runs and prints its table, with and without other engines."""
 
 import os
 import re

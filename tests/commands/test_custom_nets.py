@@ -1,4 +1,4 @@
-"""Commands on a net of one's own: described in a file, trained, resumed, looked at, taken away."""
+"""Commands with a custom net: described in a file, trained, resumed, summarized, exported."""
 
 import json
 

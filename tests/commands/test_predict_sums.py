@@ -1,4 +1,4 @@
-"""`lenet5c predict --digits sum` as a user runs it."""
+"""`lenet5c predict --digits sum` from the command line."""
 
 import io
 import json

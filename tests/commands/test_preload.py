@@ -1,4 +1,4 @@
-"""MNIST inflated while modules are imported: the same images, and no fault is hidden."""
+"""MNIST decompressed during imports: the same images, and no hidden errors."""
 
 import gzip
 from contextlib import suppress

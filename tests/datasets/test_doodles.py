@@ -1,4 +1,4 @@
-"""Doodles, which are none of the digits."""
+"""Doodles, which do not look like digits."""
 
 import numpy as np
 import pytest

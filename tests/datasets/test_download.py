@@ -1,4 +1,4 @@
-"""Downloads against a server that does everything wrong; nothing leaves this machine."""
+"""Downloads from a faulty server on this machine."""
 
 import hashlib
 import socket

@@ -1,4 +1,4 @@
-"""Data that would wait, take gigabytes or lead elsewhere; arguments of other types."""
+"""Malicious data files that would block, exhaust memory or leave the folder; wrong types."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""Folders of images: layouts, classes, sizes, splits, and what people leave lying about in them."""
+"""Image folders: layouts, classes, sizes, splits, and stray files."""
 
 import os
 

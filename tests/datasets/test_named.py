@@ -1,4 +1,4 @@
-"""Data sets with a name, at the size of a toy, from a server on this machine."""
+"""Named data sets in miniature, from a server on this machine."""
 
 import gzip
 import hashlib

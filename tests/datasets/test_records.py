@@ -1,4 +1,4 @@
-"""Classes and parts of images as a file or folder holds them."""
+"""Division of records into classes and parts."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Topics of `same_bits.py`, and what they are made of: inputs of integers, passes, training."""
+"""Topics of `same_bits.py` and their data: integer inputs, passes, training."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A page in a real browser: Chromium without a window, through Selenium."""
+"""Headless Chromium, with Selenium."""
 
 import json
 import os

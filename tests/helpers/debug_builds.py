@@ -1,4 +1,4 @@
-"""Debug builds of some compiled modules, beside the installed package."""
+"""Debug builds of some compiled modules."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Files that fail."""
+"""File objects that fail."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""Calls of the functional kernels to test, with what they are held against."""
+"""Cases for the functional kernels, and their expected values."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Programs on several processes by MPI, where there is an mpiexec."""
+"""Programs on several MPI processes, if mpiexec is installed."""
 
 import functools
 import importlib.util

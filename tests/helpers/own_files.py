@@ -1,4 +1,4 @@
-"""Files of lenet5c that are changed, with a digest that is right again."""
+"""Modified files of lenet5c, with a valid digest."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Jobs for other processes, which import this file."""
+"""Job functions for other processes, which import this file."""
 
 import os
 import signal

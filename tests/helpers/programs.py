@@ -1,4 +1,4 @@
-"""Programs to test: chains of layers, each as a program and as a composition of references.
+"""Programs to test: chains of layers, compiled and as a composition of reference functions.
 
 Where every op is made of additions, multiplications by integers and choices, the data are small
 integers: float32 is exact then, and so is the comparison, ties included.

@@ -1,4 +1,4 @@
-"""Trainings that several ranks share, by name; as a program, all of them on the ranks of MPI."""
+"""Named trainings for several ranks; as a program, runs all of them on MPI ranks."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Models of compiled layers, of layers in NumPy, and of both."""
+"""Models with compiled layers, NumPy layers, and both."""
 
 import numpy as np
 import pytest

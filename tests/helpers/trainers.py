@@ -1,4 +1,4 @@
-"""Trainers that share settings between tests, and their state as bytes."""
+"""Trainers with shared settings, and their state as bytes."""
 
 from functools import partial
 from types import SimpleNamespace

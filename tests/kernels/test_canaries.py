@@ -1,4 +1,4 @@
-"""A debug build puts canaries behind memory of ops and strips; here nets and kernels run in it."""
+"""Nets and kernels in a debug build with canaries after the memory of ops and strips."""
 
 import os
 import subprocess

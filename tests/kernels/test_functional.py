@@ -1,4 +1,4 @@
-"""The functional kernels against their naive float64 twins, and the promises of their door.
+"""Functional kernels compared with the float64 reference, and their documented behavior.
 
 A `Case` is one call: the function, the shapes of its arrays, its options. Every promise is tested
 on such calls: `CASES` cross sizes, strides, paddings, dilations, groups and batches; `TYPICAL` has

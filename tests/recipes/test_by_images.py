@@ -1,4 +1,4 @@
-"""The recipe and the size of the input that follow from the images."""
+"""Choice of recipe and input size by the images."""
 
 import numpy as np
 import pytest

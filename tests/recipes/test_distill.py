@@ -1,4 +1,4 @@
-"""Distillation: targets of a trained model, for each augmented image; resumed to the same bytes."""
+"""Distillation: targets for each augmented image; resumed runs have the same files."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Jobs on executors: what comes of them, who has died, how threads are shared, how all end."""
+"""Jobs on executors: results, dead workers, thread counts, and stopping."""
 
 import multiprocessing
 import os

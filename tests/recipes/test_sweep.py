@@ -1,4 +1,4 @@
-"""Many runs at once: the same bytes as one after the other, kept, resumed, told by name."""
+"""Parallel runs: the same files as in sequence, kept, resumed, and named."""
 
 import csv
 import gc

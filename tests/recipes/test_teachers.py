@@ -1,4 +1,4 @@
-"""Nets that a recipe trains first, whose probabilities are then the targets."""
+"""Teachers that a recipe trains first, whose probabilities are the targets."""
 
 import hashlib
 from itertools import count

@@ -1,4 +1,4 @@
-"""Search for settings: what is drawn, what a study keeps, what is refused."""
+"""Hyperparameter search: trials, stored studies, and invalid arguments."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Pictures of the way to the net."""
+"""Pictures of the steps to the input of the net."""
 
 import numpy as np
 import pytest

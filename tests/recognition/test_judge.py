@@ -1,4 +1,4 @@
-"""Confidences: of one digit, by two nets, and of sums."""
+"""Confidences: of single digits, by two nets, and of sums."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Ink that is no digit, and the strictness with which it is rejected."""
+"""Ink that is not a digit, and the rejection threshold."""
 
 import numpy as np
 import pytest

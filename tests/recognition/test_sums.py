@@ -1,4 +1,4 @@
-"""Written sums in pictures: two kinds of drawing, and what is refused."""
+"""Written sums in pictures: two kinds of drawings, and rejections."""
 
 import numpy as np
 import pytest

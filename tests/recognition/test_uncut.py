@@ -1,4 +1,4 @@
-"""Ink that was cut, looked at once more as a whole."""
+"""Cut ink that is judged again as a whole."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Nets of one's own: saved, opened, resumed, evaluated and shown as a LeNet is."""
+"""Custom nets: saved, opened, resumed, evaluated and displayed like a LeNet."""
 
 import json
 

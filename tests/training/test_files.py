@@ -1,4 +1,4 @@
-"""Model files and checkpoints: equal content is equal bytes, and all that files say is checked."""
+"""Model files and checkpoints: equal content has equal bytes, and all content is checked."""
 
 import hashlib
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""HTML that models, trainers, evaluations and predictions show in a notebook."""
+"""HTML of models, trainers, evaluations and predictions in a notebook."""
 
 from html.parser import HTMLParser
 

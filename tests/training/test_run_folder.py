@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time, files of one run only, nothing that is no file."""
+"""The folder of a run: one run at a time, files of one run only, and no special files."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Ranks of MPI: the bits of one process, and what each of them reads."""
+"""MPI ranks: bit-identical to one process, and the samples read by each."""
 
 import json
 from itertools import pairwise
