@@ -369,7 +369,7 @@ def training_with_sigmoid_and_mean_squared_error():
 
 @topic
 def batch_norm():
-    """By the statistics of a batch, which they leave behind; then by those, also for one sample."""
+    """With batch statistics, and then with the running statistics, also for one sample."""
     shapes = [(FEW, 3), (MANY, 17), (FEW, 5, 7), (FEW, 2, 6, 5), (MANY, 18, 20, 14), (2, 1, 1, 1)]
     for seed, shape in enumerate(shapes):
         kind = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
@@ -491,7 +491,7 @@ def training_on_mixed_pictures():
 
 @topic
 def training_on_few_samples():
-    """One by one: a batch of four, and of one."""
+    """Single samples: batches of four, and of one."""
     for batch in (5, 1):
         for pooling, activation in (("max", "relu"), ("avg", "tanh")):
             model = nn.LeNet5(

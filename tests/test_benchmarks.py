@@ -161,7 +161,7 @@ WITH = {
 
 
 def run(name, *arguments, path=()):
-    """Return the lines of a benchmark, blanks run together; `path` is searched first."""
+    """Return the lines of a benchmark with single blanks; `path` is searched first."""
     paths = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
     result = subprocess.run(
         [sys.executable, BENCHMARKS / f"{name}.py", *map(str, arguments)],
@@ -184,7 +184,7 @@ def assert_rows(lines, name):
 
 @pytest.fixture
 def nothing_installed(tmp_path):
-    """Return a folder whose modules hide the peers."""
+    """Return a folder with modules that hide other engines."""
     for module in chain(*(packages.values() for packages in PEERS.values())):
         name = module.partition(".")[0]
         (tmp_path / f"{name}.py").write_text("raise ImportError('hidden')\n")

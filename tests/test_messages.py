@@ -10,7 +10,7 @@ TOOL = Path(__file__).resolve().parent.parent / "tools" / "list-messages"
 
 
 def list_messages(*arguments):
-    """Run the tool; return its lines that begin an entry."""
+    """Run the tool; return the first line of each entry."""
     command = [sys.executable, TOOL, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
     assert (done.returncode, done.stderr) == (0, "")

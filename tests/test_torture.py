@@ -31,7 +31,7 @@ linux = pytest.mark.skipif(not CAN_FORK, reason="commands are forked on Linux on
 
 
 def run_part(folder, name, *options, seconds=SECONDS):
-    """Run a part as its users do, but on a machine that may be busy.
+    """Run a part like a user, but on a machine that may be busy.
 
     Return the finished process and the figures.
     """
@@ -215,7 +215,7 @@ def test_writers_finds_a_link_that_is_followed(tmp_path):
 
 
 class Leaking:
-    """Pieces of work that leave something open, or have other results each time."""
+    """Functions that leave files open, or whose results vary."""
 
     def __init__(self, folder):
         self.folder, self.kept = folder, []

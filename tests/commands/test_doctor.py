@@ -35,7 +35,7 @@ WELL = {
 
 
 def facts(**changes):
-    """Return the facts of a machine where all is well, with changes; mappings are merged."""
+    """Return the facts of a machine without problems, with changes; mappings are merged."""
     result = copy.deepcopy(WELL)
     for name, change in changes.items():
         result[name] = result[name] | change if isinstance(change, dict) else change

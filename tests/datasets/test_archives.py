@@ -25,7 +25,7 @@ Image = pytest.importorskip("PIL.Image")
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path, monkeypatch):
-    """Yield the folder of temporary files, which must be empty again at the end."""
+    """Yield the folder of temporary files, which must be empty at the end."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -45,7 +45,7 @@ def pets(tmp_path):
 
 
 def pack(folder, path):
-    """Pack a folder with all in it."""
+    """Pack a folder with its content."""
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*"))]
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

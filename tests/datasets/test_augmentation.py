@@ -275,7 +275,7 @@ class TestBits:
 class TestNamed:
     @pytest.mark.parametrize("name", ["pictures", "pictures-noflip", "pictures-mixup"])
     def test_keep_a_picture_recognizable(self, name):
-        """An image stays nearer to its original than to others."""
+        """A distorted image is closer to its original than to others."""
         named = Distortion.named(name).to_dict() | {"flip": 0.0, "mixup": 0.0, "erasing": 0.0}
         rows, columns = np.mgrid[:32, :32] / 31
         waves = [np.sin(a * rows + b * columns) for a in (0, 3, 6) for b in (0, 3, 6)]

@@ -69,7 +69,7 @@ def draws_of(distortion, seed, epoch, count):
 
 
 def reach(key, settings, H, W):
-    """Return how far positions are from the center, at most, in pixels.
+    """Return the maximum distance of positions from the center, in pixels.
 
     They are rounded relative to it.
     """
@@ -361,7 +361,7 @@ class TestTrainer:
             run.run()
 
     def test_never_distorts_what_it_validates_on(self, mnist_slice):
-        """Shift all training images out of sight: only validation images are recognized."""
+        """Shift all training images out of the frame: only validation images are recognized."""
         data = Dataset(np.full((64, 1, 32, 32), 255, np.uint8), np.zeros(64, int), 10)
         seen = []
         run = trainer(data, Distortion(translation=1000), epochs=1)

@@ -88,7 +88,7 @@ def test_a_fault_leads_to_the_next_address_and_alone_to_an_error(fault, said, se
 
 
 def fetch_from_the_next(file, folder, retry):
-    """Fetch; as on a busy machine the next server may be slow, too, wait longer and longer."""
+    """Fetch with increasing timeouts, because servers may be slow on a busy machine."""
     while True:
         try:
             return fetch(file, folder, retry=retry)

@@ -38,7 +38,7 @@ ODD = [5, 1.5, b"x", [], [[1]], {}, ..., np.zeros(3), np.zeros((2, 2)), np.array
 
 @pytest.fixture
 def root(tmp_path):
-    """Two classes of three pictures."""
+    """Make two classes of three pictures."""
     pytest.importorskip("PIL.Image")
     for name in "ab":
         write_pictures(tmp_path / "data" / name, 3)
@@ -76,7 +76,7 @@ def test_pipes_and_devices_are_not_opened(tmp_path, root):
 
 @pytest.fixture
 def make_deep():
-    """Return a function that makes a folder in a folder and so on; pytest cannot delete as many."""
+    """Return a function that makes deeply nested folders, which pytest cannot delete."""
     folders = []
 
     def make(folder, depth):

@@ -16,7 +16,7 @@ Image = pytest.importorskip("PIL.Image")
 
 @pytest.fixture
 def root(tmp_path):
-    """Two classes of six pictures."""
+    """Make two classes of six pictures."""
     for seed, name in enumerate(("cat", "dog")):
         write_pictures(tmp_path / "pets" / name, 6, seed=seed)
     return tmp_path / "pets"
@@ -259,7 +259,7 @@ needs_links = pytest.mark.skipif(os.name == "nt", reason="links need rights ther
 
 @pytest.fixture
 def linked(root, tmp_path):
-    """Add links out of the folder, in a circle and to nothing."""
+    """Add links out of the folder, circular links and broken links."""
     outside = tmp_path / "outside"
     write_pictures(outside, 3, seed=7)
     (root / "cat" / "link.png").symlink_to(outside / "0.png")

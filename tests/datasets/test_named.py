@@ -56,7 +56,7 @@ def zipped(members, **options):
 
 
 def small(server, name, contents, fault="good"):
-    """Make the set of that name, of these files."""
+    """Make the named set with these files."""
     server.content.update(contents)
     files = tuple(
         RemoteFile(

@@ -201,7 +201,7 @@ def test_readings():
 
 
 def test_levels_of_the_training_images_hold_for_others():
-    """Of few images, or dark ones, the range may not show."""
+    """For few or dark images, the range may be ambiguous."""
     standard = (BYTES / 100.0 - 1.3).astype(np.float32)
     tones = BYTES.astype(np.int16) * 16
     for values, levels in (

@@ -52,7 +52,7 @@ def test_the_center_of_mass_is_where_mnist_has_it():
 
 
 def test_a_stroke_is_as_recognition_frames_it():
-    """The same cross on a sheet of 200 by 200 pixels, brought to the form."""
+    """The same cross on a sheet of 200 by 200 pixels, normalized."""
     rng = np.random.default_rng(3)
     drawn = draw_strokes(repeat_shape(PLUS, 8), plain(8), rng).astype(int)
     sheet = np.zeros((220, 220), np.uint8)

@@ -280,7 +280,7 @@ PIXELS = [" ".join(map(str, image.ravel().tolist())) for image in IMAGES]
 
 @pytest.mark.parametrize("form", ["plain", "quoted", "list", "spaced", "tabs", "no names"])
 def test_pixels_in_one_column(form, tmp_path):
-    """As of FER2013."""
+    """As in FER2013."""
     texts = {
         "quoted": [f'"{each}"' for each in PIXELS],
         "list": [f'"[{each.replace(" ", ", ")}]"' for each in PIXELS],

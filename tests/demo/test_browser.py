@@ -70,7 +70,7 @@ ZERO = {"light": [247, 247, 247], "dark": [13, 16, 21]}
 
 @pytest.mark.parametrize("theme", ZERO)
 def test_every_layer_is_colored(page, theme):
-    """Positive is red, negative blue, zero as light or dark as the page."""
+    """Positive is red, negative blue, zero the color of the page."""
 
     def choose(name):
         for _ in range(3):

@@ -345,7 +345,7 @@ def test_a_model_that_cannot_be_kept(client, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
 def test_a_full_disk_leaves_nothing(trained, tmp_path):
-    """A file that may not grow stands for the disk; in a process of its own."""
+    """A file size limit simulates a full disk, in a separate process."""
     done = run_python(
         "import resource, signal, sys\n"
         "import numpy as np\n"

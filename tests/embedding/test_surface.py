@@ -99,7 +99,7 @@ FIELDS = {
 
 
 def declarations():
-    """cykernels.pxd as it is installed, without comments."""
+    """Return the installed cykernels.pxd without comments."""
     return re.sub(r" *#.*", "", (resources.files("lenet5c.kernels") / "cykernels.pxd").read_text())
 
 
@@ -146,7 +146,7 @@ LARGE = 2**62
 
 
 def any_windows(settings):
-    """Return the same settings as those of windows of any kind."""
+    """Return the same settings for general windows."""
     sides = tuple((padding, padding) for padding in settings["padding"])
     return {"dilation": (1, 1), "ceil_mode": False} | settings | {"padding": sides}
 

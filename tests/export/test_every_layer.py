@@ -24,7 +24,7 @@ SMALL = [case for case in CASES if not case.id.startswith("Ensemble")]
 
 
 def model_of(layer, shape):
-    """Return a net with the layer between others, so that each form has outputs to compare."""
+    """Return a net with the layer between others, so that outputs can be compared."""
     layer = copy.deepcopy(layer)
     features = int(np.prod(layer.output_shape(shape)))
     return shaken(

@@ -64,7 +64,7 @@ def test_different_shapes_are_an_error():
 
 @pytest.mark.parametrize("after", [RELU, max_pool(2)], ids=["relu", "pool"])
 def test_nothing_before_a_fork_is_taken_in(after):
-    """The shortcut reads the output of the convolution as it is."""
+    """The shortcut reads the unmodified output of the convolution."""
     shortcut = [max_pool(2)] if after is not RELU else []
     plan = lower((3, 4, 4), [conv(), residual([after], shortcut)])
     first = plan.ops[0]
@@ -123,7 +123,7 @@ def reads(op):
 
 
 def assert_no_value_is_lost(plan):
-    """Run the plan with a name for each value, forward and backward, as the kernels would."""
+    """Run the plan symbolically, with a name for each value, forward and backward."""
     values, wanted = {0: "input"}, []
     made = {}  # by op: the value of its input, of a second one, and of its output
     forks = {}

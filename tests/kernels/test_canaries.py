@@ -118,7 +118,7 @@ print("ran", len(nets))
 
 @pytest.fixture(scope="module")
 def debug_build(tmp_path_factory):
-    """Build a copy of the package whose drivers have canaries; the tiles are as installed."""
+    """Build a copy of the package whose drivers have canaries; the tiles are unchanged."""
     return build_modules(tmp_path_factory.mktemp("canaries"), "LENET5C_CANARIES", *MODULES)
 
 
@@ -137,7 +137,7 @@ def test_no_op_writes_behind_its_memory(debug_build):
 
 @pytest.mark.slow
 def test_the_tests_of_programs_in_a_debug_build(debug_build):
-    """All nets of the tests: exact ones, smooth ones, by tiles and by samples, many steps."""
+    """All nets of the tests: exact and smooth ones, in tiles and by samples, many steps."""
     tests = [str(path) for path in Path(__file__).parent.glob("test_program*.py")]
     arguments = ["-q", "-c", str(CHECKOUT / "pyproject.toml"), *tests]
     code = f"import sys, pytest; sys.exit(pytest.main({arguments!r}))"

@@ -38,7 +38,7 @@ each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 @pytest.fixture
 def busy_threads(monkeypatch):
-    """Wakes all threads for any work."""
+    """Use all threads for any amount of work."""
     monkeypatch.setattr(threads, "THREAD_WORK", 1)
 
 

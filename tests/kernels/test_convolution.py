@@ -32,7 +32,7 @@ BATCHES = [None, 1, 3, 16, 33]
 
 
 def shapes_of(batch, channels, image, kernel_size, groups, data_format):
-    """Return the shapes of x and weight of a convolution; a sample has the batch None."""
+    """Return the shapes of x and weight of a convolution; batch None means a single sample."""
     C, O = channels
     first = () if batch is None else (batch,)
     if data_format[-1] == "C":
@@ -52,7 +52,7 @@ def cases():
 
 
 def backward_case(case):
-    """Return the case of the gradients of one."""
+    """Return the case of the gradients of a convolution."""
     x, weight, _ = case.shapes
     y = getattr(reference, case.name)(np.zeros(x), np.zeros(weight), **case.options)
     return Case(f"{case.name}_backward", (y.shape, x, weight), case.options)
@@ -339,7 +339,7 @@ def test_no_samples():
 @each_dtype
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_an_infinite_weight_touches_only_what_it_was_multiplied_with(case, dtype, value):
-    """A data gradient sees zeros around dy, whose products with it are no part of the sum."""
+    """Products with the zeros around dy are not part of the data gradient."""
     case = case if "transpose" in case.name else backward_case(case)
     arrays = [np.ones(shape, dtype) for shape in case.shapes]
     weight = arrays[1 if "transpose" in case.name else 2]
@@ -364,7 +364,7 @@ def test_settings_in_another_form_are_not_planned_anew():
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("groups", [2, 3, 5, 8, 12])
 def test_groups_whose_filters_lie_a_vector_apart(groups, data_format, dtype):
-    """The first and the last filter of a vector then have the distance of neighbors."""
+    """The distance of the first and the last filter of a vector is then that of neighbors."""
     for outputs in (1, 2, 3, 4, 5, 7, 15):
         for inputs in (1, 3, 7, 15):
             channels = inputs * groups, outputs * groups

@@ -26,7 +26,7 @@ BACKWARD = [name for name in SHAPES if name.endswith("backward")]
 
 
 def call(name, shapes=(), **options):
-    """Call a function on zeros of the usual shapes, or of those given instead."""
+    """Call a function on zeros of the default shapes, or the given ones."""
     shapes = {**dict(enumerate(SHAPES[name])), **dict(shapes)}
     return getattr(kernels, name)(*map(np.zeros, shapes.values()), **options)
 

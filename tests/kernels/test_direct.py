@@ -84,7 +84,7 @@ def draw(case, dtype):
 
 
 def compute(case, arrays, layout, axis, threads=1, kernels=None):
-    """Return y, dx, dweight and dbias as NCHW, by plans that run with these kernels."""
+    """Return y, dx, dweight and dbias as NCHW, computed by plans with these kernels."""
     x, weight, bias, dy = arrays
     dtype, axes = x.dtype, LAYOUTS[layout]
     orders = axes[0], axes[1], (0,), axes[0]
@@ -113,7 +113,7 @@ def compute(case, arrays, layout, axis, threads=1, kernels=None):
 
 
 def twins(case, arrays):
-    """Return the reference's: of a padded image, as it has the same padding on both sides."""
+    """Return the results of the reference for a padded image."""
     x, weight, bias, dy = arrays
     extent = [
         (n - 1) * s + (k - 1) * d + 1

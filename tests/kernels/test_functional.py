@@ -70,7 +70,7 @@ def test_threads_match_reference(case, dtype, num_threads):
 
 
 def strided(a):
-    """Every other element of every axis of a larger array."""
+    """Return every other element of a larger array along every axis."""
     larger = np.full([2 * n for n in a.shape], np.nan, a.dtype)
     view = larger[(np.s_[::2],) * a.ndim]
     view[...] = a
@@ -78,7 +78,7 @@ def strided(a):
 
 
 def reversed_axes(a):
-    """Negative strides."""
+    """Return an array with negative strides."""
     flip = (np.s_[::-1],) * a.ndim
     return a[flip].copy()[flip]
 
@@ -88,7 +88,7 @@ def channels_last(a):
 
 
 def unaligned(a):
-    """At an odd address."""
+    """Return an array at an odd address."""
     buffer = np.empty(a.nbytes + 1, np.uint8)
     view = buffer[1:].view(a.dtype).reshape(a.shape)
     view[...] = a
@@ -149,7 +149,7 @@ def test_strided_out_leaves_the_gaps_alone(case, dtype):
 @typical_case
 @each_dtype
 def test_out_may_overlap_an_input(case, dtype, shift):
-    """Each result in turn starts `shift` elements after each input, in one piece of memory."""
+    """Each result starts `shift` elements after each input, in the same memory."""
     arrays = draw(case, dtype)
     expected = run(case, arrays)
     for i, result in enumerate(expected):
@@ -201,7 +201,7 @@ def test_results_own_fresh_memory(case, dtype):
 @typical_case
 @pytest.mark.parametrize("form", [np.int64, lambda size: (size, size)], ids=["numpy", "pair"])
 def test_sizes_in_other_forms(case, form):
-    """NumPy integers and pairs of equals say the same as ints."""
+    """NumPy integers and pairs of equal numbers are equivalent to ints."""
     arrays = draw(case, np.float32)
     sizes = {
         key: form(size)

@@ -143,7 +143,7 @@ SPOILED_BORDERS = [("padding", 2, 2), ("padding", (0, 2), 2)]  # as much as a po
 
 
 def spoiled(case):
-    """Yield the valid case with each of its sizes, and the thread count, spoiled in turn."""
+    """Yield the valid case with each size, and the number of threads, invalid in turn."""
     for argument, value, number in SPOILED_SIZES + SPOILED_BORDERS * ("pool2d" in case.name):
         if argument in case.options or argument == "num_threads":
             yield case._replace(options=case.options | {argument: value}), argument, number

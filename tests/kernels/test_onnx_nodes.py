@@ -28,11 +28,11 @@ ROUNDED = {"test_averagepool_2d_ceil_last_window_starts_on_pad": 1e-3}
 
 
 class NotExpressed(Exception):
-    """No call does what an operator does; the message is the reason."""
+    """Raised if no call is equivalent to an operator, with the reason."""
 
 
 class Pads:
-    """The settings of a window as ONNX has them: for the image of `shape`, one or two axes."""
+    """Return the ONNX settings of a window for an image of `shape`, with one or two axes."""
 
     def __init__(self, settings, shape, kernel_size):
         self.axes = len(shape)
@@ -52,7 +52,7 @@ class Pads:
 
     @property
     def window(self):
-        """The settings by the names of kernels."""
+        """Return the settings with the names of the kernels."""
         plain = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
         return {
             name: value if isinstance(value, str) else tuple(value) for name, value in plain.items()
@@ -216,7 +216,7 @@ def operator(case):
 
 
 def express(case, dtype=None):
-    """Return the results of the call that expresses a case, the arrays of float converted."""
+    """Return the results of the call for a case, with converted float arrays."""
     node = case.model.graph.node[0]
     settings = {each.name: get_attribute_value(each) for each in node.attribute}
     if node.op_type in ("MaxPool", "SoftmaxCrossEntropyLoss"):
@@ -264,7 +264,7 @@ def test_a_node_in_float64(case):
 
 
 def test_most_nodes_are_expressed():
-    """All but those of three axes, and foldings of the batch."""
+    """All except those with three axes, and foldings of the batch."""
     left_out = {name for names in REASONS.values() for name in names}
     for name, count in COUNTS.items():
         cases = [case.name for case in CASES if operator(case) == name]

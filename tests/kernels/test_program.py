@@ -91,7 +91,7 @@ def test_train_step_matches_reference(model, batch, options):
 @each_isa
 @any_model
 def test_train_step_is_forward_loss_and_backward(model, isa):
-    """To the bit, with the loss as a program without ops."""
+    """Bit-identical, with the loss as a program without ops."""
     params, x, _ = model.draw(33, integer=True)
     labels = draw_labels(model, 33)
     program = model.program(isa)

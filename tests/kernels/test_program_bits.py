@@ -60,7 +60,7 @@ def test_same_bits_of_training_at_any_thread_count(isa, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_updates_have_the_same_bits_with_every_instruction_set(kind):
-    """They fuse no multiply-add, so that even the baseline agrees."""
+    """Without fused multiply-adds, so the baseline agrees, too."""
     rng = np.random.default_rng(0)
     start, grads = rng.standard_normal((2, 1003)).astype(np.float32)
     results = []
@@ -114,7 +114,7 @@ def test_outputs_without_a_gradient_have_the_bits_of_a_training_step(model, isa)
 @each_isa
 @any_model
 def test_samples_do_not_mix(model, isa):
-    """A sample that is not a number spoils no output or input gradient of another."""
+    """NaN in a sample does not affect outputs or input gradients of other samples."""
     params, x, dy = model.draw(35)
     program = model.program(isa)
     clean = forward(program, params, x), backward(program, params, x, dy)[0]
@@ -126,7 +126,7 @@ def test_samples_do_not_mix(model, isa):
 
 @each_isa
 def test_any_state_of_the_workspace_gives_the_same_bits(isa):
-    """A program keeps its arenas; what an earlier batch left there must not show."""
+    """Arenas are reused; values of an earlier batch must have no effect."""
     model = SMOOTH["lenet5"]
     params, x, dy = model.draw(17)
     fresh = backward(model.program(isa), params, x, dy)

@@ -58,7 +58,7 @@ def test_a_few_samples_match_reference(model, batch):
 
 @pytest.mark.parametrize("batch", [1, 3, 5])
 def test_a_few_samples_of_many_channels(batch):
-    """More channels than lanes, and numbers of them that fill no whole vectors."""
+    """More channels than lanes, and numbers of channels that do not fill vectors."""
     params, x, _ = WIDE.draw(batch)
     expected = WIDE.reference_forward(params, x)[-1].reshape(batch, -1)
     for isa in TILES:
@@ -96,7 +96,7 @@ def test_a_not_a_number_of_one_sample_stays_in_it():
 
 
 def test_infinite_values_do_not_leak_between_channels():
-    """Lanes beyond the last channel hold nothing that could spoil a sum."""
+    """Lanes beyond the last channel do not affect sums."""
     model = Model((3, 4, 4), [conv(2, 1), conv(3, 1), FLATTEN])
     params, x, _ = model.draw(1)
     x[:] = 3e38
@@ -105,7 +105,7 @@ def test_infinite_values_do_not_leak_between_channels():
 
 
 def reference_loss(model, out, labels, options):
-    """Loss, its gradient, and the options with the targets that the loss may need."""
+    """Return loss, its gradient, and options with targets."""
     name, setting = options.get("loss", "cross_entropy"), options.get("setting", 0)
     if name == "mse":
         options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
@@ -134,7 +134,7 @@ def test_one_by_one_equals_reference(model, batch):
 @few
 @trained_model
 def test_one_by_one_matches_reference(model, batch):
-    """Whatever is wanted of it: the gradients with the input's or without are the same bits."""
+    """Gradients are bit-identical with and without the input gradient."""
     params, x, dy = model.draw(batch)
     dx, dparams = model.reference_backward(params, model.reference_forward(params, x), dy)
     for isa in TILES:
@@ -178,7 +178,7 @@ def test_train_step_one_by_one_matches_reference(model, options, batch):
 @few
 @trained_model
 def test_train_step_one_by_one_is_forward_loss_and_backward(model, batch, options):
-    """To the bit, with the loss as a program without ops, by samples or by tiles."""
+    """Bit-identical, with the loss as a program without ops, by samples or tiles."""
     params, x, _ = model.draw(batch, seed=4)
     labels = draw_labels(model, batch)
     options = reference_loss(model, np.zeros((batch, model.plan.output_size)), labels, options)[2]
@@ -234,7 +234,7 @@ def test_one_by_one_has_the_same_bits_at_any_thread_count_and_instruction_set(mo
 @few
 @trained_model
 def test_one_by_one_in_any_state_of_the_workspace(model, batch):
-    """Values left in the arenas must not show, between channels or in borders of zeros."""
+    """Old values in the arenas must have no effect, between channels or in borders of zeros."""
     params, x, dy = model.draw(batch)
     fresh = bits(*backward(model.program(), params, x, dy, by_sample=True))
     program = model.program()
@@ -250,7 +250,7 @@ def test_one_by_one_in_any_state_of_the_workspace(model, batch):
 
 @trained_model
 def test_one_by_one_samples_do_not_mix(model):
-    """A sample's outputs and input gradient depend neither on the others nor on their number."""
+    """Outputs and input gradient of a sample do not depend on other samples or their number."""
     params, x, dy = model.draw(4)
     program = model.program()
     clean = backward(program, params, x, dy, by_sample=True)[0]

@@ -74,7 +74,7 @@ def test_bits_of_training(model, isa):
 
 @each_isa
 def test_not_a_number_and_infinities(isa):
-    """They stay with the outputs whose windows have them."""
+    """They only affect outputs whose windows contain them."""
     for name in ("max", "mean", "no pooling"):
         model = MODELS[name]
         program, (params, x, _) = model.program(isa), model.draw(2)

@@ -45,7 +45,7 @@ def run_steps(model, isa, kind, batch_size, samples, threads, by_sample=False):
 
 
 def check_steps(model, kind, batch_size, samples, by_sample):
-    """Assert that a run of steps is as many calls of train_step, each followed by the update."""
+    """Assert that a run of steps equals calls of train_step, each followed by the update."""
     for isa in TILES:
         actual = run_steps(model, isa, kind, batch_size, samples, 1, by_sample)
         program = model.program(isa)
@@ -110,7 +110,7 @@ def test_a_run_of_steps_is_steps_one_by_one(name, kind):
     ],
 )
 def test_a_run_of_steps_on_few_samples_is_steps_one_by_one(name, batch_size, samples, kind):
-    """The way of a step depends on its own batch, also for a short one after larger ones."""
+    """The algorithm of a step depends on its own batch, also for a short one after larger ones."""
     check_steps(FEW[name], kind, batch_size, samples, by_sample=True)
 
 
@@ -147,7 +147,7 @@ def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(
 def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(
     name, batch_size, samples, wrong, taken, kind
 ):
-    """In a batch of few, in the short last one, and in a larger one before that."""
+    """In a small batch, in a short last batch, and in a larger one before it."""
     model = FEW[name]
     program = model.program()
     params, x, _ = model.draw(samples)

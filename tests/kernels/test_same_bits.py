@@ -17,5 +17,5 @@ def test_all_topics_are_recorded():
 @pytest.mark.parametrize("name", same_bits.TOPICS)
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 def test_same_bits(isa, name):
-    """If the order of terms was changed on purpose: `python tests/same_bits.py --write`."""
+    """After a deliberate change of the summation order: `python tests/same_bits.py --write`."""
     assert computed(isa)[name] == same_bits.recorded()[name]

@@ -83,7 +83,7 @@ def test_other_settings_are_refused(name, value):
 
 
 def test_what_was_computed_once_is_refused_in_another_form():
-    """1.0 == 1, for a cache too."""
+    """1.0 == 1, also as a key of a cache."""
     window_and_size((5, 5), (2, 2), (1, 1), (1, 1))
     for at in range(3):
         settings = [(2, 2), (1, 1), (1, 1)]

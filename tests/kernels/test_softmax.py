@@ -40,7 +40,7 @@ def draw(name, shape, dtype, axis, scale=3):
 
 
 def tolerance(shape, axis, dtype):
-    """Return roundings of a sum along the axis, and some more."""
+    """Return the tolerance of a sum along the axis."""
     return (8 + shape[axis] / 2) * np.finfo(dtype).eps
 
 
@@ -96,7 +96,7 @@ def test_every_instruction_set_matches_reference(dtype, isa):
 
 
 def test_the_exponential_of_float64_is_exact_to_an_ulp():
-    """Beside a logit of 0, whose probability is 1 to the last bit."""
+    """Next to a logit of 0, whose probability rounds to 1."""
     x = np.concatenate([np.linspace(-40, -37, 20000), np.linspace(-700, -40, 20000)])
     y = kernels.softmax(np.stack([np.zeros_like(x), x], axis=1))[:, 1]
     expected = np.exp(x.astype(np.longdouble))

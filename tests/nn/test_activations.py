@@ -50,7 +50,7 @@ def test_every_activation_is_tested():
 @pytest.mark.parametrize("shape", [(1, 3000), (4, 7), (33, 100), (3, 5, 7, 9), (20, 17, 3, 2)])
 @each_case
 def test_matches_reference(layer, twin, options, from_x, shape):
-    """Within some roundings: of the output, and of the derivative, which is about 1 at most."""
+    """Within a few roundings of the output, and of the derivative, which is at most about 1."""
     x, dy = inputs(*shape), np.random.default_rng(4).standard_normal(shape).astype(np.float32)
     y = layer.forward(x, training=True)
     function = getattr(reference, layer.kind)
@@ -123,7 +123,7 @@ def batch(count):
 @pytest.mark.parametrize("count", [1, 5, 6, 33])
 @each_name
 def test_a_net_is_its_layers_one_by_one(name, count):
-    """In tiles and sample by sample, within roundings."""
+    """In tiles and sample by sample, up to rounding."""
     model, (x, _) = net(name), batch(count)
     y, alone = model.forward(x, training=True), x
     for layer in model.layers.values():

@@ -11,7 +11,7 @@ from lenet5c import nn
 
 
 class Affine(nn.Layer):
-    """y = tanh(x weight^T + bias), with the faults that a subclass puts in."""
+    """y = tanh(x weight^T + bias), with errors added by subclasses."""
 
     def __init__(self, inputs=4, outputs=4, rng=0):
         weight = np.random.default_rng(rng).standard_normal((outputs, inputs))
@@ -332,7 +332,7 @@ def test_a_layer_that_is_never_the_same():
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_of_the_package(name):
-    """Each class of layers has a twin in float64, by which it is checked."""
+    """Each layer class has a float64 version, with which it is checked."""
     for layer, shape in LAYERS[name]:
         check = nn.check_gradients(layer, shape, most=6)
         assert check, check

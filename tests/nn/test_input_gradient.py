@@ -12,7 +12,7 @@ CASES = [(name, i) for name, cases in LAYERS.items() for i in range(len(cases))]
 
 
 def without_training(layer):
-    """Return a copy whose training pass is that outside training."""
+    """Return a copy whose training pass equals inference."""
     layer = copy.deepcopy(layer)
     for each in layer.all_layers():
         if isinstance(each, nn.Dropout):
@@ -38,7 +38,7 @@ def test_it_is_backward_without_what_training_does(name, i, batch):
 
 
 class Doubled(nn.Sequential):
-    """A net with a forward pass of its own."""
+    """A net with a custom forward pass."""
 
     def forward(self, x, training=False):
         return super().forward(2 * x, training)

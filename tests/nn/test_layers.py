@@ -120,7 +120,7 @@ def test_flatten():
 
 
 def test_windows_between_the_pixels():
-    """They see nothing: minus infinity, as of PyTorch, and no gradient."""
+    """Empty windows: minus infinity, as in PyTorch, and no gradient."""
     layer = nn.MaxPool2d(2, padding=1, dilation=2)
     y = layer.forward(np.ones((17, 2, 1, 1), np.float32), training=True)
     assert_array_equal(y, np.full((17, 2, 1, 1), -np.inf, np.float32))
@@ -128,7 +128,7 @@ def test_windows_between_the_pixels():
 
 
 def test_paddings_in_other_words():
-    """They are the same layer; what is odd in them is shown by repr."""
+    """They are the same layer; nondefault settings are shown by repr."""
     x = normal(3, 2, 7, 8)
     for padding, same in ((1, ((1, 1), [1, 1])), ("valid", 0), ((1, 0), ((1, 1), (0, 0)))):
         for make in (nn.MaxPool2d, nn.AvgPool2d):
@@ -144,7 +144,7 @@ def test_paddings_in_other_words():
 
 
 def test_activations_at_the_ends():
-    """Saturated, they are what the definitions say, without overflow on the way."""
+    """Saturated values are correct, without intermediate overflow."""
     x = np.array([[-np.inf, -3e38, -1e4, -100, -0.0, 0, 1e-30, 100, 1e4, 3e38, np.inf]], np.float32)
     assert_array_equal(nn.ReLU()(x), np.maximum(x, 0))
     assert_array_equal(nn.Tanh()(x), np.tanh(x))
@@ -155,7 +155,7 @@ def test_activations_at_the_ends():
 
 
 def test_scaled_tanh_at_the_ends():
-    """Also where products and squares of the settings are near the ends of float32."""
+    """Also if products and squares of the settings are near the limits of float32."""
     x = np.array([[-np.inf, -3e38, -1e4, -0.0, 0, 1e-20, 1e4, 3e38, np.inf, np.nan]], np.float32)
     for amplitude, slope in (
         (1.7159, 2 / 3),
@@ -377,7 +377,7 @@ class TestParameters:
 
     @pytest.mark.parametrize("layer", [nn.Linear(4, 3, rng=0), nn.BatchNorm1d(4)], ids=str)
     def test_gradients_of_a_layer_alone_reach_its_vector(self, layer):
-        """The same, whether or not the vector was asked for before backward."""
+        """The same, whether or not the vector was requested before backward."""
         layer.backward(np.ones_like(layer.forward(normal(5, 4), training=True)))
         grads = np.concatenate([layer.grads[name].ravel() for name in layer.params])
         assert grads.any()
@@ -498,7 +498,7 @@ class TestBatchNorm:
         assert_close(layer.forward(x), expected, eps=32)
 
     def test_a_large_mean_does_not_cancel(self):
-        """The variance is no difference of squares: at mean 1000, 1 is kept to 1e-4."""
+        """The variance is not a difference of squares: at mean 1000, 1 is accurate to 1e-4."""
         x = 1000 + normal(64, 3)
         y = nn.BatchNorm1d(3).forward(x, training=True)
         assert_allclose(y.mean(axis=0), 0, atol=1000 * EPS)

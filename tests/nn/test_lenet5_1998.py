@@ -116,7 +116,7 @@ class TestConnectionTable:
 
     @pytest.mark.parametrize("batch", [2, 17])
     def test_is_a_dense_convolution_with_zeros(self, batch):
-        """By the same sums, so that even the last digits agree."""
+        """The same sums, so results are bit-identical."""
         layer = nn.Conv2d(4, 3, 2, rng=0, connection_table=self.TABLE)
         dense = nn.Conv2d(4, 3, 2)
         dense.params["weight"] = layer.dense_weight
@@ -182,7 +182,7 @@ class TestRBF:
 
     @pytest.mark.parametrize("batch", [3, 17])
     def test_changed_codes_are_seen(self, batch):
-        """By a program that exists already, whether they are changed in place or assigned."""
+        """Also by an existing program, whether they are changed in place or assigned."""
         layer, x = nn.RBF(), normal(batch, 84)
         model = nn.Sequential(layer)
         before = layer.forward(x)
@@ -209,7 +209,7 @@ class TestRBF:
         assert_array_equal(layer.forward(x), before)
 
     def test_bitmaps_of_the_digits(self):
-        """Figure 3 of LeCun et al. (1998): the black pixels, and how far codes are apart."""
+        """Figure 3 of LeCun et al. (1998): the black pixels, and distances of the codes."""
         codes = nn.digit_codes()
         assert (codes.shape, codes.dtype) == ((10, 84), np.float32)
         assert_array_equal(np.unique(codes), [-1, 1])
@@ -340,7 +340,7 @@ class TestErrors:
 
 
 class TestLeNet5Of1998:
-    """Against the numbers of LeCun et al. (1998), section II-B."""
+    """Compared with the numbers of LeCun et al. (1998), section II-B."""
 
     def test_layer_by_layer(self):
         model, shape, sizes = nn.LeNet5_1998(), (1, 32, 32), {}
@@ -374,7 +374,7 @@ class TestLeNet5Of1998:
             assert number in model.summary()
 
     def test_table_1(self):
-        """Six maps see three neighbors, six see four, three see four with a gap, one sees all."""
+        """Six maps read three neighbors, six four, three four with a gap, one all."""
         table = nn.lenet5_1998.C3_TABLE
         assert table.sum() == 60
         assert_array_equal(table.sum(axis=1), [10] * 6)
@@ -450,7 +450,7 @@ class TestLeNet5Of1998:
             nn.LeNet5_1998(**options)
 
     def test_penalties_are_those_of_their_own_codes(self):
-        """Random codes of another number of classes are always the same, and apart."""
+        """Random codes for another number of classes are reproducible and distinct."""
         codes = nn.LeNet5_1998(num_classes=26)["output"].buffers["codes"]
         assert_array_equal(np.unique(codes), [-1, 1])
         assert len(np.unique(codes, axis=0)) == 26

@@ -168,7 +168,7 @@ class TestExtremePenalties:
         self.check(penalties, np.full(17, 4), j)
 
     def test_all_are_large(self, size, j):
-        """The rubbish class alone is left, unless j is larger still."""
+        """Only the garbage class remains, unless j is larger."""
         self.check(np.full((3, 10), size, np.float32), np.arange(3), j)
 
     def test_both_ends(self, size, j):
@@ -182,7 +182,7 @@ class TestExtremePenalties:
 
 
 def test_a_large_j_leaves_no_rubbish_and_a_small_one_little_else():
-    """With j beyond reach the loss is the cross-entropy of the penalties negated.
+    """With a very large j the loss is the cross-entropy of the negated penalties.
 
     With j near 0 and large penalties, the probability of being rubbish is 1, and the loss the
     maximum likelihood's.
@@ -199,7 +199,7 @@ def test_a_large_j_leaves_no_rubbish_and_a_small_one_little_else():
 
 
 def test_the_second_term_keeps_penalties_from_growing_without_end():
-    """Eq. 9: pushing a wrong penalty beyond j gains next to nothing."""
+    """Eq. 9: increasing a wrong penalty beyond j has almost no effect."""
     labels = np.zeros(1, int)
     gains = []
     for wrong in (1, 5, 20):
@@ -434,7 +434,7 @@ def test_exact_second_derivatives_of_maximum_a_posteriori(batch, classes, j):
 @pytest.mark.parametrize("batch", [1, 4, 5, 6, 16, 33, 1025, 3000])
 @pytest.mark.parametrize("kind", nn.LOSSES)
 def test_the_value_alone_has_the_bits_of_a_call(kind, batch):
-    """Sample by sample, in tiles, and in several batches of shards."""
+    """With single samples, tiles, and several batches of shards."""
     loss = nn.LOSSES[kind]()
     outputs, labels = normal(batch, 7, scale=3), labels_for(batch, 7)
     assert loss.value(outputs, labels) == loss(outputs, labels)[0]

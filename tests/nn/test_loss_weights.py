@@ -188,7 +188,7 @@ def test_probabilities_of_one_hot_are_labels(classes):
 
 
 def test_logits_of_minus_infinity_mask_classes():
-    """Where the target is 0; also with class weights, where each class has a term of its own."""
+    """If the target is 0, also with class weights and a term for each class."""
     logits, labels, weight, _ = draw(17)
     labels[labels == 2] = 4
     logits[:, 2] = -np.inf

@@ -14,7 +14,7 @@ from lenet5c.nn.registry import MOST_DEPTH, MOST_LAYERS, TYPES
 
 @pytest.fixture
 def registered():
-    """Forget what a test registers."""
+    """Remove the layer classes registered by a test."""
     before = dict(TYPES)
     yield
     TYPES.clear()
@@ -22,7 +22,7 @@ def registered():
 
 
 class Scale(nn.Layer):
-    """A layer of a user's own, with a parameter and a setting."""
+    """A custom layer with a parameter and a setting."""
 
     def __init__(self, channels, start=1.0):
         self.params["factor"] = np.full((channels, 1, 1), start)

@@ -229,7 +229,7 @@ def second_differences(loss, vector, h):
     "layer, shape, name, options", CASES[:7], ids=lambda value: str(value).replace(" ", "")
 )
 def test_one_layer_and_squared_error_are_exact(layer, shape, name, options):
-    """The loss is quadratic in each parameter, so there is nothing that the approximation drops."""
+    """The loss is quadratic in each parameter, so the approximation is exact."""
     layer, x = copy.deepcopy(layer), normal(*shape)
     model = nn.Sequential(layer, nn.Flatten()) if len(shape) == 4 else nn.Sequential(layer)
     target = normal(len(x), int(np.prod(layer.output_shape(shape[1:]))), seed=2)

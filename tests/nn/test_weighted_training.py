@@ -43,7 +43,7 @@ each_case = pytest.mark.parametrize("case", cases(1))
 @pytest.mark.parametrize("batch", [1, 3, 5, 16, 33, 300])
 @pytest.mark.parametrize("make", [*MODELS, with_groups], ids=lambda make: make.__name__)
 def test_a_step_is_a_step_by_hand(make, batch, case):
-    """To the bit: loss, correct answers, gradients."""
+    """Bit-identical: loss, number of correct predictions, gradients."""
     one, other = make(), make()
     x, (loss, target, weight) = normal(batch, 1, 16, 16), cases(batch)[case]
     value, correct = one.train_step(x, target, loss, weight)
@@ -63,7 +63,7 @@ def test_a_step_is_a_step_by_hand(make, batch, case):
     "make", [lenet5, with_numpy_layers, with_groups], ids=lambda make: make.__name__
 )
 def test_a_run_of_steps_is_steps_one_by_one(make, batch_size, samples, case):
-    """To the bit, with samples picked by their index."""
+    """Bit-identical, with samples selected by index."""
     one, other = make(), make()
     images, index = normal(200, 1, 16, 16), np.random.default_rng(4).permutation(200)[:samples]
     loss, target, weight = cases(samples)[case]

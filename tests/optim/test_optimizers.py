@@ -99,7 +99,7 @@ def steps(optimizer):
 
 
 def assert_close(actual, expected, step, moved):
-    """Within 16 roundings a step: of the parameter, and of the way it has gone.
+    """Within 16 roundings per step: of the parameter, and of its total change.
 
     A step is some ten operations, each rounded once, and they differ in sign; `moved` adds up how
     far each went.
@@ -219,7 +219,7 @@ def assert_same_state(state, expected):
 
 
 def test_every_optimizer_says_which_vectors_are_of_squares():
-    """Those whose root a step takes, or that it adds to its divisor."""
+    """State vectors under a square root, or in a divisor."""
     for choice in optim.OPTIMIZERS.values():
         assert set(choice.cls.not_negative) == {"v", "squares", "curvature"} & set(
             choice.cls.vectors
@@ -377,7 +377,7 @@ def test_one_layer_of_a_model_is_stepped_alone(kind):
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_training_lowers_the_loss(name):
-    """Half of what it was, in 50 steps, on a task of two groups."""
+    """The loss is halved in 50 steps, on a task with two groups."""
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=64)
     x = (rng.standard_normal((64, 5)) + 2 * labels[:, None]).astype(np.float32)
@@ -412,7 +412,7 @@ class TestChoice:
 
 
 class Halved(optim.SGD):
-    """A user's own: `step` halves the rate."""
+    """A custom optimizer whose `step` halves the rate."""
 
     def step(self):
         self.lr /= 2
@@ -467,7 +467,7 @@ def test_settings_of_another_kind_are_named(arguments):
 
 def test_a_subclass_that_steps_as_its_kernel_does_is_described():
     class Named(optim.SGD):
-        """A user's own: another default."""
+        """A custom optimizer with another default."""
 
     net = model()
     assert Named(net, 0.1).describe_steps(net, [0.1]).steps == 1

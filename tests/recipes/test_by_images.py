@@ -100,6 +100,6 @@ def test_a_run_of_color_images_from_a_folder_and_on(tmp_path):
 
 
 def test_the_augmentation_leaves_some_images_as_they_are():
-    """So that classes that differ in color alone are told apart."""
+    """So that classes that differ only in color can be distinguished."""
     distortion = recipe("small-color").distortion
     assert distortion_name(distortion) == distortion and 0 < distortion["probability"] < 1

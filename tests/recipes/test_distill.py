@@ -28,7 +28,7 @@ def few(mnist_slice):
 
 @pytest.fixture(scope="module")
 def teacher(few):
-    """Return an ensemble of two small nets that were trained for a moment."""
+    """Return an ensemble of two small, briefly trained nets."""
     made = [lenet5c.trainer("fast", few, seed, **SMALL) for seed in (0, 1)]
     for each in made:
         each.run()
@@ -95,7 +95,7 @@ def test_a_teacher_of_a_smaller_input_sees_it_cropped(few, teacher):
 
 
 def test_a_net_learns_without_labels(few):
-    """The labels are another class each, and have no share."""
+    """The labels are wrong, and have no weight."""
     wrong = replace(few.train, labels=(few.train.labels + 1) % 10)
     settings = SMALL | {"epochs": 6}
     trainer = lenet5c.distill("best", "fast", Source(wrong, few.test), **settings)

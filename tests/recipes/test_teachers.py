@@ -43,7 +43,7 @@ def digests(folder):
 
 
 def stop_at(call):
-    """Return a function that is true at its call of this number."""
+    """Return a function that returns True at the call with this number."""
     calls = count(1)
     return lambda: next(calls) == call
 

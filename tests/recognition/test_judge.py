@@ -9,7 +9,7 @@ from lenet5c.recognition.signs import ALONE, P_NONE, SECOND, digit_share, weigh_
 
 
 def seen(**shares):
-    """Return probabilities of the net of signs: d3=0.9 of a digit, none=0.1."""
+    """Return probabilities of the net of signs, such as d3=0.9 for the digit 3, none=0.1."""
     row = np.zeros(20)
     for name, share in shares.items():
         row[P_NONE if name == "none" else int(name[1:])] = share

@@ -12,7 +12,7 @@ from lenet5c.recognition.signs import ALONE, P_NONE, P_SEVERAL, describe, digit_
 
 
 def sheet(image):
-    """Return an image of MNIST's form as dark ink on a sheet of paper."""
+    """Return an image in MNIST's format as dark ink on paper."""
     return 255 - np.kron(np.pad(image, 8), np.ones((5, 5), np.uint8))
 
 

@@ -18,7 +18,7 @@ from lenet5c.recognition.sums import read_sum
 
 @pytest.fixture(scope="module")
 def digits():
-    """Return training digits that no model was trained on; the benchmark has the test digits."""
+    """Return held-out training digits; the benchmark uses the test digits."""
     return mnist()[0].take(np.arange(55_000, 60_000))
 
 
@@ -30,7 +30,7 @@ def write(digits, text, seed=0, **style):
 
 
 def test_most_sums_are_read(digits):
-    """Of the benchmark's hands and fonts; `python benchmarks/pictures.py --parts sums` has more."""
+    """Pens and fonts of the benchmark; `python benchmarks/pictures.py --parts sums` has more."""
     right = wrong = 0
     rows = (
         "pen, 2 numbers",

@@ -13,7 +13,7 @@ from lenet5c.recognition.uncut import judge_uncut
 
 
 def cut(ink, column, left=0):
-    """Return two cells, sure digits, of ink that is cut at a column."""
+    """Return two confident digit cells of ink that is cut at a column."""
     cells = []
     for first, last in ((0, column), (column, ink.shape[1])):
         part = ink[:, first:last]

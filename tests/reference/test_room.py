@@ -97,7 +97,7 @@ def test_all_names_are_listed():
 
 
 def test_arguments_may_be_lists_and_of_any_dtype(rng):
-    """Results are the same float64, and arguments stay as they were."""
+    """Results are the same float64, and arguments are unchanged."""
     x, weight, dy = rng.integers(-9, 9, (1, 2, 4, 4)), rng.integers(-9, 9, (3, 2, 2, 2)), 1
     expected = reference.conv2d(x.astype(float), weight.astype(float))
     for each in (x.astype(np.float32), x.astype(np.int8), x.tolist()):

@@ -15,7 +15,7 @@ from lenet5c.training.distillation import DistillationTargets
 
 @pytest.fixture(scope="module")
 def models(mnist_slice):
-    """Return two models of other nets, trained for a moment."""
+    """Return two different models, trained briefly."""
     made = [trainer("fast", data=mnist_slice[0], seed=seed, channels=(4, 8)) for seed in (0, 1)]
     for each in made:
         each.run()

@@ -139,7 +139,7 @@ def put(**values):
 
 
 def net(kind="LeNet5", **settings):
-    """Put the description of another net in place of the model's."""
+    """Replace the description of the model's net."""
     return put(model={"type": kind, "settings": settings})
 
 
@@ -315,7 +315,7 @@ def test_large_images_are_for_a_preparation_that_resizes(tmp_path):
 @pytest.mark.parametrize("command", ["predict", "evaluate", "demo", "summary", "export"])
 @pytest.mark.parametrize("size", [[1, 32], [1024, 1024]])
 def test_commands_refuse_them_in_one_line(tmp_path, capsys, command, size):
-    """They ended in a traceback, or took 9.8 GB."""
+    """They caused a traceback, or needed 9.8 GB."""
     path = rewritten(tmp_path, preparation(size=size))
     (tmp_path / "picture.png").write_bytes(b"")
     arguments = {

@@ -24,7 +24,7 @@ def sets(tmp_path, mnist_slice):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    """Let a stretch of steps have 100 images at most."""
+    """Limit a run of steps to 100 images."""
     monkeypatch.setattr("lenet5c.datasets.mapped._BLOCK", 100 * 28 * 28)
 
 

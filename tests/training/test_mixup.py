@@ -255,7 +255,7 @@ class TestTrainer:
         assert second.history == whole.history
 
     def test_trains_on_mixtures_and_counts_the_larger_share(self):
-        """Of pure colors a mixture is easy to tell: most are recognized as their larger share."""
+        """Mixtures of pure colors are easy: most are classified as their larger part."""
         data = some_data(400, classes=3)
         images = np.zeros((400, 3, 20, 20), np.uint8)
         images[np.arange(400), data.labels] = 200

@@ -16,7 +16,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 class Reader(HTMLParser):
-    """The texts and tags of a piece of HTML that is closed."""
+    """Return the texts and tags of well-formed HTML."""
 
     def __init__(self, html):
         super().__init__()

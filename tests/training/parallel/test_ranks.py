@@ -24,7 +24,7 @@ def alone():
     "ranks, node_size, threads", [(2, 2, 2), (2, 1, 1), (2, 1, 2), (3, 3, 1), (3, 1, 1), (3, 2, 2)]
 )
 def test_ranks_have_the_bits_of_one_process(alone, ranks, node_size, threads):
-    """Node sizes of fewer ranks than there are stand for several machines."""
+    """Node sizes smaller than the number of ranks simulate several machines."""
     done = run_on_ranks(ranks, rank_cases.__file__, threads, LENET5C_MPI_NODE_SIZE=str(node_size))
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
@@ -33,7 +33,7 @@ def test_ranks_have_the_bits_of_one_process(alone, ranks, node_size, threads):
 
 
 class Some(Ranks):
-    """A rank among some, which never meets them."""
+    """A rank that never communicates with the others."""
 
     def __init__(self, rank, size):
         self.rank, self.size = rank, size
@@ -91,7 +91,7 @@ def test_a_rank_reads_its_part_of_a_file_alone(tmp_path, monkeypatch):
     )
 
     class Second(Some):
-        """Gets nothing from the others: only what it reads is of interest."""
+        """Receives nothing from other ranks; only its reads are checked."""
 
         def window(self, floats):
             return np.zeros(floats, np.float32)
