@@ -125,7 +125,7 @@ class Recipe:
     layer_decay: float = training(
         1.0,
         number(above=True),
-        "factor of the learning rate from each layer with parameters to the one before it",
+        "factor of the learning rate from each layer to the preceding one (layer-wise decay)",
     )
     momentum: float = training(
         0.9, number(below=1), "momentum of sgd; other optimizers have it in their settings"
