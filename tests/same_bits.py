@@ -1,8 +1,7 @@
 """The bits expected on every processor with fused multiply-add: a digest for each topic.
 
     python tests/same_bits.py            compute the digests and compare them with same_bits.json
-    python tests/same_bits.py --write    record them, after a deliberate change of the summation
-    order
+    python tests/same_bits.py --write    record them, after a change of the summation order
 
 A topic yields arrays; a different digest identifies the changed kernel. Inputs are computed from
 integers, independent of NumPy's generators and the C library. Each instruction set of the processor

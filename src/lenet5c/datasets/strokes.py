@@ -41,10 +41,7 @@ def bell(rng: np.random.Generator, *shape: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Writers:
-    """Properties of n writers and their pens, arrays (n,) in units of the shape's box.
-
-    `Writers.draw` draws them at random, `take` selects some of them.
-    """
+    """Properties of n writers and their pens, arrays (n,) in units of the shape's box."""
 
     slant: Floats  #: columns to the right for each row up
     proportion: Floats  #: logarithm of the relative width

@@ -2,8 +2,8 @@
 
 `seeds()` yields small inputs, most of them valid. A target may also have
 
-- `ERRORS`: documented exceptions in addition to UserError and FileNotFoundError; a
-  ValueError or TypeError must have the form of our messages, to distinguish it from a bug;
+- `ERRORS`: documented exceptions in addition to UserError and FileNotFoundError; a ValueError or
+  TypeError must have the form of the project's messages, to distinguish it from a bug;
 - `mutate(data, random, mutate_bytes)`: a change that keeps the structure of the input, such as its
   checksums, so that the code after them is reached; some changes are made without it;
 - `large()`: large inputs, read once to check time and memory;
