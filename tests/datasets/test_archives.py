@@ -146,7 +146,7 @@ def test_links_and_devices_are_refused(tmp_path):
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
         paths.append(write_tar(tmp_path / f"{kind!r}.tar", ("a/b.png", kind, "/etc/passwd")))
     for path in paths:
-        with pytest.raises(DatasetError, match="a link or device; pack the folder anew"):
+        with pytest.raises(DatasetError, match="a link or device; create the archive again"):
             open_source(str(path))
 
 

@@ -86,8 +86,8 @@ class Recipe:
     input_size: int | list[int] | str = data(
         32,
         by_images.SIZE,
-        "height and width of the net's input; images for the size of the images, from 32 to 96 "
-        "pixels",
+        "height and width of the net's input, or the word images for the size of the images, from "
+        "32 to 96 pixels",
         default_text=f"32, {by_images.OWN} of small-color",
     )
     fit: str = data(
