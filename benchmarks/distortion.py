@@ -67,7 +67,7 @@ def main():
     tiles = -(-len(images) // 16)
     warps, steps = {}, {}
     for name, distortion in DISTORTIONS.items():
-        distort = None if distortion is None else distortion.of_epoch(0)
+        distort = None if distortion is None else distortion.for_epoch(0)
         if distort is not None:
             warps[name] = lambda distort=distort: distort.warp.apply(
                 dispatch.tiles, images, order, distort.stream, out, threads.effective()

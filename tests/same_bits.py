@@ -453,7 +453,7 @@ def training_on_distorted_images():
         lambda model: optim.SGD(model, 2.0**-6),
         FEW,
         nn.CrossEntropyLoss(),
-        distort=DISTORTIONS[-1].of_epoch(2),
+        distort=DISTORTIONS[-1].for_epoch(2),
     )
 
 
@@ -484,7 +484,7 @@ def training_on_mixed_pictures():
             lambda model: optim.SGD(model, 2.0**-6),
             batch,
             nn.CrossEntropyLoss(label_smoothing=0.125),
-            distort=PICTURES.of_epoch(2),
+            distort=PICTURES.for_epoch(2),
         )
 
 

@@ -103,7 +103,7 @@ class TestWarp:
     def test_of_nothing_is_the_image(self):
         images = some_images(20, 2, 9, 30)
         assert_array_equal(Distortion()(images, 0), images)
-        assert_array_equal(EVERYTHING.of_epoch(0).distortion, EVERYTHING)
+        assert_array_equal(EVERYTHING.for_epoch(0).distortion, EVERYTHING)
         assert_array_equal(
             Distortion(rotation=90, elastic=50, flip=1, probability=0)(images, 0), images
         )
@@ -244,7 +244,7 @@ class TestTraining:
         logits = other.forward(x, training=True)
         value, dy = loss(logits, labels)
         other.backward(dy)
-        samples = Samples(images, index, self.SCALE, offset, EVERYTHING.of_epoch(4, 2))
+        samples = Samples(images, index, self.SCALE, offset, EVERYTHING.for_epoch(4, 2))
         got, _ = one.train_step(samples, labels, loss)
         assert got == pytest.approx(value, rel=1e-6)
         assert_array_equal(one.grad_vector, other.grad_vector)
@@ -255,7 +255,7 @@ class TestTraining:
         images, labels, offset = self.data(310)
         order = np.random.default_rng(2).permutation(310)[:301]
         loss, rates = CrossEntropyLoss(), [0.05] * -(-301 // batch_size)
-        samples = Samples(images, order, self.SCALE, offset, EVERYTHING.of_epoch(0, 1))
+        samples = Samples(images, order, self.SCALE, offset, EVERYTHING.for_epoch(0, 1))
         one, other = models()[which], models()[which]
         optimizer = SGD(one, 0.05, 0.9)
         for start in range(0, 301, batch_size):
@@ -275,7 +275,7 @@ class TestTraining:
         for count in (1, threads):
             set_num_threads(count)
             model = models()[0]
-            samples = Samples(images, None, self.SCALE, offset, EVERYTHING.of_epoch(1))
+            samples = Samples(images, None, self.SCALE, offset, EVERYTHING.for_epoch(1))
             model.train_step(samples, labels, CrossEntropyLoss())
             vectors.append(model.grad_vector.copy())
         assert_array_equal(*vectors)
@@ -284,7 +284,7 @@ class TestTraining:
         images, labels, offset = self.data(100)
         one, other = models()[0], models()[0]
         plain = Samples(images, None, self.SCALE, offset)
-        nothing = Samples(images, None, self.SCALE, offset, Distortion().of_epoch(1))
+        nothing = Samples(images, None, self.SCALE, offset, Distortion().for_epoch(1))
         loss = CrossEntropyLoss()
         assert one.train_step(plain, labels, loss) == other.train_step(nothing, labels, loss)
         assert_array_equal(one.grad_vector, other.grad_vector)
@@ -292,14 +292,14 @@ class TestTraining:
     def test_float_samples_are_refused(self):
         images, _, offset = self.data(20)
         with pytest.raises(TypeError, match="uint8 to be distorted, got float32"):
-            Samples(images.astype(np.float32), distortion=EVERYTHING.of_epoch(1))
-        with pytest.raises(TypeError, match=r"of_epoch.* got a Distortion"):
+            Samples(images.astype(np.float32), distortion=EVERYTHING.for_epoch(1))
+        with pytest.raises(TypeError, match=r"for_epoch.* got a Distortion"):
             Samples(images, offset=offset, distortion=EVERYTHING)
 
     def test_flat_samples_are_refused(self):
         images = np.zeros((4, 9), np.uint8)
         with pytest.raises(TypeError, match=r"images \(N, C, H, W\)"):
-            Samples(images, offset=np.zeros(9), distortion=EVERYTHING.of_epoch(1))
+            Samples(images, offset=np.zeros(9), distortion=EVERYTHING.for_epoch(1))
 
 
 def trainer(data, distortion, epochs=2):
@@ -452,11 +452,11 @@ class TestSettings:
     )
     def test_seed_and_epoch_are_checked(self, seed, epoch, error, text):
         with pytest.raises(error, match=text):
-            Distortion().of_epoch(seed, epoch)
+            Distortion().for_epoch(seed, epoch)
 
     def test_an_epoch_that_was_used_can_be_pickled(self):
         images = np.arange(128, dtype=np.uint8).reshape(2, 1, 8, 8)
-        used = Distortion(rotation=20).of_epoch(3, 1)
+        used = Distortion(rotation=20).for_epoch(3, 1)
         expected = used(images)
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(used))(images), expected)
 
@@ -477,7 +477,7 @@ class TestSettings:
             ValueError, match="fewer than 16777216 pixels to be distorted, got 1 by 8388608"
         ):
             Distortion()(image, 0)
-        samples = Samples(image, None, 1.0, np.zeros(2**23), Distortion().of_epoch(0))
+        samples = Samples(image, None, 1.0, np.zeros(2**23), Distortion().for_epoch(0))
         with pytest.raises(
             ValueError, match="fewer than 16777216 pixels to be distorted, got 1 by 8388608"
         ):

@@ -81,7 +81,7 @@ distort = datasets.Distortion.from_dict(mixed | {"elastic": 15.0})
 images = rng.integers(0, 256, (30, 1, 28, 27), np.uint8)
 distort(images, seed=0)
 samples = nn.Samples(
-    images, scale=1.0, offset=np.zeros(756, np.float32), distortion=distort.of_epoch(0))
+    images, scale=1.0, offset=np.zeros(756, np.float32), distortion=distort.for_epoch(0))
 net = nn.Sequential(nn.Flatten(), nn.Linear(756, 10))
 for few in (slice(0, 3), slice(0, 30)):
     net.outputs(samples[few])

@@ -64,7 +64,7 @@ def test_targets_are_what_the_teacher_says(few, teacher, distortion, temperature
     index = np.array([5, 0, 599, 17, 30, 31, 32])
     seen = []
     for _ in range(2):
-        found, weights = trainer.targets.of_steps(index, trainer.epoch_distortion())
+        found, weights = trainer.targets.for_steps(index, trainer.epoch_distortion())
         pixels = augmented(trainer, index)
         wanted = expected_targets(trainer, teacher, pixels, temperature, weight, index)
         assert weights is None
@@ -78,7 +78,7 @@ def test_a_teacher_of_a_larger_input_sees_the_image_padded(few):
     """The model in the package takes 32 by 32 pixels, the net here 28 by 28."""
     trainer = lenet5c.distill("best", "fast", few, temperature=2, distortion="modern", **SMALL)
     index = np.arange(40)
-    found, _ = trainer.targets.of_steps(index, trainer.epoch_distortion())
+    found, _ = trainer.targets.for_steps(index, trainer.epoch_distortion())
     pixels = np.pad(augmented(trainer, index), ((0, 0), (0, 0), (2, 2), (2, 2)))
     wanted = expected_targets(trainer, open_model(), pixels, 2, 1, index)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
@@ -88,7 +88,7 @@ def test_a_teacher_of_a_smaller_input_sees_it_cropped(few, teacher):
     settings = {**SMALL, "distortion": "modern"}
     trainer = lenet5c.distill(teacher, "default", few, temperature=2, **settings)
     index = np.arange(40)
-    found, _ = trainer.targets.of_steps(index, trainer.epoch_distortion())
+    found, _ = trainer.targets.for_steps(index, trainer.epoch_distortion())
     pixels = augmented(trainer, index)[:, :, 2:30, 2:30]
     wanted = expected_targets(trainer, teacher, pixels, 2, 1, index)
     np.testing.assert_allclose(found, wanted, atol=1e-5)

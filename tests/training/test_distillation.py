@@ -85,8 +85,8 @@ def test_targets_of_the_augmented_images(mnist_slice, models):
     taught = DistillationTargets(student.train_set, student.loss, 32, models, 2.0)
     index = np.array([5, 1999, 17])
     for epoch in (0, 3):
-        drawn = distortion.of_epoch(7, epoch)
-        targets, weight = taught.of_steps(index, drawn)
+        drawn = distortion.for_epoch(7, epoch)
+        targets, weight = taught.for_steps(index, drawn)
         seen = drawn(student.train_set.images, index)
         said = [
             each.model.forward(
@@ -109,7 +109,7 @@ def test_draws_are_kept_where_they_repeat(mnist_slice, models):
     assert drawn == [1, 0, 1, 0, 1] and sorted(taught.drawn) == [(0, 0), (0, 1)]
     plain = DistillationTargets(student.train_set, student.loss, 64, models)
     expected = add_soft_targets(mnist_slice[0], models).targets[:9]
-    np.testing.assert_allclose(plain.of_steps(np.arange(9), None)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(plain.for_steps(np.arange(9), None)[0], expected, atol=1e-6)
 
 
 def test_teachers_of_other_images_are_refused(mnist_slice, models):

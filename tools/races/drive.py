@@ -124,7 +124,7 @@ def train(
     labels = rng.integers(10, size=samples)
     images = rng.integers(256, size=(samples, 1, 28, 28), dtype=np.uint8)
     if distorted:
-        distortion = Distortion(translation=2, rotation=10, elastic=30).of_epoch(seed, 1)
+        distortion = Distortion(translation=2, rotation=10, elastic=30).for_epoch(seed, 1)
         offset = np.zeros((1, 28, 28), np.float32)
         batch = nn.Samples(images, scale=1 / 255, offset=offset, distortion=distortion)
     else:

@@ -209,7 +209,7 @@ def train_steps(rng: np.random.Generator, memory: GuardedMemory) -> Results:
         net, shape = nn.Sequential(nn.Flatten(), nn.Linear(12, 3, rng=rng)), (1, 3, 4)
     images = memory.put(rng.integers(0, 256, (30, *shape), np.uint8), WHOLE)
     offset = memory.put(rng.standard_normal(shape).astype(np.float32))
-    warp = Distortion(translation=1, rotation=20, elastic=5, elastic_sigma=1).of_epoch(3, 1)
+    warp = Distortion(translation=1, rotation=20, elastic=5, elastic_sigma=1).for_epoch(3, 1)
     index = memory.put(rng.integers(30, size=int(rng.integers(1, 60))), WHOLE)
     samples = nn.Samples(images, index, 1 / 255, offset, warp if rng.random() < 0.3 else None)
     classes = net.output_shape(shape)[0]

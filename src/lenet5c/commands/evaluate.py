@@ -310,7 +310,7 @@ def corrupt(
             trained,
             dataset,
             severities=severities,
-            most=options.corrupt_images,
+            max_images=options.corrupt_images,
             others=others,
             on_kind=lambda kind, severity: bar.update(),
         )

@@ -167,7 +167,7 @@ class DistillationTargets(Targets):
         self.share = share
         self.drawn: dict[tuple[int, int] | None, NDArray[np.float32]] = {}
 
-    def of_steps(
+    def for_steps(
         self, index: NDArray[np.int64], distortion: EpochDistortion | None
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
         """Return targets and weights of some images in an epoch.

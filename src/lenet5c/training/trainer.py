@@ -379,7 +379,7 @@ class Trainer:
         size, begin = self.batch_size, self.step * self.batch_size
         samples = order[begin : begin + count * size]
         distortion = self.epoch_distortion()
-        target, weight = self.targets.of_steps(samples, distortion)
+        target, weight = self.targets.for_steps(samples, distortion)
         record = StepsTaken(count)
         try:
             self.model.train_steps(
@@ -445,4 +445,4 @@ class Trainer:
     def epoch_distortion(self) -> Any:
         """Return the distortion with its random draws for this epoch."""
         drawn_for = self.epoch % (self.draws or self.epochs)
-        return self.distortion and self.distortion.of_epoch(self.seed, drawn_for)
+        return self.distortion and self.distortion.for_epoch(self.seed, drawn_for)

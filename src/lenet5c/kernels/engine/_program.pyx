@@ -131,7 +131,7 @@ cdef class Program:
         for i in range(job.op_count):
             op = self.ops + i
             set_op(op, plan.ops[i], job.kernels, self.held)
-            if op.of_batch:
+            if op.batch_stats:
                 self.cuts[job.cut_count] = i
                 job.cut_count += 1
             if op.draws:

@@ -36,8 +36,8 @@ cdef set_ranks(Ranks* ranks, given, Py_ssize_t floats):
     return window
 
 
-cdef void meet(const Ranks* ranks) noexcept with gil:
-    (<object>ranks.given).meet()
+cdef void barrier(const Ranks* ranks) noexcept with gil:
+    (<object>ranks.given).barrier()
 
 
 cdef inline Py_ssize_t own_slices(const Ranks* ranks, Py_ssize_t slices) noexcept nogil:

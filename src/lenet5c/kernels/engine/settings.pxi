@@ -41,7 +41,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
         held.append(connections)
     if hasattr(o, "given"):
         op.given = o.given
-    if hasattr(o, "of_batch"):
+    if hasattr(o, "batch_stats"):
         set_batch_norm(op, o, held)
     if hasattr(o, "counter"):
         op.draws, op.draw, op.seed = True, o.draw, o.seed
@@ -63,7 +63,7 @@ cdef set_batch_norm(Op* op, o, list held):
             f"running mean and variance must have {op.C} values, got {mean.shape[0]} and "
             f"{var.shape[0]}")
     op.running_mean, op.running_var, op.tracked = &mean[0], &var[0], &tracked[0]
-    op.of_batch, op.eps, op.momentum = o.of_batch, o.eps, o.momentum
+    op.batch_stats, op.eps, op.momentum = o.batch_stats, o.eps, o.momentum
     held += [mean, var, tracked]
 
 

@@ -33,7 +33,7 @@ cdef void share_slices(Team* team, const ShardBatch* batch, int thread) noexcept
         while atomic_get(slices_done_of(team)) < count:
             wait_a_little(&waited)
         if batch.ends:
-            meet(&team.ranks)
+            barrier(&team.ranks)
         atomic_set(summed_of(team), batch.number)
     while atomic_get(summed_of(team)) < batch.number:
         wait_a_little(&waited)

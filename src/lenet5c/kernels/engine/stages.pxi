@@ -389,7 +389,7 @@ cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
         while atomic_get(stage_of(run)) == number:
             if shared and thread == 0 and atomic_get(units_done_of(run)) == units:
                 if after == 1:
-                    meet(&run.ranks)
+                    barrier(&run.ranks)
                 else:
                     exchange_stage(run, &stage)
                 finish_stage(run, &stage)

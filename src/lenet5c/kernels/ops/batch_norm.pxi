@@ -24,11 +24,11 @@ cdef struct Channel:
 
 
 cdef inline float channel_mean(const Op* op, const float* arena, Py_ssize_t c) noexcept nogil:
-    return arena[statistic_at(op, MEAN) + c] if op.of_batch else op.running_mean[c]
+    return arena[statistic_at(op, MEAN) + c] if op.batch_stats else op.running_mean[c]
 
 
 cdef inline float channel_scale(const Op* op, const float* arena, Py_ssize_t c) noexcept nogil:
-    if op.of_batch:
+    if op.batch_stats:
         return arena[statistic_at(op, SCALE) + c]
     return 1 / sqrtf(op.running_var[c] + op.eps)
 
@@ -217,13 +217,13 @@ cdef void batch_norm_backward(
     cdef Channel channel
     cdef v16 live, g, d, best, own, constant = v16_zero(), slope = v16_zero()
     cdef bint relu = op.relu
-    if not op.of_batch and sums is not NULL:
+    if not op.batch_stats and sums is not NULL:
         batch_norm_add_shares(op, params, arena, gradients, sums, NULL)
     if not need_dx:
         return
     for c in range(op.C):
         channel = channel_of(op, params, arena, c)
-        if op.of_batch:
+        if op.batch_stats:
             # a dead lane has no gradient
             live = v16_load(arena + op.given)
             factor = -channel_scale(op, arena, c) * params[op.weight + c]

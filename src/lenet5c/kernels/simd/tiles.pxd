@@ -103,7 +103,7 @@ cdef struct Op:
     Py_ssize_t connection_count
     const float* codes          # RBF: (O, C)
     float[2] constants          # of an activation; DROPOUT: 1 / (1 - p)
-    bint of_batch               # BATCH_NORM: by the statistics of the batch, not the running ones
+    bint batch_stats               # BATCH_NORM: by the statistics of the batch, not the running ones
     float* running_mean         # BATCH_NORM: (C,)
     float* running_var
     int64_t* tracked            # the batches in them
