@@ -49,7 +49,10 @@ def test_the_model_of_signs_knows_digits(test_set):
         (lines(((50, 50), (150, 150)), ((50, 150), (150, 50))), "a multiplication sign"),
         (lines(((40, 100), (160, 100)), ((100, 40), (100, 160))), "a plus sign"),
         (lines(((80, 50), (80, 150)), ((120, 50), (120, 150))), "an equals sign"),
-        (lines(((150, 60), (50, 80)), ((50, 80), (150, 120)), ((50, 80), (50, 81))), "no digit"),
+        (
+            lines(((150, 60), (50, 80)), ((50, 80), (150, 120)), ((50, 80), (50, 81))),
+            "not look like a digit",
+        ),
     ],
     ids=["minus", "times", "plus", "equals", "a lambda"],
 )
