@@ -23,7 +23,7 @@ FAULTS = {
 
 
 def find_clang():
-    """Return the newest clang, or None where it or its libraries are missing."""
+    """Return the newest clang, or None if it or its libraries are missing."""
     names = [os.environ.get("CLANG", ""), *(f"clang-{v}" for v in range(25, 13, -1)), "clang"]
     clang = next((name for name in names if name and shutil.which(name)), None)
     return clang if clang and all(libraries(clang)) else None

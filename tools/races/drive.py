@@ -154,7 +154,7 @@ def train(
 
 
 class Drive:
-    """The parts, and what they have found."""
+    """The parts and their results."""
 
     def __init__(self, seeds, threads):
         self.seeds, self.threads = seeds, threads

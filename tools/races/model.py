@@ -196,7 +196,7 @@ def search(folder, name, source, size, loops=False):
 
 
 def run(folder, *command):
-    """Return what a command prints; it may fail only by saying so there."""
+    """Return the output of a command, which also reports failures."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0 and command[0] != "./pan":
         raise RuntimeError(done.stdout + done.stderr)

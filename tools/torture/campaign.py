@@ -56,12 +56,12 @@ class Campaign:
 
     @property
     def left(self) -> float:
-        """Seconds that are left, at least 0."""
+        """Remaining seconds, at least 0."""
         return max(0.0, self.began + self.seconds - time.monotonic())
 
     @property
     def skipped(self) -> str:
-        """Reason why the part, or some of it, was skipped; empty if it was not."""
+        """Reason why the part, or some of it, was skipped; empty otherwise."""
         return next((what for what in self.counts if what.startswith("skipped: ")), "")
 
     def tries(self, most: float = inf) -> Iterator[tuple[int, np.random.Generator]]:
@@ -78,7 +78,7 @@ class Campaign:
             number += 1
 
     def count(self, what: str, times: int = 1) -> None:
-        """Count something that happened."""
+        """Increase a counter."""
         self.counts[what] += times
 
     def fail(self, number: int, what: str) -> None:

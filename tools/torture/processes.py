@@ -1,7 +1,7 @@
-"""Commands of lenet5c in processes of their own: new interpreters, or forks of a prepared one.
+"""Commands of lenet5c in separate processes: new interpreters, or forks of a prepared one.
 
-A new interpreter takes half a second to import what a training needs. The `Server` has imported it
-and started no thread: a fork of it begins a command within milliseconds.
+A new interpreter needs half a second for the imports of a training. The `Server` has imported them
+without starting a thread: its forks start a command within milliseconds.
 """
 
 import json
@@ -30,7 +30,7 @@ IMPORTS = (
 
 
 class Child:
-    """A process with a session of its own, whose output goes to a file.
+    """A process with its own session, whose output goes to a file.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Child:
         return self._wait(0)
 
     def kill(self, group=False, number=KILL):
-        """Send a signal, to the whole process group perhaps."""
+        """Send a signal, optionally to the whole process group."""
         with suppress(ProcessLookupError):
             if group and hasattr(os, "killpg"):
                 os.killpg(self.pid, number)
@@ -66,7 +66,7 @@ class Child:
                 os.kill(self.pid, number)
 
     def output(self):
-        """Return what it printed so far."""
+        """Return the output so far."""
         return self.log.read_text(errors="replace")
 
 
@@ -92,7 +92,7 @@ def start_fresh(arguments, log: Path, environment: Mapping[str, str] | None = No
 
 
 class Server:
-    """An interpreter that forks a child for each command; where it cannot, new interpreters.
+    """An interpreter that forks a child for each command, or new interpreters if it cannot.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def serve_processes(environment: Mapping[str, str] | None = None):
 
 
 def serve() -> None:
-    """Answer the requests on standard input, a line each."""
+    """Process the requests on standard input, one per line."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     for name in IMPORTS:
         with suppress(ImportError):
@@ -194,7 +194,7 @@ def wait_for(pid: int, seconds: float, codes: dict[int, int]) -> int | None:
 
 
 def run_child(run: list[str], log: str, environment: dict[str, str]) -> None:
-    """Run a command as if its process had just started; end the process."""
+    """Run a command like a newly started process; end the process."""
     code = 99
     try:
         os.setsid()
@@ -224,7 +224,7 @@ def run_child(run: list[str], log: str, environment: dict[str, str]) -> None:
 
 
 def call(words: list[str]) -> int:
-    """Run a command of lenet5c, or the function that the first word names."""
+    """Run a command of lenet5c, or the function named by the first word."""
     from torture import shim
 
     shim.begin()

@@ -72,18 +72,18 @@ class Judge:
             self.record(data, ("memory",), f"took {taken} MB\n")
 
     def time(self, data: bytes) -> float:
-        """Read an input; return the seconds that it takes, but for those that others compute."""
+        """Read an input; return its seconds, without waiting for a processor."""
         began, waited = time.perf_counter(), measure_wait()
         self(data)
         return time.perf_counter() - began - (measure_wait() - waited)
 
     def report(self) -> None:
-        """Print what has failed."""
+        """Print the failures."""
         for report in sorted(self.crashes.glob("*.txt")):
             print(report.read_text(), end="")
 
     def record(self, data: bytes, place: tuple[object, ...], text: str) -> None:
-        """Write the input and what happened, if it is the first one of this place."""
+        """Write the input and its failure, if it is the first one at this location."""
         if place not in self.seen:
             self.seen.add(place)
             digest = hashlib.sha256(repr(place).encode()).hexdigest()
@@ -93,7 +93,7 @@ class Judge:
 
 
 def is_meant(error: BaseException) -> bool:
-    """Return whether an error is one that the reader raises on purpose."""
+    """Return whether the reader raises this error on purpose."""
     return not isinstance(error, (ValueError, TypeError)) or bool(MEANT.search(str(error)))
 
 
@@ -115,7 +115,7 @@ def measure_peak() -> int:
 
 
 def measure_wait() -> float:
-    """Return the seconds that this thread has waited for a processor, where the system counts."""
+    """Return the seconds that this thread has waited for a processor, if known."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
@@ -123,7 +123,7 @@ def measure_wait() -> float:
 
 
 def remove_empty(folder: Path) -> None:
-    """Delete a folder that holds nothing."""
+    """Delete a folder if it is empty."""
     with suppress(OSError):
         folder.rmdir()
 
