@@ -85,7 +85,7 @@ class Runs:
         return self.server.start([*words, *options], self.folder / f"log-{self.started % 8}")
 
     def compete(self, rng: np.random.Generator, contestants: list[tuple]) -> str:
-        """Start several (seed, options...) at short intervals, and kill one or none; check files."""
+        """Start several (seed, options...) at short intervals, kill one at most; check files."""
         children = []
         together = rng.random() < 0.5
         for contestant in contestants:
