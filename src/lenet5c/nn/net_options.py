@@ -73,8 +73,8 @@ C5: TypeAlias = Annotated[
     str,
     Option(
         choice(C5_FORMS, "FORM"),
-        "form of the first fully connected layer, of 120 units by default; a convolution as large "
-        "as its maps, as in the paper, computes the same",
+        "form of the first fully connected layer, C5; a convolution of the size of the maps, as in "
+        "the paper, is equivalent",
     ),
 ]
 WithoutActivation: TypeAlias = Annotated[

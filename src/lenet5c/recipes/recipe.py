@@ -140,7 +140,7 @@ class Recipe:
     schedule_settings: dict[str, Any] = training(
         {}, DICT, FURTHER, default_text=USUAL, more=partial(offer, SCHEDULES, schedule_settings)
     )
-    loss: str = training("cross_entropy", choice(LOSSES), "loss")
+    loss: str = training("cross_entropy", choice(LOSSES), "loss function")
     loss_settings: dict[str, Any] = training(
         {}, DICT, FURTHER, default_text=USUAL, more=partial(offer, LOSSES, loss_settings)
     )
