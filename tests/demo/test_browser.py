@@ -462,6 +462,6 @@ def test_a_picture_comes_by_other_ways(page, tmp_path, way):
 
 
 class _Nothing:
-    """Test images of no model."""
+    """An empty set of test images."""
 
     name, class_names = "nothing", ()

@@ -112,7 +112,7 @@ def test_weights_of_int8_cost_little_accuracy():
 
 @needs_compiler
 def test_with_sanitizers(tmp_path):
-    """No access outside an array, no undefined arithmetic.
+    """Check for accesses outside an array and undefined arithmetic.
 
     In the oddest model and in one that resizes.
     """

@@ -57,7 +57,7 @@ def draw(shape, rng, size=(64, 48)):
 
 
 def draw_folder(folder, count=200, seed=0, size=(64, 48)):
-    """Write so many pictures of each shape as PNG."""
+    """Write `count` pictures of each shape as PNG."""
     from PIL import Image
 
     for number, shape in enumerate(SHAPES):

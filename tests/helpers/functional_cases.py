@@ -33,7 +33,7 @@ def conv(x, channels, kernel_size, bias=True, groups=1, **options):
 
 
 def pool(x, kernel_size, **options):
-    """Forward and backward of both poolings, the mean with either count of a border."""
+    """Return the cases of both poolings, the mean with and without counting the padding."""
     dy = (*x[:2], *reference.output_shape(x[2:], kernel_size, **{"stride": kernel_size} | options))
     options = {"kernel_size": kernel_size} | options
     cases = [Case("max_pool2d", (x,), options), Case("max_pool2d_backward", (dy, x), options)]
@@ -57,7 +57,7 @@ def unfold(x, kernel_size, **options):
 
 
 def random_cases(seed):
-    """One convolution, pooling and unfolding of random geometry."""
+    """Return a convolution, pooling and unfolding with random geometry."""
     rng = np.random.default_rng(seed)
 
     def size(low, high):

@@ -35,7 +35,7 @@ SUMMARY = {
 
 
 def read_header(content):
-    """Return the metadata of a tensor file, as lenet5c has them."""
+    """Return the metadata of a tensor file of lenet5c."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return json.loads(header["__metadata__"]["lenet5c"])
 

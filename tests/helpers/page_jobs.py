@@ -38,5 +38,5 @@ def decode(text, dtype):
 
 
 def page_of(trained, examples=None):
-    """Return the data of a model's page as JSON has it."""
+    """Return the data of a model's page after a JSON round trip."""
     return json.loads(json.dumps(describe_page(trained, "a model", examples)))

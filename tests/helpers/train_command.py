@@ -24,7 +24,7 @@ def digest(path):
 
 
 def assert_bad_use(result, *words):
-    """One clear line, exit code 2, no traceback."""
+    """Assert one line of output, exit code 2, and no traceback."""
     assert result.returncode == 2, result.stderr
     (message,) = result.stderr.strip().splitlines()
     assert message.startswith("lenet5c train: error: ")

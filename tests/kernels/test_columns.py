@@ -115,7 +115,7 @@ def test_any_array_will_do(layout):
 
 @each_layout
 def test_an_input_may_lie_in_out(layout):
-    """Also when it is converted first."""
+    """Also if it is converted first."""
     memory = np.zeros(2000, np.float32)
     for dtype in (np.uint8, np.float32):
         pixels = memory[100:].view(dtype)[:96].reshape((2, 6, 8, 1))

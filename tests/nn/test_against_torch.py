@@ -77,7 +77,7 @@ def torch_step(model, x, labels, smoothing=0.0):
 
 
 def assert_close(actual, expected, name):
-    """To 1e-5 of the norm, some 80 roundings: eight layers, sums of up to 784 * 64 terms."""
+    """Within 1e-5 of the norm, about 80 roundings: eight layers, sums of up to 784 * 64 terms."""
     error = np.linalg.norm(actual - expected) / np.linalg.norm(expected)
     assert error <= 1e-5, f"{name} is off by {error:.2g}"
 

@@ -186,7 +186,7 @@ def test_scaled_tanh_of_the_paper():
 
 
 def test_activations_are_accurate_everywhere():
-    """To 4 eps relative: an exponential of 2 ulp, an addition and a division.
+    """Within 4 eps, relative: an exponential of 2 ulp, an addition and a division.
 
     The derivatives lose no more.
     """

@@ -364,7 +364,7 @@ def test_target_of_another_shape(target):
 
 
 def central_differences(derivative, at, h=1e-5):
-    """Of each element of derivative(at) along the same element of at: the diagonal."""
+    """Return the derivative of each element of derivative(at) by the same element of at."""
     diagonal = np.zeros(at.shape)
     for i in np.ndindex(at.shape):
         step = np.zeros(at.shape)

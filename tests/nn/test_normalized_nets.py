@@ -195,7 +195,7 @@ def reference_pass(model, x, dy, passes=0):
 
 
 def assert_close(actual, expected, least=0.0):
-    """To 1e-5 of the norm: some 80 roundings."""
+    """Within 1e-5 of the norm, about 80 roundings."""
     error = np.linalg.norm(actual - expected)
     assert error <= 1e-5 * np.linalg.norm(expected) + least
 
@@ -224,7 +224,7 @@ def test_forward_and_backward_are_those_of_the_twins(make, batch):
 
 @each_net
 def test_gradients_by_central_differences(make):
-    """Of the reference for the layers, along random directions."""
+    """Check the reference of the layers along random directions."""
     shape, model = make()
     shaken(model)
     x, dy = normal(7, *shape).astype(np.float64), normal(7, 10, seed=1)

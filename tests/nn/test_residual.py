@@ -393,7 +393,7 @@ def test_parameters_are_views_of_the_models():
 
 
 def test_linear_layers():
-    """Of features: the sum of rows."""
+    """A residual of linear layers, on rows of features."""
     block = nn.Residual(
         nn.Linear(35, 19, rng=0), nn.ReLU(), nn.Linear(19, 35, rng=1), shortcut=nn.ReLU()
     )
@@ -514,7 +514,7 @@ class TestBesidePyTorch:
         return model, twin
 
     def test_a_hundred_steps_follow_the_same_losses_and_weights(self, torch):
-        """From equal starts, with names of parameters that are the same; PyTorch in float64."""
+        """With equal weights and parameter names; PyTorch in float64."""
         model, twin = self.models(torch)
         count = self.STEPS * self.BATCH
         labels = labels_for(count)

@@ -21,7 +21,7 @@ def model():
 
 
 def curvatures(size, seed=0):
-    """From 0, and 1e-6, to 1e3."""
+    """Curvatures of 0, and from 1e-6 to 1e3."""
     values = np.geomspace(1e-6, 1e3, size)
     values[::7] = 0
     return np.random.default_rng(seed).permutation(values).astype(np.float32)
