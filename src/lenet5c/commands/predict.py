@@ -60,7 +60,7 @@ DESCRIPTION = (
 )
 EXAMPLES = """examples:
   lenet5c predict seven.jpg
-  lenet5c predict scans/ --json > readings.jsonl
+  lenet5c predict scans/ --json > predictions.jsonl
   lenet5c predict sheet.png --digits many --explain steps/
   lenet5c predict homework.jpg --digits sum
   lenet5c predict seven.jpg --why why.png

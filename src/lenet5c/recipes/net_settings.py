@@ -36,11 +36,11 @@ def _describe(name: str) -> Setting:
     )
     default_text = option.default_text or in_words(option.default)
     differing = [
-        f"{in_words(owners[net].default)} of {net}"
+        f"{in_words(owners[net].default)} with {net}"
         for net in others
         if owners[net].default != option.default and owners[net].help == option.help
     ]
-    return Setting(option.kind, help, NET, ", ".join([default_text, *differing]))
+    return Setting(option.kind, help, NET, "; ".join([default_text, *differing]))
 
 
 #: Options of nets, stored in the field `model` of a recipe.

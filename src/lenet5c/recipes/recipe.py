@@ -73,7 +73,7 @@ class Recipe:
     )
     split: str = data(
         "auto",
-        choice(("auto", "stratified", "random", "last"), "HOW"),
+        choice(("auto", "stratified", "random", "last"), "METHOD"),
         "selection of the validation images",
     )
     epoch_images: int = data(
@@ -88,10 +88,12 @@ class Recipe:
         by_images.SIZE,
         "height and width of the net's input, or the word images for the size of the images, from "
         "32 to 96 pixels",
-        default_text=f"32, {by_images.OWN} of small-color",
+        default_text=f"32; {by_images.OWN} with small-color",
     )
     fit: str = data(
-        "auto", choice(("auto", "pad", "resize"), "HOW"), "method to fit images to the net's input"
+        "auto",
+        choice(("auto", "pad", "resize"), "METHOD"),
+        "method to fit images to the net's input",
     )
     preparation: str = data(
         "auto", choice(("auto", *Preparation.NAMES)), "preparation of the pixels, instead of fit"
@@ -189,7 +191,7 @@ class Recipe:
     )
     keep: str = training(
         "last",
-        choice(KEEPS, "WHICH"),
+        choice(KEEPS, "WEIGHTS"),
         "save the weights of the last epoch, or of the best validation accuracy",
     )
     summary: str = field(default="", compare=False)

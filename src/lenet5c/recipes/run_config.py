@@ -103,7 +103,7 @@ class RunConfig:
     )
     reading: str | None = declare(
         None,
-        choice(READINGS, "HOW", optional=True),
+        choice(READINGS, "METHOD", optional=True),
         "how predict prepares a picture: ink, crop and center the strokes on black like the digits "
         "of MNIST; whole, use the entire picture",
         DATA,
