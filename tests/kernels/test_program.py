@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from lenet5c.kernels.engine._program import Program
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import (
     BATCHES,
     EPS,
@@ -25,6 +26,7 @@ from lenet5c import reference
 from lenet5c.kernels.engine import lowering
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", BATCHES)
 @exact_model
 def test_equals_reference(model, batch):
@@ -43,6 +45,7 @@ def test_equals_reference(model, batch):
         assert_array_equal(backward(program, params, x, dy, need_dx=False)[1], actual_grads)
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", BATCHES)
 @smooth_model
 def test_matches_reference(model, batch):
@@ -57,6 +60,7 @@ def test_matches_reference(model, batch):
         assert_close(actual_grads, dparams[: program.param_extent])
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize(
     "options",
@@ -88,6 +92,7 @@ def test_train_step_matches_reference(model, batch, options):
         assert_close(actual_dx, dx)
 
 
+@in_one_test
 @each_isa
 @any_model
 def test_train_step_is_forward_loss_and_backward(model, isa):
@@ -105,6 +110,7 @@ def test_train_step_is_forward_loss_and_backward(model, isa):
     assert bits(out, grads) == bits(logits, backward(program, params, x, dy)[1])
 
 
+@in_one_test
 @each_isa
 @any_model
 def test_same_bits_at_any_thread_count(model, isa):
