@@ -18,7 +18,7 @@ from lenet5c.recognition import Reader
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(200, marks=pytest.mark.slow), 70], ids=lambda count: f"{count} pictures"
+    "count", [pytest.param(200, marks=pytest.mark.slow), 110], ids=lambda count: f"{count} pictures"
 )
 def test_at_least_97_of_100_are_read(count, tmp_path, capsys):
     """Draw pen, paper, light, noise, size, place, slant and format; a rejection counts as wrong."""
