@@ -2,8 +2,8 @@
 
     python benchmarks/distortion.py [--threads 1] [--batch-size 320] [--repeats 20] [--channels 3]
 
-The warp by itself writes its images one by one; in a training step it packs them into tiles, in
-place of packing bytes.
+On its own, the distortion writes its images one by one; in a training step, it writes them into
+tiles, which replaces the packing of bytes.
 """
 
 import numpy as np

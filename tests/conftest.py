@@ -41,7 +41,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(autouse=True)
 def keep_registered_layers():
-    """Forget the classes of layers that a test registers, as those of examples do."""
+    """Remove the layer classes registered by a test or an example."""
     before = dict(TYPES)
     yield
     TYPES.clear()
@@ -50,7 +50,7 @@ def keep_registered_layers():
 
 @pytest.fixture
 def torch():
-    """Skips a test where PyTorch is not installed."""
+    """Return PyTorch, or skip the test if it is not installed."""
     return pytest.importorskip("torch")
 
 

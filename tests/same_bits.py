@@ -1,11 +1,11 @@
-"""The bits that every processor with fused multiply-add should compute: a digest for each topic.
+"""The bits expected on every processor with fused multiply-add: a digest for each topic.
 
     python tests/same_bits.py            compute the digests and compare them with same_bits.json
-    python tests/same_bits.py --write    record them, after an order of terms was changed on purpose
+    python tests/same_bits.py --write    record them, after a change of the summation order
 
-A topic yields arrays; a digest that differs names the kernel to look at. Inputs are made of
-integers, so that neither NumPy's generators nor a C library has a say in them. Each instruction set
-of the processor computes in a process of its own, and nothing is recorded unless all agree.
+A topic yields arrays; a different digest identifies the changed kernel. Inputs are computed from
+integers, independent of NumPy's generators and the C library. Each instruction set of the processor
+is run in its own process, and digests are recorded only if all agree.
 """
 
 import argparse

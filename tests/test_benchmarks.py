@@ -1,4 +1,4 @@
-"""Benchmarks: each runs by itself and prints its table, with and without its peers."""
+"""Benchmarks: each runs and prints its table, with and without other engines."""
 
 import os
 import re
@@ -25,7 +25,7 @@ QUICK = {
         *["--batch-size", 32, 50, "--images", 100, "--numpy-steps", 2, "--repeats", 1],
         *["--engines", "PyTorch", "JAX", "--nets", "lenet5", "simplechains"],
     ],
-    "own_nets": ["--batch-size", 8, "--steps", 2, "--repeats", 1],
+    "custom_nets": ["--batch-size", 8, "--steps", 2, "--repeats", 1],
     "inference": [
         *["--images", 1, 17, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
         *["--engines", "ONNX Runtime", "OpenVINO", "LiteRT", "PyTorch"],
@@ -72,7 +72,7 @@ ROWS = {
     "train_epoch": ["net batch engine"]
     + [f"{net} {batch} lenet5c" for net in ("lenet5", "simplechains") for batch in (32, 50)]
     + [f"lenet5 {batch} NumPy im2col" for batch in (32, 50)],
-    "own_nets": ["net lenet5c", "lenet5-norm-dropout", "three-conv"],
+    "custom_nets": ["net lenet5c", "lenet5-norm-dropout", "three-conv"],
     "inference": ["net images threads engine"]
     + [
         f"{net} {case} lenet5c"
@@ -152,7 +152,7 @@ ROWS = {
 }
 WITH = {
     "train_epoch": ["PyTorch"],
-    "own_nets": ["PyTorch"],
+    "custom_nets": ["PyTorch"],
     "kernels": ["PyTorch"],
     "softmax": ["PyTorch"],
     "blocks": ["PyTorch"],

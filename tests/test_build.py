@@ -1,4 +1,4 @@
-"""The build of the compiled modules, as setup.py describes it."""
+"""The build of the compiled modules by setup.py."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Pages in docs: their code runs and prints what they say, their links work, they build."""
+"""Documentation: code runs and has the printed output, links work, pages build."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Writes are atomic and leave nothing; no link is followed, no pipe waited for."""
+"""File writes are atomic, leave no temporary files, follow no links, and do not block on pipes."""
 
 import errno
 import os

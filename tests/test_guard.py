@@ -1,4 +1,4 @@
-"""The performance guard: its intervals, its verdicts on a made-up package, and its builds."""
+"""The performance guard: intervals, verdicts on a simulated package, and builds."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The safetensors format, against the package of that name and against hostile files."""
+"""The safetensors format, compared with the package of that name, and malicious files."""
 
 import json
 

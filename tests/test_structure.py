@@ -1,4 +1,4 @@
-"""The house: floors, circles, the drawing of the rooms, and the length of files."""
+"""The structure: layers of packages, cycles, the diagram of the rooms, and file lengths."""
 
 import re
 import subprocess

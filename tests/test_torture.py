@@ -1,4 +1,4 @@
-"""The campaign: each of its parts for a while, and that it notices what it looks for.
+"""The torture campaign: each part runs briefly, and detects errors.
 
 LENET5C_TORTURE_SECONDS is the time of each part, by default 6 seconds. Fuzzing, whose readers want
 some seconds each, has four times as long. A weekly job gives an hour to each.

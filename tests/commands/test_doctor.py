@@ -1,4 +1,4 @@
-"""`lenet5c doctor`: its judgement on made-up facts, and a run of it."""
+"""`lenet5c doctor`: diagnosis of simulated facts, and a real run."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""`lenet5c export` as a user runs it: files, exit codes, messages."""
+"""`lenet5c export` in a subprocess: files, exit codes, messages."""
 
 import json
 import os

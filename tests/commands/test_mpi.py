@@ -1,4 +1,4 @@
-"""`lenet5c train` on the ranks of MPI: the bytes of one process, faults, and one line for each."""
+"""`lenet5c train` on MPI ranks: the same files as one process, errors, and no repeated output."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`lenet5c predict --why`: reasons for readings as pictures."""
+"""`lenet5c predict --why`: explanations of predictions as pictures."""
 
 import numpy as np
 import pytest

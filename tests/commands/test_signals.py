@@ -1,4 +1,4 @@
-"""Signals at any moment of any command: an exit code, one line at most, and whole files."""
+"""Signals at any time in any command: exit code, at most one line, and complete files."""
 
 import os
 import random

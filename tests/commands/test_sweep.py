@@ -1,4 +1,4 @@
-"""`lenet5c sweep`, and `--jobs` of the other commands that train several times."""
+"""`lenet5c sweep`, and `--jobs` of other commands."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""`python -m lenet5c.train` as a user runs it: processes, files, exit codes, messages."""
+"""`python -m lenet5c.train` from the command line: processes, files, exit codes, messages."""
 
 import csv
 import json

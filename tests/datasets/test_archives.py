@@ -1,4 +1,4 @@
-"""Zips and tars of data: what folders give they give, and what is hostile is refused."""
+"""Zip and tar files: the same data as folders, and malicious archives are rejected."""
 
 import gzip
 import io

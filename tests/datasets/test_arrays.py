@@ -1,4 +1,4 @@
-"""Files of arrays: the names that people give them, and files that are damaged or hostile."""
+"""Array files: common names of arrays, and damaged or malicious files."""
 
 import io
 import struct

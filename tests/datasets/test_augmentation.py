@@ -1,4 +1,4 @@
-"""Flips, crops, colors, erasing: their effect on an image, their draws, the same bits."""
+"""Flips, crops, colors, erasing: effects, random draws, identical bits."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Pictures as images."""
+"""Conversion of pictures to images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Corruptions of images: deterministic, of any size, in the range of pixels, worse by severity."""
+"""Corruptions: deterministic, for any image size, within the pixel range, ordered by severity."""
 
 import numpy as np
 import pytest

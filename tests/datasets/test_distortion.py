@@ -1,4 +1,4 @@
-"""Distortions: their effect on an image, their draws, and the same bits in training."""
+"""Distortions: effects, random draws, and identical bits in training."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Parts and classes, told by the names of folders."""
+"""Parts and classes found by the names of folders."""
 
 import pytest
 from pictures_on_disk import write_pictures

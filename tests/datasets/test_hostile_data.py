@@ -1,4 +1,4 @@
-"""Data that would wait, take gigabytes or lead elsewhere; arguments of other types."""
+"""Malicious data files that would block, exhaust memory or leave the folder; wrong types."""
 
 import gzip
 import os
@@ -23,7 +23,7 @@ from lenet5c.datasets import (
     resize,
 )
 from lenet5c.datasets.cache import lock
-from lenet5c.datasets.download import Patience, _Download, _read_json, is_complete
+from lenet5c.datasets.download import RetryPolicy, _Download, _read_json, is_complete
 from lenet5c.datasets.file_tree import MAX_DEPTH
 from lenet5c.datasets.folder_files import list_folder
 from lenet5c.datasets.inspection import inspect
@@ -169,7 +169,7 @@ def test_an_incomplete_download_is_not_written_through_a_link(tmp_path):
         def read1(self, size):
             return self.blocks.pop(0)
 
-    download = _Download(file, tmp_path / "a", None, Patience(attempts=1))
+    download = _Download(file, tmp_path / "a", None, RetryPolicy(attempts=1))
     assert download._size() == 0
     (tmp_path / ".a.part").symlink_to(target)
     with pytest.raises(OSError, match="part"):
@@ -224,7 +224,7 @@ GRAY = np.full((60, 50), 240, np.uint8)
         ("model", lambda value: load_torch("none", value)),
         ("reading", lambda value: open_source("mnist", reading=value)),
         ("size", lambda value: image_folder("none", size=value)),
-        ("test_share", lambda value: image_folder("none", test_share=str(value))),
+        ("test_fraction", lambda value: image_folder("none", test_fraction=str(value))),
         ("memory", lambda value: image_folder("none", memory=str(value))),
         ("channels", lambda value: image_folder("none", channels=value)),
         ("size", lambda value: prepare_digit(GRAY, size=value)),

@@ -1,4 +1,4 @@
-"""Small picture files that would take gigabytes or minutes: all are bounded."""
+"""Malicious picture files with bounded memory and time."""
 
 import gzip
 import io

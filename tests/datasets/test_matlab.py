@@ -1,4 +1,4 @@
-"""MATLAB files: SVHN's and others, held against SciPy's, and damaged ones."""
+"""MATLAB files: SVHN's and others compared with SciPy, and damaged files."""
 
 import io
 

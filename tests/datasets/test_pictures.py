@@ -1,4 +1,4 @@
-"""Files and arrays of every kind, friendly and hostile."""
+"""Picture files and arrays of all kinds, valid and malicious."""
 
 import io
 import os

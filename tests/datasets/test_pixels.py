@@ -1,4 +1,4 @@
-"""Arrays as images and labels: ranges of values, shapes, and values that are neither."""
+"""Conversion of arrays to images and labels: ranges, shapes, and invalid values."""
 
 import numpy as np
 import pytest

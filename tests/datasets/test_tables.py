@@ -1,4 +1,4 @@
-"""Tables of text: separators, names of columns, labels and ids, and the faults of files."""
+"""Text tables: separators, column names, labels and ids, and errors in files."""
 
 import gzip
 import os

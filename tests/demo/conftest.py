@@ -1,4 +1,4 @@
-"""A demo that is served in this process, and a client that speaks to it as its page does."""
+"""A demo served in this process, and a client that imitates the page."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The demo's page in a real browser: Chromium without a window, through Selenium."""
+"""The page of the demo in headless Chromium, with Selenium."""
 
 import numpy as np
 import pytest

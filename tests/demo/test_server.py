@@ -1,4 +1,4 @@
-"""The demo's server: what it serves, and what it does not."""
+"""The server of the demo: valid and invalid requests."""
 
 import json
 import re

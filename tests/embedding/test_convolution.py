@@ -1,4 +1,4 @@
-"""Convolutions of the C surface beside the functions on arrays, to the bit, and the twins."""
+"""Convolutions of the C surface: bit-identical to the functions on arrays, and the reference."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Poolings and columns of the C surface beside the functions on arrays and the twins."""
+"""Pooling and columns of the C surface compared with the functions on arrays and the reference."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is frozen of cykernels, statuses, and complete examples of consumers."""
+"""Frozen declarations of cykernels, statuses, and complete examples."""
 
 import ctypes
 import re

@@ -1,4 +1,4 @@
-"""C files compile without a warning and compute what the models do here."""
+"""C files compile without warnings and have the results of the models."""
 
 import re
 import shutil

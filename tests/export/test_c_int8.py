@@ -1,4 +1,4 @@
-"""C files of int8 compute what the integer model does, to the bit."""
+"""C files of int8 are bit-identical to the integer model."""
 
 import re
 import subprocess

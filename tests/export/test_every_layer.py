@@ -1,4 +1,4 @@
-"""Every layer of the package, exported in each form, computes what it does here."""
+"""Every layer of the package in each export format has the values of lenet5c."""
 
 import copy
 import importlib.util

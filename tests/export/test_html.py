@@ -1,4 +1,4 @@
-"""A model as a page: its JavaScript computes what lenet5c does."""
+"""A model as a page: the JavaScript has the values of lenet5c."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The page's way from strokes to the image of the data, beside that of `lenet5c.recognition`."""
+"""The page's conversion of strokes to images, compared with `lenet5c.recognition`."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Weights go to PyTorch and come back, by our names and by theirs."""
+"""Conversion of weights to PyTorch and back, with names of both."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Topics of `same_bits.py`: residuals, and the pooling of whole maps."""
+"""Topics of `same_bits.py`: residuals and global pooling."""
 
 from bits import FEW, MANY, both_ways, numbers, steps, topic, trained
 

@@ -1,4 +1,4 @@
-"""Pictures of circles, squares, triangles, stars and crosses, a folder for each class.
+"""Pictures of circles, squares, triangles, stars and crosses, in a folder per class.
 
     python tests/helpers/drawn_shapes.py FOLDER [--count 200] [--seed 0] [--size 64 48]
 

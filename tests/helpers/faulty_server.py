@@ -1,4 +1,4 @@
-"""A web server on this machine whose paths say what goes wrong."""
+"""A web server on this machine, with a path for each fault."""
 
 import os
 import re

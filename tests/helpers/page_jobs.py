@@ -1,4 +1,4 @@
-"""The modules of an exported page, run by node."""
+"""Modules of an exported page, run by Node.js."""
 
 import base64
 import json

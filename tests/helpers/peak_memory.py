@@ -1,4 +1,4 @@
-"""The memory that a piece of Python takes, measured in a process of its own."""
+"""Peak memory of Python code, measured in a separate process."""
 
 import subprocess
 import sys

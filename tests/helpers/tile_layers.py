@@ -1,4 +1,4 @@
-"""Tests of every layer that is a tile op, and their tolerance."""
+"""Tests of every layer with a tile op, and their tolerance."""
 
 import copy
 import pickle

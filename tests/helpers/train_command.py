@@ -1,4 +1,4 @@
-"""The command `python -m lenet5c.train` in a process of its own, for tests."""
+"""The command `python -m lenet5c.train` in a separate process."""
 
 import atexit
 import functools

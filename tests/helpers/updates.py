@@ -1,4 +1,4 @@
-"""Steps of every optimizer, as a program takes them."""
+"""Steps of every optimizer, as passed to a program."""
 
 from types import SimpleNamespace
 from unittest import mock

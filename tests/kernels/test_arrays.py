@@ -1,4 +1,4 @@
-"""The arrays that the functions take, and the one dtype that a call computes in."""
+"""Arrays accepted by the functions, and the dtype of a computation."""
 
 import array
 import datetime

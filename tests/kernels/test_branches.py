@@ -1,4 +1,4 @@
-"""Residuals in a plan: their ops, what fuses, and places in the arena that never lose a value."""
+"""Residuals in a plan: ops, fusion, and places in the arena without conflicts."""
 
 from itertools import pairwise
 from math import prod

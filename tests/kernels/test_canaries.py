@@ -1,4 +1,4 @@
-"""A debug build puts canaries behind memory of ops and strips; here nets and kernels run in it."""
+"""Nets and kernels in a debug build with canaries after the memory of ops and strips."""
 
 import os
 import subprocess
@@ -99,7 +99,7 @@ for dtype in (np.float32, np.float64):
             y = kernels.conv2d(x, weight, **settings, num_threads=threads)
             kernels.conv2d_backward(y, x, weight, **settings, num_threads=threads)
 from lenet5c.kernels.direct import _direct, strips
-for dtype, layout, way, threads in itertools.product(
+for dtype, layout, axis, threads in itertools.product(
     "fd", ("NCHW", "NHWC"), ("channels", "units", "pixels"), (1, 3)
 ):
     shapes = (3, 61, 35), (19, 61, 33), ((3, 5), (1, 1), (1, 1), (1, 1))
@@ -107,7 +107,7 @@ for dtype, layout, way, threads in itertools.product(
         np.ones(size, dtype) for size in (3 * 6405, 3 * 38247, 19 * 45, 19))
     plans = {purpose: strips.plan(
         dtype, purpose, 3, 1, *shapes, threads, layout,
-        None if (purpose, way) == ("dweight", "pixels") else way)
+        None if (purpose, axis) == ("dweight", "pixels") else axis)
         for purpose in ("y", "dx", "dweight")}
     _direct.convolve(plans["y"], x, weight, bias, y, threads)
     _direct.convolve(plans["dx"], y, weight, None, x, threads)

@@ -1,4 +1,4 @@
-"""im2col and col2im in each layout against their twins, on several threads and of any array."""
+"""im2col and col2im in each layout compared with the reference, on several threads."""
 
 import itertools
 

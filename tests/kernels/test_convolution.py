@@ -1,4 +1,4 @@
-"""Convolution beyond images in NCHW: formats, paddings, samples, chosen gradients, transposed, 1-d.
+"""Convolution beyond NCHW images: formats, paddings, samples, selected gradients, transposed, 1-d.
 
 Held against the float64 twins and PyTorch; tests/kernels/test_functional.py has the promises of all
 functions.

@@ -1,4 +1,4 @@
-"""Refusals of the convolutions: formats, paddings, gradients and shapes that do not fit.
+"""Errors of the convolutions: invalid formats, paddings, gradients and shapes.
 
 tests/kernels/test_functional_errors.py has what all functions refuse.
 """

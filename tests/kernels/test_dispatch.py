@@ -1,4 +1,4 @@
-"""The choice of an instruction set, and what must be the same whatever is chosen.
+"""Selection of the instruction set, and results that must not depend on it.
 
 A choice is made at import, so each is made in a process of its own, which leaves its results in a
 file.

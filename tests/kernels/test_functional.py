@@ -1,4 +1,4 @@
-"""The functional kernels against their naive float64 twins, and the promises of their door.
+"""Functional kernels compared with the float64 reference, and their documented behavior.
 
 A `Case` is one call: the function, the shapes of its arrays, its options. Every promise is tested
 on such calls: `CASES` cross sizes, strides, paddings, dilations, groups and batches; `TYPICAL` has
@@ -46,8 +46,8 @@ def test_every_way_is_tested():
         for case in convolutions
         for dtype in (np.float32, np.float64)
     ]
-    ways = {"tiles", "direct", "rows", "few"}
-    assert {plan.way for plan in plans} == {plan.dx_way for plan in plans} == ways
+    algorithms = {"tiles", "direct", "rows", "few"}
+    assert {plan.algorithm for plan in plans} == {plan.dx_algorithm for plan in plans} == algorithms
 
 
 @in_one_test

@@ -1,4 +1,4 @@
-"""Refusals of the functional kernels: dtypes, shapes, outputs and settings that do not fit."""
+"""Errors of the functional kernels: invalid dtypes, shapes, outputs and settings."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""From layers to a plan: shapes, fusion, and arena places that never lose a value."""
+"""Lowering of layers to a plan: shapes, fusion, and places in the arena without conflicts."""
 
 from itertools import pairwise
 from math import prod

@@ -1,4 +1,4 @@
-"""ONNX's own tests of its operators, each as one call of a kernel, a loss or a layer.
+"""ONNX's operator tests, each as one call of a kernel, a loss or a layer.
 
 What no call expresses is listed, with the reason.
 """

@@ -1,4 +1,4 @@
-"""Pooling of arrays: every setting against the twins and PyTorch, in each layout and dtype."""
+"""Pooling of arrays: each setting compared with the reference and PyTorch, by layout and dtype."""
 
 from importlib import import_module
 

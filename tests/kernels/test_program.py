@@ -1,4 +1,4 @@
-"""Whole programs: forward, backward and training step against the float64 reference."""
+"""Whole programs: forward, backward and training step compared with the float64 reference."""
 
 import numpy as np
 import pytest

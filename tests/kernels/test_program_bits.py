@@ -1,4 +1,4 @@
-"""Independence of a program's bits: threads, instruction sets, neighbors, old values."""
+"""Results of a program do not depend on threads, instruction sets, other samples or old values."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Inputs of a program: bytes, indexes, read-only arrays, errors, Python threads, memory."""
+"""Inputs of a program: bytes, indices, read-only arrays, errors, Python threads, memory."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Programs that take a few samples one by one, against the reference and against tiles."""
+"""Programs that run a few samples one by one, compared with the reference and with tiles."""
 
 import numpy as np
 import pytest

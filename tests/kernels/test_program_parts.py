@@ -1,4 +1,4 @@
-"""Tiles that several threads share: the bits of one thread, and how the ops are cut."""
+"""Tiles divided among several threads: bit-identical to one thread, and the division of ops."""
 
 import pytest
 from numpy.testing import assert_array_equal

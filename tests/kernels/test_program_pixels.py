@@ -1,4 +1,4 @@
-"""A sample's convolution with 16 pixels side by side: against the reference, and to the bit."""
+"""Single-sample convolution with 16 pixels side by side: accuracy and identical bits."""
 
 import numpy as np
 import pytest

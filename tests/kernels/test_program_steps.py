@@ -1,4 +1,4 @@
-"""Many training steps in one go: the bits of steps one by one, and where a run ends."""
+"""Many training steps in one call: bit-identical to single steps, and the end of a run."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Weights of samples and classes, and soft targets, in a program: the same bits on any threads."""
+"""Sample weights, class weights and soft targets in a program: identical bits with any threads."""
 
 import numpy as np
 import pytest

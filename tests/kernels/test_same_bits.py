@@ -1,4 +1,4 @@
-"""Every processor with fused multiply-add computes the recorded bits; see same_bits.py."""
+"""The recorded bits on every processor with fused multiply-add; see same_bits.py."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Settings of windows in all their forms, and output sizes."""
+"""Window settings in all forms, and output sizes."""
 
 import numpy as np
 import pytest

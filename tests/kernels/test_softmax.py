@@ -1,4 +1,4 @@
-"""Softmax and its logarithm, forward and backward: twins, PyTorch, special values, the door."""
+"""Softmax and log-softmax, forward and backward: reference, PyTorch, special values, arguments."""
 
 from importlib import import_module
 from itertools import product

@@ -1,4 +1,4 @@
-"""The team of threads in a debug build, in which threads sleep at chosen points."""
+"""The team of threads in a debug build, with sleeps at selected points."""
 
 import os
 import subprocess

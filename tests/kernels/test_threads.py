@@ -1,4 +1,4 @@
-"""Thread counts of calls, also from forked processes and from several Python threads."""
+"""Thread counts of calls, also in forked processes and from several Python threads."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Convolutions that go by Winograd's algorithm; gradients of few terms, or small ones."""
+"""Convolutions by Winograd's algorithm; gradients with few or small terms."""
 
 import numpy as np
 import pytest

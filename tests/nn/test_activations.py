@@ -1,4 +1,4 @@
-"""Every activation: against its reference and PyTorch, alone and in nets, and the same bits."""
+"""Every activation compared with its reference and PyTorch, alone and in nets; identical bits."""
 
 from importlib import import_module
 

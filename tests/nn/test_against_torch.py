@@ -1,4 +1,4 @@
-"""LeNet-5 beside PyTorch's, on MNIST: logits, loss, all gradients, and a hundred steps of training.
+"""LeNet-5 compared with PyTorch on MNIST: logits, loss, gradients, and 100 training steps.
 
 PyTorch computes in float64 and so is the judge: its own rounding and thread count do not matter.
 """

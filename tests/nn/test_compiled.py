@@ -1,4 +1,4 @@
-"""Compiled models: the bits of `forward`, also after a change of parameters; what is refused."""
+"""Compiled models: the bits of `forward`, also after changed parameters; invalid arguments."""
 
 import copy
 import pickle

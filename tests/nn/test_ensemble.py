@@ -1,4 +1,4 @@
-"""`Ensemble`: the mean of several models' probabilities, forward and backward."""
+"""`Ensemble`: mean probabilities of several models, forward and backward."""
 
 import copy
 import pickle

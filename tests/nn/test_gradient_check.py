@@ -1,4 +1,4 @@
-"""Checks of gradients: right layers pass, each kind of fault has its name, kinks are no faults."""
+"""Gradient checks: correct layers pass, each kind of error is named, kinks are not errors."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Initialisers: variance, bounds and shape of what they draw, and that a seed decides it."""
+"""Initializers: variance, bounds, shape, and reproducibility."""
 
 from math import sqrt
 

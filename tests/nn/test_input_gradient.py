@@ -1,4 +1,4 @@
-"""`input_gradient`: the gradient by the input outside training, of every class of layers."""
+"""`input_gradient`: gradient with respect to the input outside training, for every layer class."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Inputs of layers and models: any shape and dtype that they take, or an error with a remedy."""
+"""Inputs of layers and models: supported shapes and dtypes, or an error with a remedy."""
 
 import re
 from array import array

@@ -1,4 +1,4 @@
-"""Each layer against its reference, forward and backward; its shapes, connections and errors."""
+"""Each layer compared with its reference, forward and backward; shapes, connections and errors."""
 
 import copy
 import pickle

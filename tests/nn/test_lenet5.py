@@ -1,4 +1,4 @@
-"""LeNet-5 of today: sizes, options, and what it refuses."""
+"""The modern LeNet-5: sizes, options, and invalid settings."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""Layers that LeCun et al. (1998) have and later nets do not, and their net: LeNet5_1998."""
+"""The layers specific to LeCun et al. (1998), and their net, LeNet5_1998."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Losses against their reference, at extreme values too; what they refuse."""
+"""Losses compared with their reference, also at extreme values; invalid arguments."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Losses with weights, labels to ignore, reductions, probabilities and places: against twins."""
+"""Losses with weights, ignored labels, reductions, soft targets and maps: the reference."""
 
 from itertools import product
 

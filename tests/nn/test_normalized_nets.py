@@ -1,4 +1,4 @@
-"""Nets with batch normalization and dropout, as one program: beside their twins, and to the bit."""
+"""Nets with batch normalization and dropout as one program: the reference, identical bits."""
 
 import copy
 

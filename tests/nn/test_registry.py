@@ -1,4 +1,4 @@
-"""Descriptions of layers: built again, registered by name, and not trusted."""
+"""Descriptions of layers: building, registration, and invalid descriptions."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Residuals: as their branches by hand, as the reference, as PyTorch; in programs and in NumPy."""
+"""Residuals compared with their branches, the reference and PyTorch; compiled and in NumPy."""
 
 import copy
 import pickle

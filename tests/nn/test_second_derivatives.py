@@ -1,4 +1,4 @@
-"""Second derivatives of each layer: against the reference and against second differences."""
+"""Second derivatives of each layer: compared with the reference and with second differences."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Models: one sweep, a step by hand and layer after layer agree to the bit."""
+"""Models: one call, a manual step and single layers are bit-identical."""
 
 import copy
 

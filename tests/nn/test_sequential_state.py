@@ -1,4 +1,4 @@
-"""Models: names, shapes, state, copies, and layers that two of them share."""
+"""Models: names, shapes, state, copies, and shared layers."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Settings of layers: for every class of layers, those that make the same layer again."""
+"""Settings of every layer class, which reproduce the layer."""
 
 import json
 

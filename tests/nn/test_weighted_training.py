@@ -1,4 +1,4 @@
-"""Models trained with weights, labels to ignore, sums and probabilities."""
+"""Training with weights, ignored labels, sums and soft targets."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Optimizers against their reference and PyTorch's, their state, and what they refuse."""
+"""Optimizers compared with their reference and PyTorch, their state, and invalid arguments."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: their ends, their shape, and what they refuse."""
+"""Learning-rate schedules: ends, shape, and invalid arguments."""
 
 from dataclasses import FrozenInstanceError
 from itertools import pairwise

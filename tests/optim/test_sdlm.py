@@ -1,4 +1,4 @@
-"""Stochastic diagonal Levenberg-Marquardt: steps against the formulas, curvature, errors."""
+"""Stochastic diagonal Levenberg-Marquardt: steps compared with the formulas, curvature, errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Distillation: targets of a trained model, for each augmented image; resumed to the same bytes."""
+"""Distillation: targets for each augmented image; resumed runs have the same files."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from lenet5c.recipes import RunConfig, train
 from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.placement import place
 from lenet5c.training import make_ensemble, open_model, save_model
-from lenet5c.training.teaching import TaughtTargets
+from lenet5c.training.distillation import DistillationTargets
 
 SMALL = {"epochs": 2, "channels": (4, 8), "units": (20,), "validation": 0}
 
@@ -208,7 +208,7 @@ def test_what_does_not_go_with_a_teacher(few, teacher_file, changes, message):
     settings = {"taught_by": teacher_file} | SMALL | changes
     make = lambda: lenet5c.trainer("fast", few, **settings)  # noqa: E731
     if message is None:
-        assert isinstance(make().targets, TaughtTargets)
+        assert isinstance(make().targets, DistillationTargets)
         return
     with pytest.raises((ValueError, RunError), match=message):
         make()

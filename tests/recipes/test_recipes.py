@@ -1,4 +1,4 @@
-"""Recipes: what is checked, what changes along, what the data decides, and the list of them."""
+"""Recipes: checks, dependent settings, choices by the data, and the list of recipes."""
 
 import json
 import subprocess

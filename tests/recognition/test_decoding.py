@@ -1,4 +1,4 @@
-"""The likeliest sum in a line: against all strings, one by one, and rules of what is seldom."""
+"""The most probable sum of a line: compared with exhaustive search, and rules for rare signs."""
 
 from itertools import product
 

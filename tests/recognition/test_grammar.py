@@ -1,4 +1,4 @@
-"""The grammar of sums against Python's own, exact arithmetic, and what is refused."""
+"""The grammar of sums compared with Python, exact arithmetic, and invalid sums."""
 
 import ast
 from fractions import Fraction

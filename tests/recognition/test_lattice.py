@@ -1,4 +1,4 @@
-"""Cuts between characters that touch, and the best way through a line."""
+"""Cuts between touching characters, and the best path through a line."""
 
 import numpy as np
 import pytest

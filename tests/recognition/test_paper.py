@@ -1,4 +1,4 @@
-"""Paper with a shadow: its soft edge is told from strokes."""
+"""Paper with shadows, whose soft edges are distinguished from strokes."""
 
 import numpy as np
 import pytest

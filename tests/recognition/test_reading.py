@@ -1,4 +1,4 @@
-"""Pictures that are read, and those that are rejected."""
+"""Accepted and rejected pictures."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Rules of paper, underlines, strikes, boxes and tables are taken out; strokes stay whole."""
+"""Removal of ruled lines, underlines, strikes, boxes and tables without damage to strokes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pictures of a data set in the form in which a model reads digits."""
+"""Pictures of a data set, normalized as for recognition by a model."""
 
 from dataclasses import replace
 

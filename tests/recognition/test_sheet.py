@@ -1,4 +1,4 @@
-"""Sheets of several digits: what is on them that is none."""
+"""Sheets with several digits and other marks."""
 
 import numpy as np
 import pytest

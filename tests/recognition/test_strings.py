@@ -1,4 +1,4 @@
-"""The model of strings: places of digits, what is between two columns, and its training."""
+"""The model of strings: positions of digits, spans between columns, and its training."""
 
 from itertools import groupby, product
 

@@ -1,4 +1,4 @@
-"""Lines of boxes along slopes and curves, and the spaces between numbers."""
+"""Lines of boxes along slopes and curves, and spaces between numbers."""
 
 import numpy as np
 import pytest

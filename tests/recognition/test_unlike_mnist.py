@@ -1,4 +1,4 @@
-"""The command reads digits of MNIST's test set that look like photographs and scans."""
+"""Recognition of MNIST test digits that look like photographs and scans."""
 
 import json
 from collections import Counter

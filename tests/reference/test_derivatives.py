@@ -1,4 +1,4 @@
-"""Numeric gradients, and second derivatives from first ones."""
+"""Numeric gradients, and second derivatives from first derivatives."""
 
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal

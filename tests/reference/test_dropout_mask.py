@@ -1,4 +1,4 @@
-"""Dropout, and the layer's mask from the same seed."""
+"""Dropout, and the same mask as the layer's from the same seed."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The room as a whole: a twin for everything that is fast, and no import of it."""
+"""The room as a whole: a reference for every fast function, and no imports of them."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""Pictures of nets and data of all kinds: content, margins, and repeatable bytes."""
+"""Pictures of nets and data of all kinds: content, margins, and reproducible bytes."""
 
 import re
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Pictures that a training leaves; it never fails for them."""
+"""Pictures of a run, whose failures do not fail the run."""
 
 import hashlib
 import json

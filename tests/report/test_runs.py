@@ -1,4 +1,4 @@
-"""Runs side by side, in a table and as curves."""
+"""Comparison of runs, as a table and as curves."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`lenet5c reproduce --records`: the table of seconds until an accuracy."""
+"""`lenet5c reproduce --records`: the table of times to an accuracy."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""LeNet5Classifier as scikit-learn's own estimators are used."""
+"""LeNet5Classifier, used like scikit-learn's estimators."""
 
 import copy
 import pickle

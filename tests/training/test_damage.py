@@ -1,4 +1,4 @@
-"""One bit of a model, checkpoint or record has changed, or a part is missing: it is refused."""
+"""A changed bit or a missing part of a model, checkpoint or record is detected."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Confusion matrix and what follows from it, against a naive count and against scikit-learn."""
+"""Confusion matrix and derived scores, compared with a naive count and scikit-learn."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""TensorBoard's files: what it reads, and that a stop leaves no epoch twice."""
+"""TensorBoard files: readable by TensorBoard, and without repeated epochs after a stop."""
 
 import errno
 import io

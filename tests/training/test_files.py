@@ -1,4 +1,4 @@
-"""Model files and checkpoints: equal content is equal bytes, and all that files say is checked."""
+"""Model files and checkpoints: equal content has equal bytes, and all content is checked."""
 
 import hashlib
 from dataclasses import replace
@@ -420,5 +420,5 @@ def test_levels_of_black_and_white_are_kept(tmp_path):
     save_model(path, replace(trained(), white=levels))
     assert open_model(path).white == levels
     for wrong in ({"float": 0}, {"float": -2.0, "black": -1}, {"black": np.inf}, {"white": 2}):
-        with pytest.raises(ValueError, match="its white must be numbers for int and float greater"):
+        with pytest.raises(ValueError, match="its white must have numbers greater than black"):
             save_model(path, replace(trained(), white=wrong))

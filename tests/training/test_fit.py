@@ -1,4 +1,4 @@
-"""`Trainer.fit`: interrupted anywhere and called again, it ends as if left alone, to the byte."""
+"""`Trainer.fit`: interrupted anywhere and called again, it has the same result."""
 
 import io
 import json

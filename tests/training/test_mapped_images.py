@@ -1,4 +1,4 @@
-"""Training and evaluation on images that stay in their file: to the bit as on those in memory."""
+"""Training and evaluation on memory-mapped images: bit-identical to images in memory."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Mixup: images and targets mixed alike, within a batch, whoever computes them."""
+"""Mixup: the same mixtures of images and targets, within a batch, on any thread."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Robustness: the same corrupted images for each model, and tests of each kind."""
+"""Robustness: the same corrupted images for each model, and significance tests."""
 
 import numpy as np
 import pytest

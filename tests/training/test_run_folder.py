@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time, files of one run only, nothing that is no file."""
+"""The folder of a run: one run at a time, files of one run only, and no special files."""
 
 import errno
 import json
@@ -149,7 +149,7 @@ def test_file_systems_without_locks_are_told_of(source, tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", flock)
     told = []
     config = RunConfig.named("fast", epochs=1, folder=tmp_path / "run")
-    train(config, source, tell=told.append)
+    train(config, source, on_message=told.append)
     assert [line for line in told if "without locks" in line] == told != []
     assert set(contents(tmp_path / "run")) == RUN_FILES
 

@@ -1,4 +1,4 @@
-"""The choice of the best epoch: kept weights, patience, rates on a plateau."""
+"""Selection of the best epoch: kept weights, patience, rates on a plateau."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Stopping and resuming a training, and states that do not fit."""
+"""Stopping and resuming a training, and invalid states."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Intervals and tests against tables, brute force and SciPy."""
+"""Intervals and tests compared with tables, brute force and SciPy."""
 
 from itertools import product
 from math import comb, sqrt

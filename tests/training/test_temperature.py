@@ -1,4 +1,4 @@
-"""The temperature of probabilities: its fit, its place in the model file, and all that uses it."""
+"""Softmax temperature: its fit, its storage in the model file, and its effects."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The training loop: learning, order, history, and what went wrong."""
+"""The training loop: learning, order, history, and errors."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Models of the protocols, `team.pml` and `stages.pml`, checked by spin; faults they must find."""
+"""Models of the protocols, `team.pml` and `stages.pml`, checked by spin, and faults to detect."""
 
 import re
 import shutil

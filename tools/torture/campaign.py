@@ -1,4 +1,4 @@
-"""The attempts of a part: seeded, bounded by time, counted."""
+"""The attempts of a part, with a seed, a time limit and counters."""
 
 import sys
 import tempfile
@@ -18,16 +18,16 @@ class Campaign:
     Parameters
     ----------
     name : str
-        Of the part.
+        Name of the part.
     seconds : float
-        After which no attempt begins.
+        Time after which no attempt begins.
     seed : int
     only : int, optional
-        The one attempt to make.
+        The only attempt to make.
     first : int
-        The attempt to begin with.
+        The first attempt.
     answer_within : float, optional
-        Seconds in which what is attacked must answer; each part has a limit of its own.
+        Time limit of a response in seconds; by default the limit of the part.
 
     Attributes
     ----------

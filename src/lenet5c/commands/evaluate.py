@@ -149,7 +149,7 @@ def run(options: Namespace) -> None:
     # The reader settings of a run apply to its own data.
     of_run = read_record(options.model) if options.data is None else {"data": options.data}
     data = source_name(of_run.get("data", "mnist"))
-    tell = None if options.json else say
+    on_message = None if options.json else say
     how, source_notes = read_options(options, of_run), list[str]()
     # For the data of a run, the part held out by the run; for other undivided data, all images.
     if options.data is None or data in OWN_DATA.values():
@@ -160,14 +160,14 @@ def run(options: Namespace) -> None:
 
             source = RunConfig.read(RunFolder(options.model)).open()
         else:
-            source = open_source(data, how, tell=tell)
+            source = open_source(data, how, on_message=on_message)
         source_notes += source.notes
         part_name, part = options.part, getattr(source, options.part)
         if part is None:
             raise RunError(f"--part must be test or train for {data}, got {options.part}")
     else:
         note, how = source_notes.append, replace(how, levels=trained.white)
-        part_name, part = open_part(data, options.part, how, tell=tell, note=note)
+        part_name, part = open_part(data, options.part, how, on_message=on_message, note=note)
     mapping = dict(options.map)
     framed, notes = frame(part, trained)
     dataset, remarks = match_dataset(trained, framed, mapping)

@@ -86,13 +86,13 @@ Weights: TypeAlias = Annotated[
         INITIALIZER,
         f"initializer of the weights: {', '.join(INITS)}; in Python also {{'normal': 0.01}}, "
         "{'uniform': 0.05} or a function",
-        usual="by activation",
+        default_text="by activation",
         drawn=True,
     ),
 ]
 ConvWeights: TypeAlias = Annotated[
     Init | None,
-    Option(INITIALIZER, "initializer of the convolutions", usual="same as init", drawn=True),
+    Option(INITIALIZER, "initializer of the convolutions", default_text="same as init", drawn=True),
 ]
 
 

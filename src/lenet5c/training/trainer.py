@@ -24,9 +24,9 @@ from lenet5c.training.divergence import find_non_finite
 from lenet5c.training.estimate import estimate_curvature
 from lenet5c.training.evaluation import evaluate
 from lenet5c.training.history import History
+from lenet5c.training.local_samples import expect_order, local_samples
 from lenet5c.training.model_file import TrainedModel
 from lenet5c.training.notebook import show_trainer
-from lenet5c.training.own_part import expect_order, own_samples
 from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.selection import best_row, epochs_since_best
 from lenet5c.training.weights import ClassWeight, Targets, class_weights, weigh, weigh_loss
@@ -383,7 +383,7 @@ class Trainer:
         record = StepsTaken(count)
         try:
             self.model.train_steps(
-                own_samples(self, samples, distortion),
+                local_samples(self, samples, distortion),
                 target,
                 self.loss,
                 self.optimizer,

@@ -1,4 +1,4 @@
-"""Places and sizes of Grad-CAM maps, layers within residual ones, and what is refused."""
+"""Positions and sizes of Grad-CAM maps, layers in residual blocks, and invalid arguments."""
 
 import numpy as np
 import pytest

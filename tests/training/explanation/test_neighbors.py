@@ -1,4 +1,4 @@
-"""The nearest images are those of a brute-force search."""
+"""The nearest images compared with a brute-force search."""
 
 import numpy as np
 import pytest

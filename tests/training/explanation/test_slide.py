@@ -1,4 +1,4 @@
-"""A net slid over a long image gives what it gives for each window."""
+"""A net slid over a long image compared with its results for each window."""
 
 import numpy as np
 import pytest

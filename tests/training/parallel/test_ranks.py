@@ -1,4 +1,4 @@
-"""Ranks of MPI: the bits of one process, and what each of them reads."""
+"""MPI ranks: bit-identical to one process, and the samples read by each."""
 
 import json
 from itertools import pairwise
@@ -10,7 +10,7 @@ from mpi_programs import run_on_ranks
 
 from lenet5c.datasets import Dataset, mnist
 from lenet5c.datasets.mapped import MappedImages
-from lenet5c.nn.steps import own_samples
+from lenet5c.nn.steps import local_samples
 from lenet5c.training.parallel import Ranks, launched_rank, launched_size, open_ranks
 
 
@@ -46,7 +46,7 @@ def test_each_sample_is_read_by_one_rank_and_few_by_two(model, batch_size):
     optimizer = rank_cases.optim.SGD(model, 0.1)
     count, size = 2 * batch_size + 20, 3
     read = [
-        own_samples(model, optimizer, (1, 32, 32), count, batch_size, Some(rank, size))
+        local_samples(model, optimizer, (1, 32, 32), count, batch_size, Some(rank, size))
         for rank in range(size)
     ]
     times = np.sum(read, axis=0)
@@ -62,7 +62,7 @@ def test_steps_that_go_sample_by_sample_are_read_by_all():
     model = rank_cases.nn.LeNet5(rng=0)
     optimizer = rank_cases.optim.SGD(model, 0.1)
     for rank in range(2):
-        own = own_samples(model, optimizer, (1, 32, 32), 103, 100, Some(rank, 2))
+        own = local_samples(model, optimizer, (1, 32, 32), 103, 100, Some(rank, 2))
         assert own[100:].all() and not own[:100].all()
 
 

@@ -1,13 +1,13 @@
-"""Fuzz one reader of lenet5c with Atheris, or read inputs again.
+"""Fuzz one reader of lenet5c with Atheris, or repeat inputs.
 
     python tools/torture/fuzz TARGET --seconds 60     fuzz it
     python tools/torture/fuzz TARGET FILE ...         read these inputs, without Atheris
     python tools/torture/fuzz TARGET --seeds          read its seeds alone, without Atheris
     python tools/torture/fuzz --list                  the targets
 
-An input fails if the reader raises what it does not document, warns, or takes over 4 seconds or
-300 MB, which is the peak of the process beyond that after all imports. It is written into the
-folder of `--crashes`, with its traceback beside it, once for each place in the code.
+An input fails if the reader raises an undocumented error, warns, or needs more than 4 seconds or
+300 MB (peak memory of the process in addition to the imports). It is written to the folder
+`--crashes` with its traceback, once per location in the code.
 """
 
 import argparse
@@ -42,7 +42,7 @@ MEANT = re.compile(r"must .*(got |missing: )|lacks |has the unknown setting", re
 
 
 class Judge:
-    """Calls a reader, and writes down the inputs that fail."""
+    """Calls a reader, and records the inputs that fail."""
 
     def __init__(self, target: ModuleType, name: str, crashes: Path) -> None:
         from lenet5c.errors import UserError
@@ -129,7 +129,7 @@ def remove_empty(folder: Path) -> None:
 
 
 def forget_peak() -> int:
-    """Let the peak be what the process takes now, in MB, where the system can do that."""
+    """Reset the peak to the current memory of the process in MB, if the system supports it."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return measure_peak()
@@ -211,7 +211,7 @@ def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, end: flo
 
 
 def main() -> int:
-    """Fuzz or read as the options say."""
+    """Fuzz, or read inputs, by the options."""
     parser = argparse.ArgumentParser(
         prog="python tools/torture/fuzz",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""Helpers of the targets: files in memory, inputs of several parts, changes of JSON values."""
+"""Helpers for the targets: files in memory, inputs with several parts, changes of JSON values."""
 
 import atexit
 import json
@@ -35,14 +35,14 @@ def make_folder() -> Path:
 
 
 class MemoryFile:
-    """A file that stays open, to be written again and again."""
+    """A file that stays open, and is rewritten repeatedly."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
 
     def write(self, data: bytes) -> Path:
-        """Make these the bytes of the file; return its path."""
+        """Replace the content of the file; return its path."""
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, data, 0)
         return self.path

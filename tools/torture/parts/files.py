@@ -334,12 +334,12 @@ def save_and_keep(out: str, model: str) -> int:
 def download(out: str, url: str, sha256: str) -> int:
     """Fetch a file into the cache."""
     from lenet5c.commands.cli import EXPECTED, fail_with
-    from lenet5c.datasets.download import Patience, fetch
+    from lenet5c.datasets.download import RetryPolicy, fetch
     from lenet5c.datasets.registry import RemoteFile
 
     try:
         file = RemoteFile("file.bin", (url,), sha256, 4000)
-        fetch(file, Path(out), patience=Patience(pause=0.01))
+        fetch(file, Path(out), retry=RetryPolicy(pause=0.01))
     except EXPECTED as error:
         return fail_with("download", error)
     return 0

@@ -72,14 +72,14 @@ function measureComponents({ height, width, values }) {
 
 // Returns why ink with these measures cannot be one digit, or null.
 export function rejectInk({ pixels, edge, gray, slenderness, length, parts, holes }) {
-  if (pixels < 8) return `what is on it is too small for a digit: ${pixels} pixels`;
+  if (pixels < 8) return `the ink is too small for a digit: ${pixels} pixels`;
   // A digit may fill the drawing: a few clear strokes in one piece.
   const clear = parts === 1 && holes <= 3 && length <= 3.6 && slenderness >= 3.5 && gray < 0.65;
-  if (edge > 0.03 && !clear) return "what is on it runs out of the picture on all sides";
-  if (gray > 0.93) return "there are no clear strokes on it";
-  if (slenderness < 2.7 && length < 2) return "what is on it is a blot, not a line";
-  if (parts > 6 || parts === 0) return `it is in ${parts} pieces, not one digit`;
-  if (holes > 4 || length > 4.6) return "it is full of lines, not one digit";
+  if (edge > 0.03 && !clear) return "the ink extends beyond the picture on all sides";
+  if (gray > 0.93) return "there are no clear strokes";
+  if (slenderness < 2.7 && length < 2) return "the ink is a blot without strokes";
+  if (parts > 6 || parts === 0) return `the ink has ${parts} separate parts, not one digit`;
+  if (holes > 4 || length > 4.6) return "the ink has too many strokes for one digit";
   return null;
 }
 
@@ -100,7 +100,7 @@ export function rejectAnswer(answer, seen = null) {
   const best = Math.max(...answer.probabilities), share = seen ? digitShare(seen) : 1;
   const sure = seen ? weighDigits(answer, seen)[answer.probabilities.indexOf(best)] : best;
   if (sure * share >= REJECT) return null;
-  return share < best ? describeSign(seen) : `the net is not sure: ${roundEven(100 * best)}% at best`;
+  return share < best ? describeSign(seen) : `the net is uncertain: the most probable class has ${roundEven(100 * best)}%`;
 }
 
 // Returns the probabilities of digits by both nets, their weighted geometric mean.
@@ -123,5 +123,5 @@ function describeSign({ names, probabilities }) {
   const others = [...names.keys()].filter((i) => !isDigit(names[i]));
   const best = names[others.reduce((most, i) => (probabilities[i] > probabilities[most] ? i : most))];
   if (best === "several") return "it looks like several characters, not one digit";
-  return best === "none" ? "it resembles no digit" : `it looks like ${WORDS[best]}, not a digit`;
+  return best === "none" ? "it does not look like a digit" : `it looks like ${WORDS[best]}, not a digit`;
 }

@@ -1,4 +1,4 @@
-// Explanations of the answer: an image beside the input, and an overlay on the drawing that follows the pen.
+// Explanations of the prediction: an image beside the input, and an overlay on the drawing that follows the pen.
 
 import { chooseColors } from "./colors.js";
 import { find, make, recall, remember } from "./dom.js";
@@ -9,8 +9,8 @@ import { occlusion, saliency } from "./why.js";
 const SLICE = 6; // milliseconds that occlusion takes at a time
 // The meaning of red and blue.
 const TEXTS = {
-  gradient: ["where more ink raises the score of the answer", "where it lowers it"],
-  occlusion: ["where the score of the answer falls without the ink", "where it rises"],
+  gradient: ["where more ink raises the score of the predicted class", "where it lowers it"],
+  occlusion: ["where covering ink lowers the score of the predicted class", "where it raises it"],
   none: ["", ""],
 };
 const KINDS = Object.keys(TEXTS);

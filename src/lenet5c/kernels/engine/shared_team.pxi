@@ -18,7 +18,7 @@ cdef void exchange_records(Team* team, const ShardBatch* batch) noexcept with gi
 
 
 cdef void share_slices(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
-    """Sum the gradient of this rank's slices, meet the others, and update all slices."""
+    """Sum the gradient of this rank's slices, wait for the other ranks, and update all slices."""
     cdef int64_t correct
     cdef Py_ssize_t n, i, waited = 0
     cdef Py_ssize_t count = own_slices(&team.ranks, team.slice_count)

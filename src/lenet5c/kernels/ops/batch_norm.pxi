@@ -1,5 +1,5 @@
-# Batch normalization on a tile: x (C, H, W, 16) -> y, by mean and variance of each channel, those of
-# the batch, which the engine has put into the arena, or the running ones.
+# Batch normalization on a tile: x (C, H, W, 16) -> y, by mean and variance of each channel, those
+# of the batch, which the engine has put into the arena, or the running ones.
 #
 #   y = (x - mean) * scale * weight + bias, scale = 1 / sqrt(var + eps)
 #   dweight = sum of dy * normal, dbias = sum of dy, normal = (x - mean) * scale
@@ -9,9 +9,9 @@
 # With `relu` y is rectified, with `pool` then the largest of each 2 x 2 window is taken, or with
 # `average` the mean. y grows or falls with x, so the place of the largest is that of the largest or
 # the smallest x, which is saved at `argmax`; of equals the first is meant, and of a channel whose
-# weight is 0 the first of the window. Of a mean, what is saved there is the sum of x - mean over the
-# x whose y is positive (all, without `relu`), and after all of those the number of these x: so the
-# sums over a batch read no x. Which y were positive is computed anew from x.
+# weight is 0 the first of the window. Of a mean, what is saved there is the sum of x - mean over
+# the x whose y is positive (all, without `relu`), and after all of those the number of these x: so
+# the sums over a batch read no x. Which y were positive is computed anew from x.
 
 cdef enum:
     SUMMED = 256  # places of a plane that are summed in float32
@@ -62,7 +62,7 @@ cdef inline v16 extreme(float factor, v16 best, v16 x) noexcept nogil:
 
 cdef inline void average_window(const Op* op, const Channel* channel, const float* x, float* y,
                                 float* chosen, float* count) noexcept nogil:
-    """Sum and number of the x - mean of a window, and the mean of its y."""
+    """Compute sum and number of the x - mean of a window, and the mean of its y."""
     cdef v16 total = v16_zero(), number = v16_zero(), quarter = v16_set1(0.25), d, value, mean
     cdef int k
     for k in range(4):
@@ -197,7 +197,7 @@ cdef void batch_norm_add_shares(
 
 
 cdef inline v16 handed(v16* g, v16 best, v16 x) noexcept nogil:
-    """The gradient of a window for the first x that is the chosen one; it is gone then."""
+    """Return the gradient of a window at its selected x, once; zero at other x."""
     cdef v16 own = v16_where_eq(x, best, g[0], v16_zero())
     g[0] = v16_where_eq(x, best, v16_zero(), g[0])
     return own
@@ -266,7 +266,7 @@ cdef void batch_norm_backward(
 
 cdef inline Channel block_of(const Op* op, const float* params, Py_ssize_t c,
                              v16* scales) noexcept nogil:
-    """Of 16 channels from c on; those beyond the last are 0."""
+    """Return the values of 16 channels from c on; 0 beyond the last channel."""
     cdef Channel block
     cdef float scale[LANES]
     cdef Py_ssize_t i, channels = min(<Py_ssize_t>LANES, op.C - c)
@@ -282,7 +282,7 @@ cdef inline Channel block_of(const Op* op, const float* params, Py_ssize_t c,
 
 cdef void batch_norm_sample(const Op* op, const float* params, const float* x,
                             float* y) noexcept nogil:
-    """A sample by itself, 16 channels side by side, by the running statistics."""
+    """Normalize a single sample, 16 channels side by side, by the running statistics."""
     cdef Py_ssize_t block, i, size = op.H * op.W
     cdef Channel channels
     cdef v16 scales

@@ -162,7 +162,7 @@ class MPIRanks(Ranks):
             while time.monotonic() < until:
                 self._look()
                 time.sleep(PAUSE)
-        self._tell(f"lenet5c: error: rank {self.rank}: {describe(error)}")
+        self._print(f"lenet5c: error: rank {self.rank}: {describe(error)}")
         self.end(code)
 
     def end(self, code: int) -> NoReturn:
@@ -194,7 +194,7 @@ class MPIRanks(Ranks):
         timer.start()
         self.leave(code)
 
-    def _tell(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         """Print a line to standard error, even if the streams of this rank are silenced."""
         with suppress(OSError, ValueError):
             stream = sys.__stderr__ or sys.stderr

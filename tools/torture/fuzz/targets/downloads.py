@@ -19,7 +19,7 @@ FILES = [
     RemoteFile("file", ("https://example.org/file",), digest(CONTENT), len(CONTENT)),
     RemoteFile("file", ("https://example.org/file",), digest(CONTENT), 100, exact=False),
 ]
-PATIENCE = download.Patience(attempts=2, pause=0.0)
+RETRY = download.RetryPolicy(attempts=2, pause=0.0)
 DICTIONARY = [
     *(b"Content-Range: bytes 4-20/21\n", b"Content-Length: 21\n", b"ETag: W/\n", b"206\n"),
     *(b"Content-Encoding: gzip\n", b"Last-Modified: x\n", b"200\n", b"416\n", b"302\n", CONTENT),
@@ -70,7 +70,7 @@ def read(data: bytes) -> None:
     if mark:
         (place / ".file.part.json").write_bytes(mark)
         (place / ".file.checked").write_bytes(mark)
-    path = download.fetch(file, place, patience=PATIENCE)
+    path = download.fetch(file, place, retry=RETRY)
     assert path.read_bytes() == CONTENT, "a file of another content"
 
 
