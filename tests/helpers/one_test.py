@@ -67,6 +67,7 @@ def list_cases(names, values, ids=None):
     """Return (name, {parameter: value}) of each case of one `parametrize` mark."""
     names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
     values = list(values)
+    assert not any(isinstance(value, type(pytest.param())) for value in values), "no pytest.param"
     if callable(ids):
         texts = [ids(value) for value in values]
     else:
