@@ -1,5 +1,6 @@
 """Benchmarks: each runs and prints its table, with and without other engines."""
 
+import json
 import os
 import re
 import shutil
@@ -203,18 +204,34 @@ def test_runs_without_peers(name, nothing_installed):
     )
 
 
-@pytest.mark.parametrize("name", WITH)
-def test_runs_with_peers(name):
-    modules = [module for peer in WITH[name] for module in PEERS[peer].values()]
+# One process, as PyTorch and JAX take seconds to import; without peers each runs alone.
+TOGETHER = """
+import json, runpy, sys
+for path, arguments in json.loads(sys.argv[1]):
+    sys.argv = [path, *arguments]
+    runpy.run_path(path, run_name="__main__")
+    print("\\f", end="", flush=True)
+"""
+
+
+def test_runs_with_peers():
+    modules = [module for name in WITH for peer in WITH[name] for module in PEERS[peer].values()]
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} is not installed")
-    lines = run(name, *QUICK[name])
-    assert_rows(lines, name)
-    heading = next(line for line in lines if line.startswith(ROWS[name][0]))
-    for peer in WITH[name]:
-        row = re.compile(rf"\w\S*( \d+)+ {peer} \d.* %")  # of benchmarks with a line an engine
-        assert f"{peer} ×" in heading or any(map(row.fullmatch, lines)), (peer, lines)
+    programs = [(str(BENCHMARKS / f"{name}.py"), list(map(str, QUICK[name]))) for name in WITH]
+    path = os.pathsep.join([str(BENCHMARKS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = run_python(
+        TOGETHER, json.dumps(programs), PYTHONPATH=path, PYTHONIOENCODING="utf-8", **LETS_ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    for name, output in zip(WITH, done.stdout.split("\f"), strict=False):
+        lines = [" ".join(line.split()) for line in output.splitlines()]
+        assert_rows(lines, name)
+        heading = next(line for line in lines if line.startswith(ROWS[name][0]))
+        for peer in WITH[name]:
+            row = re.compile(rf"\w\S*( \d+)+ {peer} \d.* %")  # of benchmarks with a line an engine
+            assert f"{peer} ×" in heading or any(map(row.fullmatch, lines)), (peer, lines)
 
 
 def test_import_times():

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import reference, set_num_threads
 from lenet5c.datasets import Distortion
@@ -59,6 +60,7 @@ def column(draws, name):
 
 
 class TestTwin:
+    @in_one_test
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     @pytest.mark.parametrize("distortion", EACH, ids=str)
     def test_is_the_reference(self, distortion, shape):

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import reference, set_num_threads
 from lenet5c.datasets import Dataset, Distortion, EpochDistortion, Preparation
@@ -82,6 +83,7 @@ def reach(key, settings, H, W):
 
 
 class TestWarp:
+    @in_one_test
     @pytest.mark.parametrize(
         "shape",
         [(1, 28, 28), (1, 32, 32), (3, 13, 21), (2, 5, 48), (1, 1, 1), (1, 40, 3), (4, 2, 17)],
@@ -229,6 +231,7 @@ class TestTraining:
         offset = np.random.default_rng(seed).normal(size=(1, 20, 20)).astype(np.float32)
         return some_images(count, 1, 20, 20), np.arange(count) % 10, offset
 
+    @in_one_test
     @pytest.mark.parametrize("which", [0, 1])
     @pytest.mark.parametrize("batch", [1, 5, 16, 50, 1100])
     @pytest.mark.parametrize("indexed", [False, True])
@@ -381,6 +384,7 @@ def trained_without(data):
 
 
 class TestSettings:
+    @in_one_test
     @pytest.mark.parametrize(
         "name, value, error",
         [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 from pictures_on_disk import write_pictures
 
 from lenet5c.datasets import (
@@ -207,6 +208,7 @@ DATA = Dataset(np.zeros((4, 1, 9, 9), np.uint8), np.arange(4), 4)
 GRAY = np.full((60, 50), 240, np.uint8)
 
 
+@in_one_test
 @pytest.mark.parametrize("value", ODD, ids=repr)
 @pytest.mark.parametrize(
     ("name", "function"),

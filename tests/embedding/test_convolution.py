@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from consumer_settings import Scratch, conv2d_settings, flat_like, values
+from one_test import in_one_test
 
 from lenet5c import kernels, reference
 
@@ -73,6 +74,7 @@ def gradients(run, scratch, settings, arrays, wanted):
     return outs
 
 
+@in_one_test
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("settings", CONV2D_CASES, ids=str)
 class TestConv2d:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from consumer_settings import conv2d_settings, values, window_settings
+from one_test import in_one_test
 
 from lenet5c import reference
 from lenet5c.kernels import cykernels
@@ -151,6 +152,7 @@ def any_windows(settings):
     return {"dilation": (1, 1), "ceil_mode": False} | settings | {"padding": sides}
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "change, status",
     [

@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 import pytest
 from case_names import name_of
+from one_test import in_one_test
 
 from lenet5c.kernels.engine.branches import Add, Fork, Residual, Turn
 from lenet5c.kernels.engine.lowering import LANES, lower
@@ -199,6 +200,7 @@ def random_layers(rng, depth):
     return [each for each in layers if not isinstance(each, Flatten)] or [RELU]
 
 
+@in_one_test
 @pytest.mark.parametrize("seed", range(100))
 def test_no_value_of_a_random_net_is_lost(seed):
     rng = np.random.default_rng(seed)
@@ -208,6 +210,7 @@ def test_no_value_of_a_random_net_is_lost(seed):
     assert_no_value_is_lost(plan)
 
 
+@in_one_test
 @pytest.mark.parametrize("seed", range(20))
 def test_the_way_of_a_sample_has_room_for_every_value(seed):
     rng = np.random.default_rng(seed)

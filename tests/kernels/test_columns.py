@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import kernels, reference
 from lenet5c.kernels import threads
@@ -47,6 +48,7 @@ def draw(shape, layout, dtype):
     return np.moveaxis(x, 1, 3).copy() if layout["data_format"] == "NHWC" else x
 
 
+@in_one_test
 @each_case
 @each_layout
 @each_dtype
@@ -59,6 +61,7 @@ def test_im2col(shape, options, layout, dtype, busy_threads):
         assert_array_equal(out, expected)
 
 
+@in_one_test
 @each_case
 @each_layout
 @each_dtype

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from functional_cases import Case, assert_matches_reference, assert_same, call, draw, each_dtype
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import kernels, reference
 from lenet5c.kernels import convolution
@@ -111,6 +112,7 @@ GRADIENTS = ("dx", "dweight", "dbias")
 NEEDS = [*(GRADIENTS[i:j] for i in range(3) for j in range(i + 1, 4)), ("dx", "dbias")]
 
 
+@in_one_test
 @each_case
 @each_dtype
 def test_matches_reference(case, dtype):
@@ -120,6 +122,7 @@ def test_matches_reference(case, dtype):
     assert_matches_reference(without_bias, arrays[:2], call(kernels, without_bias, arrays[:2]))
 
 
+@in_one_test
 @each_case
 @each_dtype
 def test_gradients_match_reference(case, dtype):
@@ -128,6 +131,7 @@ def test_gradients_match_reference(case, dtype):
     assert_matches_reference(case, arrays, call(kernels, case, arrays))
 
 
+@in_one_test
 @some_cases
 @pytest.mark.parametrize("need", NEEDS, ids=str)
 @each_dtype
@@ -148,6 +152,7 @@ def test_gradients_one_asks_for(case, need, dtype):
     assert_same([out for out in outs if out is not None], [r for r in results if r is not None])
 
 
+@in_one_test
 @some_cases
 def test_what_is_not_needed_may_be_a_shape(case):
     case = backward_case(case)
@@ -270,6 +275,7 @@ def assert_like_pytorch(torch, name, dtype, x, weight, filters, options):
         assert_allclose(gradient, tensor.grad, **compare)
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "dtypes, expected",
     [
@@ -335,6 +341,7 @@ def test_no_samples():
             assert dx.shape == case.shapes[0] and not dweight.any() and not dbias.any()
 
 
+@in_one_test
 @some_cases
 @each_dtype
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
@@ -360,6 +367,7 @@ def test_settings_in_another_form_are_not_planned_anew():
     assert convolution.plan.cache_info().misses == planned
 
 
+@in_one_test
 @each_dtype
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("groups", [2, 3, 5, 8, 12])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import reference
 from lenet5c.kernels.direct import _direct, strips
@@ -139,6 +140,7 @@ def assert_same(results, expected):
         assert a.tobytes() == b.tobytes()
 
 
+@in_one_test
 @each_case
 @each_dtype
 @each_layout
@@ -151,6 +153,7 @@ def test_matches_the_reference(case, dtype, layout, axis):
         assert_array_equal(result, twin)
 
 
+@in_one_test
 @each_large
 @each_dtype
 @each_axis
@@ -162,6 +165,7 @@ def test_large_ones_match_the_reference(case, dtype, axis):
         assert np.max(np.abs(result - twin)) < 100 * eps * np.max(np.abs(twin))
 
 
+@in_one_test
 @each_large
 @each_dtype
 @each_axis
@@ -173,6 +177,7 @@ def test_neither_layout_nor_threads_change_a_bit(case, dtype, axis):
             assert_same(compute(case, arrays, layout, axis, threads), expected)
 
 
+@in_one_test
 @pytest.mark.skipif(len(_cpu.supported()) < 3, reason="needs AVX-512")
 @each_large
 @each_layout

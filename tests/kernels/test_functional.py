@@ -26,10 +26,12 @@ from functional_cases import (
     zeros,
 )
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import kernels, reference
 
 
+@in_one_test
 @each_case
 @each_dtype
 def test_matches_reference(case, dtype):
@@ -48,6 +50,7 @@ def test_every_way_is_tested():
     assert {plan.algorithm for plan in plans} == {plan.dx_algorithm for plan in plans} == algorithms
 
 
+@in_one_test
 @pytest.mark.parametrize("case", LENET5 + LARGE + TYPICAL, ids=str)
 @each_dtype
 def test_same_bits_at_any_thread_count(case, dtype):
@@ -61,6 +64,7 @@ def test_same_bits_at_any_thread_count(case, dtype):
         assert_same(run(case, arrays, num_threads=num_threads), serial)
 
 
+@in_one_test
 @pytest.mark.parametrize("num_threads", [2, 3])
 @pytest.mark.parametrize("case", LARGE + TYPICAL, ids=str)
 @each_dtype
@@ -95,6 +99,7 @@ def unaligned(a):
     return view
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "layout", [strided, reversed_axes, channels_last, np.asfortranarray, unaligned, read_only]
 )
@@ -105,6 +110,7 @@ def test_layout_of_inputs_does_not_matter(case, dtype, layout):
     assert_same(run(case, [layout(a) for a in arrays]), run(case, arrays))
 
 
+@in_one_test
 @typical_case
 @pytest.mark.parametrize("dtype", ["float16", "uint8", "bool", "int16", "int64", ">f4", ">f8"])
 def test_other_real_dtypes_are_converted(case, dtype):
@@ -123,6 +129,7 @@ def test_mixed_dtypes_are_promoted(case, dtype, other):
         assert_same(run(case, arrays), run(case, [a.astype(computed) for a in arrays]))
 
 
+@in_one_test
 @pytest.mark.parametrize("layout", [np.copy, strided, reversed_axes, np.asfortranarray, unaligned])
 @typical_case
 @each_dtype
@@ -135,6 +142,7 @@ def test_out_is_filled_and_returned(case, dtype, layout):
     assert_same(results, expected)
 
 
+@in_one_test
 @typical_case
 @each_dtype
 def test_strided_out_leaves_the_gaps_alone(case, dtype):
@@ -145,6 +153,7 @@ def test_strided_out_leaves_the_gaps_alone(case, dtype):
         assert np.isnan(out.base).sum() == out.base.size - out.size
 
 
+@in_one_test
 @pytest.mark.parametrize("shift", [0, 3, -3])
 @typical_case
 @each_dtype
@@ -189,6 +198,7 @@ def test_conv2d_backward_takes_some_of_its_outs(wanted, dtype):
     assert_same(results, expected)
 
 
+@in_one_test
 @typical_case
 @each_dtype
 def test_results_own_fresh_memory(case, dtype):
@@ -198,6 +208,7 @@ def test_results_own_fresh_memory(case, dtype):
     assert all(a.flags.c_contiguous and a.flags.writeable for a in first)
 
 
+@in_one_test
 @typical_case
 @pytest.mark.parametrize("form", [np.int64, lambda size: (size, size)], ids=["numpy", "pair"])
 def test_sizes_in_other_forms(case, form):
@@ -219,6 +230,7 @@ def test_x_shape_may_be_an_array():
     )
 
 
+@in_one_test
 @typical_case
 @each_dtype
 def test_samples_do_not_mix(case, dtype):

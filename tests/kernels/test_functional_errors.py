@@ -5,10 +5,12 @@ import re
 import numpy as np
 import pytest
 from functional_cases import TYPICAL, Case, call, out_argument, read_only, typical_case, zeros
+from one_test import in_one_test
 
 from lenet5c import kernels
 
 
+@in_one_test
 @typical_case
 @pytest.mark.parametrize("dtype", ["complex64", "longdouble", "object", "U1", "M8[s]"])
 def test_other_dtypes_are_errors(case, dtype):
@@ -149,6 +151,7 @@ def spoiled(case):
             yield case._replace(options=case.options | {argument: value}), argument, number
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "case, argument, number",
     [

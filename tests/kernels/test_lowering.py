@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from case_names import name_of
 from lenet5c.kernels.engine._program import Program
+from one_test import in_one_test
 
 from lenet5c.kernels.engine.lowering import LANES, lower
 from lenet5c.kernels.engine.ops import (
@@ -368,6 +369,7 @@ def test_activations_in_place(layers, in_place):
     assert_no_value_is_lost(plan)
 
 
+@in_one_test
 @pytest.mark.parametrize("seed", range(50))
 def test_no_value_of_a_random_chain_is_lost(seed):
     rng = np.random.default_rng(seed)

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from one_test import in_one_test
 
 from lenet5c import kernels, nn
 
@@ -239,6 +240,7 @@ def check(case, results):
         assert_allclose(actual, wanted, ROUNDED.get(case.name, RTOL), ATOL)
 
 
+@in_one_test
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.removeprefix("test_"))
 def test_a_node(case):
     try:
@@ -249,6 +251,7 @@ def test_a_node(case):
     check(case, results)
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "case",
     [case for case in CASES if operator(case) in tuple(EXPRESSED)[:9]],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lenet5c.kernels.planes._pooling import Pooling
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import kernels, nn, reference
 from lenet5c.kernels.planes import plan
@@ -125,18 +126,21 @@ def check(axes, shape, options, count, dtype, **call):
     assert np.all(abs(dx - twin) <= 16 * eps * size)
 
 
+@in_one_test
 @each_dtype
 @each_seed
 def test_pooling2d_of_random_settings(seed, dtype):
     check(2, *random_case(seed), counts(seed), dtype)
 
 
+@in_one_test
 @each_dtype
 @each_seed
 def test_pooling1d_of_random_settings(seed, dtype):
     check(1, *random_case(seed, 1), counts(seed), dtype)
 
 
+@in_one_test
 @each_dtype
 @each_shape
 def test_every_way(shape, options, dtype):
@@ -157,6 +161,7 @@ def test_a_global_maximum_has_the_same_bits_with_and_without_its_place(dtype):
     assert kernels.global_max_pool2d(images).tobytes() == y.tobytes()
 
 
+@in_one_test
 @each_dtype
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("image", [(1, 1), (2, 3), (7, 7), (3, 40)])
@@ -192,6 +197,7 @@ class TestSpecialValues:
         x[3] = -np.inf
         return x
 
+    @in_one_test
     @each_dtype
     @pytest.mark.parametrize(
         "options",
@@ -251,6 +257,7 @@ class TestAgainstTorch:
         image = [k + int(rng.integers(12)) for k in kernel_size]
         return rng, (2, 3, *image), options
 
+    @in_one_test
     @each_dtype
     @each_seed
     def test_max_pool2d(self, torch, seed, dtype):
@@ -269,6 +276,7 @@ class TestAgainstTorch:
         dx = kernels.max_pool2d_backward(dy, x.shape, **options, indices=places)
         assert_array_equal(dx, leaf.grad.numpy())
 
+    @in_one_test
     @each_dtype
     @each_seed
     def test_avg_pool2d(self, torch, seed, dtype):
@@ -286,6 +294,7 @@ class TestAgainstTorch:
         np.testing.assert_allclose(dx, leaf.grad.numpy(), **tolerance)
 
 
+@in_one_test
 @each_seed
 def test_bits_are_those_of_compiled_nets(seed):
     """float32 results of the functions and the layers are identical."""
@@ -437,6 +446,7 @@ class TestForms:
 class TestRefusals:
     x = np.zeros((2, 3, 9, 20), np.float32)
 
+    @in_one_test
     @pytest.mark.parametrize("size", [2, 3, (9, 20)])
     @pytest.mark.parametrize("wrong", [-1, 180, 2**31, 2**32, 2**62, -(2**63), -(2**32)])
     @pytest.mark.parametrize("place", [0, -1])

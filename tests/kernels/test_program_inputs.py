@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from lenet5c.kernels.engine._program import Program
+from one_test import in_one_test
 from processes import HANGING
 from programs import (
     SMOOTH,
@@ -141,6 +142,7 @@ class TestErrors:
             self.call(name, **changes)
 
 
+@in_one_test
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 31, 32, 33, 100])
 @pytest.mark.parametrize("batch", [1, 15, 16, 17])
 @each_isa
@@ -159,6 +161,7 @@ def test_samples_of_any_size_go_into_a_tile_and_back(size, batch, isa):
     assert np.isnan(out[batch]).all()
 
 
+@in_one_test
 @any_model
 def test_no_samples(model):
     params, x, dy = model.draw(0)

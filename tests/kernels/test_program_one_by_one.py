@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from lenet5c.kernels.engine._program import Program
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import (
     EPS,
     FEW,
@@ -35,6 +36,7 @@ from lenet5c.kernels.engine import lowering
 from lenet5c.kernels.engine.samples import Samples
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [1, 2, 5, 6])
 @exact_model
 def test_a_few_samples_equal_reference(model, batch):
@@ -47,6 +49,7 @@ def test_a_few_samples_equal_reference(model, batch):
             )
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [1, 5])
 @smooth_model
 def test_a_few_samples_match_reference(model, batch):
@@ -116,6 +119,7 @@ def reference_loss(model, out, labels, options):
     return *twin(out, labels, setting), options
 
 
+@in_one_test
 @few
 @exact_model
 def test_one_by_one_equals_reference(model, batch):
@@ -131,6 +135,7 @@ def test_one_by_one_equals_reference(model, batch):
         )
 
 
+@in_one_test
 @few
 @trained_model
 def test_one_by_one_matches_reference(model, batch):
@@ -147,6 +152,7 @@ def test_one_by_one_matches_reference(model, batch):
         )
 
 
+@in_one_test
 @few
 @pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize(
@@ -174,6 +180,7 @@ def test_train_step_one_by_one_matches_reference(model, options, batch):
         assert_close(actual_dx, dx, eps=64 if model.plan.penalties else 16)
 
 
+@in_one_test
 @pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
 @few
 @trained_model
@@ -199,6 +206,7 @@ def test_train_step_one_by_one_is_forward_loss_and_backward(model, batch, option
             assert bits(backward(program, params, x, dy, by_sample=True)[1]) == bits(grads)
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [6, 17])
 @any_model
 def test_more_samples_go_in_tiles(model, batch):
@@ -214,6 +222,7 @@ def test_more_samples_go_in_tiles(model, batch):
     assert with_it == without
 
 
+@in_one_test
 @few
 @trained_model
 def test_one_by_one_has_the_same_bits_at_any_thread_count_and_instruction_set(model, batch):
@@ -231,6 +240,7 @@ def test_one_by_one_has_the_same_bits_at_any_thread_count_and_instruction_set(mo
             assert actual == expected, (isa, threads)
 
 
+@in_one_test
 @few
 @trained_model
 def test_one_by_one_in_any_state_of_the_workspace(model, batch):
@@ -248,6 +258,7 @@ def test_one_by_one_in_any_state_of_the_workspace(model, batch):
             assert bits(*backward(program, params, x, dy, by_sample=True)) == fresh
 
 
+@in_one_test
 @trained_model
 def test_one_by_one_samples_do_not_mix(model):
     """Outputs and input gradient of a sample do not depend on other samples or their number."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import (
     FLATTEN,
     RELU,
@@ -56,6 +57,7 @@ def test_equals_reference(model):
     assert_close(forward(model.program(), params, x, by_sample=True), expected)
 
 
+@in_one_test
 @each_isa
 @each_pixel_model
 def test_bits_of_training(model, isa):

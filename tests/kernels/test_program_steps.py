@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from lenet5c.kernels.engine._update import Update
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import EXACT, FEW, FUSED, SMOOTH, TILES, bits, draw_labels, train_step
 from updates import KINDS, Steps
 
@@ -78,6 +79,7 @@ def check_steps(model, kind, batch_size, samples, by_sample):
             assert_array_equal(vector[used], expected[used])
 
 
+@in_one_test
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name",
@@ -89,6 +91,7 @@ def test_a_run_of_steps_is_steps_one_by_one(name, kind):
     )  # the last batch is a short one
 
 
+@in_one_test
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "batch_size, samples",
@@ -114,6 +117,7 @@ def test_a_run_of_steps_on_few_samples_is_steps_one_by_one(name, batch_size, sam
     check_steps(FEW[name], kind, batch_size, samples, by_sample=True)
 
 
+@in_one_test
 @pytest.mark.parametrize("batch_size, samples", [(1, 7), (4, 11), (16, 18), (16, 21), (5, 22)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(
@@ -130,6 +134,7 @@ def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(
                 assert actual == expected, (name, isa, threads)
 
 
+@in_one_test
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "batch_size, samples, wrong, taken",
@@ -183,6 +188,7 @@ def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(
         assert_array_equal(vector, before)
 
 
+@in_one_test
 @pytest.mark.parametrize("batch_size", [1, 16, 100, 257, 1500])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_of_steps_has_the_same_bits_at_any_thread_count(kind, batch_size):

@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 import same_bits
+from one_test import in_one_test
 
 INSTRUCTION_SETS = same_bits.fused_instruction_sets()
 computed = cache(same_bits.computed)
@@ -13,6 +14,7 @@ def test_all_topics_are_recorded():
     assert same_bits.recorded().keys() == same_bits.TOPICS.keys()
 
 
+@in_one_test
 @pytest.mark.skipif(not INSTRUCTION_SETS, reason="no instruction set here fuses multiply-adds")
 @pytest.mark.parametrize("name", same_bits.TOPICS)
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)

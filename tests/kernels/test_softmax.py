@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 from programs import FUSED, TILES
 
 from lenet5c import kernels, nn, reference
@@ -44,6 +45,7 @@ def tolerance(shape, axis, dtype):
     return (8 + shape[axis] / 2) * np.finfo(dtype).eps
 
 
+@in_one_test
 @each_function
 @each_dtype
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -58,6 +60,7 @@ def test_matches_reference(shape, dtype, name):
             assert_allclose(y, expected, rtol=eps, atol=8 * eps)
 
 
+@in_one_test
 @each_function
 @each_dtype
 @pytest.mark.parametrize("shape, axis", [((300, 700), 1), ((70, 60, 90), 1), ((9000, 10), 1)])
@@ -213,6 +216,7 @@ def test_nothing(shape, axis, name):
     assert (y.shape, y.dtype) == (shape, np.float32)
 
 
+@in_one_test
 @each_function
 class TestErrors:
     def check(self, name, error, message, *arrays, **options):

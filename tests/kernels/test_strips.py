@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 
 from lenet5c.kernels.direct import strips
 
@@ -21,6 +22,7 @@ def phases(shape, purpose, threads=1, dtype="f", layout="NCHW", axis=None):
     return strips.plan(dtype, purpose, *shape, threads, layout, axis).phases
 
 
+@in_one_test
 @pytest.mark.parametrize("threads", [1, 2, 64])
 @pytest.mark.parametrize("axis", ["channels", "units", "pixels"])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lenet5c.kernels.engine._program import Program
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 import lenet5c
 from lenet5c import kernels, nn, optim, reference
@@ -47,6 +48,7 @@ def test_every_activation_is_tested():
     assert {type(layer) for layer, *_ in CASES} == set(nn.ACTIVATIONS.values())
 
 
+@in_one_test
 @pytest.mark.parametrize("shape", [(1, 3000), (4, 7), (33, 100), (3, 5, 7, 9), (20, 17, 3, 2)])
 @each_case
 def test_matches_reference(layer, twin, options, from_x, shape):
@@ -120,6 +122,7 @@ def batch(count):
     return x, rng.integers(0, 10, count)
 
 
+@in_one_test
 @pytest.mark.parametrize("count", [1, 5, 6, 33])
 @each_name
 def test_a_net_is_its_layers_one_by_one(name, count):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from every_layer import LAYERS
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import nn
 
@@ -330,6 +331,7 @@ def test_a_layer_that_is_never_the_same():
         nn.check_gradients(layer, (40,))
 
 
+@in_one_test
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_of_the_package(name):
     """Each layer class has a float64 version, with which it is checked."""

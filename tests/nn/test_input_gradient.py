@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from every_layer import LAYERS
+from one_test import in_one_test
 
 from lenet5c import nn
 
@@ -22,6 +23,7 @@ def without_training(layer):
     return layer
 
 
+@in_one_test
 @pytest.mark.parametrize(("name", "i"), CASES)
 @pytest.mark.parametrize("batch", [2, 7])
 def test_it_is_backward_without_what_training_does(name, i, batch):

@@ -7,6 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from tile_layers import assert_close, normal
 
 from lenet5c import nn, optim, reference
@@ -28,6 +29,7 @@ def zeros(*shape):
     return np.zeros(shape, np.float32)
 
 
+@in_one_test
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("layer, name, settings", ELEMENTWISE, ids=lambda value: str(value))
 def test_activations_of_any_shape(layer, name, settings, shape):
@@ -131,6 +133,7 @@ CLASSIC = nn.Sequential(
 ALL_CONVOLUTIONS = nn.Sequential(nn.Conv2d(3, 4, 5, rng=0), nn.BatchNorm2d(4), nn.MaxPool2d(2))
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "model, shape, takes, remedies",
     [

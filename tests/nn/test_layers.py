@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 from tile_layers import EPS, TileLayerChecks, assert_close, normal
 
 from lenet5c import nn, optim, reference
@@ -102,6 +103,7 @@ CASES = [
 ]
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", "")
 )
@@ -225,6 +227,7 @@ def test_sizes(layer, input_shape, output_shape, num_params, connections):
 
 
 class TestErrors:
+    @in_one_test
     @pytest.mark.parametrize(
         "make, message",
         [

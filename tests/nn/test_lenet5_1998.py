@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from tile_layers import EPS, TileLayerChecks, assert_close, normal
 
 from lenet5c import nn, reference
@@ -67,6 +68,7 @@ CASES = [
 ]
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", "")
 )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import nn, reference
 
@@ -22,6 +23,7 @@ each_shape = pytest.mark.parametrize(
 )
 
 
+@in_one_test
 @pytest.mark.parametrize("scale", [1e-3, 1, 30])
 @pytest.mark.parametrize("label_smoothing", [0, 0.1, 0.9])
 @each_shape
@@ -125,6 +127,7 @@ def test_maximum_likelihood(batch, classes):
     assert_array_equal(dpenalties, expected.astype(np.float32))
 
 
+@in_one_test
 @pytest.mark.parametrize("scale", [1e-3, 1, 30, 300])
 @pytest.mark.parametrize("j", [1e-6, 0.1, 3, 50, 1e6])
 @each_shape
@@ -288,6 +291,7 @@ def test_softmax():
     )
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "loss", [nn.CrossEntropyLoss(), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss()], ids=repr
 )
@@ -431,6 +435,7 @@ def test_exact_second_derivatives_of_maximum_a_posteriori(batch, classes, j):
     assert_allclose(expected, numeric, rtol=1e-6, atol=1e-9)
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [1, 4, 5, 6, 16, 33, 1025, 3000])
 @pytest.mark.parametrize("kind", nn.LOSSES)
 def test_the_value_alone_has_the_bits_of_a_call(kind, batch):

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import kernels, nn, optim, reference
 from lenet5c.nn.tile_layer import TileChain
@@ -200,6 +201,7 @@ def assert_close(actual, expected, least=0.0):
     assert error <= 1e-5 * np.linalg.norm(expected) + least
 
 
+@in_one_test
 @each_net
 @pytest.mark.parametrize("batch", BATCHES)
 def test_forward_and_backward_are_those_of_the_twins(make, batch):
@@ -278,6 +280,7 @@ def thread_count():
     kernels.set_num_threads(before)
 
 
+@in_one_test
 @each_net
 @pytest.mark.parametrize("batch_size", [4, 33, 130])
 def test_many_steps_are_single_steps(make, batch_size):
@@ -390,6 +393,7 @@ def test_a_batch_without_a_variance_is_refused(count):
         assert_array_equal(array, state[name])
 
 
+@in_one_test
 @each_net
 @pytest.mark.parametrize("batch", [1, 4, 5, 6, 40])
 def test_inference_is_that_of_the_running_statistics(make, batch):

@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 
 from lenet5c import nn
 from lenet5c.nn.limits import limit_values
@@ -329,6 +330,7 @@ HOSTILE = {
 }
 
 
+@in_one_test
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_description_is_an_error_of_one_line_that_takes_no_memory(name):
     description, words = HOSTILE[name]

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 from sequential_models import Scale, labels_for, step_by_hand
 from tile_layers import assert_close, normal
 
@@ -129,6 +130,7 @@ def backward_by_hand(layer, dy):
     return layer.backward(dy)
 
 
+@in_one_test
 @each_block
 @pytest.mark.parametrize("batch", [6, 16, 17, 41])
 def test_as_by_hand_to_the_bit(make, batch):
@@ -148,6 +150,7 @@ def test_as_by_hand_to_the_bit(make, batch):
             assert_array_equal(block.grads[f"{name}.{key}"], grad)
 
 
+@in_one_test
 @each_block
 @pytest.mark.parametrize("batch", [1, 3, 5])
 def test_few_samples(make, batch):

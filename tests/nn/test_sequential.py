@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from sequential_models import (
     CROSS_ENTROPY,
     MODELS,
@@ -22,6 +23,7 @@ from lenet5c import nn, optim, reference
 from lenet5c.nn.sequential import CHUNK
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "loss",
     [
@@ -50,6 +52,7 @@ def test_train_step_is_a_step_by_hand(make, batch, loss):
             optim.SGD(model, lr=1e-4).step()  # 0.1 saturates every unit of LeNet5_1998
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [1, 3, 4, 33])
 @each_model
 def test_layer_by_layer_is_the_same(make, batch):
@@ -67,6 +70,7 @@ def test_layer_by_layer_is_the_same(make, batch):
     assert parts.grad_vector.tobytes() == whole.grad_vector.tobytes()
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [1, 3, 4, 33])
 @each_model
 def test_layers_alone_are_the_same(make, batch):
@@ -137,6 +141,7 @@ FLOATS = BYTES.astype(np.float32) * np.float32(SCALE) + OFFSET
 INDEX = np.random.default_rng(5).integers(70, size=33)
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "samples",
     [
@@ -174,6 +179,7 @@ def test_arrays_that_float32_holds(make):
         assert one.grad_vector.tobytes() == other.grad_vector.tobytes()
 
 
+@in_one_test
 @pytest.mark.parametrize("count", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
 @each_model
 def test_outputs_in_chunks(make, count):
@@ -187,6 +193,7 @@ def test_outputs_in_chunks(make, count):
     assert_array_equal(model.predict(x), model.classes(expected))
 
 
+@in_one_test
 @pytest.mark.parametrize("call", ["outputs", "train_step"])
 class TestWrongSamples:
     def run(self, call, make, images, index=None):
@@ -220,6 +227,7 @@ def test_labels_out_of_range(make, wrong):
         make().train_step(FLOATS[:3], np.array([0, wrong, 9]), CROSS_ENTROPY)
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "labels",
     [np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3), np.zeros((3, 10), int)],

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 from sequential_models import MODELS, labels_for, lenet5, normal, with_groups, with_numpy_layers
 
 from lenet5c import nn, optim
@@ -39,6 +40,7 @@ def cases(batch):
 each_case = pytest.mark.parametrize("case", cases(1))
 
 
+@in_one_test
 @each_case
 @pytest.mark.parametrize("batch", [1, 3, 5, 16, 33, 300])
 @pytest.mark.parametrize("make", [*MODELS, with_groups], ids=lambda make: make.__name__)
@@ -57,6 +59,7 @@ def test_a_step_is_a_step_by_hand(make, batch, case):
     assert correct == (right if weight is None else right & (weight > 0)).sum()
 
 
+@in_one_test
 @each_case
 @pytest.mark.parametrize("batch_size, samples", [(1, 5), (4, 11), (16, 50), (50, 173)])
 @pytest.mark.parametrize(

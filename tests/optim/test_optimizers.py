@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import nn, optim, reference
 
@@ -110,6 +111,7 @@ def assert_close(actual, expected, step, moved):
     )
 
 
+@in_one_test
 @each_optimizer
 def test_matches_reference(kind, options):
     optimizer = kind(model(), **options)
@@ -163,6 +165,7 @@ def test_matches_torch(kind, options):
         assert_close(actual, parameter.detach().numpy(), step, moved)
 
 
+@in_one_test
 @each_optimizer
 def test_lr_may_change(kind, options):
     optimizer = kind(model(), **options)
@@ -176,6 +179,7 @@ def test_lr_may_change(kind, options):
     assert (optimizer.model.vector != before).any()
 
 
+@in_one_test
 @each_optimizer
 def test_gradients_stay_as_they_were(kind, options):
     optimizer = kind(model(), **options)
@@ -184,6 +188,7 @@ def test_gradients_stay_as_they_were(kind, options):
     assert_array_equal(optimizer.model.grad_vector, gradients()[0])
 
 
+@in_one_test
 @each_optimizer
 def test_a_loaded_state_goes_on_to_the_same_bits(kind, options):
     optimizer = kind(model(), **options)
@@ -197,6 +202,7 @@ def test_a_loaded_state_goes_on_to_the_same_bits(kind, options):
         assert a.tobytes() == b.tobytes()
 
 
+@in_one_test
 @each_optimizer
 def test_state_is_a_copy(kind, options):
     optimizer = kind(model(), **options)
@@ -233,6 +239,7 @@ def test_as_many_steps_as_can_be_are_no_endless_loop():
     assert np.isfinite(optimizer.model.vector).all()
 
 
+@in_one_test
 @each_kind
 class TestState:
     def test_names(self, kind):
@@ -308,6 +315,7 @@ class TestState:
             kind(model(), lr=0.1).load_state_dict(other(model(), lr=0.1).state_dict())
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "kind, options, message",
     [
