@@ -11,11 +11,13 @@ from lenet5c.datasets.framing import MNIST
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.digit import FINE, Digit, normalize_stroke
-from lenet5c.recognition.filters import measure_stroke, reduce
+from lenet5c.recognition.filters import close, measure_stroke, reduce
 from lenet5c.recognition.signs import ALONE, describe, digit_share, weigh_digits
 
 #: Longer side, in pixels, at which strokes are measured.
 SIDE = 80
+#: Radius, in pixels at the size FINE, of gaps within a stroke that are filled.
+GRAIN = 2
 #: Default minimum confidence of an accepted answer.
 REJECT = 0.5
 
@@ -41,8 +43,8 @@ def measure(digit: Digit) -> Measures:
     strength = digit.ink.strength
     top, left, bottom, right = find_box(strength)
     crop = crop_ink(strength)
-    # Reduced, since noise lengthens outlines.
-    length, thin = 0.0, reduce(crop, -(-max(crop.shape) // FINE)) >= 128
+    # Reduced and closed, since noise and the gaps in chalk lengthen outlines.
+    length, thin = 0.0, close(reduce(crop, -(-max(crop.shape) // FINE)), GRAIN) >= 128
     if max(thin.shape) > MNIST.stroke[1] * measure_stroke(thin):
         # Thin pens are allowed, so strokes are measured at the width that the net sees.
         length = np.count_nonzero(thin) / max(measure_stroke(thin), 1e-6) / max(thin.shape)

@@ -1,15 +1,16 @@
 // Rejection of what cannot be one digit, by measures of the ink: as recognition/judge.py has it.
 
-import { FINE, findBox, measureStroke, MNIST, normalizeStroke } from "./ink.js";
+import { close, FINE, findBox, measureStroke, MNIST, normalizeStroke } from "./ink.js";
 import { reduce, resize, roundEven } from "./resampling.js";
 
 const LONGER = 80; // pixels of the longer side at which strokes are measured
+const GRAIN = 2; // radius of gaps within a stroke that are filled
 
 // Returns measures of the ink of a drawing.
 export function measure(ink) {
   const whole = ink.crop(findBox(ink)), { longer } = whole;
-  // Reduced, as noise makes outlines long.
-  const thin = reduce(whole, Math.ceil(longer / FINE)), width = measureStroke(thin);
+  // Reduced and closed, as noise makes outlines long.
+  const thin = close(reduce(whole, Math.ceil(longer / FINE)), GRAIN), width = measureStroke(thin);
   let crop = whole, thinLength = 0;
   if (thin.longer > MNIST.stroke[1] * width) {
     // A pen may be as thin as it likes: lines count as broad as the net sees them.
