@@ -102,44 +102,55 @@ def _is_clear(measured: Measures) -> bool:
     )
 
 
-def reject_answer(
+def combine(
     probabilities: NDArray[np.floating],
     seen: NDArray[np.floating] | None = None,
     digits: Sequence[int] = tuple(range(10)),
-    reject: float = REJECT,
-) -> str | None:
-    """Return the reason why the net's answer is rejected, or None.
+) -> NDArray[np.floating]:
+    """Return the class probabilities (K,) by which a digit is predicted.
 
     Parameters
     ----------
-    probabilities : ndarray, shape (classes,)
+    probabilities : ndarray, shape (K,)
     seen : ndarray, shape (20,), optional
         Probabilities that the model of `lenet5c.recognition.signs` gives the same ink; for models
-        of digits only.
+        of digits only. It contributes to the result.
     digits : sequence of int, optional
         Digit of each class. Used only if `seen` is given.
+    """
+    return probabilities if seen is None else weigh_digits(probabilities, seen, digits)
+
+
+def reject_answer(
+    combined: NDArray[np.floating],
+    seen: NDArray[np.floating] | None = None,
+    reject: float = REJECT,
+) -> str | None:
+    """Return the reason why an answer is rejected, or None.
+
+    Parameters
+    ----------
+    combined : ndarray, shape (K,)
+        Class probabilities, as returned by `combine`.
+    seen : ndarray, shape (20,), optional
+        As in `combine`.
     reject : float, optional
         Minimum confidence, as returned by `measure_confidence`.
     """
-    if measure_confidence(probabilities, seen, digits) >= reject:
+    if measure_confidence(combined, seen) >= reject:
         return None
-    best = float(probabilities.max())
+    best = float(combined.max())
     if seen is not None and float(digit_share(seen, ALONE)) < best:
         return describe(seen)
     return f"the net is not sure: {best:.0%} at best"
 
 
 def measure_confidence(
-    probabilities: NDArray[np.floating],
-    seen: NDArray[np.floating] | None = None,
-    digits: Sequence[int] = tuple(range(10)),
+    combined: NDArray[np.floating], seen: NDArray[np.floating] | None = None
 ) -> float:
     """Return the probability that ink is a digit and that the predicted digit is right.
 
-    If `seen` is given, the model of digits and signs contributes to both. The parameters are those
-    of `reject_answer`.
+    The parameters are those of `reject_answer`.
     """
-    best = int(probabilities.argmax())
-    if seen is None:
-        return float(probabilities[best])
-    return float(weigh_digits(probabilities, seen, digits)[best] * digit_share(seen, ALONE))
+    share = 1.0 if seen is None else float(digit_share(seen, ALONE))
+    return float(combined.max()) * share

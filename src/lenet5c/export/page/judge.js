@@ -93,14 +93,14 @@ const WORDS = {
 };
 const isDigit = (name) => /^\d$/.test(name);
 
-const SECOND = 0.3; // share of the net of digits and signs in which digit it is
+const SECOND = 0.5; // share of the net of digits and signs in which digit it is
 
 // Returns why an answer, the names and probabilities of a net, is rejected, or null. `seen` has those of the net of digits and
-// signs, null for answers that are no digits.
+// signs, null for answers that are no digits. The page shows this net's digit: it is rejected if both nets together name another.
 export function rejectAnswer(answer, seen = null) {
-  const best = Math.max(...answer.probabilities), share = seen ? digitShare(seen) : 1;
-  const sure = seen ? weighDigits(answer, seen)[answer.probabilities.indexOf(best)] : best;
-  if (sure * share >= REJECT) return null;
+  const named = answer.probabilities.indexOf(Math.max(...answer.probabilities)), share = seen ? digitShare(seen) : 1;
+  const both = seen ? weighDigits(answer, seen) : answer.probabilities, best = Math.max(...both);
+  if (best * share >= REJECT && both[named] === best) return null;
   return share < best ? describeSign(seen) : `the net is not sure: ${roundEven(100 * best)}% at best`;
 }
 
