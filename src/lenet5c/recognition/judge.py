@@ -122,9 +122,7 @@ def combine(
 
 
 def reject_answer(
-    combined: NDArray[np.floating],
-    seen: NDArray[np.floating] | None = None,
-    reject: float = REJECT,
+    combined: NDArray[np.floating], seen: NDArray[np.floating] | None = None, reject: float = REJECT
 ) -> str | None:
     """Return the reason why an answer is rejected, or None.
 
