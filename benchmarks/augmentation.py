@@ -3,11 +3,12 @@
     python benchmarks/augmentation.py [--count 40] [--epochs 60] [--seeds 3] [--jobs 1]
                                       [--names none turned pictures ...]
 
-Five classes of colored, noisy shapes of 64 x 48 pixels (`tests/helpers/drawn_shapes.py`, none
-smaller than a radius of 0.3), some of each to train on, and 100 of each, drawn with another seed,
-to test on. The net has four convolutions of 3 x 3 with batch normalization, at 32 x 32; all images
-are trained on, the last weights tested. A seed is one drawing of the training images and one
-training. The augmentation `turned` is what one knows of these shapes: any angle, any color.
+Five classes of colored, noisy shapes of 64 x 48 pixels (`tests/helpers/drawn_shapes.py`, with a
+radius of at least 0.3); the 100 test images of each class are drawn with another seed. The net has
+four 3 x 3 convolutions with batch normalization, and inputs of 32 x 32. It is trained on all
+training images, without validation, and the last weights are tested. A seed determines the training
+images and the training. The augmentation `turned` uses the known invariances of these shapes: any
+angle, any color.
 """
 
 import argparse
@@ -43,7 +44,7 @@ NAMES = ("none", "turned", "pictures", "pictures-noflip", "pictures-mixup")
 
 
 def draw_set(count, seed):
-    """Return a data set with so many pictures of each shape."""
+    """Return a data set with `count` pictures of each shape."""
     rng = np.random.default_rng([seed, 1])
     images = [draw(shape, rng).transpose(2, 0, 1) for shape in SHAPES for _ in range(count)]
     labels = np.repeat(np.arange(len(SHAPES)), count)
@@ -74,11 +75,11 @@ def train(sources, name, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--count", type=positive, default=40, help="of each shape (default: %(default)s)")
+    add("--count", type=positive, default=40, help="images of each shape (default: %(default)s)")
     add("--epochs", type=positive, default=60, help="(default: %(default)s)")
     add("--seeds", type=positive, default=3, help="(default: %(default)s)")
     add("--names", nargs="+", default=NAMES, help="augmentations (default: all of them)")
-    add("--jobs", type=positive, default=1, help="trainings at a time (default: %(default)s)")
+    add("--jobs", type=positive, default=1, help="parallel trainings (default: %(default)s)")
     add("--threads", type=positive, default=lenet5c.get_num_threads())
     options = parser.parse_args()
     peers = load_peers()

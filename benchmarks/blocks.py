@@ -2,10 +2,11 @@
 
     python benchmarks/blocks.py [--threads 2] [--batch-size 128] [--repeats 7] [--nets NAME ...]
 
-Each net is a convolution of 3 to 32 channels with a ReLU on images of 32 x 32, the layers that are
-measured, the mean of each map and a fully connected layer. A step is forward, cross-entropy,
-backward and SGD with momentum, from equal weights. PyTorch runs with autograd, in either memory
-format; before anything is timed, the first loss and gradients are compared with it in float64.
+Each net consists of a convolution from 3 to 32 channels with a ReLU on images of 32 x 32, the
+measured layers, global average pooling and a fully connected layer. A step is forward,
+cross-entropy, backward and SGD with momentum, from equal weights. PyTorch runs with autograd, in
+both memory formats. Before the measurements, the first loss and gradients are compared with PyTorch
+in float64.
 """
 
 import copy
@@ -60,7 +61,7 @@ NETS = {
 
 
 def model_of(layers):
-    """Make our net."""
+    """Make the net of lenet5c."""
 
     def make(kind, *rest):
         if kind == "Residual":
@@ -80,7 +81,7 @@ def model_of(layers):
 
 
 def twin_of(layers, model, torch):
-    """Make PyTorch's, with the weights of ours."""
+    """Make the same net in PyTorch, with the same weights."""
 
     class Residual(torch.nn.Module):
         def __init__(self, layers, shortcut):

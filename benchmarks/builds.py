@@ -1,4 +1,4 @@
-"""Builds of commits, kept in a cache by what is compiled."""
+"""Builds of commits, cached by the sources of compiled modules."""
 
 import hashlib
 import os
@@ -88,7 +88,7 @@ def compile_modules(source, cache, target):
 
 
 def digest(repository, tree_id):
-    """Return a name for what compiled modules depend on: sources, interpreter, compiler, flags."""
+    """Return a digest of the inputs of a build: sources, interpreter, compiler, flags."""
     files = git(repository, "ls-tree", "-r", tree_id).decode().splitlines()
     compiler = os.environ.get("CC", sysconfig.get_config_var("CC") or "cc")
     found = subprocess.run([*compiler.split(), "--version"], capture_output=True)
@@ -101,7 +101,7 @@ def digest(repository, tree_id):
 
 
 def prepare(cache):
-    """Make the folder of builds; it must be nobody else's, since code in it is run."""
+    """Make the folder of builds; it must be owned by this user, since its code is executed."""
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     if hasattr(os, "getuid") and cache.stat().st_uid != os.getuid():
         raise BuildError(f"--cache must be a folder of one's own, got {cache}, another user's")
@@ -109,7 +109,7 @@ def prepare(cache):
 
 @contextmanager
 def unfinished(cache):
-    """Return a folder that is gone when the block is left, unless it has been settled."""
+    """Context manager for a folder that is deleted on exit, unless it has been settled."""
     folder = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
     try:
         yield folder

@@ -1,10 +1,10 @@
-"""cykernels, the C surface, against the same functions of lenet5c.kernels.
+"""Compare cykernels, the C surface, with the same functions of lenet5c.kernels.
 
     python benchmarks/c_surface.py [--batches 1 16 64 128] [--threads 1] [--repeats 15]
 
-LeNet-5's two convolutions, forward and backward. A call of cykernels has one thread, arrays and
-scratch that were allocated beforehand, and is made through ctypes, which takes some 2 µs;
-lenet5c.kernels gets `out` and --threads. Before anything is timed, the results are compared.
+The two convolutions of LeNet-5, forward and backward. Calls of cykernels use one thread and
+preallocated arrays and scratch, and are made through ctypes, which takes about 2 µs; calls of
+lenet5c.kernels use `out` and --threads. The results are compared before the measurements.
 """
 
 import ctypes

@@ -1,7 +1,6 @@
 """The cases of benchmarks/kernels.py with the channels last, NHWC, and weights HWIO.
 
-PyTorch takes tensors of its memory format `channels_last`, which lie in the same order; NumPy's
-functions have no such form.
+PyTorch uses tensors with its memory format `channels_last`; there is no NumPy version.
 """
 
 from common import OURS
@@ -123,7 +122,7 @@ def tensors_last(torch, *arrays):
 
 
 def channels_first(kernel, results):
-    """Return the arrays of one of our results in the order of PyTorch's."""
+    """Return the arrays of a result of lenet5c in the order of PyTorch."""
     first = [a.transpose(0, 3, 1, 2) if a.ndim == 4 else a for a in results]
     if kernel == "conv2d_backward":
         first[1] = results[1].transpose(3, 2, 0, 1)

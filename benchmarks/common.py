@@ -1,4 +1,4 @@
-"""Parts that benchmarks share: options, peers, checks, timing in turns, the FMA peak, tables."""
+"""Shared by all benchmarks: options, other engines, checks, timing in turns, FMA peak, tables."""
 
 import argparse
 import os
@@ -88,7 +88,7 @@ def make_parser(doc, repeats=None, seconds=None):
             type=float,
             default=seconds,
             metavar="S",
-            help="calls are repeated until a timing lasts so long (default: %(default)s)",
+            help="minimum seconds per timing (default: %(default)s)",
         )
     return parser
 
@@ -103,7 +103,7 @@ def add_choices(parser, nets, engines):
         choices=engines,
         default=list(engines),
         metavar="NAME",
-        help=f"of {', '.join(engines)} (default: all)",
+        help=f"one or more of {', '.join(engines)} (default: all)",
     )
 
 
@@ -115,7 +115,7 @@ def positive(text):
 
 
 def load_peers(*names):
-    """Those peers that are installed: name -> module."""
+    """Return the installed engines: name -> module."""
     found = {}
     for name in (*names, "threadpoolctl"):
         try:
@@ -126,7 +126,7 @@ def load_peers(*names):
 
 
 def set_threads(threads, peers):
-    """Set one thread count for all but engines that take it when a session is made."""
+    """Set the number of threads of all engines except those that set it per session."""
     lenet5c.set_num_threads(threads)
     if "PyTorch" in peers:
         peers["PyTorch"].set_num_threads(threads)
@@ -135,7 +135,7 @@ def set_threads(threads, peers):
 
 
 def print_header(threads, peers, *notes):
-    """Print the machine, the thread settings, the environment and the benchmark's own lines."""
+    """Print the machine, the thread settings, the environment and additional lines."""
     print(f"{machine(peers)}; {threads} thread{'s' if threads > 1 else ''}")
     ways = ", ".join(way for name, way in THREADS_SET_BY.items() if name == OURS or name in peers)
     blas = "" if "threadpoolctl" in peers else "; NumPy's BLAS keeps its own default"
@@ -146,7 +146,7 @@ def print_header(threads, peers, *notes):
 
 
 def machine(peers):
-    """One line: processor, cores, system, versions."""
+    """Return one line: processor, cores, system, versions."""
     others = "".join(
         f", {name} {version(next(iter(PEERS[name])))}" for name in peers if name != "threadpoolctl"
     )
@@ -191,7 +191,7 @@ def check_agreement(what, results, tolerance):
 
 
 def interleaved(contenders, repeats, seconds=0.0):
-    """Time callables in turns; return name -> list of seconds a call.
+    """Time callables in turns; return name -> list of seconds per call.
 
     Each is called once to warm up, and then as often a turn as it takes to last `seconds`. Each
     round begins with another contender, and each turn after a rest.
@@ -235,7 +235,7 @@ class Peak:
 
 
 class Table:
-    """Printer of rows as they come.
+    """Table printed row by row.
 
     Columns are heading -> width; the first `left` are aligned to the left.
     """
@@ -300,7 +300,7 @@ class Ranking:
 
 
 def time_cell(times):
-    """'minimum / median unit' of a list of seconds."""
+    """Return 'minimum / median unit' of a list of seconds."""
     if not times:
         return "-"
     least, middle = min(times), statistics.median(times)
@@ -311,5 +311,5 @@ def time_cell(times):
 
 
 def digits(value):
-    """Three significant digits, without an exponent."""
+    """Format with three significant digits, without an exponent."""
     return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"

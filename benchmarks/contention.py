@@ -1,14 +1,14 @@
-"""A training epoch of LeNet-5, alone and beside one busy process on each core.
+"""Time a training epoch of LeNet-5, alone and with one busy process on each core.
 
     python benchmarks/contention.py [--contenders command library pytorch] [--batch-size 64]
     [--threads 2] [--repeats 5]
 
-command: lenet5c as `lenet5c train` runs it, where threads wait briefly at barriers
-(`lenet5c.commands.cli.wait_briefly`). library: lenet5c in a program that sets nothing, where OpenMP
-decides. pytorch: PyTorch, in a program that sets nothing. Each is a process of its own, whose
-epochs alone and beside others take turns; the busy processes run only during the latter, each bound
-to its core where the system has such a call, with the same priority as this program. They take half
-of each core: twice the time is all that a fair scheduler can give.
+command: lenet5c with the settings of `lenet5c train`, where threads spin only briefly at barriers
+(`lenet5c.commands.cli.wait_briefly`). library: lenet5c with the default settings of OpenMP.
+pytorch: PyTorch with its defaults. Each runs in its own process; epochs alone and with busy
+processes take turns. Each busy process is bound to a core, where the system supports this, and has
+the same priority as this program. It uses half of the core, so with a fair scheduler an epoch takes
+at least twice as long.
 """
 
 import os
@@ -23,7 +23,7 @@ from common import Table, load_peers, make_parser, positive, print_header, time_
 from workers import WorkerError, answer, measure, process
 
 WORKER = Path(__file__).with_name("epoch_worker.py")
-WAYS = {
+CONTENDERS = {
     "command": "lenet5c, as the command",
     "library": "lenet5c, as a library",
     "pytorch": "PyTorch",
@@ -43,7 +43,7 @@ while os.getppid() == parent:
 
 @contextmanager
 def busy_cores(cores):
-    """One busy process on each of these cores; a core of -1 is any."""
+    """Context manager for one busy process on each of these cores; -1 means any core."""
     if not cores:
         yield
         return
@@ -54,30 +54,30 @@ def busy_cores(cores):
 
 
 def take_turns(workers, cores, repeats):
-    """Way -> (seconds alone, seconds beside busy processes), taking turns."""
-    times = {way: ([], []) for way in workers}
-    ways = list(workers)
+    """Return name -> (seconds alone, seconds with busy processes), measured in turns."""
+    times = {name: ([], []) for name in workers}
+    names = list(workers)
     for first in range(repeats):
-        first %= len(ways)
-        for way in ways[first:] + ways[:first]:
-            alone, beside = times[way]
-            alone.append(measure(workers[way])[0])
+        first %= len(names)
+        for name in names[first:] + names[:first]:
+            alone, beside = times[name]
+            alone.append(measure(workers[name])[0])
             with busy_cores(cores):
-                beside.append(measure(workers[way])[0])
+                beside.append(measure(workers[name])[0])
             time.sleep(0.1)
     return times
 
 
 @contextmanager
-def started(ways, arguments):
-    """Return a worker for each way, warmed up one after another."""
-    if not ways:
+def started(names, arguments):
+    """Return a worker for each contender, warmed up one after another."""
+    if not names:
         yield {}
         return
-    with process(str(WORKER), ways[0], *map(str, arguments)) as worker:
+    with process(str(WORKER), names[0], *map(str, arguments)) as worker:
         answer(worker)
-        with started(ways[1:], arguments) as others:
-            yield {ways[0]: worker} | others
+        with started(names[1:], arguments) as others:
+            yield {names[0]: worker} | others
 
 
 def main():
@@ -86,10 +86,10 @@ def main():
     add(
         "--contenders",
         nargs="+",
-        choices=WAYS,
+        choices=CONTENDERS,
         default=["command", "library"],
         metavar="NAME",
-        help=f"of {', '.join(WAYS)} (default: command library)",
+        help=f"one or more of {', '.join(CONTENDERS)} (default: command library)",
     )
     add("--batch-size", type=positive, default=64, metavar="N", help="(default: %(default)s)")
     add(
@@ -97,15 +97,17 @@ def main():
         type=positive,
         default=60000,
         metavar="N",
-        help="the first N images are the epoch (default: all)",
+        help="images per epoch (default: all)",
     )
     options = parser.parse_args()
     # Ended from outside, it leaves its blocks, too, and so ends what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     peers = load_peers(*(["PyTorch"] if "pytorch" in options.contenders else []))
-    ways = [
-        way for way in dict.fromkeys(options.contenders) if way != "pytorch" or "PyTorch" in peers
+    names = [
+        name
+        for name in dict.fromkeys(options.contenders)
+        if name != "pytorch" or "PyTorch" in peers
     ]
     cores = (
         sorted(os.sched_getaffinity(0))
@@ -120,12 +122,12 @@ def main():
         "Times: minimum / median. "
         "×: median beside by median alone.",
     )
-    with started(ways, (options.batch_size, options.images, options.threads)) as workers:
+    with started(names, (options.batch_size, options.images, options.threads)) as workers:
         times = take_turns(workers, cores, options.repeats)
     table = Table({"": 23, "alone": 17, "beside": 17, "×": 5})
-    for way, (alone, beside) in times.items():
+    for name, (alone, beside) in times.items():
         ratio = statistics.median(beside) / statistics.median(alone)
-        table.row(WAYS[way], time_cell(alone), time_cell(beside), f"{ratio:.2f}")
+        table.row(CONTENDERS[name], time_cell(alone), time_cell(beside), f"{ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,20 @@
-"""Cost of LeNet-5 by images and threads: measured, and predicted for more threads by a model.
+"""Measure LeNet-5 by images and threads, and predict times for more threads with a model.
 
     python benchmarks/cost_model.py [--images 16 32 …] [--predict 8 64] [--threads 2] [--repeats 7]
 
-forward: images to logits. train step: forward, loss, backward of one batch. Both are measured on
-each number of threads up to --threads, all in turns. The model of a call on P threads is
+forward: images to logits. train step: forward, loss and backward for one batch. Both are measured
+in turns with each number of threads up to --threads. The model of a call on P threads is
 
-    fixed + tile · (tiles that one thread takes) + thread · (P - 1)
+    fixed + tile · (tiles of the busiest thread) + thread · (P - 1)
 
-Sixteen images are a tile. A forward pass hands tiles out one by one, so the last thread takes
+Sixteen images are a tile. A forward pass distributes tiles one by one, so the busiest thread has
 ceil(tiles / P). A training step has at most 16 shards of neighboring tiles, cut by the batch alone
-(docs/explanation/threads-and-bits.md), so that more than 16 threads, or more than there are tiles,
-cannot help; P is then as many as can. The three coefficients of a pass, none of
-them negative, are fitted to all its measurements, by relative error.
+(docs/explanation/threads-and-bits.md), so P is at most 16 and at most the number of tiles. The
+three coefficients of a pass are nonnegative, and fitted to all its measurements by relative error.
 
-The prediction assumes as many cores of the same speed, with caches of their own, and memory that
-keeps up; that every further thread costs what the second does, as at a counter that all of them
-change; and that nothing else runs. What threads share besides tiles is within fixed. It is an
-extrapolation from few threads, not a measurement.
+The prediction assumes P cores of the same speed with their own caches, sufficient memory bandwidth,
+the same cost for every additional thread, and no other load. It is an extrapolation from few
+threads, not a measurement.
 """
 
 from itertools import product
@@ -32,20 +30,20 @@ LANES, SHARDS = 16, 16
 
 
 def portions(work, images):
-    """Return in how many parts a call is cut at most, and how many tiles the largest one has."""
+    """Return the maximum number of parts of a call, and the tiles of the largest one."""
     tiles = ceil(images / LANES)
     parts = tiles if work == "forward" else min(tiles, SHARDS)
     return parts, ceil(tiles / parts)
 
 
 def tiles_in_a_row(work, images, threads):
-    """Return how many tiles the busiest thread takes."""
+    """Return the number of tiles of the busiest thread."""
     parts, tiles = portions(work, images)
     return ceil(parts / threads) * tiles
 
 
 def terms(work, images, threads):
-    """Return what the coefficients of the model are multiplied with."""
+    """Return the factors of the coefficients of the model."""
     used = min(threads, portions(work, images)[0])
     return 1.0, tiles_in_a_row(work, images, threads), used - 1
 
@@ -105,7 +103,14 @@ def main():
     parser = make_parser(__doc__, repeats=7, seconds=0.01)
     add = parser.add_argument
     images = [16, 32, 64, 128, 256, 1024, 10000]
-    add("--images", type=positive, nargs="+", default=images, metavar="N", help="16 or more each")
+    add(
+        "--images",
+        type=positive,
+        nargs="+",
+        default=images,
+        metavar="N",
+        help="numbers of images, at least 16",
+    )
     add("--predict", type=positive, nargs="+", default=[8, 64], metavar="P", help="threads")
     add("--largest", type=positive, default=1024, metavar="N", help="batch of a training step")
     options = parser.parse_args()

@@ -1,16 +1,16 @@
-"""Time from a movement of the pen to the painted answer, in headless Chromium.
+"""Time from a movement of the pen to the displayed prediction, in headless Chromium.
 
     pip install selenium       and Chromium with its chromedriver
     python benchmarks/demo.py [--rounds 4] [--exact]
 
-Of the page that `lenet5c export best --to html` writes, opened as a file, and of `lenet5c demo`.
-Digits are drawn by mouse events, 60 a second, as polylines of drawn/demo_digits.py. The page itself
-takes the times: from the event to the end of the frame in which answer, maps and bars were
-painted. With a screen of 60 frames a second, half a frame passes before one begins. The target is
-16 ms in the median after the stroke, and 600 KB for the page. `computing` is the time that the
-page's script takes for an answer, painting included; the overlay is computed after it.
+Measures the page written by `lenet5c export best --to html`, opened as a file, and `lenet5c demo`.
+Digits are drawn by 60 mouse events per second, along the polylines of drawn/demo_digits.py. The
+page measures the times from the event to the end of the frame in which prediction, maps and bars
+were painted. At 60 frames per second, half a frame passes on average before one begins. The targets
+are a median of 16 ms after the stroke, and 600 KB for the page. `computing` is the time of the
+page's script for a prediction, including painting; the overlay is computed after it.
 
---exact compares what the page computes for all 10,000 test images with lenet5c's.
+--exact compares the predictions of the page for all 10,000 test images with those of lenet5c.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main():
         help="times each digit is drawn (default: %(default)s)",
     )
     parser.add_argument(
-        "--exact", action="store_true", help="compare the answers to all test images, in addition"
+        "--exact", action="store_true", help="also compare the predictions for all test images"
     )
     options = parser.parse_args()
     browser, driver = (
@@ -109,7 +109,7 @@ def open_browser(browser, driver):
 
 
 def compare(address, browser, driver):
-    """Compare what a page computes for all test images with what lenet5c does."""
+    """Compare the results of a page for all test images with those of lenet5c."""
     trained, test = open_model(), mnist()[1]
     script = """const bytes = Uint8Array.from(atob(arguments[0]), c => c.charCodeAt(0)), found = [];
         for (let at = 0; at < bytes.length; at += 784)
@@ -140,7 +140,7 @@ def compare(address, browser, driver):
 
 
 def latencies(address, browser, driver, rounds):
-    """(of all answers, of the last of each digit, of the computing alone), in milliseconds."""
+    """Return times in ms: all predictions, the last one of each digit, computing alone."""
     page = open_browser(browser, driver)
     every, ends, computing = [], [], []
     try:
@@ -175,7 +175,7 @@ def latencies(address, browser, driver, rounds):
 
 
 def spread(stroke):
-    """Points of a polyline at equal distances."""
+    """Return points of a polyline at equal distances."""
     points = np.array(stroke, float)
     way = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
     at = np.linspace(0, way[-1], POINTS)

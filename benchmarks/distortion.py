@@ -2,8 +2,8 @@
 
     python benchmarks/distortion.py [--threads 1] [--batch-size 320] [--repeats 20] [--channels 3]
 
-The warp by itself writes its images one by one; in a training step it packs them into tiles, in
-place of packing bytes.
+On its own, the distortion writes its images one by one; in a training step, it writes them into
+tiles, which replaces the packing of bytes.
 """
 
 import numpy as np
@@ -67,7 +67,7 @@ def main():
     tiles = -(-len(images) // 16)
     warps, steps = {}, {}
     for name, distortion in DISTORTIONS.items():
-        distort = None if distortion is None else distortion.of_epoch(0)
+        distort = None if distortion is None else distortion.for_epoch(0)
         if distort is not None:
             warps[name] = lambda distort=distort: distort.warp.apply(
                 dispatch.tiles, images, order, distort.stream, out, threads.effective()

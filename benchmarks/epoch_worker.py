@@ -1,10 +1,9 @@
-"""Worker of contention.py and guard.py that trains an epoch a turn (see workers.py).
+"""Worker of contention.py and guard.py that trains for one epoch per turn (see workers.py).
 
     python benchmarks/epoch_worker.py {command,library,pytorch} BATCH_SIZE IMAGES THREADS
 
-command: waits at barriers as `lenet5c train` does. library: as a program that imports lenet5c and
-sets nothing. How OpenMP's threads wait is read when it is loaded, so that each way needs a process
-of its own.
+command: threads wait at barriers as in `lenet5c train`. library: the default settings of OpenMP.
+Each needs its own process, because OpenMP reads its settings when it is loaded.
 """
 
 import sys

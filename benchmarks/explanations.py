@@ -1,11 +1,11 @@
-"""Reasons for answers: their times, and how small the smallest changes are beside DeepFool's.
+"""Times of explanations, and norms of the smallest changes compared with DeepFool.
 
     python benchmarks/explanations.py [--count 100] [--repeats 5] [--threads 1]
 
-Digits are the last of MNIST's training images, the model is that of the package. Times are the
-least and the median of the repeats, in milliseconds, and the least of processor time. DeepFool is
-the plain one: steps by the gradients of all classes to the nearest linear boundary, clipped to the
-range of gray levels, 2 % beyond it, rounded.
+Uses the last training images of MNIST and the model of the package. Times are the minimum and the
+median of the repeats, in milliseconds, and the minimum processor time. DeepFool is the original
+algorithm: steps by the gradients of all classes to the nearest linear boundary, 2 % beyond it,
+clipped to the range of gray levels, and rounded.
 """
 
 import statistics
@@ -41,7 +41,7 @@ def deepfool(trained, image):
 
 
 def measure(run, repeats):
-    """Return wall times in turn, and the least processor time, in milliseconds."""
+    """Return wall-clock times in turn, and the minimum processor time, in milliseconds."""
     run()
     wall, own = [], []
     for _ in range(repeats):

@@ -1,16 +1,16 @@
-"""Distance of training from float64: lenet5c's float32 beside PyTorch's.
+"""Deviation of float32 training from float64: lenet5c compared with PyTorch.
 
     python benchmarks/float64_distance.py [NAME …] [--steps 300] [--seeds 0 1 …]
 
 LeNet-5 is trained on MNIST three times from the same weights and on the same batches: by lenet5c,
-by PyTorch in float32, and by PyTorch in float64, which is the reference. The seed draws weights and
-batches. Each pair of figures is lenet5c's and PyTorch's.
+by PyTorch in float32, and by PyTorch in float64, which is the reference. The seed determines
+weights and batches. Pairs of figures are lenet5c, PyTorch.
 
-Distance: how far the weights are from the reference's after the last step, relative to their norm.
-Where a rounding decides a ReLU or a maximum otherwise, two runs diverge, and how far they come is
-chance: the last columns have the step that first ended more than 1e-5 away.
-Error: that of the gradient at the reference's weights, relative to its norm; the median of every
-tenth step. Zeros: elements of these gradients that are zero in float64 only.
+Distance: norm of the difference of the weights from the reference after the last step, relative to
+their norm. If rounding changes the result of a ReLU or a maximum, two runs diverge by a random
+amount; the last columns show the first step with a distance above 1e-5.
+Error: error of the gradient at the reference's weights, relative to its norm; the median of every
+tenth step. Zeros: elements of these gradients that are zero only in float64.
 With several seeds, the last row of a configuration has geometric means and the sum of the zeros.
 """
 
@@ -35,7 +35,7 @@ EVERY = 10
 
 @dataclass(frozen=True)
 class Configuration:
-    """A way to train, by the names of PyTorch's optimizers."""
+    """A training configuration, with the names of PyTorch's optimizers."""
 
     optimizer: str
     options: dict = field(default_factory=dict)

@@ -1,26 +1,24 @@
-"""Compare the speed of two commits: build both, time their headline rows in turns, and judge.
+"""Compare the speed of two commits: build both and time a set of rows in turns.
 
     python benchmarks/guard.py OLD [NEW] [--rows image-1 conv2d …] [--rounds 14] [--json FILE]
     python benchmarks/guard.py --compare FILE FILE
 
-OLD and NEW are whatever git takes for a commit; without NEW, or with ".", the new one is the
-working tree as it stands. Builds are kept (--cache), and compiled modules taken again wherever
-their sources are the same.
+OLD and NEW are revisions of git; without NEW, or with ".", the new one is the working tree. Builds
+are cached (--cache), and compiled modules are reused if their sources are equal.
 
-In each round, and for each row, a fresh process of each commit is started, the two are warmed up
-and take turns; who is first changes from round to round and from turn to turn. A round's change is
-the ratio of the least times; that of a row is estimated from all its rounds by Wilcoxon's signed
-ranks. A row that is undecided after --rounds is measured as often again, and then twice as often,
---looks in all. Undecided: its interval has 1 and a change beyond --limit in it. With the
-probability of --confidence the intervals of all rows hold the truth at every look. A row is slower
-or faster where its interval leaves 1 out; elsewhere no difference was found, and the last lines
-name rows whose noise could hide one beyond the limit.
+In each round, and for each row, a new process of each commit is started; both are warmed up and
+take turns, in alternating order. The change of a round is the ratio of the minimum times; that of a
+row is estimated from all its rounds by Wilcoxon's signed ranks. The rounds of a row that is still
+undecided are doubled, up to --looks - 1 times. Undecided means that the interval contains both 1
+and a change beyond --limit. With the probability --confidence, the intervals of all rows contain
+the true values at every look. A row is slower or faster if its interval excludes 1; otherwise no
+difference was found, and the last lines name rows whose noise may hide one beyond the limit.
 
-The exit code is 1 if a row is slower and its estimate beyond --limit, or if NEW alone cannot run
-it.
+The exit code is 1 if a row is slower and its estimate is beyond --limit, or if only NEW fails to
+run it.
 
---compare takes two files of --json with the same OLD, and compares their NEWs by how each stood
-against OLD in its own time: the speed of a machine wanders more than most changes matter.
+--compare takes two files of --json with the same OLD, and compares both NEW commits relative to
+OLD, because the speed of a machine varies over time.
 """
 
 import json
@@ -94,12 +92,12 @@ def measure_rows(folders, options):
 
 
 def looks(options):
-    """Return after how many rounds it is decided which rows are measured on."""
+    """Return the numbers of rounds after which rows are judged."""
     return [options.rounds << look for look in range(options.looks)]
 
 
 def error_rate(rows, options):
-    """Return how often an interval may miss, so that all those of a run hold (Bonferroni)."""
+    """Return the error rate of an interval for the confidence of a run (Bonferroni)."""
     return (1 - options.confidence) / (max(rows, 1) * options.looks)
 
 
@@ -109,7 +107,7 @@ def row_change(sides, options):
 
 
 def is_undecided(change, options):
-    """Return whether neither a difference nor the lack of one beyond the limit is sure."""
+    """Return True if there may be a change beyond the limit, or none."""
     _, low, high = change
     return low <= 0 <= high and max(high, -low) >= math.log1p(options.limit)
 
@@ -149,13 +147,13 @@ def worker_command(row, options):
 
 
 def changes(sides, clock):
-    """Logarithms of the ratios new / old, one of each round."""
+    """Return the logarithms of the ratios new / old, one per round."""
     pairs = zip(*(least(sides[side], clock) for side in SIDES), strict=True)
     return [math.log(new / old) for old, new in pairs]
 
 
 def least(rounds, clock):
-    """Return the least time of each round; no time is shorter than a clock can tell."""
+    """Return the minimum time of each round, at least the resolution of the clock."""
     return [max(min(turn[CLOCKS.index(clock)] for turn in turns), 1e-9) for turns in rounds]
 
 
@@ -283,7 +281,7 @@ def parse():
     add = parser.add_argument
     add("old", nargs="?", metavar="OLD")
     add("new", nargs="?", default=WORKING_TREE, metavar="NEW")
-    add("--compare", nargs=2, metavar="FILE", help="two files of --json, and no commits")
+    add("--compare", nargs=2, metavar="FILE", help="compare two files of --json")
     listing = "; ".join(f"{row}: {about}" for row, about in ROWS.items())
     add(
         "--rows",
@@ -301,29 +299,29 @@ def parse():
         type=share,
         default=0.03,
         metavar="F",
-        help="slowdown from which the exit code is 1 (default: %(default)s)",
+        help="maximum slowdown (default: %(default)s)",
     )
     add(
         "--confidence",
         type=share,
         default=0.99,
         metavar="P",
-        help="probability that the intervals of all rows hold the truth (default: %(default)s)",
+        help="confidence of the intervals of all rows together (default: %(default)s)",
     )
-    add("--clock", choices=CLOCKS, default="wall", help="what is judged (default: %(default)s)")
+    add("--clock", choices=CLOCKS, default="wall", help="clock to compare (default: %(default)s)")
     add(
         "--repository",
         type=Path,
         default=HERE.parent,
         metavar="FOLDER",
-        help="that has the commits (default: this one)",
+        help="repository of the commits (default: this one)",
     )
     add(
         "--cache",
         type=Path,
         default=default_cache(),
         metavar="FOLDER",
-        help="of builds (default: %(default)s)",
+        help="folder of cached builds (default: %(default)s)",
     )
     options = parser.parse_args()
     options.rows = list(dict.fromkeys(options.rows))

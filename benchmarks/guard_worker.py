@@ -2,9 +2,8 @@
 
     python benchmarks/guard_worker.py ROW THREADS SECONDS
 
-A turn is the least of several timings, each of as many calls as last SECONDS: a short one now and
-then escapes whatever else the machine does. A row imports what it needs by itself, so that a commit
-in which one cannot run can still run the others.
+A turn is the minimum of several short timings, each of as many calls as fit in SECONDS. Each row
+imports its own dependencies, so that a commit without one of them can run the others.
 """
 
 import os
@@ -24,7 +23,7 @@ LONG = {"start", "import", "fast"}
 
 
 def forward(images, threads):
-    """Images to logits, of a net whose weights are packed anew in each call."""
+    """Return a function of images to logits that packs the weights in each call."""
     from lenet5c.nn import LeNet5
 
     lenet5c.set_num_threads(threads)
@@ -43,7 +42,7 @@ def kernel(name, shape, batch, threads):
 
 
 def interpreter(*arguments):
-    """Run a new interpreter to its end; it has lenet5c from where this one has it."""
+    """Run a new interpreter that imports the same lenet5c."""
     return partial(
         subprocess.run,
         [sys.executable, "-P", *arguments],
@@ -55,7 +54,7 @@ def interpreter(*arguments):
 
 
 def fast(threads):
-    """All of `lenet5c train --recipe fast`, from its start to its exit."""
+    """Run `lenet5c train --recipe fast`, from its start to its exit."""
 
     def run():
         with tempfile.TemporaryDirectory() as folder:

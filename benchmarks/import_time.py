@@ -1,9 +1,9 @@
-"""The time of importing lenet5c beyond importing NumPy, in a new interpreter each time.
+"""Time to import lenet5c in addition to NumPy, in a new interpreter each time.
 
     python benchmarks/import_time.py [--repeats 15]
 
-The times are those of the imports, measured inside the interpreter; its own start is not in them.
-Interpreters take turns, and one round before the first warms the files up.
+Imports are timed inside the interpreter, without its start. The interpreters take turns after a
+warm-up round.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CODE = "import time; began = time.perf_counter(); import {}; print(time.perf_cou
 
 
 def seconds(modules):
-    """Of one import in a new interpreter."""
+    """Return the seconds of an import in a new interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", CODE.format(modules)], capture_output=True, text=True, check=True
     )
@@ -35,7 +35,7 @@ def seconds(modules):
 
 
 def measure(repeats):
-    """Name -> list of seconds, one of each round."""
+    """Return name -> list of seconds, one per round."""
     times = {name: [] for name in MEASURED}
     for turn in range(repeats + 1):
         for name, modules in MEASURED.items():

@@ -1,17 +1,17 @@
-"""Forward pass of small nets from images to logits in NumPy: lenet5c and other engines.
+"""Time the forward pass of small nets, from images to logits in NumPy: lenet5c and other engines.
 
     python benchmarks/inference.py [--images 1 256 …] [--nets lenet5 …] [--engines OpenVINO …]
         [--threads 2] [--repeats 7]
 
-Calls as a user makes them, arrays in and arrays out: ``outputs(x)`` of ``outputs =
-model.compile()``, and `model.forward(x)`; `session.run` of ONNX Runtime; `infer` of OpenVINO, of a
-graph for that many images; LiteRT's interpreter, set_tensor to get_tensor, with its XNNPACK
-delegate; IREE, compiled for this processor; PyTorch in eager mode and compiled, `eval` and
-`no_grad`, with `from_numpy` before and `.numpy()` behind. All have float32 and the same weights
-(benchmarks/inference_engines.py, benchmarks/nets.py); the two of LeNet-5's size and the one of
-PyTorch's MNIST example are described there. An engine is given many images whole or in pieces of at
-most 128, whichever is faster in a trial. One image is also timed on one thread. Before anything is
-timed, the logits are compared. Engines that are not installed are left out.
+The calls are those of a user, from arrays to arrays: ``outputs(x)`` with ``outputs =
+model.compile()``, and `model.forward(x)`; `session.run` of ONNX Runtime; `infer` of OpenVINO, with
+a graph for the number of images; the interpreter of LiteRT, from set_tensor to get_tensor, with the
+XNNPACK delegate; IREE, compiled for this processor; PyTorch in eager mode and compiled, with `eval`
+and `no_grad`, `from_numpy` and `.numpy()`. All use float32 and the same weights
+(benchmarks/inference_engines.py); the nets are described in benchmarks/nets.py. Large batches are
+passed whole or in pieces of at most 128 images, whichever is faster in a trial. One image is also
+timed on one thread. The logits are compared before the measurements. Engines that are not installed
+are skipped.
 """
 
 from functools import partial
@@ -40,7 +40,7 @@ FORWARD = "forward"
 
 
 def contenders_for(engines, net, x, threads, peers):
-    """Return name -> callable, all set to this many threads; and name -> label."""
+    """Return name -> callable for this number of threads, and name -> label."""
     set_threads(threads, peers)
     model = net.make()
     contenders = {OURS: partial(model.compile(net.shape), x), FORWARD: partial(model.forward, x)}

@@ -1,8 +1,8 @@
-"""Engines of inference.py: each makes a function of images to logits from a net and its weights.
+"""Engines of inference.py, which make a function of images to logits from a net and its weights.
 
-A maker takes the model of lenet5c, the shape of one image, the number of images of a call and the
-number of threads. Engines with graphs get one built here from the layers, for exactly that number
-of images, where they can use that. Results are of the same float32 weights and float32 throughout.
+Each takes the model of lenet5c, the shape of an image, the number of images per call and the number
+of threads. Graphs are built from the layers, for exactly this number of images if the engine
+supports it. All use the same weights, and float32 throughout.
 """
 
 import subprocess
@@ -63,7 +63,7 @@ def onnx_runtime(model, shape, images, threads):
 
 
 def pytorch(model, shape, images, threads):
-    """Eager mode, with from_numpy before and .numpy() behind."""
+    """PyTorch in eager mode, with from_numpy and .numpy()."""
     import torch
 
     net = pytorch_net(torch, model).eval()
@@ -122,7 +122,7 @@ def litert(model, shape, images, threads):
 
 
 def iree(model, shape, images, threads):
-    """Compiled ahead of time for this processor; one thread in the caller's, or as many workers."""
+    """IREE, compiled ahead of time for this processor; one thread runs in the caller's thread."""
     from iree import runtime
     from iree.compiler import compile_file
 
@@ -154,9 +154,9 @@ ENGINES = {
 
 
 def make_engine(name, model, shape, x, threads):
-    """Return a function of the images `x` to logits, and in how many pieces it takes them.
+    """Return a function of the images `x` to logits, and the number of pieces.
 
-    Many images are given whole or in pieces, whichever is faster in a trial.
+    Large batches are passed whole or in pieces, whichever is faster in a trial.
     """
     maker, _ = ENGINES[name]
     found = []
@@ -169,7 +169,7 @@ def make_engine(name, model, shape, x, threads):
 
 
 def piece(images):
-    """Return the largest divisor of up to PIECE, or all images where they are few."""
+    """Return the largest divisor up to PIECE, or the number of images if it is smaller."""
     if images < 2 * PIECE:
         return images
     return max(size for size in range(1, PIECE + 1) if images % size == 0)

@@ -87,7 +87,7 @@ def conv2d_backward(shape, batch, torch, dtype="float32"):
 
 
 def conv_transpose2d(shape, batch, torch, dtype="float32"):
-    """From the result of the shape's convolution to an image as its input."""
+    """Transposed convolution from the result of the shape's convolution to its input."""
     x_like, weight, _, x = convolution_arrays(shape, batch, dtype)
     bias = np.ones(shape.channels, dtype)
     settings = transposed_settings(shape)
@@ -162,7 +162,7 @@ def max_pool2d_backward(shape, batch, torch, dtype="float32"):
 
 
 def max_pool2d_backward_of_x(shape, batch, torch, dtype="float32"):
-    """Without indices: the maxima are found again."""
+    """Max pooling backward without indices: the maxima are found again."""
     x, dy = pooling_arrays(shape, batch, dtype)
     window = (shape.kernel, shape.stride, shape.padding)
     runs = max_pool2d_backward(shape, batch, torch, dtype)
@@ -272,7 +272,7 @@ PASSES = {"conv2d": 1, "conv2d_backward": 2, "conv_transpose2d": 1, "conv_transp
 
 
 def convolution_arrays(shape, batch, dtype="float32"):
-    """x, weight, bias, dy."""
+    """Return x, weight, bias, dy."""
     rng = np.random.default_rng(0)
     return [
         rng.standard_normal(size, np.float32).astype(dtype)
@@ -286,7 +286,7 @@ def convolution_arrays(shape, batch, dtype="float32"):
 
 
 def pooling_arrays(shape, batch, dtype="float32"):
-    """x, dy."""
+    """Return x, dy."""
     x, _, _, dy = convolution_arrays(shape, batch, dtype)
     return x, dy
 

@@ -1,29 +1,30 @@
-"""Each function of lenet5c.kernels against PyTorch and NumPy, on LeNet-5's shapes and common ones.
+"""Compare the functions of lenet5c.kernels with PyTorch and NumPy, on shapes of LeNet-5 and others.
 
     python benchmarks/kernels.py [--tables shapes small slices] [--kernels conv2d …]
         [--shapes conv1 …] [--batches 1 …] [--dtypes float32 …] [--data-format NHWC]
         [--threads 2] [--repeats 5]
     python benchmarks/kernels.py --memory [...]
 
-Three tables: the shapes at each batch, in float32 and float64; calls on (1, 1, 8, 8) with one
-thread and with several, where a call's fixed cost is all; and poolings in float64 against the
-maximum or the mean of four slices, on one thread.
+There are three tables: the shapes at each batch size, in float32 and float64; calls on (1, 1, 8, 8)
+with one and several threads, which show the overhead of a call; and poolings in float64 compared
+with the maximum or the mean of four slices, on one thread.
 
-lenet5c and NumPy work on arrays, PyTorch on tensors made beforehand, without autograd; its backward
-passes are the ATen operators alone. All allocate their results. max_pool2d_backward is given the
-indices that the forward pass has returned, NumPy's the result of it; in max_pool2d_backward_of_x
-lenet5c finds the maxima again. max_pool2d_both is forward, with what backward needs, and backward.
-NumPy's functions are in benchmarks/numpy_kernels.py; its im2col is a view where windows are
-one pixel. Before anything is timed, all results are compared.
+lenet5c and NumPy use arrays, PyTorch existing tensors, without autograd; its backward passes are
+the ATen operators alone. All allocate their results. max_pool2d_backward uses the indices of the
+forward pass (NumPy its result); in max_pool2d_backward_of_x lenet5c finds the maxima again.
+max_pool2d_both is the forward pass, with indices, and the backward pass. The NumPy functions are in
+benchmarks/numpy_kernels.py; im2col returns a view for windows of one pixel. All results are
+compared before the measurements.
 
-With --data-format NHWC: the shapes with the channels last, without NumPy, of the kernels in
-benchmarks/channels_last.py; PyTorch's tensors are of its memory format channels_last.
+With --data-format NHWC, shapes have the channels last, with the kernels of
+benchmarks/channels_last.py and without NumPy; tensors of PyTorch have the memory format
+channels_last.
 
-A dash: left out, because the column matrix of the batch would be larger than --limit.
+A dash means that the case was skipped, because the column matrix is larger than --limit.
 
-With --memory: how much the resident memory of a new process grows during one call, beyond inputs
-and results. A call on a small shape comes first, so that the threads and code of the library do not
-count.
+With --memory, prints the growth of the resident memory of a new process during one call, without
+inputs and results. A call on a small shape comes first, so that threads and code of the library are
+not included.
 """
 
 import os
@@ -72,7 +73,7 @@ TABLES = ("shapes", "small", "slices")
 
 
 def is_left_out(kernel, name, shape, batch, limit, dtype="float32"):
-    """Return whether the column matrix of im2col, col2im or NumPy's convolution is too large."""
+    """Return True if the column matrix of im2col, col2im or NumPy's convolution is too large."""
     has_columns = kernel in ("im2col", "col2im") or name == NUMPY
     return has_columns and shape.column_bytes(batch, dtype) > limit
 
@@ -86,7 +87,7 @@ def main():
         choices=TABLES,
         default=TABLES,
         metavar="NAME",
-        help=f"of {', '.join(TABLES)} (default: all)",
+        help=f"one or more of {', '.join(TABLES)} (default: all)",
     )
     add(
         "--dtypes",
@@ -101,7 +102,7 @@ def main():
         nargs="+",
         choices=list(dict.fromkeys((*KERNELS, *small_calls("float32", None)))),
         metavar="NAME",
-        help=f"of {', '.join(KERNELS)}, or of the small calls (default: all)",
+        help=f"one or more of {', '.join(KERNELS)}, or of the small calls (default: all)",
     )
     add(
         "--shapes",
@@ -109,7 +110,7 @@ def main():
         choices=SHAPES,
         default=list(SHAPES),
         metavar="NAME",
-        help=f"of {', '.join(SHAPES)} (default: all)",
+        help=f"one or more of {', '.join(SHAPES)} (default: all)",
     )
     add(
         "--batches",
@@ -123,19 +124,19 @@ def main():
         "--data-format",
         choices=("NCHW", "NHWC"),
         default="NCHW",
-        help="of the shapes (default: %(default)s)",
+        help="layout of the shapes (default: %(default)s)",
     )
     add(
         "--limit",
         type=int,
         default=256,
         metavar="MB",
-        help="of a column matrix (default: %(default)s)",
+        help="maximum size of a column matrix (default: %(default)s)",
     )
     add(
         "--memory",
         action="store_true",
-        help="instead of times; of conv2d and conv2d_backward if no kernels are named",
+        help="measure memory instead of time; default kernels: conv2d and conv2d_backward",
     )
     options = parser.parse_args()
     is_last = options.data_format == "NHWC"
@@ -282,7 +283,7 @@ def compare_memory(cases, names, limit, options, peers):
 
 
 def scratch(kernel, name, batch, contender, threads):
-    """By how many bytes the peak of this process grows in a call, beyond the results."""
+    """Return the growth in bytes of the peak memory during a call, without the results."""
     with (
         open(os.devnull, "w") as nowhere,
         redirect_stdout(nowhere),
@@ -301,7 +302,7 @@ def scratch(kernel, name, batch, contender, threads):
 
 
 def peak_memory():
-    """Return the most bytes that were resident in this process, on Linux since the last reset."""
+    """Return the peak resident memory in bytes, on Linux since the last reset."""
     try:
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))

@@ -1,14 +1,13 @@
-"""Many trainings on processes at once against the same ones after each other, in turns.
+"""Time many trainings in parallel processes and the same ones in sequence, in turns.
 
     python benchmarks/many_runs.py [--runs 8] [--jobs 2] [--repeats 3] [--recipe fast]
 
-Alone: `lenet5c.recipes.train` for one seed after the other in a process of its own, on one thread;
-its seconds are those of the trainings, without the start of Python. At once: `lenet5c.run_many`
-with so many processes, from the call to its result, their start and end included. The ratio is
-that of "at once" to "alone" divided by the jobs; 1.00 is perfect. "Processor" is the ratio of the
-processor time of both, all processes and their start included: what the ratio would be if other
-programs took nothing. All files but summary.json are compared byte by byte. The machine should be
-at rest.
+Alone: `lenet5c.recipes.train` for one seed after another in one process, on one thread; the time
+excludes the start of Python. At once: `lenet5c.run_many` with --jobs processes, from the call to
+its result, including their start and end. The ratio is the time "at once" divided by the time
+"alone" per job; 1.00 is perfect scaling. "Processor" is the same ratio of processor times,
+including the start of all processes, which other programs do not affect. All files except
+summary.json are compared byte by byte. Run it on an idle machine.
 """
 
 import argparse

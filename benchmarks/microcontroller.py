@@ -4,10 +4,9 @@
 
 Needs arm-none-eabi-gcc and qemu-system-arm (Debian: gcc-arm-none-eabi, libnewlib-arm-none-eabi,
 qemu-system-arm). Each file is compiled for a Cortex-M4 with floating-point unit and a Cortex-M0+
-and run on test images of MNIST; the scores of int8 must be those of the Python reference to the
-bit. Instructions are those of the whole call, counted by the emulator; they are no cycles: a load
-takes two of these on a Cortex-M0+, and flash has wait states. The accuracy is that of the Python
-reference.
+and run on test images of MNIST; int8 scores must be bit-identical to the Python reference.
+Instructions of the whole call are counted by the emulator. They are not cycles: a load takes two
+cycles on a Cortex-M0+, and flash has wait states. The accuracy is that of the Python reference.
 """
 
 import argparse
@@ -28,7 +27,7 @@ FORMS = ("none", "weights", "int8")
 
 
 def main() -> int:
-    """Print the table; the exit code says whether the emulated scores are those of Python."""
+    """Print the table; return 1 if emulated scores differ from those of Python."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="*", default=["best"], metavar="MODEL")
     parser.add_argument("--images", type=int, default=20, help="images to emulate (default: 20)")

@@ -1,12 +1,12 @@
-"""Training on several processes by MPI, against one process with as many threads.
+"""Compare training on several MPI processes with one process with the same number of threads.
 
     python benchmarks/mpi.py [--batch-sizes 64 256 1024] [--ranks 2] [--threads 1] [--repeats 15]
     [--images 16384] [--nodes]
 
-One process has ranks x threads threads; the ranks have `threads` each. Both train LeNet-5 with Adam
-on the same images of MNIST a turn, and take turns; the processes that wait sleep. --nodes
-adds a third contender, ranks that exchange by MPI what they otherwise have in shared memory, as
-those of different machines do. `mpiexec` is that beside this Python, or the first on the path.
+One process uses ranks x threads threads; each rank uses --threads. Both train LeNet-5 with Adam on
+the same images of MNIST, in turns; idle processes sleep. --nodes adds a third contender: ranks that
+exchange data by MPI messages instead of shared memory, as on different machines. `mpiexec` is
+searched for next to this Python, then on the path.
 """
 
 import os
@@ -61,7 +61,7 @@ def work(batch_size, threads, images):
 
 @contextmanager
 def started(contenders, batch_size, images):
-    """Return a worker for each contender, warmed up one after another."""
+    """Context manager for one warmed-up worker per contender."""
     with ExitStack() as held:
         workers = {}
         for name, (ranks, threads, environment) in contenders.items():
@@ -88,7 +88,7 @@ def find_mpiexec():
 
 
 def take_turns(workers, repeats):
-    """Name -> seconds of each turn."""
+    """Return name -> seconds of each turn."""
     times = {name: [] for name in workers}
     names = list(workers)
     for first in range(repeats):
@@ -104,7 +104,11 @@ def main():
     add("--batch-sizes", type=positive, nargs="+", default=[64, 256, 1024], metavar="N")
     add("--ranks", type=positive, default=2, metavar="N", help="(default: %(default)s)")
     add("--images", type=positive, default=16384, metavar="N", help="(default: %(default)s)")
-    add("--nodes", action="store_true", help="also ranks that exchange as machines do")
+    add(
+        "--nodes",
+        action="store_true",
+        help="also ranks that communicate by messages, as between machines",
+    )
     parser.set_defaults(threads=1)
     options = parser.parse_args()
     total = options.ranks * options.threads

@@ -373,8 +373,8 @@ def main():
     add("--batches", type=positive, nargs="+", default=[64, 256, 1024, 2048], metavar="N")
     add("--check-batches", type=positive, nargs="+", default=[128, 512], metavar="N")
     add("--json", metavar="FILE", help="write the measurements")
-    add("--read", nargs="+", metavar="FILE", help="read them instead of measuring")
-    add("--picture", metavar="FILE", help="draw the model, by matplotlib")
+    add("--read", nargs="+", metavar="FILE", help="read measurements instead of measuring")
+    add("--picture", metavar="FILE", help="plot the model, with matplotlib")
     options = parser.parse_args()
     if options.read:
         record = merge([json.loads(Path(file).read_text()) for file in options.read])

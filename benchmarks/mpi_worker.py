@@ -1,4 +1,4 @@
-"""A rank, or a process alone, for `mpi_model.py`: steps of LeNet-5, and exchanges without them."""
+"""Worker of `mpi_model.py`, as a rank or alone: steps of LeNet-5, and exchanges without steps."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ IMAGES, STEPS = 512, 1
 
 
 class MeasuredRanks(MPIRanks):
-    """Ranks that note what they exchange, and the processor's seconds in which they wait."""
+    """Ranks that record the exchanged bytes, and the processor time spent waiting."""
 
     waited = 0.0
 
@@ -36,7 +36,7 @@ class MeasuredRanks(MPIRanks):
 
 
 def measure(ranks, model, optimizer, samples, labels, batch, turns):
-    """Return the timings of steps of so many images: seconds of each turn, divided by its steps."""
+    """Return the seconds per step for a batch size, one value per turn."""
     steps = len(labels) // batch
     loss, rates = nn.CrossEntropyLoss(), [1e-5] * steps
 
@@ -73,12 +73,12 @@ def measure(ranks, model, optimizer, samples, labels, batch, turns):
 
 
 def longest(ranks, nanoseconds):
-    """Return the longest time of all ranks: one that began late, as another slept, saw less."""
+    """Return the longest time of all ranks, because ranks that begin late measure less."""
     return max(ranks.gather(nanoseconds))
 
 
 def main(threads, turns, *batches):
-    """Print, as the first rank, a line of JSON for each batch."""
+    """Print a line of JSON for each batch size on the first rank."""
     ranks = MeasuredRanks() if launched_size() != 1 else ALONE
     lenet5c.set_num_threads(threads)
     prepare = Preparation.named("default")

@@ -1,4 +1,4 @@
-"""Nets that benchmarks of several engines share, and their translation to PyTorch."""
+"""Nets for benchmarks of several engines, and their conversion to PyTorch."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ def mnist_example():
 
 @dataclass(frozen=True)
 class Net:
-    """A net of benchmarks: how it is made, and what images become for it."""
+    """A net for benchmarks: the function that makes it, and the preparation of images."""
 
     make: object
     preparation: Preparation

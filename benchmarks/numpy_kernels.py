@@ -1,4 +1,4 @@
-"""Convolution and pooling in careful NumPy: im2col, BLAS, and a loop over the window's places.
+"""Convolution and pooling in optimized NumPy: im2col, BLAS, and loops over positions in the window.
 
 x (N, C, H, W), weight (O, C / groups, K, K), columns (N, C K K, OH OW); windows are square, k
 pixels wide, at a stride s.
@@ -102,7 +102,7 @@ def avg_pool2d_backward(dy, shape, k, s, padding):
 
 
 def places(x, k, s):
-    """For each place in a window, the view (N, C, OH, OW) of that place in all windows."""
+    """Yield a view (N, C, OH, OW) of each position in all windows."""
     oh, ow = (x.shape[2] - k) // s + 1, (x.shape[3] - k) // s + 1
     return [
         x[:, :, i : i + s * oh : s, j : j + s * ow : s][:, :, :oh, :ow]

@@ -1,8 +1,8 @@
-"""LeNet-5 and its training step in float32 NumPy, as well as NumPy can do it.
+"""LeNet-5 and its training step in optimized float32 NumPy.
 
 The sample axis comes last, (C, H, W, N): windows are copied in long runs, a convolution of the
 batch is one matrix product (BLAS), and pooling works on whole vectors. ReLU comes after the
-pooling, where it has a quarter of the work: the maximum of rectified values is the rectified
+pooling, on a quarter of the values, because the maximum of rectified values is the rectified
 maximum. The gradient of the image is not computed.
 """
 

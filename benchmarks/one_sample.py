@@ -1,11 +1,12 @@
-"""Say where the time of one image through LeNet-5 goes, and convolve one in two ways.
+"""Break down the time of one image through LeNet-5, and compare two convolution algorithms.
 
     python benchmarks/one_sample.py [--repeats 3000] [--images 1] [--pooling max]
 
-One thread; all take and give plain arrays. Least of all repeats in microseconds, each of ten calls.
-The budget is of differences: of LeNet-5 cut off after each part. Convolution goes by the two ways
-that have 16 channels side by side: in a program of one op, in strips. Of more images than one, in
-tiles of 16, there is the budget alone, for each tile, and repeats are of one call.
+Uses one thread and plain arrays. Prints the minimum over all repeats of ten calls each, in
+microseconds. The time of a part is the difference between LeNet-5 truncated after it and before it.
+Convolution uses the two algorithms with 16 channels side by side: a program of one op, and strips.
+For several images, in tiles of 16, only the breakdown per tile is printed, and a repeat is one
+call.
 """
 
 import argparse
@@ -27,7 +28,7 @@ CALLS = 10
 
 
 def least(call, repeats, calls=CALLS):
-    """Return the least time of a call in microseconds."""
+    """Return the minimum time of a call in microseconds."""
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -38,14 +39,14 @@ def least(call, repeats, calls=CALLS):
 
 
 def aligned(shape):
-    """Return an array that begins with a cache line, as copies to any other may take far longer."""
+    """Return an array aligned to a cache line; copies to others may be much slower."""
     memory = np.empty(np.prod(shape) + 16, np.float32)
     start = -memory.ctypes.data % 64 // 4
     return memory[start : start + np.prod(shape)].reshape(shape)
 
 
 def parts(model):
-    """Return what is measured, each with the last of its layers."""
+    """Return the parts, each with its last layer."""
     ends = {"pool1": "first convolution, its pooling and ReLU", "pool2": "the second, likewise"}
     names = list(model.layers)
     return [
@@ -75,7 +76,7 @@ def measure_tiles(repeats, images, pooling):
 
 
 def measure_budget(repeats, pooling):
-    """Yield parts of an answer with their microseconds, then whole answers."""
+    """Yield parts of a prediction with their microseconds, then the total."""
     lenet5c.set_num_threads(1)
     x = np.random.default_rng(0).standard_normal((1, 1, 32, 32)).astype(np.float32)
     model = nn.LeNet5(pooling=pooling, rng=0)
@@ -108,7 +109,7 @@ def measure_budget(repeats, pooling):
 
 
 def calls(channels, side, filters):
-    """Forward and backward of each way."""
+    """Return forward and backward calls of each algorithm."""
     rng = np.random.default_rng(0)
     size, out = filters * channels * 25, side - 4
     shapes = (channels, side, side), (filters, out, out)

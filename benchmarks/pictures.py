@@ -1,12 +1,12 @@
-"""Rates at which `lenet5c predict` reads what is drawn anew, unlike MNIST, by part and kind.
+"""Recognition rates of `lenet5c predict` on drawn pictures unlike MNIST, by part and kind.
 
     pip install 'lenet5c[images,plots]'
     python benchmarks/pictures.py [--parts hard pages sums] [--count 100] [--seed 0] [--save DIR]
 
-All digits are of MNIST's test images, unless a row says otherwise:
+All digits are MNIST test images, unless a row says otherwise:
 
-clean      MNIST's images as they are
-hard       a pen, a paper, light, noise, size, place and slant at random (drawn/hard_pictures.py)
+clean      unchanged MNIST images
+hard       random pen, paper, light, noise, size, position and slant (drawn/hard_pictures.py)
 pages      small digits on large clean pages (drawn/singles.py), and
 thin       strokes of 1 to 3 % of the height,
 cropped    digits that fill the picture or touch its edge,
@@ -14,15 +14,15 @@ pieces     broken strokes,
 marked     underlined, struck by a rule, in a box
 scenes     notes on a table, punch holes, pencil, screenshots, phones (drawn/scenes.py)
 numbers    2 to 8 digits on all kinds of paper, in boxes, combs, frames (drawn/numbers.py)
-touching   numbers whose ink meets; digits counted one by one, by edit distance
-sheets     40 digits a sheet, counted in the same way (drawn/sheets.py)
+touching   numbers with touching digits; digits are counted individually, by edit distance
+sheets     40 digits per sheet, counted likewise (drawn/sheets.py)
 nothing    pictures without a digit (drawn/no_digits.py), doodles, read as one digit
 clutter    letters, scribbles, empty tables, doodles (drawn/clutter.py), read as many
-sums       written sums, by a pen and of distorted fonts (drawn/sums.py)
+sums       written sums, by pen and in distorted fonts (drawn/sums.py)
 speed      seconds and memory for a photograph of 12 megapixels
 
-A rejected digit counts as not read. Rates have Wilson's interval of 95 %. `--count` is of each row;
-of sheets and the like, of the digits on all.
+Rejected digits count as not recognized. Rates have 95 % Wilson intervals. `--count` is the number
+of pictures per row; for sheets and the like, the total number of digits.
 """
 
 import argparse
@@ -93,9 +93,9 @@ def main():
     )
     text = "pictures of each row (default: %(default)s)"
     add("--count", type=positive, default=1000, metavar="N", help=text)
-    add("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     add("--data", choices=("test", "train"), default="test", help="digits (default: test)")
-    text = "put pictures that were not read as they should be into a folder"
+    text = "save pictures that were not recognized correctly to this folder"
     add("--save", type=Path, metavar="DIR", help=text)
     options = parser.parse_args()
     print(machine({}))
@@ -123,10 +123,10 @@ def hard_digits(dataset, options):
         rng = np.random.default_rng([options.seed, 1, i])
         j = int(rng.integers(len(dataset)))
         content, _, traits = hard_picture(dataset.images[j, 0], rng)
-        reading = reader(BytesIO(content))
-        found = outcome(reading, dataset.labels[j])
+        prediction = reader(BytesIO(content))
+        found = outcome(prediction, dataset.labels[j])
         if found != "correct":
-            save(options, "hard", i, content, f"{dataset.labels[j]}-{reading.label}")
+            save(options, "hard", i, content, f"{dataset.labels[j]}-{prediction.label}")
         side = next(
             name
             for most, name in ((100, "40 to 99"), (300, "100 to 299"), (10**9, "300 to 1000"))
@@ -157,10 +157,10 @@ def single_digits(part):
                 ):
                     j = int(rng.integers(len(dataset)))
                 picture = draw(dataset.images[j, 0], rng)
-                reading = reader(picture)
-                found.append(outcome(reading, dataset.labels[j]))
+                prediction = reader(picture)
+                found.append(outcome(prediction, dataset.labels[j]))
                 if found[-1] != "correct":
-                    save(options, name, i, picture, f"{dataset.labels[j]}-{reading.label}")
+                    save(options, name, i, picture, f"{dataset.labels[j]}-{prediction.label}")
             rate(table, name, found)
 
     return run
@@ -257,10 +257,10 @@ def sums(dataset, options):
         found = []
         for i in range(options.count):
             picture, text = draw(dataset, generator(options, "sums", row, i))
-            reading = reader(picture)
-            said = reading.expression
+            prediction = reader(picture)
+            said = prediction.expression
             if said is not None:
-                told.append((reading.probability, said == text))
+                told.append((prediction.probability, said == text))
             found.append(
                 "correct" if said == text else "rejected" if said is None else "misclassified"
             )
@@ -275,7 +275,7 @@ def sums(dataset, options):
 
 
 def speed(dataset, options):
-    """Print time and memory of one photograph, as each of the readers takes it."""
+    """Print time and memory of each reader for one photograph."""
     rng = np.random.default_rng([options.seed, 12])
     page = Page(4000, 3000)
     page.rule("squared", 70, 4, rng)
@@ -310,24 +310,24 @@ def speed(dataset, options):
 
 
 def generator(options, part, row, i):
-    """Return a generator for one picture, the same whatever other parts are drawn."""
+    """Return a random generator for one picture, independent of other parts."""
     return np.random.default_rng([options.seed, *part.encode(), row, i])
 
 
 def read_text(reader, picture):
-    """Return what is read on one line, without spaces; several lines stay apart."""
+    """Return the text without spaces; several lines are kept separate."""
     return (reader(picture).text or "").replace(" ", "")
 
 
-def outcome(reading, label):
+def outcome(prediction, label):
     """Return 'correct', 'misclassified' or 'rejected'."""
-    if reading.rejected:
+    if prediction.rejected:
         return "rejected"
-    return "correct" if reading.label == str(label) else "misclassified"
+    return "correct" if prediction.label == str(label) else "misclassified"
 
 
 def save(options, kind, i, picture, name):
-    """Save a picture that was not read as it should be, if that is wanted."""
+    """Save a picture that was not recognized correctly, with --save."""
     if options.save is None:
         return
     options.save.mkdir(parents=True, exist_ok=True)
@@ -351,7 +351,7 @@ def rate(table, name, found, *more):
 
 
 def distance(one, other):
-    """Levenshtein's: characters to insert, delete or exchange."""
+    """Return the Levenshtein distance."""
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, start=1):
         before, row[0] = row[0], i

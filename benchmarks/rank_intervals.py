@@ -1,18 +1,18 @@
-"""Intervals for a change from few, noisy, perhaps heavy-tailed measurements, by ranks alone.
+"""Rank-based intervals for a change, from few measurements with heavy-tailed noise.
 
-Nothing is assumed of the noise but that it is alike on both sides, so that under no change a
-difference is as likely positive as negative (one sample), or any order of the values as likely as
-any other (two samples). The null distributions are counted, not approximated. Both methods and
-their estimates are Hodges and Lehmann's ("Estimates of location based on rank tests", Annals of
-Mathematical Statistics 34, 1963); Hollander and Wolfe, Nonparametric Statistical Methods, chapters
-3.3 and 4.3, describe the intervals.
+The only assumption is that the noise has the same distribution on both sides. Without a change,
+positive and negative differences are then equally likely (one sample), as are all orders of the
+values (two samples). The null distributions are exact. Both methods and their estimates are by
+Hodges and Lehmann ("Estimates of location based on rank tests", Annals of Mathematical Statistics
+34, 1963); Hollander and Wolfe, Nonparametric Statistical Methods, chapters 3.3 and 4.3, describe
+the intervals.
 """
 
 import statistics
 
 
 def center(differences, alpha):
-    """Estimate and interval of the center of paired differences, by Wilcoxon's signed ranks.
+    """Return estimate and interval of the center of paired differences, by Wilcoxon's signed ranks.
 
     The interval misses the center with a probability of at most `alpha`. Raises ValueError if so
     few differences cannot give such an interval.
@@ -23,13 +23,13 @@ def center(differences, alpha):
 
 
 def shift(first, second, alpha):
-    """Estimate and interval of how much the second sample lies above the first, by Mann-Whitney."""
+    """Return estimate and interval of the shift of the second sample, by Mann-Whitney."""
     differences = sorted(b - a for a in first for b in second)
     return interval(differences, rank_sum_counts(len(first), len(second)), alpha)
 
 
 def fewest(alpha):
-    """Return how many paired differences an interval of this `alpha` needs."""
+    """Return the minimum number of paired differences for an interval with this `alpha`."""
     n = 1
     while 2 / 2**n > alpha:
         n += 1
@@ -51,7 +51,7 @@ def interval(ordered, counts, alpha):
 
 
 def signed_rank_counts(n):
-    """Of the 2**n ways to sign the ranks 1 to n: how many give each sum of the positive ones."""
+    """Return the number of the 2**n signs of the ranks 1 to n with each sum of positive ranks."""
     counts = [1]
     for rank in range(1, n + 1):
         longer = counts + [0] * rank
@@ -62,7 +62,7 @@ def signed_rank_counts(n):
 
 
 def rank_sum_counts(m, n):
-    """Of the ways to order m and n values: how many have each number of inversions."""
+    """Return the number of orders of m and n values with each number of inversions."""
     # The Gaussian binomial coefficient, as a polynomial: of C(i + j, i), by the larger element.
     rows = [[1] for _ in range(n + 1)]
     for i in range(1, m + 1):

@@ -1,14 +1,15 @@
-"""Recall of a digit that is rare in the training images, by the settings that should help.
+"""Recall of a digit that is rare in the training images, for settings that may improve it.
 
     python benchmarks/rare_class.py [--digits 0 1 …] [--rare 25] [--others 500] [--seeds 3]
                                     [--jobs 1]
 
-The training images are the first ones of MNIST of each digit, so many of the rare one; all 10,000
-test images are classified. "equal" has as many of it as of the others. × equal: recall of the rare
-digit, divided by that with "equal" and without options; means over the seeds, and the lowest.
+The training images are the first MNIST images of each digit, --rare of one and --others of each
+other digit; all 10,000 test images are classified. "equal" uses --others images of every digit.
+"× equal" is the recall of the rare digit divided by that with "equal" and default options: mean and
+minimum over the seeds.
 
-The settings are options of `lenet5c train`; docs/howto/few-images.md quotes this table. A digit and
-seed take some 20 seconds of two cores.
+The settings are options of `lenet5c train`; docs/howto/few-images.md quotes this table. One digit
+and seed take about 20 seconds on two cores.
 """
 
 import argparse
@@ -40,7 +41,7 @@ SETTINGS = {
 
 
 def choose(labels, digit, rare, others):
-    """Return the places of the first images of each digit."""
+    """Return the indices of the first images of each digit."""
     counts = [rare if each == digit else others for each in range(10)]
     places = [np.flatnonzero(labels == each)[:count] for each, count in enumerate(counts)]
     return np.sort(np.concatenate(places))
@@ -75,7 +76,7 @@ def main():
     add("--others", type=positive, default=500, metavar="N", help="images of each other digit")
     add("--seeds", type=positive, default=3, metavar="N")
     add("--settings", nargs="+", type=int, default=range(len(SETTINGS)), metavar="I")
-    add("--jobs", type=positive, default=1, metavar="N", help="trainings at a time")
+    add("--jobs", type=positive, default=1, metavar="N", help="parallel trainings")
     options = parser.parse_args()
     chosen = {name: SETTINGS[name] for i, name in enumerate(SETTINGS) if i in options.settings}
     train, test = mnist()

@@ -1,11 +1,11 @@
-"""Errors of `lenet5c predict` against rejections: the strictness --reject F, from none to all.
+"""Error-reject curves of `lenet5c predict` over all thresholds --reject F.
 
     pip install 'lenet5c[images,plots]'
     python benchmarks/rejections.py [--count 400] [--seed 0] [--picture docs/images/confidence.png]
 
-Digits are MNIST's test digits, drawn anew as photographs of all kinds (drawn/hard_pictures.py).
-Letters, signs and scribbles are those of hands of the generator that no training image was drawn
-by, in the form of MNIST's digits, enlarged to a picture.
+Digits are MNIST test digits, drawn as photographs of all kinds (drawn/hard_pictures.py). Letters,
+signs and scribbles are drawn by simulated writers who drew no training image, in the form of MNIST
+digits, and enlarged to a picture.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from drawn.hard_pictures import hard_picture
 from lenet5c.datasets import mnist
 from lenet5c.datasets.signs import draw_scribbles, draw_sign
 from lenet5c.datasets.stroke_shapes import LETTERS, MARKS, SIGNS
-from lenet5c.datasets.strokes import Hands, draw_texts
+from lenet5c.datasets.strokes import Writers, draw_texts
 from lenet5c.recognition import Reader
 
 LIMITS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99)
@@ -31,8 +31,8 @@ def main():
     add = parser.add_argument
     text = "pictures of digits, and of other ink (default: %(default)s)"
     add("--count", type=positive, default=400, metavar="N", help=text)
-    add("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
-    add("--picture", metavar="FILE", help="draw the curves into this file, too")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add("--picture", metavar="FILE", help="also plot the curves to this file")
     options = parser.parse_args()
     print(machine({}))
     print(f"{options.count} pictures of digits, and as many of other ink, seed {options.seed}\n")
@@ -48,54 +48,54 @@ def main():
         draw(digits, others, options.picture)
 
 
-def confidence(reading):
-    """Return the confidence, -1 where the ink alone was reason enough to reject it."""
-    return -1.0 if reading.rejected else reading.confidence
+def confidence(prediction):
+    """Return the confidence; -1 if the picture was rejected."""
+    return -1.0 if prediction.rejected else prediction.confidence
 
 
 def read_digits(options):
-    """Return rows of (confidence, whether the label is right)."""
+    """Return rows of (confidence, True if the label is correct)."""
     reader, rows = Reader(reject=0.0), []
     _, test = mnist()
     for i in range(options.count):
         rng = np.random.default_rng([options.seed, 1, i])
         j = int(rng.integers(len(test)))
-        reading = reader(BytesIO(hard_picture(test.images[j, 0], rng)[0]))
-        rows.append((confidence(reading), reading.label == str(test.labels[j])))
+        prediction = reader(BytesIO(hard_picture(test.images[j, 0], rng)[0]))
+        rows.append((confidence(prediction), prediction.label == str(test.labels[j])))
     return np.array(rows)
 
 
 def read_others(options):
     """Return the confidence of each picture without a digit."""
     reader, rng = Reader(reject=0.0), np.random.default_rng([options.seed, 2])
-    hands = Hands.draw(rng, 100)
+    writers = Writers.draw(rng, 100)
     each = -(-options.count // 4)
     images = np.concatenate(
         [
-            _some(LETTERS, each, hands, rng),
-            _some(MARKS, each, hands, rng),
-            *(draw_sign(name, -(-each // 8), hands, rng) for name in (*SIGNS, ")", ".")),
-            draw_scribbles(each, hands, rng),
+            _some(LETTERS, each, writers, rng),
+            _some(MARKS, each, writers, rng),
+            *(draw_sign(name, -(-each // 8), writers, rng) for name in (*SIGNS, ")", ".")),
+            draw_scribbles(each, writers, rng),
         ]
     )
     pictures = (255 - np.kron(np.pad(image, 8), np.ones((4, 4), np.uint8)) for image in images)
     return np.array([confidence(reader(picture)) for picture in pictures])
 
 
-def _some(table, count, hands, rng):
+def _some(table, count, writers, rng):
     texts = [text for of_shape in table.values() for text in of_shape]
-    return draw_texts(texts, count, hands, rng)
+    return draw_texts(texts, count, writers, rng)
 
 
 def judge(digits, limit):
-    """Return which digits are rejected, and which are misclassified."""
+    """Return masks of the rejected and the misclassified digits."""
     confidence, right = digits.T
     rejected = (confidence < limit) | (confidence < 0)
     return rejected, ~rejected & (right == 0)
 
 
 def draw(digits, others, path):
-    """Draw misclassified digits and accepted other ink against rejected digits."""
+    """Plot misclassified digits and accepted other ink against rejected digits."""
     import matplotlib
 
     matplotlib.use("Agg")

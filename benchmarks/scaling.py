@@ -1,12 +1,12 @@
-"""Cost of lenet5c by threads, batch, image size and channels.
+"""Time lenet5c by number of threads, batch size, image size and channels.
 
     python benchmarks/scaling.py [--sections threads batch size channels] [--threads 2] [--repeats
     5]
 
-threads: LeNet-5, training step of 256 images and forward pass of 4,096. batch: LeNet-5, the same
-two at other batches. size: two convolutions of 3 by 3 (8 and 16 channels), each with ReLU and max
-pooling, and a linear layer, on 32 images of that size. channels: two convolutions of 3 by 3 from
-and to that many channels, on 32 images of 28 by 28. All settings of a section take turns.
+threads: LeNet-5, training step with 256 images and forward pass with 4,096. batch: LeNet-5, the
+same with other batch sizes. size: two 3 x 3 convolutions (8 and 16 channels), each with ReLU and
+max pooling, and a linear layer, on 32 images. channels: two 3 x 3 convolutions with equal numbers
+of input and output channels, on 32 images of 28 x 28. All settings of a section are timed in turns.
 """
 
 import numpy as np

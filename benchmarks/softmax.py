@@ -1,9 +1,9 @@
-"""Softmax, its logarithm and their gradients against PyTorch, along short, long and inner axes.
+"""Compare softmax, log-softmax and their gradients with PyTorch, along short, long and inner axes.
 
     python benchmarks/softmax.py [--threads 2] [--repeats 5]
 
-PyTorch works on tensors made beforehand, without autograd; its backward passes are the ATen
-operators alone. Both allocate their results, which are compared before anything is timed.
+PyTorch uses existing tensors, without autograd; its backward passes are the ATen operators alone.
+Both allocate their results, which are compared before the measurements.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ TOLERANCES = {"float32": 1e-5, "float64": 1e-13}
 
 
 def contenders(name, shape, axis, dtype, torch):
-    """Return a function's calls by their names."""
+    """Return the calls of a function by engine."""
     x, dy = np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype)
     forward = name.removesuffix("_backward")
     given = (x,) if name == forward else (dy, getattr(kernels, forward)(x, axis))

@@ -1,11 +1,11 @@
-"""Probabilities of written sums: how often lines of each probability are right, and their fit.
+"""Calibration of the probabilities of written sums: reliability diagram and fit.
 
     pip install 'lenet5c[images,plots]'
     python benchmarks/sum_probabilities.py [--count 40] [--seed 0] [--data train] [--picture FILE]
 
 Sums are those of `benchmarks/pictures.py --parts sums` (drawn/sums.py). With the last 5,000
-training digits, by default, slope and offset are fitted: of the log odds that a line is right, by
-those that its signs give it (Platt, 1999). They are CALIBRATION in lenet5c/recognition/decoding.py.
+training digits (the default), slope and offset of the log odds are fitted to the correctness of
+lines (Platt, 1999). They are CALIBRATION in lenet5c/recognition/decoding.py.
 """
 
 import argparse
@@ -29,10 +29,10 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--count", type=positive, default=40, metavar="N", help="of each kind (default: 40)")
-    add("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: 0)")
+    add("--count", type=positive, default=40, metavar="N", help="number per kind (default: 40)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     add("--data", choices=("test", "train"), default="train", help="digits (default: train)")
-    add("--picture", metavar="FILE", help="draw the reliability diagram into this file, too")
+    add("--picture", metavar="FILE", help="also plot the reliability diagram to this file")
     options = parser.parse_args()
     print(machine({}))
     train, test = mnist()
@@ -56,20 +56,20 @@ def main():
 
 
 def read(dataset, count, seed):
-    """Return the probabilities of sums that are read or nearly, and whether they are right."""
+    """Return the probabilities of all sums that have one, and a mask of the correct ones."""
     reader, said, right = Reader(digits="sum", reject=0.0), [], []
     for row, draw_sum in enumerate(SUMS.values()):
         for i in range(count):
             picture, text = draw_sum(dataset, np.random.default_rng([seed, *b"sums", row, i]))
-            reading = reader(picture)
-            if reading.expression is not None:
-                said.append(reading.probability)
-                right.append(reading.expression == text)
+            prediction = reader(picture)
+            if prediction.expression is not None:
+                said.append(prediction.probability)
+                right.append(prediction.expression == text)
     return np.clip(said, 1e-6, 1 - 1e-6), np.array(right, float)
 
 
 def bins(said):
-    """Yield the ends of bins, and which probabilities are in them, those with any."""
+    """Yield the edges and a mask of the probabilities of each nonempty bin."""
     for low, high in pairwise(BINS):
         chosen = (said >= low) & ((said < high) | (high == 1))
         if chosen.any():
@@ -86,7 +86,7 @@ def score(p, right):
 
 
 def fit(odds, right):
-    """Return slope and offset of the largest likelihood, by Newton's method."""
+    """Return the maximum-likelihood slope and offset, by Newton's method."""
     terms = np.stack([odds, np.ones(len(odds))], axis=1)
     before, weight = np.array([1.0, 0.0]), np.diag(1 / np.array(BEFORE) ** 2)
     found = before
@@ -99,7 +99,7 @@ def fit(odds, right):
 
 
 def draw(said, right, path):
-    """Draw how often lines of each probability are right, with Wilson's intervals."""
+    """Draw the reliability diagram, with Wilson intervals."""
     import matplotlib
 
     matplotlib.use("Agg")

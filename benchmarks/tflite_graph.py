@@ -1,8 +1,8 @@
-"""A plain net as a .tflite file, written with the schema that ai-edge-litert brings along.
+"""Write a plain net as a .tflite file, with the schema included in ai-edge-litert.
 
-TensorFlow is not needed: the file is a FlatBuffer of tensors and operators. Layouts are TensorFlow
-Lite's: images (N, H, W, C), filters (O, KH, KW, I), and a flattened image has its channels last, so
-that the first linear layer's columns are put in that order.
+TensorFlow is not needed: the file is a FlatBuffer of tensors and operators. The layouts are
+those of TensorFlow Lite: images (N, H, W, C) and filters (O, KH, KW, I). A flattened image has its
+channels last, so the columns of the first linear layer are reordered.
 """
 
 import flatbuffers
@@ -75,7 +75,7 @@ class Graph:
 
 
 def tflite_graph(model, shape, images):
-    """Return the bytes of a plain net for that many images of this shape, (C, H, W)."""
+    """Return the bytes of a plain net for a number of images of shape (C, H, W)."""
     graph = Graph()
     channels, height, width = shape
     value = graph.tensor([images, height, width, channels])

@@ -1,16 +1,16 @@
-"""Training epoch of small nets: lenet5c, PyTorch, JAX and NumPy on the same batches and threads.
+"""Time a training epoch of small nets: lenet5c, PyTorch, JAX and NumPy on the same batches.
 
     python benchmarks/train_epoch.py [--nets lenet5 …] [--batch-size 128 …] [--engines JAX …]
         [--threads 2] [--repeats 3]
 
-An epoch is one pass over the 60,000 training images of MNIST with Adam, the last batch included.
-lenet5c starts from the bytes of the images, the others from float32 made beforehand; all draw a new
-order for each epoch. PyTorch in eager mode, with torch.compile of net and loss, and with bfloat16
-by autocast, less exact than the others; JAX compiles a step or all steps of an epoch. Layout
-(channels first or last), fused Adam and what a call does are the fastest of a trial; the last lines
-say which. NumPy takes a part of the epoch's steps, and its time is scaled to the whole; it has
-LeNet-5 only. The nets are in benchmarks/nets.py. Before anything is timed, loss and gradient of the
-first batch, from the same weights, are compared. The first epoch warms up and is not counted.
+An epoch is one pass over the 60,000 training images of MNIST with Adam, including the last, smaller
+batch. lenet5c starts from uint8 images, the others from precomputed float32 images; all use a new
+order in each epoch. PyTorch runs in eager mode, with torch.compile of net and loss, and with
+bfloat16 by autocast, which is less accurate; JAX compiles one step, or all steps of an epoch.
+Layout (channels first or last), fused Adam and the steps per call are chosen by a trial, and
+printed in the last lines. NumPy runs some steps of an epoch of LeNet-5, and its time is scaled. The
+nets are in benchmarks/nets.py. Before the measurements, loss and gradient of the first batch are
+compared from the same weights. The first epoch is a warm-up.
 """
 
 import os
@@ -94,7 +94,7 @@ def contenders_for(name, train_set, batch_size, options, peers):
 
 
 def check_first_batch(name, contenders, count):
-    """End the program unless all contenders compute the first batch's loss and gradient alike."""
+    """End the program unless loss and gradient of the first batch agree for all contenders."""
     first = {who: contender.first_batch(count) for who, contender in contenders.items()}
     for who in contenders:
         tolerance = ENGINES[who][2] if who in ENGINES else TOLERANCE
@@ -111,14 +111,14 @@ def main():
         type=positive,
         default=60000,
         metavar="N",
-        help="the first N images are the epoch (default: all)",
+        help="images per epoch (default: all)",
     )
     add(
         "--numpy-steps",
         type=int,
         default=100,
         metavar="N",
-        help="steps of NumPy's part of the epoch; 0 leaves it out (default: %(default)s)",
+        help="steps of NumPy; 0 skips NumPy (default: %(default)s)",
     )
     options = parser.parse_args()
 

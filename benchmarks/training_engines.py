@@ -1,4 +1,4 @@
-"""Engines of train_epoch.py: PyTorch in several ways, JAX, and NumPy.
+"""Engines of train_epoch.py: PyTorch in several configurations, JAX, and NumPy.
 
 Each has `first_batch`, the loss and the gradients in the order of lenet5c's parameters, and
 `epoch`, one pass over all images, or over the first of an order only. Adam throughout.
@@ -69,7 +69,7 @@ class PyTorch:
 
 
 class Jax:
-    """One compiled function a step, or one for all full batches of an epoch (`scan`)."""
+    """One compiled function per step, or for all full batches of an epoch (`scan`)."""
 
     def __init__(self, jax, model, images, labels, batch_size, *, channels_last=False, scan=False):
         self.jax, self.batch_size, self.scan = jax, batch_size, scan
@@ -90,7 +90,7 @@ class Jax:
         self.way += "an epoch a call" if scan else "a step a call"
 
     def to_layout(self, params, back=False):
-        """Put filters into the order (KH, KW, I, O), and columns of the first linear layer."""
+        """Reorder filters to (KH, KW, I, O), and the columns of the first linear layer."""
         if not self.channels_last:
             return params
         made, flat = [], self.kinds.index("Flatten")
@@ -172,7 +172,7 @@ class Jax:
 
 
 class Numpy:
-    """A part of an epoch of LeNet-5, the net that benchmarks/numpy_lenet5.py has."""
+    """Some steps of an epoch of LeNet-5, from benchmarks/numpy_lenet5.py."""
 
     def __init__(self, state, images, labels, batch_size, steps):
         self.images, self.labels, self.batch_size = images, labels, batch_size
@@ -197,7 +197,7 @@ class Numpy:
 
 
 def ways(name):
-    """Return the settings of an engine among which a trial decides."""
+    """Return the settings of an engine to compare in a trial."""
     layouts = [{"channels_last": last} for last in (False, True)]
     if name == "JAX":
         return [layout | {"scan": scan} for layout in layouts for scan in (False, True)]
@@ -219,7 +219,7 @@ ENGINES = {
 
 
 def fastest(name, module, model, images, labels, batch_size):
-    """Return an engine's contender in the way that is fastest in a trial, `way` saying which."""
+    """Return the contender of an engine with the settings that are fastest in a trial."""
     kind, *_ = ENGINES[name]
     candidates = [kind(module, model, images, labels, batch_size, **way) for way in ways(name)]
     count = min(TRIAL_STEPS * batch_size, len(images))

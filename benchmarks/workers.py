@@ -1,8 +1,7 @@
-"""Processes that measure on request: a line in, seconds out.
+"""Worker processes that measure on request.
 
-A worker prints the folder that it has lenet5c from, once it is warm. From then on it runs what it
-measures for each line that it reads, and prints the wall-clock and the processor's seconds of a
-call.
+After its warm-up, a worker prints the folder of its lenet5c. Then, for each line it reads, it runs
+its function and prints the wall-clock and processor time of a call, in seconds.
 """
 
 import math
@@ -22,12 +21,12 @@ except ImportError:  # Windows
 
 
 class WorkerError(Exception):
-    """A worker ended; its message is the last line of what it wrote to its standard error."""
+    """A worker ended; the message is the last line of its standard error."""
 
 
 @contextmanager
 def process(*arguments, keep_errors=False, **settings):
-    """Return a Python process with pipes; killed when the block is left, however that happens."""
+    """Context manager for a Python process with pipes, killed on exit."""
     # In a session of its own, Ctrl-C does not reach it: its parent ends it in silence. And Linux,
     # which shares the processor out by session, gives each contender the same.
     child = subprocess.Popen(
@@ -60,7 +59,7 @@ def answer(child):
 
 
 def measure(child):
-    """Wall-clock and processor's seconds of a call in a worker."""
+    """Return wall-clock and processor seconds of a call in a worker."""
     with suppress(BrokenPipeError):  # answer tells why
         print(file=child.stdin, flush=True)
     wall, processor = map(float, answer(child).split())
@@ -68,7 +67,7 @@ def measure(child):
 
 
 def serve(run, calls=1, timings=1):
-    """Be a worker that measures `run`: the least of `timings` a turn, each the mean of `calls`."""
+    """Run a worker that measures `run`: per turn, the minimum of `timings` means over `calls`."""
     print(Path(lenet5c.__file__).parent, flush=True)
     for _ in sys.stdin:
         least = [math.inf, math.inf]
@@ -97,7 +96,7 @@ def timed(run, calls):
 
 
 def processor_seconds():
-    """Return the processor's seconds of this process, its threads and its finished children."""
+    """Return the processor seconds of this process, its threads and its finished children."""
     if getrusage is None:
         return time.process_time()
     usages = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)

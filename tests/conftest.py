@@ -19,10 +19,29 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
     signal.signal(signal.SIGHUP, lambda number, frame: None)
 wait_briefly()  # tests share their machine with others; OpenMP is not loaded yet
 
+#: Files of the longest tests. They come first, so that no process has one to end alone.
+LONGEST = (
+    *("test_torture.py", "test_benchmarks.py", "test_mpi.py", "test_browser.py"),
+    *("test_stubs.py", "test_canaries.py", "test_unlike_mnist.py", "test_team.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest tests first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Deal the tests in whole rows, whose fixtures are shared, and let idle processes steal."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getvalue("dist") == "load" else None
+
 
 @pytest.fixture(autouse=True)
 def keep_registered_layers():
-    """Forget the classes of layers that a test registers, as those of examples do."""
+    """Remove the layer classes registered by a test or an example."""
     before = dict(TYPES)
     yield
     TYPES.clear()
@@ -31,7 +50,7 @@ def keep_registered_layers():
 
 @pytest.fixture
 def torch():
-    """Skips a test where PyTorch is not installed."""
+    """Return PyTorch, or skip the test if it is not installed."""
     return pytest.importorskip("torch")
 
 

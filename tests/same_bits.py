@@ -1,11 +1,11 @@
-"""The bits that every processor with fused multiply-add should compute: a digest for each topic.
+"""The bits expected on every processor with fused multiply-add: a digest for each topic.
 
     python tests/same_bits.py            compute the digests and compare them with same_bits.json
-    python tests/same_bits.py --write    record them, after an order of terms was changed on purpose
+    python tests/same_bits.py --write    record them, after a change of the summation order
 
-A topic yields arrays; a digest that differs names the kernel to look at. Inputs are made of
-integers, so that neither NumPy's generators nor a C library has a say in them. Each instruction set
-of the processor computes in a process of its own, and nothing is recorded unless all agree.
+A topic yields arrays; a different digest identifies the changed kernel. Inputs are computed from
+integers, independent of NumPy's generators and the C library. Each instruction set of the processor
+is run in its own process, and digests are recorded only if all agree.
 """
 
 import argparse
@@ -368,7 +368,7 @@ def training_with_sigmoid_and_mean_squared_error():
 
 @topic
 def batch_norm():
-    """By the statistics of a batch, which they leave behind; then by those, also for one sample."""
+    """With batch statistics, and then with the running statistics, also for one sample."""
     shapes = [(FEW, 3), (MANY, 17), (FEW, 5, 7), (FEW, 2, 6, 5), (MANY, 18, 20, 14), (2, 1, 1, 1)]
     for seed, shape in enumerate(shapes):
         kind = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
@@ -453,7 +453,7 @@ def training_on_distorted_images():
         lambda model: optim.SGD(model, 2.0**-6),
         FEW,
         nn.CrossEntropyLoss(),
-        distort=DISTORTIONS[-1].of_epoch(2),
+        distort=DISTORTIONS[-1].for_epoch(2),
     )
 
 
@@ -484,13 +484,13 @@ def training_on_mixed_pictures():
             lambda model: optim.SGD(model, 2.0**-6),
             batch,
             nn.CrossEntropyLoss(label_smoothing=0.125),
-            distort=PICTURES.of_epoch(2),
+            distort=PICTURES.for_epoch(2),
         )
 
 
 @topic
 def training_on_few_samples():
-    """One by one: a batch of four, and of one."""
+    """Single samples: batches of four, and of one."""
     for batch in (5, 1):
         for pooling, activation in (("max", "relu"), ("avg", "tanh")):
             model = nn.LeNet5(

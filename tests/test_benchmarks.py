@@ -1,5 +1,6 @@
-"""Benchmarks: each runs by itself and prints its table, with and without its peers."""
+"""Benchmarks: each runs and prints its table, with and without other engines."""
 
+import json
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ QUICK = {
         *["--batch-size", 32, 50, "--images", 100, "--numpy-steps", 2, "--repeats", 1],
         *["--engines", "PyTorch", "JAX", "--nets", "lenet5", "simplechains"],
     ],
-    "own_nets": ["--batch-size", 8, "--steps", 2, "--repeats", 1],
+    "custom_nets": ["--batch-size", 8, "--steps", 2, "--repeats", 1],
     "inference": [
         *["--images", 1, 17, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
         *["--engines", "ONNX Runtime", "OpenVINO", "LiteRT", "PyTorch"],
@@ -72,7 +73,7 @@ ROWS = {
     "train_epoch": ["net batch engine"]
     + [f"{net} {batch} lenet5c" for net in ("lenet5", "simplechains") for batch in (32, 50)]
     + [f"lenet5 {batch} NumPy im2col" for batch in (32, 50)],
-    "own_nets": ["net lenet5c", "lenet5-norm-dropout", "three-conv"],
+    "custom_nets": ["net lenet5c", "lenet5-norm-dropout", "three-conv"],
     "inference": ["net images threads engine"]
     + [
         f"{net} {case} lenet5c"
@@ -152,7 +153,7 @@ ROWS = {
 }
 WITH = {
     "train_epoch": ["PyTorch"],
-    "own_nets": ["PyTorch"],
+    "custom_nets": ["PyTorch"],
     "kernels": ["PyTorch"],
     "softmax": ["PyTorch"],
     "blocks": ["PyTorch"],
@@ -161,7 +162,7 @@ WITH = {
 
 
 def run(name, *arguments, path=()):
-    """Return the lines of a benchmark, blanks run together; `path` is searched first."""
+    """Return the lines of a benchmark with single blanks; `path` is searched first."""
     paths = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
     result = subprocess.run(
         [sys.executable, BENCHMARKS / f"{name}.py", *map(str, arguments)],
@@ -184,7 +185,7 @@ def assert_rows(lines, name):
 
 @pytest.fixture
 def nothing_installed(tmp_path):
-    """Return a folder whose modules hide the peers."""
+    """Return a folder with modules that hide other engines."""
     for module in chain(*(packages.values() for packages in PEERS.values())):
         name = module.partition(".")[0]
         (tmp_path / f"{name}.py").write_text("raise ImportError('hidden')\n")
@@ -203,18 +204,34 @@ def test_runs_without_peers(name, nothing_installed):
     )
 
 
-@pytest.mark.parametrize("name", WITH)
-def test_runs_with_peers(name):
-    modules = [module for peer in WITH[name] for module in PEERS[peer].values()]
+# One process, as PyTorch and JAX take seconds to import; without peers each runs alone.
+TOGETHER = """
+import json, runpy, sys
+for path, arguments in json.loads(sys.argv[1]):
+    sys.argv = [path, *arguments]
+    runpy.run_path(path, run_name="__main__")
+    print("\\f", end="", flush=True)
+"""
+
+
+def test_runs_with_peers():
+    modules = [module for name in WITH for peer in WITH[name] for module in PEERS[peer].values()]
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} is not installed")
-    lines = run(name, *QUICK[name])
-    assert_rows(lines, name)
-    heading = next(line for line in lines if line.startswith(ROWS[name][0]))
-    for peer in WITH[name]:
-        row = re.compile(rf"\w\S*( \d+)+ {peer} \d.* %")  # of benchmarks with a line an engine
-        assert f"{peer} ×" in heading or any(map(row.fullmatch, lines)), (peer, lines)
+    programs = [(str(BENCHMARKS / f"{name}.py"), list(map(str, QUICK[name]))) for name in WITH]
+    path = os.pathsep.join([str(BENCHMARKS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = run_python(
+        TOGETHER, json.dumps(programs), PYTHONPATH=path, PYTHONIOENCODING="utf-8", **LETS_ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    for name, output in zip(WITH, done.stdout.split("\f"), strict=False):
+        lines = [" ".join(line.split()) for line in output.splitlines()]
+        assert_rows(lines, name)
+        heading = next(line for line in lines if line.startswith(ROWS[name][0]))
+        for peer in WITH[name]:
+            row = re.compile(rf"\w\S*( \d+)+ {peer} \d.* %")  # of benchmarks with a line an engine
+            assert f"{peer} ×" in heading or any(map(row.fullmatch, lines)), (peer, lines)
 
 
 def test_import_times():

@@ -1,4 +1,4 @@
-"""The build of the compiled modules, as setup.py describes it."""
+"""The build of the compiled modules by setup.py."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_dependencies_of_dependencies_are_found(extensions):
 
 
 def test_no_source_is_left_out(extensions):
-    """Each file of kernels is compiled into a module, but the empty ones that name a folder."""
+    """Each file in kernels is compiled into a module, except for empty __init__ files."""
     used = {path for each in extensions.values() for path in each["depends"] + each["sources"]}
     endings = "pyx", "pxd", "pxi", "h", "c"
     files = [path for ending in endings for path in (CHECKOUT / "src").rglob(f"*.{ending}")]

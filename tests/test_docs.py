@@ -1,4 +1,4 @@
-"""Pages in docs: their code runs and prints what they say, their links work, they build."""
+"""Documentation: code runs and has the printed output, links work, pages build."""
 
 import importlib.util
 import os
@@ -33,7 +33,7 @@ NAMES = [path.relative_to(DOCS).as_posix() for path in pages.pages()]
 
 @pytest.fixture
 def one_thread():
-    """Results do not depend on it; many small calls on a busy machine take long with more."""
+    """Results do not depend on it; more threads are slow for small calls on a busy machine."""
     kernels.set_num_threads(1)
     yield
     kernels.set_num_threads(None)
@@ -92,7 +92,7 @@ def test_pictures_of_the_pages():
 
 
 def prose(path):
-    """Return a text without code: its links and headings are meant."""
+    """Return a text without code, to find its links and headings."""
     text = re.sub(
         r"^(```+|~~~+)[^\n]*\n.*?^\1\s*$",
         "",
@@ -119,7 +119,7 @@ def links(path):
 
 
 def is_there(path):
-    """Return whether the repository has a file, also where the tests stand beside a wheel."""
+    """Return whether the repository has a file, also if the tests run without it."""
     if not path.is_relative_to(ROOT):
         return False
     if not (ROOT / "src").exists() and path.is_relative_to(ROOT / "src/lenet5c"):

@@ -1,4 +1,4 @@
-"""Each example runs by itself; before and after agree."""
+"""Each example runs; both versions agree."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Writes are atomic and leave nothing; no link is followed, no pipe waited for."""
+"""File writes are atomic, leave no temporary files, follow no links, and do not block on pipes."""
 
 import errno
 import os
@@ -92,7 +92,7 @@ def test_the_umask_decides_who_may_read(tmp_path):
 
 @posix
 def test_links_are_not_followed(tmp_path, monkeypatch):
-    """Neither at the name of the temporary file, whatever that is, nor at the file's own."""
+    """Neither at the name of the temporary file, nor at that of the file."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     (tmp_path / ".file.tmp").symlink_to(victim)

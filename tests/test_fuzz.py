@@ -1,4 +1,4 @@
-"""Targets of the fuzzer: their seeds are read, and failures are noticed.
+"""Fuzz targets: seeds are valid, and failures are detected.
 
 tests/test_torture.py runs the fuzzer itself.
 """

@@ -1,4 +1,4 @@
-"""The performance guard: its intervals, its verdicts on a made-up package, and its builds."""
+"""The performance guard: intervals, verdicts on a simulated package, and builds."""
 
 import json
 import math
@@ -26,12 +26,12 @@ PACKAGE = {"setup.py": "", "src/lenet5c/__init__.py": "", "src/lenet5c/__main__.
 
 
 def noisy_round(rng):
-    """Logarithm of a least time: some noise, and now and then another program's doing."""
+    """Return the log of a minimum time: noise, and occasional disturbances."""
     return rng.gauss(0, 0.03) + (rng.expovariate(2) if rng.random() < 0.08 else 0)
 
 
 def verdict(rng, change):
-    """Judge a simulated row as the guard does: it is measured on while it is undecided."""
+    """Judge a simulated row like the guard: measurements continue while it is undecided."""
     sides = {"old": [], "new": []}
     for rounds in guard.looks(OPTIONS):
         while len(sides["old"]) < rounds:

@@ -1,4 +1,4 @@
-"""Imports: no optional library comes along, and Ctrl-C in the middle is no traceback."""
+"""Imports: no optional libraries, and no traceback on Ctrl-C."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The page on limits: its figures are those of the source."""
+"""The page on limits has the values of the source."""
 
 import re
 from importlib import import_module

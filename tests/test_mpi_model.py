@@ -1,4 +1,4 @@
-"""The model of a step on several machines, and the network that it is measured over."""
+"""The model of a step on several machines, and the simulated network."""
 
 import json
 import os

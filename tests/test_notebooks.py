@@ -1,4 +1,4 @@
-"""The notebooks in examples run from top to bottom, and print what is stored in them."""
+"""The notebooks in examples run and have the stored output."""
 
 import warnings
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Demands on an installed copy, whoever built it."""
+"""Requirements of an installed copy."""
 
 import os
 import shutil

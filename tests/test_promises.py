@@ -1,4 +1,4 @@
-"""The promises of the README, on all of MNIST: minutes, so only with ``-m slow``."""
+"""The claims of the README, on all of MNIST: takes minutes, only with ``-m slow``."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The Python examples of the README run as they stand."""
+"""The Python examples of the README run unchanged."""
 
 import re
 import subprocess

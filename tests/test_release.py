@@ -1,4 +1,4 @@
-"""Check that the files of a release agree, in the repository and in the sdist."""
+"""Consistency of the release files, in the repository and in the sdist."""
 
 import re
 import tomllib

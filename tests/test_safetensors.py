@@ -1,4 +1,4 @@
-"""The safetensors format, against the package of that name and against hostile files."""
+"""The safetensors format, compared with the package of that name, and malicious files."""
 
 import json
 
@@ -105,9 +105,9 @@ HOSTILE = {
     ),
     "backwards": (build({"a": entry(data_offsets=[4, 0])}, b"0000"), "invalid entry of tensor 'a'"),
     "end": (build({"a": entry()}, b"000"), "invalid entry of tensor 'a'"),
-    "gap": (build({"a": entry(data_offsets=[4, 8])}, b"0" * 8), "at byte 4, where 0 is due"),
-    "shared": (build({"a": entry(), "b": entry()}, b"0000"), "at byte 0, where 4 is due"),
-    "rest": (build({"a": entry()}, b"00000"), "5 bytes of tensors, where 4 are due"),
+    "gap": (build({"a": entry(data_offsets=[4, 8])}, b"0" * 8), "must begin at byte 0, got 4"),
+    "shared": (build({"a": entry(), "b": entry()}, b"0000"), "must begin at byte 4, got 0"),
+    "rest": (build({"a": entry()}, b"00000"), "must have 4 bytes, got 5"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The house: floors, circles, the drawing of the rooms, and the length of files."""
+"""The structure: layers of packages, cycles, the diagram of the rooms, and file lengths."""
 
 import re
 import subprocess
@@ -71,3 +71,24 @@ def test_the_walk_in_the_design_names_files_that_exist():
     names = re.findall(r"`([\w/.]+\.(?:py|pyx|pxi|pxd|h))`", walk)
     assert 10 < len(dict.fromkeys(names)) <= 35
     assert [name for name in names if not (SOURCE / name).exists()] == []
+
+
+def test_each_tool_is_listed_and_called():
+    """What nobody runs stops working: .ci/run calls each tool, but for one that takes too long."""
+    tools = ROOT / "tools"
+    if not (ROOT / ".ci").is_dir():
+        pytest.skip("needs the repository")
+    names = {
+        path.name
+        for path in tools.iterdir()
+        if (path / "__main__.py").exists()
+        or (path.is_file() and path.read_bytes().startswith((b"#!", b'"""')))
+    }
+    assert len(names) > 8
+    listed = set(re.findall(r"^\| `([\w.-]+)` \|", (tools / "README.md").read_text("utf-8"), re.M))
+    assert names == listed
+    run = (ROOT / ".ci" / "run").read_text("utf-8")
+    called = set(re.findall(r"^ *try .*?tools/([\w.-]+)", run, re.M))
+    assert names - called == {"check-arm64"}
+    weekly = (ROOT / ".github/workflows/thorough.yml").read_text("utf-8")
+    assert "tools/check-arm64" in weekly

@@ -1,6 +1,6 @@
-"""The campaign: each of its parts for a while, and that it notices what it looks for.
+"""The torture campaign: each part runs briefly, and detects errors.
 
-LENET5C_TORTURE_SECONDS is the time of each part, by default 30 seconds. Fuzzing, whose readers want
+LENET5C_TORTURE_SECONDS is the time of each part, by default 6 seconds. Fuzzing, whose readers want
 some seconds each, has four times as long. A weekly job gives an hour to each.
 """
 
@@ -23,7 +23,7 @@ from torture.processes import CAN_FORK, serve_processes
 from torture.runs import differences, write_small_data
 from torture.shim import compile_shim
 
-SECONDS = float(os.environ.get("LENET5C_TORTURE_SECONDS", 30))
+SECONDS = float(os.environ.get("LENET5C_TORTURE_SECONDS", 6))
 #: Times as long as the others.
 LONGER = {"fuzz": 4}
 
@@ -31,7 +31,7 @@ linux = pytest.mark.skipif(not CAN_FORK, reason="commands are forked on Linux on
 
 
 def run_part(folder, name, *options, seconds=SECONDS):
-    """Run a part as its users do, but on a machine that may be busy.
+    """Run a part like a user, but on a machine that may be busy.
 
     Return the finished process and the figures.
     """
@@ -215,7 +215,7 @@ def test_writers_finds_a_link_that_is_followed(tmp_path):
 
 
 class Leaking:
-    """Pieces of work that leave something open, or have other results each time."""
+    """Functions that leave files open, or whose results vary."""
 
     def __init__(self, folder):
         self.folder, self.kept = folder, []

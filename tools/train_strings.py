@@ -22,7 +22,7 @@ from lenet5c import datasets, nn, optim, training
 from lenet5c.datasets.centering import bound
 from lenet5c.datasets.signs import draw_blots, draw_scribbles, draw_zigzags
 from lenet5c.datasets.stroke_shapes import LETTERS, MARKS
-from lenet5c.datasets.strokes import Hands, draw_texts
+from lenet5c.datasets.strokes import Writers, draw_texts
 from lenet5c.recognition.filters import dilate
 from lenet5c.recognition.strings import (
     BIN,
@@ -285,17 +285,17 @@ def open_digits():
 
 def draw_clutter(rng):
     """Draw images of letters, other marks and scribbles."""
-    hands = Hands.draw(rng, 12)
+    writers = Writers.draw(rng, 12)
     letters, marks = (
         np.concatenate(
             [
-                draw_texts(shapes[name], 6, hands, rng, aspect=(0.6, 1.3))
+                draw_texts(shapes[name], 6, writers, rng, aspect=(0.6, 1.3))
                 for name in rng.permutation(list(shapes))[:count].tolist()
             ]
         )
         for shapes, count in ((LETTERS, 20), (MARKS, 8))
     )
-    drawn = (draw(32, hands, rng) for draw in (draw_scribbles, draw_zigzags, draw_blots))
+    drawn = (draw(32, writers, rng) for draw in (draw_scribbles, draw_zigzags, draw_blots))
     return [letters, letters, np.concatenate([*drawn, marks])]
 
 

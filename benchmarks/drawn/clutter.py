@@ -1,6 +1,6 @@
-"""Things that are no digits: letters, scribbles, empty ruled pages, tables and forms.
+"""Pictures without digits: letters, scribbles, empty ruled pages, tables and forms.
 
-Each function returns (picture, how many things on it might be taken for digits).
+Each function returns the picture and the number of objects that might be mistaken for digits.
 """
 
 import numpy as np
@@ -95,7 +95,7 @@ def smooth(points):
 
 
 def handwrite(strokes, size, width, rng, slant=0.0):
-    """Draw strokes given in a box of 1 by 1 with a hand's deviations: uint8, cropped."""
+    """Draw strokes in a unit box with deviations of handwriting: uint8, cropped."""
     round_off = rng.random() < 0.5
     angle, drawn = rng.normal(0, 0.05), []
     squeeze = rng.uniform(0.8, 1.2)
@@ -147,7 +147,7 @@ def words(rng):
 
 
 def scribbles(rng):
-    """Draw loops and zigzags of a pen that is tried out, and ticks and crosses."""
+    """Draw loops and zigzags, as when trying out a pen, ticks and crosses."""
     size, count = int(rng.integers(40, 110)), int(rng.integers(1, 7))
     page = Page(round(size * 3), round(size * (2 * count + 1)))
     for k in range(count):

@@ -1,8 +1,7 @@
-"""Doodles, of which none is a digit: spirals, hearts, faces, arrows, stars, waves, crosses, loops.
+"""Doodles unlike any digit: spirals, hearts, faces, arrows, stars, waves, crosses, loops.
 
-Each shape is a function of a generator that returns polylines in a box of 1 by 1. Plain circles and
-upright strokes are left out, as they are digits, and so is whatever has fewer than two turns of a
-spiral, which is a 6 or a 9.
+Each shape is a function of a random generator that returns polylines in a unit box. Circles,
+upright strokes and spirals of fewer than two turns are excluded, because they look like digits.
 """
 
 from itertools import pairwise
@@ -273,7 +272,7 @@ def turn(strokes, angle):
 
 
 def sketch(name, size, width, rng):
-    """Draw a shape of a size by a pen, with a hand's deviations: uint8, cropped."""
+    """Draw a shape with a pen and deviations of handwriting: uint8, cropped."""
     strokes = turn(SHAPES[name](rng), rng.normal(0, 0.1))
     wide, amount = rng.uniform(0.8, 1.25), rng.uniform(0.0, 0.03)
     phase, often = rng.uniform(0, 6, 4), rng.uniform(2, 6, 2)

@@ -1,6 +1,6 @@
-"""Pictures of digits as unlike MNIST as those that people take: pens, papers, light, cameras.
+"""Realistic photographs of digits: pens, papers, light, cameras.
 
-All are drawn from MNIST's digits by a seeded generator, and leave as files of the usual formats.
+All are drawn from MNIST digits by a seeded generator, and encoded in common file formats.
 """
 
 import io
@@ -29,7 +29,7 @@ FORMATS = ("jpeg", "jpeg", "png", "webp", "bmp", "tiff")
 
 
 def hard_picture(digit, rng, **chosen):
-    """(content of a file, its ending, what was done) for a digit of MNIST, uint8 (28, 28).
+    """Return (file content, suffix, settings) for an MNIST digit, uint8 (28, 28).
 
     `chosen` fixes what would be drawn, such as side=1000 or light='shadow'.
     """
@@ -74,7 +74,7 @@ def hard_picture(digit, rng, **chosen):
 
 
 def drawn(digit, traits, rng):
-    """Return ink, 0 to 1: the digit enlarged to lines, thinned or thickened, turned and placed."""
+    """Return ink from 0 to 1: the digit enlarged, thinned or thickened, rotated and placed."""
     short, aspect = traits["side"], traits["aspect"]
     height, width = (
         (short, round(short * aspect)) if aspect >= 1 else (round(short / aspect), short)
@@ -123,7 +123,7 @@ def drawn(digit, traits, rng):
 
 
 def lit(shape, light, rng):
-    """Brightness of each place, at most 1."""
+    """Return the brightness of each pixel, at most 1."""
     if light == "even":
         return np.float32(1)
     y = np.linspace(0, 1, shape[0], dtype=np.float32)[:, np.newaxis]

@@ -44,7 +44,7 @@ def clouds(rng, side):
 
 
 def edges(rng, side):
-    """As in a photograph of things: overlapping shapes of many colors."""
+    """Draw overlapping shapes of many colors, as in a photograph of objects."""
     image = Image.new("RGB", (side, side), tuple(rng.integers(0, 256, 3).tolist()))
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(25, 80))):

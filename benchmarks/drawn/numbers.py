@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def number(test, rng, least=2, most=8):
-    """Return (text, inks, size) of a number of MNIST's digits of one size, like one hand's."""
+    """Return (text, inks, size) of a number of MNIST digits of one size and pen."""
     count, size = int(rng.integers(least, most + 1)), int(rng.integers(36, 110))
     chosen = rng.integers(0, len(test), count)
     inks = [enlarge(test.images[j, 0], size * rng.uniform(0.9, 1.1)) for j in chosen]
@@ -136,7 +136,7 @@ def _on_rules(test, rng, kind, distance):
 
 
 def touching(test, rng):
-    """Draw a number in which each digit is as near to the last as its ink lets it, or nearly."""
+    """Draw a number whose neighboring digits touch, or nearly."""
     return _close(test, rng, 0.0)
 
 

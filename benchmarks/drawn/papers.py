@@ -1,4 +1,4 @@
-"""Pages to write on: plain, ruled, squared; and the picture that a scanner or a camera takes."""
+"""Pages to write on, plain, ruled or squared, and their scans and photographs."""
 
 import io
 
@@ -24,7 +24,7 @@ class Page:
         return self.ink.shape
 
     def put(self, ink, top, left):
-        """Write ink, uint8, at a place; what is outside of the page is cut."""
+        """Write ink, uint8, at a position; parts outside the page are cut."""
         top, left = round(top), round(left)
         y, x = max(0, -top), max(0, -left)
         part = self.ink[top + y : top + ink.shape[0], left + x : left + ink.shape[1]]
@@ -68,7 +68,7 @@ class Page:
         return self._color((255, 255, 255), pen, rules)
 
     def take(self, rng, photo=None):
-        """Return a picture of the page, as often a photograph as a scan: uint8 (h, w, 3)."""
+        """Return a photograph or a scan of the page, with equal probability: uint8 (h, w, 3)."""
         photo = rng.random() < 0.5 if photo is None else photo
         rules = RULES[rng.integers(len(RULES))]
         if not photo:
@@ -108,7 +108,7 @@ class Page:
 
 
 def wobble(start, end, rng, amount):
-    """Return a line as a hand draws it from one point to another: (n, 2)."""
+    """Return a hand-drawn line from one point to another: (n, 2)."""
     start, end = np.asarray(start, float), np.asarray(end, float)
     share = np.linspace(0, 1, 12)[:, np.newaxis]
     across = np.array([start[1] - end[1], end[0] - start[0]])

@@ -14,7 +14,7 @@ SPUR = 0.11
 
 
 def crop(ink):
-    """Return the box of what is not 0."""
+    """Return the bounding box of nonzero pixels."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
@@ -77,7 +77,7 @@ def densify(stroke, step):
 
 @lru_cache(maxsize=20_000)
 def has_loops(content, label):
-    """Return whether the loops of a digit of MNIST are open, so that its center line shows it."""
+    """Return True if the loops of an MNIST digit are open, so its center line is recognizable."""
     paper = find_components(np.pad(~_enlarge_mask(content), 1, constant_values=True))
     return int((paper.area >= FINE**2).sum()) - 1 >= {0: 1, 6: 1, 8: 2, 9: 1}.get(int(label), 0)
 
@@ -93,7 +93,7 @@ def trace(content):
 
 @lru_cache(maxsize=20_000)
 def has_specks(content):
-    """Return whether there is a dot beside a digit of MNIST, which may be taken for a point."""
+    """Return True if there is a dot beside an MNIST digit, which may look like a decimal point."""
     area = find_components(_enlarge_mask(content)).area
     return bool(area.min() < 0.06 * area.sum())
 

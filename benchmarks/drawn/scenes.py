@@ -1,4 +1,4 @@
-"""Pictures of one digit with more in them than paper: a table, a note, holes, a window, a rule."""
+"""Pictures of one digit and other objects: a table, a note, holes, a window, a ruler."""
 
 import io
 
@@ -68,7 +68,7 @@ def sticky_note(digit, rng):
 
 
 def edge_of_table(digit, rng):
-    """Draw a digit on a sheet beyond one or two edges of which the table is seen."""
+    """Draw a digit on a sheet, with the table visible beyond one or two edges."""
     sheet = Image.new("RGB", (700, 700), (240, 238, 232))
     _write(sheet, digit, rng, PENS[rng.integers(len(PENS))], rng.uniform(0.25, 0.5))
     table = _table((1000, 1000), rng)
@@ -120,7 +120,7 @@ def screenshot(digit, rng):
 
 
 def phone(digit, rng):
-    """Photograph a digit in portrait, which the file has lying on its side, by a note of EXIF."""
+    """Photograph a digit in portrait, stored sideways with an EXIF orientation."""
     page = Image.new("RGB", (900, 1200), (225, 222, 215))
     _write(page, digit, rng, PENS[rng.integers(len(PENS))], rng.uniform(0.2, 0.5))
     shot = Image.fromarray(_take(page, rng, light=str(rng.choice(["vignette", "shadow"]))))

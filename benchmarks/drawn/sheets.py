@@ -1,4 +1,4 @@
-"""Sheets and written numbers put together from MNIST's digits, by a seeded generator."""
+"""Sheets of MNIST digits, made by a seeded generator."""
 
 import numpy as np
 from drawn.hard_pictures import COLORS, lit
@@ -21,7 +21,7 @@ def sheet(
     rules=None,
     sizes=(0.85, 1.15),
 ):
-    """(picture uint8 (h, w, 3), labels as a list of lists).
+    """Return (picture uint8 (h, w, 3), labels as a list of lists).
 
     `gap` is the space between digits as a share of their size; 0 lets boxes of 20 pixels touch, and
     less overlap.

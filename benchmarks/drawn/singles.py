@@ -1,4 +1,4 @@
-"""Single digits in trouble: far out on large pages, thin, cropped, broken, underlined, boxed."""
+"""Difficult single digits: on large pages, thin, cropped, broken, underlined, boxed."""
 
 import numpy as np
 from drawn.papers import Page, wobble
@@ -39,7 +39,7 @@ def thin(percent):
 
 
 def cropped(digit, rng):
-    """Crop a digit to its very box."""
+    """Crop a digit to its bounding box."""
     return 255 - enlarge(digit, int(rng.integers(40, 400)))
 
 
@@ -128,7 +128,7 @@ def underlined(digit, rng):
 
 
 def struck(digit, rng):
-    """Draw a digit that a printed line of ruled paper goes through, from side to side."""
+    """Draw a digit crossed by a printed line of ruled paper."""
     page, (top, _, bottom, _), pixels = _on_page(digit, rng)
     y = top + (bottom - top) * rng.uniform(0.1, 0.95)
     tilt = page.shape[1] * rng.uniform(-0.01, 0.01)

@@ -1,7 +1,7 @@
-"""Written sums in two independent kinds of drawing: a pen with MNIST's digits, and distorted fonts.
+"""Written sums of two independent kinds: MNIST digits with drawn signs, and distorted fonts.
 
-The test digits stand among signs that are polylines written down here, in styles drawn at random
-for each sum. The glyphs of fonts are bent, slanted and set out of line.
+The signs beside MNIST digits are polylines, in a random style for each sum. The glyphs of fonts are
+warped, slanted and shifted from the line.
 """
 
 from fractions import Fraction
@@ -21,7 +21,7 @@ RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
 def invent(rng, count, decimals=0.0, brackets=True):
-    """Return a sum of so many numbers in ASCII, such as '12*(3-4)=-12'; the answer may be wrong."""
+    """Return a sum of `count` numbers in ASCII, such as '12*(3-4)=-12'; the answer may be wrong."""
     while True:
         text, value, _ = _combine(rng, count, decimals, brackets)
         answer = _write_value(value)
@@ -73,7 +73,7 @@ def _write_value(value):
 
 
 class Pen:
-    """One hand: signs of one style, MNIST's digits by the same pen."""
+    """A writer: signs of one style, and MNIST digits with the same pen."""
 
     def __init__(self, rng, test):
         self.rng, self.test = rng, test
@@ -180,7 +180,7 @@ class Pen:
 
 
 class Type:
-    """One font, its glyphs bent by a smooth field, slanted, and set out of line."""
+    """A font with glyphs warped by a smooth field, slanted, and shifted from the line."""
 
     SHOWN = {"-": "−", "*": "×", "/": "÷"}
 

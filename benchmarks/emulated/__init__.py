@@ -1,4 +1,4 @@
-"""C files of models on emulated microcontrollers, as tests and benchmarks run them."""
+"""Run C files of models on emulated microcontrollers, for tests and benchmarks."""
 
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ SECTIONS {{
 
 
 def has_tools() -> bool:
-    """Return whether compiler and emulator are installed."""
+    """Return True if compiler and emulator are installed."""
     return bool(shutil.which(COMPILER) and shutil.which(EMULATOR))
 
 

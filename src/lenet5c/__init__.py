@@ -55,7 +55,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Imported when used, because a command may set OpenMP's wait policy first, which is read when #
+    # Imported when used, because a command may set OpenMP's wait policy first, which is read when
     # OpenMP is loaded.
     if name in ("get_num_threads", "set_num_threads"):
         return getattr(import_module("lenet5c.kernels"), name)

@@ -41,9 +41,9 @@ def main(argv: "Sequence[object] | None" = None) -> int:
         return cli.fail("lenet5c", f"COMMAND must be the name of a command, got {name!r}{remedy}")
     cli.prepare_environment(name)
     if name == "train" and not any(word.startswith(OTHER_DATA) for word in arguments):
-        from lenet5c.commands import ahead
+        from lenet5c.commands import preload
 
-        ahead.begin()
+        preload.begin()
     later = is_later_rank()
     try:
         # What is wrong with the arguments is wrong on all ranks: the first one says it.

@@ -40,7 +40,7 @@ def command(capsys):
 
 @pytest.fixture
 def pets(tmp_path):
-    """Three classes in two parts, with one of each thing that may be wrong."""
+    """Return a data set of three classes in two parts, with one of each possible problem."""
     root = tmp_path / "pets"
     for seed, (name, count) in enumerate((("bird", 2), ("cat", 12), ("dog", 30))):
         write_pictures(root / "train" / name, count, seed=seed)
@@ -111,7 +111,7 @@ def test_inspect_of_idx_files_names_images_by_their_position(command, tmp_path, 
 
 
 def test_inspect_goes_on_past_faults(command, pets):
-    """One of each: all are told, each of its own class, and the exit code is 3."""
+    """One of each problem: all are reported with the right type, and the exit code is 3."""
     (pets / "train" / "__pycache__").mkdir()
     (pets / "train" / "wolf").mkdir()
     (pets / "train" / "wolf" / "notes.txt").write_text("?")
@@ -266,7 +266,7 @@ def test_bad_use_is_one_line(arguments, said, command, pets):
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    """One that has QMNIST, at the size of a toy."""
+    """Serve a miniature QMNIST."""
     monkeypatch.setenv("LENET5C_DATA", str(tmp_path / "cache"))
     monkeypatch.delenv("LENET5C_OFFLINE", raising=False)
     with running_server() as server:

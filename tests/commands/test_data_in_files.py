@@ -1,4 +1,4 @@
-"""Commands on IDX files and arrays: sideways images, single files, images that stay on disk."""
+"""Commands with IDX files and arrays: transposed images, single files, memory-mapped images."""
 
 import json
 import sys

@@ -162,7 +162,7 @@ def test_the_scripts_are_javascript(entry):
 
 @pytest.mark.parametrize("entry", BUNDLES)
 def test_names_of_modules_differ(entry):
-    """They share one scope, and declarations go on, in the lines after them, indented."""
+    """All scripts share one scope; declarations continue on indented lines."""
     declared = re.compile(r"^(?:async )?(?:function\*?|class|const|let) (\w+)", re.MULTILINE)
     text = bundle(entry, BUNDLES[entry])
     names = declared.findall(text)

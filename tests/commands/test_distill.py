@@ -9,7 +9,7 @@ import time
 
 import pytest
 from processes import HANGING
-from train_command import digest
+from train_command import digest, run_command
 
 from lenet5c.training import open_model
 
@@ -21,8 +21,7 @@ def distill(tmp_path, idx_files):
     """Run the command on the small data set."""
 
     def run(*arguments):
-        argv = [sys.executable, "-m", "lenet5c", "distill", *map(str, arguments)]
-        return subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=HANGING)
+        return run_command("distill", *arguments, cwd=tmp_path)
 
     return run
 

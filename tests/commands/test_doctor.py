@@ -1,4 +1,4 @@
-"""`lenet5c doctor`: its judgement on made-up facts, and a run of it."""
+"""`lenet5c doctor`: diagnosis of simulated facts, and a real run."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ WELL = {
 
 
 def facts(**changes):
-    """Return the facts of a machine where all is well, with changes; mappings are merged."""
+    """Return the facts of a machine without problems, with changes; mappings are merged."""
     result = copy.deepcopy(WELL)
     for name, change in changes.items():
         result[name] = result[name] | change if isinstance(change, dict) else change

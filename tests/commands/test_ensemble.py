@@ -1,4 +1,4 @@
-"""`lenet5c ensemble`, and what other commands make of its file."""
+"""`lenet5c ensemble`, and its file in other commands."""
 
 import json
 

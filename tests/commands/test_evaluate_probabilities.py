@@ -191,7 +191,7 @@ def test_severities_are_1_to_5(run, value):
 
 
 def test_calibration_of_given_labels(mnist_slice):
-    """A model of twice the logits is as sure as it should be at twice the temperature."""
+    """A model with doubled logits is calibrated at twice the temperature."""
     from lenet5c.training import calibrate
 
     data = mnist_slice[1]

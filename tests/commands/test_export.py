@@ -1,4 +1,4 @@
-"""`lenet5c export` as a user runs it: files, exit codes, messages."""
+"""`lenet5c export` in a subprocess: files, exit codes, messages."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def here(tmp_path, monkeypatch):
 
 
 def run_folder(path):
-    """Write the files of a run that an export reads."""
+    """Write the files of a run that are needed for an export."""
     path.mkdir()
     model = trained(nn.LeNet5(3, 3, 40, rng=1), (3, 40, 40))
     files = {"model.safetensors": save_model(path / "model.safetensors", model)}
@@ -145,7 +145,7 @@ def test_a_file_in_the_place_of_the_source_that_cannot_be_read(here, capsys):
 
 
 def test_names_given_by_hand(here, capsys):
-    """Between layers of equal shape whose names say nothing."""
+    """Layers of equal shape with uninformative names are ambiguous."""
     model = nn.LeNet5(num_classes=84, rng=3)
     model["fc2"].params["weight"][:, 84:] = 0
     like = trained(model)
@@ -174,7 +174,7 @@ def test_names_given_by_hand(here, capsys):
 
 
 def test_a_net_described_by_its_settings(here, capsys):
-    """The usual LeNet-5 in PyTorch: 28 by 28, padded, maxima."""
+    """The common LeNet-5 in PyTorch: 28 by 28, padding, max pooling."""
     model = nn.LeNet5(input_size=28, padding=(2, 0), activation="tanh", c5="conv", rng=1)
     save_file(torch_state(model), here / "theirs.safetensors")
     command = ["theirs.safetensors", "--to", "lenet5c", "--out", "ours.safetensors"]

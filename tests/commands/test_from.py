@@ -47,7 +47,7 @@ def test_data_to_rehearse_needs_a_start(tmp_path):
 
 
 def test_a_model_that_is_turned_is_told(tmp_path):
-    """Once, where the training begins."""
+    """Only once, at the start of the training."""
     train_set = mnist()[0].take(np.arange(120))
     np.savez(tmp_path / "mirrored.npz", x=train_set.images[:, 0, :, ::-1], y=train_set.labels)
     options = ("--from", "best", "--data", "mirrored.npz", "--rehearse", "none", "--epochs", 1)

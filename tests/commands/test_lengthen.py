@@ -1,4 +1,4 @@
-"""`lenet5c train --resume --epochs`: a longer run; and what it refuses."""
+"""`lenet5c train --resume --epochs`: more epochs, and invalid changes."""
 
 import json
 

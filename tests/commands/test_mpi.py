@@ -1,4 +1,4 @@
-"""`lenet5c train` on the ranks of MPI: the bytes of one process, faults, and one line for each."""
+"""`lenet5c train` on MPI ranks: the same files as one process, errors, and no repeated output."""
 
 import json
 import os
@@ -76,7 +76,7 @@ def test_teachers_are_trained_on_all_ranks(tmp_path, quick, arguments):
 
 
 def children(process):
-    """Return the numbers of all processes that descend from one."""
+    """Return the process IDs of all descendants of a process."""
     found = []
     for number in Path(f"/proc/{process}/task/{process}/children").read_text().split():
         found += [int(number), *children(int(number))]

@@ -1,4 +1,4 @@
-"""`lenet5c predict` as a user runs it."""
+"""`lenet5c predict` from the command line."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""`lenet5c predict --data` as a user runs it."""
+"""`lenet5c predict --data` from the command line."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""`lenet5c predict --digits sum` as a user runs it."""
+"""`lenet5c predict --digits sum` from the command line."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from drawn.sums import Pen, picture_of, set_line
 from lenet5c.__main__ import main
 from lenet5c.commands.written_sums import show_sums
 from lenet5c.datasets import mnist
-from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.reading import Prediction
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -76,8 +76,10 @@ def test_steps_are_drawn(folder, capsys, tmp_path):
 
 
 def test_terminals_that_cannot_show_signs_get_ascii(monkeypatch):
-    line = Reading(text="3×4=11", expression="3*4=11", value="12", correct=False, probability=0.9)
-    reading = Reading(text=line.text, sums=(line,))
+    line = Prediction(
+        text="3×4=11", expression="3*4=11", value="12", correct=False, probability=0.9
+    )
+    reading = Prediction(text=line.text, sums=(line,))
     shown = {}
     for encoding in ("utf-8", "ascii", "cp1252"):
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
@@ -105,7 +107,7 @@ def test_terminals_that_cannot_show_signs_get_ascii(monkeypatch):
 )
 def test_verdicts(monkeypatch, expression, value, correct, remark, shown):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8"))
-    line = Reading(
+    line = Prediction(
         text=expression,
         expression=expression,
         value=value,
@@ -113,4 +115,4 @@ def test_verdicts(monkeypatch, expression, value, correct, remark, shown):
         remark=remark,
         probability=0.9,
     )
-    assert show_sums(Reading(text=expression, sums=(line,)), lambda text, color: text) == shown
+    assert show_sums(Prediction(text=expression, sums=(line,)), lambda text, color: text) == shown

@@ -1,4 +1,4 @@
-"""`lenet5c predict --why`: reasons for readings as pictures."""
+"""`lenet5c predict --why`: explanations of predictions as pictures."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib")
 
 @pytest.fixture(autouse=True)
 def few_neighbors(monkeypatch, mnist_slice):
-    """Look for the nearest images among some of MNIST's, for the time of the tests."""
+    """Search only some MNIST images for the nearest ones, to save time."""
     made = []
 
     def find(trained, dataset=None):
@@ -103,7 +103,7 @@ def test_another_model_and_its_data(seven, tmp_path, capsys, idx_files, few_neig
 
 
 def test_digits_of_mnist_are_larger(seven, tmp_path, capsys):
-    """A net of smaller digits has no nearest images among them."""
+    """A net for smaller digits has no nearest images in MNIST."""
     preparation = Preparation((20, 20), "pad")
     trained = TrainedModel(LeNet5(input_size=20, rng=0), preparation, tuple("0123456789"))
     save_model(tmp_path / "model.safetensors", trained)

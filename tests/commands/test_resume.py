@@ -1,4 +1,4 @@
-"""`python -m lenet5c.train --resume`: the same bytes after a stop, and what it refuses."""
+"""`python -m lenet5c.train --resume`: the same files as without a stop, and invalid changes."""
 
 import json
 import os

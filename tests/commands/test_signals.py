@@ -1,4 +1,4 @@
-"""Signals at any moment of any command: an exit code, one line at most, and whole files."""
+"""Signals at any time in any command: exit code, at most one line, and complete files."""
 
 import os
 import random
@@ -32,7 +32,7 @@ COMMANDS = [
 
 
 def handles_signals(process):
-    """Return whether the command has begun: before, it is Python that a signal ends."""
+    """Return whether the command has begun; before that, a signal ends Python itself."""
     try:
         with open(f"/proc/{process.pid}/status") as file:
             caught = next(line for line in file if line.startswith("SigCgt"))

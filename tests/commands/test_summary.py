@@ -32,7 +32,7 @@ def test_the_net_of_1998_has_the_papers_numbers(capsys):
 def test_json_adds_up(name, capsys):
     found = json.loads(shown(capsys, "--recipe", name, "--json"))
     channels = 3 if name == "small-color" else 1
-    assert found["layers"][0]["output"] == [channels, *RECIPES[name].usual_size]
+    assert found["layers"][0]["output"] == [channels, *RECIPES[name].default_size]
     for key, total in found["total"].items():
         assert total == sum(row[key] for row in found["layers"][1:])
 

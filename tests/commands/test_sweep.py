@@ -1,4 +1,4 @@
-"""`lenet5c sweep`, and `--jobs` of the other commands that train several times."""
+"""`lenet5c sweep`, and `--jobs` of other commands."""
 
 import csv
 import os
@@ -21,7 +21,7 @@ def read(folder):
 
 
 def is_there(group):
-    """Return whether a group of processes has any."""
+    """Return whether a process group is not empty."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""`python -m lenet5c.train` as a user runs it: processes, files, exit codes, messages."""
+"""`python -m lenet5c.train` from the command line: processes, files, exit codes, messages."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ def test_the_model_file_gives_the_printed_accuracy(tmp_path, quick, mnist_slice)
 
 
 def test_few_images_and_weights_are_said(tmp_path, mnist_slice):
-    """The intervals of 12 test and 7 validation images; what the losses are of; a rare class."""
+    """Intervals for 12 test and 7 validation images; terms of the loss; a rare class."""
     train_set, test_set = mnist_slice
     some = train_set.take(np.flatnonzero((train_set.labels != 4) | (np.arange(2000) < 60))[:300])
     data = write_idx_files(tmp_path / "data", some, test_set.take(np.arange(12)))

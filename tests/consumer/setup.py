@@ -1,4 +1,4 @@
-"""Cython finds lenet5c's .pxd files beside the installed package; nothing is linked."""
+"""Build with Cython, which finds the .pxd files of the installed lenet5c; nothing is linked."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Zips and tars of data: what folders give they give, and what is hostile is refused."""
+"""Zip and tar files: the same data as folders, and malicious archives are rejected."""
 
 import gzip
 import io
@@ -25,7 +25,7 @@ Image = pytest.importorskip("PIL.Image")
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path, monkeypatch):
-    """Yield the folder of temporary files, which must be empty again at the end."""
+    """Yield the folder of temporary files, which must be empty at the end."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -45,7 +45,7 @@ def pets(tmp_path):
 
 
 def pack(folder, path):
-    """Pack a folder with all in it."""
+    """Pack a folder with its content."""
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*"))]
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -146,7 +146,7 @@ def test_links_and_devices_are_refused(tmp_path):
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
         paths.append(write_tar(tmp_path / f"{kind!r}.tar", ("a/b.png", kind, "/etc/passwd")))
     for path in paths:
-        with pytest.raises(DatasetError, match="a link or device; pack the folder anew"):
+        with pytest.raises(DatasetError, match="a link or device; create the archive again"):
             open_source(str(path))
 
 

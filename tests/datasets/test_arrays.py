@@ -1,4 +1,4 @@
-"""Files of arrays: the names that people give them, and files that are damaged or hostile."""
+"""Array files: common names of arrays, and damaged or malicious files."""
 
 import io
 import struct
@@ -253,7 +253,7 @@ def test_words_in_names():
 
 
 def spread_targets(labels, classes=4):
-    """Return soft targets whose likeliest class is the label."""
+    """Return soft targets whose most probable class is the label."""
     others = 0.3 / (classes - 1)
     return np.where(np.eye(classes, dtype=bool)[labels], 0.7, others).astype(np.float32)
 

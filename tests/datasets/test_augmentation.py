@@ -1,4 +1,4 @@
-"""Flips, crops, colors, erasing: their effect on an image, their draws, the same bits."""
+"""Flips, crops, colors, erasing: effects, random draws, identical bits."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import reference, set_num_threads
 from lenet5c.datasets import Distortion
@@ -59,6 +60,7 @@ def column(draws, name):
 
 
 class TestTwin:
+    @in_one_test
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     @pytest.mark.parametrize("distortion", EACH, ids=str)
     def test_is_the_reference(self, distortion, shape):
@@ -275,7 +277,7 @@ class TestBits:
 class TestNamed:
     @pytest.mark.parametrize("name", ["pictures", "pictures-noflip", "pictures-mixup"])
     def test_keep_a_picture_recognizable(self, name):
-        """An image stays nearer to its original than to others."""
+        """A distorted image is closer to its original than to others."""
         named = Distortion.named(name).to_dict() | {"flip": 0.0, "mixup": 0.0, "erasing": 0.0}
         rows, columns = np.mgrid[:32, :32] / 31
         waves = [np.sin(a * rows + b * columns) for a in (0, 3, 6) for b in (0, 3, 6)]

@@ -1,7 +1,8 @@
-"""Pictures as images."""
+"""Conversion of pictures to images."""
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 
 from lenet5c.datasets import DatasetError, resize
 from lenet5c.datasets.conversion import is_gray, to_gray, to_image
@@ -10,6 +11,7 @@ from lenet5c.datasets.resampling import letterbox
 RANDOM = np.random.default_rng(0)
 
 
+@in_one_test
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (28, 28, 3), (500, 3, 3), (1, 1)])
 @pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 28, 28), (1, 5, 9), (3, 64, 64)])
 def test_shapes(shape, image_shape):

@@ -1,7 +1,8 @@
-"""Corruptions of images: deterministic, of any size, in the range of pixels, worse by severity."""
+"""Corruptions: deterministic, for any image size, within the pixel range, ordered by severity."""
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 
 from lenet5c.datasets import corruption_filters as filters
 from lenet5c.datasets.corruptions import BLOCK, CORRUPTIONS, SEVERITIES, corrupt
@@ -19,6 +20,7 @@ def test_the_kinds_are_those_of_mnist_c():
     assert set(CORRUPTIONS) == noise | form | drawn and len(CORRUPTIONS) == 15
 
 
+@in_one_test
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 20, 37), (1, 1, 1), (2, 3, 2), (1, 96, 64)])
 def test_any_size_and_color(kind, shape):

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 
 from lenet5c.datasets import Dataset
 
@@ -46,6 +47,7 @@ IMAGES = np.zeros((3, 1, 2, 2), np.uint8)
 LABELS = np.array([0, 1, 2])
 
 
+@in_one_test
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

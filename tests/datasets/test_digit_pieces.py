@@ -1,4 +1,4 @@
-"""Digits that a cut leaves whole, with a bit of a neighbor, or in parts."""
+"""Cut digits: whole, with part of a neighbor, or in parts."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Distortions: their effect on an image, their draws, and the same bits in training."""
+"""Distortions: effects, random draws, and identical bits in training."""
 
 import copy
 import json
@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import reference, set_num_threads
 from lenet5c.datasets import Dataset, Distortion, EpochDistortion, Preparation
@@ -69,7 +70,7 @@ def draws_of(distortion, seed, epoch, count):
 
 
 def reach(key, settings, H, W):
-    """Return how far positions are from the center, at most, in pixels.
+    """Return the maximum distance of positions from the center, in pixels.
 
     They are rounded relative to it.
     """
@@ -82,6 +83,7 @@ def reach(key, settings, H, W):
 
 
 class TestWarp:
+    @in_one_test
     @pytest.mark.parametrize(
         "shape",
         [(1, 28, 28), (1, 32, 32), (3, 13, 21), (2, 5, 48), (1, 1, 1), (1, 40, 3), (4, 2, 17)],
@@ -103,7 +105,7 @@ class TestWarp:
     def test_of_nothing_is_the_image(self):
         images = some_images(20, 2, 9, 30)
         assert_array_equal(Distortion()(images, 0), images)
-        assert_array_equal(EVERYTHING.of_epoch(0).distortion, EVERYTHING)
+        assert_array_equal(EVERYTHING.for_epoch(0).distortion, EVERYTHING)
         assert_array_equal(
             Distortion(rotation=90, elastic=50, flip=1, probability=0)(images, 0), images
         )
@@ -229,6 +231,7 @@ class TestTraining:
         offset = np.random.default_rng(seed).normal(size=(1, 20, 20)).astype(np.float32)
         return some_images(count, 1, 20, 20), np.arange(count) % 10, offset
 
+    @in_one_test
     @pytest.mark.parametrize("which", [0, 1])
     @pytest.mark.parametrize("batch", [1, 5, 16, 50, 1100])
     @pytest.mark.parametrize("indexed", [False, True])
@@ -244,7 +247,7 @@ class TestTraining:
         logits = other.forward(x, training=True)
         value, dy = loss(logits, labels)
         other.backward(dy)
-        samples = Samples(images, index, self.SCALE, offset, EVERYTHING.of_epoch(4, 2))
+        samples = Samples(images, index, self.SCALE, offset, EVERYTHING.for_epoch(4, 2))
         got, _ = one.train_step(samples, labels, loss)
         assert got == pytest.approx(value, rel=1e-6)
         assert_array_equal(one.grad_vector, other.grad_vector)
@@ -255,7 +258,7 @@ class TestTraining:
         images, labels, offset = self.data(310)
         order = np.random.default_rng(2).permutation(310)[:301]
         loss, rates = CrossEntropyLoss(), [0.05] * -(-301 // batch_size)
-        samples = Samples(images, order, self.SCALE, offset, EVERYTHING.of_epoch(0, 1))
+        samples = Samples(images, order, self.SCALE, offset, EVERYTHING.for_epoch(0, 1))
         one, other = models()[which], models()[which]
         optimizer = SGD(one, 0.05, 0.9)
         for start in range(0, 301, batch_size):
@@ -275,7 +278,7 @@ class TestTraining:
         for count in (1, threads):
             set_num_threads(count)
             model = models()[0]
-            samples = Samples(images, None, self.SCALE, offset, EVERYTHING.of_epoch(1))
+            samples = Samples(images, None, self.SCALE, offset, EVERYTHING.for_epoch(1))
             model.train_step(samples, labels, CrossEntropyLoss())
             vectors.append(model.grad_vector.copy())
         assert_array_equal(*vectors)
@@ -284,7 +287,7 @@ class TestTraining:
         images, labels, offset = self.data(100)
         one, other = models()[0], models()[0]
         plain = Samples(images, None, self.SCALE, offset)
-        nothing = Samples(images, None, self.SCALE, offset, Distortion().of_epoch(1))
+        nothing = Samples(images, None, self.SCALE, offset, Distortion().for_epoch(1))
         loss = CrossEntropyLoss()
         assert one.train_step(plain, labels, loss) == other.train_step(nothing, labels, loss)
         assert_array_equal(one.grad_vector, other.grad_vector)
@@ -292,14 +295,14 @@ class TestTraining:
     def test_float_samples_are_refused(self):
         images, _, offset = self.data(20)
         with pytest.raises(TypeError, match="uint8 to be distorted, got float32"):
-            Samples(images.astype(np.float32), distortion=EVERYTHING.of_epoch(1))
-        with pytest.raises(TypeError, match=r"of_epoch.* got a Distortion"):
+            Samples(images.astype(np.float32), distortion=EVERYTHING.for_epoch(1))
+        with pytest.raises(TypeError, match=r"for_epoch.* got a Distortion"):
             Samples(images, offset=offset, distortion=EVERYTHING)
 
     def test_flat_samples_are_refused(self):
         images = np.zeros((4, 9), np.uint8)
         with pytest.raises(TypeError, match=r"images \(N, C, H, W\)"):
-            Samples(images, offset=np.zeros(9), distortion=EVERYTHING.of_epoch(1))
+            Samples(images, offset=np.zeros(9), distortion=EVERYTHING.for_epoch(1))
 
 
 def trainer(data, distortion, epochs=2):
@@ -361,7 +364,7 @@ class TestTrainer:
             run.run()
 
     def test_never_distorts_what_it_validates_on(self, mnist_slice):
-        """Shift all training images out of sight: only validation images are recognized."""
+        """Shift all training images out of the frame: only validation images are recognized."""
         data = Dataset(np.full((64, 1, 32, 32), 255, np.uint8), np.zeros(64, int), 10)
         seen = []
         run = trainer(data, Distortion(translation=1000), epochs=1)
@@ -381,6 +384,7 @@ def trained_without(data):
 
 
 class TestSettings:
+    @in_one_test
     @pytest.mark.parametrize(
         "name, value, error",
         [
@@ -452,11 +456,11 @@ class TestSettings:
     )
     def test_seed_and_epoch_are_checked(self, seed, epoch, error, text):
         with pytest.raises(error, match=text):
-            Distortion().of_epoch(seed, epoch)
+            Distortion().for_epoch(seed, epoch)
 
     def test_an_epoch_that_was_used_can_be_pickled(self):
         images = np.arange(128, dtype=np.uint8).reshape(2, 1, 8, 8)
-        used = Distortion(rotation=20).of_epoch(3, 1)
+        used = Distortion(rotation=20).for_epoch(3, 1)
         expected = used(images)
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(used))(images), expected)
 
@@ -477,7 +481,7 @@ class TestSettings:
             ValueError, match="fewer than 16777216 pixels to be distorted, got 1 by 8388608"
         ):
             Distortion()(image, 0)
-        samples = Samples(image, None, 1.0, np.zeros(2**23), Distortion().of_epoch(0))
+        samples = Samples(image, None, 1.0, np.zeros(2**23), Distortion().for_epoch(0))
         with pytest.raises(
             ValueError, match="fewer than 16777216 pixels to be distorted, got 1 by 8388608"
         ):

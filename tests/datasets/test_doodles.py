@@ -1,16 +1,16 @@
-"""Doodles, which are none of the digits."""
+"""Doodles, which do not look like digits."""
 
 import numpy as np
 import pytest
 
 from lenet5c.datasets.doodles import SHAPES, draw_doodles
 from lenet5c.datasets.framing import MNIST, measure_framing
-from lenet5c.datasets.strokes import Hands, draw_strokes
+from lenet5c.datasets.strokes import Writers, draw_strokes
 
 
 def draw(count, seed=0):
     rng = np.random.default_rng(seed)
-    return draw_doodles(count, Hands.draw(rng, 30), rng)
+    return draw_doodles(count, Writers.draw(rng, 30), rng)
 
 
 def test_they_have_the_form_of_mnist():
@@ -32,8 +32,8 @@ def test_the_seed_decides():
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_each_shape_is_another_each_time(name):
     rng = np.random.default_rng(3)
-    hands = Hands.draw(rng, 4)
-    images = [draw_strokes(SHAPES[name](4, rng), hands, rng) for _ in range(5)]
+    writers = Writers.draw(rng, 4)
+    images = [draw_strokes(SHAPES[name](4, rng), writers, rng) for _ in range(5)]
     assert all(image.shape == (4, 28, 28) for image in images)
     assert len({image.tobytes() for image in images}) == 5
 

@@ -1,4 +1,4 @@
-"""Downloads against a server that does everything wrong; nothing leaves this machine."""
+"""Downloads from a faulty server on this machine."""
 
 import hashlib
 import socket
@@ -11,12 +11,12 @@ from faulty_server import running_server
 from processes import HANGING
 
 from lenet5c.datasets.cache import lock
-from lenet5c.datasets.download import DownloadError, Patience, fetch, is_complete
+from lenet5c.datasets.download import DownloadError, RetryPolicy, fetch, is_complete
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
 
 CONTENT = np.random.default_rng(0).bytes(100_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Patience(timeout=HANGING, window=HANGING, attempts=2, pause=0.0)
+QUICK = RetryPolicy(timeout=HANGING, window=HANGING, attempts=2, pause=0.0)
 #: With a server that nobody should wait for.
 IMPATIENT = {"silent": {"timeout": 0.3}, "drip": {"window": 0.2, "least": 1000}}
 
@@ -41,14 +41,14 @@ def leftovers(folder):
 
 def test_a_file_is_fetched_once(server, tmp_path):
     file, seen = remote(server, "good"), []
-    path = fetch(file, tmp_path, progress=lambda *state: seen.append(state), patience=QUICK)
+    path = fetch(file, tmp_path, progress=lambda *state: seen.append(state), retry=QUICK)
     assert path.read_bytes() == CONTENT and leftovers(tmp_path) == [".a.gz.checked", "a.gz"]
     assert (
         seen[0] == (0, len(CONTENT))
         and seen[-1] == (len(CONTENT), len(CONTENT))
         and seen == sorted(seen)
     )
-    assert fetch(file, tmp_path, patience=QUICK) == path and len(server.asked) == 1
+    assert fetch(file, tmp_path, retry=QUICK) == path and len(server.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_a_file_is_fetched_once(server, tmp_path):
     ],
 )
 def test_a_fault_leads_to_the_next_address_and_alone_to_an_error(fault, said, server, tmp_path):
-    patience = replace(QUICK, **IMPATIENT.get(fault, {}))
+    retry = replace(QUICK, **IMPATIENT.get(fault, {}))
     with pytest.raises(DownloadError) as error:
-        fetch(remote(server, fault), tmp_path, patience=patience)
+        fetch(remote(server, fault), tmp_path, retry=retry)
     line = str(error.value)
     assert said in line and "\n" not in line
     # How to help oneself.
@@ -83,25 +83,25 @@ def test_a_fault_leads_to_the_next_address_and_alone_to_an_error(fault, said, se
         for text in (server.url(fault, "a.gz"), str(tmp_path / "a.gz"), "100,000 bytes", SHA256)
     )
     assert not (tmp_path / "a.gz").exists()
-    path = fetch_from_the_next(remote(server, fault, "good"), tmp_path, patience)
+    path = fetch_from_the_next(remote(server, fault, "good"), tmp_path, retry)
     assert path.read_bytes() == CONTENT
 
 
-def fetch_from_the_next(file, folder, patience):
-    """Fetch; as on a busy machine the next server may be slow, too, wait longer and longer."""
+def fetch_from_the_next(file, folder, retry):
+    """Fetch with increasing timeouts, because servers may be slow on a busy machine."""
     while True:
         try:
-            return fetch(file, folder, patience=patience)
+            return fetch(file, folder, retry=retry)
         except DownloadError:
-            if patience.timeout >= HANGING:
+            if retry.timeout >= HANGING:
                 raise
-        patience = replace(patience, timeout=2 * patience.timeout)
+        retry = replace(retry, timeout=2 * retry.timeout)
 
 
 def test_a_refused_connection_leads_to_the_next_address(server, tmp_path):
     file = remote(server, "good")
     file = RemoteFile("a.gz", ("http://127.0.0.1:1/a.gz", *file.urls), SHA256, len(CONTENT))
-    assert fetch(file, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert fetch(file, tmp_path, retry=QUICK).read_bytes() == CONTENT
 
 
 def test_without_a_network_nothing_is_tried_again(tmp_path, monkeypatch):
@@ -123,33 +123,33 @@ def test_without_a_network_nothing_is_tried_again(tmp_path, monkeypatch):
 )
 def test_only_https_is_spoken(url, tmp_path):
     with pytest.raises(DownloadError, match="not HTTPS"):
-        fetch(RemoteFile("a.gz", (url,), SHA256, 5), tmp_path, patience=QUICK)
+        fetch(RemoteFile("a.gz", (url,), SHA256, 5), tmp_path, retry=QUICK)
 
 
 def test_a_redirect_to_the_same_is_followed(server, tmp_path):
-    assert fetch(remote(server, "moved"), tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert fetch(remote(server, "moved"), tmp_path, retry=QUICK).read_bytes() == CONTENT
 
 
 def test_what_broke_off_is_continued_by_the_same_and_by_another_server(server, tmp_path):
     with pytest.raises(DownloadError):
         # Each attempt brings half of the rest, until all is there: stop after the first.
-        fetch(remote(server, "half"), tmp_path, patience=Patience(pause=0.0, attempts=1))
+        fetch(remote(server, "half"), tmp_path, retry=RetryPolicy(pause=0.0, attempts=1))
     done = (tmp_path / ".a.gz.part").stat().st_size
     assert done == len(CONTENT) // 2
     server.asked.clear()
-    assert fetch(remote(server, "good"), tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert fetch(remote(server, "good"), tmp_path, retry=QUICK).read_bytes() == CONTENT
     assert server.asked == [("good", f"bytes={done}-")]
     assert leftovers(tmp_path) == [".a.gz.checked", "a.gz"]
 
 
 def test_a_server_that_breaks_off_again_and_again_gets_there(server, tmp_path):
-    assert fetch(remote(server, "half"), tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert fetch(remote(server, "half"), tmp_path, retry=QUICK).read_bytes() == CONTENT
     assert len(server.asked) > 10
 
 
 def test_a_server_without_ranges_begins_anew(server, tmp_path):
     (tmp_path / ".a.gz.part").write_bytes(CONTENT[:1000])
-    assert fetch(remote(server, "norange"), tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert fetch(remote(server, "norange"), tmp_path, retry=QUICK).read_bytes() == CONTENT
     assert server.asked == [("norange", "bytes=1000-")]
 
 
@@ -157,7 +157,7 @@ def test_a_changed_file_is_not_appended_to_the_old_one(server, tmp_path):
     (tmp_path / ".a.gz.part").write_bytes(bytes(1000))
     url = server.url("good", "a.gz").replace("\\", "\\\\")
     (tmp_path / ".a.gz.part.json").write_text(f'{{"url": "{url}", "validator": "\\"v0\\""}}')
-    assert fetch(remote(server, "good"), tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert fetch(remote(server, "good"), tmp_path, retry=QUICK).read_bytes() == CONTENT
     assert server.asked == [("good", "bytes=1000-")]  # with If-Range, which sent all of it
 
 
@@ -165,18 +165,18 @@ def test_a_changed_file_is_not_appended_to_the_old_one(server, tmp_path):
 def test_a_damaged_part_is_thrown_away(part, server, tmp_path):
     (tmp_path / ".a.gz.part").write_bytes(part)
     (tmp_path / ".a.gz.part.json").write_text("{damaged")
-    assert fetch(remote(server, "good"), tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert fetch(remote(server, "good"), tmp_path, retry=QUICK).read_bytes() == CONTENT
 
 
 def test_a_size_that_nobody_knows_is_only_limited(server, tmp_path):
     file = remote(server, "good", size=len(CONTENT) + 7, exact=False)
-    assert fetch(file, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert fetch(file, tmp_path, retry=QUICK).read_bytes() == CONTENT
     (tmp_path / "a.gz").unlink()
     # A part that is whole already: the server has nothing to add.
     (tmp_path / ".a.gz.part").write_bytes(CONTENT)
-    assert fetch(file, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert fetch(file, tmp_path, retry=QUICK).read_bytes() == CONTENT
     with pytest.raises(DownloadError, match="at most 5"):
-        fetch(remote(server, "good", name="b.gz", size=5, exact=False), tmp_path, patience=QUICK)
+        fetch(remote(server, "good", name="b.gz", size=5, exact=False), tmp_path, retry=QUICK)
 
 
 def test_a_file_put_there_by_hand_is_checked(server, tmp_path):
@@ -196,13 +196,13 @@ def test_a_file_put_there_by_hand_is_checked(server, tmp_path):
 def test_a_folder_that_cannot_be_written_is_no_fault_of_the_network(server, tmp_path):
     (tmp_path / ".a.gz.part").mkdir()
     with pytest.raises(OSError):
-        fetch(remote(server, "good", "good"), tmp_path, patience=QUICK)
+        fetch(remote(server, "good", "good"), tmp_path, retry=QUICK)
 
 
 def test_what_a_kill_at_the_very_end_left_is_removed(server, tmp_path):
-    fetch(remote(server, "good"), tmp_path, patience=QUICK)
+    fetch(remote(server, "good"), tmp_path, retry=QUICK)
     (tmp_path / ".a.gz.part.json").write_text("{}")
-    fetch(remote(server, "good"), tmp_path, patience=QUICK)
+    fetch(remote(server, "good"), tmp_path, retry=QUICK)
     assert leftovers(tmp_path) == [".a.gz.checked", "a.gz"]
 
 

@@ -1,4 +1,4 @@
-"""Files that are read, alone and in folders, and those that belong together."""
+"""Reading of files, single and in folders, with their parts."""
 
 import zipfile
 

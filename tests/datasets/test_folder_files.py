@@ -1,4 +1,4 @@
-"""Parts and classes, told by the names of folders."""
+"""Parts and classes found by the names of folders."""
 
 import pytest
 from pictures_on_disk import write_pictures
@@ -107,7 +107,7 @@ def test_a_model_is_measured_on_all_that_is_there(counts, number, names, tmp_pat
 
 
 def test_test_images_without_classes_are_for_predict(tmp_path):
-    """As competitions have them: classes to train on, and a flat folder."""
+    """As in competitions: folders of classes for training, and a flat folder."""
     make(tmp_path, {**of_each("train", number=6), "test": 4, "bird": 1})
     source = open_source(str(tmp_path))
     assert (len(source.train), len(source.test)) == (10, 2)

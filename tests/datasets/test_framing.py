@@ -1,4 +1,4 @@
-"""The form of digits, measured from images."""
+"""Framing of digits, measured from images."""
 
 import json
 

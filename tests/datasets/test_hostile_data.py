@@ -1,4 +1,4 @@
-"""Data that would wait, take gigabytes or lead elsewhere; arguments of other types."""
+"""Malicious data files that would block, exhaust memory or leave the folder; wrong types."""
 
 import gzip
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 from pictures_on_disk import write_pictures
 
 from lenet5c.datasets import (
@@ -22,7 +23,7 @@ from lenet5c.datasets import (
     resize,
 )
 from lenet5c.datasets.cache import lock
-from lenet5c.datasets.download import Patience, _Download, _read_json, is_complete
+from lenet5c.datasets.download import RetryPolicy, _Download, _read_json, is_complete
 from lenet5c.datasets.file_tree import MAX_DEPTH
 from lenet5c.datasets.folder_files import list_folder
 from lenet5c.datasets.inspection import inspect
@@ -38,7 +39,7 @@ ODD = [5, 1.5, b"x", [], [[1]], {}, ..., np.zeros(3), np.zeros((2, 2)), np.array
 
 @pytest.fixture
 def root(tmp_path):
-    """Two classes of three pictures."""
+    """Make two classes of three pictures."""
     pytest.importorskip("PIL.Image")
     for name in "ab":
         write_pictures(tmp_path / "data" / name, 3)
@@ -76,7 +77,7 @@ def test_pipes_and_devices_are_not_opened(tmp_path, root):
 
 @pytest.fixture
 def make_deep():
-    """Return a function that makes a folder in a folder and so on; pytest cannot delete as many."""
+    """Return a function that makes deeply nested folders, which pytest cannot delete."""
     folders = []
 
     def make(folder, depth):
@@ -168,7 +169,7 @@ def test_an_incomplete_download_is_not_written_through_a_link(tmp_path):
         def read1(self, size):
             return self.blocks.pop(0)
 
-    download = _Download(file, tmp_path / "a", None, Patience(attempts=1))
+    download = _Download(file, tmp_path / "a", None, RetryPolicy(attempts=1))
     assert download._size() == 0
     (tmp_path / ".a.part").symlink_to(target)
     with pytest.raises(OSError, match="part"):
@@ -207,6 +208,7 @@ DATA = Dataset(np.zeros((4, 1, 9, 9), np.uint8), np.arange(4), 4)
 GRAY = np.full((60, 50), 240, np.uint8)
 
 
+@in_one_test
 @pytest.mark.parametrize("value", ODD, ids=repr)
 @pytest.mark.parametrize(
     ("name", "function"),
@@ -222,7 +224,7 @@ GRAY = np.full((60, 50), 240, np.uint8)
         ("model", lambda value: load_torch("none", value)),
         ("reading", lambda value: open_source("mnist", reading=value)),
         ("size", lambda value: image_folder("none", size=value)),
-        ("test_share", lambda value: image_folder("none", test_share=str(value))),
+        ("test_fraction", lambda value: image_folder("none", test_fraction=str(value))),
         ("memory", lambda value: image_folder("none", memory=str(value))),
         ("channels", lambda value: image_folder("none", channels=value)),
         ("size", lambda value: prepare_digit(GRAY, size=value)),

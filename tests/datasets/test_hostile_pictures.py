@@ -1,4 +1,4 @@
-"""Small picture files that would take gigabytes or minutes: all are bounded."""
+"""Malicious picture files with bounded memory and time."""
 
 import gzip
 import io
@@ -25,7 +25,7 @@ def chunk(kind, body):
 
 
 def write_png(path, side, color, channels, before=b""):
-    """Write a square PNG without anything on it, a few kilobytes."""
+    """Write an empty square PNG of a few kilobytes."""
     packer, row = zlib.compressobj(1), bytes(1 + side * channels)
     body = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
     head = chunk(b"IHDR", struct.pack(">2I5B", side, side, 8, color, 0, 0, 0))
@@ -35,7 +35,7 @@ def write_png(path, side, color, channels, before=b""):
 
 
 def write_tiff(path, side, *tags, pixel=4):
-    """Write a square TIFF, by default of float32, whose pixels take no place on the disk."""
+    """Write a square TIFF, by default float32, as a sparse file."""
     tags = {256: (4, 1, side), 257: (4, 1, side), 258: (3, 1, 8 * pixel), 259: (3, 1, 1)} | {
         262: (3, 1, 1),
         273: (4, 1, 4096),

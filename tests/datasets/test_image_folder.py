@@ -1,4 +1,4 @@
-"""Folders of images: layouts, classes, sizes, splits, and what people leave lying about in them."""
+"""Image folders: layouts, classes, sizes, splits, and stray files."""
 
 import os
 
@@ -9,14 +9,14 @@ from pictures_on_disk import write_pictures
 from lenet5c.datasets import Dataset, DatasetError, image_folder, open_source
 from lenet5c.datasets.conversion import to_image
 from lenet5c.datasets.folder_files import list_folder, natural_key
-from lenet5c.datasets.records import set_aside
+from lenet5c.datasets.records import hold_out
 
 Image = pytest.importorskip("PIL.Image")
 
 
 @pytest.fixture
 def root(tmp_path):
-    """Two classes of six pictures."""
+    """Make two classes of six pictures."""
     for seed, name in enumerate(("cat", "dog")):
         write_pictures(tmp_path / "pets" / name, 6, seed=seed)
     return tmp_path / "pets"
@@ -70,12 +70,12 @@ def test_the_split_is_that_of_the_names(root):
     assert any(
         (image_folder(root, seed=seed).test.images != one.test.images).any() for seed in range(1, 5)
     )
-    assert len(image_folder(root, test_share=0.5).test) == 6
+    assert len(image_folder(root, test_fraction=0.5).test) == 6
     names, labels = [f"{i:04}.png" for i in range(1000)], np.arange(1000) % 10
-    chosen = set_aside(with_ids(names, labels), 0.2, 0)
+    chosen = hold_out(with_ids(names, labels), 0.2, 0)
     assert np.bincount(labels[chosen]).tolist() == [20] * 10
     # Few others change sides when one image is added.
-    more = set_aside(with_ids([*names, "new.png"], np.append(labels, 0)), 0.2, 0)
+    more = hold_out(with_ids([*names, "new.png"], np.append(labels, 0)), 0.2, 0)
     assert len(set(chosen) ^ set(more)) <= 2
     # Always the same, on every system.
     assert chosen[:5].tolist() == FIRST_CHOSEN
@@ -259,7 +259,7 @@ needs_links = pytest.mark.skipif(os.name == "nt", reason="links need rights ther
 
 @pytest.fixture
 def linked(root, tmp_path):
-    """Add links out of the folder, in a circle and to nothing."""
+    """Add links out of the folder, circular links and broken links."""
     outside = tmp_path / "outside"
     write_pictures(outside, 3, seed=7)
     (root / "cat" / "link.png").symlink_to(outside / "0.png")
@@ -440,6 +440,6 @@ def test_no_folder_at_all(tmp_path):
 
 
 def test_bad_arguments(root):
-    for options in ({"channels": 2}, {"test_share": 0}, {"test_share": 1}):
+    for options in ({"channels": 2}, {"test_fraction": 0}, {"test_fraction": 1}):
         with pytest.raises(ValueError, match=next(iter(options))):
             image_folder(root, **options)

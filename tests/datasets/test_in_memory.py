@@ -1,4 +1,4 @@
-"""A data set of arrays in memory."""
+"""Data sets from arrays in memory."""
 
 import numpy as np
 import pytest

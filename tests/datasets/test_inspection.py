@@ -1,4 +1,4 @@
-"""Equal images that `inspect` finds, against a search one by one, and what it keeps of each."""
+"""`inspect`: identical images compared with a brute-force search, and facts of each image."""
 
 from itertools import combinations
 

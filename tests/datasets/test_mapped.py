@@ -16,7 +16,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (500, 1, 6, 5), dtype=np.uint
 
 @pytest.fixture
 def images(tmp_path):
-    """Return `IMAGES` in a file, after 7 other bytes."""
+    """Return `IMAGES` in a file, with an offset of 7 bytes."""
     path = tmp_path / "images"
     path.write_bytes(b"7 bytes" + IMAGES.tobytes())
     return MappedImages(path, 7, 500, (1, 6, 5))

@@ -1,4 +1,4 @@
-"""MATLAB files: SVHN's and others, held against SciPy's, and damaged ones."""
+"""MATLAB files: SVHN's and others compared with SciPy, and damaged files."""
 
 import io
 
@@ -73,7 +73,7 @@ def test_structures_as_those_of_emnist(compress, tmp_path):
 
 
 def test_labels_that_count_from_one_stay(tmp_path):
-    """As of USPS, whose digit 0 has the label 1."""
+    """As in USPS, whose digit 0 has the label 1."""
     labels = np.arange(40) % 10 + 1
     path = save(tmp_path / "usps.mat", fea=IMAGES.reshape(40, -1), gnd=labels[:, None])
     assert np.array_equal(find(str(path)).parts["all"].labels, labels)

@@ -1,4 +1,4 @@
-"""Data sets with a name, at the size of a toy, from a server on this machine."""
+"""Named data sets in miniature, from a server on this machine."""
 
 import gzip
 import hashlib
@@ -15,11 +15,11 @@ from processes import HANGING
 from lenet5c.datasets import DatasetError, open_source
 from lenet5c.datasets import source as source_module
 from lenet5c.datasets.cache import cache_folder, is_offline
-from lenet5c.datasets.download import DownloadError, Patience
+from lenet5c.datasets.download import DownloadError, RetryPolicy
 from lenet5c.datasets.named import download_named, load_named, missing_files
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
 
-QUICK = Patience(timeout=HANGING, window=HANGING, attempts=1, pause=0.0)
+QUICK = RetryPolicy(timeout=HANGING, window=HANGING, attempts=1, pause=0.0)
 RANDOM = np.random.default_rng(0)
 TRAIN, TEST = (RANDOM.integers(0, 256, (n, 28, 28), dtype=np.uint8) for n in (20, 10))
 
@@ -56,7 +56,7 @@ def zipped(members, **options):
 
 
 def small(server, name, contents, fault="good"):
-    """Make the set of that name, of these files."""
+    """Make the named set with these files."""
     server.content.update(contents)
     files = tuple(
         RemoteFile(
@@ -90,7 +90,7 @@ def emnist(server, kind, changes=None, first=0, **options):
 
 def test_a_set_is_fetched_once_and_said_to_be(server, tmp_path):
     named, lines = fashion(server), []
-    source = load_named(named, folder=tmp_path / "cache", tell=lines.append, patience=QUICK)
+    source = load_named(named, folder=tmp_path / "cache", on_message=lines.append, retry=QUICK)
     assert (source.train.images[:, 0] == TRAIN).all() and (source.test.images[:, 0] == TEST).all()
     assert source.train.class_names[9] == "Ankle boot" and source.train.num_classes == 10
     assert source.reading == "whole" and source.train.name == "fashion"
@@ -100,7 +100,7 @@ def test_a_set_is_fetched_once_and_said_to_be(server, tmp_path):
         and "127.0.0.1" in lines[0]
     )
     asked = len(server.asked)
-    load_named(named, folder=tmp_path / "cache", tell=lines.append, patience=QUICK)
+    load_named(named, folder=tmp_path / "cache", on_message=lines.append, retry=QUICK)
     assert len(server.asked) == asked and len(lines) == 4
 
 
@@ -135,20 +135,20 @@ def test_a_set_put_there_by_hand_needs_no_network(server, tmp_path, monkeypatch)
 def test_download_says_what_is_missing(server, tmp_path):
     named = fashion(server)
     assert missing_files(named, tmp_path) == list(named.files)
-    assert download_named(named, folder=tmp_path, patience=QUICK) == tmp_path / "fashion"
+    assert download_named(named, folder=tmp_path, retry=QUICK) == tmp_path / "fashion"
     assert missing_files(named, tmp_path) == []
 
 
 def test_a_wrong_set_is_not_kept(server, tmp_path):
     with pytest.raises(DownloadError, match="SHA-256"):
-        load_named(fashion(server, "wrong"), folder=tmp_path, patience=QUICK)
+        load_named(fashion(server, "wrong"), folder=tmp_path, retry=QUICK)
     assert [path.name for path in (tmp_path / "fashion").iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("kind", ["balanced", "byclass", "letters", "digits"])
 def test_emnist_is_read_from_its_archive_upright(kind, server, tmp_path):
     first = 1 if kind == "letters" else 0
-    source = load_named(emnist(server, kind, first=first), folder=tmp_path, patience=QUICK)
+    source = load_named(emnist(server, kind, first=first), folder=tmp_path, retry=QUICK)
     assert (source.train.images[:, 0] == TRAIN.transpose(0, 2, 1)).all()
     assert source.train.labels.tolist() == labels(20, source.train.num_classes).tolist()
     assert sorted(path.name for path in (tmp_path / "emnist").iterdir()) == [
@@ -194,18 +194,18 @@ MEMBER = "gzip/emnist-digits-test-labels-idx1-ubyte.gz"
 )
 def test_a_wrong_member_of_an_archive_is_an_error(content, said, server, tmp_path):
     with pytest.raises(DatasetError, match=said):
-        load_named(emnist(server, "digits", {MEMBER: content}), folder=tmp_path, patience=QUICK)
+        load_named(emnist(server, "digits", {MEMBER: content}), folder=tmp_path, retry=QUICK)
 
 
 def test_a_huge_member_is_refused_before_it_is_read(server, tmp_path, monkeypatch):
     named = emnist(server, "digits")
     monkeypatch.setattr("lenet5c.datasets.named.MOST_ZIPPED", 1000)
     with pytest.raises(DatasetError, match="declares"):
-        load_named(named, folder=tmp_path, patience=QUICK)
+        load_named(named, folder=tmp_path, retry=QUICK)
     monkeypatch.setattr("lenet5c.datasets.named.MOST_ZIPPED", 1 << 20)
     monkeypatch.setattr("lenet5c.datasets.named.MOST_RAW", 1000)
     with pytest.raises(DatasetError, match="1000 that are allowed"):
-        load_named(named, folder=tmp_path, patience=QUICK)
+        load_named(named, folder=tmp_path, retry=QUICK)
 
 
 def test_a_member_elsewhere_is_not_the_one_that_is_meant(server, tmp_path):
@@ -213,13 +213,13 @@ def test_a_member_elsewhere_is_not_the_one_that_is_meant(server, tmp_path):
     members = {f"../{name}": b"" for name in named.members}
     broken = small(server, "emnist-digits", {"gzip.zip": zipped(members)})
     with pytest.raises(DatasetError, match="must contain gzip/"):
-        load_named(broken, folder=tmp_path, patience=QUICK)
+        load_named(broken, folder=tmp_path, retry=QUICK)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["emnist"]
     with pytest.raises(DatasetError, match="not a usable zip"):
         load_named(
             small(server, "emnist-digits", {"gzip.zip": b"no zip"}),
             folder=tmp_path / "2",
-            patience=QUICK,
+            retry=QUICK,
         )
 
 
@@ -235,14 +235,14 @@ def test_a_damaged_directory_of_an_archive_is_an_error(damage, server, tmp_path)
     members = dict.fromkeys(["é", *NAMED_SETS["emnist-digits"].members], b"")
     broken = small(server, "emnist-digits", {"gzip.zip": damage(zipped(members))})
     with pytest.raises(DatasetError, match="not a usable zip"):
-        load_named(broken, folder=tmp_path, patience=QUICK)
+        load_named(broken, folder=tmp_path, retry=QUICK)
 
 
 def test_qmnist_has_its_classes_in_the_first_column(server, tmp_path):
     columns = np.stack([labels(20, 10)] + [np.full(20, 1000 + i) for i in range(7)], axis=1)
     arrays = (idx(TRAIN), idx(columns, 12), idx(TEST), idx(columns[:10], 12))
     named = small(server, "qmnist", dict(zip(NAMED_SETS["qmnist"].members, arrays, strict=True)))
-    source = load_named(named, folder=tmp_path, patience=QUICK)
+    source = load_named(named, folder=tmp_path, retry=QUICK)
     assert source.train.labels.tolist() == labels(20, 10).tolist() and source.reading == "ink"
 
 

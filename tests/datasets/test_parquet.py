@@ -1,4 +1,4 @@
-"""Parquet files: the forms in which images stand in them, and files that are damaged."""
+"""Parquet files: layouts of images, and damaged files."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Files and arrays of every kind, friendly and hostile."""
+"""Picture files and arrays of all kinds, valid and malicious."""
 
 import io
 import os
@@ -128,7 +128,7 @@ def test_a_file_as_bytes_and_a_picture_as_lists():
 
 
 def deep(path, brightest, bits=None):
-    """Write a PNG of 16 bits with pixels of 2045 and the brightest, perhaps with a chunk sBIT."""
+    """Write a 16-bit PNG with pixels of 2045 and a maximum, and optionally an sBIT chunk."""
     values = np.full((20, 20), 2045, np.uint16)
     values[:5] = brightest
     Image.fromarray(values).save(path)

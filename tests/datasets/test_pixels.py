@@ -1,4 +1,4 @@
-"""Arrays as images and labels: ranges of values, shapes, and values that are neither."""
+"""Conversion of arrays to images and labels: ranges, shapes, and invalid values."""
 
 import numpy as np
 import pytest
@@ -201,7 +201,7 @@ def test_readings():
 
 
 def test_levels_of_the_training_images_hold_for_others():
-    """Of few images, or dark ones, the range may not show."""
+    """For few or dark images, the range may be ambiguous."""
     standard = (BYTES / 100.0 - 1.3).astype(np.float32)
     tones = BYTES.astype(np.int16) * 16
     for values, levels in (

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 
 from lenet5c.datasets import Preparation, mnist
 from lenet5c.datasets import preparation as module
@@ -194,6 +195,7 @@ def test_channels_must_match_the_mean_image():
         prepare(random_images(1, 1, 4, 4))
 
 
+@in_one_test
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

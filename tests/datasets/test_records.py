@@ -1,10 +1,10 @@
-"""Classes and parts of images as a file or folder holds them."""
+"""Division of records into classes and parts."""
 
 import numpy as np
 import pytest
 
 from lenet5c.datasets import Dataset, DatasetError
-from lenet5c.datasets.records import Found, Records, choose_part, divide, label_parts, set_aside
+from lenet5c.datasets.records import Found, Records, choose_part, divide, hold_out, label_parts
 
 
 def records(labels, ids=None):
@@ -77,7 +77,7 @@ def test_a_test_set_is_set_aside_of_each_class_where_there_is_none():
 
 def test_without_ids_the_test_set_follows_from_the_seed():
     dataset = Dataset(np.zeros((100, 1, 1, 1), np.uint8), np.arange(100) % 10, 10)
-    chosen = [set_aside(dataset, 0.2, seed).tolist() for seed in (0, 0, 1)]
+    chosen = [hold_out(dataset, 0.2, seed).tolist() for seed in (0, 0, 1)]
     assert chosen[0] == chosen[1] != chosen[2]
     assert np.bincount(dataset.labels[chosen[0]]).tolist() == [2] * 10
 

@@ -16,7 +16,7 @@ from lenet5c.datasets.scribbles import (
 from lenet5c.datasets.sign_names import CLASS_NAMES, NONE, SEVERAL
 from lenet5c.datasets.signs import draw_sign, signs
 from lenet5c.datasets.source import NAMES, source_name
-from lenet5c.datasets.strokes import Hands, draw_texts
+from lenet5c.datasets.strokes import Writers, draw_texts
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_it_is_a_data_set_with_a_name():
 @pytest.mark.parametrize("name", CLASS_NAMES[10:18])
 def test_each_sign_is_drawn_in_many_ways(name):
     rng = np.random.default_rng(0)
-    images = draw_sign(name, 60, Hands.draw(rng, 30), rng)
+    images = draw_sign(name, 60, Writers.draw(rng, 30), rng)
     assert images.shape == (60, 28, 28)
     assert len({image.tobytes() for image in images}) == 60
 
@@ -63,9 +63,11 @@ def test_each_sign_is_drawn_in_many_ways(name):
 @pytest.mark.parametrize("name", CLASS_NAMES[:10])
 def test_type_is_drawn_in_many_ways_and_apart_from_handwriting(name):
     rng = np.random.default_rng(0)
-    hands = Hands.draw_type(rng, 30)
-    assert (hands.tremor == 0).all() and (hands.width < Hands.draw(rng, 30).width.max() + 0.1).all()
-    images = draw_texts(type_shapes.DIGITS[name], 40, hands, rng)
+    writers = Writers.draw_type(rng, 30)
+    assert (writers.tremor == 0).all() and (
+        writers.width < Writers.draw(rng, 30).width.max() + 0.1
+    ).all()
+    images = draw_texts(type_shapes.DIGITS[name], 40, writers, rng)
     assert len({image.tobytes() for image in images}) == 40
     assert not set(type_shapes.DIGITS[name]) & set(stroke_shapes.DIGITS[name])
 
@@ -75,17 +77,17 @@ def test_type_is_drawn_in_many_ways_and_apart_from_handwriting(name):
 )
 def test_what_is_no_character_is_drawn_anew_each_time(draw):
     rng = np.random.default_rng(0)
-    images = draw(40, Hands.draw(rng, 30), rng)
+    images = draw(40, Writers.draw(rng, 30), rng)
     assert images.shape == (40, 28, 28) and images.dtype == np.uint8
     assert len({image.tobytes() for image in images}) == 40
     again = np.random.default_rng(0)
-    assert np.array_equal(images, draw(40, Hands.draw(again, 30), again))
+    assert np.array_equal(images, draw(40, Writers.draw(again, 30), again))
 
 
 def test_words_are_wider_with_more_letters():
     rng = np.random.default_rng(0)
-    hands = Hands.draw(rng, 30)
+    writers = Writers.draw(rng, 30)
     texts = [text for texts in stroke_shapes.LETTERS.values() for text in texts]
-    short, long = (draw_words(texts, (n, n), 80, hands, rng) for n in (1, 6))
+    short, long = (draw_words(texts, (n, n), 80, writers, rng) for n in (1, 6))
     rows = [np.mean([image.any(axis=1).sum() for image in images]) for images in (short, long)]
     assert rows[1] < 0.75 * rows[0]

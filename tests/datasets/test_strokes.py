@@ -1,11 +1,11 @@
-"""Strokes that hands draw, in the form of MNIST's digits."""
+"""Strokes drawn by random writers, in the form of MNIST's digits."""
 
 import numpy as np
 import pytest
 
 from lenet5c.datasets.stroke_shapes import DIGITS, LETTERS, MARKS, SIGNS
 from lenet5c.datasets.strokes import (
-    Hands,
+    Writers,
     draw_strokes,
     draw_texts,
     place_by_mass,
@@ -18,10 +18,10 @@ PLUS = "l .5,0 .5,1 | l 0,.5 1,.5"
 
 
 def plain(count, **changes):
-    """Return hands that deviate in nothing but these."""
-    values = {name: np.zeros(count) for name in Hands.__dataclass_fields__}
+    """Return writers without deviations other than these."""
+    values = {name: np.zeros(count) for name in Writers.__dataclass_fields__}
     values["width"] += 0.12
-    return Hands(**values | {name: np.full(count, value) for name, value in changes.items()})
+    return Writers(**values | {name: np.full(count, value) for name, value in changes.items()})
 
 
 def sides(image):
@@ -32,11 +32,11 @@ def sides(image):
 @pytest.mark.parametrize("table", [SIGNS, DIGITS, LETTERS, MARKS])
 def test_every_shape_has_the_form_of_a_digit(table):
     rng = np.random.default_rng(1)
-    hands = Hands.draw(rng, 20)
+    writers = Writers.draw(rng, 20)
     for name, texts in table.items():
         for text in texts:
             assert all(points.shape[1:] == (2,) for _, points in read_shape(text)), name
-            images = draw_texts([text], 4, hands, rng)
+            images = draw_texts([text], 4, writers, rng)
             assert images.dtype == np.uint8 and images.shape == (4, 28, 28)
             for image in images:
                 assert 17 <= sides(image).max() <= 22, name
@@ -44,7 +44,7 @@ def test_every_shape_has_the_form_of_a_digit(table):
 
 def test_the_center_of_mass_is_where_mnist_has_it():
     rng = np.random.default_rng(2)
-    images = draw_texts(LETTERS["A"], 50, Hands.draw(rng, 50), rng)
+    images = draw_texts(LETTERS["A"], 50, Writers.draw(rng, 50), rng)
     mass = images.astype(float)
     for axis in (1, 2):
         middle = (mass.sum(axis=3 - axis) @ (np.arange(28) + 0.5)) / mass.sum(axis=(1, 2))
@@ -52,13 +52,13 @@ def test_the_center_of_mass_is_where_mnist_has_it():
 
 
 def test_a_stroke_is_as_recognition_frames_it():
-    """The same cross on a sheet of 200 by 200 pixels, brought to the form."""
+    """The same cross on a sheet of 200 by 200 pixels, normalized."""
     rng = np.random.default_rng(3)
     drawn = draw_strokes(repeat_shape(PLUS, 8), plain(8), rng).astype(int)
     sheet = np.zeros((220, 220), np.uint8)
     sheet[20:200, 99:121] = sheet[99:121, 20:200] = 255
     framed = form(sheet).astype(int)
-    # Hands are never quite upright, and the mass may fall on either side of a pixel's middle.
+    # Writers are never quite upright, and the mass may fall on either side of a pixel's middle.
     shifts = [np.roll(framed, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)]
     apart = [min(np.abs(image - each).mean() for each in shifts) for image in drawn]
     assert np.median(apart) < 9
@@ -68,7 +68,7 @@ def test_a_stroke_is_as_recognition_frames_it():
 def test_the_same_seed_gives_the_same_bytes():
     def draw(seed):
         rng = np.random.default_rng(seed)
-        return draw_texts(SIGNS["x"], 30, Hands.draw(rng, 9), rng, width=(0.1, 0.2), turn=0.1)
+        return draw_texts(SIGNS["x"], 30, Writers.draw(rng, 9), rng, width=(0.1, 0.2), turn=0.1)
 
     assert np.array_equal(draw(5), draw(5)) and not np.array_equal(draw(5), draw(6))
 
@@ -84,8 +84,8 @@ def test_the_same_seed_gives_the_same_bytes():
     ],
 )
 def test_pens_leave_more_or_less_ink(changes, more):
-    def ink(hands):
-        return draw_strokes(repeat_shape(PLUS, 40), hands, np.random.default_rng(7)).sum()
+    def ink(writers):
+        return draw_strokes(repeat_shape(PLUS, 40), writers, np.random.default_rng(7)).sum()
 
     share = ink(plain(40, **changes)) / ink(plain(40))
     assert share > more if more > 1 else share < more

@@ -1,4 +1,4 @@
-"""Tables of text: separators, names of columns, labels and ids, and the faults of files."""
+"""Text tables: separators, column names, labels and ids, and errors in files."""
 
 import gzip
 import os
@@ -280,7 +280,7 @@ PIXELS = [" ".join(map(str, image.ravel().tolist())) for image in IMAGES]
 
 @pytest.mark.parametrize("form", ["plain", "quoted", "list", "spaced", "tabs", "no names"])
 def test_pixels_in_one_column(form, tmp_path):
-    """As of FER2013."""
+    """As in FER2013."""
     texts = {
         "quoted": [f'"{each}"' for each in PIXELS],
         "list": [f'"[{each.replace(" ", ", ")}]"' for each in PIXELS],

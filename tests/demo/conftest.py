@@ -1,4 +1,4 @@
-"""A demo that is served in this process, and a client that speaks to it as its page does."""
+"""A demo served in this process, and a client that imitates the page."""
 
 import http.client
 import json
@@ -17,7 +17,7 @@ from lenet5c.training import open_model
 
 
 class Client:
-    """Requests to a server; those of `call` are such as the page sends."""
+    """Requests to a server; `call` sends requests like those of the page."""
 
     def __init__(self, server):
         self.server = server
@@ -25,7 +25,7 @@ class Client:
         self.host = f"127.0.0.1:{self.port}"
 
     def request(self, method, path, body=None, headers=None):
-        """(status, headers, content); a header that is None is left out."""
+        """Return (status, headers, content); headers that are None are omitted."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANGING)
         headers = {"Host": self.host, **(headers or {})}
         try:
@@ -42,7 +42,7 @@ class Client:
             connection.close()
 
     def post(self, path, body=b"{}", **headers):
-        """(status, answer) of a POST with the page's headers, but for these (with _ for -)."""
+        """Return (status, response) of a POST with the page's headers, except these (_ for -)."""
         usual = {
             "Origin": f"http://{self.host}",
             "Content-Type": "application/json",
@@ -54,19 +54,19 @@ class Client:
         return status, reply
 
     def call(self, path, **request):
-        """Return what a path answers, as an object."""
+        """Return the response of a path as an object."""
         status, reply = self.post(path, request)
         assert status == 200, reply
         return json.loads(reply)
 
     def error(self, path, **request):
-        """Return the error of a request that makes no sense."""
+        """Return the error of an invalid request."""
         status, reply = self.post(path, request)
         assert status == 422, (status, reply)
         return json.loads(reply)["error"]
 
     def bytes_of(self, path, **request):
-        """(facts, the bytes after them) of what a path answers."""
+        """Return the response of a path as facts and the bytes after them."""
         status, reply = self.post(path, request)
         assert status == 200, reply
         (length,) = struct.unpack_from("<I", reply)
@@ -78,7 +78,7 @@ class Client:
         return self.call("/save_sample", image=encode(image), label=label)
 
     def read(self, content, digits="one", **headers):
-        """(status, answer) of a picture that is to be read."""
+        """Return (status, response) of a picture to read."""
         headers = {"Content_Type": "application/octet-stream"} | headers
         status, reply = self.post(f"/read_picture?digits={digits}", content, **headers)
         return status, json.loads(reply)

@@ -1,4 +1,4 @@
-"""The demo's page in a real browser: Chromium without a window, through Selenium."""
+"""The page of the demo in headless Chromium, with Selenium."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ ZERO = {"light": [247, 247, 247], "dark": [13, 16, 21]}
 
 @pytest.mark.parametrize("theme", ZERO)
 def test_every_layer_is_colored(page, theme):
-    """Positive is red, negative blue, zero as light or dark as the page."""
+    """Positive is red, negative blue, zero the color of the page."""
 
     def choose(name):
         for _ in range(3):
@@ -462,6 +462,6 @@ def test_a_picture_comes_by_other_ways(page, tmp_path, way):
 
 
 class _Nothing:
-    """Test images of no model."""
+    """An empty set of test images."""
 
     name, class_names = "nothing", ()

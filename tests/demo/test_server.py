@@ -1,4 +1,4 @@
-"""The demo's server: what it serves, and what it does not."""
+"""The server of the demo: valid and invalid requests."""
 
 import json
 import re
@@ -194,7 +194,7 @@ def test_a_large_body_is_refused_before_it_is_read(client):
 
 
 def head_of(client, body):
-    """Return the head of a request for an answer, but for the empty line at its end."""
+    """Return the head of a request without its final empty line."""
     return (
         f"POST /state HTTP/1.1\r\nHost: {client.host}\r\nOrigin: http://{client.host}\r\n"
         f"Content-Type: application/json\r\nX-Lenet5c-Token: {client.server.token}\r\n"
@@ -203,7 +203,7 @@ def head_of(client, body):
 
 
 def exchange(client, content, wait=5):
-    """Return what comes back for raw bytes, until the server closes."""
+    """Return the response to raw bytes, until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", client.port), wait) as raw:
         raw.sendall(content)
         parts = []

@@ -17,11 +17,11 @@ from lenet5c import nn
 from lenet5c.datasets import Dataset, DatasetError, Preparation, Source
 from lenet5c.demo import samples as samples_module
 from lenet5c.demo.samples import SampleError, SampleFolder, name_folders
-from lenet5c.demo.session import Session, describe_reading
+from lenet5c.demo.session import Session, describe_prediction
 from lenet5c.export import ExportError
 from lenet5c.export.html_model import pack_weights
 from lenet5c.nn import LeNet5
-from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.reading import Prediction
 from lenet5c.training import TrainedModel, open_model
 
 
@@ -102,19 +102,19 @@ def test_pictures_are_read(client):
 
 def test_sums_are_described():
     steps = {"picture": np.zeros((40, 90), np.uint8)}
-    sign = Reading(label="7", probability=0.9, box=(1, 2, 3, 4))
+    sign = Prediction(label="7", probability=0.9, box=(1, 2, 3, 4))
     both = {"text": "4+3=8", "expression": "4+3=8", "value": "7", "correct": False}
-    line = Reading(**both, digits=((sign, sign),), probability=0.9)
+    line = Prediction(**both, digits=((sign, sign),), probability=0.9)
     other = replace(line, expression="4+3=", value="7", correct=None, digits=())
-    answer = describe_reading(Reading(sums=(line, other), steps=steps, **both))
+    answer = describe_prediction(Prediction(sums=(line, other), steps=steps, **both))
     assert answer["lines"] == [
         {"text": "4+3=8", "verdict": "wrong: the result is 7", "correct": False},
         {"text": "4+3=8", "verdict": "= 7", "correct": None},
     ]
     assert len(answer["boxes"]) == 2 and answer["size"] == (40, 90)
-    assert describe_reading(Reading(sums=(replace(line, correct=True),), steps=steps))["lines"] == [
-        {"text": "4+3=8", "verdict": "right", "correct": True}
-    ]
+    assert describe_prediction(Prediction(sums=(replace(line, correct=True),), steps=steps))[
+        "lines"
+    ] == [{"text": "4+3=8", "verdict": "right", "correct": True}]
 
 
 def test_a_picture_without_ink_is_rejected(client):
@@ -345,7 +345,7 @@ def test_a_model_that_cannot_be_kept(client, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
 def test_a_full_disk_leaves_nothing(trained, tmp_path):
-    """A file that may not grow stands for the disk; in a process of its own."""
+    """A file size limit simulates a full disk, in a separate process."""
     done = run_python(
         "import resource, signal, sys\n"
         "import numpy as np\n"

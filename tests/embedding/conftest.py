@@ -1,4 +1,4 @@
-"""The consumer, a project of others: tests/consumer, built out of tree against this lenet5c."""
+"""The consumer project, tests/consumer, built out of tree with this lenet5c."""
 
 import importlib
 import importlib.util

@@ -1,8 +1,9 @@
-"""Convolutions of the C surface beside the functions on arrays, to the bit, and the twins."""
+"""Convolutions of the C surface: bit-identical to the functions on arrays, and the reference."""
 
 import numpy as np
 import pytest
 from consumer_settings import Scratch, conv2d_settings, flat_like, values
+from one_test import in_one_test
 
 from lenet5c import kernels, reference
 
@@ -32,7 +33,7 @@ DTYPES = ["float32", "float64"]
 
 
 def conv2d_arguments(settings, dtype):
-    """x, weight, bias, dy, and the keyword arguments of the functions on arrays."""
+    """Return x, weight, bias, dy, and the keyword arguments of the functions on arrays."""
     (N, C, H, W), (O, KH, KW) = settings["x"], settings["filters"]
     keywords = {key: settings[key] for key in ("stride", "padding", "dilation", "groups")}
     size = reference.output_shape(
@@ -44,7 +45,7 @@ def conv2d_arguments(settings, dtype):
 
 
 def check_close(ours, expected, scale=1.0):
-    """Compare with values whose rounding errors are of a size times `scale`."""
+    """Compare with values whose rounding errors are proportional to `scale`."""
     tolerance = 1e-4 if ours.dtype == np.float32 else 1e-12
     np.testing.assert_allclose(
         ours.reshape(expected.shape), expected, rtol=tolerance, atol=tolerance * scale
@@ -60,7 +61,7 @@ def compare(ours, theirs):
 
 
 def gradients(run, scratch, settings, arrays, wanted):
-    """dx, dweight and dbias by a function of the consumer, None where they are not wanted."""
+    """Return dx, dweight and dbias of a function of the consumer; None if not requested."""
     dy, x, weight, bias = arrays
     outs = [
         flat_like(array) if want else None
@@ -73,6 +74,7 @@ def gradients(run, scratch, settings, arrays, wanted):
     return outs
 
 
+@in_one_test
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("settings", CONV2D_CASES, ids=str)
 class TestConv2d:
@@ -113,7 +115,7 @@ class TestConv2d:
 
 
 def test_the_same_way_is_chosen(calls):
-    """Random sizes: bits differ where the functions on arrays compute in another way."""
+    """Random sizes: bits differ if the functions on arrays use another algorithm."""
     rng = np.random.default_rng(0)
     for _ in range(100):
         N, C, O = int(rng.choice([1, 3, 4, 15, 16, 17, 40])), *map(int, rng.integers(1, 20, 2))

@@ -1,4 +1,4 @@
-"""The conversions of "from your function to ours" in docs/howto/embedding.md.
+"""The equivalents of functions of other libraries in docs/howto/embedding.md.
 
 Each is held beside the function it stands for where that is installed, else written out.
 """

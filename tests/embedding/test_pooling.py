@@ -1,8 +1,9 @@
-"""Poolings and columns of the C surface beside the functions on arrays and the twins."""
+"""Pooling and columns of the C surface compared with the functions on arrays and the reference."""
 
 import numpy as np
 import pytest
 from consumer_settings import Scratch, flat_like, values, window_settings
+from one_test import in_one_test
 
 from lenet5c import kernels, reference
 
@@ -15,6 +16,7 @@ def with_specials(x, special):
     return x
 
 
+@in_one_test
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["max", "avg"])
 @pytest.mark.parametrize("special", [None, np.nan, np.inf, -np.inf])
@@ -71,6 +73,7 @@ def window_arguments(settings):
     return {name: settings[name] for name in names}
 
 
+@in_one_test
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("special", [None, np.nan, -np.inf])
 @pytest.mark.parametrize("settings", WINDOWS, ids=str)

@@ -1,4 +1,4 @@
-"""What is frozen of cykernels, statuses, and complete examples of consumers."""
+"""Frozen declarations of cykernels, statuses, and complete examples."""
 
 import ctypes
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from consumer_settings import conv2d_settings, values, window_settings
+from one_test import in_one_test
 
 from lenet5c import reference
 from lenet5c.kernels import cykernels
@@ -99,7 +100,7 @@ FIELDS = {
 
 
 def declarations():
-    """cykernels.pxd as it is installed, without comments."""
+    """Return the installed cykernels.pxd without comments."""
     return re.sub(r" *#.*", "", (resources.files("lenet5c.kernels") / "cykernels.pxd").read_text())
 
 
@@ -146,11 +147,12 @@ LARGE = 2**62
 
 
 def any_windows(settings):
-    """Return the same settings as those of windows of any kind."""
+    """Return the same settings for general windows."""
     sides = tuple((padding, padding) for padding in settings["padding"])
     return {"dilation": (1, 1), "ceil_mode": False} | settings | {"padding": sides}
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "change, status",
     [

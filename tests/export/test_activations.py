@@ -1,4 +1,4 @@
-"""Each activation in each form computes what it does in lenet5c."""
+"""Each activation in each export format has the values of lenet5c."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""C files compile without a warning and compute what the models do here."""
+"""C files compile without warnings and have the results of the models."""
 
 import re
 import shutil
@@ -112,7 +112,7 @@ def test_weights_of_int8_cost_little_accuracy():
 
 @needs_compiler
 def test_with_sanitizers(tmp_path):
-    """No access outside an array, no undefined arithmetic.
+    """Check for accesses outside an array and undefined arithmetic.
 
     In the oddest model and in one that resizes.
     """
@@ -153,7 +153,7 @@ def test_it_checks_itself(tmp_path):
 @pytest.mark.parametrize("options", [["-O2"], ["-O3", "-ffast-math"]], ids=" ".join)
 @pytest.mark.parametrize("number", ["NAN", "INFINITY"])
 def test_it_fails_where_a_score_is_no_number(tmp_path, options, number):
-    """One of the first scores, so that later ones are right again."""
+    """Change one of the first scores, so that later ones are correct again."""
     text = to_c(open_model(), "digits", image=mnist()[1].images[0])
     broken = re.sub(r"(digits_stage5_bias\[10\] = \{\n    )", rf"\g<1>{number} + ", text)
     program = compiled(tmp_path, broken, "-DLENET5C_MODEL_MAIN", *options)

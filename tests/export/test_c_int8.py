@@ -1,4 +1,4 @@
-"""C files of int8 compute what the integer model does, to the bit."""
+"""C files of int8 are bit-identical to the integer model."""
 
 import re
 import subprocess
@@ -113,7 +113,7 @@ def test_models_of_a_layer_or_two(tmp_path, layers):
 
 @needs_compiler
 def test_weights_and_sums_at_their_ends(tmp_path):
-    """The largest sums that there can be; a channel without weights, and one of a large bias."""
+    """The largest possible sums; a channel without weights, and one with a large bias."""
     layer = nn.Linear(600, 5, rng=0)
     layer.params["weight"][:] = np.sign(layer.params["weight"])
     layer.params["weight"][1] = 0

@@ -1,4 +1,4 @@
-"""C files on an emulated Cortex-M4 and M0+: the same results, and memory as the comment says."""
+"""C files on an emulated Cortex-M4 and M0+: the same results, and the documented memory."""
 
 import re
 

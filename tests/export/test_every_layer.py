@@ -1,4 +1,4 @@
-"""Every layer of the package, exported in each form, computes what it does here."""
+"""Every layer of the package in each export format has the values of lenet5c."""
 
 import copy
 import importlib.util
@@ -24,7 +24,7 @@ SMALL = [case for case in CASES if not case.id.startswith("Ensemble")]
 
 
 def model_of(layer, shape):
-    """Return a net with the layer between others, so that each form has outputs to compare."""
+    """Return a net with the layer between others, so that outputs can be compared."""
     layer = copy.deepcopy(layer)
     features = int(np.prod(layer.output_shape(shape)))
     return shaken(

@@ -1,4 +1,4 @@
-"""A model as a page: its JavaScript computes what lenet5c does."""
+"""A model as a page: the JavaScript has the values of lenet5c."""
 
 import copy
 import json
@@ -43,7 +43,7 @@ def model_of(layer, shape):
 
 
 def as_trained(model, shape):
-    """Return a model of images of this shape, (n,) as (n, 1, 1): only its layers matter."""
+    """Return a model for images of this shape, (n,) as (n, 1, 1); only its layers matter."""
     whole = (*shape, 1, 1)[:3]
     head = {} if len(shape) == 3 else {"first": nn.Flatten()}
     net = nn.Sequential({**head, "net": model}, input_shape=whole)
@@ -88,7 +88,7 @@ def test_every_variant_gives_the_logits_of_python(tmp_path):
 
 @needs_node
 def test_mnist_is_classified_as_in_python(tmp_path):
-    """A part of the test images; benchmarks/demo.py --exact compares all."""
+    """Some test images; benchmarks/demo.py --exact compares all."""
     trained, batch = open_model(), mnist()[1].images[::50]
     job = {"work": "logits", "model": page_of(trained), "images": encode(batch)}
     found = decode(run_jobs(tmp_path, [job])[0]["logits"], "<f4").reshape(-1, 10)
@@ -116,7 +116,7 @@ def contrast(a, b):
 
 
 def test_contrast():
-    """Of WCAG 2.2, level AA: 4.5 for texts, 3 for the borders of controls."""
+    """WCAG 2.2, level AA: contrast of 4.5 for text, 3 for the borders of controls."""
     pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\);", read_page("style.css"))
     assert len(pairs) >= 10
     schemes = [{name: colors[i] for name, *colors in pairs} for i in (0, 1)]

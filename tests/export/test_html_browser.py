@@ -39,7 +39,7 @@ def page(open_model_page):
 
 
 def logits_of(page, images):
-    """Return what the page computes for images (N, C, h, w)."""
+    """Return the page's results for images (N, C, h, w)."""
     script = """const bytes = Uint8Array.from(atob(arguments[0]), c => c.charCodeAt(0));
         const size = bytes.length / arguments[1], found = [];
         for (let at = 0; at < bytes.length; at += size)
@@ -101,7 +101,7 @@ def test_why(page, kind):
 
 
 def saved_file(page, selector, folder):
-    """Press a button, and return the content of the file that it saves."""
+    """Press a button, and return the content of the saved file."""
     page.driver.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
     )
@@ -177,7 +177,7 @@ def test_other_models(open_model_page, name):
 
 
 def test_the_ink_of_other_images_is_chosen(open_model_page):
-    """A model of whole images, whose data does not say that ink is darker than its ground."""
+    """A model for whole images, without information on dark ink."""
     trained = of(LeNet5(), "0123456789", (1, 28, 28), "whole")
     trained.framing = None
     page = open_model_page(trained)

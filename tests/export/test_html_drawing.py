@@ -1,4 +1,4 @@
-"""The page's way from strokes to the image of the data, beside that of `lenet5c.recognition`."""
+"""The page's conversion of strokes to images, compared with `lenet5c.recognition`."""
 
 from itertools import pairwise
 
@@ -190,7 +190,7 @@ def test_digits_of_any_size_and_place_are_classified(tmp_path):
 
 
 def test_where_the_image_lies_on_the_drawing(tmp_path):
-    """Ink of the image, taken back to the drawing, lies in the box of the ink there."""
+    """Ink of the image, transformed back to the drawing, is in the bounding box of its ink."""
     page = page_of(open_model())
     jobs = [
         {"work": "prepare", "model": page, "strokes": strokes_of(d), "width": 2.4} for d in DIGITS
@@ -207,7 +207,7 @@ STILL = {"shift_x": 0, "shift_y": 0, "rotation": 0, "scale": 1, "noise": 0}
 
 
 def transformed(tmp_path, image, *changes, paper=(0,), widths=()):
-    """Return the image under each change, and written with each width of pen."""
+    """Return the image for each perturbation, and each pen width."""
     job = {"work": "transform", "image": encode(image), "shape": image.shape, "paper": paper}
     jobs = [job | {"transform": STILL | change} for change in changes]
     jobs += [job | {"width": width} for width in widths]

@@ -1,4 +1,4 @@
-"""ONNX files compute in ONNX Runtime what the models do here."""
+"""ONNX files have the results of the models in ONNX Runtime."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Weights go to PyTorch and come back, by our names and by theirs."""
+"""Conversion of weights to PyTorch and back, with names of both."""
 
 import importlib.util
 import json
@@ -53,7 +53,7 @@ def assert_same_weights(model, other):
 
 
 def assert_torch_computes(model, shape, folder):
-    """Compare a bare model with PyTorch's by its source; its weights stay in the folder."""
+    """Compare a bare model with its source in PyTorch; weights remain in the folder."""
     torch = pytest.importorskip("torch")
     (folder / "odd.safetensors").write_bytes(to_torch(model))
     (folder / "odd.py").write_text(
@@ -69,7 +69,7 @@ def assert_torch_computes(model, shape, folder):
 
 
 def imported(folder, trained, name="model"):
-    """Import the module that the source makes, with its weights beside it."""
+    """Import the module of the source, with its weights."""
     (folder / f"{name}.safetensors").write_bytes(to_torch(trained))
     (folder / f"{name}.py").write_text(
         torch_source(trained, f"{name}.safetensors"), encoding="ascii"
@@ -109,7 +109,7 @@ def test_the_temperature_goes_along_and_does_not_come_back(tmp_path):
     "name", ["relu-avg", "tanh-max", "batch-norm-c5-conv", "1998", "padding-dropout"]
 )
 def test_torch_to_ours(tmp_path, name):
-    """A net that PyTorch has drawn and moved, saved by its own safetensors, in its own order."""
+    """A net initialized and changed in PyTorch, saved with safetensors in its own order."""
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file as save_torch
 
@@ -254,7 +254,7 @@ def test_bfloat16(tmp_path):
 
 
 def test_what_may_be_missing(tmp_path):
-    """The counter of a normalization; and a bias, which is 0 then."""
+    """A missing counter of batch normalization, and a missing bias, which is then 0."""
     model, other = (
         shaken(nn.LeNet5(batch_norm=True, rng=0)),
         shaken(nn.LeNet5(batch_norm=True, rng=5), 1),

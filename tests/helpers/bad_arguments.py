@@ -1,7 +1,7 @@
 """Bad arguments for every compiled function and method; run as a program, as it may crash.
 
-Prints each call before it is made, so that the last line names the one that crashed, and at the end
-those that should have raised and did not.
+Prints each call before it is made, so that the last line shows a crash, and finally the calls that
+should have raised an error but did not.
 """
 
 import datetime
@@ -81,7 +81,7 @@ def warp():
 
 
 def samples_with(**values):
-    """Return samples of bytes, with fields changed behind the check."""
+    """Return samples of bytes, with fields changed after the check."""
     samples = nn.Samples(zeros(4, 1, 3, 3, dtype=np.uint8), offset=zeros(9))
     for name, value in values.items():
         object.__setattr__(samples, name, value)
@@ -130,7 +130,7 @@ SIZES = (-1, -(2**31), 2**31 - 1, 2**62, -(2**62), 0)
 
 
 class Call:
-    """A call, arguments that are right, and for each its bad values beyond None and `ANY`."""
+    """A call with valid arguments, and bad values of each in addition to None and `ANY`."""
 
     def __init__(self, name, function, good, bad, optional=()):
         self.name, self.function, self.good, self.bad = name, function, good, bad
@@ -356,7 +356,7 @@ def may_crash(call, arguments):
 
 
 def without_init():
-    """Call layers and models that `__init__` has not seen."""
+    """Call layers and models without `__init__`."""
     made, x = 0, zeros(4, 1, 28, 28)
     for name in sorted(set(nn.__all__)):
         cls = getattr(nn, name)

@@ -1,4 +1,4 @@
-"""Topics of `same_bits.py`, and what they are made of: inputs of integers, passes, training."""
+"""Topics of `same_bits.py` and their data: integer inputs, passes, training."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ MANY = 300  # more tiles than gradient shards
 
 
 def whole_numbers(shape, seed, low, high):
-    """Integers from low to high - 1, hashes of their position (the last steps of MurmurHash3)."""
+    """Return integers from low to high - 1, hashes of their positions (MurmurHash3 finalizer)."""
     x = np.arange(np.prod(shape), dtype=np.uint32) + np.uint32(seed * 2654435761 % 2**32)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
         x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
@@ -17,17 +17,17 @@ def whole_numbers(shape, seed, low, high):
 
 
 def numbers(shape, seed):
-    """float32 from -2 to 2 in steps of 2^-20: exact themselves, their products are rounded."""
+    """Return float32 from -2 to 2 in steps of 2^-20: exact numbers with inexact products."""
     return (whole_numbers(shape, seed, -(2**21), 2**21) * 2.0**-20).astype(np.float32)
 
 
 def steps(shape, seed):
-    """float32 from -2 to 2 in steps of 1/4: full of ties and zeros."""
+    """Return float32 from -2 to 2 in steps of 1/4, with many ties and zeros."""
     return (whole_numbers(shape, seed, -8, 9) / 4).astype(np.float32)
 
 
 def special(count):
-    """Signed zeros, denormals, infinities, not-a-number and the ends of exp, in every lane."""
+    """Return signed zeros, denormals, infinities, NaN and the limits of exp, in every lane."""
     values = [
         0.0,
         -0.0,
@@ -85,7 +85,7 @@ def both_ways(layer, x, seed):
 
 
 def trained(model, image, make, batch, loss, distort=None):
-    """Gradients and parameters of three steps on indexed bytes, and the outputs afterwards."""
+    """Yield gradients and parameters of three steps on indexed bytes, and the final outputs."""
     model.vector[:] = numbers(model.num_params, 900) / 16
     optimizer = make(model)
     samples = whole_numbers((batch + 5, *image), 901, 0, 256).astype(np.uint8)

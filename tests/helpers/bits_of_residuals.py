@@ -1,4 +1,4 @@
-"""Topics of `same_bits.py`: residuals, and the pooling of whole maps."""
+"""Topics of `same_bits.py`: residuals and global pooling."""
 
 from bits import FEW, MANY, both_ways, numbers, steps, topic, trained
 
@@ -16,7 +16,7 @@ def global_pooling():
 
 
 def residual_blocks(last=6):
-    """Make blocks of 6, 6 and `last` maps: a sum in place, a shortcut, and one within another."""
+    """Make residual blocks of 6, 6 and `last` maps: in place, with a shortcut, and nested."""
     yield nn.Residual(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1))
     yield nn.Residual(
         nn.Conv2d(6, 18, 3, stride=2, padding=1, groups=2),

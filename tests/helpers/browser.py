@@ -1,4 +1,4 @@
-"""A page in a real browser: Chromium without a window, through Selenium."""
+"""Headless Chromium, with Selenium."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def chromium():
 def open_page(chromium):
     """Return open_page(address) -> Page.
 
-    In the end nothing was blocked, failed or asked of anybody else.
+    On exit, checks that no request was blocked, failed or sent to other hosts.
     """
     opened = []
 
@@ -81,7 +81,7 @@ def open_page(chromium):
 
 
 class Page:
-    """The page as a user has it."""
+    """A page in a browser, with the actions of a user."""
 
     def __init__(self, driver, address):
         self.driver = driver
@@ -108,7 +108,7 @@ class Page:
 
     @property
     def errors(self):
-        """Errors that are shown."""
+        """Displayed errors."""
         found = self.driver.find_elements(By.CSS_SELECTOR, ".error:not([hidden])")
         return [element.text for element in found]
 

@@ -1,4 +1,4 @@
-"""C compilers, and what an exported C file computes when it is compiled."""
+"""C compilers, and execution of exported C files."""
 
 import shutil
 import subprocess

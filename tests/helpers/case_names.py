@@ -1,4 +1,4 @@
-"""Names of the cases of a test, the same in every process: pytest-xdist compares them."""
+"""Deterministic names of test cases, as required by pytest-xdist."""
 
 import re
 

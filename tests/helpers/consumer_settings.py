@@ -6,7 +6,7 @@ from lenet5c import reference
 
 
 class Scratch:
-    """Memory of an exact size at an odd address, full of not-a-number, watched on both sides."""
+    """Memory of an exact size at an odd address, filled with NaN and guarded on both sides."""
 
     def __init__(self, size):
         assert size >= 0

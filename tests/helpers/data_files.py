@@ -1,4 +1,4 @@
-"""Small data sets as the files that people have them in."""
+"""Small data sets in common file formats."""
 
 import gzip
 import io

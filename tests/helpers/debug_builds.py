@@ -1,4 +1,4 @@
-"""Debug builds of some compiled modules, beside the installed package."""
+"""Debug builds of some compiled modules."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ needs_sources = pytest.mark.skipif(
 
 
 def build_modules(folder, variable, *modules):
-    """Build a copy of the package whose modules have what the variable asks for; return its `src`.
+    """Build a copy of the package with some modules compiled with a variable set; return its `src`.
 
     The others are as installed.
     """

@@ -1,4 +1,4 @@
-"""Ink of strokes as the page draws them, by the distance of each pixel to each segment."""
+"""Images of strokes, drawn like on the page, by distances to segments."""
 
 import numpy as np
 from drawn.demo_digits import strokes_of

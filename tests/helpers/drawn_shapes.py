@@ -1,4 +1,4 @@
-"""Pictures of circles, squares, triangles, stars and crosses, a folder for each class.
+"""Pictures of circles, squares, triangles, stars and crosses, in a folder per class.
 
     python tests/helpers/drawn_shapes.py FOLDER [--count 200] [--seed 0] [--size 64 48]
 
@@ -57,7 +57,7 @@ def draw(shape, rng, size=(64, 48)):
 
 
 def draw_folder(folder, count=200, seed=0, size=(64, 48)):
-    """Write so many pictures of each shape as PNG."""
+    """Write `count` pictures of each shape as PNG."""
     from PIL import Image
 
     for number, shape in enumerate(SHAPES):

@@ -1,4 +1,4 @@
-"""Every class of layers, each with usual and with unusual settings."""
+"""Every layer class, with common and unusual settings."""
 
 import numpy as np
 

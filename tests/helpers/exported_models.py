@@ -1,4 +1,4 @@
-"""Models of every kind of layer with weights moved at random, for the tests of exports."""
+"""Models with every kind of layer and perturbed weights, for tests of exports."""
 
 import copy
 

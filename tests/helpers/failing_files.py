@@ -1,4 +1,4 @@
-"""Files that fail."""
+"""File objects that fail."""
 
 import errno
 import io
@@ -6,7 +6,7 @@ import os
 
 
 class FailingClose(io.BufferedReader):
-    """A file whose disk finds out at the end that it could not be read."""
+    """A file with a read error on close."""
 
     def __init__(self, path, most=None):
         super().__init__(io.FileIO(path))

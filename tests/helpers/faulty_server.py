@@ -1,4 +1,4 @@
-"""A web server on this machine whose paths say what goes wrong."""
+"""A web server on this machine, with a path for each fault."""
 
 import os
 import re
@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_good(bytes(len(content)), range_header)
 
     def do_half(self, content, range_header):
-        """Half of what was asked for, then the connection ends."""
+        """Send half of the requested bytes, then close the connection."""
         start = int(range_header[6:-1]) if range_header else 0
         self.send_response(206 if start else 200)
         if start:
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.body(content, declared=10**15)
 
     def do_endless(self, content, range_header):
-        """No length, and no end."""
+        """Send an endless response without a length."""
         self.close_connection = True
         self.send_response(200)
         self.end_headers()

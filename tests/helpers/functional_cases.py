@@ -1,4 +1,4 @@
-"""Calls of the functional kernels to test, with what they are held against."""
+"""Cases for the functional kernels, and their expected values."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ class Case(NamedTuple):
 
 
 def conv(x, channels, kernel_size, bias=True, groups=1, **options):
-    """Forward and backward of a convolution of an x of this shape to so many channels."""
+    """Return the cases of a convolution, forward and backward, for an x of this shape."""
     weight = (channels, x[1] // groups, *reference.pair(kernel_size))
     dy = (x[0], channels, *reference.output_shape(x[2:], kernel_size, **options))
     options = options | ({"groups": groups} if groups > 1 else {})
@@ -33,7 +33,7 @@ def conv(x, channels, kernel_size, bias=True, groups=1, **options):
 
 
 def pool(x, kernel_size, **options):
-    """Forward and backward of both poolings, the mean with either count of a border."""
+    """Return the cases of both poolings, the mean with and without counting the padding."""
     dy = (*x[:2], *reference.output_shape(x[2:], kernel_size, **{"stride": kernel_size} | options))
     options = {"kernel_size": kernel_size} | options
     cases = [Case("max_pool2d", (x,), options), Case("max_pool2d_backward", (dy, x), options)]
@@ -57,11 +57,11 @@ def unfold(x, kernel_size, **options):
 
 
 def random_cases(seed):
-    """One convolution, pooling and unfolding of random geometry."""
+    """Return a convolution, pooling and unfolding with random geometry."""
     rng = np.random.default_rng(seed)
 
     def size(low, high):
-        """Return an int, or as often a pair."""
+        """Return an int or a pair, with equal probability."""
         a, b = rng.integers(low, high, size=2, endpoint=True).tolist()
         return a if rng.random() < 0.5 else (a, b)
 
@@ -189,7 +189,7 @@ def draw(case, dtype):
 
 
 def plan_of(x, weight, stride=1, padding=0, dilation=1, groups=1, data_format="NCHW"):
-    """Return the plan of a convolution of two arrays, with its `way` and its `dx_way`."""
+    """Return the plan of a convolution of two arrays, with `algorithm` and `dx_algorithm`."""
     settings = stride, padding, dilation, groups, data_format
     return convolution.plan(2, x.shape, weight.shape, None, x.dtype, *settings)
 
@@ -201,7 +201,7 @@ def call(module, case, arrays, **options):
 
 
 def run(case, arrays, **options):
-    """Call the kernel; its inputs stay as they were."""
+    """Call the kernel, and check that its inputs are unchanged."""
     before = [a.copy() for a in arrays]
     results = call(kernels, case, arrays, **options)
     assert_same(arrays, before)
@@ -209,12 +209,12 @@ def run(case, arrays, **options):
 
 
 def out_argument(outs):
-    """Return what `out=` takes: an array, or a tuple if there are several results."""
+    """Return the value of `out=`: an array, or a tuple if there are several results."""
     return outs[0] if len(outs) == 1 else tuple(outs)
 
 
 def assert_same(actual, expected):
-    """Two lists of arrays agree to the bit."""
+    """Assert that two lists of arrays are bit-identical."""
     assert len(actual) == len(expected)
     for a, b in zip(actual, expected, strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)

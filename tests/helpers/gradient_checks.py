@@ -1,4 +1,4 @@
-"""Checks that the reference's backward passes have in common."""
+"""Common checks of the reference's backward passes."""
 
 import numpy as np
 from numpy.testing import assert_allclose

@@ -1,4 +1,4 @@
-"""Programs on several processes by MPI, where there is an mpiexec."""
+"""Programs on several MPI processes, if mpiexec is installed."""
 
 import functools
 import importlib.util
@@ -28,7 +28,7 @@ def find_mpiexec():
 
 
 def launch(ranks, *arguments, others=(), **environment):
-    """Return the command line and the environment of Python on so many ranks.
+    """Return the command line and the environment of Python on `size` ranks.
 
     `others` are the arguments of one more rank.
     """
@@ -42,7 +42,7 @@ def launch(ranks, *arguments, others=(), **environment):
 
 
 def run_on_ranks(ranks, *arguments, cwd=None, **settings):
-    """Run Python on so many ranks; return the finished process."""
+    """Run Python on several ranks; return the finished process."""
     command, environment = launch(ranks, *arguments, **settings)
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=HANGING

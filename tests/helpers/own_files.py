@@ -1,4 +1,4 @@
-"""Files of lenet5c that are changed, with a digest that is right again."""
+"""Modified files of lenet5c, with a valid digest."""
 
 import json
 from contextlib import suppress
@@ -35,13 +35,13 @@ SUMMARY = {
 
 
 def read_header(content):
-    """Return the metadata of a tensor file, as lenet5c has them."""
+    """Return the metadata of a tensor file of lenet5c."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return json.loads(header["__metadata__"]["lenet5c"])
 
 
 def change_tensors(path, change=lambda metadata: metadata, tensors=()):
-    """Change metadata and tensors of a tensor file; its digest is right again, where it has one."""
+    """Change metadata and tensors of a tensor file, and update its digest, if any."""
     content = path.read_bytes()
     text = json.dumps(change(read_header(content)))
     old = {name: each.to_array() for name, each in safetensors.unpack(content, 2**30)[0].items()}
@@ -52,5 +52,5 @@ def change_tensors(path, change=lambda metadata: metadata, tensors=()):
 
 
 def change_record(path, kind, change):
-    """Change the values of a record; its digest is right again."""
+    """Change the values of a record, and update its digest."""
     return _files.write_record(path, kind, change(_files.read_record(path, kind)[0]))

@@ -1,4 +1,4 @@
-"""The modules of an exported page, run by node."""
+"""Modules of an exported page, run by Node.js."""
 
 import base64
 import json
@@ -38,5 +38,5 @@ def decode(text, dtype):
 
 
 def page_of(trained, examples=None):
-    """Return the data of a model's page as JSON has it."""
+    """Return the data of a model's page after a JSON round trip."""
     return json.loads(json.dumps(describe_page(trained, "a model", examples)))

@@ -1,4 +1,4 @@
-"""Models of every kind that has a page."""
+"""Models of each kind supported by the page."""
 
 import numpy as np
 

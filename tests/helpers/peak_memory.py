@@ -1,4 +1,4 @@
-"""The memory that a piece of Python takes, measured in a process of its own."""
+"""Peak memory of Python code, measured in a separate process."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ print(peak() - before)
 
 
 def measure_peak(code, *arguments):
-    """Return the bytes that `code` takes at most beyond the imports, and the lines it prints."""
+    """Return the peak memory of `code` in bytes, without imports, and its output lines."""
     if not Path("/proc/self/status").exists():
         pytest.skip("there is no /proc")
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""Jobs for other processes, which import this file."""
+"""Job functions for other processes, which import this file."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from lenet5c.recipes.worker_pool import BLAS_THREADS
 
 
 def double(context, value):
-    context.tell(f"doubles {value}")
+    context.on_message(f"doubles {value}")
     return 2 * value
 
 

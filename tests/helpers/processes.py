@@ -1,4 +1,4 @@
-"""Code in new interpreters."""
+"""Python code in new interpreters."""
 
 import os
 import subprocess

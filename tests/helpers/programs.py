@@ -1,7 +1,7 @@
-"""Programs to test: chains of layers, each as a program and as a composition of references.
+"""Programs to test: chains of layers, compiled and as a composition of reference functions.
 
-Where every op is made of additions, multiplications by integers and choices, the data are small
-integers: float32 is exact then, and so is the comparison, ties included.
+If all ops consist of additions, multiplications by integers and comparisons, the data are small
+integers: float32 is then exact, and so is the comparison, including ties.
 """
 
 from importlib import import_module
@@ -249,7 +249,7 @@ def backward(program, params, x, dy, threads=1, need_dx=True, by_sample=False):
 
 
 def train_step(program, params, samples, labels, threads=1, **options):
-    """Loss, correct answers, and a dict of all arrays that come out."""
+    """Return loss, number of correct predictions, and a dict of all resulting arrays."""
     count = len(labels)
     grads = np.full_like(params, np.nan)
     out = np.full((count, int(np.prod(program.output_shape))), np.nan, np.float32)
@@ -258,7 +258,7 @@ def train_step(program, params, samples, labels, threads=1, **options):
 
 
 def answers(model, out):
-    """Return the classes that outputs mean."""
+    """Return the predicted classes of outputs."""
     return (-out if model.plan.penalties else out).argmax(axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Trainings that several ranks share, by name; as a program, all of them on the ranks of MPI."""
+"""Named trainings for several ranks; as a program, runs all of them on MPI ranks."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ COUNT = 303
 
 
 def small_net():
-    """Return a net of which a step takes next to no time."""
+    """Return a net with very fast steps."""
     return nn.Sequential(
         nn.Conv2d(1, 3, 5, stride=4, rng=0), nn.ReLU(), nn.Flatten(), nn.Linear(147, 10, rng=1)
     )
@@ -85,7 +85,7 @@ def cases(data, mapped):
 
 
 def outcome(trainer):
-    """Return a digest of all that a training leaves."""
+    """Return a digest of all results of a training."""
     assert trainer.run()
     result = evaluate(
         trainer.model, trainer.train_set, trainer.preparation, trainer.loss, trainer.ranks

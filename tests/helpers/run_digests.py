@@ -1,4 +1,4 @@
-"""Digests of the files that runs leave."""
+"""Digests of the files of runs."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Second derivatives of a layer by the float64 reference."""
+"""Second derivatives of layers by the float64 reference."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Models of compiled layers, of layers in NumPy, and of both."""
+"""Models with compiled layers, NumPy layers, and both."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def labels_for(batch, classes=10):
 
 
 class Scale(nn.Layer):
-    """A user's own layer in NumPy."""
+    """A custom layer in NumPy."""
 
     def __init__(self):
         self.params["factor"] = np.full(1, 1.5)
@@ -73,7 +73,7 @@ def lenet5(**options):
 
 
 def with_numpy_layers():
-    """Compiled, NumPy, compiled, NumPy, compiled."""
+    """Return a model with alternating compiled and NumPy layers."""
     return nn.Sequential(
         {
             "conv": nn.Conv2d(1, 4, 3, rng=0),

@@ -1,4 +1,4 @@
-"""Tests of every layer that is a tile op, and their tolerance."""
+"""Tests of every layer with a tile op, and their tolerance."""
 
 import copy
 import pickle
@@ -61,7 +61,7 @@ class TileLayerChecks:
         assert layer.output_shape(shape[1:]) == layer.forward(normal(*shape)).shape[1:]
 
     def test_backward_sets_gradients(self, layer, shape, name, options):
-        """It does not add to them."""
+        """Gradients are replaced, not accumulated."""
         dy = normal(*layer.forward(normal(*shape), training=True).shape)
         first = [layer.backward(dy), *(grad.copy() for grad in layer.grads.values())]
         second = [layer.backward(dy), *layer.grads.values()]

@@ -1,4 +1,4 @@
-"""Trainers that share settings between tests, and their state as bytes."""
+"""Trainers with shared settings, and their state as bytes."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -54,7 +54,7 @@ def lenet_trainer(data, epochs=2, lr=3e-3, loss=None, **options):
 
 
 class Noise(Layer):
-    """A layer of one's own, which draws from a generator of NumPy's."""
+    """A custom layer that draws from a NumPy generator."""
 
     def __init__(self, rng):
         self.rng = np.random.default_rng(rng)

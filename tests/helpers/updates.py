@@ -1,4 +1,4 @@
-"""Steps of every optimizer, as a program takes them."""
+"""Steps of every optimizer, as passed to a program."""
 
 from types import SimpleNamespace
 from unittest import mock
@@ -17,7 +17,7 @@ ARGUMENTS = {
 
 
 class Steps:
-    """Some steps of an optimizer of a flat parameter vector, and its state, which they change.
+    """Steps of an optimizer of a flat parameter vector, and its state.
 
     `update` is for the tile kernels `tiles`; `vectors` are those that it reads and writes.
     """

@@ -1,4 +1,4 @@
-"""The arrays that the functions take, and the one dtype that a call computes in."""
+"""Arrays accepted by the functions, and the dtype of a computation."""
 
 import array
 import datetime
@@ -22,7 +22,7 @@ VALUES = [[0, 1, 2], [3, 4, 5]]
 
 
 class Interface:
-    """Has one way only to hand over an array."""
+    """Supports only one protocol for arrays."""
 
     def __init__(self, **attributes):
         self.__dict__.update(attributes)
@@ -45,7 +45,7 @@ class DLPack:
 
 
 def taken(**named):
-    """Return what a function computes with: the arrays of the call, copied where they must be."""
+    """Return the arrays used by a function, copied if necessary."""
     dtype, is_plain, *arrays = real_arrays(**named)
     assert all(a is None or type(a) is np.ndarray for a in arrays)
     copied = plain_arrays(dtype, **dict(zip(named, arrays, strict=True)))
@@ -119,7 +119,7 @@ class TestDtype:
 
 
 class TestCopies:
-    """Are made when all else fits, and are named if they are too large."""
+    """Results are allocated after all checks, and named if they are too large."""
 
     VAST = np.broadcast_to(np.float32(0), (2**14, 2**12, 128, 128))  # 4 TiB as a copy
 

@@ -1,4 +1,4 @@
-"""Bad arguments to the compiled modules end in an exception, never in a crash."""
+"""Bad arguments to compiled modules raise an exception and never crash."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Residuals in a plan: their ops, what fuses, and places in the arena that never lose a value."""
+"""Residuals in a plan: ops, fusion, and places in the arena without conflicts."""
 
 from itertools import pairwise
 from math import prod
@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 import pytest
 from case_names import name_of
+from one_test import in_one_test
 
 from lenet5c.kernels.engine.branches import Add, Fork, Residual, Turn
 from lenet5c.kernels.engine.lowering import LANES, lower
@@ -64,7 +65,7 @@ def test_different_shapes_are_an_error():
 
 @pytest.mark.parametrize("after", [RELU, max_pool(2)], ids=["relu", "pool"])
 def test_nothing_before_a_fork_is_taken_in(after):
-    """The shortcut reads the output of the convolution as it is."""
+    """The shortcut reads the unmodified output of the convolution."""
     shortcut = [max_pool(2)] if after is not RELU else []
     plan = lower((3, 4, 4), [conv(), residual([after], shortcut)])
     first = plan.ops[0]
@@ -123,7 +124,7 @@ def reads(op):
 
 
 def assert_no_value_is_lost(plan):
-    """Run the plan with a name for each value, forward and backward, as the kernels would."""
+    """Run the plan symbolically, with a name for each value, forward and backward."""
     values, wanted = {0: "input"}, []
     made = {}  # by op: the value of its input, of a second one, and of its output
     forks = {}
@@ -199,6 +200,7 @@ def random_layers(rng, depth):
     return [each for each in layers if not isinstance(each, Flatten)] or [RELU]
 
 
+@in_one_test
 @pytest.mark.parametrize("seed", range(100))
 def test_no_value_of_a_random_net_is_lost(seed):
     rng = np.random.default_rng(seed)
@@ -208,6 +210,7 @@ def test_no_value_of_a_random_net_is_lost(seed):
     assert_no_value_is_lost(plan)
 
 
+@in_one_test
 @pytest.mark.parametrize("seed", range(20))
 def test_the_way_of_a_sample_has_room_for_every_value(seed):
     rng = np.random.default_rng(seed)

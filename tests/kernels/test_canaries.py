@@ -1,4 +1,4 @@
-"""A debug build puts canaries behind memory of ops and strips; here nets and kernels run in it."""
+"""Nets and kernels in a debug build with canaries after the memory of ops and strips."""
 
 import os
 import subprocess
@@ -81,7 +81,7 @@ distort = datasets.Distortion.from_dict(mixed | {"elastic": 15.0})
 images = rng.integers(0, 256, (30, 1, 28, 27), np.uint8)
 distort(images, seed=0)
 samples = nn.Samples(
-    images, scale=1.0, offset=np.zeros(756, np.float32), distortion=distort.of_epoch(0))
+    images, scale=1.0, offset=np.zeros(756, np.float32), distortion=distort.for_epoch(0))
 net = nn.Sequential(nn.Flatten(), nn.Linear(756, 10))
 for few in (slice(0, 3), slice(0, 30)):
     net.outputs(samples[few])
@@ -99,7 +99,7 @@ for dtype in (np.float32, np.float64):
             y = kernels.conv2d(x, weight, **settings, num_threads=threads)
             kernels.conv2d_backward(y, x, weight, **settings, num_threads=threads)
 from lenet5c.kernels.direct import _direct, strips
-for dtype, layout, way, threads in itertools.product(
+for dtype, layout, axis, threads in itertools.product(
     "fd", ("NCHW", "NHWC"), ("channels", "units", "pixels"), (1, 3)
 ):
     shapes = (3, 61, 35), (19, 61, 33), ((3, 5), (1, 1), (1, 1), (1, 1))
@@ -107,7 +107,7 @@ for dtype, layout, way, threads in itertools.product(
         np.ones(size, dtype) for size in (3 * 6405, 3 * 38247, 19 * 45, 19))
     plans = {purpose: strips.plan(
         dtype, purpose, 3, 1, *shapes, threads, layout,
-        None if (purpose, way) == ("dweight", "pixels") else way)
+        None if (purpose, axis) == ("dweight", "pixels") else axis)
         for purpose in ("y", "dx", "dweight")}
     _direct.convolve(plans["y"], x, weight, bias, y, threads)
     _direct.convolve(plans["dx"], y, weight, None, x, threads)
@@ -118,7 +118,7 @@ print("ran", len(nets))
 
 @pytest.fixture(scope="module")
 def debug_build(tmp_path_factory):
-    """Build a copy of the package whose drivers have canaries; the tiles are as installed."""
+    """Build a copy of the package whose drivers have canaries; the tiles are unchanged."""
     return build_modules(tmp_path_factory.mktemp("canaries"), "LENET5C_CANARIES", *MODULES)
 
 
@@ -137,7 +137,7 @@ def test_no_op_writes_behind_its_memory(debug_build):
 
 @pytest.mark.slow
 def test_the_tests_of_programs_in_a_debug_build(debug_build):
-    """All nets of the tests: exact ones, smooth ones, by tiles and by samples, many steps."""
+    """All nets of the tests: exact and smooth ones, in tiles and by samples, many steps."""
     tests = [str(path) for path in Path(__file__).parent.glob("test_program*.py")]
     arguments = ["-q", "-c", str(CHECKOUT / "pyproject.toml"), *tests]
     code = f"import sys, pytest; sys.exit(pytest.main({arguments!r}))"

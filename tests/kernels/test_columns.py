@@ -1,10 +1,11 @@
-"""im2col and col2im in each layout against their twins, on several threads and of any array."""
+"""im2col and col2im in each layout compared with the reference, on several threads."""
 
 import itertools
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import kernels, reference
 from lenet5c.kernels import threads
@@ -38,7 +39,7 @@ each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 @pytest.fixture
 def busy_threads(monkeypatch):
-    """Wakes all threads for any work."""
+    """Use all threads for any amount of work."""
     monkeypatch.setattr(threads, "THREAD_WORK", 1)
 
 
@@ -47,6 +48,7 @@ def draw(shape, layout, dtype):
     return np.moveaxis(x, 1, 3).copy() if layout["data_format"] == "NHWC" else x
 
 
+@in_one_test
 @each_case
 @each_layout
 @each_dtype
@@ -59,6 +61,7 @@ def test_im2col(shape, options, layout, dtype, busy_threads):
         assert_array_equal(out, expected)
 
 
+@in_one_test
 @each_case
 @each_layout
 @each_dtype
@@ -115,7 +118,7 @@ def test_any_array_will_do(layout):
 
 @each_layout
 def test_an_input_may_lie_in_out(layout):
-    """Also when it is converted first."""
+    """Also if it is converted first."""
     memory = np.zeros(2000, np.float32)
     for dtype in (np.uint8, np.float32):
         pixels = memory[100:].view(dtype)[:96].reshape((2, 6, 8, 1))

@@ -1,4 +1,4 @@
-"""Convolution beyond images in NCHW: formats, paddings, samples, chosen gradients, transposed, 1-d.
+"""Convolution beyond NCHW images: formats, paddings, samples, selected gradients, transposed, 1-d.
 
 Held against the float64 twins and PyTorch; tests/kernels/test_functional.py has the promises of all
 functions.
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from functional_cases import Case, assert_matches_reference, assert_same, call, draw, each_dtype
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import kernels, reference
 from lenet5c.kernels import convolution
@@ -32,7 +33,7 @@ BATCHES = [None, 1, 3, 16, 33]
 
 
 def shapes_of(batch, channels, image, kernel_size, groups, data_format):
-    """Return the shapes of x and weight of a convolution; a sample has the batch None."""
+    """Return the shapes of x and weight of a convolution; batch None means a single sample."""
     C, O = channels
     first = () if batch is None else (batch,)
     if data_format[-1] == "C":
@@ -52,7 +53,7 @@ def cases():
 
 
 def backward_case(case):
-    """Return the case of the gradients of one."""
+    """Return the case of the gradients of a convolution."""
     x, weight, _ = case.shapes
     y = getattr(reference, case.name)(np.zeros(x), np.zeros(weight), **case.options)
     return Case(f"{case.name}_backward", (y.shape, x, weight), case.options)
@@ -111,6 +112,7 @@ GRADIENTS = ("dx", "dweight", "dbias")
 NEEDS = [*(GRADIENTS[i:j] for i in range(3) for j in range(i + 1, 4)), ("dx", "dbias")]
 
 
+@in_one_test
 @each_case
 @each_dtype
 def test_matches_reference(case, dtype):
@@ -120,6 +122,7 @@ def test_matches_reference(case, dtype):
     assert_matches_reference(without_bias, arrays[:2], call(kernels, without_bias, arrays[:2]))
 
 
+@in_one_test
 @each_case
 @each_dtype
 def test_gradients_match_reference(case, dtype):
@@ -128,6 +131,7 @@ def test_gradients_match_reference(case, dtype):
     assert_matches_reference(case, arrays, call(kernels, case, arrays))
 
 
+@in_one_test
 @some_cases
 @pytest.mark.parametrize("need", NEEDS, ids=str)
 @each_dtype
@@ -148,6 +152,7 @@ def test_gradients_one_asks_for(case, need, dtype):
     assert_same([out for out in outs if out is not None], [r for r in results if r is not None])
 
 
+@in_one_test
 @some_cases
 def test_what_is_not_needed_may_be_a_shape(case):
     case = backward_case(case)
@@ -270,6 +275,7 @@ def assert_like_pytorch(torch, name, dtype, x, weight, filters, options):
         assert_allclose(gradient, tensor.grad, **compare)
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "dtypes, expected",
     [
@@ -335,11 +341,12 @@ def test_no_samples():
             assert dx.shape == case.shapes[0] and not dweight.any() and not dbias.any()
 
 
+@in_one_test
 @some_cases
 @each_dtype
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_an_infinite_weight_touches_only_what_it_was_multiplied_with(case, dtype, value):
-    """A data gradient sees zeros around dy, whose products with it are no part of the sum."""
+    """Products with the zeros around dy are not part of the data gradient."""
     case = case if "transpose" in case.name else backward_case(case)
     arrays = [np.ones(shape, dtype) for shape in case.shapes]
     weight = arrays[1 if "transpose" in case.name else 2]
@@ -360,11 +367,12 @@ def test_settings_in_another_form_are_not_planned_anew():
     assert convolution.plan.cache_info().misses == planned
 
 
+@in_one_test
 @each_dtype
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("groups", [2, 3, 5, 8, 12])
 def test_groups_whose_filters_lie_a_vector_apart(groups, data_format, dtype):
-    """The first and the last filter of a vector then have the distance of neighbors."""
+    """The distance of the first and the last filter of a vector is then that of neighbors."""
     for outputs in (1, 2, 3, 4, 5, 7, 15):
         for inputs in (1, 3, 7, 15):
             channels = inputs * groups, outputs * groups

@@ -1,4 +1,4 @@
-"""Refusals of the convolutions: formats, paddings, gradients and shapes that do not fit.
+"""Errors of the convolutions: invalid formats, paddings, gradients and shapes.
 
 tests/kernels/test_functional_errors.py has what all functions refuse.
 """
@@ -26,7 +26,7 @@ BACKWARD = [name for name in SHAPES if name.endswith("backward")]
 
 
 def call(name, shapes=(), **options):
-    """Call a function on zeros of the usual shapes, or of those given instead."""
+    """Call a function on zeros of the default shapes, or the given ones."""
     shapes = {**dict(enumerate(SHAPES[name])), **dict(shapes)}
     return getattr(kernels, name)(*map(np.zeros, shapes.values()), **options)
 

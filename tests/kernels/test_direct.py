@@ -1,4 +1,4 @@
-"""The direct convolution on plans: dtypes, layouts, ways, threads and instruction sets.
+"""The direct convolution on plans: dtypes, layouts, axes, threads and instruction sets.
 
 A plan takes the padding before the image and the output's size, which says what lies after it.
 """
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import reference
 from lenet5c.kernels.direct import _direct, strips
@@ -66,7 +67,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=str)
 each_large = pytest.mark.parametrize("case", LARGE, ids=str)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_layout = pytest.mark.parametrize("layout", LAYOUTS)
-each_way = pytest.mark.parametrize("way", ["channels", "units", "pixels"])
+each_axis = pytest.mark.parametrize("axis", ["channels", "units", "pixels"])
 
 
 def draw(case, dtype):
@@ -83,8 +84,8 @@ def draw(case, dtype):
     return [rng.integers(-4, 5, shape).astype(DTYPES[dtype]) for shape in shapes]
 
 
-def compute(case, arrays, layout, way, threads=1, kernels=None):
-    """Return y, dx, dweight and dbias as NCHW, by plans that run with these kernels."""
+def compute(case, arrays, layout, axis, threads=1, kernels=None):
+    """Return y, dx, dweight and dbias as NCHW, computed by plans with these kernels."""
     x, weight, bias, dy = arrays
     dtype, axes = x.dtype, LAYOUTS[layout]
     orders = axes[0], axes[1], (0,), axes[0]
@@ -100,7 +101,7 @@ def compute(case, arrays, layout, way, threads=1, kernels=None):
 
     def plan(purpose):
         possible = purpose == "dx" or (purpose == "y" and case.stride == (1, 1))
-        chosen = None if way == "pixels" and not possible else way
+        chosen = None if axis == "pixels" and not possible else axis
         if kernels is None:
             return strips.plan(dtype.char, purpose, *settings, chosen)
         return _direct.Strips(kernels, purpose, *settings, chosen)
@@ -113,7 +114,7 @@ def compute(case, arrays, layout, way, threads=1, kernels=None):
 
 
 def twins(case, arrays):
-    """Return the reference's: of a padded image, as it has the same padding on both sides."""
+    """Return the results of the reference for a padded image."""
     x, weight, bias, dy = arrays
     extent = [
         (n - 1) * s + (k - 1) * d + 1
@@ -139,51 +140,55 @@ def assert_same(results, expected):
         assert a.tobytes() == b.tobytes()
 
 
+@in_one_test
 @each_case
 @each_dtype
 @each_layout
-@each_way
-def test_matches_the_reference(case, dtype, layout, way):
+@each_axis
+def test_matches_the_reference(case, dtype, layout, axis):
     arrays = draw(case, dtype)
-    results = compute(case, arrays, layout, way)
+    results = compute(case, arrays, layout, axis)
     for result, twin in zip(results, twins(case, arrays), strict=True):
         assert result.dtype == DTYPES[dtype]
         assert_array_equal(result, twin)
 
 
+@in_one_test
 @each_large
 @each_dtype
-@each_way
-def test_large_ones_match_the_reference(case, dtype, way):
+@each_axis
+def test_large_ones_match_the_reference(case, dtype, axis):
     arrays = draw(case, dtype)
     eps = np.finfo(DTYPES[dtype]).eps
-    results = compute(case, arrays, "NHWC", way, threads=2)
+    results = compute(case, arrays, "NHWC", axis, threads=2)
     for result, twin in zip(results, twins(case, arrays), strict=True):
         assert np.max(np.abs(result - twin)) < 100 * eps * np.max(np.abs(twin))
 
 
+@in_one_test
 @each_large
 @each_dtype
-@each_way
-def test_neither_layout_nor_threads_change_a_bit(case, dtype, way):
+@each_axis
+def test_neither_layout_nor_threads_change_a_bit(case, dtype, axis):
     arrays = draw(case, dtype)
-    expected = compute(case, arrays, "NCHW", way)
+    expected = compute(case, arrays, "NCHW", axis)
     for layout in LAYOUTS:
         for threads in (1, 2, 3, 8):
-            assert_same(compute(case, arrays, layout, way, threads), expected)
+            assert_same(compute(case, arrays, layout, axis, threads), expected)
 
 
+@in_one_test
 @pytest.mark.skipif(len(_cpu.supported()) < 3, reason="needs AVX-512")
 @each_large
 @each_layout
-@each_way
+@each_axis
 @pytest.mark.parametrize(("dtype", "kind"), [("f", "tiles"), ("d", "doubles")])
-def test_avx2_and_avx512_have_the_same_bits(case, dtype, kind, layout, way):
+def test_avx2_and_avx512_have_the_same_bits(case, dtype, kind, layout, axis):
     arrays = draw(case, dtype)
     results = {}
     for isa in _cpu.supported():
         kernels = import_module(f"lenet5c.kernels.simd._{kind}_{isa}").direct
-        results[isa] = compute(case, arrays, layout, way, 2, kernels)
+        results[isa] = compute(case, arrays, layout, axis, 2, kernels)
     assert_same(results["avx2"], results["avx512"])
     for a, b in zip(results["baseline"], results["avx2"], strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.max(np.abs(b)))

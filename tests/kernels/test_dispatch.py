@@ -1,4 +1,4 @@
-"""The choice of an instruction set, and what must be the same whatever is chosen.
+"""Selection of the instruction set, and results that must not depend on it.
 
 A choice is made at import, so each is made in a process of its own, which leaves its results in a
 file.
@@ -54,7 +54,7 @@ print(kernels.isa, dispatch.isa)
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Return what LENET5 computes with each instruction set."""
+    """Return the results of LENET5 for each instruction set."""
     folder = tmp_path_factory.mktemp("isa")
     arrays = {}
     for isa in SUPPORTED:
@@ -73,7 +73,7 @@ def test_results_match_the_reference(results, isa):
         assert np.linalg.norm(actual - expected) <= 32 * EPS * np.linalg.norm(expected)
 
     def layers(name):
-        """x, and after it the output of each layer, of the model of this name."""
+        """Return x and the output of each layer of the named model."""
 
         def weights(layer):
             return arrays[f"{name}.{layer}.weight"], arrays[f"{name}.{layer}.bias"]

@@ -1,4 +1,4 @@
-"""The functional kernels against their naive float64 twins, and the promises of their door.
+"""Functional kernels compared with the float64 reference, and their documented behavior.
 
 A `Case` is one call: the function, the shapes of its arrays, its options. Every promise is tested
 on such calls: `CASES` cross sizes, strides, paddings, dilations, groups and batches; `TYPICAL` has
@@ -26,10 +26,12 @@ from functional_cases import (
     zeros,
 )
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import kernels, reference
 
 
+@in_one_test
 @each_case
 @each_dtype
 def test_matches_reference(case, dtype):
@@ -44,10 +46,11 @@ def test_every_way_is_tested():
         for case in convolutions
         for dtype in (np.float32, np.float64)
     ]
-    ways = {"tiles", "direct", "rows", "few"}
-    assert {plan.way for plan in plans} == {plan.dx_way for plan in plans} == ways
+    algorithms = {"tiles", "direct", "rows", "few"}
+    assert {plan.algorithm for plan in plans} == {plan.dx_algorithm for plan in plans} == algorithms
 
 
+@in_one_test
 @pytest.mark.parametrize("case", LENET5 + LARGE + TYPICAL, ids=str)
 @each_dtype
 def test_same_bits_at_any_thread_count(case, dtype):
@@ -61,6 +64,7 @@ def test_same_bits_at_any_thread_count(case, dtype):
         assert_same(run(case, arrays, num_threads=num_threads), serial)
 
 
+@in_one_test
 @pytest.mark.parametrize("num_threads", [2, 3])
 @pytest.mark.parametrize("case", LARGE + TYPICAL, ids=str)
 @each_dtype
@@ -70,7 +74,7 @@ def test_threads_match_reference(case, dtype, num_threads):
 
 
 def strided(a):
-    """Every other element of every axis of a larger array."""
+    """Return every other element of a larger array along every axis."""
     larger = np.full([2 * n for n in a.shape], np.nan, a.dtype)
     view = larger[(np.s_[::2],) * a.ndim]
     view[...] = a
@@ -78,7 +82,7 @@ def strided(a):
 
 
 def reversed_axes(a):
-    """Negative strides."""
+    """Return an array with negative strides."""
     flip = (np.s_[::-1],) * a.ndim
     return a[flip].copy()[flip]
 
@@ -88,13 +92,14 @@ def channels_last(a):
 
 
 def unaligned(a):
-    """At an odd address."""
+    """Return an array at an odd address."""
     buffer = np.empty(a.nbytes + 1, np.uint8)
     view = buffer[1:].view(a.dtype).reshape(a.shape)
     view[...] = a
     return view
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "layout", [strided, reversed_axes, channels_last, np.asfortranarray, unaligned, read_only]
 )
@@ -105,6 +110,7 @@ def test_layout_of_inputs_does_not_matter(case, dtype, layout):
     assert_same(run(case, [layout(a) for a in arrays]), run(case, arrays))
 
 
+@in_one_test
 @typical_case
 @pytest.mark.parametrize("dtype", ["float16", "uint8", "bool", "int16", "int64", ">f4", ">f8"])
 def test_other_real_dtypes_are_converted(case, dtype):
@@ -123,6 +129,7 @@ def test_mixed_dtypes_are_promoted(case, dtype, other):
         assert_same(run(case, arrays), run(case, [a.astype(computed) for a in arrays]))
 
 
+@in_one_test
 @pytest.mark.parametrize("layout", [np.copy, strided, reversed_axes, np.asfortranarray, unaligned])
 @typical_case
 @each_dtype
@@ -135,6 +142,7 @@ def test_out_is_filled_and_returned(case, dtype, layout):
     assert_same(results, expected)
 
 
+@in_one_test
 @typical_case
 @each_dtype
 def test_strided_out_leaves_the_gaps_alone(case, dtype):
@@ -145,11 +153,12 @@ def test_strided_out_leaves_the_gaps_alone(case, dtype):
         assert np.isnan(out.base).sum() == out.base.size - out.size
 
 
+@in_one_test
 @pytest.mark.parametrize("shift", [0, 3, -3])
 @typical_case
 @each_dtype
 def test_out_may_overlap_an_input(case, dtype, shift):
-    """Each result in turn starts `shift` elements after each input, in one piece of memory."""
+    """Each result starts `shift` elements after each input, in the same memory."""
     arrays = draw(case, dtype)
     expected = run(case, arrays)
     for i, result in enumerate(expected):
@@ -189,6 +198,7 @@ def test_conv2d_backward_takes_some_of_its_outs(wanted, dtype):
     assert_same(results, expected)
 
 
+@in_one_test
 @typical_case
 @each_dtype
 def test_results_own_fresh_memory(case, dtype):
@@ -198,10 +208,11 @@ def test_results_own_fresh_memory(case, dtype):
     assert all(a.flags.c_contiguous and a.flags.writeable for a in first)
 
 
+@in_one_test
 @typical_case
 @pytest.mark.parametrize("form", [np.int64, lambda size: (size, size)], ids=["numpy", "pair"])
 def test_sizes_in_other_forms(case, form):
-    """NumPy integers and pairs of equals say the same as ints."""
+    """NumPy integers and pairs of equal numbers are equivalent to ints."""
     arrays = draw(case, np.float32)
     sizes = {
         key: form(size)
@@ -219,6 +230,7 @@ def test_x_shape_may_be_an_array():
     )
 
 
+@in_one_test
 @typical_case
 @each_dtype
 def test_samples_do_not_mix(case, dtype):

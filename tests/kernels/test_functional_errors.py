@@ -1,14 +1,16 @@
-"""Refusals of the functional kernels: dtypes, shapes, outputs and settings that do not fit."""
+"""Errors of the functional kernels: invalid dtypes, shapes, outputs and settings."""
 
 import re
 
 import numpy as np
 import pytest
 from functional_cases import TYPICAL, Case, call, out_argument, read_only, typical_case, zeros
+from one_test import in_one_test
 
 from lenet5c import kernels
 
 
+@in_one_test
 @typical_case
 @pytest.mark.parametrize("dtype", ["complex64", "longdouble", "object", "U1", "M8[s]"])
 def test_other_dtypes_are_errors(case, dtype):
@@ -143,12 +145,13 @@ SPOILED_BORDERS = [("padding", 2, 2), ("padding", (0, 2), 2)]  # as much as a po
 
 
 def spoiled(case):
-    """Yield the valid case with each of its sizes, and the thread count, spoiled in turn."""
+    """Yield the valid case with each size, and the number of threads, invalid in turn."""
     for argument, value, number in SPOILED_SIZES + SPOILED_BORDERS * ("pool2d" in case.name):
         if argument in case.options or argument == "num_threads":
             yield case._replace(options=case.options | {argument: value}), argument, number
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "case, argument, number",
     [

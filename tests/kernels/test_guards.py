@@ -1,4 +1,4 @@
-"""Guards of tools/torture: a kernel that reads one element too far, or errs, is found."""
+"""The guards of tools/torture detect reads out of bounds and wrong results."""
 
 import subprocess
 import sys

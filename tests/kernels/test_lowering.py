@@ -1,4 +1,4 @@
-"""From layers to a plan: shapes, fusion, and arena places that never lose a value."""
+"""Lowering of layers to a plan: shapes, fusion, and places in the arena without conflicts."""
 
 from itertools import pairwise
 from math import prod
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from case_names import name_of
 from lenet5c.kernels.engine._program import Program
+from one_test import in_one_test
 
 from lenet5c.kernels.engine.lowering import LANES, lower
 from lenet5c.kernels.engine.ops import (
@@ -161,7 +162,7 @@ class TestFusion:
         assert op.relu and op.mask
 
     def test_through_flatten(self):
-        """A flattening between them is no op: the ReLU still lies behind the convolution."""
+        """A Flatten between them is not an op: the ReLU still follows the convolution."""
         (op,) = lower((3, 6, 6), [conv(4, (3, 3)), FLATTEN, RELU]).ops
         assert op.relu and op.mask
 
@@ -311,7 +312,7 @@ def reads(op):
 
 
 def assert_no_value_is_lost(plan):
-    """Each op reads what the one before wrote, and backward finds what forward had."""
+    """Each op reads the output of the previous one, and backward reads the values of forward."""
     sizes = {0: plan.input_size * LANES}
     writer = {0: None}  # which op wrote a place last
     wanted = []
@@ -368,6 +369,7 @@ def test_activations_in_place(layers, in_place):
     assert_no_value_is_lost(plan)
 
 
+@in_one_test
 @pytest.mark.parametrize("seed", range(50))
 def test_no_value_of_a_random_chain_is_lost(seed):
     rng = np.random.default_rng(seed)
@@ -478,7 +480,7 @@ def test_the_way_of_a_sample_has_room_for_every_step(layers):
 
 
 def test_a_gradient_too_large_when_spread_out_goes_in_tiles():
-    """Taps far apart: the output is one pixel, its gradient would be spread over all."""
+    """Large dilation: the output is one pixel, and its spread-out gradient would be large."""
     wide = lower((1, 3000, 3000), [conv(2**15, (2, 2), dilation=(2999, 2999), weight=0)])
     assert wide.arena_floats < 2**28
     assert not Program(wide, dispatch.tiles).by_sample

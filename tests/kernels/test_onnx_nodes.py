@@ -1,4 +1,4 @@
-"""ONNX's own tests of its operators, each as one call of a kernel, a loss or a layer.
+"""ONNX's operator tests, each as one call of a kernel, a loss or a layer.
 
 What no call expresses is listed, with the reason.
 """
@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from one_test import in_one_test
 
 from lenet5c import kernels, nn
 
@@ -28,11 +29,11 @@ ROUNDED = {"test_averagepool_2d_ceil_last_window_starts_on_pad": 1e-3}
 
 
 class NotExpressed(Exception):
-    """No call does what an operator does; the message is the reason."""
+    """Raised if no call is equivalent to an operator, with the reason."""
 
 
 class Pads:
-    """The settings of a window as ONNX has them: for the image of `shape`, one or two axes."""
+    """Return the ONNX settings of a window for an image of `shape`, with one or two axes."""
 
     def __init__(self, settings, shape, kernel_size):
         self.axes = len(shape)
@@ -52,7 +53,7 @@ class Pads:
 
     @property
     def window(self):
-        """The settings by the names of kernels."""
+        """Return the settings with the names of the kernels."""
         plain = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
         return {
             name: value if isinstance(value, str) else tuple(value) for name, value in plain.items()
@@ -216,7 +217,7 @@ def operator(case):
 
 
 def express(case, dtype=None):
-    """Return the results of the call that expresses a case, the arrays of float converted."""
+    """Return the results of the call for a case, with converted float arrays."""
     node = case.model.graph.node[0]
     settings = {each.name: get_attribute_value(each) for each in node.attribute}
     if node.op_type in ("MaxPool", "SoftmaxCrossEntropyLoss"):
@@ -239,6 +240,7 @@ def check(case, results):
         assert_allclose(actual, wanted, ROUNDED.get(case.name, RTOL), ATOL)
 
 
+@in_one_test
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.removeprefix("test_"))
 def test_a_node(case):
     try:
@@ -249,6 +251,7 @@ def test_a_node(case):
     check(case, results)
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "case",
     [case for case in CASES if operator(case) in tuple(EXPRESSED)[:9]],
@@ -264,7 +267,7 @@ def test_a_node_in_float64(case):
 
 
 def test_most_nodes_are_expressed():
-    """All but those of three axes, and foldings of the batch."""
+    """All except those with three axes, and foldings of the batch."""
     left_out = {name for names in REASONS.values() for name in names}
     for name, count in COUNTS.items():
         cases = [case.name for case in CASES if operator(case) == name]

@@ -1,4 +1,4 @@
-"""Pooling of arrays: every setting against the twins and PyTorch, in each layout and dtype."""
+"""Pooling of arrays: each setting compared with the reference and PyTorch, by layout and dtype."""
 
 from importlib import import_module
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lenet5c.kernels.planes._pooling import Pooling
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import kernels, nn, reference
 from lenet5c.kernels.planes import plan
@@ -43,7 +44,7 @@ each_shape = pytest.mark.parametrize("shape, options", HALVED + LINES, ids=str)
 
 
 def random_case(seed, axes=2):
-    """Return the shape of x and settings that every one of the functions takes."""
+    """Return the shape of x and settings supported by all functions."""
     rng = np.random.default_rng(seed)
 
     def one_or_each(low, high):
@@ -82,7 +83,7 @@ def random_case(seed, axes=2):
 
 
 def draw(shape, dtype, seed=0):
-    """Return few different values, hence many ties, whose sums are exact."""
+    """Return values with many ties and exact sums."""
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
 
 
@@ -93,7 +94,7 @@ def counts(seed):
 
 
 def check(axes, shape, options, count, dtype, **call):
-    """Compare the functions of so many axes with their twins, whose sums are exact here."""
+    """Compare the functions for this number of axes with the reference; all sums are exact."""
     x = draw(shape, dtype)
     names = [f"{kind}_pool{axes}d" for kind in ("max", "avg")]
     y, indices = getattr(kernels, names[0])(x, **options, return_indices=True, **call)
@@ -125,18 +126,21 @@ def check(axes, shape, options, count, dtype, **call):
     assert np.all(abs(dx - twin) <= 16 * eps * size)
 
 
+@in_one_test
 @each_dtype
 @each_seed
 def test_pooling2d_of_random_settings(seed, dtype):
     check(2, *random_case(seed), counts(seed), dtype)
 
 
+@in_one_test
 @each_dtype
 @each_seed
 def test_pooling1d_of_random_settings(seed, dtype):
     check(1, *random_case(seed, 1), counts(seed), dtype)
 
 
+@in_one_test
 @each_dtype
 @each_shape
 def test_every_way(shape, options, dtype):
@@ -147,7 +151,7 @@ def test_every_way(shape, options, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_global_maximum_has_the_same_bits_with_and_without_its_place(dtype):
-    """Also the sign of a zero, and the payload of a not-a-number."""
+    """Including the sign of zeros, and the payload of NaN."""
     nans = np.array([0x7FC00001, 0x7FC00002], np.uint32).view(np.float32)
     images = np.full((4, 1, 5, 8), -1.0, dtype)
     images[0, 0, [1, 2], [3, 0]] = 0.0, -0.0
@@ -157,6 +161,7 @@ def test_a_global_maximum_has_the_same_bits_with_and_without_its_place(dtype):
     assert kernels.global_max_pool2d(images).tobytes() == y.tobytes()
 
 
+@in_one_test
 @each_dtype
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("image", [(1, 1), (2, 3), (7, 7), (3, 40)])
@@ -192,6 +197,7 @@ class TestSpecialValues:
         x[3] = -np.inf
         return x
 
+    @in_one_test
     @each_dtype
     @pytest.mark.parametrize(
         "options",
@@ -237,7 +243,7 @@ def check_indices(x, options):
 
 
 class TestAgainstTorch:
-    """Where PyTorch has the setting: padding of at most half a window, the same on both sides."""
+    """Settings supported by PyTorch: symmetric padding of at most half a window."""
 
     def random_case(self, seed):
         rng = np.random.default_rng(seed)
@@ -251,6 +257,7 @@ class TestAgainstTorch:
         image = [k + int(rng.integers(12)) for k in kernel_size]
         return rng, (2, 3, *image), options
 
+    @in_one_test
     @each_dtype
     @each_seed
     def test_max_pool2d(self, torch, seed, dtype):
@@ -269,6 +276,7 @@ class TestAgainstTorch:
         dx = kernels.max_pool2d_backward(dy, x.shape, **options, indices=places)
         assert_array_equal(dx, leaf.grad.numpy())
 
+    @in_one_test
     @each_dtype
     @each_seed
     def test_avg_pool2d(self, torch, seed, dtype):
@@ -286,9 +294,10 @@ class TestAgainstTorch:
         np.testing.assert_allclose(dx, leaf.grad.numpy(), **tolerance)
 
 
+@in_one_test
 @each_seed
 def test_bits_are_those_of_compiled_nets(seed):
-    """Values of float32 do not depend on who pools: an array's function or a layer."""
+    """float32 results of the functions and the layers are identical."""
     rng = np.random.default_rng(seed)
     kernel_size, stride = int(rng.integers(1, 6)), int(rng.integers(1, 4))
     padding = int(rng.integers(0, kernel_size // 2 + 1))
@@ -357,7 +366,7 @@ def test_bits_do_not_depend_on_the_instruction_set(options, dtype, monkeypatch):
 
 
 class TestForms:
-    """What is taken for x, dy and indices, and what `out` receives."""
+    """Supported x, dy and indices, and `out`."""
 
     x = draw((3, 2, 9, 8), np.float32)
     options = {"kernel_size": 3, "stride": 2, "padding": 1}
@@ -437,6 +446,7 @@ class TestForms:
 class TestRefusals:
     x = np.zeros((2, 3, 9, 20), np.float32)
 
+    @in_one_test
     @pytest.mark.parametrize("size", [2, 3, (9, 20)])
     @pytest.mark.parametrize("wrong", [-1, 180, 2**31, 2**32, 2**62, -(2**63), -(2**32)])
     @pytest.mark.parametrize("place", [0, -1])
@@ -543,7 +553,7 @@ def test_nothing_is_written_beside_the_outputs(dtype):
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("channels", [1, 9, 130])
 def test_the_mean_of_a_large_plane_is_that_of_doubles(channels, data_format):
-    """A sum of floats stops growing where a value is less than its last digit."""
+    """A float sum stops growing if values are less than its last digit."""
     x = np.random.default_rng(0).random((1, channels, 300, 301), np.float32)
     expected = x.mean((2, 3), dtype=np.float64).astype(np.float32)
     given = np.moveaxis(x, 1, -1) if data_format == "NHWC" else x

@@ -1,9 +1,10 @@
-"""Whole programs: forward, backward and training step against the float64 reference."""
+"""Whole programs: forward, backward and training step compared with the float64 reference."""
 
 import numpy as np
 import pytest
 from lenet5c.kernels.engine._program import Program
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import (
     BATCHES,
     EPS,
@@ -25,6 +26,7 @@ from lenet5c import reference
 from lenet5c.kernels.engine import lowering
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", BATCHES)
 @exact_model
 def test_equals_reference(model, batch):
@@ -43,6 +45,7 @@ def test_equals_reference(model, batch):
         assert_array_equal(backward(program, params, x, dy, need_dx=False)[1], actual_grads)
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", BATCHES)
 @smooth_model
 def test_matches_reference(model, batch):
@@ -57,41 +60,38 @@ def test_matches_reference(model, batch):
         assert_close(actual_grads, dparams[: program.param_extent])
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"setting": 0.1}, {"loss": "mse"}],
-    ids=["cross entropy", "smoothed", "squared error"],
-)
 @smooth_model
-def test_train_step_matches_reference(model, batch, options):
+def test_train_step_matches_reference(model, batch):
     params, x, _ = model.draw(batch)
     labels = draw_labels(model, batch)
-    logits = model.reference_forward(params, x)
-    if options.get("loss") == "mse":
-        options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
-        loss, dy = reference.mse_loss(logits[-1].reshape(batch, -1), options["targets"])
-    else:
-        loss, dy = reference.cross_entropy(
-            logits[-1].reshape(batch, -1), labels, options.get("setting", 0)
-        )
-    dx, dparams = model.reference_backward(params, logits, dy)
-    for isa in TILES:
-        program = model.program(isa)
-        actual_loss, correct, out, grads = train_step(program, params, x, labels, **options)
-        assert abs(actual_loss - loss) <= 16 * EPS * max(loss, 1)
-        assert correct == np.sum(answers(model, out) == labels)
-        assert_array_equal(out, forward(program, params, x))
-        assert_close(grads, dparams[: program.param_extent])
-        actual_dx = np.full_like(x, np.nan)
-        train_step(program, params, x, labels, dx=actual_dx, **options)
-        assert_close(actual_dx, dx)
+    values = model.reference_forward(params, x)
+    logits = values[-1].reshape(batch, -1)
+    targets = np.eye(model.plan.output_size, dtype=np.float32)[labels]
+    for options, (loss, dy) in (
+        ({}, reference.cross_entropy(logits, labels, 0)),
+        ({"setting": 0.1}, reference.cross_entropy(logits, labels, 0.1)),
+        ({"loss": "mse", "targets": targets}, reference.mse_loss(logits, targets)),
+    ):
+        dx, dparams = model.reference_backward(params, values, dy)
+        for isa in TILES:
+            program = model.program(isa)
+            actual_loss, correct, out, grads = train_step(program, params, x, labels, **options)
+            assert abs(actual_loss - loss) <= 16 * EPS * max(loss, 1)
+            assert correct == np.sum(answers(model, out) == labels)
+            assert_array_equal(out, forward(program, params, x))
+            assert_close(grads, dparams[: program.param_extent])
+            actual_dx = np.full_like(x, np.nan)
+            train_step(program, params, x, labels, dx=actual_dx, **options)
+            assert_close(actual_dx, dx)
 
 
+@in_one_test
 @each_isa
 @any_model
 def test_train_step_is_forward_loss_and_backward(model, isa):
-    """To the bit, with the loss as a program without ops."""
+    """Bit-identical, with the loss as a program without ops."""
     params, x, _ = model.draw(33, integer=True)
     labels = draw_labels(model, 33)
     program = model.program(isa)
@@ -105,6 +105,7 @@ def test_train_step_is_forward_loss_and_backward(model, isa):
     assert bits(out, grads) == bits(logits, backward(program, params, x, dy)[1])
 
 
+@in_one_test
 @each_isa
 @any_model
 def test_same_bits_at_any_thread_count(model, isa):

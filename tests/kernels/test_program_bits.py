@@ -1,8 +1,9 @@
-"""Independence of a program's bits: threads, instruction sets, neighbors, old values."""
+"""Results of a program do not depend on threads, instruction sets, other samples or old values."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import (
     EPS,
     SMOOTH,
@@ -21,6 +22,7 @@ from programs import (
 from updates import KINDS, Steps
 
 
+@in_one_test
 @pytest.mark.skipif(not {"avx2", "avx512"} <= TILES.keys(), reason="needs both AVX2 and AVX-512")
 @any_model
 def test_same_bits_with_avx2_and_avx512(model):
@@ -50,6 +52,7 @@ def train(model, isa, kind, threads, steps=4):
     return bits(params, *taken.vectors)
 
 
+@in_one_test
 @pytest.mark.parametrize("kind", KINDS)
 @each_isa
 def test_same_bits_of_training_at_any_thread_count(isa, kind):
@@ -60,7 +63,7 @@ def test_same_bits_of_training_at_any_thread_count(isa, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_updates_have_the_same_bits_with_every_instruction_set(kind):
-    """They fuse no multiply-add, so that even the baseline agrees."""
+    """Without fused multiply-adds, so the baseline agrees, too."""
     rng = np.random.default_rng(0)
     start, grads = rng.standard_normal((2, 1003)).astype(np.float32)
     results = []
@@ -73,6 +76,7 @@ def test_updates_have_the_same_bits_with_every_instruction_set(kind):
     assert all(result == results[0] for result in results)
 
 
+@in_one_test
 @each_isa
 @exact_model
 def test_dead_lanes_contribute_nothing(model, isa):
@@ -85,6 +89,7 @@ def test_dead_lanes_contribute_nothing(model, isa):
     assert_array_equal(grads, sum(single_grads for _, single_grads in singles))
 
 
+@in_one_test
 @each_isa
 @smooth_model
 def test_train_step_is_the_mean_of_its_samples(model, isa):
@@ -101,6 +106,7 @@ def test_train_step_is_the_mean_of_its_samples(model, isa):
     assert_close(grads, np.mean(single_grads, axis=0, dtype=np.float64))
 
 
+@in_one_test
 @each_isa
 @any_model
 def test_outputs_without_a_gradient_have_the_bits_of_a_training_step(model, isa):
@@ -111,10 +117,11 @@ def test_outputs_without_a_gradient_have_the_bits_of_a_training_step(model, isa)
     assert_array_equal(forward(program, params, x), out)
 
 
+@in_one_test
 @each_isa
 @any_model
 def test_samples_do_not_mix(model, isa):
-    """A sample that is not a number spoils no output or input gradient of another."""
+    """NaN in a sample does not affect outputs or input gradients of other samples."""
     params, x, dy = model.draw(35)
     program = model.program(isa)
     clean = forward(program, params, x), backward(program, params, x, dy)[0]
@@ -126,7 +133,7 @@ def test_samples_do_not_mix(model, isa):
 
 @each_isa
 def test_any_state_of_the_workspace_gives_the_same_bits(isa):
-    """A program keeps its arenas; what an earlier batch left there must not show."""
+    """Arenas are reused; values of an earlier batch must have no effect."""
     model = SMOOTH["lenet5"]
     params, x, dy = model.draw(17)
     fresh = backward(model.program(isa), params, x, dy)

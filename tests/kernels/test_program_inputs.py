@@ -1,4 +1,4 @@
-"""Inputs of a program: bytes, indexes, read-only arrays, errors, Python threads, memory."""
+"""Inputs of a program: bytes, indices, read-only arrays, errors, Python threads, memory."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from lenet5c.kernels.engine._program import Program
+from one_test import in_one_test
 from processes import HANGING
 from programs import (
     SMOOTH,
@@ -27,7 +28,7 @@ from lenet5c.kernels.engine.samples import Samples
 
 @each_isa
 class TestBytes:
-    """Samples of uint8 become float32 while they are packed, as NumPy would do it."""
+    """uint8 samples are converted to float32 during packing, as by NumPy."""
 
     model = SMOOTH["lenet5"]
 
@@ -141,11 +142,12 @@ class TestErrors:
             self.call(name, **changes)
 
 
+@in_one_test
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 31, 32, 33, 100])
 @pytest.mark.parametrize("batch", [1, 15, 16, 17])
 @each_isa
 def test_samples_of_any_size_go_into_a_tile_and_back(size, batch, isa):
-    """A program of no ops: floats keep their bits, bytes are scaled and shifted as by NumPy."""
+    """A program without ops: floats are unchanged, bytes are scaled and shifted as by NumPy."""
     program = Program(lowering.lower((size,), []), TILES[isa])
     rng = np.random.default_rng(0)
     params, out = np.zeros(0, np.float32), np.full((batch + 1, size), np.nan, np.float32)
@@ -159,6 +161,7 @@ def test_samples_of_any_size_go_into_a_tile_and_back(size, batch, isa):
     assert np.isnan(out[batch]).all()
 
 
+@in_one_test
 @any_model
 def test_no_samples(model):
     params, x, dy = model.draw(0)
@@ -171,7 +174,7 @@ def test_no_samples(model):
 
 @pytest.mark.parametrize("name", ["lenet5", "lenet5 of 1998"])
 def test_one_program_in_several_python_threads(name):
-    """Each call takes a workspace of its own; a few samples go one by one meanwhile."""
+    """Each call has its own workspace; a few samples are run one by one concurrently."""
     model = SMOOTH[name]
     program = model.program()
     jobs = [

@@ -1,9 +1,10 @@
-"""Programs that take a few samples one by one, against the reference and against tiles."""
+"""Programs that run a few samples one by one, compared with the reference and with tiles."""
 
 import numpy as np
 import pytest
 from lenet5c.kernels.engine._program import Program
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import (
     EPS,
     FEW,
@@ -35,6 +36,7 @@ from lenet5c.kernels.engine import lowering
 from lenet5c.kernels.engine.samples import Samples
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [1, 2, 5, 6])
 @exact_model
 def test_a_few_samples_equal_reference(model, batch):
@@ -47,6 +49,7 @@ def test_a_few_samples_equal_reference(model, batch):
             )
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [1, 5])
 @smooth_model
 def test_a_few_samples_match_reference(model, batch):
@@ -58,7 +61,7 @@ def test_a_few_samples_match_reference(model, batch):
 
 @pytest.mark.parametrize("batch", [1, 3, 5])
 def test_a_few_samples_of_many_channels(batch):
-    """More channels than lanes, and numbers of them that fill no whole vectors."""
+    """More channels than lanes, and numbers of channels that do not fill vectors."""
     params, x, _ = WIDE.draw(batch)
     expected = WIDE.reference_forward(params, x)[-1].reshape(batch, -1)
     for isa in TILES:
@@ -96,7 +99,7 @@ def test_a_not_a_number_of_one_sample_stays_in_it():
 
 
 def test_infinite_values_do_not_leak_between_channels():
-    """Lanes beyond the last channel hold nothing that could spoil a sum."""
+    """Lanes beyond the last channel do not affect sums."""
     model = Model((3, 4, 4), [conv(2, 1), conv(3, 1), FLATTEN])
     params, x, _ = model.draw(1)
     x[:] = 3e38
@@ -105,7 +108,7 @@ def test_infinite_values_do_not_leak_between_channels():
 
 
 def reference_loss(model, out, labels, options):
-    """Loss, its gradient, and the options with the targets that the loss may need."""
+    """Return loss, its gradient, and options with targets."""
     name, setting = options.get("loss", "cross_entropy"), options.get("setting", 0)
     if name == "mse":
         options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
@@ -116,6 +119,7 @@ def reference_loss(model, out, labels, options):
     return *twin(out, labels, setting), options
 
 
+@in_one_test
 @few
 @exact_model
 def test_one_by_one_equals_reference(model, batch):
@@ -131,10 +135,11 @@ def test_one_by_one_equals_reference(model, batch):
         )
 
 
+@in_one_test
 @few
 @trained_model
 def test_one_by_one_matches_reference(model, batch):
-    """Whatever is wanted of it: the gradients with the input's or without are the same bits."""
+    """Gradients are bit-identical with and without the input gradient."""
     params, x, dy = model.draw(batch)
     dx, dparams = model.reference_backward(params, model.reference_forward(params, x), dy)
     for isa in TILES:
@@ -147,6 +152,7 @@ def test_one_by_one_matches_reference(model, batch):
         )
 
 
+@in_one_test
 @few
 @pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize(
@@ -174,11 +180,12 @@ def test_train_step_one_by_one_matches_reference(model, options, batch):
         assert_close(actual_dx, dx, eps=64 if model.plan.penalties else 16)
 
 
+@in_one_test
 @pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
 @few
 @trained_model
 def test_train_step_one_by_one_is_forward_loss_and_backward(model, batch, options):
-    """To the bit, with the loss as a program without ops, by samples or by tiles."""
+    """Bit-identical, with the loss as a program without ops, by samples or tiles."""
     params, x, _ = model.draw(batch, seed=4)
     labels = draw_labels(model, batch)
     options = reference_loss(model, np.zeros((batch, model.plan.output_size)), labels, options)[2]
@@ -199,6 +206,7 @@ def test_train_step_one_by_one_is_forward_loss_and_backward(model, batch, option
             assert bits(backward(program, params, x, dy, by_sample=True)[1]) == bits(grads)
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [6, 17])
 @any_model
 def test_more_samples_go_in_tiles(model, batch):
@@ -214,6 +222,7 @@ def test_more_samples_go_in_tiles(model, batch):
     assert with_it == without
 
 
+@in_one_test
 @few
 @trained_model
 def test_one_by_one_has_the_same_bits_at_any_thread_count_and_instruction_set(model, batch):
@@ -231,10 +240,11 @@ def test_one_by_one_has_the_same_bits_at_any_thread_count_and_instruction_set(mo
             assert actual == expected, (isa, threads)
 
 
+@in_one_test
 @few
 @trained_model
 def test_one_by_one_in_any_state_of_the_workspace(model, batch):
-    """Values left in the arenas must not show, between channels or in borders of zeros."""
+    """Old values in the arenas must have no effect, between channels or in borders of zeros."""
     params, x, dy = model.draw(batch)
     fresh = bits(*backward(model.program(), params, x, dy, by_sample=True))
     program = model.program()
@@ -248,9 +258,10 @@ def test_one_by_one_in_any_state_of_the_workspace(model, batch):
             assert bits(*backward(program, params, x, dy, by_sample=True)) == fresh
 
 
+@in_one_test
 @trained_model
 def test_one_by_one_samples_do_not_mix(model):
-    """A sample's outputs and input gradient depend neither on the others nor on their number."""
+    """Outputs and input gradient of a sample do not depend on other samples or their number."""
     params, x, dy = model.draw(4)
     program = model.program()
     clean = backward(program, params, x, dy, by_sample=True)[0]

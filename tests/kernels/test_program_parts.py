@@ -1,7 +1,8 @@
-"""Tiles that several threads share: the bits of one thread, and how the ops are cut."""
+"""Tiles divided among several threads: bit-identical to one thread, and the division of ops."""
 
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import (
     FLATTEN,
     RELU,
@@ -51,6 +52,7 @@ NETS = {
 }
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [9, 16, 33])
 @pytest.mark.parametrize("model", NETS.values(), ids=NETS)
 @each_isa
@@ -85,6 +87,7 @@ def test_ops_of_a_segment_share_their_channels():
     assert segments((4, 8, 8), grouped, ops.Activation("tanh")) == [(0, 1, 1, 1), (1, 2, 1, 1)]
 
 
+@in_one_test
 @pytest.mark.parametrize("channels", [1, 3, 4, 8])
 @pytest.mark.parametrize("outputs", [3, 7, 8, 15, 16, 24])
 def test_parts_take_the_way_of_the_whole(channels, outputs):

@@ -1,8 +1,9 @@
-"""A sample's convolution with 16 pixels side by side: against the reference, and to the bit."""
+"""Single-sample convolution with 16 pixels side by side: accuracy and identical bits."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import (
     FLATTEN,
     RELU,
@@ -56,6 +57,7 @@ def test_equals_reference(model):
     assert_close(forward(model.program(), params, x, by_sample=True), expected)
 
 
+@in_one_test
 @each_isa
 @each_pixel_model
 def test_bits_of_training(model, isa):
@@ -74,7 +76,7 @@ def test_bits_of_training(model, isa):
 
 @each_isa
 def test_not_a_number_and_infinities(isa):
-    """They stay with the outputs whose windows have them."""
+    """They only affect outputs whose windows contain them."""
     for name in ("max", "mean", "no pooling"):
         model = MODELS[name]
         program, (params, x, _) = model.program(isa), model.draw(2)

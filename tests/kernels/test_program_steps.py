@@ -1,9 +1,10 @@
-"""Many training steps in one go: the bits of steps one by one, and where a run ends."""
+"""Many training steps in one call: bit-identical to single steps, and the end of a run."""
 
 import numpy as np
 import pytest
 from lenet5c.kernels.engine._update import Update
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import EXACT, FEW, FUSED, SMOOTH, TILES, bits, draw_labels, train_step
 from updates import KINDS, Steps
 
@@ -45,7 +46,7 @@ def run_steps(model, isa, kind, batch_size, samples, threads, by_sample=False):
 
 
 def check_steps(model, kind, batch_size, samples, by_sample):
-    """Assert that a run of steps is as many calls of train_step, each followed by the update."""
+    """Assert that a run of steps equals calls of train_step, each followed by the update."""
     for isa in TILES:
         actual = run_steps(model, isa, kind, batch_size, samples, 1, by_sample)
         program = model.program(isa)
@@ -78,6 +79,7 @@ def check_steps(model, kind, batch_size, samples, by_sample):
             assert_array_equal(vector[used], expected[used])
 
 
+@in_one_test
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name",
@@ -89,6 +91,7 @@ def test_a_run_of_steps_is_steps_one_by_one(name, kind):
     )  # the last batch is a short one
 
 
+@in_one_test
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "batch_size, samples",
@@ -110,10 +113,11 @@ def test_a_run_of_steps_is_steps_one_by_one(name, kind):
     ],
 )
 def test_a_run_of_steps_on_few_samples_is_steps_one_by_one(name, batch_size, samples, kind):
-    """The way of a step depends on its own batch, also for a short one after larger ones."""
+    """The algorithm of a step depends on its own batch, also for a short one after larger ones."""
     check_steps(FEW[name], kind, batch_size, samples, by_sample=True)
 
 
+@in_one_test
 @pytest.mark.parametrize("batch_size, samples", [(1, 7), (4, 11), (16, 18), (16, 21), (5, 22)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(
@@ -130,6 +134,7 @@ def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(
                 assert actual == expected, (name, isa, threads)
 
 
+@in_one_test
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "batch_size, samples, wrong, taken",
@@ -147,7 +152,7 @@ def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(
 def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(
     name, batch_size, samples, wrong, taken, kind
 ):
-    """In a batch of few, in the short last one, and in a larger one before that."""
+    """In a small batch, in a short last batch, and in a larger one before it."""
     model = FEW[name]
     program = model.program()
     params, x, _ = model.draw(samples)
@@ -183,6 +188,7 @@ def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(
         assert_array_equal(vector, before)
 
 
+@in_one_test
 @pytest.mark.parametrize("batch_size", [1, 16, 100, 257, 1500])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_of_steps_has_the_same_bits_at_any_thread_count(kind, batch_size):

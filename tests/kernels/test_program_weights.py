@@ -1,8 +1,9 @@
-"""Weights of samples and classes, and soft targets, in a program: the same bits on any threads."""
+"""Sample weights, class weights and soft targets in a program: identical bits with any threads."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from programs import FEW, FUSED, SMOOTH, TILES, bits, draw_labels, train_step
 from updates import Steps
 
@@ -26,6 +27,7 @@ def weights_of(model, samples, soft=False):
     }
 
 
+@in_one_test
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
 @pytest.mark.parametrize("batch", [1, 3, 16, 33, 300, 1500])
 @pytest.mark.parametrize("by_sample", [False, True])

@@ -1,4 +1,4 @@
-"""The control groups' files, in made-up root folders."""
+"""Control group files, in simulated root folders."""
 
 import pytest
 

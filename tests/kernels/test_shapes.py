@@ -1,7 +1,8 @@
-"""Settings of windows in all their forms, and output sizes."""
+"""Window settings in all forms, and output sizes."""
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 
 from lenet5c.kernels.shapes import (
     MAX_SETTING,
@@ -45,6 +46,7 @@ class TestPadding:
         assert window == ((3,), (1,), (before,), (1,))
         assert out == (size,)
 
+    @in_one_test
     @pytest.mark.parametrize("length", range(1, 12))
     @pytest.mark.parametrize("kernel_size", range(1, 6))
     @pytest.mark.parametrize("stride", range(1, 5))
@@ -59,6 +61,7 @@ class TestPadding:
                 padding = max(0, (out - 1) * stride + reach - length)
                 assert before == padding // 2  # the odd one comes last
 
+    @in_one_test
     @pytest.mark.parametrize(
         "padding",
         [-1, (1, -1), (1,), (1, 2, 3), ((1, 2),), ((1, 2, 3), (1, 2)), "SAME", "full", None, 1.0,
@@ -71,6 +74,7 @@ class TestPadding:
             window_and_size((5, 5), 3, 1, padding)
 
 
+@in_one_test
 @pytest.mark.parametrize("name", ["kernel_size", "stride", "dilation"])
 @pytest.mark.parametrize(
     "value",
@@ -83,7 +87,7 @@ def test_other_settings_are_refused(name, value):
 
 
 def test_what_was_computed_once_is_refused_in_another_form():
-    """1.0 == 1, for a cache too."""
+    """1.0 == 1, also as a key of a cache."""
     window_and_size((5, 5), (2, 2), (1, 1), (1, 1))
     for at in range(3):
         settings = [(2, 2), (1, 1), (1, 1)]
@@ -106,6 +110,7 @@ def test_a_setting_is_the_key_of_a_cache():
 
 
 class TestCeilMode:
+    @in_one_test
     @pytest.mark.parametrize("length", range(3, 13))
     @pytest.mark.parametrize("stride", range(1, 5))
     @pytest.mark.parametrize("padding", [0, 1])

@@ -1,4 +1,4 @@
-"""Softmax and its logarithm, forward and backward: twins, PyTorch, special values, the door."""
+"""Softmax and log-softmax, forward and backward: reference, PyTorch, special values, arguments."""
 
 from importlib import import_module
 from itertools import product
@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 from programs import FUSED, TILES
 
 from lenet5c import kernels, nn, reference
@@ -40,10 +41,11 @@ def draw(name, shape, dtype, axis, scale=3):
 
 
 def tolerance(shape, axis, dtype):
-    """Return roundings of a sum along the axis, and some more."""
+    """Return the tolerance of a sum along the axis."""
     return (8 + shape[axis] / 2) * np.finfo(dtype).eps
 
 
+@in_one_test
 @each_function
 @each_dtype
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -58,6 +60,7 @@ def test_matches_reference(shape, dtype, name):
             assert_allclose(y, expected, rtol=eps, atol=8 * eps)
 
 
+@in_one_test
 @each_function
 @each_dtype
 @pytest.mark.parametrize("shape, axis", [((300, 700), 1), ((70, 60, 90), 1), ((9000, 10), 1)])
@@ -96,7 +99,7 @@ def test_every_instruction_set_matches_reference(dtype, isa):
 
 
 def test_the_exponential_of_float64_is_exact_to_an_ulp():
-    """Beside a logit of 0, whose probability is 1 to the last bit."""
+    """Next to a logit of 0, whose probability rounds to 1."""
     x = np.concatenate([np.linspace(-40, -37, 20000), np.linspace(-700, -40, 20000)])
     y = kernels.softmax(np.stack([np.zeros_like(x), x], axis=1))[:, 1]
     expected = np.exp(x.astype(np.longdouble))
@@ -213,6 +216,7 @@ def test_nothing(shape, axis, name):
     assert (y.shape, y.dtype) == (shape, np.float32)
 
 
+@in_one_test
 @each_function
 class TestErrors:
     def check(self, name, error, message, *arrays, **options):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 
 from lenet5c.kernels.direct import strips
 
@@ -17,22 +18,23 @@ SHAPES = [
 ]
 
 
-def phases(shape, purpose, threads=1, dtype="f", layout="NCHW", way=None):
-    return strips.plan(dtype, purpose, *shape, threads, layout, way).phases
+def phases(shape, purpose, threads=1, dtype="f", layout="NCHW", axis=None):
+    return strips.plan(dtype, purpose, *shape, threads, layout, axis).phases
 
 
+@in_one_test
 @pytest.mark.parametrize("threads", [1, 2, 64])
-@pytest.mark.parametrize("way", ["channels", "units", "pixels"])
+@pytest.mark.parametrize("axis", ["channels", "units", "pixels"])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("dtype", "fd")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_scratch_is_bounded(shape, dtype, layout, way, threads):
-    purposes = ["dx"] if way == "pixels" else ["y", "dx", "dweight"]
+def test_scratch_is_bounded(shape, dtype, layout, axis, threads):
+    purposes = ["dx"] if axis == "pixels" else ["y", "dx", "dweight"]
     for purpose in purposes:
-        for at in phases(shape, purpose, threads, dtype, layout, way):
+        for at in phases(shape, purpose, threads, dtype, layout, axis):
             rows = min(ROWS, at["rows"])
             vectors = at["strip"] * at["grid"][1]
-            if way == "pixels":
+            if axis == "pixels":
                 vectors = vectors // at["lanes"]
             scratch = at["strip_size"] + rows * vectors * at["lanes"]
             assert at["strip"] == 1 or scratch * 16 // at["lanes"] <= strips.STRIP_FLOATS

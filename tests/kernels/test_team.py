@@ -1,4 +1,4 @@
-"""The team of threads in a debug build, in which threads sleep at chosen points."""
+"""The team of threads in a debug build, with sleeps at selected points."""
 
 import os
 import subprocess
@@ -59,7 +59,7 @@ for point in ("forward", "backward"):
 
 @pytest.fixture(scope="module")
 def debug_build(tmp_path_factory):
-    """Build a copy of the package whose threads may sleep."""
+    """Build a copy of the package with sleeps in threads."""
     return build_modules(tmp_path_factory.mktemp("sleeps"), "LENET5C_SLEEPS", "_program")
 
 
@@ -78,5 +78,5 @@ def test_nobody_writes_parameters_that_a_latecomer_reads(debug_build):
 
 
 def test_a_thread_asleep_anywhere_changes_no_bit(debug_build):
-    """Nor does it keep the others from going on, unless it holds a slice."""
+    """The other threads continue, unless the sleeping one holds a slice."""
     assert "runs in" in run(debug_build, DRIVE, "sleeps", "--threads", 3, "--seeds", 20)

@@ -1,4 +1,4 @@
-"""Thread counts of calls, also from forked processes and from several Python threads."""
+"""Thread counts of calls, also in forked processes and from several Python threads."""
 
 import multiprocessing
 import os
@@ -32,7 +32,7 @@ COUNT = "from lenet5c import kernels; print(kernels.get_num_threads())"
 
 @pytest.fixture
 def default_threads():
-    """Leaves the default thread count as it was."""
+    """Restore the default number of threads."""
     kernels.set_num_threads(None)
     yield kernels.get_num_threads()
     kernels.set_num_threads(None)
@@ -221,7 +221,7 @@ class TestFork:
 
     @pytest.mark.skipif(not ends_pools, reason="needs GNU OpenMP")
     def test_a_child_keeps_its_threads(self):
-        """Several in a row, children of children too; the parent goes on."""
+        """Several forks in a row, and in children; the parent continues."""
         code = """
 def check():
     return convolve(3) == expected and threads.effective(3) == 3 and tasks() >= 3
@@ -238,7 +238,7 @@ print(convolve(3) == expected)
         assert fork(code) == ["3"]
 
     def test_a_child_is_serial_where_the_pool_cannot_be_ended(self):
-        """And so are its children; the parent is not."""
+        """So are its children, but not the parent."""
         code = """
 _openmp.end_pool = lambda: False
 convolve(3)
@@ -251,7 +251,7 @@ print(threads.effective(3), convolve(3) == expected)
         assert fork(code) == ["1", "3", "True"]
 
     def test_a_fork_that_runs_no_hook_before_it_leaves_a_serial_child(self):
-        """As servers do that fork in C."""
+        """As in servers that fork in C."""
         code = """
 convolve(2)
 threads._after_fork_in_child()
@@ -260,7 +260,7 @@ print(threads.effective(3))
         assert fork(code) == ["1"]
 
     def test_while_other_threads_are_inside_regions(self):
-        """Their pools are their own: the child neither waits for them nor is in their way."""
+        """Pools belong to threads: the child does not wait for those of other threads."""
         code = """
 done, results = threading.Event(), set()
 
@@ -295,12 +295,12 @@ print(codes, results == {expected}, convolve(3) == expected)
 
 
 class TestPythonThreads:
-    """Eight at once, each with results equal to the serial ones to the bit."""
+    """Eight concurrent calls with results bit-identical to serial ones."""
 
     ROUNDS = 10
 
     def together(self, job, arguments):
-        """Return what the job returns for each argument, in a thread for each, over and over."""
+        """Return the results of the job for each argument, run repeatedly in a thread for each."""
         results, errors = [set() for _ in arguments], []
         start = threading.Barrier(len(arguments))
 
@@ -351,7 +351,7 @@ class TestPythonThreads:
         assert self.together(job, range(8)) == [{job(seed)} for seed in range(8)]
 
     def test_forward_of_one_new_model(self):
-        """No thread may see it half made; with more sizes than it remembers programs for."""
+        """No thread may see an incomplete program; with more sizes than cached programs."""
         model = nn.Sequential(
             nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2)
         )

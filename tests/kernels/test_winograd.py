@@ -1,9 +1,10 @@
-"""Convolutions that go by Winograd's algorithm; gradients of few terms, or small ones."""
+"""Convolutions by Winograd's algorithm; gradients with few or small terms."""
 
 import numpy as np
 import pytest
 from lenet5c.kernels.engine._program import Program
 from numpy.testing import assert_allclose
+from one_test import in_one_test
 from programs import TILES, each_isa
 
 from lenet5c import reference
@@ -54,6 +55,7 @@ def draw(image, filters, options):
     return x, rng.standard_normal((BATCH, filters, *size), np.float32)
 
 
+@in_one_test
 @each_isa
 @each_convolution
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -69,6 +71,7 @@ def test_gradients_without_terms_are_zero(isa, image, filters, options, count):
     assert_allclose(grads, expected, rtol=0, atol=1e-5 * terms.max())
 
 
+@in_one_test
 @each_isa
 @each_convolution
 def test_small_gradients_beside_large_ones_keep_their_digits(isa, image, filters, options):

@@ -1,4 +1,4 @@
-"""Every activation: against its reference and PyTorch, alone and in nets, and the same bits."""
+"""Every activation compared with its reference and PyTorch, alone and in nets; identical bits."""
 
 from importlib import import_module
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lenet5c.kernels.engine._program import Program
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 import lenet5c
 from lenet5c import kernels, nn, optim, reference
@@ -47,10 +48,11 @@ def test_every_activation_is_tested():
     assert {type(layer) for layer, *_ in CASES} == set(nn.ACTIVATIONS.values())
 
 
+@in_one_test
 @pytest.mark.parametrize("shape", [(1, 3000), (4, 7), (33, 100), (3, 5, 7, 9), (20, 17, 3, 2)])
 @each_case
 def test_matches_reference(layer, twin, options, from_x, shape):
-    """Within some roundings: of the output, and of the derivative, which is about 1 at most."""
+    """Within a few roundings of the output, and of the derivative, which is at most about 1."""
     x, dy = inputs(*shape), np.random.default_rng(4).standard_normal(shape).astype(np.float32)
     y = layer.forward(x, training=True)
     function = getattr(reference, layer.kind)
@@ -120,10 +122,11 @@ def batch(count):
     return x, rng.integers(0, 10, count)
 
 
+@in_one_test
 @pytest.mark.parametrize("count", [1, 5, 6, 33])
 @each_name
 def test_a_net_is_its_layers_one_by_one(name, count):
-    """In tiles and sample by sample, within roundings."""
+    """In tiles and sample by sample, up to rounding."""
     model, (x, _) = net(name), batch(count)
     y, alone = model.forward(x, training=True), x
     for layer in model.layers.values():

@@ -1,4 +1,4 @@
-"""LeNet-5 beside PyTorch's, on MNIST: logits, loss, all gradients, and a hundred steps of training.
+"""LeNet-5 compared with PyTorch on MNIST: logits, loss, gradients, and 100 training steps.
 
 PyTorch computes in float64 and so is the judge: its own rounding and thread count do not matter.
 """
@@ -21,7 +21,7 @@ VARIANTS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def one_torch_thread():
-    """For so small a model more of them only wait for one another."""
+    """More threads do not help for such a small model."""
     count = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -30,7 +30,7 @@ def one_torch_thread():
 
 @pytest.fixture(scope="module")
 def digits():
-    """Images (N, 1, 28, 28) of float32 and labels, a batch for each step."""
+    """Return float32 images (N, 1, 28, 28) and labels, a batch for each step."""
     train, _ = mnist()
     count = STEPS * BATCH
     return (train.images[:count].astype(np.float32) / 255 - np.float32(0.13)) / np.float32(
@@ -39,7 +39,7 @@ def digits():
 
 
 def pair(activation="relu", pooling="max"):
-    """Make our model and PyTorch's, with the same weights and names of parameters."""
+    """Make the model in lenet5c and in PyTorch, with the same weights and parameter names."""
     ours = nn.LeNet5(input_size=28, padding=(2, 0), activation=activation, pooling=pooling, rng=0)
     act = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid}[activation]
     pool = {"max": torch.nn.MaxPool2d, "avg": torch.nn.AvgPool2d}[pooling]
@@ -77,7 +77,7 @@ def torch_step(model, x, labels, smoothing=0.0):
 
 
 def assert_close(actual, expected, name):
-    """To 1e-5 of the norm, some 80 roundings: eight layers, sums of up to 784 * 64 terms."""
+    """Within 1e-5 of the norm, about 80 roundings: eight layers, sums of up to 784 * 64 terms."""
     error = np.linalg.norm(actual - expected) / np.linalg.norm(expected)
     assert error <= 1e-5, f"{name} is off by {error:.2g}"
 
@@ -146,7 +146,7 @@ def test_a_hundred_steps_follow_the_same_losses(
 
 
 class Of1998(torch.nn.Module):
-    """LeNet-5 of 1998, written for PyTorch from the paper; parameters as ours has them."""
+    """LeNet-5 of 1998 in PyTorch, written from the paper, with the same parameters."""
 
     def __init__(self, params):
         super().__init__()
@@ -217,7 +217,7 @@ def test_lenet5_of_1998(digits, batch, j):
 
 @pytest.mark.parametrize("batch", [1, 4, 16])
 def test_lenet5_of_1998_follows_the_same_losses(digits, batch):
-    """A hundred steps one by one, and in tiles: roundings, and no choices to make much of them."""
+    """A hundred steps one by one, and in tiles; there are no choices that amplify rounding."""
     x = np.pad(digits[0], ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=digits[0].min())
     model, loss = nn.LeNet5_1998(rng=0), nn.MAPLoss(0.1)
     twin = Of1998(model.params)

@@ -1,4 +1,4 @@
-"""Compiled models: the bits of `forward`, also after a change of parameters; what is refused."""
+"""Compiled models: the bits of `forward`, also after changed parameters; invalid arguments."""
 
 import copy
 import pickle
@@ -38,7 +38,7 @@ def assert_bits(actual, expected):
 
 
 def expect(model, few, x):
-    """Return the outputs for x from `forward`, of up to `few` samples alone."""
+    """Return the outputs of `forward` for x, with up to `few` samples run one by one."""
     if 0 < len(x) <= few:
         return np.concatenate([model.forward(x[i : i + 1]) for i in range(len(x))])
     return model.forward(x)
@@ -244,7 +244,7 @@ def test_models_that_are_refused():
 
 
 def test_python_threads():
-    """All call one compiled model; between two rounds its parameters change."""
+    """All threads call one compiled model, whose parameters change between rounds."""
     model = lenet5(rng=0)
     outputs = model.compile(num_threads=1)
     rounds = [nn.LeNet5(input_size=16, rng=seed).state_dict() for seed in range(5)]

@@ -1,4 +1,4 @@
-"""`Ensemble`: the mean of several models' probabilities, forward and backward."""
+"""`Ensemble`: mean probabilities of several models, forward and backward."""
 
 import copy
 import pickle
@@ -24,7 +24,7 @@ def lenets(count=2, **options):
 
 
 def of_1998():
-    """Make an ensemble of penalties and logits, at temperatures of their own."""
+    """Make an ensemble of penalties and logits, with different temperatures."""
     return nn.Ensemble(
         {"penalties": nn.LeNet5_1998(rng=0), "logits": nn.LeNet5(rng=1)}, temperatures=(8, 0.5)
     )

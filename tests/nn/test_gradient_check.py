@@ -1,4 +1,4 @@
-"""Checks of gradients: right layers pass, each kind of fault has its name, kinks are no faults."""
+"""Gradient checks: correct layers pass, each kind of error is named, kinks are not errors."""
 
 import copy
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from every_layer import LAYERS
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import nn
 
 
 class Affine(nn.Layer):
-    """y = tanh(x weight^T + bias), with the faults that a subclass puts in."""
+    """y = tanh(x weight^T + bias), with errors added by subclasses."""
 
     def __init__(self, inputs=4, outputs=4, rng=0):
         weight = np.random.default_rng(rng).standard_normal((outputs, inputs))
@@ -156,7 +157,7 @@ def test_one_wrong_element_of_a_large_array_is_found(place):
 
     layer = type("Wrong", (Affine,), {"set": put})(120, 100)
     layer.params["weight"] *= 0.1
-    check = nn.check_gradients(layer, (120,), most=10)
+    check = nn.check_gradients(layer, (120,), max_elements=10)
     (row,) = [row for row in check.rows if not row.ok]
     assert (row.name, row.place) == ("weight", place)
     assert row.verdict.startswith("wrong in 1 of 11 elements")
@@ -330,11 +331,12 @@ def test_a_layer_that_is_never_the_same():
         nn.check_gradients(layer, (40,))
 
 
+@in_one_test
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_of_the_package(name):
-    """Each class of layers has a twin in float64, by which it is checked."""
+    """Each layer class has a float64 version, with which it is checked."""
     for layer, shape in LAYERS[name]:
-        check = nn.check_gradients(layer, shape, most=6)
+        check = nn.check_gradients(layer, shape, max_elements=6)
         assert check, check
         assert check.notes == [] and len(check.rows) == 1 + len(layer.params)
         assert max(row.error for row in check.rows) < 1e-6
@@ -470,4 +472,4 @@ def test_an_input_that_the_layer_does_not_take():
 )
 def test_residuals_that_end_with_dropout(layers):
     """Dropout works in place, on a gradient that the shortcut needs as well."""
-    assert nn.check_gradients(nn.Residual(*copy.deepcopy(layers)), (4,), most=5)
+    assert nn.check_gradients(nn.Residual(*copy.deepcopy(layers)), (4,), max_elements=5)

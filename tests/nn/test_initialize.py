@@ -1,4 +1,4 @@
-"""Initialisers: variance, bounds and shape of what they draw, and that a seed decides it."""
+"""Initializers: variance, bounds, shape, and reproducibility."""
 
 from math import sqrt
 
@@ -128,7 +128,7 @@ def test_unknown_names(wrong):
     "name, make", [("normal", initialize.normal), ("uniform", initialize.uniform)]
 )
 def test_a_name_with_a_number(name, make):
-    """A value that can be written to a configuration, too."""
+    """Including values that can be stored in a configuration."""
     assert_array_equal(
         initialize.draw({name: 0.01}, 0, (3, 4), 4, 3), initialize.draw(make(0.01), 0, (3, 4), 4, 3)
     )
@@ -164,7 +164,7 @@ def test_mappings_that_are_no_initializer(wrong):
 
 
 def test_the_largest_numbers_of_initializers():
-    """No draw overflows, even of as many numbers as a large model has."""
+    """No draw overflows, even for the number of weights of a large model."""
     for name in ("normal", "uniform"):
         weights = initialize.draw({name: 3.4e37}, 0, (10**6,), 1, 1)
         assert 3e37 < abs(weights).max() < np.inf

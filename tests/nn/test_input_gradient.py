@@ -1,10 +1,11 @@
-"""`input_gradient`: the gradient by the input outside training, of every class of layers."""
+"""`input_gradient`: gradient with respect to the input outside training, for every layer class."""
 
 import copy
 
 import numpy as np
 import pytest
 from every_layer import LAYERS
+from one_test import in_one_test
 
 from lenet5c import nn
 
@@ -12,7 +13,7 @@ CASES = [(name, i) for name, cases in LAYERS.items() for i in range(len(cases))]
 
 
 def without_training(layer):
-    """Return a copy whose training pass is that outside training."""
+    """Return a copy whose training pass equals inference."""
     layer = copy.deepcopy(layer)
     for each in layer.all_layers():
         if isinstance(each, nn.Dropout):
@@ -22,6 +23,7 @@ def without_training(layer):
     return layer
 
 
+@in_one_test
 @pytest.mark.parametrize(("name", "i"), CASES)
 @pytest.mark.parametrize("batch", [2, 7])
 def test_it_is_backward_without_what_training_does(name, i, batch):
@@ -38,7 +40,7 @@ def test_it_is_backward_without_what_training_does(name, i, batch):
 
 
 class Doubled(nn.Sequential):
-    """A net with a forward pass of its own."""
+    """A net with a custom forward pass."""
 
     def forward(self, x, training=False):
         return super().forward(2 * x, training)

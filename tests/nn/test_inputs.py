@@ -1,4 +1,4 @@
-"""Inputs of layers and models: any shape and dtype that they take, or an error with a remedy."""
+"""Inputs of layers and models: supported shapes and dtypes, or an error with a remedy."""
 
 import re
 from array import array
@@ -7,6 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from tile_layers import assert_close, normal
 
 from lenet5c import nn, optim, reference
@@ -28,6 +29,7 @@ def zeros(*shape):
     return np.zeros(shape, np.float32)
 
 
+@in_one_test
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("layer, name, settings", ELEMENTWISE, ids=lambda value: str(value))
 def test_activations_of_any_shape(layer, name, settings, shape):
@@ -98,7 +100,7 @@ def test_elementwise_layers_amid_others():
     ids=str,
 )
 def test_numbers_that_float32_holds(layer):
-    """Converted, not scaled, of any layout; so are objects that NumPy reads."""
+    """Converted, not scaled, in any layout; also objects supported by NumPy."""
     numbers = np.random.default_rng(0).integers(-99, 99, (5, 2, 4, 6)).astype(np.float32)
     expected = layer.forward(numbers)
     for dtype in (np.int8, np.int16, np.float16, ">f4", "<f4"):
@@ -131,6 +133,7 @@ CLASSIC = nn.Sequential(
 ALL_CONVOLUTIONS = nn.Sequential(nn.Conv2d(3, 4, 5, rng=0), nn.BatchNorm2d(4), nn.MaxPool2d(2))
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "model, shape, takes, remedies",
     [
@@ -199,7 +202,7 @@ def test_shapes_that_a_model_does_not_take(model, shape, takes, remedies):
 
 
 def test_remedies_work():
-    """Each expression of a message makes an array that the model takes, or the next step to it."""
+    """Each expression in a message gives an array that the model accepts, or the next message."""
     model = nn.LeNet5()
     for shape in ((4, 28, 28), (28, 28), (4, 784), (4, 1024), (4, 28, 28, 1), (1, 32, 32)):
         x = zeros(*shape)
@@ -258,7 +261,7 @@ def test_layers_of_ones_own_are_not_tried():
 
 
 class Scale(nn.Layer):
-    """A layer of one's own, which does not tell the shape of its output."""
+    """A custom layer without `output_shape`."""
 
     def __init__(self, by=2, *, name="x", inner=None):
         self.by, self.name, self.inner = by, name, inner

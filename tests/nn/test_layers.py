@@ -1,4 +1,4 @@
-"""Each layer against its reference, forward and backward; its shapes, connections and errors."""
+"""Each layer compared with its reference, forward and backward; shapes, connections and errors."""
 
 import copy
 import pickle
@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 from tile_layers import EPS, TileLayerChecks, assert_close, normal
 
 from lenet5c import nn, optim, reference
@@ -102,6 +103,7 @@ CASES = [
 ]
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", "")
 )
@@ -120,7 +122,7 @@ def test_flatten():
 
 
 def test_windows_between_the_pixels():
-    """They see nothing: minus infinity, as of PyTorch, and no gradient."""
+    """Empty windows: minus infinity, as in PyTorch, and no gradient."""
     layer = nn.MaxPool2d(2, padding=1, dilation=2)
     y = layer.forward(np.ones((17, 2, 1, 1), np.float32), training=True)
     assert_array_equal(y, np.full((17, 2, 1, 1), -np.inf, np.float32))
@@ -128,7 +130,7 @@ def test_windows_between_the_pixels():
 
 
 def test_paddings_in_other_words():
-    """They are the same layer; what is odd in them is shown by repr."""
+    """They are the same layer; nondefault settings are shown by repr."""
     x = normal(3, 2, 7, 8)
     for padding, same in ((1, ((1, 1), [1, 1])), ("valid", 0), ((1, 0), ((1, 1), (0, 0)))):
         for make in (nn.MaxPool2d, nn.AvgPool2d):
@@ -144,7 +146,7 @@ def test_paddings_in_other_words():
 
 
 def test_activations_at_the_ends():
-    """Saturated, they are what the definitions say, without overflow on the way."""
+    """Saturated values are correct, without intermediate overflow."""
     x = np.array([[-np.inf, -3e38, -1e4, -100, -0.0, 0, 1e-30, 100, 1e4, 3e38, np.inf]], np.float32)
     assert_array_equal(nn.ReLU()(x), np.maximum(x, 0))
     assert_array_equal(nn.Tanh()(x), np.tanh(x))
@@ -155,7 +157,7 @@ def test_activations_at_the_ends():
 
 
 def test_scaled_tanh_at_the_ends():
-    """Also where products and squares of the settings are near the ends of float32."""
+    """Also if products and squares of the settings are near the limits of float32."""
     x = np.array([[-np.inf, -3e38, -1e4, -0.0, 0, 1e-20, 1e4, 3e38, np.inf, np.nan]], np.float32)
     for amplitude, slope in (
         (1.7159, 2 / 3),
@@ -186,7 +188,7 @@ def test_scaled_tanh_of_the_paper():
 
 
 def test_activations_are_accurate_everywhere():
-    """To 4 eps relative: an exponential of 2 ulp, an addition and a division.
+    """Within 4 eps, relative: an exponential of 2 ulp, an addition and a division.
 
     The derivatives lose no more.
     """
@@ -225,6 +227,7 @@ def test_sizes(layer, input_shape, output_shape, num_params, connections):
 
 
 class TestErrors:
+    @in_one_test
     @pytest.mark.parametrize(
         "make, message",
         [
@@ -377,7 +380,7 @@ class TestParameters:
 
     @pytest.mark.parametrize("layer", [nn.Linear(4, 3, rng=0), nn.BatchNorm1d(4)], ids=str)
     def test_gradients_of_a_layer_alone_reach_its_vector(self, layer):
-        """The same, whether or not the vector was asked for before backward."""
+        """The same, whether or not the vector was requested before backward."""
         layer.backward(np.ones_like(layer.forward(normal(5, 4), training=True)))
         grads = np.concatenate([layer.grads[name].ravel() for name in layer.params])
         assert grads.any()
@@ -498,7 +501,7 @@ class TestBatchNorm:
         assert_close(layer.forward(x), expected, eps=32)
 
     def test_a_large_mean_does_not_cancel(self):
-        """The variance is no difference of squares: at mean 1000, 1 is kept to 1e-4."""
+        """The variance is not a difference of squares: at mean 1000, 1 is accurate to 1e-4."""
         x = 1000 + normal(64, 3)
         y = nn.BatchNorm1d(3).forward(x, training=True)
         assert_allclose(y.mean(axis=0), 0, atol=1000 * EPS)

@@ -1,4 +1,4 @@
-"""LeNet-5 of today: sizes, options, and what it refuses."""
+"""The modern LeNet-5: sizes, options, and invalid settings."""
 
 import inspect
 import json
@@ -6,12 +6,14 @@ import json
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from tile_layers import normal
 
 from lenet5c import nn
 from lenet5c.nn.kind import plain
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "options, num_params, input_shape",
     [
@@ -188,6 +190,7 @@ def test_lenet5_dropout_follows_its_seed():
     )  # weights are drawn before the seeds of dropout
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -1,4 +1,4 @@
-"""Layers that LeCun et al. (1998) have and later nets do not, and their net: LeNet5_1998."""
+"""The layers specific to LeCun et al. (1998), and their net, LeNet5_1998."""
 
 import copy
 import pickle
@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from tile_layers import EPS, TileLayerChecks, assert_close, normal
 
 from lenet5c import nn, reference
@@ -67,6 +68,7 @@ CASES = [
 ]
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", "")
 )
@@ -116,7 +118,7 @@ class TestConnectionTable:
 
     @pytest.mark.parametrize("batch", [2, 17])
     def test_is_a_dense_convolution_with_zeros(self, batch):
-        """By the same sums, so that even the last digits agree."""
+        """The same sums, so results are bit-identical."""
         layer = nn.Conv2d(4, 3, 2, rng=0, connection_table=self.TABLE)
         dense = nn.Conv2d(4, 3, 2)
         dense.params["weight"] = layer.dense_weight
@@ -182,7 +184,7 @@ class TestRBF:
 
     @pytest.mark.parametrize("batch", [3, 17])
     def test_changed_codes_are_seen(self, batch):
-        """By a program that exists already, whether they are changed in place or assigned."""
+        """Also by an existing program, whether they are changed in place or assigned."""
         layer, x = nn.RBF(), normal(batch, 84)
         model = nn.Sequential(layer)
         before = layer.forward(x)
@@ -209,7 +211,7 @@ class TestRBF:
         assert_array_equal(layer.forward(x), before)
 
     def test_bitmaps_of_the_digits(self):
-        """Figure 3 of LeCun et al. (1998): the black pixels, and how far codes are apart."""
+        """Figure 3 of LeCun et al. (1998): the black pixels, and distances of the codes."""
         codes = nn.digit_codes()
         assert (codes.shape, codes.dtype) == ((10, 84), np.float32)
         assert_array_equal(np.unique(codes), [-1, 1])
@@ -340,7 +342,7 @@ class TestErrors:
 
 
 class TestLeNet5Of1998:
-    """Against the numbers of LeCun et al. (1998), section II-B."""
+    """Compared with the numbers of LeCun et al. (1998), section II-B."""
 
     def test_layer_by_layer(self):
         model, shape, sizes = nn.LeNet5_1998(), (1, 32, 32), {}
@@ -374,7 +376,7 @@ class TestLeNet5Of1998:
             assert number in model.summary()
 
     def test_table_1(self):
-        """Six maps see three neighbors, six see four, three see four with a gap, one sees all."""
+        """Six maps read three neighbors, six four, three four with a gap, one all."""
         table = nn.lenet5_1998.C3_TABLE
         assert table.sum() == 60
         assert_array_equal(table.sum(axis=1), [10] * 6)
@@ -450,7 +452,7 @@ class TestLeNet5Of1998:
             nn.LeNet5_1998(**options)
 
     def test_penalties_are_those_of_their_own_codes(self):
-        """Random codes of another number of classes are always the same, and apart."""
+        """Random codes for another number of classes are reproducible and distinct."""
         codes = nn.LeNet5_1998(num_classes=26)["output"].buffers["codes"]
         assert_array_equal(np.unique(codes), [-1, 1])
         assert len(np.unique(codes, axis=0)) == 26

@@ -1,8 +1,9 @@
-"""Losses against their reference, at extreme values too; what they refuse."""
+"""Losses compared with their reference, also at extreme values; invalid arguments."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import nn, reference
 
@@ -22,6 +23,7 @@ each_shape = pytest.mark.parametrize(
 )
 
 
+@in_one_test
 @pytest.mark.parametrize("scale", [1e-3, 1, 30])
 @pytest.mark.parametrize("label_smoothing", [0, 0.1, 0.9])
 @each_shape
@@ -125,6 +127,7 @@ def test_maximum_likelihood(batch, classes):
     assert_array_equal(dpenalties, expected.astype(np.float32))
 
 
+@in_one_test
 @pytest.mark.parametrize("scale", [1e-3, 1, 30, 300])
 @pytest.mark.parametrize("j", [1e-6, 0.1, 3, 50, 1e6])
 @each_shape
@@ -168,7 +171,7 @@ class TestExtremePenalties:
         self.check(penalties, np.full(17, 4), j)
 
     def test_all_are_large(self, size, j):
-        """The rubbish class alone is left, unless j is larger still."""
+        """Only the garbage class remains, unless j is larger."""
         self.check(np.full((3, 10), size, np.float32), np.arange(3), j)
 
     def test_both_ends(self, size, j):
@@ -182,7 +185,7 @@ class TestExtremePenalties:
 
 
 def test_a_large_j_leaves_no_rubbish_and_a_small_one_little_else():
-    """With j beyond reach the loss is the cross-entropy of the penalties negated.
+    """With a very large j the loss is the cross-entropy of the negated penalties.
 
     With j near 0 and large penalties, the probability of being rubbish is 1, and the loss the
     maximum likelihood's.
@@ -199,7 +202,7 @@ def test_a_large_j_leaves_no_rubbish_and_a_small_one_little_else():
 
 
 def test_the_second_term_keeps_penalties_from_growing_without_end():
-    """Eq. 9: pushing a wrong penalty beyond j gains next to nothing."""
+    """Eq. 9: increasing a wrong penalty beyond j has almost no effect."""
     labels = np.zeros(1, int)
     gains = []
     for wrong in (1, 5, 20):
@@ -288,6 +291,7 @@ def test_softmax():
     )
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "loss", [nn.CrossEntropyLoss(), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss()], ids=repr
 )
@@ -364,7 +368,7 @@ def test_target_of_another_shape(target):
 
 
 def central_differences(derivative, at, h=1e-5):
-    """Of each element of derivative(at) along the same element of at: the diagonal."""
+    """Return the derivative of each element of derivative(at) by the same element of at."""
     diagonal = np.zeros(at.shape)
     for i in np.ndindex(at.shape):
         step = np.zeros(at.shape)
@@ -431,10 +435,11 @@ def test_exact_second_derivatives_of_maximum_a_posteriori(batch, classes, j):
     assert_allclose(expected, numeric, rtol=1e-6, atol=1e-9)
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [1, 4, 5, 6, 16, 33, 1025, 3000])
 @pytest.mark.parametrize("kind", nn.LOSSES)
 def test_the_value_alone_has_the_bits_of_a_call(kind, batch):
-    """Sample by sample, in tiles, and in several batches of shards."""
+    """With single samples, tiles, and several batches of shards."""
     loss = nn.LOSSES[kind]()
     outputs, labels = normal(batch, 7, scale=3), labels_for(batch, 7)
     assert loss.value(outputs, labels) == loss(outputs, labels)[0]

@@ -1,10 +1,11 @@
-"""Losses with weights, labels to ignore, reductions, probabilities and places: against twins."""
+"""Losses with weights, ignored labels, reductions, soft targets and maps: the reference."""
 
 from itertools import product
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import nn, reference, set_num_threads
 
@@ -39,6 +40,7 @@ def agree(loss, gradient, expected, expected_gradient, total):
     assert_allclose(gradient, expected_gradient, rtol=16 * EPS, atol=16 * EPS / total)
 
 
+@in_one_test
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("smoothing", [0, 0.1])
 @pytest.mark.parametrize("batch", BATCHES)
@@ -104,6 +106,7 @@ def all_losses(reduction="mean"):
     ]
 
 
+@in_one_test
 @pytest.mark.parametrize("loss", all_losses(), ids=repr)
 @pytest.mark.parametrize("batch", BATCHES)
 class TestSampleWeights:
@@ -188,7 +191,7 @@ def test_probabilities_of_one_hot_are_labels(classes):
 
 
 def test_logits_of_minus_infinity_mask_classes():
-    """Where the target is 0; also with class weights, where each class has a term of its own."""
+    """If the target is 0, also with class weights and a term for each class."""
     logits, labels, weight, _ = draw(17)
     labels[labels == 2] = 4
     logits[:, 2] = -np.inf

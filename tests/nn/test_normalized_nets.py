@@ -1,10 +1,11 @@
-"""Nets with batch normalization and dropout, as one program: beside their twins, and to the bit."""
+"""Nets with batch normalization and dropout as one program: the reference, identical bits."""
 
 import copy
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import kernels, nn, optim, reference
 from lenet5c.nn.tile_layer import TileChain
@@ -18,7 +19,7 @@ def normal(*shape, seed=0):
 
 
 def shaken(model):
-    """Give the scales, shifts and running statistics of all layers values of their own."""
+    """Set different scales, shifts and running statistics in all layers."""
     rng = np.random.default_rng(5)
     for layer in model.all_layers():
         if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
@@ -132,7 +133,7 @@ each_net = pytest.mark.parametrize("make", NETS, ids=lambda make: make.__name__)
 
 
 def forward(layer, x, passes):
-    """Return the output of a layer's twin in training, and its pass back: dy to dx, gradients."""
+    """Return the reference output of a layer in training, and its backward function."""
     weight, bias = layer.params.get("weight"), layer.params.get("bias")
     if isinstance(layer, nn.Conv2d):
         y = reference.conv2d(x, weight, bias, padding=layer.padding)
@@ -195,11 +196,12 @@ def reference_pass(model, x, dy, passes=0):
 
 
 def assert_close(actual, expected, least=0.0):
-    """To 1e-5 of the norm: some 80 roundings."""
+    """Within 1e-5 of the norm, about 80 roundings."""
     error = np.linalg.norm(actual - expected)
     assert error <= 1e-5 * np.linalg.norm(expected) + least
 
 
+@in_one_test
 @each_net
 @pytest.mark.parametrize("batch", BATCHES)
 def test_forward_and_backward_are_those_of_the_twins(make, batch):
@@ -224,7 +226,7 @@ def test_forward_and_backward_are_those_of_the_twins(make, batch):
 
 @each_net
 def test_gradients_by_central_differences(make):
-    """Of the twins that the layers are compared with, along random directions."""
+    """Check the reference of the layers along random directions."""
     shape, model = make()
     shaken(model)
     x, dy = normal(7, *shape).astype(np.float64), normal(7, 10, seed=1)
@@ -245,7 +247,7 @@ def test_gradients_by_central_differences(make):
 
 
 def train(make, batch_size, steps, single=False, threads=1, weights=None, kind=optim.Adam):
-    """Return all that some steps change, as bytes."""
+    """Return the state after some steps, as bytes."""
     kernels.set_num_threads(threads)
     shape, model = make()
     shaken(model)
@@ -278,6 +280,7 @@ def thread_count():
     kernels.set_num_threads(before)
 
 
+@in_one_test
 @each_net
 @pytest.mark.parametrize("batch_size", [4, 33, 130])
 def test_many_steps_are_single_steps(make, batch_size):
@@ -295,7 +298,7 @@ def test_the_bits_do_not_depend_on_threads(make, batch_size, monkeypatch):
 
 
 def test_a_step_is_its_passes():
-    """Loss, gradients and running statistics of train_step, to the bit."""
+    """Loss, gradients and running statistics of train_step, bit-identical."""
     shape, model = lenet()
     twin = copy.deepcopy(shaken(model))
     x, labels = normal(130, *shape), np.arange(130) % 10
@@ -323,7 +326,7 @@ def test_a_batch_of_more_tiles_than_fit_in_one_product():
 
 
 def test_dead_lanes_do_not_count():
-    """A first sample far from the others, which fills the short tile, is in no statistic twice."""
+    """The copies of the first sample that fill a tile do not enter the statistics."""
     model = nn.BatchNorm1d(3)
     x = normal(17, 3)
     x[16] += 1000
@@ -375,7 +378,7 @@ def test_a_loss_that_is_not_finite_ends_the_run():
 
 @pytest.mark.parametrize("count", [1, 33])
 def test_a_batch_without_a_variance_is_refused(count):
-    """Before any step is taken, also where it is the last one."""
+    """Before any step, also if it is the last one."""
     _, model = first_and_last()
     state = model.state_dict()
     x, labels = normal(count, 5), np.zeros(count, int)
@@ -390,10 +393,11 @@ def test_a_batch_without_a_variance_is_refused(count):
         assert_array_equal(array, state[name])
 
 
+@in_one_test
 @each_net
 @pytest.mark.parametrize("batch", [1, 4, 5, 6, 40])
 def test_inference_is_that_of_the_running_statistics(make, batch):
-    """Few samples one by one, more in tiles."""
+    """A few samples one by one, more in tiles."""
     shape, model = make()
     shaken(model)
     x = normal(batch, *shape)
@@ -409,7 +413,7 @@ def test_inference_is_that_of_the_running_statistics(make, batch):
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_frozen_net_on_few_samples(batch):
-    """One by one, too: no statistic is of the batch."""
+    """One by one, too: no batch statistics are used."""
     shape, model = all_frozen()
     shaken(model)
     x, dy = normal(batch, *shape), normal(batch, 10, seed=1)

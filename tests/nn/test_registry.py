@@ -1,4 +1,4 @@
-"""Descriptions of layers: built again, registered by name, and not trusted."""
+"""Descriptions of layers: building, registration, and invalid descriptions."""
 
 import json
 import threading
@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 
 from lenet5c import nn
 from lenet5c.nn.limits import limit_values
@@ -14,7 +15,7 @@ from lenet5c.nn.registry import MOST_DEPTH, MOST_LAYERS, TYPES
 
 @pytest.fixture
 def registered():
-    """Forget what a test registers."""
+    """Remove the layer classes registered by a test."""
     before = dict(TYPES)
     yield
     TYPES.clear()
@@ -22,7 +23,7 @@ def registered():
 
 
 class Scale(nn.Layer):
-    """A layer of a user's own, with a parameter and a setting."""
+    """A custom layer with a parameter and a setting."""
 
     def __init__(self, channels, start=1.0):
         self.params["factor"] = np.full((channels, 1, 1), start)
@@ -329,6 +330,7 @@ HOSTILE = {
 }
 
 
+@in_one_test
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_description_is_an_error_of_one_line_that_takes_no_memory(name):
     description, words = HOSTILE[name]

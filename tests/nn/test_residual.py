@@ -1,4 +1,4 @@
-"""Residuals: as their branches by hand, as the reference, as PyTorch; in programs and in NumPy."""
+"""Residuals compared with their branches, the reference and PyTorch; compiled and in NumPy."""
 
 import copy
 import pickle
@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 from sequential_models import Scale, labels_for, step_by_hand
 from tile_layers import assert_close, normal
 
@@ -49,7 +50,7 @@ def activated_first():
 
 
 def rectified_last():
-    """Both branches end in what looks at its output, so that the sum overwrites neither."""
+    """Both branches end with ops that need their outputs, so the sum overwrites neither."""
     return nn.Residual(
         conv(5, 6, padding=1), nn.ReLU(), shortcut=nn.Sequential(conv(5, 6, 1), nn.Sigmoid())
     )
@@ -70,7 +71,7 @@ def nothing_beside():
 
 
 def pooled_within():
-    """Make a block whose convolution takes in a rectifier and a pooling."""
+    """Make a block whose convolution includes a rectifier and a pooling."""
     return nn.Residual(
         conv(5, 6, padding=1),
         nn.ReLU(),
@@ -107,7 +108,7 @@ def shape_for(make):
 
 
 def forward_by_hand(layer, x):
-    """Run layer by layer, each as a program of its own."""
+    """Run layer by layer, each as a separate program."""
     if isinstance(layer, nn.Sequential):
         for each in layer.layers.values():
             x = forward_by_hand(each, x)
@@ -129,6 +130,7 @@ def backward_by_hand(layer, dy):
     return layer.backward(dy)
 
 
+@in_one_test
 @each_block
 @pytest.mark.parametrize("batch", [6, 16, 17, 41])
 def test_as_by_hand_to_the_bit(make, batch):
@@ -148,10 +150,11 @@ def test_as_by_hand_to_the_bit(make, batch):
             assert_array_equal(block.grads[f"{name}.{key}"], grad)
 
 
+@in_one_test
 @each_block
 @pytest.mark.parametrize("batch", [1, 3, 5])
 def test_few_samples(make, batch):
-    """They go one by one, where all layers do."""
+    """They are run one by one if all layers support it."""
     block, twin, x = make(), make(), normal(batch, *shape_for(make))
     y = block.forward(x, training=True)
     assert_close(y, forward_by_hand(twin, x))
@@ -166,7 +169,7 @@ def test_few_samples(make, batch):
 
 
 def net(make=plain, last=nn.ReLU):
-    """Put a block between layers of which it may take nothing in; pool whole maps in the end."""
+    """Put a block between layers that must not be fused with it; end with global pooling."""
     channels = make().output_shape(shape_for(make))[0]
     return nn.Sequential(
         {
@@ -239,7 +242,7 @@ def normalized():
 
 
 def normalized_first():
-    """Make a block with what comes before its convolutions, and dropout between them."""
+    """Make a block with pre-activation, and dropout between its convolutions."""
     return nn.Residual(
         nn.BatchNorm2d(5),
         nn.ReLU(),
@@ -393,7 +396,7 @@ def test_parameters_are_views_of_the_models():
 
 
 def test_linear_layers():
-    """Of features: the sum of rows."""
+    """A residual of linear layers, on rows of features."""
     block = nn.Residual(
         nn.Linear(35, 19, rng=0), nn.ReLU(), nn.Linear(19, 35, rng=1), shortcut=nn.ReLU()
     )
@@ -455,14 +458,14 @@ class TestBesidePyTorch:
 
     @pytest.fixture(autouse=True)
     def one_torch_thread(self, torch):
-        """For so small a net more of them only wait for one another."""
+        """More threads do not help for such a small net."""
         count = torch.get_num_threads()
         torch.set_num_threads(1)
         yield
         torch.set_num_threads(count)
 
     def models(self, torch):
-        """Make a stem, two blocks of which one halves the image, and a head, twice."""
+        """Make two equal nets: a stem, two blocks, one of which halves the image, and a head."""
         model = nn.Sequential(
             nn.Conv2d(3, 8, 3, padding=1, rng=0),
             nn.Tanh(),
@@ -514,7 +517,7 @@ class TestBesidePyTorch:
         return model, twin
 
     def test_a_hundred_steps_follow_the_same_losses_and_weights(self, torch):
-        """From equal starts, with names of parameters that are the same; PyTorch in float64."""
+        """With equal weights and parameter names; PyTorch in float64."""
         model, twin = self.models(torch)
         count = self.STEPS * self.BATCH
         labels = labels_for(count)

@@ -1,10 +1,11 @@
-"""Second derivatives of each layer: against the reference and against second differences."""
+"""Second derivatives of each layer: compared with the reference and with second differences."""
 
 import copy
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 from second_references import reference_backward
 
 from lenet5c import nn, reference, set_num_threads
@@ -109,6 +110,7 @@ CASES = [
 ]
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", "")
 )
@@ -229,7 +231,7 @@ def second_differences(loss, vector, h):
     "layer, shape, name, options", CASES[:7], ids=lambda value: str(value).replace(" ", "")
 )
 def test_one_layer_and_squared_error_are_exact(layer, shape, name, options):
-    """The loss is quadratic in each parameter, so there is nothing that the approximation drops."""
+    """The loss is quadratic in each parameter, so the approximation is exact."""
     layer, x = copy.deepcopy(layer), normal(*shape)
     model = nn.Sequential(layer, nn.Flatten()) if len(shape) == 4 else nn.Sequential(layer)
     target = normal(len(x), int(np.prod(layer.output_shape(shape[1:]))), seed=2)

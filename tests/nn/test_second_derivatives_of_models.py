@@ -169,7 +169,7 @@ class TestStepSizesOfThePaper:
 
     @pytest.mark.parametrize("seed", [0, 1, 2])
     def test_as_printed(self, seed):
-        """From U(-2.4 / F, 2.4 / F) they are others, at both ends the same for every seed.
+        """With U(-2.4 / F, 2.4 / F) they differ, with the same extremes for every seed.
 
         The least are those of F6's biases, whose curvature is 2 (A S)^2, as their units are in the
         middle of the tangent. The greatest are eta / mu, where the curvature is next to nothing.
@@ -285,7 +285,7 @@ class TestWhatIsLeftAlone:
 
 
 class Probe(nn.Layer):
-    """Passes everything through, and remembers what it was given."""
+    """Identity layer that stores its input."""
 
     def forward(self, x, training=False):
         return x

@@ -1,10 +1,11 @@
-"""Models: one sweep, a step by hand and layer after layer agree to the bit."""
+"""Models: one call, a manual step and single layers are bit-identical."""
 
 import copy
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 from sequential_models import (
     CROSS_ENTROPY,
     MODELS,
@@ -22,6 +23,7 @@ from lenet5c import nn, optim, reference
 from lenet5c.nn.sequential import CHUNK
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "loss",
     [
@@ -36,7 +38,7 @@ from lenet5c.nn.sequential import CHUNK
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 16, 33, 300])
 @pytest.mark.parametrize("make", [*MODELS, with_groups], ids=lambda make: make.__name__)
 def test_train_step_is_a_step_by_hand(make, batch, loss):
-    """To the bit: loss, correct answers, gradients, and running statistics."""
+    """Bit-identical: loss, number of correct predictions, gradients, and running statistics."""
     one, other = make(), make()
     x, labels = normal(batch, 1, 16, 16), labels_for(batch)
     for _ in range(2):
@@ -50,10 +52,11 @@ def test_train_step_is_a_step_by_hand(make, batch, loss):
             optim.SGD(model, lr=1e-4).step()  # 0.1 saturates every unit of LeNet5_1998
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [1, 3, 4, 33])
 @each_model
 def test_layer_by_layer_is_the_same(make, batch):
-    """To the bit: outputs, gradients, and the gradient of the input."""
+    """Bit-identical: outputs, gradients, and the input gradient."""
     whole, parts = make(), make()
     x, labels = normal(batch, 1, 16, 16), labels_for(batch)
     _, _, dx = step_by_hand(whole, x, labels)
@@ -67,10 +70,11 @@ def test_layer_by_layer_is_the_same(make, batch):
     assert parts.grad_vector.tobytes() == whole.grad_vector.tobytes()
 
 
+@in_one_test
 @pytest.mark.parametrize("batch", [1, 3, 4, 33])
 @each_model
 def test_layers_alone_are_the_same(make, batch):
-    """Copies of the layers, in no model at all, have the gradients of those in one."""
+    """Copies of the layers without a model have the same gradients."""
     model = make()
     alone = [copy.deepcopy(layer) for layer in leaves(model)]
     x, labels = normal(batch, 1, 16, 16), labels_for(batch)
@@ -137,6 +141,7 @@ FLOATS = BYTES.astype(np.float32) * np.float32(SCALE) + OFFSET
 INDEX = np.random.default_rng(5).integers(70, size=33)
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "samples",
     [
@@ -149,7 +154,7 @@ INDEX = np.random.default_rng(5).integers(70, size=33)
 )
 @each_model
 def test_samples_in_other_forms(make, samples):
-    """To the bit what one gets for the batch as float32."""
+    """Bit-identical to the results for the batch as float32."""
     one, other = make(), make()
     labels = labels_for(33)
     assert one.train_step(samples, labels, CROSS_ENTROPY) == other.train_step(
@@ -161,7 +166,7 @@ def test_samples_in_other_forms(make, samples):
 
 @each_model
 def test_arrays_that_float32_holds(make):
-    """Converted, not scaled: to the bit what one gets for the same numbers in float32."""
+    """Converted, not scaled: bit-identical to the results for the same numbers in float32."""
     numbers = BYTES % 2 - np.float32(0.5)
     for x in (numbers.astype(np.float16), numbers.astype(">f4"), memoryview(numbers), BYTES % 2):
         one, other = make(), make()
@@ -174,6 +179,7 @@ def test_arrays_that_float32_holds(make):
         assert one.grad_vector.tobytes() == other.grad_vector.tobytes()
 
 
+@in_one_test
 @pytest.mark.parametrize("count", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
 @each_model
 def test_outputs_in_chunks(make, count):
@@ -187,6 +193,7 @@ def test_outputs_in_chunks(make, count):
     assert_array_equal(model.predict(x), model.classes(expected))
 
 
+@in_one_test
 @pytest.mark.parametrize("call", ["outputs", "train_step"])
 class TestWrongSamples:
     def run(self, call, make, images, index=None):
@@ -220,6 +227,7 @@ def test_labels_out_of_range(make, wrong):
         make().train_step(FLOATS[:3], np.array([0, wrong, 9]), CROSS_ENTROPY)
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "labels",
     [np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3), np.zeros((3, 10), int)],
@@ -239,7 +247,7 @@ def test_labels_of_any_integers(dtype):
 
 
 class Plain:
-    """A user's own optimizer: no more than lr and step; its `update` is another thing than ours."""
+    """A custom optimizer with only lr and step; its `update` has another meaning."""
 
     def __init__(self, model, lr):
         self.model, self.lr, self.calls = model, lr, 0
@@ -253,7 +261,7 @@ class Plain:
 
 
 class Damped(optim.SGD):
-    """Ours, with a step of the user's own."""
+    """A lenet5c optimizer with a custom step."""
 
     def step(self):
         self.model.grad_vector[:] *= np.float32(0.5)
@@ -261,7 +269,7 @@ class Damped(optim.SGD):
 
 
 class Doubled(nn.Sequential):
-    """A model with a training step of the user's own."""
+    """A model with a custom training step."""
 
     def train_step(self, *args, **options):
         result = super().train_step(*args, **options)
@@ -289,7 +297,7 @@ def sgd_of_other_parameters(model, lr):
     ids=["sgd", "adam", "momentum", "plain", "damped", "of one layer"],
 )
 def test_a_run_of_steps_asks_the_optimizer_it_is_given(make, optimizer):
-    """The compiled run replaces `train_step` and `step` only where it does the same, to the bit."""
+    """The compiled run replaces `train_step` and `step` only if the results are bit-identical."""
     if make is with_numpy_layers:
         if optimizer is sgd_of_other_parameters:
             pytest.skip("its layers have other names")

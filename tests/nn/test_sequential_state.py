@@ -1,4 +1,4 @@
-"""Models: names, shapes, state, copies, and layers that two of them share."""
+"""Models: names, shapes, state, copies, and shared layers."""
 
 import copy
 import pickle
@@ -183,7 +183,7 @@ class TestSharedLayers:
 
     @pytest.mark.parametrize("deep", [False, True])
     def test_twice_in_a_nested_model(self, deep):
-        """Its weights would lie in the vector twice."""
+        """Its weights would be in the vector twice."""
         layer = nn.Linear(4, 4, rng=0)
         first = nn.Sequential(layer) if deep else layer
         with pytest.raises(ValueError, match="twice"):
@@ -277,7 +277,7 @@ def test_shapes_that_do_not_fit_are_named_by_their_layer():
 
 
 def test_one_model_takes_several_sizes():
-    """More of them than the programs it keeps."""
+    """More shapes than cached programs."""
     model = nn.Sequential(nn.Conv2d(1, 2, 3, rng=0), nn.ReLU())
     for size in [*range(3, 15), 3]:
         x = normal(2, 1, size, size)

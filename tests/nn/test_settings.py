@@ -1,4 +1,4 @@
-"""Settings of layers: for every class of layers, those that make the same layer again."""
+"""Settings of every layer class, which reproduce the layer."""
 
 import json
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from every_layer import LAYERS
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import nn
 from lenet5c.nn.registry import TYPES
@@ -27,6 +28,7 @@ def arrays(layer):
     }
 
 
+@in_one_test
 @pytest.mark.parametrize("name", LAYERS)
 def test_settings_make_the_same_layer(name):
     for layer, shape in LAYERS[name]:

@@ -1,8 +1,9 @@
-"""Models trained with weights, labels to ignore, sums and probabilities."""
+"""Training with weights, ignored labels, sums and soft targets."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 from sequential_models import MODELS, labels_for, lenet5, normal, with_groups, with_numpy_layers
 
 from lenet5c import nn, optim
@@ -39,11 +40,12 @@ def cases(batch):
 each_case = pytest.mark.parametrize("case", cases(1))
 
 
+@in_one_test
 @each_case
 @pytest.mark.parametrize("batch", [1, 3, 5, 16, 33, 300])
 @pytest.mark.parametrize("make", [*MODELS, with_groups], ids=lambda make: make.__name__)
 def test_a_step_is_a_step_by_hand(make, batch, case):
-    """To the bit: loss, correct answers, gradients."""
+    """Bit-identical: loss, number of correct predictions, gradients."""
     one, other = make(), make()
     x, (loss, target, weight) = normal(batch, 1, 16, 16), cases(batch)[case]
     value, correct = one.train_step(x, target, loss, weight)
@@ -57,13 +59,14 @@ def test_a_step_is_a_step_by_hand(make, batch, case):
     assert correct == (right if weight is None else right & (weight > 0)).sum()
 
 
+@in_one_test
 @each_case
 @pytest.mark.parametrize("batch_size, samples", [(1, 5), (4, 11), (16, 50), (50, 173)])
 @pytest.mark.parametrize(
     "make", [lenet5, with_numpy_layers, with_groups], ids=lambda make: make.__name__
 )
 def test_a_run_of_steps_is_steps_one_by_one(make, batch_size, samples, case):
-    """To the bit, with samples picked by their index."""
+    """Bit-identical, with samples selected by index."""
     one, other = make(), make()
     images, index = normal(200, 1, 16, 16), np.random.default_rng(4).permutation(200)[:samples]
     loss, target, weight = cases(samples)[case]

@@ -1,10 +1,11 @@
-"""Optimizers against their reference and PyTorch's, their state, and what they refuse."""
+"""Optimizers compared with their reference and PyTorch, their state, and invalid arguments."""
 
 import copy
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import nn, optim, reference
 
@@ -99,7 +100,7 @@ def steps(optimizer):
 
 
 def assert_close(actual, expected, step, moved):
-    """Within 16 roundings a step: of the parameter, and of the way it has gone.
+    """Within 16 roundings per step: of the parameter, and of its total change.
 
     A step is some ten operations, each rounded once, and they differ in sign; `moved` adds up how
     far each went.
@@ -110,6 +111,7 @@ def assert_close(actual, expected, step, moved):
     )
 
 
+@in_one_test
 @each_optimizer
 def test_matches_reference(kind, options):
     optimizer = kind(model(), **options)
@@ -163,6 +165,7 @@ def test_matches_torch(kind, options):
         assert_close(actual, parameter.detach().numpy(), step, moved)
 
 
+@in_one_test
 @each_optimizer
 def test_lr_may_change(kind, options):
     optimizer = kind(model(), **options)
@@ -176,6 +179,7 @@ def test_lr_may_change(kind, options):
     assert (optimizer.model.vector != before).any()
 
 
+@in_one_test
 @each_optimizer
 def test_gradients_stay_as_they_were(kind, options):
     optimizer = kind(model(), **options)
@@ -184,6 +188,7 @@ def test_gradients_stay_as_they_were(kind, options):
     assert_array_equal(optimizer.model.grad_vector, gradients()[0])
 
 
+@in_one_test
 @each_optimizer
 def test_a_loaded_state_goes_on_to_the_same_bits(kind, options):
     optimizer = kind(model(), **options)
@@ -197,6 +202,7 @@ def test_a_loaded_state_goes_on_to_the_same_bits(kind, options):
         assert a.tobytes() == b.tobytes()
 
 
+@in_one_test
 @each_optimizer
 def test_state_is_a_copy(kind, options):
     optimizer = kind(model(), **options)
@@ -219,7 +225,7 @@ def assert_same_state(state, expected):
 
 
 def test_every_optimizer_says_which_vectors_are_of_squares():
-    """Those whose root a step takes, or that it adds to its divisor."""
+    """State vectors under a square root, or in a divisor."""
     for choice in optim.OPTIMIZERS.values():
         assert set(choice.cls.not_negative) == {"v", "squares", "curvature"} & set(
             choice.cls.vectors
@@ -233,6 +239,7 @@ def test_as_many_steps_as_can_be_are_no_endless_loop():
     assert np.isfinite(optimizer.model.vector).all()
 
 
+@in_one_test
 @each_kind
 class TestState:
     def test_names(self, kind):
@@ -308,6 +315,7 @@ class TestState:
             kind(model(), lr=0.1).load_state_dict(other(model(), lr=0.1).state_dict())
 
 
+@in_one_test
 @pytest.mark.parametrize(
     "kind, options, message",
     [
@@ -377,7 +385,7 @@ def test_one_layer_of_a_model_is_stepped_alone(kind):
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_training_lowers_the_loss(name):
-    """Half of what it was, in 50 steps, on a task of two groups."""
+    """The loss is halved in 50 steps, on a task with two groups."""
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=64)
     x = (rng.standard_normal((64, 5)) + 2 * labels[:, None]).astype(np.float32)
@@ -412,7 +420,7 @@ class TestChoice:
 
 
 class Halved(optim.SGD):
-    """A user's own: `step` halves the rate."""
+    """A custom optimizer whose `step` halves the rate."""
 
     def step(self):
         self.lr /= 2
@@ -467,7 +475,7 @@ def test_settings_of_another_kind_are_named(arguments):
 
 def test_a_subclass_that_steps_as_its_kernel_does_is_described():
     class Named(optim.SGD):
-        """A user's own: another default."""
+        """A custom optimizer with another default."""
 
     net = model()
     assert Named(net, 0.1).describe_steps(net, [0.1]).steps == 1

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: their ends, their shape, and what they refuse."""
+"""Learning-rate schedules: ends, shape, and invalid arguments."""
 
 from dataclasses import FrozenInstanceError
 from itertools import pairwise
@@ -151,7 +151,7 @@ SCHEDULES = [
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
 def test_depends_on_the_step_alone(schedule):
-    """Asked in any order, or by an equal one: a resumed run needs no more than the step."""
+    """In any order, or from an equal schedule: a resumed run only needs the step."""
     forwards = rates(schedule, 30)
     assert [schedule(step) for step in reversed(range(30))] == forwards[::-1]
     assert rates(type(schedule)(**vars(schedule)), 30) == forwards
@@ -181,7 +181,7 @@ def test_cannot_be_changed(schedule):
     ],
 )
 def test_settings_out_of_range(make, message):
-    """Refused when made, not met in the middle of a run."""
+    """Raised by the constructor, not in the middle of a run."""
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -208,7 +208,7 @@ class TestPiecewise:
             optim.Piecewise(values, boundaries)
 
     def test_the_papers(self):
-        """Twenty passes, and more."""
+        """Twenty epochs, and more."""
         schedule = optim.Piecewise.paper1998(7)
         expected = [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 10
         assert rates(schedule, 22 * 7) == [rate for rate in expected for _ in range(7)]

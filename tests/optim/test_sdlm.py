@@ -1,4 +1,4 @@
-"""Stochastic diagonal Levenberg-Marquardt: steps against the formulas, curvature, errors."""
+"""Stochastic diagonal Levenberg-Marquardt: steps compared with the formulas, curvature, errors."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def model():
 
 
 def curvatures(size, seed=0):
-    """From 0, and 1e-6, to 1e3."""
+    """Curvatures of 0, and from 1e-6 to 1e3."""
     values = np.geomspace(1e-6, 1e3, size)
     values[::7] = 0
     return np.random.default_rng(seed).permutation(values).astype(np.float32)
@@ -112,7 +112,7 @@ def lenet(samples=70):
 @pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss()], ids=repr)
 @pytest.mark.parametrize("batch_size", [1, 16, 30])
 def test_steps_in_one_go_are_steps_one_by_one(batch_size, loss):
-    """To the bit, on any number of threads; one sample a step, too."""
+    """Bit-identical with any number of threads, also with one sample per step."""
     index = np.random.default_rng(6).permutation(70)
     rates = np.geomspace(1e-2, 1e-3, -(-70 // batch_size))
 
@@ -205,7 +205,7 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
 
 
 def test_the_curvature_is_read_only():
-    """The steps would not follow."""
+    """Steps would not change accordingly."""
     optimizer = optim.SDLM(model(), lr=0.05)
     with pytest.raises(ValueError, match="read-only"):
         optimizer.curvature[0] = 1
@@ -226,7 +226,7 @@ def test_settings_out_of_range(options, message):
 
 
 class FixedSecond(nn.Loss):
-    """A loss whose second derivatives are all of one value."""
+    """A loss with constant second derivatives."""
 
     def __init__(self, number):
         super().__init__()
@@ -262,7 +262,7 @@ def test_a_model_without_parameters():
 
 
 def test_training_lowers_the_loss():
-    """To a third of what it was, in three passes of one sample a step, on a task of two groups."""
+    """The loss decreases to a third in three epochs, one sample per step, with two groups."""
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=64)
     x = (rng.standard_normal((64, 5)) + 2 * labels[:, None]).astype(np.float32)

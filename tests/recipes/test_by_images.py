@@ -1,4 +1,4 @@
-"""The recipe and the size of the input that follow from the images."""
+"""Choice of recipe and input size by the images."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_a_run_of_color_images_from_a_folder_and_on(tmp_path):
         channels=(8, 16),
         folder=tmp_path / "run",
     )
-    run = train(config, tell=lines.append)
+    run = train(config, on_message=lines.append)
     assert any("using the recipe small-color; with --recipe default" in line for line in lines)
     assert run.trained.model.input_shape == (3, 48, 64) and run.trained.preparation.fit == "pad"
     assert run.config.recipe == "small-color" and "--recipe small-color" in run.config.command()
@@ -100,6 +100,6 @@ def test_a_run_of_color_images_from_a_folder_and_on(tmp_path):
 
 
 def test_the_augmentation_leaves_some_images_as_they_are():
-    """So that classes that differ in color alone are told apart."""
+    """So that classes that differ only in color can be distinguished."""
     distortion = recipe("small-color").distortion
     assert distortion_name(distortion) == distortion and 0 < distortion["probability"] < 1

@@ -1,4 +1,4 @@
-"""Distillation: targets of a trained model, for each augmented image; resumed to the same bytes."""
+"""Distillation: targets for each augmented image; resumed runs have the same files."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from lenet5c.recipes import RunConfig, train
 from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.placement import place
 from lenet5c.training import make_ensemble, open_model, save_model
-from lenet5c.training.teaching import TaughtTargets
+from lenet5c.training.distillation import DistillationTargets
 
 SMALL = {"epochs": 2, "channels": (4, 8), "units": (20,), "validation": 0}
 
@@ -28,7 +28,7 @@ def few(mnist_slice):
 
 @pytest.fixture(scope="module")
 def teacher(few):
-    """Return an ensemble of two small nets that were trained for a moment."""
+    """Return an ensemble of two small, briefly trained nets."""
     made = [lenet5c.trainer("fast", few, seed, **SMALL) for seed in (0, 1)]
     for each in made:
         each.run()
@@ -64,7 +64,7 @@ def test_targets_are_what_the_teacher_says(few, teacher, distortion, temperature
     index = np.array([5, 0, 599, 17, 30, 31, 32])
     seen = []
     for _ in range(2):
-        found, weights = trainer.targets.of_steps(index, trainer.epoch_distortion())
+        found, weights = trainer.targets.for_steps(index, trainer.epoch_distortion())
         pixels = augmented(trainer, index)
         wanted = expected_targets(trainer, teacher, pixels, temperature, weight, index)
         assert weights is None
@@ -78,7 +78,7 @@ def test_a_teacher_of_a_larger_input_sees_the_image_padded(few):
     """The model in the package takes 32 by 32 pixels, the net here 28 by 28."""
     trainer = lenet5c.distill("best", "fast", few, temperature=2, distortion="modern", **SMALL)
     index = np.arange(40)
-    found, _ = trainer.targets.of_steps(index, trainer.epoch_distortion())
+    found, _ = trainer.targets.for_steps(index, trainer.epoch_distortion())
     pixels = np.pad(augmented(trainer, index), ((0, 0), (0, 0), (2, 2), (2, 2)))
     wanted = expected_targets(trainer, open_model(), pixels, 2, 1, index)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
@@ -88,14 +88,14 @@ def test_a_teacher_of_a_smaller_input_sees_it_cropped(few, teacher):
     settings = {**SMALL, "distortion": "modern"}
     trainer = lenet5c.distill(teacher, "default", few, temperature=2, **settings)
     index = np.arange(40)
-    found, _ = trainer.targets.of_steps(index, trainer.epoch_distortion())
+    found, _ = trainer.targets.for_steps(index, trainer.epoch_distortion())
     pixels = augmented(trainer, index)[:, :, 2:30, 2:30]
     wanted = expected_targets(trainer, teacher, pixels, 2, 1, index)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_a_net_learns_without_labels(few):
-    """The labels are another class each, and have no share."""
+    """The labels are wrong, and have no weight."""
     wrong = replace(few.train, labels=(few.train.labels + 1) % 10)
     settings = SMALL | {"epochs": 6}
     trainer = lenet5c.distill("best", "fast", Source(wrong, few.test), **settings)
@@ -208,7 +208,7 @@ def test_what_does_not_go_with_a_teacher(few, teacher_file, changes, message):
     settings = {"taught_by": teacher_file} | SMALL | changes
     make = lambda: lenet5c.trainer("fast", few, **settings)  # noqa: E731
     if message is None:
-        assert isinstance(make().targets, TaughtTargets)
+        assert isinstance(make().targets, DistillationTargets)
         return
     with pytest.raises((ValueError, RunError), match=message):
         make()

@@ -1,4 +1,4 @@
-"""Executors of other libraries, and their names: the same bytes on all of them."""
+"""Executors of other libraries, and their names; all produce the same files."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Cross-validation: stratified folds, a run for each, the same bytes after a stop."""
+"""Cross-validation: stratified folds, one run each, and the same files after a stop."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Jobs on executors: what comes of them, who has died, how threads are shared, how all end."""
+"""Jobs on executors: results, dead workers, thread counts, and stopping."""
 
 import multiprocessing
 import os
@@ -100,7 +100,7 @@ def test_an_executor_that_breaks_is_replaced(tmp_path):
     jobs = [Job("dies", pool_jobs.die, (str(tmp_path),))]
     jobs += [Job(f"double {i}", pool_jobs.double, (i,)) for i in range(4)]
     with spawning(2) as executor:
-        outcomes = carry_out(jobs, executor, tell=lines.append)
+        outcomes = carry_out(jobs, executor, on_message=lines.append)
     assert outcomes.pop("dies").value == "alive"
     assert sorted(outcome.value for outcome in outcomes.values()) == [0, 2, 4, 6]
     (line,) = lines

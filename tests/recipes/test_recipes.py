@@ -1,4 +1,4 @@
-"""Recipes: what is checked, what changes along, what the data decides, and the list of them."""
+"""Recipes: checks, dependent settings, choices by the data, and the list of recipes."""
 
 import json
 import subprocess
@@ -380,7 +380,7 @@ def test_the_rest_goes_to_the_trainer():
     "count, held_out, stratified", [(200, 0.25, True), (2000, 990, True), (2000, 1010, False)]
 )
 def test_splits_are_stratified_where_chance_would_tell(count, held_out, stratified):
-    """Of 10 classes of one size: unless each has 100 images held out by chance."""
+    """For 10 classes of equal size: unless 100 images per class are expected in the part."""
     labels = np.random.default_rng(0).permutation(np.arange(count) % 10)
     data = Dataset(np.zeros((count, 1, 28, 28), np.uint8), labels, 10)
 

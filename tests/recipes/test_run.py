@@ -1,4 +1,4 @@
-"""A run by one function: in memory, in a folder, interrupted and resumed."""
+"""Runs by `train`: in memory, in a folder, interrupted and resumed."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The configuration of a run: its checks, its file, and the command that repeats it."""
+"""Run configurations: checks, files, and the command that repeats a run."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Training from a trained model on: its net and classes, frozen layers, rehearsal."""
+"""Training from an existing model: net and classes, frozen layers, rehearsal."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Nets that a recipe trains first, whose probabilities are then the targets."""
+"""Teachers that a recipe trains first, whose probabilities are the targets."""
 
 import hashlib
 from itertools import count
@@ -11,12 +11,12 @@ from lenet5c.datasets import Source
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.recipes import RunConfig, cross_validate, recipe, train, trainer
 from lenet5c.recipes.run import open_run
-from lenet5c.recipes.teacher_jobs import usual_jobs
+from lenet5c.recipes.teacher_jobs import default_jobs
 from lenet5c.recipes.teachers import draw_seed
 from lenet5c.training import open_model
+from lenet5c.training.distillation import DistillationTargets
 from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.run_folder import RunFolder
-from lenet5c.training.teaching import TaughtTargets
 
 TAUGHT = {
     "epochs": 2,
@@ -43,7 +43,7 @@ def digests(folder):
 
 
 def stop_at(call):
-    """Return a function that is true at its call of this number."""
+    """Return a function that returns True at the call with this number."""
     calls = count(1)
     return lambda: next(calls) == call
 
@@ -52,14 +52,17 @@ def test_a_run_is_taught_by_nets_of_its_own(source, tmp_path):
     config = RunConfig.named("best", seed=3, folder=tmp_path, **TAUGHT)
     lines, begun = [], []
     run = train(
-        config, source, tell=lines.append, on_start=lambda trainer, config: begun.append(config)
+        config,
+        source,
+        on_message=lines.append,
+        on_start=lambda trainer, config: begun.append(config),
     )
     teachers = [open_model(tmp_path / f"teacher-{number}") for number in (1, 2)]
     assert [each.model.config["channels"] for each in teachers] == [[3, 6], [3, 6]]
     assert [each.seed for each in begun] == [draw_seed(3, 1), draw_seed(3, 2), 3]
     assert lines == ["Teacher 1 of 2", "Teacher 2 of 2"]
     targets = run.trainer.targets
-    assert isinstance(targets, TaughtTargets)
+    assert isinstance(targets, DistillationTargets)
     assert [each.model.vector.tolist() for each in targets.teachers] == [
         each.model.vector.tolist() for each in teachers
     ]
@@ -98,7 +101,7 @@ def test_teachers_trained_at_the_same_time_are_the_same(source, tmp_path):
     run = train(
         RunConfig.named("best", folder=tmp_path / "two", **TAUGHT),
         source,
-        tell=lines.append,
+        on_message=lines.append,
         jobs=2,
     )
     assert digests(tmp_path / "two") == digests(tmp_path / "one")
@@ -130,7 +133,7 @@ def test_a_teacher_that_fails_elsewhere_ends_the_run(source, tmp_path):
 )
 def test_as_many_at_a_time_as_do_not_take_threads_away(monkeypatch, threads, batch, jobs):
     monkeypatch.setattr(kernels, "get_num_threads", lambda: threads)
-    assert usual_jobs(recipe("best", teachers=5, batch_size=batch)) == jobs
+    assert default_jobs(recipe("best", teachers=5, batch_size=batch)) == jobs
 
 
 def test_other_teachers_are_not_mixed_in(source, tmp_path):

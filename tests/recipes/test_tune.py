@@ -1,4 +1,4 @@
-"""Search for settings: what is drawn, what a study keeps, what is refused."""
+"""Hyperparameter search: trials, stored studies, and invalid arguments."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from lenet5c.datasets import Source, mnist
 from lenet5c.errors import RunError, TrainingError
 from lenet5c.recipes import RunConfig, train, tune
 from lenet5c.recipes.config_file import read_config_file
-from lenet5c.recipes.search_space import Options, Span, read_space, usual_space
+from lenet5c.recipes.search_space import Options, Span, default_space, read_space
 from lenet5c.recipes.worker_pool import WorkerPool
 
 optuna = pytest.importorskip("optuna")
@@ -49,7 +49,7 @@ def test_texts_say_what_is_searched():
         "activation": Options(("tanh", "relu")),
         "dropout": Span(0.0, 0.5),
     }
-    assert list(usual_space(recipe)) == ["lr", "weight_decay", "batch_size", "label_smoothing"]
+    assert list(default_space(recipe)) == ["lr", "weight_decay", "batch_size", "label_smoothing"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Parts of masks against a plain flood fill."""
+"""Connected components compared with flood fill."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The likeliest sum in a line: against all strings, one by one, and rules of what is seldom."""
+"""The most probable sum of a line: compared with exhaustive search, and rules for rare signs."""
 
 from itertools import product
 
@@ -76,7 +76,7 @@ def test_grammar_decides_within_reason():
 
 
 def test_the_answer_has_no_say():
-    """A right answer is not preferred: the verdict would be worth nothing."""
+    """Correct sums are not preferred, or verdicts would be useless."""
     signs = [*line("2+2="), place(d4=0.45, d5=0.55)]
     found = decode(signs)
     assert found.expression == "2+2=5" and 0.5 < found.probability < 0.6
@@ -104,7 +104,7 @@ def test_the_probability_is_that_among_all_strings():
 
 
 def test_whatever_keeps_to_the_grammar_has_a_value():
-    """All strings of up to five signs: `search` and `work_out` agree, but for numbers."""
+    """All strings of up to five signs: `search` and `work_out` agree, except for numbers."""
     for length in range(1, 6):
         for text in product("1+-*(=)", repeat=length):
             found, _ = search(line(text))
@@ -136,7 +136,7 @@ def test_room_about_a_stroke_makes_it_a_slash(gap, expression):
 
 
 def test_gaps_are_judged_by_those_of_the_line():
-    """Of a hand that leaves room between all signs, a wide gap speaks for nothing."""
+    """For a writer with wide spacing, a wide gap is not informative."""
     stroke = place(0.35, d1=0.6, over=0.4)
     close = [place(0.1, **{name_of(sign): 0.95}) for sign in "234"] + [stroke, place(0.35, d5=0.95)]
     wide = [place(0.35, **{name_of(sign): 0.95}) for sign in "2346789"] + close[-2:]

@@ -1,4 +1,4 @@
-"""From gray pictures to MNIST's form."""
+"""Normalization of gray pictures to MNIST's format."""
 
 import numpy as np
 import pytest

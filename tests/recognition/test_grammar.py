@@ -1,4 +1,4 @@
-"""The grammar of sums against Python's own, exact arithmetic, and what is refused."""
+"""The grammar of sums compared with Python, exact arithmetic, and invalid sums."""
 
 import ast
 from fractions import Fraction
@@ -44,7 +44,7 @@ def value_of(node):
 
 
 def test_every_string_of_few_signs_is_read_as_python_reads_it():
-    """All 299,592 strings of up to six of eight signs; Python refuses just those that we do."""
+    """All 299,592 strings of up to six of eight signs; Python rejects the same ones."""
     agreed = 0
     for length in range(1, 7):
         for signs in product("2+-*/()0", repeat=length):

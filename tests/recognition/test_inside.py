@@ -1,4 +1,4 @@
-"""Pictures with more in them than paper and one digit."""
+"""Pictures with other objects than paper and one digit."""
 
 import numpy as np
 import pytest

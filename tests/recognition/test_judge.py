@@ -1,4 +1,4 @@
-"""Confidences: of one digit, by two nets, and of sums."""
+"""Confidences: of single digits, by two nets, and of sums."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from lenet5c.recognition.signs import ALONE, P_NONE, SECOND, digit_share, weigh_
 
 
 def seen(**shares):
-    """Return probabilities of the net of signs: d3=0.9 of a digit, none=0.1."""
+    """Return probabilities of the net of signs, such as d3=0.9 for the digit 3, none=0.1."""
     row = np.zeros(20)
     for name, share in shares.items():
         row[P_NONE if name == "none" else int(name[1:])] = share
@@ -41,14 +41,15 @@ def test_both_nets_determine_the_label():
     assert measure_confidence(combine(p, differ), differ) > 0.9
     assert reject_answer(combine(p, agree), agree) is None
     unsure = one(d3=0.5, d5=0.3, d8=0.2)
-    assert reject_answer(unsure, seen(d3=1.0), 0.9) == "the net is not sure: 50% at best"
+    reason = "the net is uncertain: the most probable class has 50%"
+    assert reject_answer(unsure, seen(d3=1.0), 0.9) == reason
     assert combine(p) is p
 
 
 def test_ink_that_is_none_lowers_the_confidence():
     p, row = one(d3=1.0), seen(d3=0.5, none=0.5)
     assert measure_confidence(p, row) == pytest.approx(digit_share(row, ALONE), abs=1e-3)
-    assert reject_answer(one(d3=1.0), seen(d3=0.1, none=0.9)) == "it resembles no digit"
+    assert reject_answer(one(d3=1.0), seen(d3=0.1, none=0.9)) == "it does not look like a digit"
 
 
 def test_classes_may_be_some_digits_in_any_order():

@@ -1,4 +1,4 @@
-"""Cuts between characters that touch, and the best way through a line."""
+"""Cuts between touching characters, and the best path through a line."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_blots_and_specks_have_no_cut():
 
 
 def narrow(pieces):
-    """Score what is as narrow as one of the bars, or as two joined, as a character."""
+    """Score ink as narrow as one bar, or two joined bars, as a character."""
     return np.array(
         [[0.9 if piece.width <= 30 and piece.height > 40 else 0.05] for piece in pieces]
     )

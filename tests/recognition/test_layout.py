@@ -1,4 +1,4 @@
-"""Signs in place: what shapes are by their size, and where they stand."""
+"""Layout of signs: interpretation by size and position."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Paper with a shadow: its soft edge is told from strokes."""
+"""Paper with shadows, whose soft edges are distinguished from strokes."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from lenet5c.recognition.paper import SOFT, _measure_edge, flatten_paper, measur
 
 
 def shadow(shape, middle, angle, width=0.06):
-    """Return the light beside a soft shadow, 0.55 to 1."""
+    """Return the light near a soft shadow, 0.55 to 1."""
     y, x = np.linspace(0, 1, shape[0])[:, np.newaxis], np.linspace(0, 1, shape[1])
     along = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
     return 1 - 0.45 / (1 + np.exp(-(along - middle) / width))
 
 
 def write(digit, shape, top, left, light=1.0):
-    """Return a picture of a digit of MNIST, four times as large, on paper in some light."""
+    """Return a picture of an MNIST digit, enlarged four times, on paper with this light."""
     ink = np.zeros(shape)
     large = np.kron(digit, np.ones((4, 4))) / 255
     rows, columns = (np.flatnonzero(large.any(axis=axis)) for axis in (1, 0))

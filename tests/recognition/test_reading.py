@@ -1,4 +1,4 @@
-"""Pictures that are read, and those that are rejected."""
+"""Accepted and rejected pictures."""
 
 import numpy as np
 import pytest
@@ -98,7 +98,7 @@ def test_a_small_digit_in_a_large_picture(test_set, reader):
     ("page", "height"), [((1000, 1000), 60), ((3508, 2480), 100), ((3000, 4000), 80)], ids=str
 )
 def test_a_digit_anywhere_on_a_clean_page(test_set, reader, page, height):
-    """The edge of a stroke, blurred by a coarse look, is no ink of its own."""
+    """The blurred edge of a stroke is not separate ink."""
     rng = np.random.default_rng(height)
     for k in range(6):
         digit = test_set.images[k, 0]

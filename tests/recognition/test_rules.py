@@ -1,4 +1,4 @@
-"""Rules of paper, underlines, strikes, boxes and tables are taken out; strokes stay whole."""
+"""Removal of ruled lines, underlines, strikes, boxes and tables without damage to strokes."""
 
 import numpy as np
 import pytest
@@ -212,7 +212,7 @@ def test_no_ink_has_no_rules():
 
 
 def write_fraction(plane, left, distance, width=60):
-    """Draw a ring over a bar over a ring, so far from the bar."""
+    """Draw a ring above a bar above a ring, at this distance from the bar."""
     ring(plane, (60 - distance, left + width // 2), 25)
     ring(plane, (130 + distance, left + width // 2), 25)
     draw(plane, (95, left), (95, left + width), 4)

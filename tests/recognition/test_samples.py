@@ -1,4 +1,4 @@
-"""Pictures of a data set in the form in which a model reads digits."""
+"""Pictures of a data set, normalized as for recognition by a model."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def digits():
 
 
 def draw(images, side=90, top=7, left=31):
-    """Return digits, black on white and twice as large, off the middle of larger pictures."""
+    """Return digits, black on white and twice as large, off-center in larger pictures."""
     large = images.repeat(2, axis=2).repeat(2, axis=3)
     pictures = np.full((len(images), 1, side, side), 255, np.uint8)
     pictures[:, :, top : top + large.shape[2], left : left + large.shape[3]] = 255 - large
@@ -54,7 +54,7 @@ def test_images_in_that_form_stay(trained, digits):
 
 
 def test_colors_of_the_files_are_used(trained, digits, tmp_path):
-    """A data set may have its pictures resized and gray; their files are better."""
+    """Files are preferred to the resized gray images of a data set."""
     for i, picture in enumerate(draw(digits.images)[:, 0]):
         colored = np.stack([np.full_like(picture, 255), picture, np.full_like(picture, 255)], 2)
         folder = tmp_path / str(digits.labels[i])

@@ -99,7 +99,7 @@ def test_touching_digits_are_parted(test_set, reader):
 
 
 def one_class(pieces):
-    """Score what is as high as a digit, and no wider, as one."""
+    """Score ink as high as a digit, and not wider, as a digit."""
     return np.array([[0.9 if p.height >= 50 and p.width <= 40 else 0.1] for p in pieces])
 
 
@@ -177,7 +177,7 @@ def test_a_sign_alone_is_no_digit(test_set, reader, text):
 
 
 def test_a_model_of_other_classes_reads_sheets(test_set):
-    """Without the models of signs and parts, which know digits alone."""
+    """Without the models of signs and parts, which only support digits."""
     trained = open_model()
     letters = TrainedModel(
         trained.model, trained.preparation, tuple("abcdefghij"), trained.image_shape, "ink"

@@ -1,4 +1,4 @@
-"""Sheets of several digits: what is on them that is none."""
+"""Sheets with several digits and other marks."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from lenet5c.recognition.sheet import judge_by_company
 
 
 def table(bent):
-    """Draw six boxes apart from each other, and bend the left side of one to and fro."""
+    """Draw six separate boxes, one of them with a wavy left side."""
     page = np.full((260, 420), 245, np.uint8)
     for top in (30, 140):
         for left in (30, 160, 290):

@@ -1,4 +1,4 @@
-"""Ink that is no digit, and the strictness with which it is rejected."""
+"""Ink that is not a digit, and the rejection threshold."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ import pytest
 from lenet5c.datasets import mnist
 from lenet5c.datasets.sign_names import CLASS_NAMES
 from lenet5c.datasets.stroke_shapes import LETTERS
-from lenet5c.datasets.strokes import Hands, draw_texts
+from lenet5c.datasets.strokes import Writers, draw_texts
 from lenet5c.recognition import Reader, predict
 from lenet5c.recognition.signs import ALONE, P_NONE, P_SEVERAL, describe, digit_share, open_signs
 
 
 def sheet(image):
-    """Return an image of MNIST's form as dark ink on a sheet of paper."""
+    """Return an image in MNIST's format as dark ink on paper."""
     return 255 - np.kron(np.pad(image, 8), np.ones((5, 5), np.uint8))
 
 
@@ -49,7 +49,10 @@ def test_the_model_of_signs_knows_digits(test_set):
         (lines(((50, 50), (150, 150)), ((50, 150), (150, 50))), "a multiplication sign"),
         (lines(((40, 100), (160, 100)), ((100, 40), (100, 160))), "a plus sign"),
         (lines(((80, 50), (80, 150)), ((120, 50), (120, 150))), "an equals sign"),
-        (lines(((150, 60), (50, 80)), ((50, 80), (150, 120)), ((50, 80), (50, 81))), "no digit"),
+        (
+            lines(((150, 60), (50, 80)), ((50, 80), (150, 120)), ((50, 80), (50, 81))),
+            "not look like a digit",
+        ),
     ],
     ids=["minus", "times", "plus", "equals", "a lambda"],
 )
@@ -62,8 +65,8 @@ def test_signs_are_rejected_by_name(picture, reason):
 
 def test_most_letters_are_rejected():
     rng = np.random.default_rng(11)
-    hands, reader = Hands.draw(rng, 60), Reader()
-    images = np.concatenate([draw_texts(texts, 3, hands, rng) for texts in LETTERS.values()])
+    writers, reader = Writers.draw(rng, 60), Reader()
+    images = np.concatenate([draw_texts(texts, 3, writers, rng) for texts in LETTERS.values()])
     assert np.mean([reader(sheet(image)).label is not None for image in images]) < 0.1
 
 
@@ -89,6 +92,6 @@ def test_the_confidence_is_that_of_both_nets(test_set):
     assert 0.5 < digit_share(row) < 1
     assert describe(row) == "it looks like a slash, not a digit"
     row[P_NONE] = 0.9
-    assert describe(row) == "it resembles no digit"
+    assert describe(row) == "it does not look like a digit"
     row[P_SEVERAL] = 0.95
     assert describe(row) == "it looks like several characters, not one digit"

@@ -1,4 +1,4 @@
-"""The model of strings: places of digits, what is between two columns, and its training."""
+"""The model of strings: positions of digits, spans between columns, and its training."""
 
 from itertools import groupby, product
 
@@ -29,7 +29,7 @@ from lenet5c.recognition.strings import (
 
 
 def say(*places):
-    """Return the logarithms of probabilities: of a class at each place, 0.9, or of nothing."""
+    """Return log probabilities: 0.9 for a class, or none, at each position."""
     log = np.full((len(places), 12), np.log(0.1 / 11))
     log[np.arange(len(places)), [NOTHING if place is None else place for place in places]] = np.log(
         0.9
@@ -106,7 +106,7 @@ def test_a_string_is_the_sum_over_its_places():
 
 
 def see(**shares):
-    """Return what the model of strings says of a piece, (12,): digits as `d7`, none, several."""
+    """Return an output of the model of strings for a piece, (12,): `d7`, none, several."""
     judged = np.zeros(12)
     for name, share in shares.items():
         judged[{"none": NONE, "several": NOTHING}.get(name) or int(name[1:])] = share
@@ -114,7 +114,7 @@ def see(**shares):
 
 
 def test_both_models_tell_what_a_piece_is():
-    """Of digits 1 and 7, in this order, and a sign."""
+    """For the digits 1 and 7, in this order, and a sign."""
     row, none, several = weigh_whole(np.array([0.6, 0.3, 0.05]), see(d7=0.1, d1=0.9), [1, 7])
     assert row.shape == (3,) and row.sum() + none + several == pytest.approx(1)
     assert row.argmax() == 0 and row[0] > 0.7 and max(none, several) < 0.05
@@ -148,7 +148,7 @@ def test_a_part_is_a_digit_as_far_as_the_model_that_sees_around_it_says():
 
 
 def test_the_model_reads_digits_that_touch():
-    """Two digits, not trained on, pushed together until their boxes overlap by a column."""
+    """Two held-out digits, moved together until their boxes overlap by a column."""
     train_digits = mnist()[0].take(np.arange(55_000, 55_009))
     right = 0
     for pair in ((0, 3), (1, 4), (2, 5), (5, 8)):

@@ -1,4 +1,4 @@
-"""Written sums in pictures: two kinds of drawing, and what is refused."""
+"""Written sums in pictures: two kinds of drawings, and rejections."""
 
 import numpy as np
 import pytest
@@ -11,14 +11,14 @@ from drawn.sums import SUMS, Pen, picture_of, set_line
 from lenet5c.datasets import mnist
 from lenet5c.errors import UserError
 from lenet5c.recognition import Reader, predict
-from lenet5c.recognition.explain import draw_reading
+from lenet5c.recognition.explain import draw_prediction
 from lenet5c.recognition.signs import open_signs
 from lenet5c.recognition.sums import read_sum
 
 
 @pytest.fixture(scope="module")
 def digits():
-    """Return training digits that no model was trained on; the benchmark has the test digits."""
+    """Return held-out training digits; the benchmark uses the test digits."""
     return mnist()[0].take(np.arange(55_000, 60_000))
 
 
@@ -30,7 +30,7 @@ def write(digits, text, seed=0, **style):
 
 
 def test_most_sums_are_read(digits):
-    """Of the benchmark's hands and fonts; `python benchmarks/pictures.py --parts sums` has more."""
+    """Pens and fonts of the benchmark; `python benchmarks/pictures.py --parts sums` has more."""
     right = wrong = 0
     rows = (
         "pen, 2 numbers",
@@ -83,7 +83,7 @@ def test_signs_have_boxes_and_probabilities(digits):
         top, left, bottom, right = sign.box
         assert 0 <= top < bottom <= height and 0 <= left < right <= width
         assert 0 < sign.probability <= 1 and sign.label in sign.probabilities
-    drawing = draw_reading(reading)
+    drawing = draw_prediction(reading)
     assert max(drawing.size) == 1400
 
 
@@ -109,7 +109,7 @@ def test_reject_sets_how_sure_a_line_must_be(digits):
     picture = write(digits, "12+7=19", size=60, width=5.0, traced=True)
     share = read_sum(picture).probability
     assert read_sum(picture, reject=0.0).rejected is None
-    assert "the net is not sure" in read_sum(picture, reject=min(0.9999, share + 1e-4)).rejected
+    assert "the net is uncertain" in read_sum(picture, reject=min(0.9999, share + 1e-4)).rejected
 
 
 def test_division_by_zero_is_told(digits):

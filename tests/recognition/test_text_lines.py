@@ -1,4 +1,4 @@
-"""Lines of boxes along slopes and curves, and the spaces between numbers."""
+"""Lines of boxes along slopes and curves, and spaces between numbers."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from lenet5c.recognition.text_lines import find_spaces, group_lines, measure_slo
 
 
 def row(count, top, fall, height=40, step=60, left=20):
-    """Boxes of a line; `fall` takes a column to the rows that the line is lower there."""
+    """Return boxes of a line; `fall` maps a column to the descent of the line there."""
     lefts = left + step * np.arange(count)
     tops = np.rint(top + fall(lefts)).astype(int)
     return np.stack([tops, lefts, tops + height, lefts + 25], axis=1)
@@ -40,7 +40,7 @@ def test_slope_of_few_boxes_is_none():
 
 
 def line(*gaps, height=40, width=20):
-    """Boxes with gaps between them, in heights."""
+    """Return boxes with gaps between them, in heights."""
     boxes, left = [(0, 0, height, width)], width
     for gap in gaps:
         left += round(gap * height)

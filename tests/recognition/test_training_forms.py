@@ -1,4 +1,4 @@
-"""Pictures are read by a model in the form of the images that it was trained on."""
+"""Recognition by models trained on images with other framings."""
 
 import io
 from dataclasses import replace

@@ -1,11 +1,11 @@
-"""Ink that was cut, looked at once more as a whole."""
+"""Cut ink that is judged again as a whole."""
 
 import numpy as np
 import pytest
 
 from lenet5c.datasets import mnist
 from lenet5c.datasets.doodles import SHAPES
-from lenet5c.datasets.strokes import Hands, draw_strokes
+from lenet5c.datasets.strokes import Writers, draw_strokes
 from lenet5c.recognition.forms import form_pieces
 from lenet5c.recognition.pieces import FIRM, Piece
 from lenet5c.recognition.segment import Cell
@@ -13,7 +13,7 @@ from lenet5c.recognition.uncut import judge_uncut
 
 
 def cut(ink, column, left=0):
-    """Return two cells, sure digits, of ink that is cut at a column."""
+    """Return two confident digit cells of ink that is cut at a column."""
     cells = []
     for first, last in ((0, column), (column, ink.shape[1])):
         part = ink[:, first:last]
@@ -35,7 +35,7 @@ def sure(lines):
 @pytest.mark.parametrize("name", ["face", "star", "house", "spiral"])
 def test_halves_of_a_doodle_are_no_digits(name):
     rng = np.random.default_rng(1)
-    images = draw_strokes(SHAPES[name](6, rng), Hands.draw(rng, 6), rng, width=(0.07, 0.1))
+    images = draw_strokes(SHAPES[name](6, rng), Writers.draw(rng, 6), rng, width=(0.07, 0.1))
     lines = judge_uncut([cut(crop(image), crop(image).shape[1] // 2) for image in images])
     assert np.mean([max(line) < 0.1 for line in sure(lines)]) >= 5 / 6
 
@@ -55,7 +55,7 @@ def test_digits_that_touch_stay_digits():
 
 def test_what_is_apart_is_not_looked_at_together():
     rng = np.random.default_rng(1)
-    (image,) = draw_strokes(SHAPES["heart"](1, rng), Hands.draw(rng, 1), rng)
+    (image,) = draw_strokes(SHAPES["heart"](1, rng), Writers.draw(rng, 1), rng)
     one, other = cut(crop(image), 30)
     top, left, bottom, right = other.piece.box
     apart = Cell(Piece((top, left + 4, bottom, right + 4), other.piece.strength), one.probabilities)

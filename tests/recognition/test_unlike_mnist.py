@@ -1,4 +1,4 @@
-"""The command reads digits of MNIST's test set that look like photographs and scans."""
+"""Recognition of MNIST test digits that look like photographs and scans."""
 
 import json
 from collections import Counter
@@ -16,14 +16,15 @@ from lenet5c.__main__ import main
 from lenet5c.datasets import mnist
 from lenet5c.recognition import Reader
 
-COUNT = 200
 
-
-def test_at_least_97_of_100_are_read(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "count", [pytest.param(200, marks=pytest.mark.slow), 110], ids=lambda count: f"{count} pictures"
+)
+def test_at_least_97_of_100_are_read(count, tmp_path, capsys):
     """Draw pen, paper, light, noise, size, place, slant and format; a rejection counts as wrong."""
     _, test = mnist()
     truth, traits = {}, {}
-    for i in range(COUNT):
+    for i in range(count):
         rng = np.random.default_rng([1998, i])
         j = int(rng.integers(len(test)))
         content, ending, drawn = hard_picture(test.images[j, 0], rng)
@@ -33,13 +34,13 @@ def test_at_least_97_of_100_are_read(tmp_path, capsys):
 
     assert main(["predict", str(tmp_path), "--json"]) in (0, 3)
     readings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(readings) == COUNT
+    assert len(readings) == count
     read = {Path(reading["file"]).name: reading["label"] for reading in readings}
     wrong = [name for name in truth if read[name] != truth[name]]
-    assert len(wrong) <= 0.03 * COUNT, [(name, truth[name], traits[name]) for name in wrong]
+    assert len(wrong) <= 0.03 * count, [(name, truth[name], traits[name]) for name in wrong]
     # They are what they claim to be: of every kind there are many.
     for trait in ("stroke", "place", "light", "format"):
-        assert min(Counter(drawn[trait] for drawn in traits.values()).values()) >= COUNT // 20
+        assert min(Counter(drawn[trait] for drawn in traits.values()).values()) >= count // 20
     sides = [drawn["side"] for drawn in traits.values()]
     assert min(sides) < 50 and max(sides) > 900
 

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the reference."""
+"""Fixtures for the tests of the reference."""
 
 import numpy as np
 import pytest

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gradient_checks import IMAGES, MATRICES, agree, assert_gradient, assert_second, distinct
 from numpy.testing import assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import reference
 
@@ -19,6 +20,7 @@ each_case = pytest.mark.parametrize("name, options", CASES)
 each_shape = pytest.mark.parametrize("shape", MATRICES + IMAGES)
 
 
+@in_one_test
 @each_shape
 @each_case
 def test_gradient(rng, name, options, shape):
@@ -28,6 +30,7 @@ def test_gradient(rng, name, options, shape):
     assert_gradient(dx, lambda x: forward(x, **options), x, dy)
 
 
+@in_one_test
 @each_shape
 @each_case
 def test_second_derivatives(rng, name, options, shape):

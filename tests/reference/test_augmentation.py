@@ -1,4 +1,4 @@
-"""Changes of pixels by hand; tests/datasets/test_augmentation.py has the compiled ones."""
+"""Pixel changes computed by hand; compiled ones: tests/datasets/test_augmentation.py."""
 
 import numpy as np
 import pytest

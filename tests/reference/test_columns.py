@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gradient_checks import agree, assert_gradient
 from numpy.testing import assert_allclose, assert_array_equal
+from one_test import in_one_test
 
 from lenet5c import reference
 
@@ -27,6 +28,7 @@ LAYOUTS = [
 each_case = pytest.mark.parametrize("shape, options", CASES)
 
 
+@in_one_test
 @pytest.mark.parametrize("shape, options", CASES + MORE)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: "-".join(layout.values()))
 def test_col2im_is_the_backward_pass(rng, shape, options, layout):

@@ -1,4 +1,4 @@
-"""Numeric gradients, and second derivatives from first ones."""
+"""Numeric gradients, and second derivatives from first derivatives."""
 
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
@@ -14,7 +14,7 @@ def test_numeric_gradient_of_polynomials(rng):
 
 
 def test_numeric_gradient_of_sums():
-    """Each output counts by its dy."""
+    """Each output is weighted by its dy."""
     x = np.array([1.0, 2, 3])
     gradient = reference.numeric_gradient(lambda x: [x.sum(), x.prod()], x, [10, 1])
     assert_allclose(gradient, [10 + 6, 10 + 3, 10 + 2], rtol=1e-9)

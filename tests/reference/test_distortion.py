@@ -1,4 +1,4 @@
-"""Distortions by hand; tests/datasets/test_distortion.py compares the compiled ones with these."""
+"""Distortions computed by hand; tests/datasets/test_distortion.py compares the compiled ones."""
 
 import numpy as np
 import pytest

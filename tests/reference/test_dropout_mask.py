@@ -1,4 +1,4 @@
-"""Dropout, and the layer's mask from the same seed."""
+"""Dropout, and the same mask as the layer's from the same seed."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_values_and_their_mean(p, shape):
 
 
 def test_neighbors_samples_passes_and_seeds_are_independent():
-    """The share of elements that two masks both drop; five standard deviations of it."""
+    """The fraction of elements dropped by both masks, within five standard deviations."""
     shape, p = (400, 500), 0.3
 
     def drops(**where):

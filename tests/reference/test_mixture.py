@@ -1,4 +1,4 @@
-"""Ensembles: the logarithm of the mean probability, and its derivatives, beside PyTorch."""
+"""Ensembles: log of the mean probability, and its derivatives, compared with PyTorch."""
 
 import numpy as np
 from numpy.testing import assert_allclose

@@ -1,4 +1,4 @@
-"""The two nets, written out, against the models."""
+"""The two nets, written out, compared with the models."""
 
 import numpy as np
 import pytest

@@ -22,7 +22,7 @@ def test_gradients(rng, shape, eps):
 
 @each_shape
 def test_second_derivatives_take_statistics_as_constants(rng, shape):
-    """Then the layer is that of inference, whose slope each channel has of its own."""
+    """The layer is then that of inference, with one slope per channel."""
     x, weight, bias = map(rng.standard_normal, (shape, shape[1], shape[1]))
     d2y, axes = rng.uniform(size=shape), (0, *range(2, len(shape)))
     statistics = x.mean(axis=axes), x.var(axis=axes)

@@ -24,7 +24,7 @@ def test_second_derivatives(rng):
 
 
 def test_second_derivatives_with_the_first_are_exact(rng):
-    """Of the loss sum of a y + b y^2 / 2, whose derivatives by y are a + b y and b."""
+    """For the loss sum of a y + b y^2 / 2, whose derivatives by y are a + b y and b."""
     x, codes, a, b = map(rng.standard_normal, ((1, 1), (5, 1), (1, 5), (1, 5)))
 
     def dloss(x):

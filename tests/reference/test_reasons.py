@@ -14,7 +14,7 @@ def test_grad_cam_by_hand():
 
 
 def test_deepfool_step_of_linear_logits(rng):
-    """It ends where the two largest logits are equal, and no nearer class is beyond a boundary."""
+    """It ends where the two largest logits are equal, without crossing another boundary."""
     weight, x = rng.standard_normal((5, 8)), rng.standard_normal(8)
     logits = weight @ x
     label = int(logits.argmax())

@@ -1,4 +1,4 @@
-"""The room as a whole: a twin for everything that is fast, and no import of it."""
+"""The room as a whole: a reference for every fast function, and no imports of them."""
 
 import ast
 import inspect
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from one_test import in_one_test
 
 from lenet5c import kernels, nn, optim, reference
 
@@ -42,6 +43,7 @@ def test_there_are_layers_losses_and_optimizers():
     assert {optim.SGD, optim.Adam, optim.SDLM} <= set(optimizers)
 
 
+@in_one_test
 @pytest.mark.parametrize("layer", layers, ids=lambda layer: layer.__name__)
 def test_a_layer_names_its_twins(layer):
     for twin in named_twins(layer):
@@ -77,6 +79,7 @@ def test_a_kernel_has_a_twin_with_its_arguments():
             assert twin[each].default == arguments[each].default
 
 
+@in_one_test
 @pytest.mark.parametrize("path", sorted(ROOM.glob("*.py")), ids=lambda path: path.name)
 def test_nothing_of_the_package_is_imported(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -97,7 +100,7 @@ def test_all_names_are_listed():
 
 
 def test_arguments_may_be_lists_and_of_any_dtype(rng):
-    """Results are the same float64, and arguments stay as they were."""
+    """Results are the same float64, and arguments are unchanged."""
     x, weight, dy = rng.integers(-9, 9, (1, 2, 4, 4)), rng.integers(-9, 9, (3, 2, 2, 2)), 1
     expected = reference.conv2d(x.astype(float), weight.astype(float))
     for each in (x.astype(np.float32), x.astype(np.int8), x.tolist()):

@@ -59,7 +59,7 @@ def test_gradients(branches, rng):
 
 
 def test_second_derivatives_leave_out_what_mixes_both(rng):
-    """One input of weights a by the layers and b by the shortcut: a^2 + b^2, not (a + b)^2."""
+    """One input with weights a in the layers and b in the shortcut: a^2 + b^2, not (a + b)^2."""
     d2y = rng.standard_normal((4, 1))
     d2x = reference.residual_backward_second(d2y, lambda d2y: 9 * d2y, lambda d2y: 4 * d2y)
     assert_allclose(d2x, 13 * d2y)

@@ -1,4 +1,4 @@
-"""The number of windows, and their places."""
+"""The number of windows, and their positions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Winograd's convolution is the convolution."""
+"""Winograd's convolution compared with the definition."""
 
 import numpy as np
 import pytest

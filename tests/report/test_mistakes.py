@@ -1,4 +1,4 @@
-"""Misclassified images by name: addresses in a page, and copies in a folder."""
+"""Misclassified images by name: links in a page, and copies in a folder."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pages: nothing of a text becomes markup, and nothing is fetched."""
+"""Pages: text is escaped, and nothing is fetched."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Pictures of nets and data of all kinds: content, margins, and repeatable bytes."""
+"""Pictures of nets and data of all kinds: content, margins, and reproducible bytes."""
 
 import re
 from io import BytesIO
@@ -17,7 +17,7 @@ matplotlib = pytest.importorskip("matplotlib.image") and pytest.importorskip("ma
 
 
 def rows(epochs, validation=True, **others):
-    """Return a history as a trainer has it."""
+    """Return a history like that of a trainer."""
     made = []
     for epoch in range(1, epochs + 1):
         row = {
@@ -47,7 +47,7 @@ def untrained(dataset, net=nn.LeNet5, **options):
 
 
 def assert_all_inside(figure):
-    """Nothing of a figure is cut off: its edges are white."""
+    """No part of a figure is cut off: its edges are white."""
     content = png(figure)
     assert content.startswith(b"\x89PNG") and b"Software" not in content
     pixels = matplotlib.image.imread(BytesIO(content))[..., :3]

@@ -1,4 +1,4 @@
-"""Predictions of a whole data set as a file: values, rows, forms, and samples of competitions."""
+"""Predictions of a data set as a file: values, rows, formats, and competition samples."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Pictures that a training leaves; it never fails for them."""
+"""Pictures of a run, whose failures do not fail the run."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ FILES = {PAGE, *(f"{name}.png" for name in PICTURES)}
 
 @pytest.fixture
 def quick(tmp_path, idx_files, capsys):
-    """Trains a little in this process; returns exit code, standard output and standard error."""
+    """Run a short training in this process; return exit code, stdout and stderr."""
 
     def run(*arguments, out="run", resume=False):
         data = ["--resume"] if resume else ["--data", idx_files, "--epochs", 1, "--validation", 0.1]

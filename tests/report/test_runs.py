@@ -1,4 +1,4 @@
-"""Runs side by side, in a table and as curves."""
+"""Comparison of runs, as a table and as curves."""
 
 import json
 
@@ -12,7 +12,7 @@ from lenet5c.report.runs import differing_options, draw_runs, list_runs
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Three finished runs, one that was stopped, one that is damaged."""
+    """Make three finished runs, a stopped one and a damaged one."""
     root = tmp_path_factory.mktemp("runs")
     for name, options in (
         ("a", {"seed": 0}),

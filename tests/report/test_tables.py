@@ -1,4 +1,4 @@
-"""Results as text: columns, names of any kind, many classes."""
+"""Text tables: columns, names of all kinds, many classes."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Pictures of reasons, and of a net that was slid over a long image."""
+"""Pictures of explanations, and of a net slid over a long image."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`lenet5c reproduce --records`: the table of seconds until an accuracy."""
+"""`lenet5c reproduce --records`: the table of times to an accuracy."""
 
 import json
 
@@ -12,7 +12,7 @@ from lenet5c.training import mean_interval
 
 @pytest.fixture
 def few(monkeypatch):
-    """Let the records be two that take a moment."""
+    """Replace the records by two short ones."""
     rows = {
         30.0: ("fast", {"train_size": 1500}),
         99.9: ("default", {"epochs": 1, "train_size": 300}),

@@ -176,7 +176,7 @@ def test_the_same_in_python(tmp_path, idx_files):
         data=str(idx_files),
         out=tmp_path / "report",
         work=tmp_path / "work",
-        tell=lines.append,
+        on_message=lines.append,
     )
     assert record == read_record(tmp_path / "report/reproductions.json")
     assert len(lines) == 1 and (tmp_path / "report/reproductions.md").exists()

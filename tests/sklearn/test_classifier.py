@@ -1,4 +1,4 @@
-"""LeNet5Classifier as scikit-learn's own estimators are used."""
+"""LeNet5Classifier, used like scikit-learn's estimators."""
 
 import copy
 import pickle
@@ -238,7 +238,7 @@ def test_copies_and_files(digits, tmp_path):
 
 
 def test_the_net_of_1998(digits):
-    """Its outputs are penalties, its optimizer measures curvatures, its samples come one by one."""
+    """Its outputs are penalties, its optimizer measures curvatures, and batches have one sample."""
     (X, y), (X_test, y_test) = digits
     classifier = quick(recipe="paper1998").fit(X[:600], y[:600])
     assert classifier.score(X_test, y_test) > 0.6
@@ -269,7 +269,7 @@ def test_searches_and_pipelines(digits):
 
 
 def test_a_search_in_two_processes(tmp_path):
-    """In a process of its own: what joblib leaves behind ends with it."""
+    """In a separate process, with which joblib's workers end."""
     done = output(
         "from sklearn.datasets import load_digits\n"
         "from sklearn.model_selection import GridSearchCV\n"

@@ -14,7 +14,7 @@ SHORT = {"epochs": 1, "epoch_images": 0, "rehearse": "none", "distortion": "none
 
 
 def test_the_average_is_the_average(mnist_slice):
-    """Of the parameters after each second step, in float64, whatever the stretches were."""
+    """The mean of the parameters after every second step, in float64, however steps are grouped."""
     trainer = averaging_trainer(mnist_slice[0])  # 29 steps an epoch
     every = trainer.average.every
     expected = trainer.model.vector.astype(np.float64)

@@ -1,4 +1,4 @@
-"""One bit of a model, checkpoint or record has changed, or a part is missing: it is refused."""
+"""A changed bit or a missing part of a model, checkpoint or record is detected."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from lenet5c.training import RunError, TrainedModel, open_model, save_model
 
 
 def flip_bits(path, bits, read):
-    """Return the bits of a file which can be flipped without `read` refusing it."""
+    """Return the bits of a file that can be flipped without an error of `read`."""
     before, accepted = path.read_bytes(), []
     with open(path, "r+b", buffering=0) as file:
         for bit in bits:
@@ -47,7 +47,7 @@ def model_file(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "pwrite"), reason="this system has no pwrite")
 def test_a_flipped_bit_of_a_model_is_refused(model_file):
-    """Of the header each bit, of the weights some."""
+    """Every bit of the header, some of the weights."""
     header, size = header_bits(model_file), 8 * model_file.stat().st_size
     some = np.random.default_rng(0).integers(header, size, 300).tolist()
     bits = [*range(header), *some, header, size - 1]
@@ -130,7 +130,7 @@ def test_other_records_are_refused_with_what_they_are(tmp_path, content, words):
 
 
 def forge(path, text, tensors=None):
-    """Write a model file with this text of metadata, and a right digest."""
+    """Write a model file with this metadata text, and a valid digest."""
     beginning = f'{{"format": "lenet5c model 3", "digest": "{"0" * 64}", '
     path.write_bytes(_files.seal(save(tensors or {}, {"lenet5c": beginning + text}))[0])
 
@@ -160,7 +160,7 @@ def test_forged_metadata_is_a_clear_error(tmp_path, text):
 
 
 def test_a_large_header_is_refused_before_it_is_parsed(tmp_path):
-    """60 MB of lists in JSON took 1.6 GB."""
+    """60 MB of nested JSON lists would need 1.6 GB."""
     path = tmp_path / "model.safetensors"
     forge(path, '"a": [' + "[]," * 20_000_000 + "0]}")
     tracemalloc.start()

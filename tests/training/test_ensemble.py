@@ -1,4 +1,4 @@
-"""`make_ensemble`: what it computes, what members must have in common, and the file."""
+"""`make_ensemble`: results, requirements on members, and the file."""
 
 from dataclasses import replace
 

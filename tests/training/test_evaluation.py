@@ -1,4 +1,4 @@
-"""Confusion matrix and what follows from it, against a naive count and against scikit-learn."""
+"""Confusion matrix and derived scores, compared with a naive count and scikit-learn."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from lenet5c.training import (
 
 
 def draws(seed, classes, count=500, absent=()):
-    """Labels and predictions that agree about half the time; some classes never occur."""
+    """Return labels and predictions that agree about half the time; some classes never occur."""
     rng = np.random.default_rng(seed)
     present = [c for c in range(classes) if c not in absent]
     labels = rng.choice(present, count)

@@ -1,4 +1,4 @@
-"""TensorBoard's files: what it reads, and that a stop leaves no epoch twice."""
+"""TensorBoard files: readable by TensorBoard, and without repeated epochs after a stop."""
 
 import errno
 import io
@@ -31,7 +31,7 @@ def rows(count):
 
 @pytest.fixture
 def read():
-    """Return a function of a folder: tag -> [(step, value), ...] as TensorBoard has them."""
+    """Return a function that reads a folder with TensorBoard: tag -> [(step, value), ...]."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
     def scalars(folder):
@@ -142,7 +142,7 @@ def test_links_are_not_followed_and_pipes_not_waited_for(path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_is_said_with_the_name(path, monkeypatch):
-    """As a system has it that finds out at the write: without a name."""
+    """As on systems that report it when writing, without a file name."""
     events = EventFile(path)
     events.begin([])
     monkeypatch.setattr(_files, "open_to_change", lambda path: open("/dev/full", "r+b", 0))  # noqa: SIM115
@@ -217,7 +217,7 @@ def train(*arguments):
 
 
 def test_runs_with_and_without_it_are_one_run(tmp_path, read, idx_files):
-    """A run is ended early, goes on without the option, and its file is gone on with.
+    """A run is stopped, resumed without the option, and then its file is continued.
 
     A file can be asked for later.
     """

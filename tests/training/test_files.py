@@ -1,4 +1,4 @@
-"""Model files and checkpoints: equal content is equal bytes, and all that files say is checked."""
+"""Model files and checkpoints: equal content has equal bytes, and all content is checked."""
 
 import hashlib
 from dataclasses import replace
@@ -139,7 +139,7 @@ def put(**values):
 
 
 def net(kind="LeNet5", **settings):
-    """Put the description of another net in place of the model's."""
+    """Replace the description of the model's net."""
     return put(model={"type": kind, "settings": settings})
 
 
@@ -315,7 +315,7 @@ def test_large_images_are_for_a_preparation_that_resizes(tmp_path):
 @pytest.mark.parametrize("command", ["predict", "evaluate", "demo", "summary", "export"])
 @pytest.mark.parametrize("size", [[1, 32], [1024, 1024]])
 def test_commands_refuse_them_in_one_line(tmp_path, capsys, command, size):
-    """They ended in a traceback, or took 9.8 GB."""
+    """They caused a traceback, or needed 9.8 GB."""
     path = rewritten(tmp_path, preparation(size=size))
     (tmp_path / "picture.png").write_bytes(b"")
     arguments = {
@@ -420,5 +420,5 @@ def test_levels_of_black_and_white_are_kept(tmp_path):
     save_model(path, replace(trained(), white=levels))
     assert open_model(path).white == levels
     for wrong in ({"float": 0}, {"float": -2.0, "black": -1}, {"black": np.inf}, {"white": 2}):
-        with pytest.raises(ValueError, match="its white must be numbers for int and float greater"):
+        with pytest.raises(ValueError, match="its white must have numbers greater than black"):
             save_model(path, replace(trained(), white=wrong))

@@ -1,4 +1,4 @@
-"""`Trainer.fit`: interrupted anywhere and called again, it ends as if left alone, to the byte."""
+"""`Trainer.fit`: interrupted anywhere and called again, it has the same result."""
 
 import io
 import json
@@ -40,7 +40,7 @@ from lenet5c.training import (
 
 
 class Hook(Layer):
-    """Passes its input on, and does something before."""
+    """Identity layer that calls a function first."""
 
     def __init__(self):
         self.before = lambda: None
@@ -55,7 +55,7 @@ class Hook(Layer):
 
 
 def compiled_trainer(data, epochs=3, seed=3, **options):
-    """In the compiled core alone; an average, the best weights, a rate that falls on a plateau."""
+    """Compiled steps only; an average, the best weights, a rate that falls on a plateau."""
     model = LeNet5(rng=1)
     rest, held_out = data.take(np.arange(700)).split(100, 0)
     return Trainer(
@@ -92,7 +92,7 @@ def plain_trainer(data, epochs=2):
 
 
 def layers_trainer(data, epochs=2):
-    """Layers with random states and statistics, and one of the user's own between them."""
+    """Layers with random states and statistics, and a custom one between them."""
     model = Sequential(
         MaxPool2d(4), Flatten(), BatchNorm1d(49), Dropout(0.3, rng=7), Linear(49, 10, rng=1), Hook()
     )
@@ -118,7 +118,7 @@ def everything(trainer):
 
 @pytest.mark.parametrize("make", [compiled_trainer, plain_trainer])
 def test_a_kernel_interrupt_ends_the_fit_between_steps(mnist_slice, monkeypatch, make, capsys):
-    """A signal in the middle of the compiled steps, pressed twice as impatient people do."""
+    """A signal in the middle of the compiled steps, sent twice."""
     whole = make(mnist_slice[0])
     assert whole.fit(progress=False).done
     trainer = make(mnist_slice[0])

@@ -1,4 +1,4 @@
-"""Training stays as near to float64 as PyTorch's float32 does, over a few steps."""
+"""Training stays as close to float64 as PyTorch's float32, over a few steps."""
 
 import numpy as np
 import pytest

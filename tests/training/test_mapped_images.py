@@ -1,4 +1,4 @@
-"""Training and evaluation on images that stay in their file: to the bit as on those in memory."""
+"""Training and evaluation on memory-mapped images: bit-identical to images in memory."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def sets(tmp_path, mnist_slice):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    """Let a stretch of steps have 100 images at most."""
+    """Limit a run of steps to 100 images."""
     monkeypatch.setattr("lenet5c.datasets.mapped._BLOCK", 100 * 28 * 28)
 
 

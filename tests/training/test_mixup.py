@@ -1,4 +1,4 @@
-"""Mixup: images and targets mixed alike, within a batch, whoever computes them."""
+"""Mixup: the same mixtures of images and targets, within a batch, on any thread."""
 
 import copy
 
@@ -55,7 +55,7 @@ def model_of(which="compiled", channels=3, side=20, classes=5):
 
 class TestShares:
     def test_are_the_reference(self):
-        epoch = Distortion(mixup=0.3, probability=0.8).of_epoch(5, 2)
+        epoch = Distortion(mixup=0.3, probability=0.8).for_epoch(5, 2)
         shares = epoch.mix_shares(np.arange(40))
         keys = reference.distortion_keys(5, 2, 40)
         expected = [
@@ -67,7 +67,7 @@ class TestShares:
     @pytest.mark.parametrize("alpha", [0.1, 0.2, 1, 3])
     def test_are_the_larger_part_of_the_beta_distribution(self, alpha):
         beta = pytest.importorskip("scipy.stats").beta(alpha, alpha)
-        shares = np.sort(Distortion(mixup=alpha).of_epoch(0).mix_shares(np.arange(20_000)))
+        shares = np.sort(Distortion(mixup=alpha).for_epoch(0).mix_shares(np.arange(20_000)))
         levels = (np.arange(20_000) + 0.5) / 20_000
         # The statistic of Kolmogorov and Smirnov; 1.95 is exceeded once in a thousand samples. For
         # a small alpha, shares near 1 are rounded to it.
@@ -76,7 +76,7 @@ class TestShares:
         assert shares.min() >= 0.5 and shares.max() <= 1
 
     def test_are_1_where_nothing_is_mixed(self):
-        assert_array_equal(Distortion(flip=1).of_epoch(0).mix_shares(np.arange(9)), 1)
+        assert_array_equal(Distortion(flip=1).for_epoch(0).mix_shares(np.arange(9)), 1)
 
 
 class TestImages:
@@ -94,7 +94,7 @@ class TestImages:
     def test_an_original_stays_as_it_is(self):
         images = some_data(400, side=6).images
         distortion = Distortion.from_dict(ALL.to_dict() | {"probability": 0.5})
-        shares = distortion.of_epoch(0).mix_shares(np.arange(400))
+        shares = distortion.for_epoch(0).mix_shares(np.arange(400))
         seen, draws = distortion(images, 0), reference.distortion_keys(0, 0, 400)
         whole = [reference.distortion_draws(k, distortion.to_dict())["distorted"] for k in draws]
         originals = ~np.array(whole)
@@ -115,7 +115,7 @@ class TestImages:
         x = ALL(images, 4, 2, index) * np.float32(1 / 128)
         value, dy = loss(other.forward(x, training=True), target)
         other.backward(dy)
-        samples = Samples(images, index, np.float32(1 / 128), offset, ALL.of_epoch(4, 2))
+        samples = Samples(images, index, np.float32(1 / 128), offset, ALL.for_epoch(4, 2))
         got, _ = one.train_step(samples, target, loss)
         assert got == pytest.approx(value, rel=1e-6)
         assert_array_equal(one.grad_vector, other.grad_vector)
@@ -126,7 +126,7 @@ class TestImages:
         data, offset = some_data(310), np.zeros((3, 20, 20), np.float32)
         order = np.random.default_rng(2).permutation(310)[:303]
         loss, rates = CrossEntropyLoss(), [0.05] * -(-303 // batch_size)
-        samples = Samples(data.images, order, np.float32(1 / 128), offset, ALL.of_epoch(0, 1))
+        samples = Samples(data.images, order, np.float32(1 / 128), offset, ALL.for_epoch(0, 1))
         target = np.random.default_rng(2).dirichlet(np.ones(5), 303).astype(np.float32)
         one, other = model_of(which), model_of(which)
         optimizer = SGD(one, 0.05, 0.9)
@@ -147,16 +147,16 @@ class TestImages:
             set_num_threads(count)
             model = model_of()
             samples = Samples(
-                data.images, None, 1 / 128, np.zeros((3, 20, 20), np.float32), ALL.of_epoch(1)
+                data.images, None, 1 / 128, np.zeros((3, 20, 20), np.float32), ALL.for_epoch(1)
             )
             model.train_step(samples, data.labels, CrossEntropyLoss())
             vectors.append(model.grad_vector.copy())
         assert_array_equal(*vectors)
 
 
-def of_steps(data, loss, batch_size, index, distortion=MIXUP):
-    epoch = distortion.of_epoch(3, 1)
-    target, weight = Targets(data, loss, batch_size, distortion).of_steps(index, epoch)
+def for_steps(data, loss, batch_size, index, distortion=MIXUP):
+    epoch = distortion.for_epoch(3, 1)
+    target, weight = Targets(data, loss, batch_size, distortion).for_steps(index, epoch)
     return target, weight, epoch.mix_shares(index)
 
 
@@ -176,7 +176,7 @@ class TestTargets:
     def test_of_labels(self, count, batch_size):
         data = some_data(20)
         index = np.random.default_rng(0).permutation(20)[:count]
-        target, weight, shares = of_steps(data, CrossEntropyLoss(), batch_size, index)
+        target, weight, shares = for_steps(data, CrossEntropyLoss(), batch_size, index)
         onehot, others = np.eye(5)[data.labels[index]], following(count, batch_size)
         expected = shares[:, None] * onehot + (1 - shares[:, None]) * onehot[others]
         assert target.dtype == np.float32 and weight is None
@@ -186,7 +186,7 @@ class TestTargets:
         soft = np.random.default_rng(0).dirichlet(np.ones(5), 20).astype(np.float32)
         data = some_data(20, targets=soft)
         index = np.arange(20)[::-1]
-        target, _, shares = of_steps(data, CrossEntropyLoss(), 8, index)
+        target, _, shares = for_steps(data, CrossEntropyLoss(), 8, index)
         own = soft[index]
         expected = shares[:, None] * own + (1 - shares[:, None]) * own[following(20, 8)]
         assert_allclose(target, expected, rtol=0, atol=1e-7)
@@ -199,7 +199,7 @@ class TestTargets:
             CrossEntropyLoss(label_smoothing=smoothing),
         )
         index = np.arange(12)
-        target, mixed, shares = of_steps(data, loss, 12, index)
+        target, mixed, shares = for_steps(data, loss, 12, index)
         z = np.random.default_rng(1).normal(size=(12, 5)).astype(np.float32)
         others = np.array(following(12, 12))
         each = CrossEntropyLoss(label_smoothing=smoothing, reduction="none")
@@ -210,14 +210,14 @@ class TestTargets:
 
     def test_ignored_labels_have_no_part(self):
         data, loss = some_data(30), CrossEntropyLoss(ignore_index=2)
-        target, weight, _ = of_steps(data, loss, 30, np.arange(30))
+        target, weight, _ = for_steps(data, loss, 30, np.arange(30))
         ignored = data.labels == 2
         assert ignored.any() and (target[weight > 0][:, 2] == 0).all()
         both = ignored & ignored[following(30, 30)]
         assert_array_equal(weight == 0, both)
 
     def test_mean_squares_take_them(self):
-        target, _, _ = of_steps(some_data(6), MSELoss(), 6, np.arange(6))
+        target, _, _ = for_steps(some_data(6), MSELoss(), 6, np.arange(6))
         assert_allclose(target.sum(axis=1), 1, rtol=1e-6)
 
     def test_losses_without_soft_targets_are_refused(self):
@@ -255,7 +255,7 @@ class TestTrainer:
         assert second.history == whole.history
 
     def test_trains_on_mixtures_and_counts_the_larger_share(self):
-        """Of pure colors a mixture is easy to tell: most are recognized as their larger share."""
+        """Mixtures of pure colors are easy: most are classified as their larger part."""
         data = some_data(400, classes=3)
         images = np.zeros((400, 3, 20, 20), np.uint8)
         images[np.arange(400), data.labels] = 200

@@ -1,4 +1,4 @@
-"""A notebook as a user runs it: train, plot, interrupt, go on."""
+"""Use in a notebook: train, plot, interrupt, continue."""
 
 import warnings
 

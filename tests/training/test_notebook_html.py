@@ -1,4 +1,4 @@
-"""HTML that models, trainers, evaluations and readings show in a notebook."""
+"""HTML of models, trainers, evaluations and predictions in a notebook."""
 
 from html.parser import HTMLParser
 
@@ -9,14 +9,14 @@ from evaluations import make_evaluation
 import lenet5c
 from lenet5c import nn
 from lenet5c.datasets import Preparation
-from lenet5c.recognition import Reading
+from lenet5c.recognition import Prediction
 from lenet5c.training import Evaluation, TrainedModel, evaluate, open_model
 
 HOSTILE = "<script>alert(1)</script>"
 
 
 class Reader(HTMLParser):
-    """The texts and tags of a piece of HTML that is closed."""
+    """Return the texts and tags of well-formed HTML."""
 
     def __init__(self, html):
         super().__init__()
@@ -102,9 +102,9 @@ def test_an_evaluation_of_many_classes_has_the_most_frequent_mistakes():
 
 def test_a_reading_has_its_classes_or_its_reason():
     probabilities = {HOSTILE: 0.75, "b": 0.25}
-    assert read(Reading(HOSTILE, 0.75, probabilities))[2:] == [HOSTILE, "75.00%", "b", "25.00%"]
-    assert read(Reading(rejected=HOSTILE)) == [f"rejected: {HOSTILE}"]
-    assert read(Reading(digits=((Reading("1"),),), text="12\n<3")) == ["12\n<3"]
+    assert read(Prediction(HOSTILE, 0.75, probabilities))[2:] == [HOSTILE, "75.00%", "b", "25.00%"]
+    assert read(Prediction(rejected=HOSTILE)) == [f"rejected: {HOSTILE}"]
+    assert read(Prediction(digits=((Prediction("1"),),), text="12\n<3")) == ["12\n<3"]
 
 
 def test_every_figure_shows_itself(mnist_slice):

@@ -1,4 +1,4 @@
-"""The model that comes with the package is the one its files tell of."""
+"""The model in the package matches the description in its files."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""ROC curves and errors against rejections: by hand, against scikit-learn, and by properties."""
+"""ROC curves and error-reject curves: by hand, compared with scikit-learn, and properties."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Reliability of probabilities: by hand, against scikit-learn and NumPy, and by properties."""
+"""Reliability of probabilities: by hand, compared with scikit-learn and NumPy, and properties."""
 
 import numpy as np
 import pytest

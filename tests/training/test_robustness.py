@@ -1,4 +1,4 @@
-"""Robustness: the same corrupted images for each model, and tests of each kind."""
+"""Robustness: the same corrupted images for each model, and significance tests."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,9 @@ def test_another_model_sees_the_same_images(mnist_slice):
 
 def test_of_many_images_some_are_chosen(mnist_slice):
     test = mnist_slice[1]
-    a, b = (measure_robustness(open_model(), test, kinds=("fog",), most=50)[0] for _ in range(2))
+    a, b = (
+        measure_robustness(open_model(), test, kinds=("fog",), max_images=50)[0] for _ in range(2)
+    )
     assert a.clean.correct.shape == (50,) and (a.rows[0].correct == b.rows[0].correct).all()
 
 

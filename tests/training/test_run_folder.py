@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time, files of one run only, nothing that is no file."""
+"""The folder of a run: one run at a time, files of one run only, and no special files."""
 
 import errno
 import json
@@ -50,7 +50,7 @@ def resume(folder, source):
 
 
 def test_one_run_at_a_time(source, tmp_path):
-    """A second one, new or resumed, is told who is using the folder, and changes nothing."""
+    """A second run, new or resumed, reports who is using the folder, and changes nothing."""
     config = RunConfig.named("fast", epochs=1, folder=tmp_path / "run")
     seen = []
 
@@ -72,7 +72,7 @@ def test_one_run_at_a_time(source, tmp_path):
 
 
 def test_of_many_that_start_at_once_one_wins(tmp_path):
-    """Each is a process; in the folder all files are of one of them."""
+    """Each is a process; all files in the folder are of one of them."""
     code = (
         "import sys; from lenet5c.__main__ import main; seed = sys.argv[1]\n"
         "sys.stdin.read(1)\n"
@@ -100,7 +100,7 @@ def test_of_many_that_start_at_once_one_wins(tmp_path):
 
 
 def test_threads_that_take_and_release_the_lock_never_hold_it_together(tmp_path):
-    """Also where one opens the lock file that another is about to remove."""
+    """Also if one opens the lock file that another is about to remove."""
     folder, holding, most = RunFolder(tmp_path), [], []
 
     def work():
@@ -149,7 +149,7 @@ def test_file_systems_without_locks_are_told_of(source, tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", flock)
     told = []
     config = RunConfig.named("fast", epochs=1, folder=tmp_path / "run")
-    train(config, source, tell=told.append)
+    train(config, source, on_message=told.append)
     assert [line for line in told if "without locks" in line] == told != []
     assert set(contents(tmp_path / "run")) == RUN_FILES
 
@@ -187,7 +187,7 @@ def test_files_of_two_runs_are_not_mixed(finished, source, name):
 @pytest.mark.parametrize("changed", [{"watch_test": True}, {"seed": 1}])
 @pytest.mark.parametrize("name", ["config.json", "checkpoint.safetensors"])
 def test_a_checkpoint_of_another_run_is_not_gone_on_with(source, tmp_path, name, changed):
-    """Even if both have the same settings of training; if not, the message is the same."""
+    """Even if both have the same training settings; otherwise the message is the same."""
     for out, change in (("one", {}), ("other", changed)):
         config = RunConfig.named("fast", epochs=2, folder=tmp_path / out, **change)
         train(config, source, stop=lambda: True)
@@ -237,7 +237,7 @@ def test_a_checkpoint_from_the_middle_of_a_finished_run_is_refused(source, tmp_p
 
 
 def test_a_finished_run_on_a_disk_that_cannot_be_written(finished, source, monkeypatch):
-    """The result is said again; nothing is opened for writing."""
+    """The result is printed again; no file is opened for writing."""
     folder = finished()
     before = contents(folder)
     real = os.open
@@ -269,7 +269,7 @@ def test_damaged_metrics_of_a_finished_run_are_written_again(finished, source, n
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "dangling"])
 @pytest.mark.parametrize("name", sorted(RUN_FILES))
 def test_what_is_no_file_is_an_error_at_once(finished, source, name, kind):
-    """No pipe is waited for, and /dev/zero not read."""
+    """Pipes do not block, and /dev/zero is not read."""
     folder = finished()
     path = folder / name
     path.unlink()
@@ -298,7 +298,7 @@ def test_what_is_no_file_is_an_error_at_once(finished, source, name, kind):
 
 
 def test_every_setting_of_a_configuration_is_needed(finished, source):
-    """One that is missing is said in a sentence, whichever it is; so is one of another type."""
+    """Any missing or mistyped key is reported in one sentence."""
     folder = finished()
     path = folder / "config.json"
     before = path.read_bytes()

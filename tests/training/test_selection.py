@@ -1,4 +1,4 @@
-"""The choice of the best epoch: kept weights, patience, rates on a plateau."""
+"""Selection of the best epoch: kept weights, patience, rates on a plateau."""
 
 import copy
 
@@ -14,7 +14,7 @@ from lenet5c.training.selection import best_row, epochs_since_best
 
 
 def test_the_best_weights_are_kept(mnist_slice, monkeypatch):
-    """Those of the epoch of the highest accuracy, buffers and all, though later ones are worse."""
+    """Weights and buffers of the epoch with the highest accuracy, though later ones are worse."""
     trainer = selective_trainer(mnist_slice[0], epochs=5, average=0)
     states = []
 

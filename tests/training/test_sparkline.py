@@ -1,4 +1,4 @@
-"""Courses of runs in lines of text."""
+"""Curves of runs as lines of text."""
 
 import io
 from math import inf, nan

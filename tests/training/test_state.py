@@ -1,4 +1,4 @@
-"""Stopping and resuming a training, and states that do not fit."""
+"""Stopping and resuming a training, and invalid states."""
 
 import copy
 
@@ -34,7 +34,7 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice, make, steps):
 
 
 def test_steps_before_a_keyboard_interrupt_count(mnist_slice, monkeypatch):
-    """After an interrupt, in a notebook say, `run` called again ends with the same bytes."""
+    """After an interrupt, as in a notebook, calling `run` again gives the same bytes."""
     whole = lenet_trainer(mnist_slice[0])
     whole.run()
     trainer = lenet_trainer(mnist_slice[0])
@@ -108,7 +108,7 @@ def test_a_run_with_sdlm_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice,
 
 
 def test_a_measurement_interrupted_is_made_again(mnist_slice, monkeypatch):
-    """It leaves the random generators of layers where they were, so that the bytes are the same."""
+    """It does not advance the random generators of layers, so the bytes are the same."""
     whole = sdlm_trainer(mnist_slice[0])
     whole.run()
     trainer = sdlm_trainer(mnist_slice[0])
@@ -169,7 +169,7 @@ def test_a_state_without_them_is_refused(mnist_slice):
 
 @pytest.fixture(scope="module")
 def second_epoch(mnist_slice):
-    """Return the state of a trainer with all kinds of it, in its second epoch."""
+    """Return the state of a trainer with state of all kinds, in its second epoch."""
     trainer = selective_trainer(mnist_slice[0], epochs=2)
     trainer.stretch_seconds = 0
     trainer.run(stop=Countdown(40))
@@ -303,7 +303,7 @@ def test_an_interrupted_load_changes_nothing(mnist_slice, second_epoch, monkeypa
     ],
 )
 def test_an_impossible_state_of_a_generator_is_refused(mnist_slice, changes, inner):
-    """NumPy takes most of such states, and draws other numbers from then on."""
+    """NumPy accepts most of these states, and then draws different numbers."""
     trainer = random_layers_trainer(mnist_slice[0])
     values, arrays = copy.deepcopy(trainer.state())
     before = all_bytes(trainer), repr(trainer.state()[0])

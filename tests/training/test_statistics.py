@@ -1,4 +1,4 @@
-"""Intervals and tests against tables, brute force and SciPy."""
+"""Intervals and tests compared with tables, brute force and SciPy."""
 
 from itertools import product
 from math import comb, sqrt
@@ -23,7 +23,7 @@ T_TABLE = {
 
 
 def pairs(both, only_a, only_b, neither):
-    """Two models' right and wrong with these counts."""
+    """Return the correctness of two models with these counts."""
     a = [True] * both + [True] * only_a + [False] * only_b + [False] * neither
     b = [True] * both + [False] * only_a + [True] * only_b + [False] * neither
     return a, b

@@ -1,4 +1,4 @@
-"""The temperature of probabilities: its fit, its place in the model file, and all that uses it."""
+"""Softmax temperature: its fit, its storage in the model file, and its effects."""
 
 import json
 
@@ -22,7 +22,7 @@ from lenet5c.training import (
 
 
 def naive_objective(logits, labels, temperature):
-    """Return what is minimized, in the open: the likelihood, and the prior of log T."""
+    """Return the explicit objective: the likelihood, and the prior of log T."""
     z = logits.astype(np.float64) / temperature
     z -= z.max(axis=1, keepdims=True)
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A trained model as a function: images of any form in, classes and probabilities out."""
+"""Trained models as functions: images in any form, classes and probabilities."""
 
 import numpy as np
 import pytest

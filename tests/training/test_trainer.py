@@ -1,4 +1,4 @@
-"""The training loop: learning, order, history, and what went wrong."""
+"""The training loop: learning, order, history, and errors."""
 
 from types import SimpleNamespace
 
@@ -147,7 +147,7 @@ def test_evaluation_counts_and_averages(mnist_slice):
 
 
 class Measuring(SDLM):
-    """Remembers what it was given to measure on."""
+    """Records the samples on which it measures."""
 
     def estimate(self, samples, labels, loss, sample_weight):
         super().estimate(samples, labels, loss, sample_weight)

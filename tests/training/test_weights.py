@@ -17,7 +17,7 @@ from lenet5c.training.weights import class_weights
 
 @pytest.fixture
 def data(mnist_slice):
-    """200 images, of unequal classes."""
+    """Return 200 images of unequal classes."""
     return mnist_slice[0].take(np.arange(200))
 
 
@@ -87,7 +87,7 @@ def test_equal_weights_have_no_effect(data, equal):
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("class_weight", [None, {"3": 7, "5": 0.1}])
 def test_losses_are_weighted_means_over_all_images(data, loss, soft, class_weight):
-    """At a rate that moves nothing, the epoch's loss is that of all images in one call."""
+    """With a negligible rate, the epoch's loss is that of all images in one call."""
     data = weighted(data) if soft else weighted(data, targets=None)
     trainer = lenet_trainer(data, epochs=1, lr=1e-30, loss=loss, class_weight=class_weight)
     trainer.validation_set = trainer.train_set

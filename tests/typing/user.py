@@ -10,7 +10,7 @@ from lenet5c import datasets, kernels, nn, optim, training
 
 
 class Scale(nn.Layer):
-    """A layer of one's own."""
+    """A custom layer."""
 
     def __init__(self) -> None:
         self.params["factor"] = np.ones(1, np.float32)

@@ -1,4 +1,4 @@
-"""Builds of the checkout in folders of their own: threads that sleep, ThreadSanitizer."""
+"""Builds of the checkout in separate folders, with sleeping threads or ThreadSanitizer."""
 
 import os
 import platform
@@ -23,7 +23,7 @@ FAULTS = {
 
 
 def find_clang():
-    """Return the newest clang, or None where it or its libraries are missing."""
+    """Return the newest clang, or None if it or its libraries are missing."""
     names = [os.environ.get("CLANG", ""), *(f"clang-{v}" for v in range(25, 13, -1)), "clang"]
     clang = next((name for name in names if name and shutil.which(name)), None)
     return clang if clang and all(libraries(clang)) else None
@@ -42,7 +42,7 @@ def find_library(clang, name):
 
 
 def copy_sources(folder, compiled=False):
-    """Copy what a build needs; also what is compiled already, if asked."""
+    """Copy the sources of a build, and optionally compiled modules."""
     skipped = shutil.ignore_patterns("__pycache__", *([] if compiled else ["*.so", "*.pyd"]))
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
@@ -51,7 +51,7 @@ def copy_sources(folder, compiled=False):
 
 
 def break_protocol(folder, fault):
-    """Put one of the faults into the copy."""
+    """Insert one of the faults into the copy."""
     name, text, instead = FAULTS[fault]
     path = folder / name
     source = path.read_text()

@@ -1,8 +1,8 @@
-"""Drive everything that uses threads, against the bits of one thread; in the builds of `builds.py`.
+"""Compare all multithreaded functions with the bits of one thread, in the builds of `builds.py`.
 
     python tools/races/drive.py [PART ...] [--seeds N]
 
-In a build with LENET5C_SLEEPS=1, threads of the team are put to sleep at chosen points.
+In a build with LENET5C_SLEEPS=1, threads of the team sleep at selected points.
 """
 
 import argparse
@@ -124,7 +124,7 @@ def train(
     labels = rng.integers(10, size=samples)
     images = rng.integers(256, size=(samples, 1, 28, 28), dtype=np.uint8)
     if distorted:
-        distortion = Distortion(translation=2, rotation=10, elastic=30).of_epoch(seed, 1)
+        distortion = Distortion(translation=2, rotation=10, elastic=30).for_epoch(seed, 1)
         offset = np.zeros((1, 28, 28), np.float32)
         batch = nn.Samples(images, scale=1 / 255, offset=offset, distortion=distortion)
     else:
@@ -154,7 +154,7 @@ def train(
 
 
 class Drive:
-    """The parts, and what they have found."""
+    """The parts and their results."""
 
     def __init__(self, seeds, threads):
         self.seeds, self.threads = seeds, threads
@@ -206,7 +206,7 @@ class Drive:
             self.check(f"direct, {threads} threads", direct(threads), direct(1))
 
     def callers(self):
-        """Python threads that call all of that at once."""
+        """All of these, called concurrently from Python threads."""
         jobs = [
             *[lambda seed=seed: train(3, seed=seed) for seed in range(3)],
             *[lambda: passes(2), lambda: direct(2), lambda: direct(3)],
@@ -220,7 +220,7 @@ class Drive:
                 self.check(f"callers, {job}", got, bits)
 
     def sleeps(self):
-        """Put a thread to sleep at each point in turn, then several at random ones.
+        """Let a thread sleep at each point in turn, then several threads at random points.
 
         Outside of a slice the others go on without the sleeper: they may take LONG for it.
         """

@@ -1,4 +1,4 @@
-"""Models of the protocols, `team.pml` and `stages.pml`, checked by spin; faults they must find."""
+"""Models of the protocols, `team.pml` and `stages.pml`, checked by spin, and faults to detect."""
 
 import re
 import shutil
@@ -115,14 +115,19 @@ FAULTS = {
 }
 
 
-def check(folder):
-    """Check the models for 2, 3 and 4 threads; print states, errors and time."""
+def check(folder, short=False):
+    """Check the models for 2, 3 and 4 threads; print states, errors and time.
+
+    `short` takes the first size of each model alone, and no endless loops; without spin it is fine.
+    """
     if not available():
-        return False
+        return short
     fine = True
     for name, sizes in SEARCHED.items():
-        for size in sizes:
+        for size in sizes[:1] if short else sizes:
             fine &= report(describe(name, size), *search(folder, name, read(name), size))
+        if short:
+            continue
         size = LOOPS[name]
         text = f"{describe(name, size)}, endless loops"
         fine &= report(text, *search(folder, name, read(name), size, loops=True))
@@ -149,7 +154,7 @@ def check_faults(folder):
 def available():
     if shutil.which("spin") and shutil.which("gcc"):
         return True
-    print("needs spin and gcc")
+    print("spin and gcc are not both installed: the models are not checked")
     return False
 
 
@@ -196,7 +201,7 @@ def search(folder, name, source, size, loops=False):
 
 
 def run(folder, *command):
-    """Return what a command prints; it may fail only by saying so there."""
+    """Return the output of a command, which also reports failures."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0 and command[0] != "./pan":
         raise RuntimeError(done.stdout + done.stderr)

@@ -1,1 +1,1 @@
-"""The campaign of `python tools/torture`: a module of `parts` is a part of it."""
+"""The campaign of `python tools/torture`; each module in `parts` is a part."""

@@ -1,11 +1,11 @@
-"""Torture lenet5c: kills, failing disks, hostile files, races, random kernels and nets.
+"""Stress tests of lenet5c: kills, failing disks, malicious files, races, random kernels and nets.
 
     python tools/torture                       all parts, two minutes each
     python tools/torture kills --minutes 60    one part, for an hour
-    python tools/torture --list                what there is
+    python tools/torture --list                list the parts
 
-A part makes attempts from a seed until its time is over, and counts them and what failed. The same
-seed makes the same attempts; `--only N` makes attempt N alone, `--first N` begins with it. The exit
+A part makes random attempts until its time is over, and counts attempts and failures. The same seed
+gives the same attempts; `--only N` repeats only attempt N, `--first N` begins with it. The exit
 code is 1 if anything failed.
 """
 

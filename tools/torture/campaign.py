@@ -1,4 +1,4 @@
-"""The attempts of a part: seeded, bounded by time, counted."""
+"""The attempts of a part, with a seed, a time limit and counters."""
 
 import sys
 import tempfile
@@ -18,16 +18,16 @@ class Campaign:
     Parameters
     ----------
     name : str
-        Of the part.
+        Name of the part.
     seconds : float
-        After which no attempt begins.
+        Time after which no attempt begins.
     seed : int
     only : int, optional
-        The one attempt to make.
+        The only attempt to make.
     first : int
-        The attempt to begin with.
+        The first attempt.
     answer_within : float, optional
-        Seconds in which what is attacked must answer; each part has a limit of its own.
+        Time limit of a response in seconds; by default the limit of the part.
 
     Attributes
     ----------
@@ -56,12 +56,12 @@ class Campaign:
 
     @property
     def left(self) -> float:
-        """Seconds that are left, at least 0."""
+        """Remaining seconds, at least 0."""
         return max(0.0, self.began + self.seconds - time.monotonic())
 
     @property
     def skipped(self) -> str:
-        """Reason why the part, or some of it, was skipped; empty if it was not."""
+        """Reason why the part, or some of it, was skipped; empty otherwise."""
         return next((what for what in self.counts if what.startswith("skipped: ")), "")
 
     def tries(self, most: float = inf) -> Iterator[tuple[int, np.random.Generator]]:
@@ -78,7 +78,7 @@ class Campaign:
             number += 1
 
     def count(self, what: str, times: int = 1) -> None:
-        """Count something that happened."""
+        """Increase a counter."""
         self.counts[what] += times
 
     def fail(self, number: int, what: str) -> None:

@@ -1,7 +1,7 @@
-"""Arrays that end, or begin, where the memory ends: one element too far is a fault.
+"""Arrays next to protected pages: an access one element too far is a fault.
 
-Each lies in pages of its own between two that cannot be touched. The side that is not at such a
-page is watched by a pattern, which shows what is written there.
+Each array has its own pages between two protected ones. The side that is not at a protected page is
+filled with a pattern that reveals writes.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ LAYOUTS = (
 
 
 class GuardedMemory:
-    """Areas between forbidden pages, used again for each case.
+    """Areas between protected pages, reused for each case.
 
     Parameters
     ----------
@@ -40,16 +40,16 @@ class GuardedMemory:
         self.used = 0
 
     def begin(self, rng: np.random.Generator) -> None:
-        """Take all areas back for a new case, whose choices `rng` makes."""
+        """Release all areas for a new case with the random generator `rng`."""
         self.rng, self.used, self.watched = rng, 0, []
 
     def check(self) -> None:
-        """Raise AssertionError if anything was written beside an array."""
+        """Raise AssertionError if anything was written outside an array."""
         for place in self.watched:
             assert (place == PATTERN).all(), "memory beside an array was written to"
 
     def put(self, array: np.ndarray, layouts: tuple[str, ...] = LAYOUTS) -> np.ndarray:
-        """Return a read-only copy of an input, in a layout that is drawn."""
+        """Return a read-only copy of an input, in a random layout."""
         copy = self.empty(array.shape, array.dtype, layouts)
         copy[...] = array
         copy.flags.writeable = False
@@ -58,7 +58,7 @@ class GuardedMemory:
     def empty(
         self, shape: tuple[int, ...], dtype: object, layouts: tuple[str, ...] = LAYOUTS
     ) -> np.ndarray:
-        """Return an array for a result, full of bytes 0xff: not-a-number, or -1."""
+        """Return an array for a result, filled with bytes 0xff: NaN or -1."""
         dtype = np.dtype(dtype)
         layout = str(self.rng.choice(layouts)) if 0 not in shape and shape else "contiguous"
         axes = self.rng.permutation(len(shape))

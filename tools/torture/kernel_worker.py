@@ -1,6 +1,6 @@
-"""A process that runs cases of kernels and nets, of which each may crash it.
+"""A process that runs cases of kernels and nets, which may crash it.
 
-Reads the numbers of cases, a line each, and answers with a line of JSON before and after each.
+Reads the numbers of cases, one per line, and prints a line of JSON before and after each.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ WEIGHTS = [0.3 if name.startswith("net ") else 1.0 for name in CASES]
 
 
 def run(seed: int, number: int, memory: GuardedMemory) -> dict[str, object]:
-    """Run a case; return its name, a digest of the bits of its results, and what is wrong."""
+    """Run a case; return its name, a digest of its results, and errors."""
     rng = np.random.default_rng([seed, number])
     shares = np.array(WEIGHTS) / sum(WEIGHTS)
     name = str(rng.choice(list(CASES), p=shares))
@@ -41,7 +41,7 @@ def run(seed: int, number: int, memory: GuardedMemory) -> dict[str, object]:
 
 
 def main() -> None:
-    """Answer until there are no more numbers."""
+    """Run cases until there are no more numbers."""
     seed, memory = int(sys.argv[1]), GuardedMemory()
     np.seterr(all="ignore")
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Random small nets: inference, gradients, losses and training steps, against their twins."""
+"""Random small nets: inference, gradients, losses and steps, compared with float64."""
 
 from copy import deepcopy
 from types import SimpleNamespace
@@ -92,7 +92,7 @@ def _image_layer(rng: np.random.Generator, shape: tuple[int, ...], exact: bool) 
 
 
 def _padding(rng: np.random.Generator, window: tuple[int, ...]) -> Any:
-    """Return a padding that is less than the window, in one of its forms."""
+    """Return a valid padding in a random form."""
     form = rng.random()
     if form < 0.15:
         return "same"
@@ -133,7 +133,7 @@ def _filled(memory: GuardedMemory, array: np.ndarray) -> np.ndarray:
 
 
 def inference(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    """Take a batch and one image through a net."""
+    """Run a batch and one image."""
     net, shape, exact = random_net(rng)
     x = _samples(rng, shape, exact)
     chain = Chain(list(net.layers.values()), exact)
@@ -150,7 +150,7 @@ def inference(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 def gradients(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    """Compute gradients by dy; all arrays that the program sees are under guard."""
+    """Compute gradients from dy; all arrays of the program are guarded."""
     net, shape, exact = random_net(rng)
     x, layers = _samples(rng, shape, exact), list(net.layers.values())
     program, params, grads = _program(net, x, memory)
@@ -203,13 +203,13 @@ def train_step(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 def train_steps(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    """Train on bytes, scaled and distorted: to the bit as `train_step` and `step` do."""
+    """Train on scaled and distorted bytes: bit-identical to `train_step` and `step`."""
     net, shape, _ = random_net(rng)
     if isinstance(net, nn.LeNet5_1998):
         net, shape = nn.Sequential(nn.Flatten(), nn.Linear(12, 3, rng=rng)), (1, 3, 4)
     images = memory.put(rng.integers(0, 256, (30, *shape), np.uint8), WHOLE)
     offset = memory.put(rng.standard_normal(shape).astype(np.float32))
-    warp = Distortion(translation=1, rotation=20, elastic=5, elastic_sigma=1).of_epoch(3, 1)
+    warp = Distortion(translation=1, rotation=20, elastic=5, elastic_sigma=1).for_epoch(3, 1)
     index = memory.put(rng.integers(30, size=int(rng.integers(1, 60))), WHOLE)
     samples = nn.Samples(images, index, 1 / 255, offset, warp if rng.random() < 0.3 else None)
     classes = net.output_shape(shape)[0]
@@ -243,7 +243,7 @@ def train_steps(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 def _program(net: nn.Sequential, x: np.ndarray, memory: GuardedMemory) -> tuple[Any, ...]:
-    """Return the net's program, and its parameters and gradients under guard."""
+    """Return the net's program, with guarded parameters and gradients."""
     program = net.whole_chain().program(x.shape[1:])
     params = memory.put(net.vector, WHOLE)
     return program, params, memory.empty(params.shape, np.float32, WHOLE)

@@ -1,4 +1,4 @@
-"""Random calls of activations, losses, optimizers and distortions, against their twins."""
+"""Random calls of activations, losses, optimizers and distortions, compared with the reference."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -123,7 +123,7 @@ STEPS: dict[str, Any] = {
 
 
 def optimizer(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    """Three steps, each within 16 roundings of the parameter and of the size of what it has gone.
+    """Three steps, each within 16 roundings of the parameter and of its total change.
 
     A step is some ten operations. The size is that of the steps of the twin for absolute gradients:
     means of gradients of both signs cancel, their errors do not.
@@ -208,7 +208,7 @@ def distortion(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 def _reach(made: Distortion, key: int, shape: tuple[int, ...]) -> float:
-    """Return how far the map of a sample leads, in pixels; 0 if it is the image itself."""
+    """Return the largest displacement of a sample's map in pixels; 0 for the identity."""
     draws = reference.distortion_draws(key, made.to_dict())
     if not draws["distorted"]:
         return 0.0

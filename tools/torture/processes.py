@@ -1,7 +1,7 @@
-"""Commands of lenet5c in processes of their own: new interpreters, or forks of a prepared one.
+"""Commands of lenet5c in separate processes: new interpreters, or forks of a prepared one.
 
-A new interpreter takes half a second to import what a training needs. The `Server` has imported it
-and started no thread: a fork of it begins a command within milliseconds.
+A new interpreter needs half a second for the imports of a training. The `Server` has imported them
+without starting a thread: its forks start a command within milliseconds.
 """
 
 import json
@@ -30,7 +30,7 @@ IMPORTS = (
 
 
 class Child:
-    """A process with a session of its own, whose output goes to a file.
+    """A process with its own session, whose output goes to a file.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Child:
         return self._wait(0)
 
     def kill(self, group=False, number=KILL):
-        """Send a signal, to the whole process group perhaps."""
+        """Send a signal, optionally to the whole process group."""
         with suppress(ProcessLookupError):
             if group and hasattr(os, "killpg"):
                 os.killpg(self.pid, number)
@@ -66,20 +66,27 @@ class Child:
                 os.kill(self.pid, number)
 
     def output(self):
-        """Return what it printed so far."""
+        """Return the output so far."""
         return self.log.read_text(errors="replace")
 
 
-def start_fresh(arguments, log: Path, environment: Mapping[str, str] | None = None) -> Child:
+def start_fresh(
+    arguments,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    errors: Path | None = None,
+    folder: Path | None = None,
+) -> Child:
     """Start ``python -m lenet5c`` in a new interpreter."""
-    with open(log, "wb") as file:
+    with open(log, "wb") as file, open(errors or os.devnull, "wb") as error_file:
         process = subprocess.Popen(
             [sys.executable, "-m", "lenet5c", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=file,
-            stderr=subprocess.STDOUT,
+            stderr=error_file if errors else subprocess.STDOUT,
             start_new_session=True,
             env={**os.environ, **(environment or {})},
+            cwd=folder,
         )
 
     def wait(seconds):
@@ -92,7 +99,7 @@ def start_fresh(arguments, log: Path, environment: Mapping[str, str] | None = No
 
 
 class Server:
-    """An interpreter that forks a child for each command; where it cannot, new interpreters.
+    """An interpreter that forks a child for each command, or new interpreters if it cannot.
 
     Parameters
     ----------
@@ -118,15 +125,29 @@ class Server:
             )
             self._ask()  # it has imported everything
 
-    def start(self, arguments, log: Path, environment: Mapping[str, str] | None = None) -> Child:
+    def start(
+        self,
+        arguments,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        errors: Path | None = None,
+        folder: Path | None = None,
+    ) -> Child:
         """Start a command; `environment` adds variables to it.
 
-        The first argument may be ``@module:function``, which is called with the others.
+        The first argument may be ``@module:function``, which is called with the others. Standard
+        error goes to the file `errors`, by default to `log`; `folder` is the working directory.
         """
         if self.process is None:
-            return start_fresh(arguments, log, environment)
-        words = [str(argument) for argument in arguments]
-        pid = self._ask({"run": words, "log": str(log), "environment": dict(environment or {})})
+            return start_fresh(arguments, log, environment, errors, folder)
+        request = {
+            "run": [str(argument) for argument in arguments],
+            "log": str(log),
+            "environment": dict(environment or {}),
+            "errors": str(errors or log),
+            "folder": str(folder or ""),
+        }
+        pid = self._ask(request)
         return Child(pid, log, lambda seconds: self._ask({"wait": pid, "seconds": seconds}))
 
     def close(self) -> None:
@@ -157,7 +178,7 @@ def serve_processes(environment: Mapping[str, str] | None = None):
 
 
 def serve() -> None:
-    """Answer the requests on standard input, a line each."""
+    """Process the requests on standard input, one per line."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     for name in IMPORTS:
         with suppress(ImportError):
@@ -193,17 +214,22 @@ def wait_for(pid: int, seconds: float, codes: dict[int, int]) -> int | None:
     return codes[pid]
 
 
-def run_child(run: list[str], log: str, environment: dict[str, str]) -> None:
-    """Run a command as if its process had just started; end the process."""
+def run_child(
+    run: list[str], log: str, environment: dict[str, str], errors: str, folder: str
+) -> None:
+    """Run a command like a newly started process; end the process."""
     code = 99
     try:
         os.setsid()
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        descriptors = os.open(os.devnull, os.O_RDONLY), os.open(log, flags)
-        for place, descriptor in ((0, descriptors[0]), (1, descriptors[1]), (2, descriptors[1])):
+        places = [os.open(os.devnull, os.O_RDONLY), os.open(log, flags)]
+        places.append(places[1] if errors == log else os.open(errors, flags))
+        for place, descriptor in enumerate(places):
             os.dup2(descriptor, place)
-        for descriptor in descriptors:
+        for descriptor in set(places):
             os.close(descriptor)
+        if folder:
+            os.chdir(folder)
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         os.environ.update(environment)
@@ -224,7 +250,7 @@ def run_child(run: list[str], log: str, environment: dict[str, str]) -> None:
 
 
 def call(words: list[str]) -> int:
-    """Run a command of lenet5c, or the function that the first word names."""
+    """Run a command of lenet5c, or the function named by the first word."""
     from torture import shim
 
     shim.begin()

@@ -1,4 +1,4 @@
-"""How far a sum in floating point may be from the exact one.
+"""Error bounds of floating-point sums.
 
 A sum of n products, in any order, each operation rounded to within u, errs by at most (n + 1) u
 times the sum B of the products' sizes (Higham, Accuracy and Stability of Numerical Algorithms,
@@ -23,7 +23,7 @@ TINY = 1e-37  # results near the least normal number have an absolute error
 
 
 def sum_error(terms: int, dtype: object = np.float32) -> float:
-    """Return the error of a sum of so many terms, in units of the sum of their sizes."""
+    """Return the error of a sum of `n` terms, relative to the sum of their magnitudes."""
     count = terms + 2
     return UNIT[np.dtype(dtype)] * (count if count <= 64 else 8 * sqrt(count))
 
@@ -31,7 +31,7 @@ def sum_error(terms: int, dtype: object = np.float32) -> float:
 def check(
     what: str, actual: np.ndarray, expected: np.ndarray, error: object, dtype: object = np.float32
 ) -> None:
-    """Raise AssertionError if a result is further than `error` from its twin's, or of another form.
+    """Raise AssertionError if a result differs by more than `error`, or in shape or dtype.
 
     The twin rounds, too, to float64, which counts where the result is float64 itself.
     """
@@ -51,7 +51,7 @@ def check(
 
 
 def _amplification(*points: float) -> float:
-    """Return the most that a sum of Winograd's amplifies: of the result or of a gradient."""
+    """Return the maximum amplification of Winograd's sums for the result or a gradient."""
     T, G, S = (abs(matrix) for matrix in reference.winograd_matrices(2, points))
     T, G, S = T.T, G.T, S  # each (its index, product)
     return max(
@@ -71,7 +71,7 @@ def amplification(
     channels: int,
     outputs: int,
 ) -> float:
-    """Return that of a convolution in float32, of so many channels a group; 0 by the definition.
+    """Return that of a float32 convolution with these channels per group; 0 without Winograd.
 
     It may not go by Winograd's algorithm all the same.
     """

@@ -1,4 +1,4 @@
-"""Small training runs: their settings, their data, and comparisons of what they leave."""
+"""Small training runs: settings, data, and comparisons of their files."""
 
 import json
 import struct
@@ -64,7 +64,7 @@ def draw_options(rng: np.random.Generator, data: Path) -> list[str]:
 
 
 def read_events(path: Path) -> list[tuple[int, str, float]]:
-    """Return what an event file shows, without the times."""
+    """Return the content of an event file without times."""
     from lenet5c.training.event_file import EventFile
 
     return [
@@ -75,7 +75,7 @@ def read_events(path: Path) -> list[tuple[int, str, float]]:
 
 
 def same(name: str, content: bytes, expected: bytes) -> bool:
-    """Return whether a file of a finished run says the same, but for times and threads."""
+    """Return whether two files of finished runs agree, except for times and threads."""
     if name == "summary.json":
         with suppress(ValueError):
             pair = [json.loads(each) for each in (content, expected)]
@@ -94,7 +94,7 @@ def same(name: str, content: bytes, expected: bytes) -> bool:
 
 
 def differences(folder: Path, expected: Path) -> list[str]:
-    """Return how a folder differs from that of the same run undisturbed: a text a difference."""
+    """Return the differences from the folder of the uninterrupted run, as texts."""
     here, there = ({path.name: path for path in each.iterdir()} for each in (folder, expected))
     found = [f"{name} is missing" for name in sorted(there.keys() - here.keys())]
     found += [f"{name} is left over" for name in sorted(here.keys() - there.keys())]
@@ -119,7 +119,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 def complaint(output: str) -> str | None:
-    """Return what is wrong with the output of a command that failed: it must be one line."""
+    """Return the error in the output of a failed command, which must be one line."""
     if "Traceback (most recent call last)" in output or "Exception ignored" in output:
         return f"a traceback: {output[-800:]}"
     lines = [line for line in output.splitlines() if ": error: " in line]

@@ -1,4 +1,4 @@
-"""The shim of file operations, compiled and talked to."""
+"""Compilation and control of the shim of file operations."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ SOURCE = Path(__file__).with_name("shim.c")
 
 
 def compile_shim(folder: Path) -> Path | str:
-    """Return the path of the compiled shim in a folder, or text that says why there is none."""
+    """Return the path of the compiled shim in a folder, or the reason why there is none."""
     if sys.platform != "linux":
         return "the shim is for Linux"
     compiler = shutil.which("cc")
@@ -24,6 +24,6 @@ def compile_shim(folder: Path) -> Path | str:
 
 
 def begin() -> None:
-    """Let the shim, if it is loaded, count from here on."""
+    """Let the shim, if loaded, start counting."""
     if os.environ.get("TORTURE_FOLDER"):
         ctypes.CDLL(None).torture_begin()

@@ -1,9 +1,9 @@
-"""An attempt of the part `threads`, in a process of its own, which others may disturb.
+"""An attempt of the part `threads`, in a separate process, which may be perturbed.
 
     python threads_worker.py KIND SEED SECONDS
 
-Prints the number of results that were compared; exit code 1 if one of them had other bits than with
-one thread.
+Prints the number of compared results; the exit code is 1 if one of them differs from that with one
+thread.
 """
 
 import os
@@ -63,13 +63,13 @@ class Attempt:
             yield
 
     def alone(self):
-        """One call after another, of 1 to 8 threads."""
+        """Consecutive calls, with 1 to 8 threads."""
         for _ in self.rounds():
             for name, job, threads in self.draw(3):
                 self.check(name, job(threads))
 
     def callers(self):
-        """Python threads that call at once, while another one changes the number of threads."""
+        """Concurrent calls from Python threads, while another one changes the number of threads."""
         done = threading.Event()
 
         def change():
@@ -106,7 +106,7 @@ class Attempt:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def forks(self):
-        """Forks while other Python threads are in parallel regions; children compute, too."""
+        """Forks while other Python threads are in parallel regions; children compute as well."""
         done = threading.Event()
 
         def work():

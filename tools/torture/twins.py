@@ -1,9 +1,9 @@
-"""Twins of a chain of layers: values and gradients in float64, and how far float32 may be off.
+"""References of a chain of layers: values and gradients in float64, and bounds of float32 errors.
 
-An error of a value is carried through the layers that follow: through sums by the sizes of their
-weights, through an activation by its steepest slope; each layer adds its own (see rounding.py). A
-rectifier whose input is uncertain about its sign passes its gradient or not. Where all numbers are
-small integers and layers add, multiply and pick, there are no errors.
+The error of a value is propagated through the following layers: through sums by the magnitudes of
+their weights, through an activation by its maximum slope; each layer adds its own error (see
+rounding.py). A rectifier whose input has an uncertain sign may or may not pass its gradient. If all
+numbers are small integers and layers only add, multiply and compare, there are no errors.
 """
 
 from typing import Any
@@ -114,7 +114,7 @@ class Twin:
         return reference.conv2d(x, *params, **self.conv_options)
 
     def gradients(self, dy: np.ndarray, x: np.ndarray, absolute: bool = False) -> list[np.ndarray]:
-        """Return dx and the gradients of the parameters that there are."""
+        """Return dx and the gradients of the parameters."""
         layer: Any = self.layer
         weight = self.params[0] if self.params else np.zeros(0)
         weight = abs(weight) if absolute else weight
@@ -150,7 +150,7 @@ class Twin:
 
     @property
     def amplification(self) -> float:
-        """The most that Winograd's transforms amplify, if they may be used."""
+        """Maximum amplification by Winograd's transforms, if used."""
         layer: Any = self.layer
         if not isinstance(layer, nn.Conv2d):
             return 0
@@ -159,7 +159,7 @@ class Twin:
 
     @property
     def terms(self) -> tuple[int, ...]:
-        """Terms of the sums of y, dx, dweight and dbias, at most."""
+        """Maximum numbers of terms of the sums of y, dx, dweight and dbias."""
         layer: Any = self.layer
         batch = len(self.x)
         if isinstance(layer, nn.Linear):
@@ -172,7 +172,7 @@ class Twin:
         return inputs * taps + 1, outputs * taps, pixels, pixels
 
     def own(self, sizes: np.ndarray, terms: int) -> np.ndarray:
-        """Return the error of a sum by itself; Winograd's transforms mix neighbors."""
+        """Return the error of a single sum; Winograd's transforms mix neighbors."""
         if self.exact or not sizes.size:
             return np.zeros(sizes.shape)
         if self.amplification:
@@ -181,7 +181,7 @@ class Twin:
 
 
 class Chain:
-    """The twins of the layers of a model."""
+    """The reference of the layers of a model."""
 
     def __init__(self, layers: list[nn.Layer], exact: bool) -> None:
         self.twins = [Twin(layer, exact) for layer in layers]

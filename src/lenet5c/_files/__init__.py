@@ -197,7 +197,7 @@ class _NewFile(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def tell(self) -> int:
+    def on_message(self) -> int:
         return self.written
 
     def write(self, content: Any) -> int:

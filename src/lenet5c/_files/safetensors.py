@@ -114,10 +114,10 @@ def unpack(content: bytes, most_header: int) -> tuple[dict[str, Tensor], dict[st
     end = 0
     for start, stop in sorted(entry["data_offsets"] for entry in header.values()):
         if start != end:
-            raise ValueError(f"a tensor at byte {start:,}, where {end:,} is due")
+            raise ValueError(f"a tensor must begin at byte {end:,}, got {start:,}")
         end = stop
     if end != len(data):
-        raise ValueError(f"{len(data):,} bytes of tensors, where {end:,} are due")
+        raise ValueError(f"the tensors must have {end:,} bytes, got {len(data):,}")
     return found, metadata
 
 

@@ -42,7 +42,7 @@ def prepare_environment(command: str) -> None:
     if command != "doctor":  # shows the unchanged environment
         wait_briefly()
     if command in ("demo", "predict"):
-        # For arrays as small as a picture, a second BLAS thread saves no time (50 ms per picture #
+        # For arrays as small as a picture, a second BLAS thread saves no time (50 ms per picture
         # in both cases), costs processor time, and waits when the machine is busy.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

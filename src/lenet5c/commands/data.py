@@ -96,7 +96,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="*",
         type=one_of(NAMED_SETS),
         metavar="NAME",
-        help="data sets to show in detail (default: all, briefly)",
+        help="data sets to show in detail (default: a short list of all)",
     )
     inner.add_argument("--json", action="store_true", help="print the list as JSON")
 
@@ -363,7 +363,7 @@ def download(options: Namespace) -> None:
         elif is_offline():
             raise DatasetError(f"{OFFLINE} must be unset to download {name}")
         else:
-            say(f"{name} is now in {download_named(named, tell=note)}")
+            say(f"{name} is now in {download_named(named, on_message=note)}")
 
 
 def print_path(options: Namespace) -> None:

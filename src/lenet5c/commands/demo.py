@@ -71,7 +71,7 @@ def run(options: Namespace) -> None:
     trained, name = open_model(options.model), describe_model(options.model)
     if options.data is not None:
         how = replace(read_options(options), skip_bad=True)
-        source = open_source(source_name(options.data), how, tell=say)
+        source = open_source(source_name(options.data), how, on_message=say)
         session = Session(trained, name, options.samples, lambda: source)
     else:
         # The folder of a run may come from another machine: its data is used if available.

@@ -57,6 +57,8 @@ from lenet5c.training.orientation import warn_of_sideways
 from lenet5c.training.run_folder import RunFolder, read_record
 
 PARTS = ("test", "train", "validation")
+# The data that the models in the package were trained on.
+OWN_DATA = {BEST: "mnist", SIGNS: "signs"}
 SEVERITY, MOST_CORRUPTED = 3, 10_000
 RECORD, PAGE = "evaluation.json", "evaluation.html"
 DESCRIPTION = (
@@ -147,29 +149,32 @@ def run(options: Namespace) -> None:
     # The reader settings of a run apply to its own data.
     of_run = read_record(options.model) if options.data is None else {"data": options.data}
     data = source_name(of_run.get("data", "mnist"))
-    tell = None if options.json else say
+    on_message = None if options.json else say
     how, source_notes = read_options(options, of_run), list[str]()
     # For the data of a run, the part held out by the run; for other undivided data, all images.
+    if options.data is None or data in OWN_DATA.values():
+        check_calibration(options, trained, data, options.part)  # before it reads the images
     if options.data is None:
         if of_run.get("fold"):
             from lenet5c.recipes import RunConfig
 
             source = RunConfig.read(RunFolder(options.model)).open()
         else:
-            source = open_source(data, how, tell=tell)
+            source = open_source(data, how, on_message=on_message)
         source_notes += source.notes
         part_name, part = options.part, getattr(source, options.part)
         if part is None:
             raise RunError(f"--part must be test or train for {data}, got {options.part}")
     else:
         note, how = source_notes.append, replace(how, levels=trained.white)
-        part_name, part = open_part(data, options.part, how, tell=tell, note=note)
+        part_name, part = open_part(data, options.part, how, on_message=on_message, note=note)
     mapping = dict(options.map)
     framed, notes = frame(part, trained)
     dataset, remarks = match_dataset(trained, framed, mapping)
     notes += remarks
+    check_calibration(options, trained, data, part_name)
     if options.calibrate is not None:
-        notes.append(recalibrate(options, trained, dataset, data, part_name))
+        notes.append(recalibrate(options, trained, dataset))
     result = evaluate_model(trained, dataset)
     if how.transpose is None and (warning := warn_of_sideways(trained, dataset)):
         notes.append(warning)
@@ -269,12 +274,14 @@ def compare(
     }, dataset
 
 
-def recalibrate(
-    options: Namespace, trained: TrainedModel, dataset: Dataset, data: str, part: str | None
-) -> str:
-    """Fit the temperature on images and write the calibrated model; return a note."""
-    out: Path = options.calibrate
-    run_data = {BEST: "mnist", SIGNS: "signs"}.get(options.model)
+def check_calibration(
+    options: Namespace, trained: TrainedModel, data: str, part: str | None
+) -> None:
+    """Raise a RunError if ``--calibrate`` would use images that must not be used for it."""
+    out: Path | None = options.calibrate
+    if out is None:
+        return
+    run_data = OWN_DATA.get(options.model)
     if run_data is None and trained.path is not None:
         run_data = read_record(trained.path.parent).get("data")
     if part == "test" or (part == "train" and run_data == data):
@@ -285,6 +292,11 @@ def recalibrate(
         )
     if out.exists() and trained.path is not None and out.samefile(trained.path):
         raise RunError(f"--calibrate must differ from the model file, got {out} for both")
+
+
+def recalibrate(options: Namespace, trained: TrainedModel, dataset: Dataset) -> str:
+    """Fit the temperature on images and write the calibrated model; return a note."""
+    out = options.calibrate
     fitted = calibrate(trained, dataset)
     save_model(out, trained)
     return (
@@ -310,7 +322,7 @@ def corrupt(
             trained,
             dataset,
             severities=severities,
-            most=options.corrupt_images,
+            max_images=options.corrupt_images,
             others=others,
             on_kind=lambda kind, severity: bar.update(),
         )

@@ -278,7 +278,7 @@ def open_calibration(
     """
     of_run = read_record(options.model) if options.calibrate is None else {}
     data = source_name(options.calibrate or of_run.get("data", "mnist"), "--calibrate")
-    source = open_source(data, read_options(options, of_run), tell=say)
+    source = open_source(data, read_options(options, of_run), on_message=say)
     images = source.train.images
     channels = trained.image_shape[0]
     if images.shape[1] != channels:

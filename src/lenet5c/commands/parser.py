@@ -5,7 +5,7 @@ from importlib import import_module
 import lenet5c
 from lenet5c.commands import cli
 
-#: Commands, each a module in `lenet5c.commands` with DESCRIPTION, EXAMPLES, #:
+#: Commands, each a module in `lenet5c.commands` with DESCRIPTION, EXAMPLES,
 #: ``add_arguments(parser)`` and ``run(options)``, which returns the exit code.
 COMMANDS = {
     "train": "train LeNet-5 on MNIST or your own images",

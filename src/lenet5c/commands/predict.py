@@ -37,10 +37,10 @@ from lenet5c.datasets.files import ENDINGS
 from lenet5c.datasets.pictures import PictureError, find_pictures, measure_whites
 from lenet5c.datasets.source import open_records, source_name
 from lenet5c.errors import UserError
-from lenet5c.recognition.explain import draw_reading, save_picture
+from lenet5c.recognition.explain import draw_prediction, save_picture
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.predictor import DIGITS, Reader
-from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.reading import Prediction
 from lenet5c.report.predictions import WRITERS, choose_form, read_form, write_predictions
 from lenet5c.training import open_model
 from lenet5c.training.matching import compare_colors
@@ -60,7 +60,7 @@ DESCRIPTION = (
 )
 EXAMPLES = """examples:
   lenet5c predict seven.jpg
-  lenet5c predict scans/ --json > readings.jsonl
+  lenet5c predict scans/ --json > predictions.jsonl
   lenet5c predict sheet.png --digits many --explain steps/
   lenet5c predict homework.jpg --digits sum
   lenet5c predict seven.jpg --why why.png
@@ -175,7 +175,7 @@ def predict_data(options: Namespace) -> int:
     trained = open_model(options.model)
     how = replace(read_options(options), levels=trained.white)
     records = open_records(
-        data, how, tell=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
+        data, how, on_message=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
     )
     if text := compare_colors(trained, records.images):
         warn(options.prog, text)
@@ -257,7 +257,7 @@ def predict_pictures(options: Namespace) -> int:
     taken: set[str] = set()
     for name in names:
         try:
-            reading = reader(open_stream() if name == STREAM else name)
+            prediction = reader(open_stream() if name == STREAM else name)
         except PictureError as error:
             if options.json:
                 say(json.dumps({"file": name, "error": str(error)}))
@@ -265,17 +265,17 @@ def predict_pictures(options: Namespace) -> int:
             code = fail(options.prog, f"{error}{hint}", BAD_USE)
             continue
         if options.json:
-            say(json.dumps(as_json(name, reading)))
+            say(json.dumps(as_json(name, prediction)))
         else:
-            say(f"{printable(name):{width}}  {as_text(reading, options.top)}")
-        if reading.rejected:
+            say(f"{printable(name):{width}}  {as_text(prediction, options.top)}")
+        if prediction.rejected:
             code = code or REJECTED
         if options.explain:
             path = choose_file(options.explain, name, taken, "steps")
-            save_picture(path, draw_reading(reading))
+            save_picture(path, draw_prediction(prediction))
         if reasons:
             path = choose_file(options.why, name, taken, "why")
-            if (figure := reasons.draw(reading)) is None:
+            if (figure := reasons.draw(prediction)) is None:
                 note(f"{printable(name)}: no explanation, since the net was not used")
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -343,20 +343,20 @@ def choose_file(path: Path, name: str, taken: set[str], kind: str) -> Path:
     return path / file
 
 
-def as_text(reading: Reading, top: int) -> str:
-    """Return a reading as text for the terminal, on several lines for a sheet."""
-    if reading.sums:
-        return show_sums(reading, emphasize)
-    if reading.digits:
-        rows = [emphasize(row, GREEN) for row in (reading.text or "").splitlines()]
-        digits = [digit for line in reading.digits for digit in line]
+def as_text(prediction: Prediction, top: int) -> str:
+    """Return a prediction as text for the terminal, on several lines for a sheet."""
+    if prediction.sums:
+        return show_sums(prediction, emphasize)
+    if prediction.digits:
+        rows = [emphasize(row, GREEN) for row in (prediction.text or "").splitlines()]
+        digits = [digit for line in prediction.digits for digit in line]
         least, label = min((each.probability or 0.0, each.label or "?") for each in digits)
         percent = f" {least:.1%}" if least else ""
         tail = f"({count(len(digits), 'digit')}, least probable: {label}{percent})"
         return f"{rows[0]}  {tail}" if len(rows) == 1 else "\n  ".join([tail, *rows])
-    if reading.rejected:
-        return f"{emphasize('-', YELLOW)}  rejected: {reading.rejected}"
-    (best, probability), *others = reading.top(top)
+    if prediction.rejected:
+        return f"{emphasize('-', YELLOW)}  rejected: {prediction.rejected}"
+    (best, probability), *others = prediction.top(top)
     then = ", ".join(f"{printable(label)} {value:.2%}" for label, value in others)
     text = f"{emphasize(printable(best), GREEN)}  {probability:.2%}"
     return f"{text}   then {then}" if then else text
@@ -367,29 +367,29 @@ def emphasize(text: str, color: int) -> str:
     return f"\033[1;{color}m{text}\033[0m" if has_colors(sys.stdout) else text
 
 
-def as_json(name: str, reading: Reading) -> dict[str, Any]:
-    """Return a reading for JSON, with the digits of sheets in `lines` and the signs of sums."""
-    if reading.sums:
-        return {"file": name, **sums_as_json(reading, list_facts)}
-    if not reading.digits:
-        return {"file": name, **list_facts(reading)}
+def as_json(name: str, prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction for JSON, with the digits of sheets in `lines` and the signs of sums."""
+    if prediction.sums:
+        return {"file": name, **sums_as_json(prediction, list_facts)}
+    if not prediction.digits:
+        return {"file": name, **list_facts(prediction)}
     return {
         "file": name,
-        "rejected": reading.rejected is not None,
-        "reason": reading.rejected,
-        "text": reading.text,
-        "lines": [[list_facts(digit) for digit in line] for line in reading.digits],
+        "rejected": prediction.rejected is not None,
+        "reason": prediction.rejected,
+        "text": prediction.text,
+        "lines": [[list_facts(digit) for digit in line] for line in prediction.digits],
     }
 
 
-def list_facts(reading: Reading) -> dict[str, Any]:
-    """Return the reading of one digit for JSON."""
+def list_facts(prediction: Prediction) -> dict[str, Any]:
+    """Return the prediction for one digit for JSON."""
     return {
-        "label": reading.label,
-        "probability": reading.probability,
-        "confidence": reading.confidence,
-        "probabilities": reading.probabilities,
-        "rejected": reading.rejected is not None,
-        "reason": reading.rejected,
-        "box": reading.box,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "confidence": prediction.confidence,
+        "probabilities": prediction.probabilities,
+        "rejected": prediction.rejected is not None,
+        "reason": prediction.rejected,
+        "box": prediction.box,
     }

@@ -91,9 +91,9 @@ def report(options: Namespace, workers: Workers) -> int:
     others = {name: getattr(options, name) for name in ("recipes", "data", "epochs", "reached")}
     try:
         if not options.records:
-            reproduce(**arguments, **others, tell=say)
+            reproduce(**arguments, **others, on_message=say)
         elif others == {"recipes": [], "data": "mnist", "epochs": None, "reached": None}:
-            reproduce_records(**arguments, tell=say)
+            reproduce_records(**arguments, on_message=say)
         else:
             raise RunError(
                 "--records cannot be combined with recipes, --data, --epochs or --reached; leave "

@@ -109,7 +109,7 @@ def make_untrained(options: Namespace) -> tuple[Sequential, tuple[int, ...]]:
             shape = find_shape(model, of_data)
             check_work(model, shape)
             return model, shape
-        sized = {"input_size": recipe.usual_size} if "net" not in given else {}
+        sized = {"input_size": recipe.default_size} if "net" not in given else {}
         net: Any = make_net(recipe.net, sized | of_data | recipe.model)
         return net, net.input_shape
     except (ValueError, TypeError) as error:

@@ -15,12 +15,12 @@ from lenet5c.commands.cli import FAILED, directory, fail, note, say, whole
 from lenet5c.commands.train import add_settings, make_config, naming_options, read_settings
 from lenet5c.commands.workers import Workers, add_workers, open_workers
 from lenet5c.errors import RunError
-from lenet5c.recipes import ManyRuns, RunConfig, run_many
-from lenet5c.recipes.many_rows import TABLE, format_rows
+from lenet5c.recipes import RunConfig, SweepResult, run_many
 from lenet5c.recipes.run_config import option_settings
 from lenet5c.recipes.search_space import Options, read_space
 from lenet5c.recipes.setting import in_words
 from lenet5c.recipes.setting import option as option_of
+from lenet5c.recipes.sweep_rows import TABLE, format_rows
 from lenet5c.training.interrupt import StopRequest
 
 DESCRIPTION = (
@@ -89,15 +89,15 @@ def sweep(options: Namespace, configs: list[RunConfig], workers: Workers) -> int
     """Execute the runs with workers; return the exit code."""
     stop = StopRequest()
 
-    def tell(line: str) -> None:
+    def on_message(line: str) -> None:
         if not options.quiet:
             say(line)
 
-    def tell_row(row: dict[str, Any]) -> None:
+    def on_run(row: dict[str, Any]) -> None:
         if row["state"] == "failed":
             note(f"{options.prog}: {row['run']} failed: {printable(row['error'])}")
         else:
-            tell(f"{row['run']}: {row['test_accuracy']:.2%}")
+            on_message(f"{row['run']}: {row['test_accuracy']:.2%}")
 
     result = run_many(
         configs,
@@ -105,19 +105,19 @@ def sweep(options: Namespace, configs: list[RunConfig], workers: Workers) -> int
         executor=workers.executor,
         jobs=workers.jobs,
         progress=not options.quiet,
-        tell=tell,
-        on_run=tell_row,
+        on_message=on_message,
+        on_run=on_run,
         stop=stop,
     )
     if result.interrupted:
         signals.settle(stop.signal or 0)
         note(f"\nStopped; the runs so far are in {options.out}. Run the same command to continue.")
         return 128 + (stop.signal or 0)
-    tell(f"\n{format_rows(result.rows)}\n")
+    on_message(f"\n{format_rows(result.rows)}\n")
     return report(options, result)
 
 
-def report(options: Namespace, result: ManyRuns) -> int:
+def report(options: Namespace, result: SweepResult) -> int:
     """Print means over the seeds and the location of the results; return the exit code."""
     for group in result.spread():
         names = [name for name in group if name not in ("count", "mean", "sd", "recipe")]

@@ -15,7 +15,7 @@ from typing import Any
 
 from lenet5c import recipes
 from lenet5c._text import command_line, format_p
-from lenet5c.commands import ahead, signals
+from lenet5c.commands import preload, signals
 from lenet5c.commands.cli import (
     FAILED,
     add_threads,
@@ -30,7 +30,7 @@ from lenet5c.commands.cli import (
 )
 from lenet5c.commands.cli import setting as pair
 from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
-from lenet5c.commands.together import work_together
+from lenet5c.commands.mpi import run_on_ranks
 from lenet5c.commands.workers import Workers, add_workers, open_workers
 from lenet5c.datasets import Source
 from lenet5c.datasets.idx import INFLATING
@@ -42,7 +42,7 @@ from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.run_config import NOTHING, option_settings
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
 from lenet5c.recipes.start import start_name
-from lenet5c.recipes.teacher_jobs import usual_jobs
+from lenet5c.recipes.teacher_jobs import default_jobs
 from lenet5c.training import NonFiniteError, RunError, TrainedModel
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.parallel import Ranks
@@ -193,14 +193,14 @@ def naming_options() -> Iterator[None]:
 
 def run(options: argparse.Namespace) -> int:
     """Train, on all ranks if there are several, evaluate and report; return the exit code."""
-    return work_together(options, train)
+    return run_on_ranks(options, train)
 
 
 @naming_options()
 def train(options: argparse.Namespace, ranks: Ranks) -> int:
     """Train, evaluate and report; return the exit code."""
-    INFLATING.update(ahead.claim())
-    config = configure_together(options, ranks)
+    INFLATING.update(preload.claim())
+    config = configure_ranks(options, ranks)
     if config.folds and config.fold is None:
         if ranks.size > 1:
             raise RunError(
@@ -221,7 +221,7 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
             resume=options.resume,
             overwrite=options.overwrite,
             tensorboard=options.tensorboard,
-            tell=display.line,
+            on_message=display.line,
             on_start=display.start,
             on_step=display.step,
             on_epoch=display.epoch,
@@ -252,7 +252,7 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
 def choose_jobs(options: argparse.Namespace, config: RunConfig, ranks: Ranks) -> int:
     """Return the number of teachers of a run to train in parallel."""
     if options.jobs is None:
-        return 1 if ranks.size > 1 else usual_jobs(config.settings)
+        return 1 if ranks.size > 1 else default_jobs(config.settings)
     if config.settings.teachers == 0:
         raise RunError(
             f"--jobs requires --folds N, teachers, or lenet5c sweep, got {options.jobs}; omit it"
@@ -280,7 +280,7 @@ def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) 
             jobs=workers.jobs,
             progress=not options.quiet,
             tensorboard=options.tensorboard,
-            tell=shown.line,
+            on_message=shown.line,
             on_fold=shown.fold,
             on_start=shown.start,
             on_step=shown.step,
@@ -319,7 +319,7 @@ def run_folds(options: argparse.Namespace, config: RunConfig, workers: Workers) 
     return TARGET_MISSED if missed else 0
 
 
-def configure_together(options: argparse.Namespace, ranks: Ranks) -> RunConfig:
+def configure_ranks(options: argparse.Namespace, ranks: Ranks) -> RunConfig:
     """Return the `RunConfig` for the options, or that of the first rank for a run to resume."""
     if not options.resume or ranks.size == 1:
         return configure(options)
@@ -413,7 +413,7 @@ def frame(source: Source, start: TrainedModel) -> tuple[Source, list[str]]:
     return frame_source(source, start)
 
 
-def report(result: recipes.Run, target: float | None, tell: Callable[[str], object]) -> int:
+def report(result: recipes.Run, target: float | None, on_message: Callable[[str], object]) -> int:
     """Print the test accuracy and that of the initial model; return the exit code."""
     summary: dict[str, Any] = result.summary or {}
     correct, count = summary["test_correct"], summary["test_count"]
@@ -422,20 +422,20 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
         before = f"{100 * summary['start_test_accuracy']:.2f}%"
         p = format_p(summary["start_p_value"], name="p")
         test = f"McNemar's exact test on the same images: {p}"
-        tell(f"Test accuracy of {start}, the initial model: {before} ({test})")
+        on_message(f"Test accuracy of {start}, the initial model: {before} ({test})")
     if "teacher_test_accuracy" in summary:
         taught = f"{100 * summary['teacher_test_accuracy']:.2f}%"
         p = format_p(summary["teacher_p_value"], name="p")
         test = f"McNemar's exact test on the same images: {p}"
-        tell(f"Test accuracy of {result.config.taught_by}, the teacher: {taught} ({test})")
+        on_message(f"Test accuracy of {result.config.taught_by}, the teacher: {taught} ({test})")
     if "rehearsed_accuracy" in summary and result.rehearsed:
         before, after = (
             f"{100 * summary[name]:.2f}%"
             for name in ("start_rehearsed_accuracy", "rehearsed_accuracy")
         )
-        tell(f"Test images of {result.rehearsed.test.name}: {before} before, {after} after")
+        on_message(f"Test images of {result.rehearsed.test.name}: {before} before, {after} after")
     if "calibration_count" in summary:
-        tell(
+        on_message(
             f"Temperature: {summary['temperature']:.4g}, fitted on the "
             f"{summary['calibration_count']:,} validation images (NLL {summary['nll_after']:.4f}, "
             f"{summary['nll_before']:.4f} at temperature 1)"

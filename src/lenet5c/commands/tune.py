@@ -77,7 +77,7 @@ def search(
             read_space(config.settings, options.search),
             source if workers.are_here else None,  # read by other processes
             trials=options.trials,
-            tell=display.line,
+            on_message=display.line,
             on_trial=display.trial,
             on_start=display.start,
             on_step=display.step,

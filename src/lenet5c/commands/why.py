@@ -1,4 +1,4 @@
-"""Explanations of readings as pictures: ``lenet5c predict --why``."""
+"""Explanations of predictions as pictures: ``lenet5c predict --why``."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -13,7 +13,7 @@ from lenet5c.datasets.records import ReadOptions
 from lenet5c.datasets.source import open_source
 from lenet5c.errors import UserError
 from lenet5c.recognition.predictor import Reader
-from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.reading import Prediction
 from lenet5c.recognition.signs import reads_digits
 from lenet5c.recognition.why import Neighbors, explain
 
@@ -27,7 +27,7 @@ AROUND = 0.4
 
 
 class Reasons:
-    """Draws explanations of the answers of a reader.
+    """Draws explanations of the predictions of a reader.
 
     Parameters
     ----------
@@ -35,15 +35,17 @@ class Reasons:
     data : str or None
         Data set for the nearest images, see ``--data`` of ``lenet5c train``. Default: MNIST for
         models of digits, else none.
-    tell : callable
+    on_message : callable
         Called with a line of text before a download.
     """
 
-    def __init__(self, reader: Reader, data: str | None, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self, reader: Reader, data: str | None, on_message: Callable[[str], object]
+    ) -> None:
         if reader.digits == "sum":
             raise UserError("--why requires --digits one or many, got sum")
         require("matplotlib", "plots", "pictures of explanations")
-        self.reader, self.data, self.tell = reader, data, tell
+        self.reader, self.data, self.on_message = reader, data, on_message
 
     @cached_property
     def neighbors(self) -> Neighbors | None:
@@ -56,21 +58,21 @@ class Reasons:
                 fits = False  # the images of MNIST are larger
             return Neighbors(trained) if fits else None
         levels = ReadOptions(levels=trained.white)
-        dataset = open_source(self.data, levels, tell=self.tell).train
+        dataset = open_source(self.data, levels, on_message=self.on_message).train
         try:
             return Neighbors(trained, dataset)
         except ValueError as error:
             raise DatasetError(f"--neighbors: {error}") from None
 
-    def draw(self, reading: Reading) -> "Figure | None":
-        """Return explanations for the digit of a reading, or for the least probable of several.
+    def draw(self, prediction: Prediction) -> "Figure | None":
+        """Return explanations for the digit of a prediction, or for the least probable of several.
 
         None if the net was not used, as for a blank picture.
         """
         from lenet5c.report.pictures import why
 
         trained = self.reader.trained
-        found = [digit for line in reading.digits for digit in line] or [reading]
+        found = [digit for line in prediction.digits for digit in line] or [prediction]
         asked = [each for each in found if each.probabilities and _saw(each) is not None]
         if not asked:
             return None
@@ -84,13 +86,13 @@ class Reasons:
             name = trained.class_names[rows[-1].label]
             note = f"{100 * rows[-1].probability:.1f} %"
             captions.append([name if each.label else f"? ({name})", note])
-        pictures = [_crop(reading.steps["picture"], each) for each in asked]
+        pictures = [_crop(prediction.steps["picture"], each) for each in asked]
         return why(trained, rows, captions=captions, pictures=pictures, neighbors=self.neighbors)
 
 
-def _saw(reading: Reading) -> NDArray[np.uint8] | None:
+def _saw(prediction: Prediction) -> NDArray[np.uint8] | None:
     """Return the input picture of the net, None if it was not used."""
-    steps = reading.steps
+    steps = prediction.steps
     return steps.get("image", steps.get("centered"))
 
 
@@ -102,10 +104,10 @@ def _to_channels(picture: NDArray[np.uint8] | None, channels: int) -> NDArray[np
     return np.repeat(picture[np.newaxis], channels, axis=0)
 
 
-def _crop(picture: NDArray[np.uint8], reading: Reading) -> NDArray[np.uint8]:
+def _crop(picture: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]:
     """Return a digit in its picture, with a margin."""
-    if reading.box is None:
+    if prediction.box is None:
         return picture
-    top, left, bottom, right = reading.box
+    top, left, bottom, right = prediction.box
     around = round(AROUND * max(bottom - top, right - left))
     return picture[max(0, top - around) : bottom + around, max(0, left - around) : right + around]

@@ -3,23 +3,23 @@
 import sys
 from typing import Any
 
-from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.reading import Prediction
 
 RIGHT, WRONG = "✓", "✗"
 GREEN, RED, YELLOW = 32, 31, 33
 
 
-def show_sums(reading: Reading, emphasize: Any) -> str:
-    """Return the lines of a reading, each with its verdict; `emphasize` colors a part.
+def show_sums(prediction: Prediction, emphasize: Any) -> str:
+    """Return the lines of a prediction, each with its verdict; `emphasize` colors a part.
 
     A terminal that cannot show the signs gets the expressions in ASCII, and words.
     """
-    plain = not _can_show(f"{reading.text}{RIGHT}{WRONG}")
-    rows = [_show_line(line, plain, emphasize) for line in reading.sums]
+    plain = not _can_show(f"{prediction.text}{RIGHT}{WRONG}")
+    rows = [_show_line(line, plain, emphasize) for line in prediction.sums]
     return rows[0] if len(rows) == 1 else "\n  ".join([f"{len(rows)} lines", *rows])
 
 
-def _show_line(line: Reading, plain: bool, emphasize: Any) -> str:
+def _show_line(line: Prediction, plain: bool, emphasize: Any) -> str:
     if line.rejected:
         return f"{emphasize('-', YELLOW)}  rejected: {line.rejected}"
     expression = line.expression or ""
@@ -46,25 +46,25 @@ def _can_show(text: str) -> bool:
     return True
 
 
-def sums_as_json(reading: Reading, list_facts: Any) -> dict[str, Any]:
-    """Return a reading for JSON: what it says, and each line with its signs by `list_facts`."""
-    return _facts(reading) | {
+def sums_as_json(prediction: Prediction, list_facts: Any) -> dict[str, Any]:
+    """Return a prediction for JSON: what it says, and each line with its signs by `list_facts`."""
+    return _facts(prediction) | {
         "lines": [
             _facts(line)
             | {"box": line.box, "signs": [list_facts(sign) for row in line.digits for sign in row]}
-            for line in reading.sums
+            for line in prediction.sums
         ]
     }
 
 
-def _facts(reading: Reading) -> dict[str, Any]:
+def _facts(prediction: Prediction) -> dict[str, Any]:
     return {
-        "text": reading.text,
-        "expression": reading.expression,
-        "value": reading.value,
-        "correct": reading.correct,
-        "remark": reading.remark,
-        "probability": reading.probability,
-        "rejected": reading.rejected is not None,
-        "reason": reading.rejected,
+        "text": prediction.text,
+        "expression": prediction.expression,
+        "value": prediction.value,
+        "correct": prediction.correct,
+        "remark": prediction.remark,
+        "probability": prediction.probability,
+        "rejected": prediction.rejected is not None,
+        "reason": prediction.rejected,
     }

@@ -183,7 +183,7 @@ class Archive:
     def _refuse(self, name: str, why: str) -> DatasetError:
         return DatasetError(
             f"{self.path} must hold plain files and folders, got {printable(name)!r}, {why}; "
-            "pack the folder anew"
+            "create the archive again"
         )
 
     def _sort(self) -> None:

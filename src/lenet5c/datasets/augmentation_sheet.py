@@ -68,7 +68,7 @@ def write_augmentation_sheet(
     images = np.ascontiguousarray(dataset.images[chosen])
     columns = [images]
     for epoch in range(EPOCHS):
-        seen = distortion.of_epoch(seed, epoch)(images, numbers=chosen)
+        seen = distortion.for_epoch(seed, epoch)(images, numbers=chosen)
         columns.append(np.rint(seen).astype(np.uint8))
     names = [dataset.class_names[label] for label in dataset.labels[chosen]]
     labels = [truncate(replace_missing(name, font), font) for name in names]

@@ -15,7 +15,7 @@ Images = NDArray[np.float32]
 Rng = np.random.Generator
 #: Number of directions of motion blur, one of which is drawn for each image.
 DIRECTIONS = 16
-#: Thresholds of edges, relative to the largest gradient of the image; edges above LOW count if #:
+#: Thresholds of edges, relative to the largest gradient of the image; edges above LOW count if
 #: they are connected to edges above HIGH.
 HIGH, LOW = 0.3, 0.12
 

@@ -281,9 +281,9 @@ class Distortion:
         >>> bool((distort(images, seed=0, epoch=3, index=np.array([7, 2])) == every[[7, 2]]).all())
         True
         """
-        return self.of_epoch(seed, epoch)(images, index)
+        return self.for_epoch(seed, epoch)(images, index)
 
-    def of_epoch(self, seed: int, epoch: int = 0) -> EpochDistortion:
+    def for_epoch(self, seed: int, epoch: int = 0) -> EpochDistortion:
         """Return the distortion for one epoch, with its random draws.
 
         Parameters
@@ -355,7 +355,7 @@ class EpochDistortion:
     >>> from lenet5c.datasets import Distortion
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, rng=0))
     >>> images, labels = np.full((20, 1, 8, 8), 100, np.uint8), np.arange(20) % 10
-    >>> distort = Distortion(rotation=15).of_epoch(seed=1, epoch=4)
+    >>> distort = Distortion(rotation=15).for_epoch(seed=1, epoch=4)
     >>> offset = np.zeros((1, 8, 8), np.float32)
     >>> samples = nn.Samples(images, scale=1 / 255, offset=offset, distortion=distort)
     >>> loss, correct = model.train_step(samples, labels, nn.CrossEntropyLoss())

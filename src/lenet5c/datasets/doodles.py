@@ -13,21 +13,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets.scribbles import draw_paths
-from lenet5c.datasets.strokes import Floats, Hands, Strokes, bell
+from lenet5c.datasets.strokes import Floats, Strokes, Writers, bell
 
 Images = NDArray[np.uint8]
 
 
-def draw_doodles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def draw_doodles(count: int, writers: Writers, rng: np.random.Generator) -> Images:
     """Draw about `count` doodles, equally many of each of `SHAPES`, in the format of MNIST.
 
     Examples
     --------
     >>> import numpy as np
     >>> from lenet5c.datasets.doodles import SHAPES, draw_doodles
-    >>> from lenet5c.datasets.strokes import Hands
+    >>> from lenet5c.datasets.strokes import Writers
     >>> rng = np.random.default_rng(0)
-    >>> draw_doodles(2 * len(SHAPES), Hands.draw(rng, 5), rng).shape == (2 * len(SHAPES), 28, 28)
+    >>> draw_doodles(2 * len(SHAPES), Writers.draw(rng, 5), rng).shape == (2 * len(SHAPES), 28, 28)
     True
     """
     each = max(1, round(count / len(SHAPES)))
@@ -35,7 +35,7 @@ def draw_doodles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
         draw_paths(
             lambda some, shape=shape: shape(some, rng),  # type: ignore[misc]
             each,
-            hands,
+            writers,
             rng,
             width=(0.035, 0.14),
             aspect=(0.75, 1.3),

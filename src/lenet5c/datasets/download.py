@@ -35,8 +35,8 @@ class DownloadError(DatasetError):
 
 
 @dataclass(frozen=True)
-class Patience:
-    """Timeouts in seconds."""
+class RetryPolicy:
+    """Timeouts in seconds, and the number of attempts."""
 
     timeout: float = 30.0  #: without receiving data
     window: float = 60.0  #: in which at least `least` bytes must arrive
@@ -50,7 +50,7 @@ def fetch(
     folder: Path,
     *,
     progress: Progress | None = None,
-    patience: Patience = Patience(),
+    retry: RetryPolicy = RetryPolicy(),
 ) -> Path:
     """Download a file into a folder, unless it exists.
 
@@ -60,7 +60,7 @@ def fetch(
     if the file cannot be downloaded from any address.
     """
     target = Path(folder) / file.name
-    download = _Download(file, target, progress, patience)
+    download = _Download(file, target, progress, retry)
     if is_complete(file, target):
         with suppress(OSError):  # left by a download that was killed at the end
             download.origin_file.unlink(missing_ok=True)
@@ -121,16 +121,16 @@ class _Download:
     """An incomplete file, the address it came from, and the requests that complete it."""
 
     def __init__(
-        self, file: RemoteFile, target: Path, progress: Progress | None, patience: Patience
+        self, file: RemoteFile, target: Path, progress: Progress | None, retry: RetryPolicy
     ) -> None:
-        self.file, self.patience = file, patience
+        self.file, self.retry = file, retry
         self.progress = progress or (lambda done, total: None)
         self.path = target.with_name(f".{target.name}.part")
         self.origin_file = target.with_name(f".{target.name}.part.json")
 
     def complete_from(self, url: str) -> None:
         """Complete the file from one address, or raise _Failure."""
-        pause, attempt = self.patience.pause, 0
+        pause, attempt = self.retry.pause, 0
         for request in range(MOST_REQUESTS):
             before = self._size()
             try:
@@ -138,7 +138,7 @@ class _Download:
             except _MayPass:
                 # Attempts that made progress do not count.
                 attempt = 1 if self._size() > before else attempt + 1
-                if attempt >= self.patience.attempts or request == MOST_REQUESTS - 1:
+                if attempt >= self.retry.attempts or request == MOST_REQUESTS - 1:
                     raise
                 time.sleep(pause)
                 pause *= 2
@@ -183,7 +183,7 @@ class _Download:
             ):
                 headers["If-Range"] = validator
         try:
-            with closing(_open(url, headers, self.patience.timeout)) as response:
+            with closing(_open(url, headers, self.retry.timeout)) as response:
                 start, total = self._check_headers(response, have)
                 etag = response.headers.get("ETag", "")
                 # A weak tag does not guarantee the same bytes.
@@ -262,8 +262,8 @@ class _Download:
                     # With the file name, to distinguish it from a network error.
                     raise OSError(error.errno, error.strerror, str(self.path)) from None
                 self.progress(have, total)
-                if time.monotonic() - since > self.patience.window:
-                    if have - seen < self.patience.least:
+                if time.monotonic() - since > self.retry.window:
+                    if have - seen < self.retry.least:
                         raise _MayPass("the connection is too slow")
                     since, seen = time.monotonic(), have
             stream.flush()

@@ -35,7 +35,7 @@ def image_folder(
     *,
     channels: int | None = None,
     size: tuple[int, int] | None = None,
-    test_share: float = TEST_SHARE,
+    test_fraction: float = TEST_SHARE,
     seed: int = 0,
     skip_bad: bool = False,
     follow_links: bool = False,
@@ -59,7 +59,7 @@ def image_folder(
     size : tuple of int, optional
         Height and width to which images are resized. Default: see `common_size`. The aspect ratio
         is preserved, with bars in the color of the image border.
-    test_share : float, optional
+    test_fraction : float, optional
         Fraction of the images of each class to hold out for testing if there is no test folder.
     seed : int, optional
         Random seed of that split. It depends on the seed and the name of each image, so that hardly
@@ -93,11 +93,11 @@ def image_folder(
     (('cat', 'dog'), (2000, 3, 64, 64))
     """
     root = check_path("path", path)
-    if not 0 < check_number("test_share", test_share) < 1:
-        raise ValueError(f"test_share must be between 0 and 1, got {test_share!r}")
+    if not 0 < check_number("test_fraction", test_fraction) < 1:
+        raise ValueError(f"test_fraction must be between 0 and 1, got {test_fraction!r}")
     options = ReadOptions(skip_bad=skip_bad, follow_links=follow_links)
     found = read_image_folder(root, options, channels=channels, size=size, memory=memory)
-    return divide(found, test_share=test_share, seed=seed)
+    return divide(found, test_fraction=test_fraction, seed=seed)
 
 
 def read_image_folder(

@@ -134,9 +134,9 @@ def inspect(
     data: str,
     examples: int = 0,
     options: ReadOptions = USUAL,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
 ) -> Inspection:
-    """Inspect all images of a data set; `data`, `options` and `tell` are as in `open_source`.
+    """Inspect all images of a data set; `data`, `options` and `on_message` are as in `open_source`.
 
     `examples` is the number of example images of each part and class, evenly spaced.
 
@@ -147,7 +147,7 @@ def inspect(
         If there are no images. Other faults are reported in the result.
     """
     if data in NAMES:
-        source = open_source(data, options, tell=tell)
+        source = open_source(data, options, on_message=on_message)
         parts = {"train": source.train, "validation": source.validation, "test": source.test}
         known = {part: dataset for part, dataset in parts.items() if dataset is not None}
         return _inspect_datasets(data, known, [], list(source.notes), examples)
@@ -319,7 +319,7 @@ class _Facts:
         self.parts: dict[str, int] = {}
         self.sizes: Counter = Counter()
         self.kinds: Counter = Counter()
-        # For each image: half of its digest in two numbers, its position, and its part and class #
+        # For each image: half of its digest in two numbers, its position, and its part and class
         # as one number.
         self.keys, self.more = array("Q"), array("Q")
         self.places, self.groups = array("q"), array("q")

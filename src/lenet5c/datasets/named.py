@@ -15,7 +15,7 @@ from lenet5c.datasets.cache import OFFLINE, cache_folder, is_offline, lock
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.download import (
     DownloadError,
-    Patience,
+    RetryPolicy,
     describe_manual_download,
     fetch,
     is_complete,
@@ -28,7 +28,7 @@ from lenet5c.datasets.registry import NamedSet, RemoteFile
 MOST_ZIPPED, MOST_RAW = 512 << 20, 1 << 30
 #: Maximum bytes of an archive.
 MOST_ARCHIVE = 1 << 30
-_PATIENCE = Patience()
+_RETRY = RetryPolicy()
 
 
 def load_named(
@@ -36,14 +36,14 @@ def load_named(
     *,
     folder: Path | None = None,
     download: bool = True,
-    tell: Callable[[str], object] | None = None,
-    patience: Patience = _PATIENCE,
+    on_message: Callable[[str], object] | None = None,
+    retry: RetryPolicy = _RETRY,
 ) -> Source:
     """Read a named data set, downloading it first if it is not in the cache.
 
     `folder` is the cache, by default `cache_folder()`. Downloads are disabled by
-    ``LENET5C_OFFLINE=1`` or ``download=False``; `tell` is called with a line of text before each.
-    Raises a DatasetError if the data set cannot be downloaded or is invalid.
+    ``LENET5C_OFFLINE=1`` or ``download=False``; `on_message` is called with a line of text before
+    each. Raises a DatasetError if the data set cannot be downloaded or is invalid.
     """
     place = place_of(named, folder)
     if missing := missing_files(named, folder):
@@ -55,7 +55,7 @@ def load_named(
                 f"{named.name} must be in {place}, as {why}; allow it and run lenet5c data "
                 f"download {named.name}, or {describe_manual_download(missing[0], place)}{more}"
             )
-        download_named(named, folder=folder, tell=tell, patience=patience)
+        download_named(named, folder=folder, on_message=on_message, retry=retry)
     return _read(named, place)
 
 
@@ -63,21 +63,21 @@ def download_named(
     named: NamedSet,
     *,
     folder: Path | None = None,
-    tell: Callable[[str], object] | None = None,
-    patience: Patience = _PATIENCE,
+    on_message: Callable[[str], object] | None = None,
+    retry: RetryPolicy = _RETRY,
 ) -> Path:
     """Download the files of a data set that are not in the cache; return their folder."""
     from tqdm import tqdm
 
     place = place_of(named, folder)
     place.mkdir(parents=True, exist_ok=True)
-    tell = tell or (lambda line: None)
+    on_message = on_message or (lambda line: None)
     waiting = f"waiting for another process that is downloading into {place}"
-    with lock(place / ".lock", lambda: tell(waiting)):
+    with lock(place / ".lock", lambda: on_message(waiting)):
         for file in missing_files(named, folder):
             size = f"{'' if file.exact else 'up to '}{file.size / 1e6:.1f} MB"
             host = file.urls[0].split("/")[2]
-            tell(f"downloading {file.name} of {named.name} ({size}) from {host} to {place}")
+            on_message(f"downloading {file.name} of {named.name} ({size}) from {host} to {place}")
             with tqdm(
                 total=file.size if file.exact else None,
                 unit="B",
@@ -92,7 +92,7 @@ def download_named(
                     bar.total = total or bar.total
                     bar.update(done - bar.n)
 
-                fetch(file, place, progress=progress, patience=patience)
+                fetch(file, place, progress=progress, retry=retry)
     return place
 
 

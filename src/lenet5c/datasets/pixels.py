@@ -20,7 +20,7 @@ from lenet5c.datasets.mapped import Images, MappedImages
 
 #: Maximum side of an image, and minimum side of an image detected in rows of values.
 MAX_SIDE, MIN_SIDE = 1024, 4
-#: Levels of white if no value is negative: the smallest that no value exceeds. 16 is that of the #:
+#: Levels of white if no value is negative: the smallest that no value exceeds. 16 is that of the
 #: 8 by 8 digits of scikit-learn; the others are bit depths.
 WHITES = (1, 16, 255, 1023, 4095, 16383, 65535)
 _AT_ONCE = 1 << 20  # values

@@ -198,7 +198,7 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
     return made, notes
 
 
-def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> Source:
+def divide(found: Found, *, test_fraction: float = TEST_SHARE, seed: int = 0) -> Source:
     """Return training data, holding out some images of each class if there is no test set.
 
     Raises
@@ -212,7 +212,7 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
     if test is None:
-        chosen = set_aside(train, test_share, seed)
+        chosen = hold_out(train, test_fraction, seed)
         if not len(chosen):
             raise DatasetError(
                 f"{found.name} must have a test set, or a class with at least two images to hold "
@@ -262,7 +262,7 @@ def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
     return label_parts(found)
 
 
-def set_aside(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:
+def hold_out(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:
     """Return the positions of held-out test images: `share` of each class of at least three images.
 
     At least one image of such a class is chosen; if there is none, one image of each class of two.

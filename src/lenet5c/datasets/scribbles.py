@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets.strokes import (
     Floats,
-    Hands,
     Strokes,
+    Writers,
     bell,
     draw_strokes,
     read_shape,
@@ -24,7 +24,7 @@ _POINTS = 40
 _GROUP = 16
 
 
-def draw_coils(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def draw_coils(count: int, writers: Writers, rng: np.random.Generator) -> Images:
     """Draw coils, from waves to overlapping circles."""
 
     def trace(some: int) -> Strokes:
@@ -38,10 +38,10 @@ def draw_coils(count: int, hands: Hands, rng: np.random.Generator) -> Images:
         y = (0.2 + high) * np.sin(t + 0.8 * rng.random((some, 1))) * swell
         return [(True, np.stack([x, y], axis=-1))]
 
-    return draw_paths(trace, count, hands, rng, width=(0.045, 0.1), turn=0.5)
+    return draw_paths(trace, count, writers, rng, width=(0.045, 0.1), turn=0.5)
 
 
-def draw_tangles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def draw_tangles(count: int, writers: Writers, rng: np.random.Generator) -> Images:
     """Draw closed curves and tangles, which are sums of a few waves around a center."""
 
     def trace(some: int) -> Strokes:
@@ -52,10 +52,10 @@ def draw_tangles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
             path += size / k**0.5 * np.sin(k * t[:, None] + 2 * np.pi * phase)
         return [(True, path)]
 
-    return draw_paths(trace, count, hands, rng, width=(0.06, 0.17), turn=0.3)
+    return draw_paths(trace, count, writers, rng, width=(0.06, 0.17), turn=0.3)
 
 
-def draw_walks(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def draw_walks(count: int, writers: Writers, rng: np.random.Generator) -> Images:
     """Draw random polylines of one to three strokes."""
 
     def trace(some: int) -> Strokes:
@@ -64,10 +64,10 @@ def draw_walks(count: int, hands: Hands, rng: np.random.Generator) -> Images:
         points = max(2, round((4 + 16 * rng.random()) / strokes))
         return [(smooth, rng.random((some, points, 2))) for _ in range(strokes)]
 
-    return draw_paths(trace, count, hands, rng, width=(0.06, 0.17))
+    return draw_paths(trace, count, writers, rng, width=(0.06, 0.17))
 
 
-def draw_hatchings(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def draw_hatchings(count: int, writers: Writers, rng: np.random.Generator) -> Images:
     """Draw hatching in one or two directions, connected or not."""
 
     def trace(some: int) -> Strokes:
@@ -86,10 +86,10 @@ def draw_hatchings(count: int, hands: Hands, rng: np.random.Generator) -> Images
                 strokes.append((False, ends.reshape(some, 2 * lines, 2)))
         return strokes
 
-    return draw_paths(trace, count, hands, rng, turn=0.8)
+    return draw_paths(trace, count, writers, rng, turn=0.8)
 
 
-def draw_glyphs(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def draw_glyphs(count: int, writers: Writers, rng: np.random.Generator) -> Images:
     """Draw imaginary characters: random combinations of three to six strokes and rings."""
 
     def trace(some: int) -> Strokes:
@@ -111,14 +111,14 @@ def draw_glyphs(count: int, hands: Hands, rng: np.random.Generator) -> Images:
             strokes.append((True, np.repeat(path[None], some, axis=0)))
         return strokes
 
-    return draw_paths(trace, count, hands, rng)
+    return draw_paths(trace, count, writers, rng)
 
 
 def draw_words(
     texts: Sequence[str],
     letters: tuple[int, int],
     count: int,
-    hands: Hands,
+    writers: Writers,
     rng: np.random.Generator,
 ) -> Images:
     """Draw words with a number of letters in a range, close together or joined."""
@@ -141,13 +141,13 @@ def draw_words(
             right += width * (0.85 + 0.5 * rng.random())
         return strokes
 
-    return draw_paths(trace, count, hands, rng, width=(0.05, 0.15), aspect=(0.7, 1.2))
+    return draw_paths(trace, count, writers, rng, width=(0.05, 0.15), aspect=(0.7, 1.2))
 
 
 def draw_paths(
     trace: Callable[[int], Strokes],
     count: int,
-    hands: Hands,
+    writers: Writers,
     rng: np.random.Generator,
     *,
     width: tuple[float, float] | None = None,
@@ -158,7 +158,7 @@ def draw_paths(
 
     def parts() -> Iterator[Images]:
         for first in range(0, count, _GROUP):
-            some = hands.take((len(hands) * rng.random(min(_GROUP, count - first))).astype(int))
+            some = writers.take((len(writers) * rng.random(min(_GROUP, count - first))).astype(int))
             strokes: list[tuple[bool, Floats]] = trace(len(some))
             yield draw_strokes(strokes, some, rng, width=width, aspect=aspect, turn=turn)
 

@@ -30,7 +30,7 @@ from lenet5c.datasets.scribbles import (
 )
 from lenet5c.datasets.sign_names import CLASS_NAMES, NONE, SEVERAL
 from lenet5c.datasets.stroke_shapes import DIGITS, LETTERS, MARKS, SCRIPTS, SIGNS
-from lenet5c.datasets.strokes import Hands, Strokes, bell, draw_strokes, draw_texts, repeat_shape
+from lenet5c.datasets.strokes import Strokes, Writers, bell, draw_strokes, draw_texts, repeat_shape
 
 Images = NDArray[np.uint8]
 
@@ -96,8 +96,8 @@ def draw_parts(
     digits: Dataset, rng: np.random.Generator, share: float
 ) -> Iterator[tuple[str, Images]]:
     """Yield class names with their images, drawn or made from digits."""
-    writers, number = Hands.draw(rng, max(4, round(1500 * share))), max(4, round(600 * share))
-    printers = Hands.draw_type(rng, number)
+    writers, number = Writers.draw(rng, max(4, round(1500 * share))), max(4, round(600 * share))
+    printers = Writers.draw_type(rng, number)
 
     def count(number: int) -> int:
         return max(4, round(number * share))
@@ -144,7 +144,7 @@ def draw_parts(
 
 
 def _draw_letters(
-    count: Callable[[int], int], writers: Hands, printers: Hands, rng: np.random.Generator
+    count: Callable[[int], int], writers: Writers, printers: Writers, rng: np.random.Generator
 ) -> Iterator[Images]:
     """Yield letters, parts of them, and words."""
     letters = [
@@ -160,8 +160,8 @@ def _draw_letters(
     cut = np.concatenate(letters)
     yield draw_parts_of(cut, np.full(len(cut), -1), rng, count(300))
     texts = [text for of_letter in (LETTERS | SCRIPTS).values() for text in of_letter]
-    for hands, number in ((writers, 3500), (printers, 700)):
-        yield draw_words(texts, (2, 4), count(number), hands, rng)
+    for each, number in ((writers, 3500), (printers, 700)):
+        yield draw_words(texts, (2, 4), count(number), each, rng)
     small = [text for name in LETTERS if name.islower() for text in LETTERS[name]]
     yield draw_words(small, (3, 7), count(1000), writers, rng)
 
@@ -169,23 +169,23 @@ def _draw_letters(
 def draw_sign(
     name: str,
     count: int,
-    hands: Hands,
+    writers: Writers,
     rng: np.random.Generator,
     shapes: Mapping[str, Sequence[str]] = SIGNS,
 ) -> Images:
     """Draw `count` images of a sign from `CLASS_NAMES`, each by a random writer."""
     if name == ".":
-        return draw_dots(count, hands, rng)
+        return draw_dots(count, writers, rng)
     width, aspect, turn = _FORMS["(" if name == ")" else name]
     texts = shapes["(" if name == ")" else name]
     return draw_texts(
-        texts, count, hands, rng, mirrored=name == ")", width=width, aspect=aspect, turn=turn
+        texts, count, writers, rng, mirrored=name == ")", width=width, aspect=aspect, turn=turn
     )
 
 
-def draw_dots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def draw_dots(count: int, writers: Writers, rng: np.random.Generator) -> Images:
     """Draw dots: round, elongated, angular, square, or small rings."""
-    some = _choose(hands, count, rng)
+    some = _choose(writers, count, rng)
     points = (rng.random((count, 3, 2)) - 0.5) * [1.0, 0.6]
     ring = repeat_shape("s .5,0 .1,.3 .15,.8 .5,1 .85,.8 .9,.3 .5,0", count)
     square = repeat_shape("l 0,0 1,0 1,1 0,1 0,0 | l .3,.3 .7,.3 .7,.7 .3,.7 .3,.3", count)
@@ -205,11 +205,11 @@ def draw_dots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
     return np.concatenate(parts)
 
 
-def draw_scribbles(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def draw_scribbles(count: int, writers: Writers, rng: np.random.Generator) -> Images:
     """Draw random curves."""
     parts = []
     for points, part in zip((4, 5, 7, 10), _divide(count, 4), strict=True):
-        some = _choose(hands, part, rng)
+        some = _choose(writers, part, rng)
         path = rng.random((part, points, 2))
         # Half of them proceed from left to right.
         path[::2, :, 0] = 0.35 * path[::2, :, 0] + np.linspace(0, 1, points)
@@ -217,11 +217,11 @@ def draw_scribbles(count: int, hands: Hands, rng: np.random.Generator) -> Images
     return np.concatenate(parts)
 
 
-def draw_zigzags(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def draw_zigzags(count: int, writers: Writers, rng: np.random.Generator) -> Images:
     """Draw strokes back and forth, as when crossing something out."""
     parts = []
     for points, part in zip((6, 9, 12, 16), _divide(count, 4), strict=True):
-        some = _choose(hands, part, rng)
+        some = _choose(writers, part, rng)
         path = np.empty((part, points, 2))
         path[..., 0] = np.linspace(0, 1, points) + 0.05 * bell(rng, part, points)
         path[..., 1] = np.arange(points) % 2 + 0.15 * bell(rng, part, points)
@@ -230,18 +230,18 @@ def draw_zigzags(count: int, hands: Hands, rng: np.random.Generator) -> Images:
     return np.concatenate(parts)
 
 
-def draw_blots(count: int, hands: Hands, rng: np.random.Generator) -> Images:
+def draw_blots(count: int, writers: Writers, rng: np.random.Generator) -> Images:
     """Draw blots with several lobes, as random curves of a thick pen."""
     parts = []
     for points, part in zip((3, 4, 5, 6), _divide(count, 4), strict=True):
-        some = _choose(hands, part, rng)
+        some = _choose(writers, part, rng)
         path = rng.random((part, points, 2))
         parts.append(draw_strokes([(True, path)], some, rng, width=(0.26, 0.42)))
     return np.concatenate(parts)
 
 
-def _choose(hands: Hands, count: int, rng: np.random.Generator) -> Hands:
-    return hands.take((len(hands) * rng.random(count)).astype(int))
+def _choose(writers: Writers, count: int, rng: np.random.Generator) -> Writers:
+    return writers.take((len(writers) * rng.random(count)).astype(int))
 
 
 def _divide(count: int, parts: int) -> list[int]:

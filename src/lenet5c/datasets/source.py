@@ -29,7 +29,7 @@ from lenet5c.datasets.records import (
 from lenet5c.datasets.registry import NAMED_SETS
 
 NAMES = ("mnist", "signs", *NAMED_SETS)
-Tell = Callable[[str], object]
+OnMessage = Callable[[str], object]
 USUAL = ReadOptions()
 
 
@@ -55,7 +55,7 @@ def open_source(
     *,
     reading: str | None = None,
     download: bool = True,
-    tell: Tell | None = None,
+    on_message: OnMessage | None = None,
 ) -> Source:
     """Read the data selected by ``--data``, for training.
 
@@ -70,7 +70,7 @@ def open_source(
         See `Source`. Default: 'ink' for MNIST, similar data sets and IDX files, 'whole' for others.
     download : bool, optional
         Download a named data set that is not in the cache.
-    tell : callable, optional
+    on_message : callable, optional
         Called with a line of text before each download.
 
     Raises
@@ -81,7 +81,7 @@ def open_source(
     """
     if reading is not None:
         check_choice("reading", reading, READINGS)
-    source = _open_named(data, download, tell) or divide(find(data, options))
+    source = _open_named(data, download, on_message) or divide(find(data, options))
     return source if reading is None else replace(source, reading=reading)
 
 
@@ -91,7 +91,7 @@ def open_whole(
     *,
     reading: str | None = None,
     download: bool = True,
-    tell: Tell | None = None,
+    on_message: OnMessage | None = None,
 ) -> Source:
     """Read the data selected by ``--data``, for cross-validation.
 
@@ -102,7 +102,7 @@ def open_whole(
     Source
         For undivided data, both training and test set contain all images.
     """
-    source = _open_named(data, download, tell)
+    source = _open_named(data, download, on_message)
     if source is None and ALL in (found := find(data, options)).parts:
         parts, notes = label_parts(found)
         whole = parts[ALL]
@@ -117,14 +117,14 @@ def open_dataset(
     options: ReadOptions = USUAL,
     *,
     download: bool = True,
-    tell: Tell | None = None,
-    note: Tell | None = None,
+    on_message: OnMessage | None = None,
+    note: OnMessage | None = None,
 ) -> Dataset:
     """Read a part of data for evaluation; all images if the data is undivided.
 
     Parameters
     ----------
-    data, options, download, tell
+    data, options, download, on_message
         See `open_source`.
     part : {'train', 'validation', 'test'}, optional
     note : callable, optional
@@ -136,7 +136,7 @@ def open_dataset(
     DatasetError
         If the data cannot be read, or has no such part.
     """
-    return open_part(data, part, options, download=download, tell=tell, note=note)[1]
+    return open_part(data, part, options, download=download, on_message=on_message, note=note)[1]
 
 
 def open_part(
@@ -145,11 +145,11 @@ def open_part(
     options: ReadOptions = USUAL,
     *,
     download: bool = True,
-    tell: Tell | None = None,
-    note: Tell | None = None,
+    on_message: OnMessage | None = None,
+    note: OnMessage | None = None,
 ) -> tuple[str | None, Dataset]:
     """Call `open_dataset` and also return the part, None for undivided data."""
-    source = _open_named(data, download, tell)
+    source = _open_named(data, download, on_message)
     if source is not None:
         dataset = getattr(source, part)
         if dataset is None:
@@ -171,8 +171,8 @@ def open_records(
     options: ReadOptions = USUAL,
     *,
     download: bool = True,
-    tell: Tell | None = None,
-    note: Tell | None = None,
+    on_message: OnMessage | None = None,
+    note: OnMessage | None = None,
 ) -> Records:
     """Read images for prediction, with or without labels.
 
@@ -180,7 +180,7 @@ def open_records(
     named in a note. If the data has class names, labels are names. Parameters and errors are those
     of `open_dataset`.
     """
-    source = _open_named(data, download, tell)
+    source = _open_named(data, download, on_message)
     if source is not None:
         test = source.test
         records = Records(test.images, test.labels, test.ids, test.root)
@@ -272,7 +272,7 @@ def _load(path: Path, records: Records) -> Records:
     return replace(records, images=images, root=None)
 
 
-def _open_named(data: str, download: bool, tell: Tell | None) -> Source | None:
+def _open_named(data: str, download: bool, on_message: OnMessage | None) -> Source | None:
     """Load a data set by name; None if there is none."""
     check_path("data", data)
     if data == "mnist":
@@ -285,4 +285,4 @@ def _open_named(data: str, download: bool, tell: Tell | None) -> Source | None:
         return None
     from lenet5c.datasets.named import load_named  # also imports urllib and ssl
 
-    return load_named(NAMED_SETS[data], download=download, tell=tell)
+    return load_named(NAMED_SETS[data], download=download, on_message=on_message)

@@ -1,9 +1,8 @@
 """Pen strokes drawn as images in the framing of MNIST's digits.
 
-A shape consists of strokes through control points (see `lenet5c.datasets.stroke_shapes`). A *hand*
-has the properties of one simulated writer: slant, proportions, curvature, tremor, overshooting
-strokes and hooks; and of the pen, round or broad, dry or wet. Each image is drawn by one hand, with
-random deviations.
+A shape consists of strokes through control points (see `lenet5c.datasets.stroke_shapes`). A
+simulated writer has a slant, proportions, curvature, tremor, overshooting strokes and hooks, and a
+pen: round or broad, dry or wet. Each image is drawn by one writer, with random deviations.
 """
 
 from __future__ import annotations
@@ -41,11 +40,8 @@ def bell(rng: np.random.Generator, *shape: int) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class Hands:
-    """Properties of n writers and their pens, arrays (n,) in units of the shape's box.
-
-    `Hands.draw` draws them at random, `take` selects some of them.
-    """
+class Writers:
+    """Properties of n writers and their pens, arrays (n,) in units of the shape's box."""
 
     slant: Floats  #: columns to the right for each row up
     proportion: Floats  #: logarithm of the relative width
@@ -65,11 +61,11 @@ class Hands:
     skip: Floats  #: probability that a stroke is interrupted
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, count: int) -> Hands:
-        """Draw hands at random."""
+    def draw(cls, rng: np.random.Generator, count: int) -> Writers:
+        """Draw writers at random."""
 
         def some(share: float, low: float, high: float) -> Floats:
-            """Return values from low to high for a fraction of the hands, 0 for the others."""
+            """Return values from low to high for a fraction of the writers, 0 for the others."""
             return (rng.random(count) < share) * (low + (high - low) * rng.random(count))
 
         return cls(
@@ -92,8 +88,8 @@ class Hands:
         )
 
     @classmethod
-    def draw_type(cls, rng: np.random.Generator, count: int) -> Hands:
-        """Draw hands that write like printed type: even, upright or slanted."""
+    def draw_type(cls, rng: np.random.Generator, count: int) -> Writers:
+        """Draw writers who write like printed type: even, upright or slanted."""
         none = np.zeros(count)
         # Some are bent, like paper in a photograph.
         bent = rng.random(count) < 0.5
@@ -120,9 +116,9 @@ class Hands:
     def __len__(self) -> int:
         return len(self.slant)
 
-    def take(self, indices: NDArray[np.integer]) -> Hands:
-        """Return the hands at `indices`, which may contain duplicates."""
-        return Hands(**{each.name: getattr(self, each.name)[indices] for each in fields(self)})
+    def take(self, indices: NDArray[np.integer]) -> Writers:
+        """Return the writers at `indices`, which may contain duplicates."""
+        return Writers(**{each.name: getattr(self, each.name)[indices] for each in fields(self)})
 
 
 @lru_cache(maxsize=512)
@@ -143,7 +139,7 @@ def repeat_shape(text: str, count: int) -> Strokes:
 
 def draw_strokes(
     strokes: Strokes,
-    hands: Hands,
+    writers: Writers,
     rng: np.random.Generator,
     *,
     width: tuple[float, float] | None = None,
@@ -156,11 +152,11 @@ def draw_strokes(
     ----------
     strokes : list of (bool, ndarray)
         For each stroke, True if it is smooth, and its control points (n, K, 2), x and y.
-    hands : Hands
-        The n hands.
+    writers : Writers
+        The n writers.
     rng : numpy.random.Generator
     width : (float, float), optional
-        Range of the pen width relative to the longer side. Default: that of the hand.
+        Range of the pen width relative to the longer side. Default: that of the writer.
     aspect : (float, float), optional
         Range of a factor of the width of the shape.
     turn : float, optional
@@ -175,29 +171,32 @@ def draw_strokes(
     Examples
     --------
     >>> import numpy as np
-    >>> from lenet5c.datasets.strokes import Hands, draw_strokes, repeat_shape
+    >>> from lenet5c.datasets.strokes import Writers, draw_strokes, repeat_shape
     >>> rng = np.random.default_rng(0)
-    >>> images = draw_strokes(repeat_shape("l .5,0 .5,1 | l 0,.5 1,.5", 5), Hands.draw(rng, 5), rng)
+    >>> shapes = repeat_shape("l .5,0 .5,1 | l 0,.5 1,.5", 5)
+    >>> images = draw_strokes(shapes, Writers.draw(rng, 5), rng)
     >>> images.shape, images.dtype
     ((5, 28, 28), dtype('uint8'))
     """
-    count = len(hands)
-    paths = [_bend(_trace(smooth, points, hands, rng), hands, rng) for smooth, points in strokes]
+    count = len(writers)
+    paths = [
+        _bend(_trace(smooth, points, writers, rng), writers, rng) for smooth, points in strokes
+    ]
     low, high = np.log(aspect[0]), np.log(aspect[1])
-    stretch = np.exp(low + (high - low) * rng.random(count) + hands.proportion)
-    angle = hands.turn + turn * (2 * rng.random(count) - 1) + 0.03 * bell(rng, count)
-    slant = hands.slant + 0.04 * bell(rng, count)
+    stretch = np.exp(low + (high - low) * rng.random(count) + writers.proportion)
+    angle = writers.turn + turn * (2 * rng.random(count) - 1) + 0.03 * bell(rng, count)
+    slant = writers.slant + 0.04 * bell(rng, count)
     cos, sin = np.cos(angle), np.sin(angle)
     # Scaled in width, then slanted, then rotated.
     matrix = np.array([[cos * stretch, -cos * slant - sin], [sin * stretch, cos - sin * slant]])
     paths = [np.einsum("abn,nmb->nma", matrix, path) for path in paths]
-    pen = hands.width * np.exp(0.08 * bell(rng, count))
+    pen = writers.width * np.exp(0.08 * bell(rng, count))
     if width is not None:
         pen = width[0] + (width[1] - width[0]) * rng.random(count)
     starts = np.concatenate([path[:, :-1] for path in paths], axis=1)
     ends = np.concatenate([path[:, 1:] for path in paths], axis=1)
-    thick = np.concatenate([_press(path, hands, rng) for path in paths], axis=1)
-    return _ink(starts, ends, thick, pen, hands, rng)
+    thick = np.concatenate([_press(path, writers, rng) for path in paths], axis=1)
+    return _ink(starts, ends, thick, pen, writers, rng)
 
 
 @lru_cache(maxsize=64)
@@ -233,10 +232,10 @@ def _curve(points: int) -> tuple[Floats, Floats]:
     return straight, smooth
 
 
-def _trace(smooth: bool, control: Floats, hands: Hands, rng: np.random.Generator) -> Floats:
-    """Return the points (n, M, 2) of one stroke for each hand."""
+def _trace(smooth: bool, control: Floats, writers: Writers, rng: np.random.Generator) -> Floats:
+    """Return the points (n, M, 2) of one stroke for each writer."""
     count, points, _ = control.shape
-    loose = hands.loose[:, None, None]
+    loose = writers.loose[:, None, None]
     control = control + loose * bell(rng, count, points, 2)
     # The whole stroke is scaled, rotated and shifted.
     middle = control.mean(axis=1, keepdims=True)
@@ -249,12 +248,12 @@ def _trace(smooth: bool, control: Floats, hands: Hands, rng: np.random.Generator
     if smooth:
         path = curved @ control
     else:
-        share = np.minimum(0.7 * hands.round, 0.7)[:, None, None]
+        share = np.minimum(0.7 * writers.round, 0.7)[:, None, None]
         path = (1 - share) * (straight @ control) + share * (curved @ control)
     return path
 
 
-def _bend(path: Floats, hands: Hands, rng: np.random.Generator) -> Floats:
+def _bend(path: Floats, writers: Writers, rng: np.random.Generator) -> Floats:
     """Return a stroke (n, M, 2) with tremor, waves, hooks and overshooting ends."""
     count, points, _ = path.shape
     u = np.linspace(0, 1, points)
@@ -262,16 +261,16 @@ def _bend(path: Floats, hands: Hands, rng: np.random.Generator) -> Floats:
         frequency = low + (high - low) * rng.random((count, 1, 2))
         phase = rng.random((count, 1, 2))
         wave = np.sin(2 * np.pi * (frequency * u[:, None] + phase))
-        path = path + amplitude * hands.tremor[:, None, None] * wave
+        path = path + amplitude * writers.tremor[:, None, None] * wave
     frequency, phase = 0.3 + 0.5 * rng.random((count, 1, 2)), rng.random((count, 1, 2))
     wave = np.sin(2 * np.pi * (frequency * path[..., ::-1] + phase))
-    path = path + hands.bend[:, None, None] * wave
+    path = path + writers.bend[:, None, None] * wave
     for first, second, chance in ((0, 1, 0.3), (-1, -2, 0.8)):
         step = path[:, first] - path[:, second]
         length = np.maximum(np.hypot(step[:, 0], step[:, 1]), 1e-6)
         along = step / length[:, None]
-        over = np.maximum(hands.over + 0.02 * bell(rng, count), -0.6 * length)
-        hook = hands.hook * (rng.random(count) < chance)
+        over = np.maximum(writers.over + 0.02 * bell(rng, count), -0.6 * length)
+        hook = writers.hook * (rng.random(count) < chance)
         near = np.maximum((u if first else 1 - u) - 0.8, 0) / 0.2
         aside = np.stack([-along[:, 1], along[:, 0]], axis=-1) * hook[:, None]
         path = path + near[:, None] ** 2 * aside[:, None]
@@ -279,22 +278,29 @@ def _bend(path: Floats, hands: Hands, rng: np.random.Generator) -> Floats:
     return path
 
 
-def _press(path: Floats, hands: Hands, rng: np.random.Generator) -> Floats:
+def _press(path: Floats, writers: Writers, rng: np.random.Generator) -> Floats:
     """Return the relative width (n, M - 1) of each part of a stroke; 0 where the pen is lifted."""
     count, points, _ = path.shape
     step = np.diff(path, axis=1)
     direction = np.arctan2(step[..., 1], step[..., 0])
-    thick = 1 - hands.broad[:, None] * (1 - np.abs(np.sin(direction - hands.nib[:, None])))
+    thick = 1 - writers.broad[:, None] * (1 - np.abs(np.sin(direction - writers.nib[:, None])))
     u = np.linspace(0, 1, points - 1)
     wave = np.sin(2 * np.pi * (rng.random((count, 1)) + (0.2 + rng.random((count, 1))) * u))
-    thick = thick * (1 + hands.pressure[:, None] * wave)
+    thick = thick * (1 + writers.pressure[:, None] * wave)
     at, size = rng.random((2, count, 1))
-    lifted = (rng.random((count, 1)) < hands.skip[:, None]) & (np.abs(u - at) < 0.03 + 0.05 * size)
+    lifted = (rng.random((count, 1)) < writers.skip[:, None]) & (
+        np.abs(u - at) < 0.03 + 0.05 * size
+    )
     return np.where(lifted, 0.0, thick)
 
 
 def _ink(
-    starts: Floats, ends: Floats, thick: Floats, pen: Floats, hands: Hands, rng: np.random.Generator
+    starts: Floats,
+    ends: Floats,
+    thick: Floats,
+    pen: Floats,
+    writers: Writers,
+    rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
     """Draw lines (n, S, 2) of given widths as images (n, 28, 28) in the framing of MNIST."""
     count = len(starts)
@@ -321,8 +327,8 @@ def _ink(
     for begin in range(0, count, _CHUNK):
         part = slice(begin, begin + _CHUNK)
         cover = _cover(first_ends[part], last_ends[part], radii[part], soft[part])
-        cover *= _dry(hands.dry[part], waves[:, part])
-        cover *= (1 + hands.wet[part, None, None]).astype(np.float32)
+        cover *= _dry(writers.dry[part], waves[:, part])
+        cover *= (1 + writers.wet[part, None, None]).astype(np.float32)
         images[part, inner, inner] = (255 * np.minimum(cover, 1) + 0.5).astype(np.uint8)
     return place_by_mass(images, first, sides)
 
@@ -416,7 +422,7 @@ def place_by_mass(
 def draw_texts(
     texts: Sequence[str],
     count: int,
-    hands: Hands,
+    writers: Writers,
     rng: np.random.Generator,
     *,
     mirrored: bool = False,
@@ -424,15 +430,15 @@ def draw_texts(
     aspect: tuple[float, float] = (1.0, 1.0),
     turn: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Draw `count` images of shapes, each with a random text and a random hand.
+    """Draw `count` images of shapes, each with a random text and a random writer.
 
     Other arguments are those of `draw_strokes`; `mirrored` exchanges left and right.
     """
     chosen = np.sort((len(texts) * rng.random(count)).astype(int))
-    writers = (len(hands) * rng.random(count)).astype(int)
+    indices = (len(writers) * rng.random(count)).astype(int)
     parts = []
     for k, text in enumerate(texts):
-        some = hands.take(writers[chosen == k])
+        some = writers.take(indices[chosen == k])
         if not len(some):
             continue
         strokes = repeat_shape(text, len(some))

@@ -27,11 +27,11 @@ MAX_CONNECTIONS = 4000
 # Maximum bytes of a head, a body, a picture, and all received data that has not been answered.
 MAX_HEAD, MAX_BODY, MAX_PICTURE, MAX_HELD = 1 << 16, 1 << 20, 1 << 25, 1 << 27
 SLOWEST = 200_000  # minimum bytes per second of a large body
-# Timeouts in seconds: of an idle connection, of receiving a request or sending an answer, and of #
+# Timeouts in seconds: of an idle connection, of receiving a request or sending an answer, and of
 # closing a connection after an answer.
 IDLE, REQUEST, LINGER = 60.0, 10.0, 1.0
 SWEEP = 0.25  # seconds between checks of deadlines
-# Maximum number of requests computed in parallel. More would keep the thread that serves all #
+# Maximum number of requests computed in parallel. More would keep the thread that serves all
 # connections waiting for the GIL.
 WORKERS = 4
 ACCEPTS = 400  # connections accepted at once before others are served
@@ -295,7 +295,7 @@ class Connections:
         """Wait for the next request, or for the client to close the connection."""
         now = time.monotonic()
         if connection.request and connection.request.close_connection:
-            # Closing at once could discard an answer before a client that is still sending has #
+            # Closing at once could discard an answer before a client that is still sending has
             # read it.
             connection.closing = True
             connection.deadline = now + LINGER

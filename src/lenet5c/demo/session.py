@@ -18,7 +18,7 @@ from lenet5c.demo.tuning import EPOCHS, Tuning
 from lenet5c.errors import UserError
 from lenet5c.export.html_model import choose_examples, describe_page, pack_weights
 from lenet5c.recognition.predictor import DIGITS, Reader
-from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.reading import Prediction
 from lenet5c.training import TrainedModel, evaluate, save_model
 
 MOST_EPOCHS = 20
@@ -116,11 +116,11 @@ class Session:
         return facts, np.asarray(test.images[np.array([number])]).tobytes()
 
     def read_picture(self, content: bytes, digits: str) -> dict[str, Any]:
-        """Return the reading of a picture file, with boxes in pixels."""
+        """Return the prediction for a picture file, with boxes in pixels."""
         if digits not in DIGITS:
             raise RequestError(f"digits must be one of {', '.join(DIGITS)}, got {digits!r:.40}")
         kind: Any = digits
-        return describe_reading(Reader(self.trained, digits=kind)(content))
+        return describe_prediction(Reader(self.trained, digits=kind)(content))
 
     def save_sample(self, request: Request) -> dict[str, Any]:
         """Save an image as a sample of its true label."""
@@ -216,19 +216,19 @@ class Session:
             self.tuning.join(5)
 
 
-def describe_reading(reading: Reading) -> dict[str, Any]:
-    """Return a reading for the page: lines with verdicts, and boxes of digits."""
-    lines = list(reading.sums) or [reading]
+def describe_prediction(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction for the page: lines with verdicts, and boxes of digits."""
+    lines = list(prediction.sums) or [prediction]
     rows = [row for line in lines for row in line.digits]
-    digits = [digit for row in rows for digit in row] or [reading]
+    digits = [digit for row in rows for digit in row] or [prediction]
     return {
-        "size": reading.steps["picture"].shape[:2],
+        "size": prediction.steps["picture"].shape[:2],
         "lines": [describe_line(line) for line in lines],
         "boxes": [{"label": digit.label, "box": digit.box} for digit in digits if digit.box],
     }
 
 
-def describe_line(line: Reading) -> dict[str, Any]:
+def describe_line(line: Prediction) -> dict[str, Any]:
     """Return the text and verdict of a line, and True if its sum is right."""
     text, verdict = line.text or line.label, ""
     if line.rejected:

@@ -27,7 +27,7 @@ def prefix_of(name: str) -> str:
 
 def string(text: str) -> str:
     """Return an ASCII string literal of UTF-8 text, with special characters as octal escapes."""
-    # An octal escape has at most three digits, so following digits are not part of it; # '?' could
+    # An octal escape has at most three digits, so following digits are not part of it; '?' could
     # start a trigraph.
     plain = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"

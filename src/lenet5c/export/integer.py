@@ -270,7 +270,7 @@ class Scores(Op):
 
     @property
     def wide(self) -> bool:
-        """True: the outputs are scores, int32."""
+        """True, because the outputs are int32 scores."""
         return True
 
     def run(self, x: Integers) -> Integers:

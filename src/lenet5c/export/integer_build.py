@@ -111,7 +111,7 @@ def quantize_int8(
         x = net.trained.preparation(net.trained.as_images(images))
     if len(x) == 0:
         raise ValueError(
-            "images must have at least one image, got none; use a few hundred training images"
+            "images must contain at least one image, got none; use a few hundred training images"
         )
     if x.shape[1:] != net.input_shape:
         raise ValueError(f"images must have the input shape {net.input_shape}, got {x.shape[1:]}")

@@ -37,7 +37,7 @@ class Step:
     result: tuple[int, ...]
     arrays: dict[str, np.ndarray]
     # For a Residual, the steps of its layers and of its shortcut (none for the input itself); for
-    # an # Ensemble, the steps of each member.
+    # an Ensemble, the steps of each member.
     branches: tuple[list["Step"], ...] = ()
 
     @property

@@ -349,7 +349,7 @@ def _match_by_shape(
         fitting = [module for module in free if wanted.difference(found[module]) is None]
         if len(fitting) != len(twins):
             raise ExportError(
-                f"{path} must have the number of layers with {wanted} of the model, {len(twins)} "
+                f"{path} must have {len(twins)} layers with {wanted}, like the model "
                 f"({_join(twins)}), got {len(fitting)} ({_join(fitting)}) among "
                 f"{_list_first(found)}; pass names to map them, or use a model with the same shapes"
             )

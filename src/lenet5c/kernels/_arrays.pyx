@@ -1,4 +1,4 @@
-"""The quick look at the arguments of a call: arrays that are taken as they are."""
+"""Fast check of arguments: arrays that can be used without conversion."""
 import numpy as np
 
 include "lenet5c/kernels/buffers.pxi"
@@ -7,7 +7,7 @@ cdef object ndarray = np.ndarray
 
 
 def are_plain(tuple arrays not None):
-    """True if each is a C-contiguous, aligned array of float32, or each of float64, or None.
+    """Return True if all are C-contiguous, aligned arrays of float32, or all of float64, or None.
 
     The first must not be None.
     """
@@ -22,7 +22,7 @@ def are_plain(tuple arrays not None):
             PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         except (BufferError, ValueError):
             return False
-        other = view.format[0] if view.format[1] == 0 else 0  # another one if not aligned
+        other = view.format[0] if view.format[1] == 0 else 0  # another character if not aligned
         PyBuffer_Release(&view)
         if other == 0 or (kind != 0 and other != kind) or strchr(b"fd", other) is NULL:
             return False

@@ -6,8 +6,8 @@ for each sample, or the rows of one matrix:
     columns   (N, C KH KW, OH OW), channels last (N, KH KW C, OH OW)
     rows      (N OH OW, C KH KW), channels last (N OH OW, KH KW C)
 
-Threads share out what is written to: taps or windows in im2col, rows of an image in col2im. The
-terms of a pixel's sum are always added in the same order.
+Threads divide the output: taps or windows in im2col, rows of an image in col2im. The terms of a
+pixel's sum are always added in the same order.
 """
 from cpython.buffer cimport PyBuffer_Release
 from cython.parallel cimport prange
@@ -20,7 +20,7 @@ include "buffers.pxi"
 include "windows.pxi"
 
 cdef enum:
-    SHARES = 4  # parts of the work for each thread, if there are as many
+    SHARES = 4  # parts of the work per thread, if available
 
 
 cdef struct Layout:

@@ -1,4 +1,4 @@
-"""OpenMP itself: its thread count, its library, the end of a thread's pool before a fork."""
+"""Access to OpenMP: thread counts, its library, and ending a thread pool before a fork."""
 from lenet5c.kernels.simd.tiles cimport THREAD_WORK
 
 cdef extern from "openmp.h":
@@ -12,32 +12,32 @@ cdef extern from "openmp.h":
 has_openmp = LENET5C_OPENMP != 0
 # year and month of the specification that the compiler follows, 0 without OpenMP
 version = LENET5C_OPENMP
-# elementary operations that are worth waking another thread for
+# minimum number of elementary operations for another thread
 thread_work = THREAD_WORK
 
 
 def max_threads():
-    """Return the threads that a region takes: OMP_NUM_THREADS, processors, or a limit."""
+    """Return the number of threads of a region: OMP_NUM_THREADS, processors, or a limit."""
     return lenet5c_max_threads()
 
 
 def processors():
-    """Return the processors that the calling thread may run on, bound or not."""
+    """Return the number of processors on which the calling thread may run."""
     return lenet5c_processors()
 
 
 def library():
-    """Return the path of the library of OpenMP as bytes, None if it is unknown."""
+    """Return the path of the OpenMP library as bytes, None if it is unknown."""
     cdef const char* path = lenet5c_openmp_library()
     return None if path is NULL else <bytes>path
 
 
 def end_pool():
-    """End the threads that wait for the calling thread's next region, which will start new ones;
-    whether that was done.
+    """End the idle threads of the calling thread's pool; its next region starts new ones.
 
-    Refused inside a region. Only GNU OpenMP can do it: its other threads' pools and their regions
-    are left alone.
+    Return True if they have ended.
+
+    Not possible inside a region, and only with GNU OpenMP. Pools of other threads are not affected.
     """
     cdef bint done
     # A thread that ends may run code of other libraries that needs the interpreter.

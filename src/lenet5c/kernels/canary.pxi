@@ -1,6 +1,6 @@
-# Canaries: floats of a known pattern behind memory that an op writes to, in a debug build, made with
-# LENET5C_CANARIES=1. Under AddressSanitizer they cannot be read either while the op runs. In any
-# other build there are none of them, and nothing of this file is left in the compiled code.
+# Canaries: floats of a known pattern after memory that an op writes to, in a debug build with
+# LENET5C_CANARIES=1. With AddressSanitizer, reading them while the op runs is an error, too. Other
+# builds contain no code of this file.
 from libc.stdint cimport uint32_t
 
 cdef extern from *:
@@ -29,9 +29,9 @@ cdef extern from *:
     void allow_canary(const void* a) nogil
 
 cdef enum:
-    CANARY = 0x7fc0dead  # not-a-number, should anybody compute with it
+    CANARY = 0x7fc0dead  # not-a-number, to spread if it is used
 
-# An op found to have written too far, and behind what; plain words, as any thread may set them.
+# The op that wrote beyond its memory, and after what; plain words, as any thread may set them.
 cdef const char* overrun_op = NULL
 cdef const char* overrun_memory = NULL
 
@@ -44,7 +44,7 @@ cdef inline void set_canary(float* end) noexcept nogil:
 
 
 cdef inline void check_canary(const float* end, const char* op, const char* memory) noexcept nogil:
-    """Look at a canary after the op, once for each `set_canary`."""
+    """Check a canary after the op, once for each `set_canary`."""
     global overrun_op, overrun_memory
     cdef int i
     allow_canary(end)

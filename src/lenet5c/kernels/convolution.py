@@ -1,4 +1,4 @@
-"""Convolution on plain NumPy arrays, float32 and float64; see ways.py for the algorithms."""
+"""Convolution on plain NumPy arrays, float32 and float64; see algorithms.py for the algorithms."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lenet5c.kernels.algorithms import Convolution, Shape
 from lenet5c.kernels.arrays import (
     Array,
     check_out,
@@ -17,7 +18,6 @@ from lenet5c.kernels.arrays import (
     work_array,
 )
 from lenet5c.kernels.shapes import FORMATS, Padding, Pair, choice, setting, window_and_size
-from lenet5c.kernels.ways import Convolution, Shape
 
 Gradients = tuple[Array | None, Array | None, Array | None]
 

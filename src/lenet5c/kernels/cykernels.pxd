@@ -1,17 +1,17 @@
-"""The kernels for other people's Cython: functions on pointers, frozen. See docs/howto/embedding.md.
+"""Kernels for `cimport` by other projects: functions on pointers. See docs/howto/embedding.md.
 
     from lenet5c.kernels cimport cykernels
 
 Every function is serial, needs no GIL, allocates nothing and raises nothing, so it may be called
 from the caller's own `prange`. Names end in the dtype, f32 for float and f64 for double. Arrays are
 C-contiguous, in the order (N, C, H, W); inputs and outputs must not overlap. Outputs are
-overwritten. `scratch` is memory of the caller's, in any state and alignment, of as many bytes as
-the function's `*_scratch` tells for the same sizes; no two calls may share it at the same time.
+overwritten. `scratch` is memory of the caller, with any content and alignment, of the number of
+bytes returned by the function's `*_scratch` for the same sizes; concurrent calls must not share it.
 
-A result of OK or more is success; a negative one is a Status, and then nothing has been written
-(but for INVALID_INDEX, which is found on the way).
-Declarations are only ever added to this file: what compiles and runs against it today does so with
-every later version of the same ABI_VERSION.
+A result of OK or more means success; a negative one is a Status, and then nothing has been written
+(except with INVALID_INDEX, which is detected while writing).
+Declarations are only added to this file, never changed: programs compiled with it run with every
+later version that has the same ABI_VERSION.
 """
 from libc.stdint cimport int64_t
 
@@ -23,9 +23,9 @@ cdef enum Status:
     INVALID_SIZE = -1        # a size, stride or dilation is below 1, or a batch or padding below 0
     INVALID_GROUPS = -2      # groups do not divide both the input and the output channels
     WINDOW_TOO_LARGE = -3    # a window, dilated, is larger than the padded image
-    PADDING_TOO_LARGE = -4   # of a pooling: a window would see nothing but padding
+    PADDING_TOO_LARGE = -4   # pooling: a window would contain only padding
     TOO_LARGE = -5           # an array or the scratch would be too large to address
-    NULL_POINTER = -6        # an array that is needed, or the sizes
+    NULL_POINTER = -6        # of a required array, or of the sizes
     INVALID_INDEX = -7       # an index of a maximum is outside its plane
 
 # x (N, C, H, W), weight (O, C / groups, KH, KW), bias (O,), y (N, O, OH, OW); only N may be 0
@@ -43,7 +43,7 @@ cdef struct Pool2dSizes:
     Py_ssize_t KH, KW
     Py_ssize_t stride_h, stride_w
     Py_ssize_t padding_h, padding_w
-    Py_ssize_t count_include_pad    # of a mean: whether padding counts in the divisor
+    Py_ssize_t count_include_pad    # average pooling: 1 if padding counts in the divisor
 
 # The same with padding on each side, dilation and ceil_mode, which rounds OH and OW up for a last
 # window that begins within the image or the padding before it. A mean is divided by `divisor`,
@@ -77,13 +77,13 @@ cdef struct Im2colSizes:
     Py_ssize_t padding_h, padding_w
     Py_ssize_t dilation_h, dilation_w
 
-# What runs: the ABI_VERSION of the installed lenet5c, and the instruction set it has chosen
+# The ABI_VERSION of the installed lenet5c, and the instruction set in use
 cdef int abi_version() noexcept nogil
 cdef const char* instruction_set() noexcept nogil
 # A sentence for a Status
 cdef const char* status_message(Py_ssize_t status) noexcept nogil
 
-# OH from H, or OW from W: how often a window fits along one axis, or a Status
+# OH from H, or OW from W: the number of windows along one axis, or a Status
 cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride,
                               Py_ssize_t padding, Py_ssize_t dilation) noexcept nogil
 
@@ -98,7 +98,7 @@ cdef Py_ssize_t conv2d_scratch(const Conv2dSizes* sizes) noexcept nogil
 cdef Py_ssize_t conv2d_scratch_f64(const Conv2dSizes* sizes) noexcept nogil
 cdef Py_ssize_t conv2d_backward_scratch(const Conv2dSizes* sizes) noexcept nogil
 cdef Py_ssize_t conv2d_backward_scratch_f64(const Conv2dSizes* sizes) noexcept nogil
-# of conv_transpose2d and its backward, whichever takes more
+# the larger of conv_transpose2d and its backward
 cdef Py_ssize_t conv_transpose2d_scratch(const ConvTranspose2dSizes* sizes) noexcept nogil
 cdef Py_ssize_t conv_transpose2d_scratch_f64(const ConvTranspose2dSizes* sizes) noexcept nogil
 cdef Py_ssize_t pool2d_scratch(const Pool2dSizes* sizes) noexcept nogil
@@ -117,7 +117,7 @@ cdef int conv2d_backward_f32(const Conv2dSizes* sizes, const float* dy, const fl
 cdef int conv2d_backward_f64(const Conv2dSizes* sizes, const double* dy, const double* x,
                              const double* weight, double* dx, double* dweight, double* dbias,
                              void* scratch) noexcept nogil
-# as of conv2d: what may be NULL
+# NULL is allowed as in conv2d
 cdef int conv_transpose2d_f32(const ConvTranspose2dSizes* sizes, const float* x,
                               const float* weight, const float* bias, float* y,
                               void* scratch) noexcept nogil
@@ -147,8 +147,8 @@ cdef int avg_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, floa
                                  void* scratch) noexcept nogil
 cdef int avg_pool2d_backward_f64(const Pool2dSizes* sizes, const double* dy, double* dx,
                                  void* scratch) noexcept nogil
-# With windows of any kind. indices (N, C, OH, OW) says where in its plane (H, W) each maximum is,
-# h W + w; it may be NULL, and is all that the gradient needs.
+# With windows of any kind. indices (N, C, OH, OW) are the places of the maxima in their planes (H,
+# W), h W + w; it may be NULL, and is all that the gradient needs.
 cdef int max_pool2d_with_indices_f32(const Pool2dWindows* sizes, const float* x, float* y,
                                      int64_t* indices) noexcept nogil
 cdef int max_pool2d_with_indices_f64(const Pool2dWindows* sizes, const double* x, double* y,

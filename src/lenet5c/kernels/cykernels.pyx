@@ -1,8 +1,7 @@
-"""The kernels for `cimport`; cykernels.pxd is the documentation. Here is nothing to call from
-Python.
+"""Kernels for `cimport`, documented in cykernels.pxd; there are no Python functions.
 
-What is computed how is the same as in `lenet5c.kernels`, on one thread and in the caller's memory;
-the parts are in the folder surface.
+The algorithms are those of `lenet5c.kernels`, on one thread and in the caller's memory; the parts
+are in the folder surface.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport INT32_MAX, int64_t
@@ -10,7 +9,7 @@ from libc.string cimport memcpy, memset
 
 from lenet5c.kernels.direct._strips cimport (
     DATA_GRADIENT, RESULT, STRIP_FLOATS, WEIGHT_GRADIENT, Geometry, Purpose, Totals, Units,
-    best_way, convolve_all, convolve_floats, gradient_floats, most_elements, offset_count,
+    choose_axis, convolve_all, convolve_floats, gradient_floats, most_elements, offset_count,
     plan_phase, plan_result, plan_totals, times, weight_gradient_all, write_offsets)
 from lenet5c.kernels.engine.shards cimport SHARD_TILES, SHARDS
 from lenet5c.kernels.planes.planes cimport (
@@ -39,7 +38,7 @@ cdef const PlaneKernels* planes = <const PlaneKernels*>PyCapsule_GetPointer(
 
 cdef enum:
     ALIGNMENT = 64
-    MOST_SETTING = 2147483647  # of a kernel size, stride, padding or dilation
+    MOST_SETTING = 2147483647  # maximum kernel size, stride, padding or dilation
 
 
 cdef int abi_version() noexcept nogil:
@@ -81,7 +80,7 @@ cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t s
 cdef Py_ssize_t window_count(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride,
                              Py_ssize_t before, Py_ssize_t after, Py_ssize_t dilation,
                              bint ceil_mode) noexcept nogil:
-    """The number of places of a window along an axis with so much padding, or a Status."""
+    """Return the number of windows along an axis with this padding, or a Status."""
     cdef Py_ssize_t padded, reach, count
     if extent < 1 or kernel < 1 or stride < 1 or min(before, after) < 0 or dilation < 1:
         return INVALID_SIZE
@@ -98,14 +97,14 @@ cdef Py_ssize_t window_count(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t st
 
 
 cdef bint within(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d) noexcept nogil:
-    """True if an array of this shape can be addressed."""
+    """Return True if an array of this shape can be addressed."""
     return times(times(a, b), times(c, d)) <= most_elements()
 
 
 cdef int set_window(Window* w, Py_ssize_t N, Py_ssize_t C, Py_ssize_t H, Py_ssize_t W,
                     Py_ssize_t KH, Py_ssize_t KW, Py_ssize_t SH, Py_ssize_t SW, Py_ssize_t PH,
                     Py_ssize_t PW, Py_ssize_t DH, Py_ssize_t DW) noexcept nogil:
-    """The window that all ops have, checked, with the size of its output."""
+    """Check the window of an op and compute the size of its output."""
     w.H, w.W, w.KH, w.KW, w.SH, w.SW, w.PH, w.PW, w.DH, w.DW = H, W, KH, KW, SH, SW, PH, PW, DH, DW
     if N < 0 or C < 1:
         return INVALID_SIZE
@@ -121,7 +120,7 @@ cdef int set_window(Window* w, Py_ssize_t N, Py_ssize_t C, Py_ssize_t H, Py_ssiz
 
 
 cdef Py_ssize_t scratch_bytes(Py_ssize_t floats, Py_ssize_t offsets) noexcept nogil:
-    """With what the alignment may take, or a Status."""
+    """Return bytes of scratch including alignment, or a Status."""
     if floats > most_elements() or offsets > most_elements():
         return TOO_LARGE
     return (ALIGNMENT + round_up(floats) * <Py_ssize_t>sizeof(float)

@@ -6,9 +6,9 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels import convolution, transposed
+from lenet5c.kernels.algorithms import Shape
 from lenet5c.kernels.arrays import Array
 from lenet5c.kernels.convolution import GRADIENTS, Gradients
-from lenet5c.kernels.ways import Shape
 
 Padding = int | str | tuple[int, int]
 

@@ -1,5 +1,5 @@
-/* What the Python side asks of OpenMP, with answers where there is none. Included after Python.h.
- */
+/* The OpenMP functions used by the Python side, with fallbacks without OpenMP. Include after
+ * Python.h. */
 #ifndef LENET5C_OPENMP_H
 #define LENET5C_OPENMP_H
 
@@ -14,7 +14,7 @@
 #define lenet5c_processors() 1
 #endif
 
-/* The file that OpenMP's functions come from, NULL if that cannot be told. */
+/* The file of the OpenMP library, NULL if unknown. */
 #if defined(_OPENMP) && !defined(_WIN32)
 #include <dlfcn.h>
 static const char *lenet5c_openmp_library(void) {

@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from lenet5c.kernels.algorithms import Convolution, Shape
 from lenet5c.kernels.arrays import (
     Array,
     check_out,
@@ -38,7 +39,6 @@ from lenet5c.kernels.shapes import (
     per_axis,
     setting,
 )
-from lenet5c.kernels.ways import Convolution, Shape
 
 WEIGHT_ALONE = (False, True, False)
 

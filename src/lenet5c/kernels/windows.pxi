@@ -132,7 +132,8 @@ cdef void fold(const real* rows, const Window* win, real* image) noexcept nogil:
 
 # Rows: the values of one window side by side, (planes, KH, KW, pixel). An image has `planes` planes
 # of `pixel` elements at each place: C and 1, or 1 and C. Of a window, the taps of the spans `t`
-# (down) and `s` (across) are inside; windows wholly inside go a block at a time, tap row by tap row.
+# (down) and `s` (across) are inside; windows wholly inside go a block at a time, tap row by tap
+# row.
 
 cdef enum:
     BLOCK = 16
@@ -202,7 +203,8 @@ cdef inline void fold_windows(const real* rows, const Window* win, Py_ssize_t pl
             target += (offset + s.first * win.DW) * pixel
             row = rows + (plane * win.KH + t.first) * width + s.first * pixel
             for kh in range(t.end - t.first):
-                # Tap by tap: what is added to the same pixel one after the other waits.
+                # Tap by tap, because consecutive additions to the same pixel would wait for each
+                # other.
                 for kw in range(s.end - s.first):
                     if pixel == 1:
                         for b in range(count):

@@ -35,17 +35,19 @@ class BatchNorm(TileLayer):
         self.buffers["num_batches_tracked"] = np.array(0)
 
     def tile_op(self, offset: Offset) -> training_ops.BatchNorm:
-        return self._op(offset, of_batch=False)
+        return self._op(offset, batch_stats=False)
 
     def training_op(self, offset: Offset) -> training_ops.BatchNorm:
-        return self._op(offset, of_batch=not self.frozen)
+        return self._op(offset, batch_stats=not self.frozen)
 
-    def _op(self, offset: Offset, of_batch: bool) -> training_ops.BatchNorm:
+    def _op(self, offset: Offset, batch_stats: bool) -> training_ops.BatchNorm:
         mean, var, count = (
             self.buffers[name] for name in ("running_mean", "running_var", "num_batches_tracked")
         )
         places = offset("weight"), offset("bias")
-        return training_ops.BatchNorm(*places, mean, var, count, self.eps, self.momentum, of_batch)
+        return training_ops.BatchNorm(
+            *places, mean, var, count, self.eps, self.momentum, batch_stats
+        )
 
     @property
     def training_settings(self) -> Hashable:

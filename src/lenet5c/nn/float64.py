@@ -128,19 +128,19 @@ class Branches(Layer):
         self.layers, self.shortcut = layers, shortcut
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        ways = (partial(way.forward, training=training) for way in self.ways())
+        ways = (partial(chain.forward, training=training) for chain in self.chains())
         return reference.residual(x, *ways)
 
     def backward(self, dy: Array) -> Array:
-        return reference.residual_backward(dy, *(way.backward for way in self.ways()))
+        return reference.residual_backward(dy, *(chain.backward for chain in self.chains()))
 
-    def ways(self) -> list[Layer]:
+    def chains(self) -> list[Layer]:
         """Return the main branch, and the shortcut if there is one."""
         return [self.layers] if self.shortcut is None else [self.layers, self.shortcut]
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        for name, way in zip(("layers", "shortcut"), self.ways(), strict=False):
-            yield from way.named_layers(f"{prefix}{name}.")
+        for name, chain in zip(("layers", "shortcut"), self.chains(), strict=False):
+            yield from chain.named_layers(f"{prefix}{name}.")
 
 
 def _convert(layer: Layer) -> Layer:
@@ -245,8 +245,8 @@ def _leaky_relu(layer: LeakyReLU, x: Doubles) -> tuple[Doubles, Backward]:
 
 
 def _gelu(layer: GELU, x: Doubles) -> tuple[Doubles, Backward]:
-    way = layer.approximate
-    return reference.gelu(x, way), lambda dy: reference.gelu_backward(dy, x, way)
+    approximate = layer.approximate
+    return reference.gelu(x, approximate), lambda dy: reference.gelu_backward(dy, x, approximate)
 
 
 def _activation(layer: Activation, x: Doubles) -> tuple[Doubles, Backward]:

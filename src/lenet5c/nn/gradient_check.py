@@ -18,7 +18,7 @@ def check_gradients(
     *,
     x: ArrayLike | None = None,
     batch_size: int = 3,
-    most: int = 40,
+    max_elements: int = 40,
     seed: int = 0,
 ) -> GradientCheck:
     """Compare the gradients of a layer or a model with central differences, in float64.
@@ -45,7 +45,7 @@ def check_gradients(
         for a layer that requires positive numbers. No gradient is checked for an integer input.
     batch_size : int
         Number of samples to draw. With more than one, gradients that mix samples are detected.
-    most : int
+    max_elements : int
         Maximum number of elements of an array to check one by one. From a larger array, this many
         are drawn at random, and all elements are checked together along a random direction. If that
         slope is wrong, a wrong element is located by bisection.
@@ -99,7 +99,7 @@ def check_gradients(
     title = f"{name}, {count(len(x), 'sample')} of {times(x.shape[1:])}"
     numbers = np.random.get_state()
     try:
-        rows, notes = judge(layer, x, positive("most", most), generator)
+        rows, notes = judge(layer, x, positive("max_elements", max_elements), generator)
     finally:
         np.random.set_state(numbers)
     return GradientCheck(title, rows, notes)

@@ -30,13 +30,13 @@ ROUNDING32, NEIGHBORS = 3e-7, 4
 class Slope(NamedTuple):
     """One-sided slopes of the loss, and their rounding error.
 
-    `way` is the direction in which elements were moved; its largest component is 1.
+    `direction` is the direction in which elements were moved; its largest component is 1.
     """
 
     left: float
     right: float
     rounding: float
-    way: Doubles
+    direction: Doubles
 
     @property
     def mean(self) -> float:
@@ -117,10 +117,10 @@ class Probe:
             steps.append(array.flat[places].astype(np.float64) - before)  # after rounding
             losses.append(self._loss(name))
         array.flat[places] = before
-        way = (steps[1] - steps[0]) / 2
-        unit = float(np.abs(way).max()) or 1.0
+        direction = (steps[1] - steps[0]) / 2
+        unit = float(np.abs(direction).max()) or 1.0
         rounding = SPREAD * self.noise / unit
-        return Slope(-losses[0] / unit, losses[1] / unit, rounding, way / unit)
+        return Slope(-losses[0] / unit, losses[1] / unit, rounding, direction / unit)
 
     def neighbors(self) -> Iterator[dict[str, Array | None]]:
         """Yield the gradients at neighboring points, within the rounding error of float32."""

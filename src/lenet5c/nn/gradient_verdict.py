@@ -116,7 +116,7 @@ def _judge_slope(
     """
     for factor in STEPS:
         slope = slope if factor == 1 else probe.slope(name, places, signs, factor)
-        along = float(a[places] @ slope.way)
+        along = float(a[places] @ slope.direction)
         size = max(abs(along), abs(slope.mean), small)
         # The rounding error of the slope counts as much as an error at the limit.
         scale = max(size, slope.rounding / limit) or 1.0
@@ -144,7 +144,7 @@ def _find_wrong(probe: Probe, name: str, a: Doubles, n: Doubles, limit: float) -
         halves = []
         for half in np.array_split(places, 2):
             slope = probe.slope(name, half, signs[half])
-            halves.append((abs(float(a[half] @ slope.way) - slope.mean), half))
+            halves.append((abs(float(a[half] @ slope.direction) - slope.mean), half))
         places = max(halves, key=lambda pair: pair[0])[1]
     return places
 

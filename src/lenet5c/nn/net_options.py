@@ -73,8 +73,8 @@ C5: TypeAlias = Annotated[
     str,
     Option(
         choice(C5_FORMS, "FORM"),
-        "form of the first fully connected layer, of 120 units by default; a convolution as large "
-        "as its maps, as in the paper, computes the same",
+        "form of the first fully connected layer, C5; a convolution of the size of the maps, as in "
+        "the paper, is equivalent",
     ),
 ]
 WithoutActivation: TypeAlias = Annotated[
@@ -86,13 +86,13 @@ Weights: TypeAlias = Annotated[
         INITIALIZER,
         f"initializer of the weights: {', '.join(INITS)}; in Python also {{'normal': 0.01}}, "
         "{'uniform': 0.05} or a function",
-        usual="by activation",
+        default_text="by activation",
         drawn=True,
     ),
 ]
 ConvWeights: TypeAlias = Annotated[
     Init | None,
-    Option(INITIALIZER, "initializer of the convolutions", usual="same as init", drawn=True),
+    Option(INITIALIZER, "initializer of the convolutions", default_text="same as init", drawn=True),
 ]
 
 

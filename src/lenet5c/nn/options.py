@@ -24,7 +24,7 @@ class Option:
 
     kind: Kind
     help: str  # a phrase
-    usual: str = ""  # description of the default, if its value does not explain it
+    default_text: str = ""  # description of the default, if its value does not explain it
     of_data: bool = False  # determined by the training data
     drawn: bool = False  # initialization, not stored with a trained net
     search: tuple[float, float] | list[Any] | None = None  # range, or list of values, to search
@@ -112,7 +112,7 @@ def _document(options: Mapping[str, Option]) -> str:
     for name, option in options.items():
         lines.append(f"    {name} : {option.kind.form}")
         text = f"{option.help[:1].upper()}{option.help[1:]}."
-        if option.usual:
-            text += f" Default: {option.usual}."
+        if option.default_text:
+            text += f" Default: {option.default_text}."
         lines += wrap(text, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return "\n".join(lines) + "\n"

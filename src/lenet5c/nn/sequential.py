@@ -303,7 +303,7 @@ class Sequential(InOrder, Composite):
         samples = take_samples(self, samples)
         if chain := self.whole_chain():
             return chain.run(samples, samples.shape)
-        # Parts of nearly equal size: a few remaining samples would be processed one by one, with #
+        # Parts of nearly equal size: a few remaining samples would be processed one by one, with
         # different rounding.
         chunks = np.array_split(np.arange(len(samples)), max(1, -(-len(samples) // CHUNK)))
         return np.concatenate([self.forward(samples[chunk].values()) for chunk in chunks])

@@ -62,7 +62,7 @@ def take_each_step(
         record.correct += right
 
 
-def own_samples(
+def local_samples(
     model: Sequential, optimizer: Steps, shape: Shape, count: int, batch_size: int, ranks: Any
 ) -> NDArray[np.bool_] | None:
     """Return a mask of the samples of `Sequential.train_steps` that a rank reads, None for all.
@@ -85,4 +85,4 @@ def own_samples(
     if not (chain and update):
         return None
     program = chain.program(shape, settings=chain.training_settings)
-    return _program.own_samples(program, count, batch_size, ranks.rank, ranks.size)
+    return _program.local_samples(program, count, batch_size, ranks.rank, ranks.size)

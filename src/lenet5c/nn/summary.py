@@ -81,7 +81,7 @@ def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:
             connections -= counts[1]
             work -= counts[2]
         shape = layer.output_shape(shape)
-        # Units with connections are neurons; an activation or a Flatten only passes their values #
+        # Units with connections are neurons; an activation or a Flatten only passes their values
         # on.
         neurons = prod(shape) if connections else 0
         kind = type(layer).__name__

@@ -318,7 +318,7 @@ class TileChain:
         self, input_shape: Shape, definition: bool = False, settings: Hashable = None
     ) -> Program:
         """Return the program for samples of this shape; `settings` selects a training program."""
-        # Other threads may do the same at the same time: each step leaves the cache valid, and #
+        # Other threads may do the same at the same time: each step leaves the cache valid, and
         # this thread holds the program.
         key = (input_shape, definition, settings)
         program = self.programs.get(key)

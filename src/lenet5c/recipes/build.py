@@ -15,12 +15,12 @@ from lenet5c.nn.kind import Kind
 from lenet5c.nn.limits import LimitError, limit_values
 from lenet5c.nn.work import check_work
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
-from lenet5c.recipes import own_net
+from lenet5c.recipes import custom_net
 from lenet5c.recipes import start as starting
 from lenet5c.recipes.by_images import choose_size
+from lenet5c.recipes.custom_net import MOST_PARAMETERS
 from lenet5c.recipes.kind import arguments, further_settings
-from lenet5c.recipes.own_net import MOST_PARAMETERS
-from lenet5c.recipes.teachers import set_teachers, train_teachers, usual_temperature
+from lenet5c.recipes.teachers import default_temperature, set_teachers, train_teachers
 from lenet5c.training import TrainedModel, Trainer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: Smallest validation fraction that is rounded up to one image.
 LEAST_SHARE = 0.01
-#: Minimum images per class in a random part; with fewer, the relative standard deviation of the #:
+#: Minimum images per class in a random part; with fewer, the relative standard deviation of the
 #: count, 1 / sqrt(100), would exceed a tenth, so the split 'auto' is stratified.
 LEAST_OF_CLASS = 100
 #: Maximum repetitions of an image in an epoch.
@@ -95,9 +95,9 @@ def build(
         channels, classes = train_set.images.shape[1], train_set.num_classes
         if net is not None:
             model: Any = net
-            own_net.check_outputs(net, (channels, *preparation.size), classes)
+            custom_net.check_outputs(net, (channels, *preparation.size), classes)
         elif isinstance(recipe.net, dict):
-            model = own_net.make_net(recipe.net, (channels, *preparation.size), classes, rng)
+            model = custom_net.make_net(recipe.net, (channels, *preparation.size), classes, rng)
         else:
             settings = {
                 "num_classes": classes,
@@ -168,7 +168,7 @@ def build(
     trainer.calibrates = recipe.temperature is None
     taught = start is None and bool(recipe.teachers or teachers)
     trainer.trained.temperature = recipe.temperature or (
-        usual_temperature(recipe) if taught else 1.0
+        default_temperature(recipe) if taught else 1.0
     )
     trainer.trained.framing = framing
     trainer.trained.white = dict(source.white)

@@ -16,7 +16,7 @@ _kept: tuple[weakref.ref[Source], list[str]] | None = None
 
 
 def keep_digest(source: Source) -> None:
-    """Compute the digest of data that nobody changes, for several runs, but once."""
+    """Compute the digest of unchanging data only once, for several runs."""
     global _kept
     _kept = weakref.ref(source), []
 

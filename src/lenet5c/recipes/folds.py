@@ -20,9 +20,9 @@ from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError, TrainingError
 from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, Outcome, run_jobs
-from lenet5c.recipes.many import train_job
-from lenet5c.recipes.many_bar import ManyBar
 from lenet5c.recipes.run import Run, check_config, data_digest, record_data, train
+from lenet5c.recipes.sweep import train_job
+from lenet5c.recipes.sweep_bar import SweepBar
 from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Evaluation, MeanInterval, mean_interval
 from lenet5c.training.run_folder import RunFolder
@@ -144,8 +144,8 @@ def cross_validate(
     stop : callable, optional
         See `train`; applies to all runs.
     **options
-        Other arguments of `train` for each run, such as `tell`. Callbacks during a run, such as
-        `on_epoch`, are only supported for runs in this process.
+        Other arguments of `train` for each run, such as `on_message`. Callbacks during a run, such
+        as `on_epoch`, are only supported for runs in this process.
 
     Returns
     -------
@@ -175,10 +175,10 @@ def cross_validate(
     jobs = check_workers(executor, jobs)
     given: Source | None = source if isinstance(source, Source) else None
     if source is None:
-        source = config.open_whole(options.get("tell"))
+        source = config.open_whole(options.get("on_message"))
     elif isinstance(source, Dataset):
         given = source = Source(source, source)
-    config = config.choose_recipe(source.train, options.get("tell"))
+    config = config.choose_recipe(source.train, options.get("on_message"))
     if config.folder is not None:
         config = record_data(config, data_digest(source))
     result = CrossValidation(config, source.train, [])
@@ -186,7 +186,7 @@ def cross_validate(
     work = _Folds(result, source, folds, given, options, on_fold)
     with ExitStack() as held:
         if config.folder is not None:
-            _open_folder(config, resume, overwrite, held, options.get("tell"))
+            _open_folder(config, resume, overwrite, held, options.get("on_message"))
         executor, slots = held.enter_context(open_executor(executor, jobs, count))
         if isinstance(executor, SerialExecutor):
             call, stop, work.here = partial(work.train, stop=stop), None, True
@@ -195,7 +195,7 @@ def cross_validate(
             if config.folder is None:
                 work.folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
             todo = (Job(str(fold), train_job, work.arguments(fold)) for fold in work.left())
-            work.bar = ManyBar([work.configure(fold) for fold in range(1, count + 1)], progress)
+            work.bar = SweepBar([work.configure(fold) for fold in range(1, count + 1)], progress)
             held.callback(work.bar.close)
         done = run_jobs(
             todo,
@@ -203,7 +203,7 @@ def cross_validate(
             work.end,
             slots=slots,
             folder=work.folder,
-            tell=options.get("tell"),
+            on_message=options.get("on_message"),
             poll=work.bar.look if work.bar else None,
             stop=stop,
         )
@@ -229,7 +229,7 @@ class _Folds:
         self.folder, self.here = result.config.folder, False
         self.evaluations: dict[int, Evaluation] = {}
         self.failed: dict[int, Exception] = {}
-        self.bar: ManyBar | None = None
+        self.bar: SweepBar | None = None
 
     def left(self) -> Iterator[int]:
         """Yield the numbers of the folds until interrupted or until one fails in this process."""
@@ -280,8 +280,8 @@ class _Folds:
                 self.on_fold(run)
             elif error is not None:
                 self.failed[fold] = error
-                if tell := self.options.get("tell"):
-                    tell(f"Fold {fold} failed: {error}")
+                if on_message := self.options.get("on_message"):
+                    on_message(f"Fold {fold} failed: {error}")
 
     def finish(self) -> None:
         """Combine and write the results; raise a TrainingError if a fold has failed."""
@@ -306,13 +306,13 @@ def _open_folder(
     resume: bool,
     overwrite: bool,
     held: ExitStack,
-    tell: Callable[[str], object] | None,
+    on_message: Callable[[str], object] | None,
 ) -> None:
     """Lock the folder of all runs and write its configuration, or check that it is the same."""
     folder = RunFolder(config.folder or Path())
     if resume:
         check_config(config, folder)
-    held.enter_context(folder.lock(tell, (RECORD,)))
+    held.enter_context(folder.lock(on_message, (RECORD,)))
     if resume:
         if check_config(config, folder) < config.settings.epochs:
             folder.lengthen(config.to_dict())

@@ -125,13 +125,13 @@ class JobContext:
         Threads that the job may use.
     stopped : callable
         Returns whether the job must stop.
-    tell : callable
+    on_message : callable
         Takes a line of text for the user.
     """
 
     threads: int
     stopped: Callable[[], bool]
-    tell: Callable[[str], object]
+    on_message: Callable[[str], object]
 
 
 def share_threads(jobs: int) -> int:
@@ -164,7 +164,7 @@ def run_jobs(
     *,
     slots: int | None = None,
     folder: Path | None = None,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
     poll: Callable[[], object] | None = None,
     stop: Callable[[], object] | None = None,
 ) -> bool:
@@ -182,7 +182,7 @@ def run_jobs(
         Number of concurrent jobs; by default the number of workers of the executor.
     folder : Path, optional
         Folder that all workers can access; by default the folder for temporary files.
-    tell : callable, optional
+    on_message : callable, optional
         Called with a line of text if the executor breaks.
     poll : callable, optional
         Called several times per second.
@@ -210,7 +210,7 @@ def run_jobs(
             held.callback(_asked.pop, terms.stop_file)
         elif in_main:
             held.enter_context(_thread_count.use(threads))
-        dispatcher = _Dispatcher(iter(jobs), executor, slots, terms, tell)
+        dispatcher = _Dispatcher(iter(jobs), executor, slots, terms, on_message)
         held.callback(dispatcher.close)
         try:
             while dispatcher.submit():
@@ -238,10 +238,10 @@ class _Dispatcher:
         executor: Executor,
         slots: int | None,
         terms: JobTerms,
-        tell: Callable[[str], object] | None,
+        on_message: Callable[[str], object] | None,
     ) -> None:
         self.jobs, self.executor, self.slots = jobs, executor, slots
-        self.terms, self.tell = terms, tell
+        self.terms, self.on_message = terms, on_message
         self.running: dict[Future[Outcome], Job] = {}
         self.again: list[Job] = []  # jobs of an executor that broke
         self.own: WorkerPool | None = None  # replacement for it
@@ -312,8 +312,8 @@ class _Dispatcher:
             return
         count = self.slots or kernels.get_num_threads()
         self.executor = self.own = WorkerPool(count, self.terms.threads)
-        if self.tell:
-            self.tell(
+        if self.on_message:
+            self.on_message(
                 f"warning: the executor is broken ({error}); its jobs continue in {count} processes"
             )
 

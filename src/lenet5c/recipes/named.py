@@ -9,8 +9,8 @@ from typing import Any
 from lenet5c.datasets.distortion import NAMED
 from lenet5c.recipes.recipe import Recipe
 
-# Common settings of the five reproduced reports: softmax and cross-entropy, a constant rate. If a #
-# report used its test images during training, the recipe has no validation set and evaluates the #
+# Common settings of the five reproduced reports: softmax and cross-entropy, a constant rate. If a
+# report used its test images during training, the recipe has no validation set and evaluates the
 # test images once, at the end.
 PLAIN = Recipe(
     optimizer="adam",

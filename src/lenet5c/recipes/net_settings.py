@@ -34,13 +34,13 @@ def _describe(name: str) -> Setting:
             if owners[net].help != option.help
         ]
     )
-    usual = option.usual or in_words(option.default)
+    default_text = option.default_text or in_words(option.default)
     differing = [
-        f"{in_words(owners[net].default)} of {net}"
+        f"{in_words(owners[net].default)} with {net}"
         for net in others
         if owners[net].default != option.default and owners[net].help == option.help
     ]
-    return Setting(option.kind, help, NET, ", ".join([usual, *differing]))
+    return Setting(option.kind, help, NET, "; ".join([default_text, *differing]))
 
 
 #: Options of nets, stored in the field `model` of a recipe.

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from lenet5c.datasets import Distortion
-from lenet5c.recipes.own_net import NET_KIND
+from lenet5c.recipes.custom_net import NET_KIND
 from lenet5c.recipes.setting import Setting
 from lenet5c.recipes.setting import option as option_of
 

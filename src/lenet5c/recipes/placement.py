@@ -21,7 +21,7 @@ def place(
     configs: Sequence[RunConfig],
     folder: Path,
     sources: Sequence[Source | None] | None = None,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
 ) -> list[RunConfig]:
     """Return runs with folders named by a digest of settings and data.
 
@@ -34,7 +34,7 @@ def place(
         read = config.data, config.read_options, config.rehearse, config.start is None
         key = str(read) if source is None else f"{id(source)} {config.rehearse}"
         if key not in digests:
-            digests[key] = _digest_data(config, source, tell)
+            digests[key] = _digest_data(config, source, on_message)
         start, teacher = config.open_start(), config.open_teacher()
         values = replace(
             config,
@@ -53,14 +53,14 @@ def place(
 
 
 def _digest_data(
-    config: RunConfig, source: Source | None, tell: Callable[[str], object] | None
+    config: RunConfig, source: Source | None, on_message: Callable[[str], object] | None
 ) -> str:
     """Return a digest of the data of a run, including the content if it may change."""
     if source is not None:
-        return data_digest(source, config.open_rehearsed(source, tell))
+        return data_digest(source, config.open_rehearsed(source, on_message))
     if config.data in CONSTANT and config.rehearse in (None, NOTHING, *CONSTANT):
         return _files.digest(f"{config.data} {config.rehearse}")
-    source = config.open_whole(tell)
+    source = config.open_whole(on_message)
     return data_digest(source, config.open_rehearsed(source))
 
 

@@ -16,9 +16,9 @@ from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building
 from lenet5c.recipes import by_images
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
+from lenet5c.recipes.custom_net import NET_KIND, check_net, has_penalties, name_net
 from lenet5c.recipes.kind import CLASS_WEIGHT, SHARE, TEMPERATURE, arguments, check_further, offer
 from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
-from lenet5c.recipes.own_net import NET_KIND, check_net, has_penalties, name_net
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
 from lenet5c.recipes.teachers import make_teacher_recipe
 from lenet5c.training.trainer import KEEPS
@@ -55,10 +55,13 @@ class Recipe:
         0,
         whole(0),
         "stop after N epochs without an improvement in validation accuracy",
-        usual="never",
+        default_text="never",
     )
     train_size: int | None = run(
-        None, whole(1, optional=True), "use only N training images, chosen by the seed", usual="all"
+        None,
+        whole(1, optional=True),
+        "use only N training images, chosen by the seed",
+        default_text="all",
     )
     validation: float = data(
         1 / 12,
@@ -66,11 +69,11 @@ class Recipe:
         "training images held out for validation: a number, or a fraction below 1",
     )
     least_validation: int = data(
-        0, whole(0), "hold out no images if there would be fewer than N", usual="0"
+        0, whole(0), "hold out no images if there would be fewer than N", default_text="0"
     )
     split: str = data(
         "auto",
-        choice(("auto", "stratified", "random", "last"), "HOW"),
+        choice(("auto", "stratified", "random", "last"), "METHOD"),
         "selection of the validation images",
     )
     epoch_images: int = data(
@@ -78,17 +81,19 @@ class Recipe:
         whole(0),
         f"repeat the images of a small data set, up to {building.MOST_REPEATS} times, until an "
         "epoch has about N",
-        usual="0, never",
+        default_text="0, never",
     )
     input_size: int | list[int] | str = data(
         32,
         by_images.SIZE,
-        "height and width of the net's input; images for the size of the images, from 32 to 96 "
-        "pixels",
-        usual=f"32, {by_images.OWN} of small-color",
+        "height and width of the net's input, or the word images for the size of the images, from "
+        "32 to 96 pixels",
+        default_text=f"32; {by_images.OWN} with small-color",
     )
     fit: str = data(
-        "auto", choice(("auto", "pad", "resize"), "HOW"), "method to fit images to the net's input"
+        "auto",
+        choice(("auto", "pad", "resize"), "METHOD"),
+        "method to fit images to the net's input",
     )
     preparation: str = data(
         "auto", choice(("auto", *Preparation.NAMES)), "preparation of the pixels, instead of fit"
@@ -98,7 +103,9 @@ class Recipe:
         choice(("none", *Distortion.NAMES), optional=True, dicts=True),
         "augmentation of the training images, drawn anew in each epoch",
     )
-    draws: int = data(0, whole(0), "repeat the augmentation after N epochs", usual="0, never")
+    draws: int = data(
+        0, whole(0), "repeat the augmentation after N epochs", default_text="0, never"
+    )
     net: Any = declare(
         "lenet5",
         NET_KIND,
@@ -112,29 +119,32 @@ class Recipe:
     )
     optimizer: str = training("adamw", choice(OPTIMIZERS), "optimizer")
     lr: float = training(
-        4e-3, number(above=True), "learning rate; the peak of the schedule", usual="by optimizer"
+        4e-3,
+        number(above=True),
+        "learning rate; the peak of the schedule",
+        default_text="by optimizer",
     )
     layer_decay: float = training(
         1.0,
         number(above=True),
-        "factor of the learning rate from each layer with parameters to the one before it",
+        "factor of the learning rate from each layer to the preceding one (layer-wise decay)",
     )
     momentum: float = training(
         0.9, number(below=1), "momentum of sgd; other optimizers have it in their settings"
     )
     weight_decay: float = training(
-        0.1, number(), "weight decay, decoupled with adamw", usual="by optimizer"
+        0.1, number(), "weight decay, decoupled with adamw", default_text="by optimizer"
     )
     optimizer_settings: dict[str, Any] = training(
-        {}, DICT, FURTHER, usual=USUAL, more=partial(offer, OPTIMIZERS, optimizer_settings)
+        {}, DICT, FURTHER, default_text=USUAL, more=partial(offer, OPTIMIZERS, optimizer_settings)
     )
     schedule: str = training("one-cycle", choice(SCHEDULES), "schedule of the learning rate")
     schedule_settings: dict[str, Any] = training(
-        {}, DICT, FURTHER, usual=USUAL, more=partial(offer, SCHEDULES, schedule_settings)
+        {}, DICT, FURTHER, default_text=USUAL, more=partial(offer, SCHEDULES, schedule_settings)
     )
-    loss: str = training("cross_entropy", choice(LOSSES), "loss")
+    loss: str = training("cross_entropy", choice(LOSSES), "loss function")
     loss_settings: dict[str, Any] = training(
-        {}, DICT, FURTHER, usual=USUAL, more=partial(offer, LOSSES, loss_settings)
+        {}, DICT, FURTHER, default_text=USUAL, more=partial(offer, LOSSES, loss_settings)
     )
     label_smoothing: float = training(
         0.05, number(below=1), "fraction of each target spread over all classes"
@@ -148,16 +158,16 @@ class Recipe:
         None,
         TEMPERATURE,
         "temperature of the probabilities, such as one fitted by another run",
-        usual="fitted on the validation images, 1 if there are none",
+        default_text="fitted on the validation images, 1 if there are none",
     )
     teachers: int = training(
         0,
         whole(0, 100),
         "train N nets first, whose mean probabilities for the augmented images are the targets",
-        usual="0, none",
+        default_text="0, none",
     )
     teacher: dict[str, Any] = training(
-        {}, DICT, "settings of the teachers that differ from the recipe", usual="none"
+        {}, DICT, "settings of the teachers that differ from the recipe", default_text="none"
     )
     teaching_temperature: float = training(
         4.0, number(above=True), "temperature of the teachers' probabilities"
@@ -177,11 +187,11 @@ class Recipe:
         number(below=1),
         "decay per step of the running average of the weights that is evaluated and saved, such as "
         "0.999",
-        usual="0, none",
+        default_text="0, none",
     )
     keep: str = training(
         "last",
-        choice(KEEPS, "WHICH"),
+        choice(KEEPS, "WEIGHTS"),
         "save the weights of the last epoch, or of the best validation accuracy",
     )
     summary: str = field(default="", compare=False)
@@ -212,8 +222,8 @@ class Recipe:
                     f"{', '.join(known) or 'none'}, got {name!r}"
                 )
         model = check_options(known, self.model)
-        usual = {name for name in model if model[name] == known[name].default}
-        put = {name: value for name, value in model.items() if name not in usual}
+        at_default = {name for name in model if model[name] == known[name].default}
+        put = {name: value for name, value in model.items() if name not in at_default}
         object.__setattr__(self, "model", put)
         for name, further in (
             ("optimizer", optimizer_settings),
@@ -229,12 +239,12 @@ class Recipe:
     def _check_together(self) -> None:
         """Raise a ValueError for incompatible settings."""
         of_1998, net = has_penalties(self.net), name_net(self.net)
-        usual_size = Recipe.input_size
+        default_size = Recipe.input_size
         decays = "weight_decay" in arguments(OPTIMIZERS[self.optimizer].cls)
         unseen, plateau = self.validation == 0, self.schedule == "reduce-on-plateau"
         prepared = self.preparation != "auto"
         own_fit = f"auto with the preparation {self.preparation}, which defines its own"
-        own_size = f"{usual_size} with the preparation {self.preparation}, which defines its own"
+        own_size = f"{default_size} with the preparation {self.preparation}, which defines its own"
         losses = "mle or map" if of_1998 else "cross_entropy or mse"
         smoothed = self.label_smoothing > 0 and self.loss != "cross_entropy"
         taught = self.teachers > 0
@@ -243,7 +253,7 @@ class Recipe:
         none_held_out = "if validation is 0"
         for broken, name, rule in (
             (self.fit != "auto" and prepared, "fit", own_fit),
-            (self.input_size != usual_size and prepared, "input_size", own_size),
+            (self.input_size != default_size and prepared, "input_size", own_size),
             (smoothed, "label_smoothing", f"0 with the loss {self.loss}"),
             (of_1998 != (self.loss in ("mle", "map")), "loss", f"{losses} for the net {net}"),
             (smoothed_twice, "label_smoothing", "0 with teachers, whose probabilities are soft"),
@@ -348,7 +358,7 @@ class Recipe:
         return [shape[1], shape[2]] if shape else self.input_size
 
     @property
-    def usual_size(self) -> tuple[int, int]:
+    def default_size(self) -> tuple[int, int]:
         """(height, width) of the net's input, for images of its usual size."""
         if self.preparation == "auto":
             size = self.size_asked

@@ -44,7 +44,7 @@ REPORTED = {
         time="2 to 3 days (200 MHz R10000)",
         epochs=20,
         # From the vector data of the paper's Fig. 5, accurate to about 0.02. It has 21 points; in
-        # the # last eight, the training error decreases from 0.38 to 0.36.
+        # the last eight, the training error decreases from 0.38 to 0.36.
         test_errors=percents("2.67 2.24 1.47 1.42 1.42 1.08 1.03 1.05 0.97 0.95 0.95 0.97 0.95")
         + (0.95,) * 8,
         train_errors=percents("4.89 3.06 1.76 1.47 1.21 0.90 0.77 0.69 0.56 0.49 0.46 0.44 0.41")

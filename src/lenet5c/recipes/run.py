@@ -14,13 +14,13 @@ from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.build import divide, make_schedule
 from lenet5c.recipes.digests import data_digest
+from lenet5c.recipes.distributed import compare_runs, compare_weights, resume_ranks
 from lenet5c.recipes.executors import check_workers
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.recipes.run_summary import summarize
 from lenet5c.recipes.start import digest_of, fit_source, take_net
 from lenet5c.recipes.teacher_jobs import train_at_once
 from lenet5c.recipes.teachers import run_teachers
-from lenet5c.recipes.together import compare_runs, compare_weights, resume_together
 from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
 from lenet5c.training.event_file import EventFile
 from lenet5c.training.model_file import check_class_names
@@ -96,7 +96,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     tensorboard: bool = False,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
     on_start: Callable[[Trainer, RunConfig], object] | None = None,
     on_step: Callable[[Trainer, int], object] | None = None,
     on_epoch: Callable[[Trainer, dict[str, Any]], object] | None = None,
@@ -128,7 +128,7 @@ def train(
         Replace an existing run in the folder.
     tensorboard : bool
         Also write a TensorBoard event file; a resumed run continues an existing one.
-    tell : callable, optional
+    on_message : callable, optional
         Called with lines of text about the data.
     on_start : callable, optional
         Called as ``on_start(trainer, config)`` before the first step, except for a finished run.
@@ -177,11 +177,11 @@ def train(
     if not ranks.first:
         config = replace(config, folder=None)
     with _threads(config.threads), ExitStack() as held:
-        run = _open(config, source, start, frame, resume, overwrite, tell, held, ranks)
-        finished = resume_together(run, ranks)
+        run = _open(config, source, start, frame, resume, overwrite, on_message, held, ranks)
+        finished = resume_ranks(run, ranks)
         config, trainer, folder = run.config, run.trainer, run.folder
         resumed = trainer.steps_taken > 0 or (resume and config.settings.teachers > 0)
-        events = _events(run, tensorboard, tell)
+        events = _events(run, tensorboard, on_message)
         if finished:
             return run
         if config.settings.teachers:
@@ -191,7 +191,9 @@ def train(
                 "on_epoch": on_epoch,
                 "stop": stop,
             }
-            alike: Any = partial(train, overwrite=overwrite, tell=tell, ranks=ranks, **called)
+            alike: Any = partial(
+                train, overwrite=overwrite, on_message=on_message, ranks=ranks, **called
+            )
             rest, held_out = divide(config.settings, run.source, config.seed)
             images = replace(run.source, train=rest, validation=held_out)
             at_once = None
@@ -201,11 +203,11 @@ def train(
                     train=train,
                     jobs=jobs,
                     resume=resume,
-                    tell=tell or (lambda line: None),
+                    on_message=on_message or (lambda line: None),
                     stop=stop,
                     overwrite=overwrite,
                 )
-            if not run_teachers(run, images, alike, resume, tell, at_once):
+            if not run_teachers(run, images, alike, resume, on_message, at_once):
                 return run
         if on_start:
             on_start(trainer, config)
@@ -259,21 +261,21 @@ def _open(
     frame: Frame | None,
     resume: bool,
     overwrite: bool,
-    tell: Callable[[str], object] | None,
+    on_message: Callable[[str], object] | None,
     held: ExitStack,
     ranks: Ranks = ALONE,
 ) -> Run:
     """Return a run that is ready to train, with its folder locked by `held`, or finished."""
     if source is None:
-        source = config.open(tell)
-        if tell and config.data not in NAMES and config.transpose is None:
+        source = config.open(on_message)
+        if on_message and config.data not in NAMES and config.transpose is None:
             # This model does not apply to classes other than digits.
             warning = warn_of_sideways(open_model(), source.train)
             if warning:
-                tell(f"{config.data}: warning: {warning}")
-    config = config.choose_recipe(source.train, tell)
+                on_message(f"{config.data}: warning: {warning}")
+    config = config.choose_recipe(source.train, on_message)
     start, teacher = start or config.open_start(), config.open_teacher()
-    rehearsed = config.open_rehearsed(source, tell)
+    rehearsed = config.open_rehearsed(source, on_message)
     folder = None if config.folder is None else RunFolder(config.folder)
     with ThreadPoolExecutor(1) as pool:
         # In parallel, because hashlib releases the GIL.
@@ -281,7 +283,7 @@ def _open(
         try:
             if start is not None:
                 config = replace(config, settings=take_net(config.settings, start))
-                source = _fit(source, start, config, frame, tell)
+                source = _fit(source, start, config, frame, on_message)
             if folder is not None:  # report problems with saving before training
                 check_class_names(source.train.class_names, source.train.num_classes)
                 if start is not None:
@@ -297,9 +299,9 @@ def _open(
     run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed, teacher=teacher)
     compare_runs(run, ranks)
     if folder is not None and resume:
-        _resume(run, folder, tell, held)
+        _resume(run, folder, on_message, held)
     elif folder is not None:
-        held.enter_context(folder.lock(tell))
+        held.enter_context(folder.lock(on_message))
         needed = ((start, folder.start_file), (teacher, folder.teacher_file))
         models = [(model.path, copy) for model, copy in needed if model and model.path]
         if overwrite and any(path in folder.files for path, _ in models):
@@ -328,7 +330,7 @@ def _fit(
     start: TrainedModel,
     config: RunConfig,
     frame: Frame | None,
-    tell: Callable[[str], object] | None,
+    on_message: Callable[[str], object] | None,
 ) -> Source:
     """Return the data in the framing of the model to start from."""
     notes: list[str] = []
@@ -336,13 +338,13 @@ def _fit(
         source, notes = frame(source, start)
     source, changed = fit_source(start, source)
     for note in (*notes, *changed):
-        if tell:
-            tell(f"{config.data}: {note}")
+        if on_message:
+            on_message(f"{config.data}: {note}")
     return source
 
 
 def _resume(
-    run: Run, folder: RunFolder, tell: Callable[[str], object] | None, held: ExitStack
+    run: Run, folder: RunFolder, on_message: Callable[[str], object] | None, held: ExitStack
 ) -> None:
     """Restore a run from its folder; extend the latter if it has fewer epochs."""
     config, trainer = run.config, run.trainer
@@ -352,7 +354,7 @@ def _resume(
     if finished:
         folder.tidy()
     else:
-        held.enter_context(folder.lock(tell))
+        held.enter_context(folder.lock(on_message))
     if not folder.load_checkpoint(trainer) and not finished and folder.has_results():
         raise RunError(
             f"{folder.checkpoint_file} must exist to resume the run, got only its results; "
@@ -368,8 +370,8 @@ def _resume(
             )
         folder.lengthen(config.to_dict())
         before = make_schedule(replace(config.settings, epochs=epochs), trainer.steps_per_epoch)
-        if tell and before != trainer.schedule:
-            tell(
+        if on_message and before != trainer.schedule:
+            on_message(
                 f"The schedule {config.settings.schedule} continues as that of {trainer.epochs} "
                 f"epochs; with {epochs}, previous learning rates were different."
             )
@@ -412,15 +414,17 @@ def open_run(folder: RunFolder, source: Source) -> Run:
         return _open(config, source, None, None, True, False, None, held)
 
 
-def _events(run: Run, tensorboard: bool, tell: Callable[[str], object] | None) -> EventFile | None:
+def _events(
+    run: Run, tensorboard: bool, on_message: Callable[[str], object] | None
+) -> EventFile | None:
     """Return the TensorBoard event file of a run with its epochs so far, None if there is none."""
     if run.folder is None or not (tensorboard or run.folder.events_file.exists()):
         return None
     try:
         events = EventFile(run.folder.events_file)
     except MissingExtraError as error:
-        if tell:
-            tell(f"cannot continue {run.folder.events_file}: {error}")
+        if on_message:
+            on_message(f"cannot continue {run.folder.events_file}: {error}")
         return None
     events.begin(run.history)
     return events

@@ -13,7 +13,7 @@ from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.datasets.records import ReadOptions, is_shape
-from lenet5c.datasets.source import NAMES, open_source, open_whole, source_name
+from lenet5c.datasets.source import NAMES, OnMessage, open_source, open_whole, source_name
 from lenet5c.errors import RunError
 from lenet5c.nn import Sequential
 from lenet5c.nn import kind as kinds
@@ -48,7 +48,7 @@ class RunConfig:
         "default",
         choice(RECIPES, "R"),
         "named configuration, see lenet5c recipes",
-        usual="default; small-color for images in color or of more than 48 pixels per side; "
+        default_text="default; small-color for images in color or of more than 48 pixels per side; "
         "finetune "
         "with --from",
     )
@@ -103,7 +103,7 @@ class RunConfig:
     )
     reading: str | None = declare(
         None,
-        choice(READINGS, "HOW", optional=True),
+        choice(READINGS, "METHOD", optional=True),
         "how predict prepares a picture: ink, crop and center the strokes on black like the digits "
         "of MNIST; whole, use the entire picture",
         DATA,
@@ -210,7 +210,7 @@ class RunConfig:
             settings = take_net(settings, open_model(model), settings_of_start(of_recipe))
         return cls(name, settings=settings, **of_run)
 
-    def choose_recipe(self, dataset: Dataset, tell: Callable[[str], object] | None = None) -> Self:
+    def choose_recipe(self, dataset: Dataset, on_message: OnMessage | None = None) -> Self:
         """Return the run with the default recipe for the images, if none was selected.
 
         This is 'small-color' for images in color or of more than 48 pixels per side, unless a net
@@ -218,8 +218,8 @@ class RunConfig:
         """
         if self.asked is None or (name := by_images.choose_recipe(dataset.images)) == "default":
             return replace(self, asked=None)
-        if tell:
-            tell(f"{self.data}: {by_images.describe_choice(dataset)}")
+        if on_message:
+            on_message(f"{self.data}: {by_images.describe_choice(dataset)}")
         try:
             return replace(self, recipe=name, settings=recipe(name, **self.asked), asked=None)
         except ValueError as error:
@@ -275,12 +275,12 @@ class RunConfig:
         own = (each.name for each in fields(ReadOptions) if hasattr(self, each.name))
         return ReadOptions(**{name: getattr(self, name) for name in own})
 
-    def open(self, tell: Callable[[str], object] | None = None) -> Source:
+    def open(self, on_message: OnMessage | None = None) -> Source:
         """Return the data.
 
         Parameters
         ----------
-        tell : callable, optional
+        on_message : callable, optional
             Called with lines of text about downloads and the data.
 
         Raises
@@ -290,19 +290,19 @@ class RunConfig:
             If the data cannot be read.
         """
         if self.fold is not None and self.folds:
-            source = self.open_whole(tell)
+            source = self.open_whole(on_message)
             return take_fold(source, assign_folds(source.train, self.folds, self.seed), self.fold)
-        return self._open(open_source, tell)
+        return self._open(open_source, on_message)
 
-    def open_whole(self, tell: Callable[[str], object] | None = None) -> Source:
+    def open_whole(self, on_message: OnMessage | None = None) -> Source:
         """Return the data to divide into folds; see `open`."""
-        return self._open(open_whole, tell)
+        return self._open(open_whole, on_message)
 
-    def _open(self, reader: Callable[..., Source], tell: Callable[[str], object] | None) -> Source:
-        tell = tell or (lambda line: None)
-        source = reader(self.data, self.read_options, reading=self.reading, tell=tell)
+    def _open(self, reader: Callable[..., Source], on_message: OnMessage | None) -> Source:
+        on_message = on_message or (lambda line: None)
+        source = reader(self.data, self.read_options, reading=self.reading, on_message=on_message)
         for note in source.notes:
-            tell(f"{self.data}: {note}")
+            on_message(f"{self.data}: {note}")
         return source
 
     def open_start(self) -> TrainedModel | None:
@@ -334,13 +334,13 @@ class RunConfig:
         return trained
 
     def open_rehearsed(
-        self, source: Source | Dataset, tell: Callable[[str], object] | None = None
+        self, source: Source | Dataset, on_message: OnMessage | None = None
     ) -> Source | None:
         """Return the data to mix in, None for none."""
         name = self.rehearse or ("mnist" if self.start == BEST else NOTHING)
         if name == NOTHING:
             return None
-        opened = open_source(name, tell=tell)
+        opened = open_source(name, on_message=on_message)
         train_set = source if isinstance(source, Dataset) else source.train
         return None if np.array_equal(opened.train.labels, train_set.labels) else opened
 
@@ -395,15 +395,15 @@ class RunConfig:
 
     def changes(self) -> dict[str, Any]:
         """Return the settings that define this run, by option name."""
-        usual = RunConfig(self.recipe)
+        default = RunConfig(self.recipe)
         # Another net has its own options.
-        of_net = replace(usual, settings=usual.settings.change(net=self.settings.net))
+        of_net = replace(default, settings=default.settings.change(net=self.settings.net))
         found = {}
         for name, setting in option_settings().items():
             if self.start and name in {*OF_START, *NET_SETTINGS} - {"dropout"}:
                 continue
             value = self.get(name)
-            before = (of_net if name in NET_SETTINGS else usual).get(name)
+            before = (of_net if name in NET_SETTINGS else default).get(name)
             changed = value != before and (value is not None or name == "distortion")
             # The recipe is included, because its default depends on the data.
             chosen = name == "recipe" and (value != "default" or self.data not in NAMES)

@@ -67,7 +67,7 @@ def _as_scalar(value: Any) -> Any:
     return "+".join(map(str, value)) or "none" if isinstance(value, list) else value
 
 
-def usual_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span | Options]:
+def default_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span | Options]:
     """Return the default search space of settings, around the values of a recipe.
 
     Raises
@@ -86,7 +86,7 @@ def usual_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span 
         "epochs": Span(max(1, recipe.epochs // 2), 2 * recipe.epochs),
     }
     for name, option in net_options(recipe.net).items():
-        if values := _usual_values(option, recipe.model.get(name, option.default)):
+        if values := _default_values(option, recipe.model.get(name, option.default)):
             known[name] = values
     for name in names:
         if name not in known:
@@ -98,7 +98,7 @@ def usual_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span 
     return {name: known[name] for name in names}
 
 
-def _usual_values(option: Option, present: Any) -> Span | Options | None:
+def _default_values(option: Option, present: Any) -> Span | Options | None:
     """Return the values of an option to try around the present one, None for none."""
     if isinstance(option.search, tuple):
         return Span(*option.search)
@@ -147,7 +147,7 @@ def read_space(
         if name in space:
             raise RunError(f"{option} must have each setting once, got {key} twice")
         if not sign:
-            space |= usual_space(recipe, [name])
+            space |= default_space(recipe, [name])
             continue
         kind = settings[name].kind
         try:

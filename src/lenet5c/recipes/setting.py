@@ -22,7 +22,7 @@ class Setting:
     kind: Kind
     help: str  # a phrase
     group: str = ""  # of its option; empty if there is none
-    usual: str = ""  # description of the default, if its value does not explain it
+    default_text: str = ""  # description of the default, if its value does not explain it
     more: Callable[[], str] | None = None  # rest of the help text, created only when needed
     named: str = ""  # name of its option, if not that of the field
 
@@ -30,7 +30,7 @@ class Setting:
         """Return the help text, with the choices and the default."""
         choices = f": {', '.join(self.kind.choices)}" if self.kind.choices else ""
         more = f", {self.more()}" if self.more else ""
-        return f"{self.help}{more}{choices} (default: {self.usual or in_words(default)})"
+        return f"{self.help}{more}{choices} (default: {self.default_text or in_words(default)})"
 
 
 def declare(
@@ -38,12 +38,12 @@ def declare(
     kind: Kind,
     help: str,
     group: str = "",
-    usual: str = "",
+    default_text: str = "",
     more: Callable[[], str] | None = None,
     named: str = "",
 ) -> Any:
     """Return a dataclass field with this default, and with its `Setting` as metadata."""
-    metadata = {"setting": Setting(kind, help, group, usual, more, named)}
+    metadata = {"setting": Setting(kind, help, group, default_text, more, named)}
     if isinstance(default, (dict, list)):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)

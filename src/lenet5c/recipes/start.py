@@ -20,8 +20,8 @@ from lenet5c.datasets.mapped import apply, join
 from lenet5c.nn import NETS, Conv2d, Flatten, Linear, Sequential
 from lenet5c.nn.batch_norm import BatchNorm
 from lenet5c.nn.ensemble import describe_kind, find_ensemble
+from lenet5c.recipes.custom_net import has_penalties, name_net, with_classes
 from lenet5c.recipes.net_settings import net_options
-from lenet5c.recipes.own_net import has_penalties, name_net, with_classes
 from lenet5c.training import TrainedModel
 from lenet5c.training.matching import match_names, match_size
 from lenet5c.training.model_file import SHIPPED, build_net, describe_net

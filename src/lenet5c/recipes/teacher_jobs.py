@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PART, PARTS = 16, 16
 
 
-def usual_jobs(recipe: "Recipe") -> int:
+def default_jobs(recipe: "Recipe") -> int:
     """Return the number of teachers that can train concurrently without competing for threads.
 
     It is at least 1. A single training uses at most one thread per shard of its batch.
@@ -38,7 +38,7 @@ def train_at_once(
     train: Callable[..., "Run"],
     jobs: int,
     resume: bool,
-    tell: Callable[[str], object],
+    on_message: Callable[[str], object],
     stop: Callable[[], object] | None = None,
     **options: Any,
 ) -> list[TrainedModel] | None:
@@ -56,7 +56,7 @@ def train_at_once(
         Number of teachers to train concurrently; they share the threads of this process.
     resume : bool
         Resume from the contents of the folders.
-    tell : callable
+    on_message : callable
         Called with a line of text when a teacher ends.
     stop : callable, optional
         Stop request, as in `run_jobs`.
@@ -82,7 +82,7 @@ def train_at_once(
         if outcome.state == "stopped":
             stopped = True
         else:
-            tell(f"Teacher {job.name} of {count} is trained")
+            on_message(f"Teacher {job.name} of {count} is trained")
 
     with ExitStack() as held:
         if configs[0].folder is None:
@@ -91,7 +91,7 @@ def train_at_once(
                 replace(config, folder=files / str(number)) for number, config in enumerate(configs)
             ]
         executor, slots = held.enter_context(open_executor(None, jobs, count))
-        tell(f"{count} teachers, {slots} at a time")
+        on_message(f"{count} teachers, {slots} at a time")
         configs = [
             replace(config, folder=Path(config.folder or "").resolve()) for config in configs
         ]

@@ -9,8 +9,8 @@ import numpy as np
 from lenet5c.datasets import Dataset, Source
 from lenet5c.errors import RunError
 from lenet5c.training import TrainedModel, Trainer, temperature
+from lenet5c.training.distillation import DistillationTargets
 from lenet5c.training.run_folder import RunFolder
-from lenet5c.training.teaching import TaughtTargets
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
@@ -64,7 +64,7 @@ def run_teachers(
     images: Source,
     train: Callable[..., "Run"],
     resume: bool,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
     at_once: Callable[..., list[TrainedModel] | None] | None = None,
 ) -> bool:
     """Train the teachers of a run, each as a separate run in a subfolder.
@@ -79,7 +79,7 @@ def run_teachers(
         ``train(config, images, resume=...)`` executes a run.
     resume : bool
         Resume from the contents of the folders.
-    tell : callable, optional
+    on_message : callable, optional
         Called with a line of text for each teacher.
     at_once : callable, optional
         ``at_once(configs, images)`` carries out the runs of several at the same time.
@@ -110,8 +110,8 @@ def run_teachers(
         return True
     teachers = []
     for number, of_teacher in zip(numbers, configs, strict=True):
-        if tell:
-            tell(f"Teacher {number} of {recipe.teachers}")
+        if on_message:
+            on_message(f"Teacher {number} of {recipe.teachers}")
         folder = of_teacher.folder
         begun = folder is not None and RunFolder(folder).config_file.exists()
         made = train(of_teacher, images, resume=resume and begun)
@@ -129,10 +129,10 @@ def set_teachers(trainer: Trainer, recipe: "Recipe", teachers: Sequence[TrainedM
     Raises
     ------
     ValueError, RunError
-        See `TaughtTargets`.
+        See `DistillationTargets`.
     """
     try:
-        trainer.targets = TaughtTargets(
+        trainer.targets = DistillationTargets(
             trainer.train_set,
             trainer.loss,
             trainer.batch_size,
@@ -147,7 +147,7 @@ def set_teachers(trainer: Trainer, recipe: "Recipe", teachers: Sequence[TrainedM
         raise type(error)(str(error).replace("teachers must", f"{name} must")) from None
 
 
-def usual_temperature(recipe: "Recipe") -> float:
+def default_temperature(recipe: "Recipe") -> float:
     """Return the temperature of a distilled net, before one is fitted.
 
     A net that has learned probabilities at temperature T has the teachers' logits divided by T,

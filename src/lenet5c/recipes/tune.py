@@ -22,10 +22,10 @@ from lenet5c.datasets import Source
 from lenet5c.errors import NonFiniteError, RunError, TrainingError
 from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
-from lenet5c.recipes.many import open_data
 from lenet5c.recipes.run import data_digest
 from lenet5c.recipes.run_config import RunConfig
-from lenet5c.recipes.search_space import Space, check_space, usual_space
+from lenet5c.recipes.search_space import Space, check_space, default_space
+from lenet5c.recipes.sweep import open_data
 from lenet5c.recipes.worker_pool import SerialExecutor
 from lenet5c.training import Trainer
 
@@ -64,7 +64,7 @@ def tune(
     source: Source | None = None,
     *,
     trials: int = 50,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
     on_trial: Callable[[dict[str, Any]], object] | None = None,
     on_start: Callable[[Trainer, RunConfig], object] | None = None,
     on_step: Callable[[Trainer, int], object] | None = None,
@@ -84,12 +84,12 @@ def tune(
         with the same folder continues it. Several processes may use the same folder at the same
         time.
     space : mapping of str to Span or Options, optional
-        Search space of each setting; default: `usual_space`.
+        Search space of each setting; default: `default_space`.
     source : Source, optional
         The data, if already in memory.
     trials : int
         Total number of finished trials in the study, including those of other processes.
-    tell : callable, optional
+    on_message : callable, optional
         Called with lines of text about the data.
     on_trial : callable, optional
         Called as ``on_trial(row)`` after each trial of this process, with its row of
@@ -120,9 +120,9 @@ def tune(
     """
     given, jobs = source, check_workers(executor, jobs)
     optuna = require("optuna", "tune", "hyperparameter searches")
-    source = source or config.open(tell)
-    config = config.choose_recipe(source.train, tell)
-    space = usual_space(config.settings) if space is None else space
+    source = source or config.open(on_message)
+    config = config.choose_recipe(source.train, on_message)
+    space = default_space(config.settings) if space is None else space
     if config.settings.validation == 0 and source.validation is None:
         raise RunError("validation must be greater than 0 for trials, got 0; use --validation 0.1")
     check_space(config.settings, space)
@@ -238,7 +238,7 @@ def _open_storage(optuna: Any, folder: Path) -> Any:
     """Return the storage of the study in a folder."""
     journal = optuna.storages.journal
     # The lock is a link to the file. With a broken link, such as a relative one from the folder of
-    # a # study, other processes would wait forever if its process was killed.
+    # a study, other processes would wait forever if its process was killed.
     path = str((folder / JOURNAL).resolve())
     # On Windows, few users may create symbolic links.
     windows = sys.platform == "win32"
@@ -372,7 +372,7 @@ def _run_apart(
         storage = _open_storage(optuna, folder)
         study = optuna.load_study(study_name=STUDY, storage=storage, pruner=pruner)
         trial = optuna.trial.Trial(study, trial_id)
-        data = source or open_data(config, context.tell)
+        data = source or open_data(config, context.on_message)
         return _run(optuna, context, trial, config, source=data)
 
 

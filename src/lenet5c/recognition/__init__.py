@@ -7,6 +7,6 @@ does), `judge` (reject what cannot be a digit), `segment` (separate several digi
 
 from lenet5c.recognition.digit import BlankImageError, prepare_digit
 from lenet5c.recognition.predictor import Reader, predict
-from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.reading import Prediction
 
-__all__ = ["BlankImageError", "Reader", "Reading", "predict", "prepare_digit"]
+__all__ = ["BlankImageError", "Prediction", "Reader", "predict", "prepare_digit"]

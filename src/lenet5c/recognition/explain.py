@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lenet5c import _files
 from lenet5c._optional import require
-from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.reading import Prediction
 
 #: Sizes in pixels: side of a step's picture, space around it, height of its caption.
 SIDE, SPACE, CAPTION = 196, 14, 40
@@ -29,9 +29,9 @@ CAPTIONS = {
 SHEET = 1400
 
 
-def draw_reading(reading: Reading) -> Any:
-    """Draw the steps of a `Reading` in a row, or a sheet with marked digits, as a PIL image."""
-    return _draw_sheet(reading) if reading.digits else _draw_steps(reading)
+def draw_prediction(prediction: Prediction) -> Any:
+    """Draw the steps of a `Prediction` in a row, or a sheet with marked digits, as a PIL image."""
+    return _draw_sheet(prediction) if prediction.digits else _draw_steps(prediction)
 
 
 def save_picture(path: Path, image: Any) -> None:
@@ -50,12 +50,12 @@ def _load_font(size: int) -> Any:
     return _import_pillow("ImageFont")[0].load_default(size)
 
 
-def _draw_steps(reading: Reading) -> Any:
+def _draw_steps(prediction: Prediction) -> Any:
     Image, ImageDraw = _import_pillow("Image", "ImageDraw")
-    steps = {name: array for name, array in reading.steps.items() if name in CAPTIONS}
-    if reading.steps["picture"].ndim == 2:
+    steps = {name: array for name, array in prediction.steps.items() if name in CAPTIONS}
+    if prediction.steps["picture"].ndim == 2:
         steps.pop("gray", None)
-    chart = 210 if reading.probabilities else 0
+    chart = 210 if prediction.probabilities else 0
     width = SPACE + len(steps) * (SIDE + SPACE) + (chart + SPACE if chart else 0)
     height = SPACE + SIDE + CAPTION + 26
     canvas = Image.new("RGB", (max(width, 640), height), PAPER)
@@ -73,8 +73,8 @@ def _draw_steps(reading: Reading) -> Any:
         x, y = left + (SIDE - across) // 2, SPACE + (SIDE - down) // 2
         canvas.paste(step, (x, y))
         draw.rectangle([left - 1, SPACE - 1, left + SIDE, below], outline=FRAME)
-        if name == "picture" and reading.box:
-            top, start, bottom, end = reading.box
+        if name == "picture" and prediction.box:
+            top, start, bottom, end = prediction.box
             wide, high = across / columns, down / rows
             draw.rectangle(
                 [x + start * wide - 1, y + top * high - 1, x + end * wide, y + bottom * high],
@@ -84,26 +84,26 @@ def _draw_steps(reading: Reading) -> Any:
         draw.text((left, below + 6), f"{k + 1}  {CAPTIONS[name]}", fill=TEXT, font=_load_font(15))
         draw.text((left, below + 25), size, fill=QUIET, font=_load_font(12))
     if chart:
-        _draw_bars(draw, reading, SPACE + len(steps) * (SIDE + SPACE), chart)
-    if reading.rejected:
-        verdict, color = f"rejected: {reading.rejected}", BAD
+        _draw_bars(draw, prediction, SPACE + len(steps) * (SIDE + SPACE), chart)
+    if prediction.rejected:
+        verdict, color = f"rejected: {prediction.rejected}", BAD
     else:
-        verdict, color = f"{reading.label}: {reading.probability:.2%}", MARK
+        verdict, color = f"{prediction.label}: {prediction.probability:.2%}", MARK
     draw.text((SPACE, height - 24), verdict, fill=color, font=_load_font(16))
     return canvas
 
 
-def _draw_bars(draw: Any, reading: Reading, left: int, width: int) -> None:
+def _draw_bars(draw: Any, prediction: Prediction, left: int, width: int) -> None:
     """Draw a bar chart of the class probabilities, at most ten of them."""
-    names = list(reading.probabilities)
+    names = list(prediction.probabilities)
     if len(names) > 10:
-        names = [name for name, _ in reading.top(10)]
+        names = [name for name, _ in prediction.top(10)]
     row = SIDE / 10
-    best = reading.top(1)[0][0]
+    best = prediction.top(1)[0][0]
     room = 12 if max(map(len, names)) == 1 else 66
     start, full = left + room + 4, width - room - 54
     for k, name in enumerate(names):
-        top, p = SPACE + k * row, reading.probabilities[name]
+        top, p = SPACE + k * row, prediction.probabilities[name]
         label = name if len(name) <= 9 else name[:8] + "."
         draw.text((left, top + 1), label, fill=TEXT, font=_load_font(14))
         draw.rectangle(
@@ -114,9 +114,9 @@ def _draw_bars(draw: Any, reading: Reading, left: int, width: int) -> None:
     draw.text((left, SPACE + SIDE + 6), "probabilities", fill=TEXT, font=_load_font(15))
 
 
-def _draw_sheet(reading: Reading) -> Any:
+def _draw_sheet(prediction: Prediction) -> Any:
     Image, ImageDraw = _import_pillow("Image", "ImageDraw")
-    array: NDArray[np.uint8] = reading.steps["picture"]
+    array: NDArray[np.uint8] = prediction.steps["picture"]
     height, width = array.shape[:2]
     scale = SHEET / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -124,7 +124,7 @@ def _draw_sheet(reading: Reading) -> Any:
     # Lightened so that the marks are visible on any paper.
     canvas = Image.blend(canvas, Image.new("RGB", size, "white"), 0.35)
     draw = ImageDraw.Draw(canvas)
-    for line in reading.digits:
+    for line in prediction.digits:
         boxes = [[n * scale for n in digit.box or ()] for digit in line]
         letter = int(np.clip(np.median([box[2] - box[0] for box in boxes]) * 0.4, 12, 30))
         for digit, (top, left, bottom, right) in zip(line, boxes, strict=True):

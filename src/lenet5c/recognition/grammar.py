@@ -5,7 +5,7 @@
     product = factor {('*' | '/') factor}
     factor  = number | '(' sum ')' | '-' factor
 
-This is the ASCII form in `lenet5c.recognition.Reading.expression`. Handwriting may omit a sign:
+This is the ASCII form in `lenet5c.recognition.Prediction.expression`. Handwriting may omit a sign:
 ``2(3+4)`` means ``2*(3+4)``, and a whole number before a fraction is a mixed number.
 """
 

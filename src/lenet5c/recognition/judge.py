@@ -18,7 +18,7 @@ from lenet5c.recognition.signs import ALONE, describe, digit_share, weigh_digits
 SIDE = 80
 #: Radius, in pixels at the size FINE, of gaps within a stroke that are filled.
 GRAIN = 2
-#: Default minimum confidence of an accepted answer.
+#: Default minimum confidence of an accepted prediction.
 REJECT = 0.5
 
 
@@ -76,17 +76,17 @@ def measure(digit: Digit) -> Measures:
 def reject_ink(measured: Measures) -> str | None:
     """Return the reason why the ink cannot be one digit, or None."""
     if measured.pixels < 8:
-        return f"what is on it is too small for a digit: {measured.pixels} pixels"
+        return f"the ink is too small for a digit: {measured.pixels} pixels"
     if measured.edge > 0.03 and not _is_clear(measured):
-        return "what is on it runs out of the picture on all sides"
+        return "the ink extends beyond the picture on all sides"
     if measured.noise > 0.13 or measured.gray > 0.93:
-        return "there are no clear strokes on it"
+        return "there are no clear strokes"
     if measured.slenderness < 2.7 and measured.length < 2:
-        return "what is on it is a blot, not a line"
+        return "the ink is a blot without strokes"
     if measured.parts > 6 or measured.parts == 0:
-        return f"it is in {measured.parts} pieces, not one digit"
+        return f"the ink has {measured.parts} separate parts, not one digit"
     if measured.holes > 4 or measured.length > 4.6:
-        return "it is full of lines, not one digit"
+        return "the ink has too many strokes for one digit"
     return None
 
 
@@ -140,7 +140,7 @@ def reject_answer(
     best = float(combined.max())
     if seen is not None and float(digit_share(seen, ALONE)) < best:
         return describe(seen)
-    return f"the net is not sure: {best:.0%} at best"
+    return f"the net is uncertain: the most probable class has {best:.0%}"
 
 
 def measure_confidence(

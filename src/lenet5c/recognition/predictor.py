@@ -8,7 +8,7 @@ from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.pictures import is_nested, measure_whites, read_picture
 from lenet5c.errors import UserError
 from lenet5c.recognition.judge import REJECT
-from lenet5c.recognition.reading import Reading, get_framing, read_digit, read_whole
+from lenet5c.recognition.reading import Prediction, get_framing, read_digit, read_whole
 from lenet5c.recognition.sheet import read_sheet
 from lenet5c.recognition.sums import read_sum
 from lenet5c.training import TrainedModel, open_model
@@ -26,7 +26,7 @@ def predict(
     digits: Literal["one", "many", "sum"] = "one",
     reading: Literal["ink", "whole"] | None = None,
     reject: float = REJECT,
-) -> list[Reading]: ...
+) -> list[Prediction]: ...
 @overload
 def predict(
     pictures: Any,
@@ -35,7 +35,7 @@ def predict(
     digits: Literal["one", "many", "sum"] = "one",
     reading: Literal["ink", "whole"] | None = None,
     reject: float = REJECT,
-) -> Reading: ...
+) -> Prediction: ...
 def predict(
     pictures: Any,
     model: Any = None,
@@ -67,9 +67,9 @@ def predict(
 
     Returns
     -------
-    Reading, or list of Reading
-        One reading per picture; a list if `pictures` is a list. For a rejected picture, `label` is
-        None and `rejected` is the reason.
+    Prediction, or list of Prediction
+        One prediction per picture; a list if `pictures` is a list. For a rejected picture, `label`
+        is None and `rejected` is the reason.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def predict(
 
 
 class Reader:
-    """Callable that reads a picture with a model and returns a `Reading`.
+    """Callable that reads a picture with a model and returns a `Prediction`.
 
     The parameters are those of `predict`. The attribute `white` may be set to the result of
     `lenet5c.datasets.pictures.measure_whites` for pictures that belong together.
@@ -130,7 +130,7 @@ class Reader:
         if self.reading == "ink":
             get_framing(self.trained)  # raises an error if the model has none
 
-    def __call__(self, picture: Any) -> Reading:
+    def __call__(self, picture: Any) -> Prediction:
         """Read one picture, as accepted by `predict`."""
         pixels = read_picture(picture, self.white)
         if self.reading == "whole":

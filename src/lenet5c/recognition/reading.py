@@ -44,7 +44,7 @@ MARKS = frozenset({"underline", "strike", "overline", "mark"})
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class Prediction:
     """The result for one picture, or for one of several digits in it.
 
     Attributes
@@ -64,8 +64,8 @@ class Reading:
         Reason for the rejection.
     box : tuple of int or None
         (top, left, bottom, right) of the digit, in picture pixels.
-    digits : tuple of tuple of Reading
-        Readings of several digits, by line.
+    digits : tuple of tuple of Prediction
+        Predictions for several digits, by line.
     text : str or None
         Lines of several digits, with ``?`` for a rejected one; for sums, the lines as written.
     expression : str or None
@@ -76,8 +76,8 @@ class Reading:
         For sums, True if all sides of every line are equal; None if a line has no answer.
     remark : str or None
         For sums, the reason why there is no value, or a remark on the answer.
-    sums : tuple of Reading
-        For sums, a reading of each line.
+    sums : tuple of Prediction
+        For sums, a prediction for each line.
     steps : dict of ndarray
         Pictures of the steps to the net's input.
     """
@@ -88,13 +88,13 @@ class Reading:
     confidence: float | None = None
     rejected: str | None = None
     box: Box | None = None
-    digits: tuple[tuple[Reading, ...], ...] = ()
+    digits: tuple[tuple[Prediction, ...], ...] = ()
     text: str | None = None
     expression: str | None = None
     value: str | None = None
     correct: bool | None = None
     remark: str | None = None
-    sums: tuple[Reading, ...] = ()
+    sums: tuple[Prediction, ...] = ()
     steps: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
     def top(self, count: int = 3) -> list[tuple[str, float]]:
@@ -113,29 +113,31 @@ class Reading:
 
 def read_digit(
     picture: NDArray[np.uint8], trained: TrainedModel, reject: float = REJECT
-) -> Reading:
+) -> Prediction:
     """Read a single digit in a picture, (h, w) or (h, w, 3).
 
     It is rejected if its confidence, as returned by `measure_confidence`, is less than `reject`.
     """
     framing, (_, *size) = get_framing(trained), trained.image_shape
-    if framing != MNIST and (reading := _read_alike(picture, trained, reject)):
-        return reading
+    if framing != MNIST and (prediction := _read_alike(picture, trained, reject)):
+        return prediction
     try:
         digit = find_digit(picture, framing, (size[0], size[1]))
     except BlankImageError as error:
-        return Reading(rejected=str(error), steps={"picture": picture})
-    reading = _read_ink(digit, trained, reject)
+        return Prediction(rejected=str(error), steps={"picture": picture})
+    prediction = _read_ink(digit, trained, reject)
     if any(rule.kind in MARKS for rule in digit.ink.rules):
         # The bar of a 5 or a 7 may be detached, so keep the more confident reading with or without.
         whole = _read_ink(
             find_digit(picture, framing, (size[0], size[1]), marks=False), trained, reject
         )
-        reading = max(reading, whole, key=lambda each: (not each.rejected, each.confidence or 0.0))
-    if reading.rejected and (strong := _leave_out_faint(digit, framing, (size[0], size[1]))):
+        prediction = max(
+            prediction, whole, key=lambda each: (not each.rejected, each.confidence or 0.0)
+        )
+    if prediction.rejected and (strong := _leave_out_faint(digit, framing, (size[0], size[1]))):
         again = _read_ink(strong, trained, max(reject, CLEAR))
-        reading = reading if again.rejected else again
-    unsure = reading.rejected or (reading.confidence or 0.0) < SURE
+        prediction = prediction if again.rejected else again
+    unsure = prediction.rejected or (prediction.confidence or 0.0) < SURE
     for part in cut_inside(picture, digit.ink, WORKING_SIDE) if unsure else ():
         with suppress(BlankImageError):
             found = find_digit(part.picture, framing, (size[0], size[1]))
@@ -143,9 +145,9 @@ def read_digit(
             if not again.rejected:
                 top, left, bottom, right = found.box
                 y, x = part.top, part.left
-                reading = replace(again, box=(y + top, x + left, y + bottom, x + right))
+                prediction = replace(again, box=(y + top, x + left, y + bottom, x + right))
                 break
-    return replace(reading, steps={"picture": picture, **reading.steps})
+    return replace(prediction, steps={"picture": picture, **prediction.steps})
 
 
 def _leave_out_faint(digit: Digit, framing: Framing, size: tuple[int, int]) -> Digit | None:
@@ -175,7 +177,7 @@ def _leave_out_faint(digit: Digit, framing: Framing, size: tuple[int, int]) -> D
     return Digit(image, replace(digit.ink, strength=left), box, steps)
 
 
-def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Reading:
+def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Prediction:
     """Read a digit that has been located."""
     framing = get_framing(trained)
     image = framing.color(digit.image, trained.image_shape[0])
@@ -190,16 +192,16 @@ def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Reading:
     if not rejected and not (seen is not None and is_sign(seen)):
         confidence = measure_confidence(probabilities, seen)
         rejected = _reject_several(digit, confidence, seen is None)
-    reading = decide(probabilities, trained, digit.box, reject, rejected, seen)
+    prediction = decide(probabilities, trained, digit.box, reject, rejected, seen)
     steps = dict(digit.steps)
     if framing != MNIST:
         steps["placed"], steps["image"] = steps.pop("centered"), to_picture(image)
-    return replace(reading, steps=steps)
+    return replace(prediction, steps=steps)
 
 
 def read_whole(
     picture: NDArray[np.uint8], trained: TrainedModel, reject: float = REJECT
-) -> Reading:
+) -> Prediction:
     """Classify the whole picture, resized, for models of images other than digits."""
     image = to_image(picture, trained.image_shape)
     probabilities = _ask(trained, image)
@@ -213,7 +215,9 @@ def _ask(trained: TrainedModel, image: NDArray[np.uint8]) -> NDArray[np.float64]
     return trained.softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
 
 
-def _read_alike(picture: NDArray[np.uint8], trained: TrainedModel, reject: float) -> Reading | None:
+def _read_alike(
+    picture: NDArray[np.uint8], trained: TrainedModel, reject: float
+) -> Prediction | None:
     """Read a picture unchanged if it looks like a training image, else return None.
 
     It may be larger than the training images but must have the same aspect ratio.
@@ -304,11 +308,11 @@ def decide(
     reject: float,
     rejected: str | None = None,
     seen: NDArray[np.floating] | None = None,
-) -> Reading:
-    """Return the reading of a digit from its class probabilities, as returned by `combine`."""
+) -> Prediction:
+    """Return the prediction for a digit from its class probabilities, as returned by `combine`."""
     by_name = dict(zip(trained.class_names, map(float, probabilities), strict=True))
     best = int(probabilities.argmax())
-    reading = Reading(
+    prediction = Prediction(
         trained.class_names[best],
         float(probabilities[best]),
         by_name,
@@ -316,8 +320,8 @@ def decide(
         box=box,
     )
     if rejected := rejected or reject_answer(probabilities, seen, reject):
-        return replace(reading, label=None, probability=None, rejected=rejected)
-    return reading
+        return replace(prediction, label=None, probability=None, rejected=rejected)
+    return prediction
 
 
 def get_framing(trained: TrainedModel) -> Framing:

@@ -13,7 +13,7 @@ from lenet5c.recognition.filters import reduce_to_gray
 from lenet5c.recognition.forms import form_pieces
 from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.pieces import LEAST, Piece
-from lenet5c.recognition.reading import Reading, get_framing, is_mnist, to_picture
+from lenet5c.recognition.reading import Prediction, get_framing, is_mnist, to_picture
 from lenet5c.recognition.rules import Rule
 from lenet5c.recognition.segment import Cell, Scorer, read_lines
 from lenet5c.recognition.signs import DIGITS, P_NONE, digit_share, open_signs, reads_digits
@@ -38,8 +38,8 @@ UPRIGHT, REACH, SIDES, CROSSED = 2.2, 2.0, 4, 4
 
 def read_sheet(
     picture: NDArray[np.uint8], trained: TrainedModel, reject: float = REJECT
-) -> Reading:
-    """Read all digits in a picture, line by line, as a `Reading` with `digits` and `text`.
+) -> Prediction:
+    """Read all digits in a picture, line by line, as a `Prediction` with `digits` and `text`.
 
     Characters with a confidence of less than `reject` are rejected, such as signs, letters or
     halves of digits.
@@ -48,7 +48,7 @@ def read_sheet(
     try:
         ink, factor = find_sheet_ink(picture)
     except BlankImageError as error:
-        return Reading(rejected=str(error), steps={"picture": picture})
+        return Prediction(rejected=str(error), steps={"picture": picture})
     steps = {"picture": picture, "ink": ink.strength}
     lines = read_lines(ink.strength, make_scorer(trained), digits=_find_digits(trained))
     if reads_digits(trained):
@@ -62,8 +62,8 @@ def read_sheet(
     )
     labels = [digit.label for line in digits for digit in line]
     if len(labels) - labels.count(None) < max(1, LEAST_DIGITS * len(labels)):
-        return Reading(rejected="no digits are found in it", digits=digits, steps=steps)
-    return Reading(digits=digits, text=_join_labels(digits), steps=steps)
+        return Prediction(rejected="no digits are found in it", digits=digits, steps=steps)
+    return Prediction(digits=digits, text=_join_labels(digits), steps=steps)
 
 
 def find_sheet_ink(picture: NDArray[np.uint8]) -> tuple[Ink, int]:
@@ -148,14 +148,14 @@ def _show(piece: Piece, trained: TrainedModel) -> NDArray[np.uint8]:
 
 def _decide(
     cell: Cell, line: Sequence[Cell], trained: TrainedModel, factor: int, reject: float
-) -> Reading:
-    """Return the reading of a cell of a line."""
+) -> Prediction:
+    """Return the prediction for a cell of a line."""
     *classes, sign = map(float, cell.probabilities)
     share = max(sum(classes), 1e-12)
     confidence = max(classes)
     best = classes.index(confidence)
     top, left, bottom, right = cell.piece.box
-    reading = Reading(
+    prediction = Prediction(
         trained.class_names[best],
         confidence / share,
         {name: own / share for name, own in zip(trained.class_names, classes, strict=True)},
@@ -171,12 +171,12 @@ def _decide(
         if sign > 1 - share - sign and share < 0.5:
             rejected = "it is a sign, not a digit; --digits sum reads signs"
         elif share < confidence / share:
-            rejected = "it resembles no digit"
+            rejected = "it does not look like a digit"
         else:
-            rejected = f"the net is not sure: {confidence / share:.0%} at best"
+            rejected = f"the net is uncertain: the most probable class has {confidence / share:.0%}"
     if rejected:
-        return replace(reading, label=None, probability=None, rejected=rejected)
-    return reading
+        return replace(prediction, label=None, probability=None, rejected=rejected)
+    return prediction
 
 
 def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
@@ -205,13 +205,15 @@ def _is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
     return (all(ends) and sides >= SIDES) or crossed >= CROSSED
 
 
-def _join_labels(lines: Sequence[Sequence[Reading]]) -> str:
+def _join_labels(lines: Sequence[Sequence[Prediction]]) -> str:
     """Return the labels as lines of text, ``?`` for rejected ones, with spaces between numbers."""
-    spaces = find_spaces([[reading.box or (0, 0, 0, 0) for reading in line] for line in lines])
+    spaces = find_spaces(
+        [[prediction.box or (0, 0, 0, 0) for prediction in line] for line in lines]
+    )
     return "\n".join(
         "".join(
-            " " * before + (reading.label or "?")
-            for before, reading in zip([False, *gaps], line, strict=True)
+            " " * before + (prediction.label or "?")
+            for before, prediction in zip([False, *gaps], line, strict=True)
         )
         for line, gaps in zip(lines, spaces, strict=True)
     )

@@ -110,7 +110,7 @@ def describe(seen: NDArray[np.floating]) -> str:
     best = len(DIGITS) + int(seen[len(DIGITS) :].argmax())
     name = CLASS_NAMES[best]
     if name == NONE:
-        return "it resembles no digit"
+        return "it does not look like a digit"
     if name == SEVERAL:
         return "it looks like several characters, not one digit"
     return f"it looks like {WORDS[name]}, not a digit"

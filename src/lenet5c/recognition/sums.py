@@ -1,4 +1,4 @@
-"""Reading, evaluation and checking of written sums."""
+"""Prediction, evaluation and checking of written sums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lenet5c.recognition.judge import REJECT
 from lenet5c.recognition.layout import lay_out
 from lenet5c.recognition.marks import Mark, is_bar, is_dot, measure_bow
 from lenet5c.recognition.pieces import Piece, find_pieces, join_pieces, unite
-from lenet5c.recognition.reading import Reading
+from lenet5c.recognition.reading import Prediction
 from lenet5c.recognition.segment import MOST_PIECES, read_lines
 from lenet5c.recognition.sheet import find_sheet_ink
 from lenet5c.recognition.sign_scorer import SignScorer
@@ -41,7 +41,7 @@ DOUBT = 0.1
 
 def read_sum(
     picture: NDArray[np.uint8], trained: TrainedModel | None = None, reject: float = REJECT
-) -> Reading:
+) -> Prediction:
     """Read the written sums in a picture, one per line.
 
     Parameters
@@ -55,8 +55,8 @@ def read_sum(
 
     Returns
     -------
-    Reading
-        A reading with `text` as written, `expression`, `value`, `correct`, and `sums`, which has
+    Prediction
+        A prediction with `text` as written, `expression`, `value`, `correct`, and `sums`, which has
         them for each line; `digits` has the signs. If a line is rejected, `rejected` is the reason.
 
     Examples
@@ -77,11 +77,11 @@ def read_sum(
     try:
         ink, factor = find_sheet_ink(picture)
     except BlankImageError as error:
-        return Reading(rejected=str(error), steps=steps)
+        return Prediction(rejected=str(error), steps=steps)
     steps["ink"] = ink.strength
     marks = _find_marks(ink, SignScorer(trained), factor)
     if not marks:
-        return Reading(rejected="no signs are found in it", steps=steps)
+        return Prediction(rejected="no signs are found in it", steps=steps)
     layout = lay_out(marks)
     sums = [_read_line(places, reject) for places in layout.lines]
     if layout.raised:
@@ -286,23 +286,25 @@ def _scale(box: Box, factor: int) -> Box:
     return top, left, bottom, right
 
 
-def _read_line(places: Sequence[Place], reject: float) -> Reading:
+def _read_line(places: Sequence[Place], reject: float) -> Prediction:
     """Read one line, with its signs as `digits`."""
     box = unite(place.box for place in places)
     if len(places) > MOST_SIGNS:
-        return Reading(rejected=f"a line has {len(places)} signs; {MOST_SIGNS} are read", box=box)
+        return Prediction(
+            rejected=f"a line has {len(places)} signs; {MOST_SIGNS} are read", box=box
+        )
     found = decode(places)
     if found is None or found.probability < reject:
         guess = [_guess(place) for place in places]
         text = "".join(choice.shown if choice else "?" for choice in guess)
         reason = f"it looks like {text}, which is no sum"
         if found is not None and (found.probability >= DOUBT or text == found.text):
-            reason = f"the net is not sure: {found.text} has {found.probability:.0%}"
+            reason = f"the net is uncertain: {found.text} has {found.probability:.0%}"
         signs = _list_signs(places, guess)
-        return Reading(rejected=reason, text=text, box=box, digits=(tuple(signs),))
+        return Prediction(rejected=reason, text=text, box=box, digits=(tuple(signs),))
     result = found.result
     value = None if result.value is None else show_value(result.value)
-    return Reading(
+    return Prediction(
         probability=found.probability,
         confidence=found.probability,
         expression=found.expression,
@@ -321,8 +323,8 @@ def _guess(place: Place) -> Choice | None:
     return best if best is not None and best.score >= np.log(0.5) else None
 
 
-def _list_signs(places: Sequence[Place], choices: Sequence[Choice | None]) -> Iterator[Reading]:
-    """Yield a reading for each sign, including each sign of a fraction."""
+def _list_signs(places: Sequence[Place], choices: Sequence[Choice | None]) -> Iterator[Prediction]:
+    """Yield a prediction for each sign, including each sign of a fraction."""
     for place, choice in zip(places, choices, strict=True):
         if choice is not None and not choice.sign:
             continue  # a speck
@@ -332,18 +334,18 @@ def _list_signs(places: Sequence[Place], choices: Sequence[Choice | None]) -> It
             continue
         by_name = {each.shown: float(np.exp(each.score)) for each in place.choices}
         if choice is None:
-            yield Reading(rejected="it resembles no sign", probabilities=by_name, box=place.box)
+            yield Prediction(rejected="it resembles no sign", probabilities=by_name, box=place.box)
         else:
             share = float(np.exp(choice.score))
-            yield Reading(choice.shown, share, by_name, confidence=share, box=place.box)
+            yield Prediction(choice.shown, share, by_name, confidence=share, box=place.box)
 
 
-def _holds(line: Reading, box: Box) -> bool:
+def _holds(line: Prediction, box: Box) -> bool:
     return any(sign.box == box for row in line.digits for sign in row)
 
 
-def _unite(sums: Sequence[Reading]) -> Reading:
-    """Combine the readings of all lines into one."""
+def _unite(sums: Sequence[Prediction]) -> Prediction:
+    """Combine the predictions for all lines into one."""
     rejected = [(k, line.rejected) for k, line in enumerate(sums, start=1) if line.rejected]
     reason = None
     if rejected:
@@ -351,7 +353,7 @@ def _unite(sums: Sequence[Reading]) -> Reading:
         reason = reason if len(sums) == 1 else f"line {number}: {reason}"
     verdicts = {line.correct for line in sums}
     remarks = [line.remark for line in sums if line.remark]
-    whole = Reading(
+    whole = Prediction(
         rejected=reason,
         text="\n".join(line.text or "?" for line in sums),
         digits=tuple(row for line in sums for row in line.digits),

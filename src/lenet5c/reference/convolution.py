@@ -159,7 +159,7 @@ def conv2d_backward(
         x_window, dx_window = padded[at], dpadded[at]  # views: additions change dpadded
         for o, i in _groups(weight, groups):
             dx_window[:, i] += np.einsum("no,oihw->nihw", dy[:, o, oh, ow], weight[o])
-            dweight[o] += np.einsum("no,nihw->oihw", dy[:, o, oh, ow], x_window[:, i])
+            dweight[o] += np.tensordot(dy[:, o, oh, ow].T, x_window[:, i], axes=1)
     return choose((unpad(dpadded, at_sides), dweight, dy.sum(axis=(0, 2, 3))), need)
 
 

@@ -1,4 +1,4 @@
-"""Explanations of a net's answer: Grad-CAM, and steps to the boundary between two classes."""
+"""Explanations of a prediction: Grad-CAM, and steps to the boundary between two classes."""
 
 import numpy as np
 from numpy.typing import ArrayLike

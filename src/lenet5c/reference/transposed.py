@@ -148,7 +148,7 @@ def conv_transpose2d_backward(
         window_of_dy = whole[window(h, w, weight.shape[2:], stride, dilation)]
         for c, o in _groups(weight, groups):
             dx[:, c, h, w] = np.einsum("nohw,cohw->nc", window_of_dy[:, o], weight[c])
-            dweight[c] += np.einsum("nc,nohw->cohw", x[:, c, h, w], window_of_dy[:, o])
+            dweight[c] += np.tensordot(x[:, c, h, w].T, window_of_dy[:, o], axes=1)
     return choose((dx, dweight, dy.sum(axis=(0, 2, 3))), need)
 
 

@@ -82,14 +82,14 @@ def picture(png: bytes, caption: str, alternative: str) -> str:
 
 
 class Link(NamedTuple):
-    """A cell of a `table`: text that leads to an address, which is quoted for HTML only."""
+    """A cell of a `table` with a link; the address is escaped for HTML, but not changed."""
 
     text: str
     address: str
 
 
 def table(
-    heads: Sequence[object],
+    headers: Sequence[object],
     rows: Sequence[Sequence[object]],
     numbers: Collection[int] = (),
     marked: Collection[int] = (),
@@ -106,7 +106,7 @@ def table(
     body = "\n".join(
         line(row, "td", " class=changed" if i in marked else "") for i, row in enumerate(rows)
     )
-    head = line(heads, "th")
+    head = line(headers, "th")
     return (
         f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"

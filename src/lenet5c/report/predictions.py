@@ -175,7 +175,7 @@ def write_predictions(
     trained: TrainedModel,
     records: Records,
     form: Form,
-    tell: Callable[[int], object] | None = None,
+    on_message: Callable[[int], object] | None = None,
 ) -> Score:
     """Predict the classes of images, a chunk after the other, and write a row for each.
 
@@ -188,7 +188,7 @@ def write_predictions(
     records : Records
         Images of other channels or another size than the model's are converted.
     form : Form
-    tell : callable, optional
+    on_message : callable, optional
         Called with the number of images of each chunk.
 
     Raises
@@ -221,8 +221,8 @@ def write_predictions(
                 ]
             )
             score.count += len(best)
-            if tell:
-                tell(len(best))
+            if on_message:
+                on_message(len(best))
     return score
 
 

@@ -113,7 +113,7 @@ def rejections_table(record: Record) -> str:
     rows = _rows(record)
     if not rows:
         return ""
-    heads = (
+    headers = (
         "error rate at most",
         "reject",
         "confidence below",
@@ -121,7 +121,7 @@ def rejections_table(record: Record) -> str:
         "errors",
         "95% interval",
     )
-    return "Error-reject curve:\n" + table([heads, *rows], "rrrrrr")
+    return "Error-reject curve:\n" + table([headers, *rows], "rrrrrr")
 
 
 def _rows(record: Record) -> list[Sequence[str]]:
@@ -206,19 +206,19 @@ def probability_sections(
         ]
         for each in record["reliability"]["equal_width"]
     ]
-    heads = ["confidence", "images", "mean", "accuracy", "95 % interval (Wilson)"]
+    headers = ["confidence", "images", "mean", "accuracy", "95 % interval (Wilson)"]
     reliability = page.section(
         "Reliability of the probabilities",
         _picture(pictures, "reliability", RELIABILITY, "Reliability diagrams"),
         page.paragraph(space_percents(told)),
-        page.table(heads, space_cells(rows), numbers=(1, 2, 3, 4)),
+        page.table(headers, space_cells(rows), numbers=(1, 2, 3, 4)),
     )
     area = record["rejections"]
     told = (
         f"Area under the curve: {_percent(area['area'])}, the mean error rate over all rejection "
         f"rates; {_percent(area['best_area'])} if all misclassified images were rejected first."
     )
-    heads = [
+    headers = [
         "error rate at most",
         "reject",
         "confidence below",
@@ -231,7 +231,7 @@ def probability_sections(
         "Error-reject curve",
         _picture(pictures, "rejections", REJECTIONS, "Error-reject curve"),
         page.paragraph(space_percents(told)),
-        page.table(heads, space_cells(made), numbers=range(6)) if made else "",
+        page.table(headers, space_cells(made), numbers=range(6)) if made else "",
     )
     return [reliability, rejections, _roc_section(pictures, record, class_names)]
 

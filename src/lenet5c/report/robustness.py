@@ -197,7 +197,7 @@ def corruption_sheet(images: NDArray[np.uint8], record: Record, inverted: bool =
 
 def robustness_section(pictures: Mapping[str, bytes], record: Record, name: str) -> str:
     """Return the part of a page about corrupted images."""
-    heads, *rows = _accuracies(record)[0]
+    headers, *rows = _accuracies(record)[0]
     blocks = [
         page.paragraph(
             f"{describe_images(record)}. {space_percents(_mean(record))}. The mean corruption "
@@ -208,12 +208,12 @@ def robustness_section(pictures: Mapping[str, bytes], record: Record, name: str)
     if "corruptions" in pictures:
         caption = "Examples of each corruption."
         blocks.append(page.picture(pictures["corruptions"], caption, "Corrupted images"))
-    blocks.append(page.table(heads, space_cells(rows), numbers=range(1, 6), marked=(0,)))
+    blocks.append(page.table(headers, space_cells(rows), numbers=range(1, 6), marked=(0,)))
     if "compare" in record:
-        heads, *rows = _tests(record, name)[0]
+        headers, *rows = _tests(record, name)[0]
         marked = [i for i, t in enumerate(record["compare"]["tests"]) if t["holm_p"] < SIGNIFICANT]
         blocks += [
             page.paragraph(interpret_tests(record, name) + " These rows are in bold."),
-            page.table(heads, space_cells(rows), numbers=range(1, 8), marked=marked),
+            page.table(headers, space_cells(rows), numbers=range(1, 8), marked=marked),
         ]
     return page.section("Corrupted images", *blocks)

@@ -13,7 +13,7 @@ from lenet5c._text import command_line
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.nn import Conv2d
 from lenet5c.recipes import RECIPES, Run
-from lenet5c.recipes.own_net import name_net
+from lenet5c.recipes.custom_net import name_net
 from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
 from lenet5c.report.pictures import activations, curves, filters, why_wrong
@@ -36,10 +36,12 @@ FILES = (PAGE, *(f"{name}.png" for name in PICTURES))
 Pictures = dict[str, bytes]  # PNG files by name
 
 
-def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], object]) -> None:
+def leave_report(
+    run: Run, on_message: Callable[[str], object], warn: Callable[[str], object]
+) -> None:
     """Write pictures and a page of a finished run, unless they exist.
 
-    `warn` is called with a line for each failure, `tell` with a line on the written files.
+    `warn` is called with a line for each failure, `on_message` with a line on the written files.
     """
     began = time.perf_counter()
     files = cast(RunFolder, run.folder)
@@ -52,13 +54,15 @@ def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], 
         with files.lock(names=FILES):
             failures = write_report(run, folder)
     except MissingExtraError:
-        tell("For pictures of each run and a report: pip install 'lenet5c[plots]'")
+        on_message("For pictures of each run and a report: pip install 'lenet5c[plots]'")
     except (Exception, KeyboardInterrupt) as error:
         warn(f"no report: {_one_line(error)}; run {again}")
     else:
         for name, failure in failures.items():
             warn(f"no {name}.png: {_one_line(failure)}; {again}")
-        tell(f"Pictures and a report in {folder / PAGE} ({time.perf_counter() - began:.1f} s)")
+        on_message(
+            f"Pictures and a report in {folder / PAGE} ({time.perf_counter() - began:.1f} s)"
+        )
 
 
 def _one_line(error: BaseException) -> str:

@@ -28,7 +28,7 @@ def errors(
     result: Evaluation,
     class_names: Sequence[str],
     *,
-    most: int = SLOTS,
+    max_images: int = SLOTS,
     inverted: bool = True,
 ) -> "Figure":
     """Draw misclassified images, most confident first, with true and predicted labels.
@@ -39,7 +39,7 @@ def errors(
     result : lenet5c.training.Evaluation
         Evaluation of these images.
     class_names : sequence of str
-    most : int
+    max_images : int
         Maximum number of images to show.
     inverted : bool
         Show gray images black on white.
@@ -55,7 +55,7 @@ def errors(
     lenet5c.errors.MissingExtraError
         matplotlib is not installed.
     """
-    worst = result.worst(most)
+    worst = result.worst(max_images)
     if len(worst) == 0:
         figure, ax = canvas(720, 100)
         text = f"None of the {result.count:,} images is misclassified."

@@ -28,16 +28,16 @@ def matrix_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str
     """
     names = [shorten(name, NAME) for name in class_names]
     cell = max(3, len(str(matrix.max())))
-    heads = names
+    headers = names
     if any(columns(name) > cell for name in names):
         # Numbers instead of names, which are in the rows.
-        heads = [str(number) for number in range(len(names))]
-        names = [f"{number:>{len(heads[-1])}} {name}" for number, name in enumerate(names)]
-        cell = max(cell, len(heads[-1]))
+        headers = [str(number) for number in range(len(names))]
+        names = [f"{number:>{len(headers[-1])}} {name}" for number, name in enumerate(names)]
+        cell = max(cell, len(headers[-1]))
     left = max(5, *map(columns, names))
     if left + 1 + len(names) * (cell + 2) > WIDEST:
         return pairs_table(matrix, class_names)
-    rows = [(" " * (left + 1), " " * (cell - columns(heads[0])) + heads[0], *heads[1:])]
+    rows = [(" " * (left + 1), " " * (cell - columns(headers[0])) + headers[0], *headers[1:])]
     rows += [
         (name, *(f"{count or '.':>{cell}}" for count in row))
         for name, row in zip(names, matrix.tolist(), strict=True)

@@ -21,10 +21,10 @@ RECORDS_PAGE, RECORDS_FILE = "records.md", "records.json"
 SEEDS = 5
 #: Test accuracies in percent, with recipes and changes that reach them on average.
 RECORDS: dict[float, tuple[str, dict[str, Any]]] = {
-    98.5: ("fast", {"train_size": 20_000}),
+    98.5: ("fast", {"train_size": 25_000}),
     99.0: ("fast", {}),
     99.3: ("default", {"epochs": 4, "validation": 0}),
-    99.5: ("best", {"epochs": 20}),
+    99.5: ("best", {"epochs": 12}),
     99.6: ("best", {}),
     99.66: ("record", {}),
 }
@@ -49,7 +49,7 @@ def reproduce_records(
     executor: Executor | None = None,
     work: str | Path = "runs/reproduce",
     out: str | Path = "docs",
-    tell: Callable[[str], object] = lambda line: None,
+    on_message: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Train the recipes of `RECORDS`, each run in its own process, and write the table.
 
@@ -65,7 +65,7 @@ def reproduce_records(
         Folder of the runs.
     out : str or Path
         Folder of the table.
-    tell : callable, optional
+    on_message : callable, optional
         Called with a line of text for each run.
 
     Returns
@@ -81,7 +81,7 @@ def reproduce_records(
         If a folder is not writable.
     """
     count, out = seeds or SEEDS, Path(out)
-    source = RunConfig.named("fast").open(tell)
+    source = RunConfig.named("fast").open(on_message)
     rows = {
         goal: place(
             [RunConfig.named(name, seed=seed, **changes) for seed in range(count)],
@@ -95,7 +95,7 @@ def reproduce_records(
     except OSError as error:
         raise RunError(f"out must be a writable folder, got {out} ({error.strerror})") from None
     every = [config for configs in rows.values() for config in configs]
-    train_all(every, jobs, tell, executor)
+    train_all(every, jobs, on_message, executor)
     words = [
         "--records",
         *(["--seeds", seeds] if seeds else []),
@@ -141,5 +141,5 @@ def format_records(record: dict[str, Any]) -> str:
         reached = f"{percent(found['mean'])}{plus_minus(found['sd'])}{mark}"
         cells = [f"{row['goal']} %", time, reached, found["count"], f"{row['parameters']:,}"]
         rows.append([*cells, f"`{row['command']}`"])
-    heads = ["test accuracy", "seconds", "reached", "seeds", "parameters", "command"]
-    return f"{HEAD}{describe_run(record)}\n\n{table(heads, rows, 'rrlrrl')}{READING}"
+    headers = ["test accuracy", "seconds", "reached", "seeds", "parameters", "command"]
+    return f"{HEAD}{describe_run(record)}\n\n{table(headers, rows, 'rrlrrl')}{READING}"

@@ -109,8 +109,15 @@ def describe_run(record: Result) -> str:
 
 def headline(results: Iterable[Result]) -> str:
     """Return the table of all recipes."""
-    heads = ["recipe", "reported", "test accuracy", "95 % over seeds", "95 % over images", "seeds"]
-    heads += ["reported time", "time", "epochs", "parameters"]
+    headers = [
+        "recipe",
+        "reported",
+        "test accuracy",
+        "95 % over seeds",
+        "95 % over images",
+        "seeds",
+    ]
+    headers += ["reported time", "time", "epochs", "parameters"]
     rows = []
     for result in results:
         name, epochs = result["recipe"], result["epochs"]
@@ -122,7 +129,7 @@ def headline(results: Iterable[Result]) -> str:
         cells += [between(found["low"], found["high"]), between(*result["wilson"]), found["count"]]
         cells += [facts.time or "–", duration(seconds["mean"]) if seconds else "not timed"]
         rows.append([*cells, f"{epochs}{others}", f"{result['parameters']:,}"])
-    return table(heads, rows, "lrrrrrlrrr")
+    return table(headers, rows, "lrrrrrlrrr")
 
 
 def reading(record: Result, results: Iterable[Result]) -> str:
@@ -156,8 +163,8 @@ def compared(comparisons: list[Result], whole: dict[str, Result]) -> str:
         for ps in [(one["p_value"], one["mid_p"])]
     ]
     seeds = ", ".join(f"{name} {result['median_seed']}" for name, result in whole.items())
-    heads = ["A", "B", "only A right", "only B right", "p, exact", "mid-p"]
-    return COMPARED.format(seeds=seeds) + table(heads, rows, "llrrrr")
+    headers = ["A", "B", "only A right", "only B right", "p, exact", "mid-p"]
+    return COMPARED.format(seeds=seeds) + table(headers, rows, "llrrrr")
 
 
 def section(
@@ -203,11 +210,11 @@ def by_epoch(result: Result, facts: Reported) -> str:
         )
         errors = (facts.test_errors[i], test, facts.train_errors[i], training)
         rows.append([epoch, *(f"{error:.2f}" for error in errors)])
-    heads = ["epoch", "test, paper", "test, ours", "training, paper", "training, ours"]
+    headers = ["epoch", "test, paper", "test, ours", "training, paper", "training, ours"]
     return (
         "Errors in % by epoch, from the paper's Fig. 5 (accurate to about 0.02) and the mean of "
         "our "
-        "seeds:\n\n" + table(heads, rows, "rrrrr")
+        "seeds:\n\n" + table(headers, rows, "rrrrr")
     )
 
 
@@ -242,7 +249,7 @@ def error_table(result: Result, picture: Picture, rejected: list[int]) -> Iterat
         f"most confident first.{some}{note if rejected else ''}"
     )
     yield picture("errors", name, f"Misclassified test images of {name}")
-    heads = ["test image", "label", "prediction", "confidence"] + ["label rejected"] * bool(
+    headers = ["test image", "label", "prediction", "confidence"] + ["label rejected"] * bool(
         rejected
     )
     rows = []
@@ -250,7 +257,7 @@ def error_table(result: Result, picture: Picture, rejected: list[int]) -> Iterat
         cells = [columns[key][i] for key in ("index", "label", "predicted")]
         mark = ["yes" if cells[0] in rejected else ""] if rejected else []
         rows.append([*cells, f"{100 * columns['confidence'][i]:.1f} %", *mark])
-    text = table(heads, rows, "rrrrc"[: len(heads)])
+    text = table(headers, rows, "rrrrc"[: len(headers)])
     yield f"<details><summary>As a table</summary>\n\n{text}\n\n</details>"
 
 
@@ -267,10 +274,10 @@ def rejected_table(whole: dict[str, Result], rejected: dict[str, list[int]]) -> 
     return REJECTED + table(["test image", "label", *whole], rows, "rc" + "c" * len(whole))
 
 
-def table(heads: list[str], rows: list[list[Any]], alignment: str) -> str:
+def table(headers: list[str], rows: list[list[Any]], alignment: str) -> str:
     """Return a Markdown table; alignment has a letter, l, c or r, for each column."""
     rule = {"l": "---", "c": ":-:", "r": "--:"}
-    lines = [heads, [rule[letter] for letter in alignment], *rows]
+    lines = [headers, [rule[letter] for letter in alignment], *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 

@@ -27,7 +27,7 @@ def reproduce(
     work: str | Path = "runs/reproduce",
     out: str | Path = "docs",
     reached: str | Path | None = None,
-    tell: Callable[[str], object] = lambda line: None,
+    on_message: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Train recipes with several seeds, each run in its own process, and write a report.
 
@@ -55,7 +55,7 @@ def reproduce(
         Folder of the report, its record and pictures.
     reached : str or Path, optional
         File for the accuracies of the record, read by `lenet5c.recipes.reached`.
-    tell : callable, optional
+    on_message : callable, optional
         Called with a line of text for each run.
 
     Returns
@@ -76,12 +76,12 @@ def reproduce(
     names, out = list(dict.fromkeys(recipes)) or alone, Path(out)
     check(names, work, out)
     source_config = RunConfig.named(data=data)
-    source = source_config.open(tell)
+    source = source_config.open(on_message)
     configs = plan(names, seeds, work, data, epochs, source)
     changes = {} if epochs is None else {"epochs": epochs}
     if reached is not None and (source_config.data != "mnist" or changes):
         raise RunError("reached cannot be combined with data or epochs, which change the recipes")
-    train_all(configs, jobs, tell, executor)
+    train_all(configs, jobs, on_message, executor)
 
     from lenet5c.reproduction import pictures, report
 

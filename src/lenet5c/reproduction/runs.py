@@ -54,7 +54,7 @@ def folder_of(config: RunConfig) -> RunFolder:
 def train_all(
     configs: list[RunConfig],
     jobs: int | None,
-    tell: Callable[[str], object],
+    on_message: Callable[[str], object],
     executor: Executor | None = None,
 ) -> None:
     """Train the runs that are not finished, `jobs` in parallel; report a line for each.
@@ -71,13 +71,13 @@ def train_all(
 
     def report(config: RunConfig, how: str) -> None:
         summary = folder_of(config).read_summary() or {}
-        tell(f"{title(config)}: {summary['test_accuracy']:.2%}, {how}")
+        on_message(f"{title(config)}: {summary['test_accuracy']:.2%}, {how}")
 
     def end(job: Job, outcome: Outcome) -> None:
         config = job.arguments[0]
         if outcome.error is not None:
             failed.append(f"training of {title(config)} failed in {config.folder}: {outcome.error}")
-            tell(f"{title(config)}: failed ({outcome.error})")
+            on_message(f"{title(config)}: failed ({outcome.error})")
         elif outcome.state == "done":
             seconds = outcome.value
             report(config, f"in {seconds:.1f} s" if seconds else "resumed, not timed")
@@ -93,7 +93,7 @@ def train_all(
         executor = executor or held.enter_context(ThreadPoolExecutor(jobs))  # each has a process
         count = jobs or count_workers(executor) or 1
         todo = (Job(title(config), train_as_command, (config, count)) for config in due)
-        run_jobs(todo, executor, end, slots=jobs, tell=tell)
+        run_jobs(todo, executor, end, slots=jobs, on_message=on_message)
     if failed:
         more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
         raise TrainingError(

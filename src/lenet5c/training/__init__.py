@@ -3,6 +3,7 @@
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.training.calibration import calibrate
 from lenet5c.training.confusion import ClassScores, class_scores, confused_pairs, confusion_matrix
+from lenet5c.training.distillation import add_soft_targets
 from lenet5c.training.ensemble import make_ensemble
 from lenet5c.training.evaluation import Evaluation, evaluate
 from lenet5c.training.history import History
@@ -19,7 +20,6 @@ from lenet5c.training.statistics import (
     mean_interval,
     wilson_interval,
 )
-from lenet5c.training.teaching import teach
 from lenet5c.training.temperature import Calibration, fit_temperature
 from lenet5c.training.trainer import Trainer
 
@@ -39,6 +39,7 @@ __all__ = [
     "RunError",
     "TrainedModel",
     "Trainer",
+    "add_soft_targets",
     "calibrate",
     "class_scores",
     "confused_pairs",
@@ -57,6 +58,5 @@ __all__ = [
     "roc_areas",
     "roc_curve",
     "save_model",
-    "teach",
     "wilson_interval",
 ]

@@ -115,7 +115,7 @@ def class_scores(matrix: NDArray[np.integer]) -> ClassScores:
 
 
 def confused_pairs(
-    matrix: NDArray[np.integer], most: int | None = None
+    matrix: NDArray[np.integer], max_pairs: int | None = None
 ) -> list[tuple[int, int, int]]:
     """Return the numbers of misclassified images by pair of classes, most frequent first.
 
@@ -123,7 +123,7 @@ def confused_pairs(
     ----------
     matrix : ndarray of int (K, K)
         A `confusion_matrix`.
-    most : int, optional
+    max_pairs : int, optional
         Maximum number of pairs to return; all by default.
 
     Returns
@@ -140,5 +140,5 @@ def confused_pairs(
     wrong = np.array(matrix)
     np.fill_diagonal(wrong, 0)
     label, predicted = np.nonzero(wrong)
-    order = np.argsort(-wrong[label, predicted], kind="stable")[:most]
+    order = np.argsort(-wrong[label, predicted], kind="stable")[:max_pairs]
     return [(int(label[i]), int(predicted[i]), int(wrong[label[i], predicted[i]])) for i in order]

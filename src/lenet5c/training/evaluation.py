@@ -119,10 +119,10 @@ class Evaluation:
         """Precision, recall and F1 score of each class."""
         return class_scores(self.matrix)
 
-    def worst(self, most: int | None = None) -> NDArray[np.intp]:
-        """Return the indices of at most `most` misclassified images, the most confident first."""
+    def worst(self, max_images: int | None = None) -> NDArray[np.intp]:
+        """Return the indices of up to `max_images` misclassified images, most confident first."""
         wrong = np.flatnonzero(~self.right)
-        return wrong[np.argsort(-self.confidences[wrong], kind="stable")][:most]
+        return wrong[np.argsort(-self.confidences[wrong], kind="stable")][:max_images]
 
     def __str__(self) -> str:
         """Return the accuracy as text, such as 99.65% (9965/10000)."""

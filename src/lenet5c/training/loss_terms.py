@@ -3,7 +3,7 @@
 from math import log
 from typing import TYPE_CHECKING
 
-from lenet5c.training.teaching import TaughtTargets
+from lenet5c.training.distillation import DistillationTargets
 
 if TYPE_CHECKING:
     from lenet5c.training.trainer import Trainer
@@ -32,7 +32,7 @@ def describe_loss(trainer: "Trainer") -> str:
     if share := getattr(loss, "label_smoothing", 0.0):
         least = f" (at least {_least_smoothed(share, train_set.num_classes):.3f})"
         terms.append(f"label smoothing {share:g}{'' if of_classes else least}")
-    if train_set.targets is not None or isinstance(trainer.targets, TaughtTargets):
+    if train_set.targets is not None or isinstance(trainer.targets, DistillationTargets):
         terms.append("soft targets")
     if of_classes or train_set.sample_weight is not None:
         terms.append("weights")

@@ -426,7 +426,7 @@ def check_parts(trained: TrainedModel) -> None:
         for name, level in white.items()
     ):
         raise ValueError(
-            f"its white must be numbers for int and float greater than black, got {white!r}"
+            f"its white must have numbers greater than black for int and float, got {white!r}"
         )
 
 

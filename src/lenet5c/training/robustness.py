@@ -101,7 +101,7 @@ def measure_robustness(
     *,
     severities: Sequence[int] = (3,),
     kinds: Sequence[str] = CORRUPTIONS,
-    most: int = 10_000,
+    max_images: int = 10_000,
     seed: int = 0,
     others: Sequence[tuple[TrainedModel, Dataset]] = (),
     on_kind: Callable[[str, int], object] | None = None,
@@ -117,7 +117,7 @@ def measure_robustness(
         1 to 5.
     kinds : sequence of str
         Kinds in `lenet5c.datasets.corruptions.CORRUPTIONS`.
-    most : int
+    max_images : int
         Maximum number of images, chosen by the seed.
     seed : int
         Random seed of the corruptions.
@@ -142,7 +142,7 @@ def measure_robustness(
     >>> from lenet5c.datasets import mnist
     >>> from lenet5c.training import measure_robustness, open_model
     >>> _, test = mnist()
-    >>> (found,) = measure_robustness(open_model(), test, kinds=["fog", "rotate"], most=500)
+    >>> (found,) = measure_robustness(open_model(), test, kinds=["fog", "rotate"], max_images=500)
     >>> [(row.kind, row.severity) for row in found.rows]
     [('fog', 3), ('rotate', 3)]
     >>> found.clean.error < found.mean_error
@@ -152,8 +152,8 @@ def measure_robustness(
         if len(chosen) == 0:
             raise ValueError(f"{name} must have at least one value, got none")
     index = np.arange(len(dataset))
-    if len(dataset) > most:
-        index = np.sort(np.random.default_rng([seed, 8]).choice(index, most, replace=False))
+    if len(dataset) > max_images:
+        index = np.sort(np.random.default_rng([seed, 8]).choice(index, max_images, replace=False))
     images = np.concatenate(list(blocks(take(dataset.images, index))))
     models = [(trained, dataset), *others]
     labels = [each.labels[index] for _, each in models]

@@ -84,13 +84,13 @@ class RunFolder:
 
     @contextmanager
     def lock(
-        self, tell: Callable[[str], object] | None = None, names: tuple[str, ...] = ()
+        self, on_message: Callable[[str], object] | None = None, names: tuple[str, ...] = ()
     ) -> Iterator[None]:
         """Create the folder if necessary, and lock it for this process.
 
         The lock file is removed afterwards; that of a killed process does not block others.
         Temporary files of killed runs are removed, including those of additional files `names`.
-        `tell` is called if the file system does not support locks.
+        `on_message` is called if the file system does not support locks.
 
         Raises
         ------
@@ -106,8 +106,8 @@ class RunFolder:
             if locked:
                 own = [file.name for file in self.files]
                 _files.remove_temporaries(self.path, [*own, *names])
-            elif tell:
-                tell(
+            elif on_message:
+                on_message(
                     f"{self.path} is on a file system without locks: other runs are not kept from "
                     f"using it"
                 )

@@ -35,7 +35,7 @@ OPTIONAL = {
     "calibration_count": int,
     "nll_before": float,
     "nll_after": float,
-    # For a run that started from a model: its accuracy, McNemar's test against it, and both #
+    # For a run that started from a model: its accuracy, McNemar's test against it, and both
     # accuracies on the rehearsed data.
     "start_test_accuracy": float,
     "start_p_value": float,

@@ -24,9 +24,9 @@ from lenet5c.training.divergence import find_non_finite
 from lenet5c.training.estimate import estimate_curvature
 from lenet5c.training.evaluation import evaluate
 from lenet5c.training.history import History
+from lenet5c.training.local_samples import expect_order, local_samples
 from lenet5c.training.model_file import TrainedModel
 from lenet5c.training.notebook import show_trainer
-from lenet5c.training.own_part import expect_order, own_samples
 from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.selection import best_row, epochs_since_best
 from lenet5c.training.weights import ClassWeight, Targets, class_weights, weigh, weigh_loss
@@ -379,11 +379,11 @@ class Trainer:
         size, begin = self.batch_size, self.step * self.batch_size
         samples = order[begin : begin + count * size]
         distortion = self.epoch_distortion()
-        target, weight = self.targets.of_steps(samples, distortion)
+        target, weight = self.targets.for_steps(samples, distortion)
         record = StepsTaken(count)
         try:
             self.model.train_steps(
-                own_samples(self, samples, distortion),
+                local_samples(self, samples, distortion),
                 target,
                 self.loss,
                 self.optimizer,
@@ -445,4 +445,4 @@ class Trainer:
     def epoch_distortion(self) -> Any:
         """Return the distortion with its random draws for this epoch."""
         drawn_for = self.epoch % (self.draws or self.epochs)
-        return self.distortion and self.distortion.of_epoch(self.seed, drawn_for)
+        return self.distortion and self.distortion.for_epoch(self.seed, drawn_for)

@@ -172,7 +172,7 @@ class Targets:
         """Return targets and weights of some images."""
         return self.targets[index], None if self.weight is None else self.weight[index]
 
-    def of_steps(
+    def for_steps(
         self, index: NDArray[np.int64], distortion: EpochDistortion | None
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
         """Return targets and weights of the images of some batches; the last may be smaller.

@@ -1,4 +1,4 @@
-"""The kernels from plain Python: the strength of edges, at half the size."""
+"""Use of the kernels from plain Python: edge strength at half the resolution."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Saliency and Grad-CAM are what PyTorch's autograd gives on exported nets."""
+"""Saliency and Grad-CAM compared with PyTorch's autograd on exported nets."""
 
 import importlib.util
 from functools import partial

@@ -1,4 +1,4 @@
-"""Places and sizes of Grad-CAM maps, layers within residual ones, and what is refused."""
+"""Positions and sizes of Grad-CAM maps, layers in residual blocks, and invalid arguments."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_places_are_the_middle_of_what_a_value_sees():
 
 
 def test_a_map_lies_over_what_it_sees():
-    """A net that answers to one spot of ink has its map there."""
+    """A net that responds to one spot of ink has its map there."""
     model = nn.LeNet5(rng=0)
     for name, array in model.params.items():
         array[...] = name.endswith("weight")

@@ -1,4 +1,4 @@
-"""The smallest change turns the answer, in gray levels, and is smaller than DeepFool's."""
+"""The smallest change changes the prediction, in gray levels, and is smaller than DeepFool's."""
 
 import numpy as np
 import pytest

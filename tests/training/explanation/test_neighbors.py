@@ -1,4 +1,4 @@
-"""The nearest images are those of a brute-force search."""
+"""The nearest images compared with a brute-force search."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_as_brute_force(mnist_slice):
 
 
 def test_features_far_from_zero_and_close_together():
-    """Float32 alone would not tell them apart: |f|^2 is large, distances are small."""
+    """float32 alone would not distinguish them: |f|^2 is large, distances are small."""
     trained = open_model()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 3, (300, 1, 28, 28), np.uint8)

@@ -1,4 +1,4 @@
-"""Occlusion is what a naive loop over all positions finds."""
+"""Occlusion compared with a naive loop over all positions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Saliency of models that PyTorch does not have, its kinds, and what it refuses."""
+"""Saliency of models not available in PyTorch, its kinds, and invalid arguments."""
 
 import copy
 

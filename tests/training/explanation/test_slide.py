@@ -1,4 +1,4 @@
-"""A net slid over a long image gives what it gives for each window."""
+"""A net slid over a long image compared with its results for each window."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_layers_of_ones_own_and_residuals():
 
 
 def test_digits_in_a_row():
-    """Windows over whole digits have the answers of the digits."""
+    """Windows over whole digits have the predictions of the digits."""
     test = mnist()[1]
     digits = test.images[:6, 0]
     image = np.concatenate([np.pad(digit, ((0, 0), (0, 4))) for digit in digits], axis=1)

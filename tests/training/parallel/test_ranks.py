@@ -1,4 +1,4 @@
-"""Ranks of MPI: the bits of one process, and what each of them reads."""
+"""MPI ranks: bit-identical to one process, and the samples read by each."""
 
 import json
 from itertools import pairwise
@@ -10,7 +10,7 @@ from mpi_programs import run_on_ranks
 
 from lenet5c.datasets import Dataset, mnist
 from lenet5c.datasets.mapped import MappedImages
-from lenet5c.nn.steps import own_samples
+from lenet5c.nn.steps import local_samples
 from lenet5c.training.parallel import Ranks, launched_rank, launched_size, open_ranks
 
 
@@ -24,7 +24,7 @@ def alone():
     "ranks, node_size, threads", [(2, 2, 2), (2, 1, 1), (2, 1, 2), (3, 3, 1), (3, 1, 1), (3, 2, 2)]
 )
 def test_ranks_have_the_bits_of_one_process(alone, ranks, node_size, threads):
-    """Node sizes of fewer ranks than there are stand for several machines."""
+    """Node sizes smaller than the number of ranks simulate several machines."""
     done = run_on_ranks(ranks, rank_cases.__file__, threads, LENET5C_MPI_NODE_SIZE=str(node_size))
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
@@ -33,7 +33,7 @@ def test_ranks_have_the_bits_of_one_process(alone, ranks, node_size, threads):
 
 
 class Some(Ranks):
-    """A rank among some, which never meets them."""
+    """A rank that never communicates with the others."""
 
     def __init__(self, rank, size):
         self.rank, self.size = rank, size
@@ -46,7 +46,7 @@ def test_each_sample_is_read_by_one_rank_and_few_by_two(model, batch_size):
     optimizer = rank_cases.optim.SGD(model, 0.1)
     count, size = 2 * batch_size + 20, 3
     read = [
-        own_samples(model, optimizer, (1, 32, 32), count, batch_size, Some(rank, size))
+        local_samples(model, optimizer, (1, 32, 32), count, batch_size, Some(rank, size))
         for rank in range(size)
     ]
     times = np.sum(read, axis=0)
@@ -62,7 +62,7 @@ def test_steps_that_go_sample_by_sample_are_read_by_all():
     model = rank_cases.nn.LeNet5(rng=0)
     optimizer = rank_cases.optim.SGD(model, 0.1)
     for rank in range(2):
-        own = own_samples(model, optimizer, (1, 32, 32), 103, 100, Some(rank, 2))
+        own = local_samples(model, optimizer, (1, 32, 32), 103, 100, Some(rank, 2))
         assert own[100:].all() and not own[:100].all()
 
 
@@ -91,7 +91,7 @@ def test_a_rank_reads_its_part_of_a_file_alone(tmp_path, monkeypatch):
     )
 
     class Second(Some):
-        """Gets nothing from the others: only what it reads is of interest."""
+        """Receives nothing from other ranks; only its reads are checked."""
 
         def window(self, floats):
             return np.zeros(floats, np.float32)

@@ -1,1 +1,1 @@
-"""Fuzzing of the readers: a module of `targets` is a reader's target."""
+"""Fuzzing of the readers; each module in `targets` is the target of a reader."""

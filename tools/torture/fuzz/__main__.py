@@ -1,13 +1,13 @@
-"""Fuzz one reader of lenet5c with Atheris, or read inputs again.
+"""Fuzz one reader of lenet5c with Atheris, or repeat inputs.
 
     python tools/torture/fuzz TARGET --seconds 60     fuzz it
     python tools/torture/fuzz TARGET FILE ...         read these inputs, without Atheris
     python tools/torture/fuzz TARGET --seeds          read its seeds alone, without Atheris
     python tools/torture/fuzz --list                  the targets
 
-An input fails if the reader raises what it does not document, warns, or takes over 4 seconds or
-300 MB, which is the peak of the process beyond that after all imports. It is written into the
-folder of `--crashes`, with its traceback beside it, once for each place in the code.
+An input fails if the reader raises an undocumented error, warns, or needs more than 4 seconds or
+300 MB (peak memory of the process in addition to the imports). It is written to the folder
+`--crashes` with its traceback, once per location in the code.
 """
 
 import argparse
@@ -42,7 +42,7 @@ MEANT = re.compile(r"must .*(got |missing: )|lacks |has the unknown setting", re
 
 
 class Judge:
-    """Calls a reader, and writes down the inputs that fail."""
+    """Calls a reader, and records the inputs that fail."""
 
     def __init__(self, target: ModuleType, name: str, crashes: Path) -> None:
         from lenet5c.errors import UserError
@@ -72,18 +72,18 @@ class Judge:
             self.record(data, ("memory",), f"took {taken} MB\n")
 
     def time(self, data: bytes) -> float:
-        """Read an input; return the seconds that it takes, but for those that others compute."""
+        """Read an input; return its seconds, without waiting for a processor."""
         began, waited = time.perf_counter(), measure_wait()
         self(data)
         return time.perf_counter() - began - (measure_wait() - waited)
 
     def report(self) -> None:
-        """Print what has failed."""
+        """Print the failures."""
         for report in sorted(self.crashes.glob("*.txt")):
             print(report.read_text(), end="")
 
     def record(self, data: bytes, place: tuple[object, ...], text: str) -> None:
-        """Write the input and what happened, if it is the first one of this place."""
+        """Write the input and its failure, if it is the first one at this location."""
         if place not in self.seen:
             self.seen.add(place)
             digest = hashlib.sha256(repr(place).encode()).hexdigest()
@@ -93,7 +93,7 @@ class Judge:
 
 
 def is_meant(error: BaseException) -> bool:
-    """Return whether an error is one that the reader raises on purpose."""
+    """Return whether the reader raises this error on purpose."""
     return not isinstance(error, (ValueError, TypeError)) or bool(MEANT.search(str(error)))
 
 
@@ -115,7 +115,7 @@ def measure_peak() -> int:
 
 
 def measure_wait() -> float:
-    """Return the seconds that this thread has waited for a processor, where the system counts."""
+    """Return the seconds that this thread has waited for a processor, if known."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
@@ -123,13 +123,13 @@ def measure_wait() -> float:
 
 
 def remove_empty(folder: Path) -> None:
-    """Delete a folder that holds nothing."""
+    """Delete a folder if it is empty."""
     with suppress(OSError):
         folder.rmdir()
 
 
 def forget_peak() -> int:
-    """Let the peak be what the process takes now, in MB, where the system can do that."""
+    """Reset the peak to the current memory of the process in MB, if the system supports it."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return measure_peak()
@@ -211,7 +211,7 @@ def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, end: flo
 
 
 def main() -> int:
-    """Fuzz or read as the options say."""
+    """Fuzz, or read inputs, by the options."""
     parser = argparse.ArgumentParser(
         prog="python tools/torture/fuzz",
         description=__doc__,

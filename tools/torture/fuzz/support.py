@@ -1,4 +1,4 @@
-"""Helpers of the targets: files in memory, inputs of several parts, changes of JSON values."""
+"""Helpers for the targets: files in memory, inputs with several parts, changes of JSON values."""
 
 import atexit
 import json
@@ -24,7 +24,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def make_folder() -> Path:
-    """Return a new folder, in memory where the system has such.
+    """Return a new folder, in memory if the system supports it.
 
     It is deleted at the end, but for that of libFuzzer, which ends the process at once.
     """
@@ -35,21 +35,21 @@ def make_folder() -> Path:
 
 
 class MemoryFile:
-    """A file that stays open, to be written again and again."""
+    """A file that stays open, and is rewritten repeatedly."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
 
     def write(self, data: bytes) -> Path:
-        """Make these the bytes of the file; return its path."""
+        """Replace the content of the file; return its path."""
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, data, 0)
         return self.path
 
 
 def clear(folder: Path) -> None:
-    """Delete all in a folder."""
+    """Delete the content of a folder."""
     with os.scandir(folder) as entries:
         for entry in list(entries):
             if entry.is_dir(follow_symlinks=False):
@@ -65,7 +65,7 @@ def pack(parts: list[bytes]) -> bytes:
 
 
 def unpack(data: bytes, most: int) -> list[bytes]:
-    """Return at most so many parts of any bytes; the last one ends early where they do."""
+    """Return up to `count` parts of any bytes; the last one may be truncated."""
     parts, place = [], 0
     while place < len(data) and len(parts) < most:
         end = place + 4 + int.from_bytes(data[place : place + 4], "little")
@@ -88,7 +88,7 @@ def mutate_part(data: bytes, random: Random, most: int, mutate: Callable[[bytes]
 
 
 def parse_json(data: bytes) -> Any:
-    """Return the JSON value of an input, None if it is none."""
+    """Return the JSON value of an input, None if it is not JSON."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -101,7 +101,7 @@ def dump_json(value: Any) -> bytes:
 
 
 def mutate_json(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
-    """Change one or two values of a JSON input, or its bytes if it is none."""
+    """Change one or two values of a JSON input, or the bytes of another input."""
     value = parse_json(data)
     if not isinstance(value, (dict, list)):
         return mutate_bytes(data)
@@ -143,7 +143,7 @@ def _change(root: list[Any], random: Random, mutate_bytes: MutateBytes) -> None:
 
 
 def _list_places(root: list[Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield the container and the key of each value, at most of some hundred."""
+    """Yield the container and the key of each value, up to a few hundred."""
     waiting, count = [root], 0
     while waiting and count < 500:
         container = waiting.pop()

@@ -1,1 +1,1 @@
-"""Parts of the campaign: each has `run(campaign)`, and a docstring whose first line says what."""
+"""Parts of the campaign, each with a function `run(campaign)` and a one-line summary."""

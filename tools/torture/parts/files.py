@@ -1,4 +1,4 @@
-"""Let each file operation of a command fail, or be its last; then go on, and compare every byte.
+"""Let each file operation of a command fail or be the last; then continue, and compare all files.
 
 A shim for LD_PRELOAD counts the operations of a command in its folder: training with event file, a
 resumed training, the pictures and report of a run, `evaluate --out`, `export`, the contact sheet of
@@ -72,7 +72,7 @@ SAME_AS = {
 
 @dataclass
 class Scenario:
-    """A command, the folder it writes into, and what is there before and after.
+    """A command, its output folder, and the content before and after.
 
     Parameters
     ----------
@@ -98,18 +98,18 @@ class Scenario:
     operations: tuple[str, ...] = ()
 
     def prepare(self) -> None:
-        """Bring the folder to what it was before."""
+        """Restore the initial content of the folder."""
         shutil.rmtree(self.out, ignore_errors=True)
         if self.before is not None:
             shutil.copytree(self.before, self.out)
 
     def again(self) -> list:
-        """Return the command that goes on after a fault."""
+        """Return the command that continues after a fault."""
         run = self.resumes and (self.out / "config.json").exists()
         return [*self.words, *(["--resume"] if run and "--resume" not in self.words else [])]
 
     def cases(self) -> list[tuple["Scenario", int, str]]:
-        """Return (self, number of the operation, fault) of all that is to be visited."""
+        """Return (self, number of the operation, fault) of all cases."""
         return [
             (self, number, fault)
             for number, operation in enumerate(self.operations, 1)
@@ -118,7 +118,7 @@ class Scenario:
 
 
 def run(campaign: Campaign) -> None:
-    """Visit operations in random order until all have been, or the time is over."""
+    """Visit operations in random order until all are done, or the time is over."""
     with campaign.folder() as folder:
         library = compile_shim(folder)
         if isinstance(library, str):
@@ -142,7 +142,7 @@ def run(campaign: Campaign) -> None:
 
 
 def make_scenarios(folder: Path, server: Server, url: str) -> list[Scenario]:
-    """Return the commands, with what they do and leave undisturbed."""
+    """Return the commands, with their operations and results without faults."""
     data, out = write_small_data(folder / "data", 600, 200), folder / "out"
     tensorboard = ["--tensorboard"] if HAS_TENSORBOARD else []
     small = ["--epochs", "2", "--train-size", "300", "--keep", "best", "--validation", "50"]
@@ -193,7 +193,7 @@ def make_scenarios(folder: Path, server: Server, url: str) -> list[Scenario]:
 
 
 def record(server: Server, folder: Path, scenario: Scenario) -> None:
-    """Run a command undisturbed; record its operations and the folder it leaves."""
+    """Run a command without faults; record its operations and its folder."""
     scenario.prepare()
     child = started(server, folder, scenario, 0, "")
     if child.wait() != 0:
@@ -216,7 +216,7 @@ def started(server: Server, folder: Path, scenario: Scenario, at: int, fault: st
 
 
 def visit(server: Server, folder: Path, scenario: Scenario, at: int, fault: str) -> str:
-    """Let an operation have a fault; return what happened, raise AssertionError if it is wrong."""
+    """Let an operation fail; return the outcome, raise AssertionError if it is wrong."""
     scenario.prepare()
     child = started(server, folder, scenario, at, fault)
     code, output = child.wait(), child.output()
@@ -268,7 +268,7 @@ def check_success(scenario: Scenario, output: str, may_remain: bool, readonly: b
 
 
 def check_whole(scenario: Scenario, may_remain: bool) -> None:
-    """Check that every file is as before, as after or, in a run, of a moment between."""
+    """Check that every file is as before, as after or, in a run, of an intermediate state."""
     before, after = (snapshot(each) if each else {} for each in (scenario.before, scenario.after))
     for name, content in snapshot(scenario.out).items():
         hidden = name.rpartition("/")[2].startswith(".")  # temporary files, and locks
@@ -283,7 +283,7 @@ def check_whole(scenario: Scenario, may_remain: bool) -> None:
 
 
 def is_of_a_run(path: Path, content: bytes, expected: bytes) -> bool:
-    """Return whether the file of a run is one that an earlier moment may have."""
+    """Return whether the file of a run is a valid intermediate state."""
     if path.name in ("metrics.jsonl", "metrics.csv"):
         return expected.startswith(content) and content[-1:] in (b"", b"\n")
     if path.name == "checkpoint.safetensors":
@@ -294,7 +294,7 @@ def is_of_a_run(path: Path, content: bytes, expected: bytes) -> bool:
 
 
 def differences_in(scenario: Scenario) -> list[str]:
-    """Return how the folder differs from that of the command undisturbed."""
+    """Return the differences from the folder of the command without faults."""
     if scenario.resumes:
         return differences(scenario.out, scenario.after)
     here, there = snapshot(scenario.out), snapshot(scenario.after)
@@ -334,12 +334,12 @@ def save_and_keep(out: str, model: str) -> int:
 def download(out: str, url: str, sha256: str) -> int:
     """Fetch a file into the cache."""
     from lenet5c.commands.cli import EXPECTED, fail_with
-    from lenet5c.datasets.download import Patience, fetch
+    from lenet5c.datasets.download import RetryPolicy, fetch
     from lenet5c.datasets.registry import RemoteFile
 
     try:
         file = RemoteFile("file.bin", (url,), sha256, 4000)
-        fetch(file, Path(out), patience=Patience(pause=0.01))
+        fetch(file, Path(out), retry=RetryPolicy(pause=0.01))
     except EXPECTED as error:
         return fail_with("download", error)
     return 0
@@ -347,7 +347,7 @@ def download(out: str, url: str, sha256: str) -> int:
 
 @contextmanager
 def serve_file(folder: Path) -> Iterator[str]:
-    """Serve a file, of so few bytes that one write has them all; yield its address."""
+    """Serve a file small enough for a single write; yield its address."""
     served = folder / "served"
     served.mkdir()
     (served / "file.bin").write_bytes(np.random.default_rng(0).bytes(4000))

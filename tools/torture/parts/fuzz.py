@@ -1,6 +1,6 @@
 """Fuzz the readers with Atheris: none may fail, hang for 4 seconds or take 300 MB.
 
-The memory is the peak of a process beyond what it takes after its imports, 60 to 80 MB.
+The memory is the peak of a process beyond the 60 to 80 MB after its imports.
 """
 
 import os
@@ -76,7 +76,7 @@ def run(campaign: Campaign) -> None:
 
 
 def divide(times: dict[str, float], workers: int) -> list[dict[str, float]]:
-    """Return the targets with their times for each worker, of about the same sum."""
+    """Return the targets with their times for each worker, with about equal sums."""
     parts: list[dict[str, float]] = [{} for _ in range(workers)]
     for name in sorted(times, key=times.__getitem__, reverse=True):
         min(parts, key=lambda part: sum(part.values()))[name] = times[name]
@@ -169,7 +169,7 @@ def fuzz(campaign: Campaign, name: str, seconds: float, folder: Path, crashes: P
 
 
 def judge(name: str, path: Path, outcome: Outcome, answer_within: float | None) -> str | None:
-    """Return how an input fails; None if it does not when it is read again by itself.
+    """Return the failure of an input; None if it does not fail when read again alone.
 
     It has met a busy machine then, or a process that had grown by the inputs before.
     """

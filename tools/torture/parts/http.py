@@ -1,10 +1,10 @@
-"""Hostile HTTP clients of a demo, which must go on answering others.
+"""Malicious HTTP clients of a demo, which must continue to serve others.
 
 A real `lenet5c demo` gets bad connections from this machine: idle, slow, half-closed, reset,
 garbage, oversized, pipelined, of the wrong host, token or type, and mutated valid ones. It begins
-with as many of them at once as there may be open files, 10,000 at most. Meanwhile a watcher loads
-the page and asks for an answer, on a new connection each time. The demo must answer it in time
-(`--answer-within`, a second by default), take at most 300 MB, print no traceback, and give back
+with as many simultaneous connections as open files are allowed, at most 10,000. Meanwhile a watcher
+loads the page and sends a request, on a new connection each time. The demo must respond in time
+(`--answer-within`, a second by default), use at most 300 MB, print no traceback, and release
 threads and files.
 """
 
@@ -117,7 +117,7 @@ def flood(campaign, demo):
 
 
 def attack(campaign, demo, rng, held):
-    """Make one bad connection, and let one of those that are held send a byte more."""
+    """Make one bad connection, and let one of the open ones send another byte."""
     kind, content = make_content(demo, rng)
     ending = ("close", "reset", "half-close", "read", "hold")[int(rng.integers(5))]
     campaign.count(f"connections: {kind}")
@@ -184,7 +184,7 @@ def make_content(demo, rng):
 
 
 def mutate(content, rng):
-    """Return bytes with some of them changed, inserted, left out or repeated."""
+    """Return bytes with some changed, inserted, deleted or repeated."""
     content = bytearray(content)
     for _ in range(int(rng.integers(1, 6))):
         at = int(rng.integers(len(content)))
@@ -202,7 +202,7 @@ def mutate(content, rng):
 
 
 def make_client(rng):
-    """Return a socket; where each address of 127.0.0.0/8 is this machine, at one of them."""
+    """Return a socket, bound to a random address of 127.0.0.0/8 if the system supports it."""
     client = socket.socket()
     if sys.platform == "linux":  # so that there are ports enough
         client.bind((f"127.{rng.integers(1, 255)}.{rng.integers(255)}.{rng.integers(1, 255)}", 0))
@@ -210,7 +210,7 @@ def make_client(rng):
 
 
 def raise_file_limit():
-    """Return how many files this process may open, after asking for as many as there can be."""
+    """Return the maximum number of open files, after raising the limit."""
     try:
         import resource
     except ImportError:
@@ -224,7 +224,7 @@ def raise_file_limit():
 
 
 def report(campaign, watcher, during):
-    """Print how soon the page answered; record what went wrong."""
+    """Print the response times of the page; record failures."""
     for name, times in watcher.take().items():
         campaign.count(f"answers of {name} during {during}", len(times))
         middle, most = 1e3 * statistics.median(times), 1e3 * max(times)
@@ -234,7 +234,7 @@ def report(campaign, watcher, during):
 
 
 def check_use(campaign, demo, before):
-    """Compare what the demo uses with what it used before."""
+    """Compare the resources of the demo with those before."""
     if not before:
         campaign.count("skipped: memory, threads and files, as there is no /proc")
         return
@@ -250,7 +250,7 @@ def check_use(campaign, demo, before):
 
 
 class Demo:
-    """A demo in a process of its own, ended with the context."""
+    """A demo in a separate process, ended with the context."""
 
     def __init__(self, folder):
         self.folder, self.errors = folder, folder / "errors.txt"
@@ -285,7 +285,7 @@ class Demo:
         ).encode() + body
 
     def ask(self, answer=True):
-        """Load the page and ask for an answer; return the page and the seconds of both."""
+        """Load the page and request a response; return the page and the seconds of both."""
         times = {}
         client = http.client.HTTPConnection(*self.address, timeout=HANGING)
         try:
@@ -305,7 +305,7 @@ class Demo:
         return page, times
 
     def use(self):
-        """Return the peak of its memory, its threads and its files; {} where there is no /proc."""
+        """Return the peak of its memory, its threads and its files; {} without /proc."""
         try:
             status = Path(f"/proc/{self.process.pid}/status").read_text()
             files = len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
@@ -316,7 +316,7 @@ class Demo:
 
 
 class Watcher(threading.Thread):
-    """Asks a demo again and again, and takes the times, each of which is `most` seconds at most."""
+    """Sends requests to a demo repeatedly and measures the times, limited to `most` seconds."""
 
     def __init__(self, demo, most):
         super().__init__(daemon=True)
@@ -325,7 +325,7 @@ class Watcher(threading.Thread):
         self.start()
 
     def run(self):
-        """Ask until it is stopped."""
+        """Send requests until stopped."""
         while not self.ended.wait(0.02):
             try:
                 _, times = self.demo.ask()
@@ -343,7 +343,7 @@ class Watcher(threading.Thread):
         return times
 
     def fault(self):
-        """Return something that went wrong, None if nothing did since the last call."""
+        """Return a failure since the last call, or None."""
         return self.faults.popleft() if self.faults else None
 
     def stop(self):

@@ -1,9 +1,9 @@
-"""Kernels and random nets against their float64 twins, in memory between guard pages.
+"""Kernels and random nets compared with float64 references, in memory between guard pages.
 
-An attempt is a call of a kernel, or of a net, on arrays that end or begin at a page that cannot be
-touched, in a process of its own, with one of the processor's instruction sets. How far a result may
-be off follows from the sizes of its sums: rounding.py. One attempt of eight is made with AVX2 and
-with AVX-512, whose bits are the same.
+An attempt is a call of a kernel or a net on arrays that end or begin at a protected page, in a
+separate process, with one of the processor's instruction sets. Error bounds follow from the sizes
+of the sums (rounding.py). One attempt in eight is made with AVX2 and AVX-512, which must be
+bit-identical.
 """
 
 import json
@@ -34,7 +34,7 @@ class Worker:
         self.process: subprocess.Popen[str] | None = None
 
     def run(self, number: int, left: float) -> dict[str, str] | None:
-        """Return a case's name, digest and what is wrong; a crash is what is wrong, too.
+        """Return a case's name, digest and errors, including crashes.
 
         None if it was not done when the time, of which so much is left, was over.
         """
@@ -100,7 +100,7 @@ def _work(
     campaign: Campaign, isas: list[str], lock: threading.Lock,
     tries: Iterator[tuple[int, np.random.Generator]],
 ) -> None:  # fmt: skip
-    """Run cases, each with the instruction set that its number stands for."""
+    """Run cases, each with the instruction set given by its number."""
     workers = {isa: Worker(campaign.seed, isa) for isa in isas}
     while True:
         with lock:

@@ -1,8 +1,8 @@
 """Kill training runs at random moments, resume them, and compare every byte.
 
-A run of random settings is killed, resumed with another number of threads, perhaps killed again,
-until it is finished. Its files must then be those of the same run undisturbed. Most runs are forks
-of an interpreter that has imported lenet5c; every tenth is a new interpreter.
+A run with random settings is killed, resumed with another number of threads, possibly killed again,
+until it is finished. Its files must then be those of the uninterrupted run. Most runs are forks of
+an interpreter that has imported lenet5c; every tenth is a new interpreter.
 """
 
 import shutil
@@ -50,7 +50,7 @@ def run(campaign: Campaign) -> None:
 
 
 class Undisturbed:
-    """The run of some settings that nothing disturbs."""
+    """The uninterrupted run with some settings."""
 
     def __init__(self, campaign: Campaign, server: Server, folder: Path, data: Path, group: int):
         rng = np.random.default_rng([campaign.seed, group, 1])
@@ -80,7 +80,7 @@ class Undisturbed:
 def attempt(
     campaign: Campaign, server: Server, folder: Path, known: Undisturbed, rng: np.random.Generator
 ) -> None:
-    """Kill and resume one run until it is finished; raise AssertionError of what is wrong."""
+    """Kill and resume one run until it is finished; raise AssertionError if it is wrong."""
     out = folder / "killed"
     fresh = not CAN_FORK or rng.random() < 0.1
     kills = int(rng.integers(1, 5))
@@ -137,7 +137,7 @@ def wait_and_kill(
 
 
 def wait_for_change(child: Child, out: Path, name: str, times: int) -> None:
-    """Wait until a file of a run, or its temporary one, has changed so many times."""
+    """Wait until a file of a run, or its temporary file, has changed several times."""
 
     def states() -> set[tuple[str, int]]:
         with suppress(OSError):  # not there yet, or renamed between the two

@@ -1,8 +1,8 @@
 """Train, predict, evaluate, export and so on in one process for a long time.
 
-Small pieces of work in random order, each with 1 to 3 threads. Each must give the same bits as the
-first time, and after a warm-up (each piece twice) the process may have no more descriptors, threads
-and temporary files than then, and at most 64 MB more memory.
+Small tasks in random order, each with 1 to 3 threads. Each must give the same bits as the first
+time, and after a warm-up (each task twice) the process must not use more descriptors, threads and
+temporary files, and at most 64 MB more memory.
 """
 
 import base64
@@ -31,7 +31,7 @@ VARIANTS = 3
 
 
 def run(campaign: Campaign) -> None:
-    """Do pieces of work until the time is over."""
+    """Run tasks until the time is over."""
     before = tempfile.tempdir, lenet5c.get_num_threads()
     with campaign.folder() as folder:
         try:
@@ -45,7 +45,7 @@ def run(campaign: Campaign) -> None:
 
 
 def soak(campaign: Campaign, pieces: "Pieces", temporary: Path) -> None:
-    """Do each piece twice, then any, and measure after each."""
+    """Run each task twice, then random ones, and measure after each."""
     every = [(work, variant) for work in pieces.all() for variant in range(VARIANTS)]
     first: dict[tuple[str, int], str] = {}
     warm = Usage.now()
@@ -81,7 +81,7 @@ def soak(campaign: Campaign, pieces: "Pieces", temporary: Path) -> None:
 
 
 class Usage:
-    """Memory in bytes, open descriptors and threads of this process; 0 where they are not known."""
+    """Memory in bytes, open descriptors and threads of this process; 0 if unknown."""
 
     def __init__(self, memory: int, descriptors: int, threads: int) -> None:
         self.memory, self.descriptors, self.threads = memory, descriptors, threads
@@ -98,7 +98,7 @@ class Usage:
         return cls(memory, descriptors, threads)
 
     def exceeded(self, now: "Usage") -> list[str]:
-        """Return what another measurement has more of, beyond what is allowed."""
+        """Return the excesses of another measurement beyond the limits."""
         found = []
         if now.memory > self.memory + ALLOWED:
             found.append(f"memory grew from {self.memory >> 20} to {now.memory >> 20} MB")
@@ -110,7 +110,7 @@ class Usage:
 
 
 class Pieces:
-    """The pieces of work; each returns a digest of its results."""
+    """The tasks; each returns a digest of its results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -121,7 +121,7 @@ class Pieces:
         self.session = Session(self.best, "best", folder / "samples", lambda: self.source)
 
     def all(self) -> list[Callable[[int], str]]:
-        """Return those that what is installed allows."""
+        """Return the tasks whose requirements are installed."""
         work = [self.train_some, self.run_and_resume, self.predict, self.evaluate, self.open_model]
         work += [self.export, self.distort, self.demo, self.command]
         if find_spec("sklearn"):

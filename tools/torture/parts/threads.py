@@ -1,4 +1,4 @@
-"""Threads, forks and signals, beside busy processes: always the same bits, and never a hang."""
+"""Threads, forks and signals, with busy processes: always the same bits, and never a hang."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ SPIN = "while True: pass"
 
 
 def run(campaign: Campaign) -> None:
-    """Start a worker for each attempt, and disturb it."""
+    """Start a worker for each attempt, and perturb it."""
     for number, rng in campaign.tries():
         kind, disturbance = str(rng.choice(KINDS)), str(rng.choice(DISTURBANCES))
         if why := missing(kind, disturbance):
@@ -62,7 +62,7 @@ def run(campaign: Campaign) -> None:
 
 
 def missing(kind, disturbance):
-    """Return what the platform lacks, if anything."""
+    """Return the missing requirements of the platform, if any."""
     if not hasattr(os, "fork"):
         return "no fork, no signals"
     if sys.platform == "darwin" and kind == "forks":
@@ -90,7 +90,7 @@ def disturb(pid, disturbance, rng):
 
 
 def report(campaign, number, what, worker):
-    """Count what the worker has compared, or record how it failed."""
+    """Count the worker's comparisons, or record its failure."""
     text = worker.stdout.read()
     if worker.returncode == 0:
         campaign.count("results compared", int(text))

@@ -1,10 +1,10 @@
-"""Let several runs write into one folder, and plant links where they write.
+"""Let several runs write to one folder, and plant links among their files.
 
-Two or three runs get the same `--out` at about the same time: new ones of different seeds, resumed
-ones, one of them killed perhaps. One must win and leave what it leaves undisturbed; the others must
-say so in a line and exit with code 2. And symbolic links to files of another folder stand at the
-names of files and of temporary files, or the folder is exchanged for a link while a run is under
-way: no file outside the folder may change.
+Two or three runs get the same `--out` at about the same time: new ones with different seeds, or
+resumed ones, one of which may be killed. One must succeed with its normal files; the others must
+print one line and exit with code 2. Also, symbolic links to files of another folder are planted at
+the names of files and temporary files, or the folder is replaced by a link during a run: no file
+outside the folder may change.
 """
 
 import json
@@ -49,7 +49,7 @@ def run(campaign: Campaign) -> None:
 
 
 class Runs:
-    """Small runs of a few seeds, and what each leaves undisturbed and in the middle."""
+    """Small runs of a few seeds, with their final and intermediate files."""
 
     def __init__(self, server: Server, folder: Path) -> None:
         self.server, self.folder, self.out = server, folder, folder / "out"
@@ -85,7 +85,7 @@ class Runs:
         return self.server.start([*words, *options], self.folder / f"log-{self.started % 8}")
 
     def compete(self, rng: np.random.Generator, contestants: list[tuple]) -> str:
-        """Start (seed, options...) one soon after another, kill one perhaps; check the folder."""
+        """Start several (seed, options...) at short intervals, kill one at most; check files."""
         children = []
         together = rng.random() < 0.5
         for contestant in contestants:
@@ -135,26 +135,26 @@ class Runs:
 
 
 def new_runs(runs: Runs, rng: np.random.Generator) -> str:
-    """Let two or three new runs of different seeds begin."""
+    """Start two or three new runs with different seeds."""
     seeds = rng.permutation(SEEDS)[: rng.integers(2, 4)]
     return runs.compete(rng, [(int(seed),) for seed in seeds])
 
 
 def mixed_runs(runs: Runs, rng: np.random.Generator) -> str:
-    """Let a new run begin, and others go on with it."""
+    """Start a new run, and others that resume it."""
     seed = int(rng.integers(SEEDS))
     return runs.compete(rng, [(seed,), *[(seed, "--resume")] * int(rng.integers(1, 3))])
 
 
 def resumed_runs(runs: Runs, rng: np.random.Generator) -> str:
-    """Let two or three go on with a run that was killed."""
+    """Start two or three processes that resume a killed run."""
     seed = int(rng.integers(SEEDS))
     shutil.copytree(runs.begun[seed], runs.out)
     return runs.compete(rng, [(seed, "--resume")] * int(rng.integers(2, 4)))
 
 
 def plant(folder: Path, victim: Path, names: tuple[str, ...], rng: np.random.Generator) -> str:
-    """Put a link in a folder, to a file of another one that is there or not; return its name."""
+    """Put a link to an existing or missing file of another folder in a folder; return its name."""
     name = str(rng.choice(names))
     name = f".{name}.tmp" if name not in LOCKS and rng.random() < 0.6 else name
     victim.mkdir()
@@ -166,7 +166,7 @@ def plant(folder: Path, victim: Path, names: tuple[str, ...], rng: np.random.Gen
 
 
 def check_victim(victim: Path, name: str) -> None:
-    """Check that the other folder is as it was."""
+    """Check that the other folder is unchanged."""
     assert snapshot(victim) == {"precious": PRECIOUS}, f"what {name} links to was changed"
 
 

@@ -15,12 +15,12 @@ async function post(path, body, type) {
   throw new Error(error);
 }
 
-// Returns the answer of a path as an object.
+// Returns the response of a path as an object.
 export async function ask(path, request = {}) {
   return (await post(path, JSON.stringify(request), "application/json")).json();
 }
 
-// Returns the answer of a path as facts and the bytes after them.
+// Returns the response of a path as facts and the bytes after them.
 export async function askBytes(path, request = {}) {
   const buffer = await (await post(path, JSON.stringify(request), "application/json")).arrayBuffer();
   const length = new DataView(buffer).getUint32(0, true);
@@ -28,7 +28,7 @@ export async function askBytes(path, request = {}) {
   return { facts, bytes: new Uint8Array(buffer, 4 + length) };
 }
 
-// Sends a file; returns the answer as an object.
+// Sends a file; returns the response as an object.
 export async function sendFile(path, file) {
   return (await post(path, file, "application/octet-stream")).json();
 }

@@ -1,4 +1,4 @@
-// The page of the demo: the page of a model, and everything that needs the server.
+// The page of the demo: the page of a model, with features that need the server.
 
 import { askBytes } from "./api.js";
 import { find, showError } from "./dom.js";

@@ -42,7 +42,7 @@ export class Photo {
     });
   }
 
-  // Reads a file, and shows the answers on the image.
+  // Reads a file, and shows the predictions on the image.
   async read(file) {
     const number = ++this.#latest;
     this.file = file;

@@ -6,8 +6,8 @@ import { find, samplesText, showError } from "./dom.js";
 const [LEAST_EPOCHS, DEFAULT_EPOCHS, MOST_EPOCHS] = [1, 3, 20];
 
 export class Tuning {
-  // `tests` says how many test images there are, or why there are none; `useWeights` has others answer in the page, and
-  // `keepSamples` is told whether they are being learned now.
+  // `tests` is the number of test images, or the reason why there are none; `useWeights` sets the weights of the page, and
+  // `keepSamples` disables changes of the samples during training.
   constructor(tests, { useWeights, keepSamples }) {
     Object.assign(this, { tests, useWeights, keepSamples, model: 0 });
     for (const [id, path] of [["#revert", "/revert_model"], ["#keep", "/keep_model"]]) {
@@ -45,7 +45,7 @@ export class Tuning {
     if (running && !this.timer) this.timer = setTimeout(() => this.#poll(), 150);
     if (model !== this.model) {
       const { bytes } = await askBytes("/weights");
-      // Where they can be viewed as numbers.
+      // Only if they can be viewed as numbers.
       this.useWeights(new Float32Array(bytes.slice().buffer));
       this.model = model;
     }

@@ -1,4 +1,4 @@
-// From a drawing to an answer: the image of the data, the net's input, probabilities, and the values of every layer.
+// From a drawing to a prediction: image, net input, probabilities, and the values of every layer.
 
 import { GRID, render, SIDE, USUAL_WIDTH } from "./drawing.js";
 import { color, frame, MNIST } from "./ink.js";
@@ -14,12 +14,12 @@ export class Reader {
     const { signs } = net.model;
     this.net = net;
     this.signs = signs && new Net(signs); // knows what is no digit
-    // Whether the images of both have the same form.
+    // True if the images of both models have the same framing.
     this.usual = signs && ["framing", "image"].every((key) => JSON.stringify(net.model[key]) === JSON.stringify(signs[key]));
     this.inverted = false; // dark ink on light paper, where the data does not say which
   }
 
-  // The form of the images, with the levels of paper and ink.
+  // The framing of the images, with the levels of paper and ink.
   get form() {
     const form = this.net.model.framing ?? MNIST;
     return this.inverted ? { ...form, paper: form.ink, ink: form.paper } : form;
@@ -31,7 +31,7 @@ export class Reader {
     return Array.from({ length: channels }, (_, c) => paper[paper.length === channels ? c : 0]);
   }
 
-  // Levels of what is no ink in an image, one for each channel: the paper, or the mean where there is none.
+  // Background levels of an image, one for each channel: the paper, or the mean if there is none.
   groundOf(image) {
     const { framing, reading, image: [channels, h, w] } = this.net.model;
     if (framing && reading === "ink") return this.paper;
@@ -41,8 +41,8 @@ export class Reader {
     });
   }
 
-  // Returns strokes as an image (C, h, w) of the model's data, where it lies on the drawing, and why it is rejected as a
-  // digit, if it is: {image, scale, corner, rejected, seen}; null for no digit.
+  // Returns strokes as an image (C, h, w) for the model, its position on the drawing, and the reason for a rejection, if any:
+  // {image, scale, corner, rejected, seen}; null if there is no ink.
   prepare(strokes, width = USUAL_WIDTH) {
     const ink = render(strokes, width), [channels, ...size] = this.net.model.image;
     if (!ink.values.some((value) => value > 0)) return null;
@@ -50,21 +50,21 @@ export class Reader {
       const scale = size.map((length) => SIDE / length);
       return { image: color(resize(ink, ...size), this.form, channels), scale, corner: [0, 0], rejected: null, seen: null };
     }
-    // A width that was chosen is left as it is.
+    // A selected width is not changed.
     const framed = frame(ink, this.form, size, { normal: width === USUAL_WIDTH, least: ((DOT * width) / GRID) * SIDE });
     if (!framed) return null;
     const usual = this.usual && width === USUAL_WIDTH ? framed : null;
     return { ...framed, image: color(framed.image, this.form, channels), rejected: rejectInk(measure(ink)), seen: this.#seeSigns(ink, usual) };
   }
 
-  // Returns the names and the probabilities of digits and signs for ink, null where these are no digits; `framed` is the ink as
-  // MNIST has it, if it is known.
+  // Returns the names and probabilities of digits and signs for ink, null for models of other classes; `framed` is the ink in
+  // MNIST's format, if known.
   #seeSigns(ink, framed) {
     const net = this.signs, known = net && (framed ?? frame(ink, MNIST, net.model.image.slice(1)));
     return known && { names: net.classes, probabilities: net.probabilities(net.logits(known.image.values)) };
   }
 
-  // Returns an image of the data as if written with another pen, where that has a meaning.
+  // Returns an image as if written with another pen, if applicable.
   rewrite(image, width) {
     if (this.net.model.reading === "whole") return image;
     const invert = (values) => values.map((value) => 255 - value), dark = this.form.ink[0] < this.form.paper[0];
@@ -72,12 +72,12 @@ export class Reader {
     return dark ? invert(written) : written;
   }
 
-  // Returns why an answer to what `prepare` returned is rejected, or null.
+  // Returns the reason to reject the prediction for a result of `prepare`, or null.
   reject({ rejected, seen }, { probabilities }) {
     return rejected ?? rejectAnswer({ names: this.net.classes, probabilities }, seen);
   }
 
-  // Returns the answer to an image of the data that is seen through a transform.
+  // Returns the prediction for a transformed image.
   answer(image, transform) {
     const { net } = this, seen = applyTransform(image, net.model.image, transform, this.paper), fitted = net.fit(seen);
     const probabilities = net.probabilities(net.forward(fitted));

@@ -8,14 +8,14 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-// Writes a text where it has changed: the browser does not lay the page out again for the same one.
+// Sets a text only if it has changed, to avoid a new layout of the page.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 export const samplesText = (count) => (count === 1 ? "1 sample" : `${count} samples`);
 
-// Shows an error beside what was pressed, or none; all others are gone then.
+// Shows an error next to the pressed control, or none, and clears all others.
 export function showError(selector, error = null) {
   for (const element of document.querySelectorAll(".error")) Object.assign(element, { hidden: true, textContent: "" });
   if (error) Object.assign(find(selector), { hidden: false, textContent: error.message });
@@ -28,12 +28,12 @@ export function saveFile(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-// Settings are kept after the page is closed, where the browser allows it.
+// Settings are stored, if the browser allows it.
 export function remember(name, value) {
   try {
     localStorage.setItem(`lenet5c-${name}`, value);
   } catch {
-    // They are not kept then.
+    // They are not stored then.
   }
 }
 

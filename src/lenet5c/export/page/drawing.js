@@ -1,4 +1,4 @@
-// Strokes of a pen become ink.
+// Conversion of pen strokes to ink.
 
 import { Plane } from "./resampling.js";
 
@@ -8,7 +8,7 @@ export const USUAL_WIDTH = 2.4;
 const MOST_DISCS = 20_000; // about: where a drawing wants more, they lie further apart
 
 // Returns the ink of strokes, lists of x, y and thickness, again and again: 0 is paper, 255 full ink, smooth at the edges.
-// x and y are shares of the side, thickness a factor of the pen's width, which is in 28ths of the side.
+// x and y are fractions of the side, thickness a factor of the pen's width, which is in 28ths of the side.
 export function render(strokes, width = USUAL_WIDTH) {
   const radius = ((width / GRID) * SIDE) / 2, ink = new Float32Array(SIDE * SIDE);
   for (const stroke of strokes) {
@@ -31,7 +31,7 @@ function addDisc(ink, x, y, r) {
   }
 }
 
-// Returns [x, y, radius] in pixels along a stroke, so close that no notch shows between them; no corner is cut.
+// Returns [x, y, radius] in pixels along a stroke, close enough for a smooth outline; corners are kept.
 function placeDiscs(stroke, radius, most) {
   const points = [];
   for (let i = 0; i < stroke.length; i += 3) points.push([stroke[i] * SIDE, stroke[i + 1] * SIDE, stroke[i + 2] * radius]);

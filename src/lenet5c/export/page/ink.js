@@ -1,5 +1,5 @@
-// Ink becomes an image such as the model was trained on, as lenet5c.recognition has it: cropped, with strokes of usual
-// width, scaled into the box of the form, and centered. Constants and steps are those of recognition/digit.py.
+// Normalization of ink to the format of the training images, as in lenet5c.recognition: cropped, with strokes of normal
+// width, scaled to the box of the framing, and centered. Constants and steps are those of recognition/digit.py.
 
 import { clamp, fitSize, Plane, reduce, resize, roundEven } from "./resampling.js";
 
@@ -27,7 +27,7 @@ export function findBox({ height, width, values }) {
   return bottom ? [top, left, bottom, right] : null;
 }
 
-// Height and width of the form's box in an image of this size.
+// Height and width of the framing's box in an image of this size.
 function boxSize(form, size) {
   return size.map((length, axis) => Math.max(1, roundEven(form.box[axis] * length)));
 }
@@ -76,8 +76,8 @@ export function close(plane, radius) {
   return closed.crop([radius, radius, radius + height, radius + width]);
 }
 
-// Thickens hairlines and thins broad strokes to the form's range; others stay as they are. Returns the plane, and how far
-// it reaches beyond the one that was given, in pixels of that.
+// Thickens hairlines and thins broad strokes to the framing's range; others are unchanged. Returns the plane, and how far it
+// extends beyond the given one, in pixels of the latter.
 export function normalizeStroke(crop, form, size) {
   if (crop.longer < Math.max(...boxSize(form, size))) return [crop, 0];
   const reduced = reduce(crop, Math.ceil(crop.longer / FINE)), enlarge = Math.ceil(COARSE / reduced.longer);
@@ -91,8 +91,8 @@ export function normalizeStroke(crop, form, size) {
   return thinner.values.some((value) => value > 0) ? [thinner, unit] : [reduced, 0];
 }
 
-// Returns ink cropped, scaled into the box of a form, with its center of mass at its place, and where it lies: the pixels of
-// the ink to one of the image, and those before the image's corner. Null if the ink is too faint.
+// Returns ink cropped, scaled to the box of a framing, with its center of mass in position, and its location: pixels of the
+// ink per pixel of the image, and before the image's corner. Null if the ink is too faint.
 function center(strength, form, size) {
   const found = findBox(strength);
   if (!found) return null;
@@ -118,8 +118,8 @@ function center(strength, form, size) {
   return { image, scale, corner: [found[0] - top * scale[0], found[1] - left * scale[1]] };
 }
 
-// Returns ink, a plane, as an image of a form: {image, scale, corner}, or null if there is no ink or a dot only. `normal`
-// says that strokes are brought to the usual width. `least` is the length that is more than a dot.
+// Returns ink, a plane, as an image with a framing: {image, scale, corner}, or null if there is no ink or only a dot. If `normal`,
+// strokes are adjusted to the normal width. `least` is the minimum length that is not a dot.
 export function frame(ink, form, size, { normal = true, least = 0 } = {}) {
   const found = findBox(ink);
   if (!found) return null;
@@ -134,7 +134,7 @@ export function frame(ink, form, size, { normal = true, least = 0 } = {}) {
   return { image: placed.image, scale: placed.scale.map((each, axis) => each * units[axis]), corner };
 }
 
-// Returns ink, from 0 for none to 255, as the channels of an image of the form, one after another.
+// Returns ink, from 0 for none to 255, as the consecutive channels of an image.
 export function color({ values }, form, channels) {
   const plane = values.length, made = new Uint8Array(channels * plane);
   for (let c = 0; c < channels; c++) {

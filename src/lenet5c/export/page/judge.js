@@ -1,4 +1,4 @@
-// Rejection of what cannot be one digit, by measures of the ink: as recognition/judge.py has it.
+// Rejection of ink that cannot be one digit, by its measures, as in recognition/judge.py.
 
 import { close, FINE, findBox, measureStroke, MNIST, normalizeStroke } from "./ink.js";
 import { reduce, resize, roundEven } from "./resampling.js";
@@ -9,11 +9,11 @@ const GRAIN = 2; // radius of gaps within a stroke that are filled
 // Returns measures of the ink of a drawing.
 export function measure(ink) {
   const whole = ink.crop(findBox(ink)), { longer } = whole;
-  // Reduced and closed, as noise makes outlines long.
+  // Reduced and closed, because noise lengthens outlines.
   const thin = close(reduce(whole, Math.ceil(longer / FINE)), GRAIN), width = measureStroke(thin);
   let crop = whole, thinLength = 0;
   if (thin.longer > MNIST.stroke[1] * width) {
-    // A pen may be as thin as it likes: lines count as broad as the net sees them.
+    // Thin lines count with the width that the net sees.
     thinLength = count(thin.values, 128) / Math.max(width, 1e-6) / thin.longer;
     [crop] = normalizeStroke(whole, MNIST, [28, 28]);
   }
@@ -38,7 +38,7 @@ export function measure(ink) {
   };
 }
 
-// Returns how many values are at least `low`, and less than `high`.
+// Returns the number of values from `low` to less than `high`.
 function count(values, low, high = 256) {
   let found = 0;
   for (let i = 0; i < values.length; i++) if (values[i] >= low && values[i] < high) found++;
@@ -47,7 +47,7 @@ function count(values, low, high = 256) {
 
 // Returns the areas of the components of ink; they touch at an edge or a corner.
 function measureComponents({ height, width, values }) {
-  // With paper all around, so that a neighbor is always there.
+  // With a border of paper, so that all neighbors exist.
   const across = width + 2, left = new Uint8Array(across * (height + 2)), areas = [], waiting = new Int32Array(values.length);
   for (let y = 0, i = 0, at = across + 1; y < height; y++, at += 2) for (let x = 0; x < width; x++, i++, at++) left[at] = values[i] >> 7;
   const around = [-across - 1, -across, -across + 1, -1, 1, across - 1, across, across + 1];
@@ -71,21 +71,21 @@ function measureComponents({ height, width, values }) {
   return areas;
 }
 
-// Returns why ink with these measures cannot be one digit, or null.
+// Returns the reason why ink with these measures cannot be one digit, or null.
 export function rejectInk({ pixels, edge, gray, slenderness, length, parts, holes }) {
-  if (pixels < 8) return `what is on it is too small for a digit: ${pixels} pixels`;
+  if (pixels < 8) return `the ink is too small for a digit: ${pixels} pixels`;
   // A digit may fill the drawing: a few clear strokes in one piece.
   const clear = parts === 1 && holes <= 3 && length <= 3.6 && slenderness >= 3.5 && gray < 0.65;
-  if (edge > 0.03 && !clear) return "what is on it runs out of the picture on all sides";
-  if (gray > 0.93) return "there are no clear strokes on it";
-  if (slenderness < 2.7 && length < 2) return "what is on it is a blot, not a line";
-  if (parts > 6 || parts === 0) return `it is in ${parts} pieces, not one digit`;
-  if (holes > 4 || length > 4.6) return "it is full of lines, not one digit";
+  if (edge > 0.03 && !clear) return "the ink extends beyond the picture on all sides";
+  if (gray > 0.93) return "there are no clear strokes";
+  if (slenderness < 2.7 && length < 2) return "the ink is a blot without strokes";
+  if (parts > 6 || parts === 0) return `the ink has ${parts} separate parts, not one digit`;
+  if (holes > 4 || length > 4.6) return "the ink has too many strokes for one digit";
   return null;
 }
 
-const REJECT = 0.5; // the least confidence of an answer that is not rejected
-// How often there are signs, and what is neither or several, where one digit is expected, over their shares of the training images.
+const REJECT = 0.5; // minimum confidence of an accepted prediction
+// Prior frequencies, if one digit is expected, of signs and of other or several characters, relative to the training images.
 const SIGN_SHARE = 0.1, NONE_SHARE = 0.4;
 const WORDS = {
   "+": "a plus sign", "-": "a minus sign", x: "a multiplication sign", "/": "a slash", "=": "an equals sign", "(": "a bracket",
@@ -95,13 +95,13 @@ const isDigit = (name) => /^\d$/.test(name);
 
 const SECOND = 0.5; // share of the net of digits and signs in which digit it is
 
-// Returns why an answer, the names and probabilities of a net, is rejected, or null. `seen` has those of the net of digits and
-// signs, null for answers that are no digits. The page shows this net's digit: it is rejected if both nets together name another.
+// Returns the reason to reject a prediction, names and probabilities of a net, or null. `seen` has those of the net of digits
+// and signs, null for other classes. The page displays this net's digit: it is rejected if both nets together predict another.
 export function rejectAnswer(answer, seen = null) {
   const named = answer.probabilities.indexOf(Math.max(...answer.probabilities)), share = seen ? digitShare(seen) : 1;
   const both = seen ? weighDigits(answer, seen) : answer.probabilities, best = Math.max(...both);
   if (best * share >= REJECT && both[named] === best) return null;
-  return share < best ? describeSign(seen) : `the net is not sure: ${roundEven(100 * best)}% at best`;
+  return share < best ? describeSign(seen) : `the net is uncertain: the most probable class has ${roundEven(100 * best)}%`;
 }
 
 // Returns the probabilities of digits by both nets, their weighted geometric mean.
@@ -113,7 +113,7 @@ function weighDigits({ names, probabilities }, seen) {
   return both.map((value) => value / whole);
 }
 
-// Returns the probability that ink is one digit, where digits are expected.
+// Returns the probability that ink is one digit, if digits are expected.
 function digitShare({ names, probabilities }) {
   const sum = (chosen) => probabilities.reduce((total, value, i) => total + (chosen(names[i]) ? value : 0), 0);
   const digits = sum(isDigit), none = sum((name) => name === "none" || name === "several");
@@ -124,5 +124,5 @@ function describeSign({ names, probabilities }) {
   const others = [...names.keys()].filter((i) => !isDigit(names[i]));
   const best = names[others.reduce((most, i) => (probabilities[i] > probabilities[most] ? i : most))];
   if (best === "several") return "it looks like several characters, not one digit";
-  return best === "none" ? "it resembles no digit" : `it looks like ${WORDS[best]}, not a digit`;
+  return best === "none" ? "it does not look like a digit" : `it looks like ${WORDS[best]}, not a digit`;
 }

@@ -3,11 +3,11 @@
 import { softmax } from "./net.js";
 
 const MOST_STEPS = 300, SMALL = 1e-3; // of the gradient, beside its first length if that is over 1
-// Weights of half the mean squared change of the outputs that are rehearsed, and of the weights themselves, beside 1 for the mean
-// cross-entropy of the samples.
+// Weights of half the mean squared change of the rehearsed outputs, and of the weights, relative to the mean cross-entropy of
+// the samples.
 const HOLD = 0.2, SHRINK = 1e-3;
 
-// Whether the net ends in a linear layer, which alone can be fine-tuned here.
+// True if the net ends in a linear layer, which is required for fine-tuning.
 export const canTune = (net) => net.layers.at(-1).kind === "Linear" && !net.model.negated;
 
 // Returns the input of the last layer for an image.
@@ -22,11 +22,11 @@ const dot = (a, b) => {
   return sum;
 };
 
-// Changes the weights of the net's last layer, in place, so that it classifies `samples` of {features, label}, and has nearly the
-// outputs for `rehearsed`, features alone, that it had. `start` has the weight and the bias to begin from.
+// Changes the weights of the net's last layer, in place, so that it classifies `samples` of {features, label}, and nearly
+// keeps its outputs for `rehearsed` features. `start` has the initial weight and bias.
 //
-// In the coordinates in which a change of the weights has its penalty as squared length, the samples alone are looked at in each
-// step, and few steps are needed: with the penalty C = L L^T, the change of a row of weights is V L^-1, and V is sought.
+// In coordinates in which the penalty is a squared length, each step only uses the samples, and few steps are needed: with the
+// penalty C = L L^T, the change of a row of weights is V L^-1, and V is optimized.
 export function tuneLastLayer(net, start, samples, rehearsed) {
   const layer = net.layers.at(-1), outputs = layer.bias.length, inputs = layer.weight.length / outputs, row = inputs + 1;
   const withOne = (values) => Float64Array.of(...values, 1), share = 1 / samples.length;

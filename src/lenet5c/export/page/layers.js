@@ -1,4 +1,4 @@
-// Layers of a net for one sample, (C, H, W) as they lie in memory: `forward(x)` saves what `backward(dy)` needs, which
+// Layers of a net for one sample, (C, H, W) in memory: `forward(x)` saves the values for `backward(dy)`, which
 // returns the gradient with respect to x. The arrays of a layer are Float32Array, and so are the values between layers.
 
 import { ACTIVATIONS } from "./activations.js";
@@ -48,7 +48,7 @@ class Linear extends Layer {
     const { weight, bias, y } = this, count = x.length;
     for (let o = 0, w = 0; o < y.length; o++) {
       let sum = bias[o], i = 0;
-      // Four at a time: each sum waits for the one before.
+      // Four independent sums, to hide latency.
       for (; i + 3 < count; i += 4, w += 4) {
         sum += weight[w] * x[i] + weight[w + 1] * x[i + 1] + weight[w + 2] * x[i + 2] + weight[w + 3] * x[i + 3];
       }
@@ -141,7 +141,7 @@ class Windows extends Layer {
 class Conv2d extends Windows {
   constructor(step) {
     super(step);
-    // Numbers of 64 bits, as the sums have: nothing is converted on the way.
+    // 64-bit numbers like the sums, to avoid conversions.
     this.columns = new Float64Array(this.C * this.KH * this.KW * this.OH * this.OW);
     this.sums = new Float64Array(2 * this.OH * this.OW);
     this.taps = (this.C / step.groups) * this.KH * this.KW;
@@ -337,7 +337,7 @@ class Subsample2d extends SumPool {
   }
 }
 
-// layers(x) + shortcut(x); without a shortcut of its own, x itself.
+// layers(x) + shortcut(x); without shortcut layers, x itself.
 class Residual extends Layer {
   constructor(step) {
     super(step);

@@ -1,4 +1,4 @@
-// A page alone, without a server.
+// Entry of a page without a server.
 
 import { Page } from "./page.js";
 

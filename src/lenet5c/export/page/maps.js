@@ -9,7 +9,7 @@ const MOST_NAMED = 130, MOST_ROWS = 13; // units of the last layer with names, a
 
 export const shapeText = (shape) => shape.join(" × ");
 
-// Returns [C, h, w] of values as they are shown: units have no height and width.
+// Returns the displayed shape [C, h, w] of values: units have no height and width.
 function shownShape(shape) {
   if (shape.length !== 3 || shape[1] * shape[2] === 1) return [sizeOf(shape), 1, 1];
   const block = Math.ceil(Math.max(shape[1], shape[2]) / LARGEST);
@@ -30,8 +30,8 @@ function shrink(values, shape, [channels, rows, columns]) {
   return sums.map((sum, i) => sum / counts[i]);
 }
 
-// Writes values as bytes: 128 is zero, 255 the largest value of the layer; of the last one, where only differences count, 128
-// is in the middle between the lowest and the highest.
+// Writes values as bytes: 128 is zero, 255 the largest value of the layer; in the last one, where only differences matter,
+// 128 is the middle between lowest and highest.
 function quantize(values, centered, bytes) {
   let low = values[0], high = values[0];
   for (let i = 1; i < values.length; i++) {
@@ -42,7 +42,7 @@ function quantize(values, centered, bytes) {
   for (let i = 0; i < values.length; i++) bytes[i] = ((values[i] - middle) * 127) / peak + 128.5;
 }
 
-// Some maps, or units, on one canvas.
+// Maps or units on one canvas.
 class Sheet {
   constructor(count, height, width, rows, gap, scale, ariaLabel) {
     this.columns = Math.ceil(count / rows);
@@ -73,7 +73,7 @@ class Sheet {
   }
 }
 
-// One layer: all its maps, or its units; those of the last layer, for which `classes` is given, have names beside them.
+// One layer: all its maps, or its units; units of the last layer, with `classes`, have names.
 export class Maps {
   constructor(stage, classes = null) {
     Object.assign(this, { shape: stage.shape, shown: shownShape(stage.shape), last: classes !== null });

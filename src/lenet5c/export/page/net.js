@@ -1,4 +1,4 @@
-// A trained model: images in, logits and the values of every layer out; and gradients back to the pixels.
+// A trained model: logits and the values of every layer for an image, and gradients with respect to its pixels.
 
 import { makeLayer, runBackward, runForward, sizeOf } from "./layers.js";
 import { Plane, resize } from "./resampling.js";
@@ -72,7 +72,7 @@ export class Net {
     return fitted;
   }
 
-  // Returns logits of a fitted image, which `forwarded` is from then on.
+  // Returns the logits of a fitted image, and stores it in `forwarded`.
   forward(fitted) {
     this.forwarded = fitted;
     const { prepared, offset } = this, { scale, negated } = this.model, uniform = offset.length === 1;

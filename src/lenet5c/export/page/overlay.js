@@ -1,4 +1,4 @@
-// Explanations of the answer: an image beside the input, and an overlay on the drawing that follows the pen.
+// Explanations of the prediction: an image beside the input, and an overlay on the drawing that follows the pen.
 
 import { chooseColors } from "./colors.js";
 import { find, make, recall, remember } from "./dom.js";
@@ -9,8 +9,8 @@ import { occlusion, saliency } from "./why.js";
 const SLICE = 6; // milliseconds that occlusion takes at a time
 // The meaning of red and blue.
 const TEXTS = {
-  gradient: ["where more ink raises the score of the answer", "where it lowers it"],
-  occlusion: ["where the score of the answer falls without the ink", "where it rises"],
+  gradient: ["where more ink raises the score of the predicted class", "where it lowers it"],
+  occlusion: ["where covering ink lowers the score of the predicted class", "where it raises it"],
   none: ["", ""],
 };
 const KINDS = Object.keys(TEXTS);
@@ -19,7 +19,7 @@ export class WhyView {
   #shown = null; // the map that is shown, with what it belongs to
   #job = null; // of occlusion
 
-  // `changed()` asks for the answer once more.
+  // `changed()` requests a new prediction.
   constructor(reader, changed) {
     const { net } = reader, [, height, width] = net.model.image;
     Object.assign(this, { reader, net, height, width });
@@ -60,7 +60,7 @@ export class WhyView {
     this.#paint();
   }
 
-  // Shows why an answer is as it is; `placed` says where the image lies on the drawing, null if it is no drawing.
+  // Shows an explanation; `placed` is the position of the image on the drawing, null if there is none.
   update({ seen, fitted, best }, placed, transform) {
     this.#job = null;
     const subject = { placed, transform }, { form } = this.reader;
@@ -76,7 +76,7 @@ export class WhyView {
     }
   }
 
-  // Continues the occlusion whenever there is nothing else to do.
+  // Continues the occlusion when idle.
   #start(steps, subject) {
     const job = (this.#job = {});
     const goOn = () => {
@@ -100,7 +100,7 @@ export class WhyView {
     this.#paint();
   }
 
-  // Paints in the colors of the page, which may have changed.
+  // Paints in the current colors of the page.
   repaint() {
     this.colors = chooseColors();
     this.#paint();
@@ -114,7 +114,7 @@ export class WhyView {
     if (!shown || !find("#why-on").checked) return;
     this.#paintMap(this.small, shown.map, (share) => 200 * Math.min(1, 1.6 * share));
     const { image } = this.net.model, side = this.overlay.width;
-    // From the image that the net sees to the drawing, to the canvas.
+    // From the net's image to the drawing, to the canvas.
     context.scale(side / SIDE, side / SIDE);
     if (shown.placed) {
       const { corner, scale } = shown.placed;

@@ -21,12 +21,12 @@ export class Pad {
   #cursor = { x: 0.5, y: 0.25, down: false, shown: false, held: new Set() };
 
   // `changed(time)` is called with the time of the event when the drawing changes; `tell(text)`
-  // for the eyes and ears of those who draw by keys.
+  // announces the state of the pen when drawing by keys.
   constructor(canvas, changed, tell) {
     Object.assign(this, { canvas, changed, tell, context: canvas.getContext("2d") });
     const on = (name, action) => canvas.addEventListener(name, action);
     on("pointerdown", (event) => this.#down(event));
-    // Raw updates come at once, moves with the next frame; where there are both, moves repeat.
+    // Raw updates arrive immediately, moves with the next frame; if there are both, moves are redundant.
     on("onpointerrawupdate" in window ? "pointerrawupdate" : "pointermove", (event) => this.#move(event));
     for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
       on(name, (event) => { if (event.pointerId === this.#pointer) this.#pointer = null; });
@@ -117,7 +117,7 @@ export class Pad {
     this.#paintTo(stroke, stroke.length - 3);
   }
 
-  // Paints what leads to the point at `i` of a stroke.
+  // Paints the segment up to point `i` of a stroke.
   #paintTo(stroke, i) {
     const { context } = this, side = this.canvas.width, from = Math.max(i - 3, 0);
     context.strokeStyle = this.ink;
@@ -144,7 +144,7 @@ export class Pad {
     const pixels = new ImageData(width, height), ink = this.ink.match(/[\d.]+/g).slice(0, 3);
     const [paper, full] = [form.paper[0], form.ink[0]];
     for (let i = 0; i < plane; i++) {
-      // Gray is ink on the paper; colors are as they are.
+      // Gray is ink on paper; colors are unchanged.
       const color = channels === 3 ? [image[i], image[plane + i], image[2 * plane + i], 255]
         : [...ink, (255 * (image[i] - paper)) / (full - paper)];
       pixels.data.set(color, 4 * i);
@@ -201,7 +201,7 @@ export class Pad {
     if (down) this.changed(time);
   }
 
-  // Moves the pen by all arrows that are held.
+  // Moves the pen by all pressed arrow keys.
   #step(key, event) {
     this.#showCursor(true);
     const cursor = this.#cursor, length = event.shiftKey ? SMALL_STEP : STEP;

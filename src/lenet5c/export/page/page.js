@@ -1,4 +1,4 @@
-// The page: each change of the drawing or of the sliders is answered by the net, here, before the next frame.
+// The page: the net is run for each change of the drawing or the sliders, before the next frame.
 
 import { Reader } from "./answer.js";
 import { find, recall, remember, setText, showError } from "./dom.js";
@@ -13,7 +13,7 @@ import { PageStore, Teacher } from "./teach.js";
 
 const THEMES = ["auto", "light", "dark"];
 const KEPT_LATENCIES = 500;
-// The page as it was loaded, before anything changed in it; the page of a server cannot be saved.
+// The source of the page as loaded; the page of a server cannot be saved.
 const SOURCE = find("meta[name=token]") === null ? `<!doctype html>\n${document.documentElement.outerHTML}\n` : null;
 
 export class Page {
@@ -27,12 +27,12 @@ export class Page {
   #seldom = true; // there was one at most before it
   #awaited = false; // there will be a frame
   #explain = null; // explains the last answer
-  // For tests and for the page: milliseconds from an event to its painted answer, and the part of them spent here.
+  // For tests and the page: milliseconds from an event to its painted prediction, and the part spent in this script.
   latencies = [];
   computing = [];
   keys = { e: () => find("#example")?.click(), a: () => this.sliders.toggleSweep(), r: () => this.sliders.reset() };
 
-  // `store` has the samples; the one of a page alone forgets them when it is closed.
+  // `store` has the samples; without a server, they are lost when the page is closed.
   constructor(store = new PageStore()) {
     const model = JSON.parse(find("#model-data").textContent);
     this.net = new Net(model);
@@ -78,8 +78,8 @@ export class Page {
     setText(find("#pad-state"), text);
   }
 
-  // Answers at once what is drawn or shown. What comes before the answer has been painted is answered with the frame; so is
-  // everything as long as there is more than one event to a frame, since nobody would see the answers in between.
+  // Computes the prediction immediately. Events before it has been painted are processed with the next frame, as are all events
+  // while there are several per frame.
   ask(time = performance.now()) {
     const blank = this.pad.empty && this.#image === null;
     find("#invite").hidden = !blank;
@@ -92,13 +92,13 @@ export class Page {
     if (this.#seldom) this.#answer();
   }
 
-  // Answers what has not been answered yet; when all is painted, explains it and measures the time.
+  // Processes pending events; after painting, computes the explanation and measures the time.
   #endFrame() {
     this.#awaited = false;
     this.#seldom = this.#asks < 2;
     this.#asks = 0;
     if (this.#asked !== null) this.#answer();
-    // Of the messages after a frame, the first comes when it has been painted.
+    // The first message after a frame arrives when it has been painted.
     const { port1, port2 } = new MessageChannel(), time = this.#answered;
     port1.onmessage = () => {
       port1.close();
@@ -162,8 +162,8 @@ export class Page {
     this.show(example, `Training image, true label ${this.net.classes[example.label]}`);
   }
 
-  // Returns what is to be saved as a sample, {image, done}, or throws why it cannot be; `done` wants the label, or null if it
-  // was not saved.
+  // Returns the sample to save, {image, done}, or throws the reason why there is none; `done` is called with the label, or null if
+  // it was not saved.
   #drawing() {
     if (this.#image) throw new Error("Images of the data set cannot be saved as samples. Make a drawing instead.");
     if (this.#savedAs !== null) {
@@ -192,7 +192,7 @@ export class Page {
     this.#repaint();
   }
 
-  // Paints what has its colors from here and not from the style sheet.
+  // Paints parts whose colors are not from the style sheet.
   #repaint() {
     this.pad?.paint();
     this.view?.repaint();

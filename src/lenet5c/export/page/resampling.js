@@ -1,4 +1,4 @@
-// Planes of gray levels made larger and smaller, to the very levels that lenet5c's own functions have.
+// Resizing of planes of gray levels, bit-identical to lenet5c's functions.
 
 // Rounds halves to the even neighbor, as NumPy and Python do.
 export function roundEven(value) {
@@ -31,7 +31,7 @@ export class Plane {
     return cut;
   }
 
-  // Returns the plane with so many pixels of one level around it.
+  // Returns the plane with a border of one level.
   pad(border, level = 0) {
     const padded = new Plane(this.height + 2 * border, this.width + 2 * border);
     padded.values.fill(level);
@@ -102,7 +102,7 @@ export function resize(plane, height, width) {
   return resized;
 }
 
-// Returns values (H, W) that are gradients by the pixels of a resized plane as gradients by those of its source (h, w).
+// Converts gradients (H, W) with respect to a resized plane to those with respect to its source (h, w).
 export function resizeBack(values, [height, width], [h, w]) {
   const columns = filterOf(width, w), rows = filterOf(height, h), narrow = new Float64Array(height * w), back = new Float64Array(h * w);
   for (let y = 0; y < height; y++) {

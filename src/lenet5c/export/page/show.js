@@ -1,4 +1,4 @@
-// The answer: predicted label, bars, the net's input, and the maps of every layer.
+// Display of a prediction: label, bars, the net's input, and the maps of every layer.
 
 import { chooseColors } from "./colors.js";
 import { find, make, setText } from "./dom.js";
@@ -50,7 +50,7 @@ export class View {
     this.#say(`No answer: draw ${this.model.subject}`);
   }
 
-  // Paints all layers in the colors of the page, which may have changed, and their legend.
+  // Paints all layers and their legend in the current colors of the page.
   repaint() {
     const legend = new ImageData(255, 1);
     this.colors = chooseColors();
@@ -59,7 +59,7 @@ export class View {
     for (const maps of this.maps) maps.repaint(this.colors);
   }
 
-  // Shows an answer; `label` is the true label of an image of the data.
+  // Shows a prediction; `label` is the true label of an image of the data.
   paint({ best, rejected, probabilities, fitted, maps }, label) {
     const { classes } = this.model, name = classes[best], sure = percent(probabilities[best]);
     this.#showSeen(fitted);
@@ -91,7 +91,7 @@ export class View {
     this.bars.forEach((row, i) => {
       const { item, name, bar, number } = row, share = probabilities[order[i]], text = this.model.classes[order[i]];
       if (name.textContent !== text) name.textContent = name.title = text;
-      // What is less is no pixel of the bar.
+      // Smaller values are less than a pixel.
       const length = share.toFixed(4);
       if (row.length !== length) bar.style.transform = `scaleX(${(row.length = length)})`;
       setText(number, best < 0 ? "" : percent(share));
@@ -99,7 +99,7 @@ export class View {
     });
   }
 
-  // Says an answer once it has stayed for a moment: a screen reader cannot keep up with each.
+  // Announces a prediction after a short delay, because a screen reader cannot follow each change.
   #say(text, essence = text) {
     this.text = text;
     if (essence === this.essence) return;

@@ -33,7 +33,7 @@ export class Sliders {
   #addRow(name, min, max, value) {
     const [title, step] = ROWS[name], id = `slider-${name}`;
     const input = make("input", { type: "range", id, name, min, max, step, value });
-    // The slider says its value itself; and the row would else be the label of the output.
+    // The slider announces its value itself; otherwise the row would be the label of the output.
     const output = make("output", { ariaLive: "off" });
     find("#sliders").append(make("label", { htmlFor: id }, make("span", {}, title), output, input));
     this.#inputs[name] = input;
@@ -73,7 +73,7 @@ export class Sliders {
       const at = ([name, [reach, seconds]]) =>
         [name, this.defaults[name] + reach * Math.sin((2 * Math.PI * (now - start)) / 1000 / seconds)];
       this.set(Object.fromEntries(Object.entries(SWEEP).map(at)), now);
-      // After what it has asked of the next frame, so that each is answered.
+      // After the work scheduled for the next frame, so that each value is shown.
       this.#frame = requestAnimationFrame(sweep);
     };
     this.#frame = requestAnimationFrame(sweep);

@@ -1,4 +1,4 @@
-// Samples that are labeled, and the fine-tuning of the last layer on them, here in the page.
+// Labeled samples, and fine-tuning of the last layer on them, in the page.
 
 import { find, make, samplesText, saveFile, showError } from "./dom.js";
 import { canTune, features, tuneLastLayer } from "./last_layer.js";
@@ -7,7 +7,7 @@ import { writeTensors } from "./tensors.js";
 
 const MOST_BUTTONS = 20;
 
-// Samples as long as the page is open.
+// Samples stored while the page is open.
 export class PageStore {
   samples = [];
 
@@ -23,16 +23,16 @@ export class PageStore {
     return this.samples;
   }
 
-  // Returns how many samples each class has.
+  // Returns the number of samples of each class.
   counts(classes) {
     return classes.map((_, label) => this.samples.filter((sample) => sample.label === label).length);
   }
 }
 
 export class Teacher {
-  // `drawing()` returns what is to be saved, {image, done}, or throws why it cannot be; `done(label)` is called after a sample
-  // was saved, `done(null)` if it was not; `changed()` when other weights answer; `source` is the page as it was loaded,
-  // null if it cannot be saved.
+  // `drawing()` returns the sample to save, {image, done}, or throws the reason why there is none; `done(label)` is called after a
+  // sample was saved, `done(null)` if it was not; `changed()` when weights have changed; `source` is the page as loaded, null if
+  // it cannot be saved.
   constructor(net, store, { drawing, changed, examples, source }) {
     Object.assign(this, { net, store, drawing, changed, examples, source, kept: false });
     this.#start();
@@ -47,7 +47,7 @@ export class Teacher {
     this.update();
   }
 
-  // Fine-tuning starts from the current weights from now on.
+  // Sets the current weights as the start of fine-tuning.
   #start() {
     const layer = this.net.layers.at(-1);
     this.tuned = false;
@@ -55,7 +55,7 @@ export class Teacher {
     this.start = canTune(this.net) && { weight: layer.weight.slice(), bias: layer.bias.slice() };
   }
 
-  // A button for each class; of many classes, a list to choose from.
+  // A button for each class, or a list for many classes.
   #makeClasses() {
     const { classes } = this.net, group = find("#classes");
     const button = (label, ...children) => {
@@ -120,8 +120,7 @@ export class Teacher {
     this.update();
   }
 
-  // Fine-tunes the last layer, from where it began, on all samples; its outputs for images of the training data are to stay
-  // as they are.
+  // Fine-tunes the last layer from its initial weights on all samples, while preserving its outputs for training images.
   async tune() {
     const samples = await this.store.all(), { net } = this;
     if (samples.length === 0) throw new Error("There are no samples; make a drawing and press its true label first.");
@@ -151,7 +150,7 @@ export class Teacher {
     this.changed();
   }
 
-  // Uses other weights, from which the last layer is fine-tuned.
+  // Sets other weights, from which the last layer is fine-tuned.
   useWeights(weights) {
     this.net.useWeights(weights);
     this.#start();

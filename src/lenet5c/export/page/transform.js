@@ -1,4 +1,4 @@
-// The sliders: what they do to an image on its way into the net.
+// Transformation of an image by the sliders.
 
 import { USUAL_WIDTH } from "./drawing.js";
 import { dilate } from "./ink.js";
@@ -16,8 +16,8 @@ export const RANGES = {
 };
 const FINER = 4;
 
-// Returns the image (C, H, W) warped and with noise; with all defaults, the image itself. What comes in from outside has the
-// levels of the paper, one for each channel.
+// Returns the image (C, H, W) warped and with noise; with all defaults, the image itself. Pixels from outside
+// have the levels of the paper, one for each channel.
 export function applyTransform(image, [channels, height, width], transform, paper) {
   const { shift_x, shift_y, rotation, scale, noise } = transform;
   const still = shift_x === 0 && shift_y === 0 && rotation === 0 && scale === 1;
@@ -30,7 +30,7 @@ export function applyTransform(image, [channels, height, width], transform, pape
   return Uint8Array.from(warped, (value) => clamp(value + 0.5, 0, 255));
 }
 
-// [a, b, c, d, e, f] of the way of a point of the image, as CanvasRenderingContext2D.transform has it.
+// The map of points of the image, [a, b, c, d, e, f] as in CanvasRenderingContext2D.transform.
 export function matrixOf({ shift_x, shift_y, rotation, scale }, [, height, width]) {
   const angle = (rotation * Math.PI) / 180, c = scale * Math.cos(angle), s = scale * Math.sin(angle);
   const x = width / 2, y = height / 2;

@@ -1,8 +1,8 @@
-// Explanations: how much each pixel of an image counts for or against a class, as in lenet5c.recognition.why.
+// Explanations of predictions, as in lenet5c.recognition.why.
 
 import { resizeBack } from "./resampling.js";
 
-// Returns the gradient of a class's logit by each pixel of the image, since the last `forward`, summed over the channels: (h, w),
+// Returns the gradient of a class's logit with respect to each pixel of the image, since the last `forward`, summed over the channels: (h, w),
 // the change of the logit per gray level.
 export function saliency(net, label) {
   const { image: [channels, h, w], input: [, height, width], margins, scale } = net.model;
@@ -17,9 +17,8 @@ export function saliency(net, label) {
 
 export const PATCH = 5; // pixels of a side
 
-// Returns how much the logit of a class falls when a patch of the ground, one level for each channel, covers what is around each
-// pixel of an image: (h, w). It yields whenever `pause()` says that others have waited long enough, and looks only where there
-// is something to be covered.
+// Returns the decrease of the logit of a class when a patch of the background, one level for each channel, covers the
+// neighborhood of each pixel of an image: (h, w). Yields if `pause()` returns true, and skips the background.
 export function* occlusion(net, image, label, ground, pause) {
   const [channels, h, w] = net.model.image, plane = h * w, reach = Math.floor(PATCH / 2);
   const map = new Float32Array(plane), full = net.logits(image)[label], covered = Uint8Array.from(image);

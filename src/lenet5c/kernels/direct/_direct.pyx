@@ -1,8 +1,7 @@
-"""Convolution of plain arrays, strip by strip: its result and its gradients, in one OpenMP region
-each.
+"""Convolution of plain arrays, strip by strip, and its gradients, in one OpenMP region each.
 
-The strips are those of _strips.pyx: here are their plans as Python objects, the memory, and the
-threads.
+The strips are those of _strips.pyx; this module has their plans as Python objects, the memory and
+the threads.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
@@ -11,7 +10,7 @@ from libc.stdlib cimport calloc, free
 
 from lenet5c.kernels.direct._strips cimport (
     CHANNELS, DATA_GRADIENT, ITEMS_PER_THREAD, PIXELS, RESULT, STRIP_FLOATS, UNITS, WEIGHT_GRADIENT,
-    Geometry, Purpose, Totals, Units, best_way, check_totals, check_weights, convolve_all,
+    Geometry, Purpose, Totals, Units, choose_axis, check_totals, check_weights, convolve_all,
     convolve_floats, convolve_strip, deliver_totals, gradient_floats, most_elements, offset_count,
     pack_weights, packs, place_totals, place_weights, plan_phase, plan_result, plan_totals,
     raise_overrun, real, sum_range, weight_gradient_all, write_offsets)
@@ -32,26 +31,26 @@ cdef extern from "../engine/atomic.h" nogil:
 
 cdef enum:
     IDLE_FLOATS = 16777216     # 64 MiB: larger workspaces are not kept for the next call
-    SUM_CHAINS = 8             # sums in the works at a time
+    SUM_CHAINS = 8             # sums computed at a time
     SUM_CHANNELS = 64          # channels that a thread sums up at a time
     SPINS = 2000               # pauses before a waiting thread gives its processor away
 
 PURPOSES = {"y": RESULT, "dx": DATA_GRADIENT, "dweight": WEIGHT_GRADIENT}
 # (arrays, weights) have channels last
 LAYOUTS = {"NCHW": (False, False), "NHWC": (True, True), "rows": (True, False)}
-WAYS = {"channels": CHANNELS, "units": UNITS, "pixels": PIXELS}
+AXES = {"channels": CHANNELS, "units": UNITS, "pixels": PIXELS}
 
 cdef list idle_workspaces = []
 
 strip_floats = STRIP_FLOATS
 
 
-# What the threads of a region have done. A prange has a barrier at its end, and its region another
-# one, and OpenMP's threads spin there: where two share a processor, each barrier takes a time slice,
-# several times as long as a small convolution. A thread that comes late finds nothing left to do.
+# Progress of the threads of a region. A prange has a barrier at its end, and its region another
+# one, and OpenMP's threads spin there: where two share a processor, each barrier takes a time
+# slice, several times as long as a small convolution. A late thread finds no work left.
 cdef struct Progress:
     int64_t packs      # items of pack_weights that have been taken
-    int64_t packed     # and are done
+    int64_t packed     # that are done
     int64_t items      # work items that have been taken
 
 
@@ -74,7 +73,7 @@ cdef void wait_until(int64_t* done, int64_t count) noexcept nogil:
 
 
 cdef bint are_finite(const real* values, Py_ssize_t count) noexcept nogil:
-    """True if no value is infinite or not a number."""
+    """Return True if all values are finite."""
     cdef Py_ssize_t i
     cdef int others = 0
     for i in range(count):
@@ -83,7 +82,7 @@ cdef bint are_finite(const real* values, Py_ssize_t count) noexcept nogil:
 
 
 cdef class Strips:
-    """The plan of a convolution's y, dx or dweight; of floats or of doubles, as the capsule says.
+    """The plan of y, dx or dweight of a convolution, for the dtype of the capsule.
 
     A data gradient has a geometry for each phase of the stride. Layouts: "NCHW" with weights (O,
     C / groups, KH, KW); "NHWC" with weights (KH, KW, C / groups, O); "rows", as NHWC with the
@@ -96,7 +95,7 @@ cdef class Strips:
     cdef object capsule
 
     def __cinit__(self, capsule, purpose, units, groups, in_shape, out_shape, window, threads,
-                  layout="NCHW", way=None):
+                  layout="NCHW", axis=None):
         cdef Units u
         cdef Py_ssize_t i, columns, offsets = 0
         cdef bint fits = True
@@ -111,10 +110,10 @@ cdef class Strips:
         u.D, u.H, u.W = in_shape
         u.L, u.OH, u.OW = out_shape
         (u.KH, u.KW), (u.SH, u.SW), (u.PH, u.PW), (u.DH, u.DW) = window
-        u.way = best_way(kernels, &u) if way is None else look_up("way", WAYS, way)
-        if u.way == PIXELS and (u.purpose == WEIGHT_GRADIENT
+        u.axis = choose_axis(kernels, &u) if axis is None else look_up("axis", AXES, axis)
+        if u.axis == PIXELS and (u.purpose == WEIGHT_GRADIENT
                                 or (u.purpose == RESULT and max(u.SH, u.SW) > 1)):
-            raise ValueError(f"way of {purpose} with stride {window[1]} must not be 'pixels'")
+            raise ValueError(f"axis of {purpose} with stride {window[1]} must not be 'pixels'")
         columns = min(u.SW, u.W)
         self.count = min(u.SH, u.H) * columns if u.purpose == DATA_GRADIENT else 1
         self.geometries = <Geometry*>calloc(self.count, sizeof(Geometry))
@@ -145,7 +144,7 @@ cdef class Strips:
 
     @property
     def phases(self):
-        """The plan in numbers: grids, strips and taps, and where results lie in y."""
+        """Numbers of the plan: grids, strips, taps, and places of results in y."""
         return [{"grid": (g.R, g.Q), "rows": g.rows, "lanes": g.lanes, "strip": g.strip,
                  "strips": g.strips, "strip_size": g.strip_size,
                  "taps": (g.down.count, g.right.count), "y_start": (g.y_top, g.y_left),
@@ -160,7 +159,7 @@ cdef look_up(name, choices, value):
 
 
 cdef check_plan(units, groups, in_shape, out_shape, window, threads):
-    """Refuse what could overflow, or reach outside the arrays."""
+    """Check that no size overflows and no access is outside the arrays."""
     kernel_size, stride, padding, dilation = window
     sizes = (groups, *in_shape, *out_shape, *kernel_size, *stride, *dilation, threads)
     axes = zip(in_shape[1:], out_shape[1:], *window, strict=True)
@@ -175,7 +174,7 @@ cdef check_plan(units, groups, in_shape, out_shape, window, threads):
 
 
 cdef Workspace take_workspace(Py_ssize_t floats):
-    """An idle workspace of at least this size, or a new one."""
+    """Return an idle workspace of at least this size, or a new one."""
     cdef Workspace space
     try:
         space = idle_workspaces.pop()
@@ -216,7 +215,7 @@ cdef release(Buffers* b):
 def convolve(Strips plan not None, x, weight, bias, y, int num_threads, bint finite=False):
     """y = the plan's windows of x, times the weights, plus bias unless it is None.
 
-    Return whether that was done: if weights have to be finite, it is done with such weights only.
+    Return True if done; if weights must be finite and are not, return False and compute nothing.
     """
     cdef Geometry* g = plan.geometries
     cdef Buffers b
@@ -422,7 +421,7 @@ cdef void sum_some(char kind, const void* array, Py_ssize_t outer, Py_ssize_t ch
 
 cdef void sum_block(const real* array, Py_ssize_t outer, Py_ssize_t channels, Py_ssize_t inner,
                     Py_ssize_t first, real* sums) noexcept nogil:
-    """The sums of some channels from `first` on."""
+    """Compute the sums of some channels, beginning with `first`."""
     cdef double[SUM_CHANNELS] totals
     cdef double[SUM_CHAINS] chains
     cdef Py_ssize_t n, c, i, j, count = min(<Py_ssize_t>SUM_CHANNELS, channels - first)

@@ -1,4 +1,4 @@
-"""Products of a matrix with a few rows, of arrays and on threads; products.pxi computes them."""
+"""Products of a matrix with a few rows, on arrays and threads; the kernels are in products.pxi."""
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
 

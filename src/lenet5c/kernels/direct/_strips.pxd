@@ -1,8 +1,7 @@
-"""The direct convolution without the GIL, without allocation: how it is cut into strips, and what
-is done to a strip.
+"""Direct convolution without the GIL and without allocation: plans, and the work on one strip.
 
-_direct.pyx runs it on arrays and several threads, cykernels.pyx on the memory and in the thread of
-a C caller.
+_direct.pyx runs it on arrays and several threads, cykernels.pyx in the memory and the thread of a
+C caller.
 """
 from lenet5c.kernels.simd.tiles cimport DirectKernels
 
@@ -13,11 +12,11 @@ ctypedef fused real:
 cdef enum:
     STRIP_FLOATS = 131072      # 512 KiB: a strip of the input and its results share a core's L2
                                # cache with some weights
-    ITEMS_PER_THREAD = 4       # so that threads of unlike speed finish together
+    ITEMS_PER_THREAD = 4       # so that threads of different speed finish together
 
-# What lies side by side in the vectors of a plan: output channels of a unit; one channel each of
-# units; or neighboring pixels of a channel, where windows are one pixel apart.
-cdef enum Way:
+# The axis along the lanes of vectors: output channels of a unit; units, one channel of each; or
+# neighboring pixels of a channel, if windows are one pixel apart.
+cdef enum VectorAxis:
     CHANNELS
     UNITS
     PIXELS
@@ -27,10 +26,10 @@ cdef enum Purpose:
     DATA_GRADIENT
     WEIGHT_GRADIENT
 
-# What a plan depends on: a convolution of units, each one group of one sample.
+# Arguments of a plan: a convolution of units, each one group of one sample.
 cdef struct Units:
     Purpose purpose
-    Way way
+    VectorAxis axis
     bint channels_last               # x (N, H, W, C) and y (N, OH, OW, O), not (N, C, H, W) ...
     bint filters_last                # weight (KH, KW, C / groups, O), not (O, C / groups, KH, KW)
     Py_ssize_t groups, count
@@ -45,7 +44,7 @@ cdef struct Taps:
     Py_ssize_t count, first, step
     Py_ssize_t offset, offset_step
 
-# How far apart neighbors lie in an array of units.
+# Distances of neighbors in an array of units.
 cdef struct Strides:
     Py_ssize_t sample, group, channel, row, pixel
 
@@ -53,14 +52,14 @@ cdef struct Strides:
 cdef struct Geometry:
     const DirectKernels* kernels
     Py_ssize_t lanes                 # values of a vector
-    Way way
+    VectorAxis axis
     Py_ssize_t groups, units
     Py_ssize_t tiles                 # of units: as many as there are, or vectors of them
-    Py_ssize_t sets                  # how many different packs of weights the tiles take in turn
+    Py_ssize_t sets                  # number of packs of weights that the tiles use in turn
     Py_ssize_t rows                  # vectors that a tile has in a place of the output
-    Py_ssize_t most_rows             # that are in the works at a time
+    Py_ssize_t most_rows             # computed at a time
     Py_ssize_t factor                # values of a factor in the packed weights: a vector or 1
-    bint packed_late                 # by the one work item that takes them, just before it does
+    bint packed_late                 # by the only work item that uses them
     Py_ssize_t D, H, W
     Py_ssize_t L, YH, YW
     Strides x, y
@@ -92,10 +91,10 @@ cdef struct Totals:
     Py_ssize_t ranges, range_places  # which are cut into ranges
     Py_ssize_t chunks                # rows are cut into
 
-# The way with the fewest unused lanes.
-cdef Way best_way(const DirectKernels* kernels, const Units* u) noexcept nogil
+# Return the axis with the fewest unused lanes.
+cdef VectorAxis choose_axis(const DirectKernels* kernels, const Units* u) noexcept nogil
 
-# Plans; False if they are beyond any size.
+# Fill in plans; False if a size is too large.
 cdef bint plan_result(Geometry* g, const DirectKernels* kernels, const Units* u) noexcept nogil
 cdef bint plan_phase(Geometry* g, const DirectKernels* kernels, const Units* u, Py_ssize_t a,
                      Py_ssize_t b) noexcept nogil
@@ -116,7 +115,7 @@ cdef void convolve_strip(const Geometry* g, const real* x, const real* weight, c
 cdef void convolve_all(const Geometry* g, const real* x, const real* weight, const real* bias,
                        real* y, real* memory) noexcept nogil
 
-# Weight gradients, in the same way: zeros, sums, a scratch for each thread.
+# Weight gradients likewise: zeros, sums, a scratch for each thread.
 cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) noexcept nogil
 cdef Py_ssize_t gradient_floats(const Geometry* g, const Totals* t,
                                 Py_ssize_t threads) noexcept nogil

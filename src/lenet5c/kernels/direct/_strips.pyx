@@ -1,10 +1,10 @@
-"""The direct convolution of plain arrays, strip by strip; the declarations and what they mean are
-in _strips.pxd.
+"""Direct convolution of plain arrays, strip by strip; the declarations are documented in
+_strips.pxd.
 
 A *unit* is one group of one sample: x has D channels of H x W of each, y has L of YH x YW. A vector
 has 16 floats or 8 doubles side by side: of as many output channels of one unit; of one channel each
 of as many units, for groups with few channels; or of neighboring pixels of one channel, for few
-channels and no batch. See direct.pxi for the sum that all come down to, in the same order of
+channels and no batch. All are the sum in direct.pxi, with the same order of
 additions.
 
 Arrays are (N, C, H, W) with weights (O, C / groups, KH, KW), or (N, H, W, C) with weights (KH, KW,
@@ -32,14 +32,14 @@ from lenet5c.kernels.simd.tiles cimport DirectKernels, DirectSum, round_up
 cdef enum:
     VECTOR_BYTES = 64
     MOST_LANES = 16
-    ROWS = 4                   # rows of vectors that are in the works at a time
+    ROWS = 4                   # rows of vectors computed at a time
     STREAMS = 32
     CACHED_FLOATS = 131072     # of a core
     LEAST_PIXELS = 48          # minimum per strip, if available
     RANGE_PLACES = 1152        # maximum number of weight gradients of a filter per work item
     LEAST_PLACES = 48          # minimum, if available: each item transposes dy again
 
-cdef double PIXELS_FACTOR = 1.25   # pixels are read across cache lines, so take longer
+cdef double PIXELS_FACTOR = 1.25   # reads of pixels cross cache lines and are slower
 
 include "lenet5c/kernels/canary.pxi"
 include "plan.pxi"

@@ -1,12 +1,11 @@
-# The sum inside every convolution that is not on tiles: its result, its data gradient and its
-# weight gradient.
+# The sum of every convolution that is not on tiles: result, data gradient and weight gradient.
 #
 #   y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
 #
 # y (rows, places) are vectors of 64 bytes, 16 floats or 8 doubles: as many results side by side, of
 # output channels, of units, which are the groups of all samples, or of pixels. Of the two factors,
 # vectors (C, steps, rows) and x, each is a vector or one value for all side by side. Where an x
-# lies is the sum of three offsets, so any stride, padding, dilation and layout is a matter of lists:
+# lies is the sum of three offsets, so lists describe any stride, padding, dilation and layout:
 #
 #                     side by side              vectors             steps    places
 #   result            output channels           weight              taps     output pixels
@@ -19,8 +18,8 @@
 # change the bits.
 
 cdef enum:
-    # Vectors that the innermost loops go through again and again, for every block of places: they
-    # stay in the L1 cache.
+    # Maximum number of vectors that the innermost loops reuse for every block of places; they stay
+    # in the L1 cache.
     DIRECT_VECTORS = 256
 
 
@@ -29,7 +28,7 @@ cdef inline void direct_block(
     const real* start, Py_ssize_t start_row, Py_ssize_t start_place, real* y, int TR, int TP,
     bint blocked, bint scalars,
 ) noexcept nogil:
-    """TR rows x TP places in registers, one block of channels."""
+    """Sum TR rows x TP places in registers over one block of channels."""
     cdef vec acc[24]
     cdef vec factor[4]
     cdef vec value
@@ -90,7 +89,7 @@ cdef inline void direct_fit(
     const DirectSum* s, const real* vectors, const real* x, const real* start,
     Py_ssize_t start_row, Py_ssize_t start_place, real* y, bint blocked, bint scalars,
 ) noexcept nogil:
-    """The block that the registers hold."""
+    """Return the size of the block that the registers hold."""
     if VEC_REGISTERS == 32 and s.rows == 4:
         direct_places(s, vectors, x, start, start_row, start_place, y, 4, 6, blocked, scalars)
     elif VEC_REGISTERS == 32 and s.rows == 2:

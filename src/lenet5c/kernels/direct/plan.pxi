@@ -1,13 +1,13 @@
-# Plans: which rows make a strip, and where taps and pixels lie.
+# Plans: the rows of a strip, and the offsets of taps and pixels.
 
 
 cdef Py_ssize_t most_elements() noexcept nogil:
-    """Of an array: 2**40, where a pointer has 64 bits."""
+    """Return the maximum size of an array: 2**40 if a pointer has 64 bits."""
     return <Py_ssize_t>1 << (40 if sizeof(Py_ssize_t) == 8 else 23)
 
 
 cdef Py_ssize_t times(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    """a * b, neither of them negative, or a size that is refused and whose sums do not overflow."""
+    """Return a * b for a, b >= 0, or a large size whose sums do not overflow."""
     cdef Py_ssize_t beyond = <Py_ssize_t>1 << (8 * <int>sizeof(Py_ssize_t) - 5)
     return a * b if b == 0 or a <= beyond // b else beyond
 
@@ -24,7 +24,7 @@ cdef Py_ssize_t common_divisor(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 
 cdef Strides strides(const Units* u, Py_ssize_t channels, Py_ssize_t height,
                      Py_ssize_t width) noexcept nogil:
-    """Of an array with so many channels in each unit."""
+    """Return the strides of an array with this number of channels per unit."""
     cdef Strides s
     s.sample = u.groups * channels * height * width
     if u.channels_last:
@@ -36,7 +36,7 @@ cdef Strides strides(const Units* u, Py_ssize_t channels, Py_ssize_t height,
 
 
 cdef bint plan_result(Geometry* g, const DirectKernels* kernels, const Units* u) noexcept nogil:
-    """x -> y; the weight gradient goes along the same strips."""
+    """Set the plan of x -> y; the weight gradient uses the same strips."""
     g.D, g.H, g.W = u.D, u.H, u.W
     g.L, g.YH, g.YW = u.L, u.OH, u.OW
     g.x, g.y = strides(u, u.D, u.H, u.W), strides(u, u.L, u.OH, u.OW)
@@ -51,7 +51,7 @@ cdef bint plan_result(Geometry* g, const DirectKernels* kernels, const Units* u)
 
 cdef bint plan_phase(Geometry* g, const DirectKernels* kernels, const Units* u, Py_ssize_t a,
                      Py_ssize_t b) noexcept nogil:
-    """dy -> dx, for every SH-th row from a on and every SW-th column from b on."""
+    """Set the plan of dy -> dx for every SH-th row from a and every SW-th column from b."""
     g.D, g.H, g.W = u.L, u.OH, u.OW
     g.L, g.YH, g.YW = u.D, u.H, u.W
     g.x, g.y = strides(u, u.L, u.OH, u.OW), strides(u, u.D, u.H, u.W)
@@ -105,13 +105,13 @@ cdef Py_ssize_t lowest(const Taps* t) noexcept nogil:
 
 
 cdef Py_ssize_t span(const Taps* t) noexcept nogil:
-    """Rows from the first that a tap sees to the last."""
+    """Return the number of rows from the first to the last that a tap reads."""
     cdef Py_ssize_t step = t.offset_step if t.offset_step > 0 else -t.offset_step
     return step * (t.count - 1) + 1 if t.count > 0 else 1
 
 
-cdef Way best_way(const DirectKernels* kernels, const Units* u) noexcept nogil:
-    """The way with the fewest unused lanes."""
+cdef VectorAxis choose_axis(const DirectKernels* kernels, const Units* u) noexcept nogil:
+    """Return the axis with the fewest unused lanes."""
     cdef bint of_dx = u.purpose == DATA_GRADIENT
     cdef Py_ssize_t channels = u.D if of_dx else u.L
     # Of a phase of the stride, over the borders between lines
@@ -129,53 +129,53 @@ cdef Way best_way(const DirectKernels* kernels, const Units* u) noexcept nogil:
 
 
 cdef double filled(Py_ssize_t count, Py_ssize_t lanes) noexcept nogil:
-    """The share of lanes in use."""
+    """Return the fraction of lanes in use."""
     return <double>count / (divide_up(count, lanes) * lanes) if count > 0 else 0
 
 
 cdef bint plan(Geometry* g, const DirectKernels* kernels, const Units* u) noexcept nogil:
-    """All the rest of a plan, but its lists of offsets."""
+    """Set the rest of a plan, except for its lists of offsets."""
     cdef Py_ssize_t columns, end, lanes = kernels.lanes
-    g.kernels, g.lanes, g.way = kernels, lanes, u.way
+    g.kernels, g.lanes, g.axis = kernels, lanes, u.axis
     g.groups, g.units = u.groups, u.count
-    g.tiles = divide_up(u.count, lanes) if u.way == UNITS else u.count
+    g.tiles = divide_up(u.count, lanes) if u.axis == UNITS else u.count
     g.sets = u.groups
-    if u.way == UNITS:
+    if u.axis == UNITS:
         g.sets = min(g.tiles, u.groups // common_divisor(u.groups, lanes))
-    g.rows = divide_up(g.L, lanes) if u.way == CHANNELS else g.L
-    g.most_rows, g.factor = kernels.most_rows[u.way == PIXELS], 1 if u.way == PIXELS else lanes
+    g.rows = divide_up(g.L, lanes) if u.axis == CHANNELS else g.L
+    g.most_rows, g.factor = kernels.most_rows[u.axis == PIXELS], 1 if u.axis == PIXELS else lanes
     g.tap_count = g.down.count * g.right.count
     g.top, g.left, g.reach = lowest(&g.down), lowest(&g.right), span(&g.down)
     g.columns = columns = (g.Q - 1) * g.SW + span(&g.right)
     end = g.top + (g.R - 1) * g.SH + g.reach
-    g.copied = (u.way == UNITS or g.top < 0 or g.left < 0 or end > g.H
+    g.copied = (u.axis == UNITS or g.top < 0 or g.left < 0 or end > g.H
                 or g.left + columns > g.W)
-    g.of_pixels = u.channels_last and u.way == CHANNELS
+    g.of_pixels = u.channels_last and u.axis == CHANNELS
     # Of more planes than the processor prefetches at a time, from beyond its caches
-    if (u.way == CHANNELS and not u.channels_last and u.purpose != WEIGHT_GRADIENT
+    if (u.axis == CHANNELS and not u.channels_last and u.purpose != WEIGHT_GRADIENT
             and g.D > STREAMS and times(times(u.count, g.D), times(g.H, g.W)) > CACHED_FLOATS):
         g.copied = True
-    if times(g.D, times(columns, lanes if u.way == UNITS else 1)) > most_elements():
+    if times(g.D, times(columns, lanes if u.axis == UNITS else 1)) > most_elements():
         return False
     g.strip = strip_rows(g, u.threads)
     g.strips = divide_up(g.R, g.strip)
-    if u.way == PIXELS and (g.Q != g.x.row or g.strip * g.Q % lanes != 0
+    if u.axis == PIXELS and (g.Q != g.x.row or g.strip * g.Q % lanes != 0
                             or g.R * g.Q % lanes != 0):
         g.copied = True    # the last vector reaches beyond the last pixel
     if g.copied:
-        g.place = g.D if g.of_pixels else lanes if u.way == UNITS else 1
+        g.place = g.D if g.of_pixels else lanes if u.axis == UNITS else 1
         g.pixel_stride, g.row_stride = g.place, columns * g.place
         g.channel_stride = times((g.strip - 1) * g.SH + g.reach, g.row_stride)
         g.strip_size = g.channel_stride if g.of_pixels else times(g.D, g.channel_stride)
         if g.of_pixels:
             g.channel_stride = 1
-        if u.way == PIXELS:
+        if u.axis == PIXELS:
             g.strip_size += lanes
     else:
         g.place, g.strip_size = 0, 0
         g.pixel_stride, g.row_stride, g.channel_stride = g.x.pixel, g.x.row, g.x.channel
     g.packed_late = g.tiles * g.strips == g.sets
-    # Weight gradients have next to each other what lies next to each other in x
+    # Weight gradients have the order of x
     g.place_channel, g.place_tap = g.tap_count, 1
     if g.of_pixels and u.purpose == WEIGHT_GRADIENT:
         g.place_channel, g.place_tap = 1, g.D
@@ -188,9 +188,9 @@ cdef bint plan(Geometry* g, const DirectKernels* kernels, const Units* u) noexce
 cdef Py_ssize_t strip_rows(const Geometry* g, Py_ssize_t threads) noexcept nogil:
     """Rows of a strip: as many as stay within STRIP_FLOATS, and few enough to give every thread its
     items."""
-    cdef double line = <double>g.D * g.columns * (g.lanes if g.way == UNITS else 1)
+    cdef double line = <double>g.D * g.columns * (g.lanes if g.axis == UNITS else 1)
     cdef double results = <double>min(<Py_ssize_t>ROWS, g.rows) * (
-        g.columns if g.way == PIXELS else g.Q * g.lanes)
+        g.columns if g.axis == PIXELS else g.Q * g.lanes)
     cdef Py_ssize_t rows
     cdef double whole = STRIP_FLOATS // value_floats(g)
     cdef double most
@@ -207,18 +207,18 @@ cdef Py_ssize_t vectors(const Geometry* g, Py_ssize_t strip) noexcept nogil:
     """The vectors of a strip in one row. Those of pixels go on from line to line of the strip, over
     what lies between the last window of a line and the first of the next."""
     cdef Py_ssize_t rows = min(g.strip, g.R - strip * g.strip)
-    if g.way == PIXELS:
+    if g.axis == PIXELS:
         return divide_up((rows - 1) * g.columns + g.Q, g.lanes)
     return rows * g.Q
 
 
 cdef Py_ssize_t value_floats(const Geometry* g) noexcept nogil:
-    """1 of a float, 2 of a double."""
+    """Return 1 for float, 2 for double."""
     return MOST_LANES // g.lanes
 
 
 cdef Py_ssize_t canary_size(const Geometry* g) noexcept nogil:
-    """In values."""
+    """Return the size of a canary in values."""
     return CANARY_FLOATS // value_floats(g)
 
 
@@ -227,7 +227,7 @@ cdef Py_ssize_t offset_count(const Geometry* g) noexcept nogil:
 
 
 cdef void write_offsets(Geometry* g, Py_ssize_t* memory) noexcept nogil:
-    """The lists of a plan, into memory for offset_count(g) of them."""
+    """Write the lists of a plan to memory for offset_count(g) offsets."""
     cdef Py_ssize_t* taps = memory
     cdef Py_ssize_t* places = taps + g.tap_count
     cdef Py_ssize_t* pixels = places + g.D * g.tap_count
@@ -241,7 +241,7 @@ cdef void write_offsets(Geometry* g, Py_ssize_t* memory) noexcept nogil:
             for d in range(g.D):
                 places[d * g.place_channel + k * g.place_tap] = d * g.channel_stride + step
     for i in range(count):
-        if g.way == PIXELS:
+        if g.axis == PIXELS:
             pixels[i] = i * g.lanes
         else:
             pixels[i] = i // g.Q * g.SH * g.row_stride + i % g.Q * g.SW * g.pixel_stride

@@ -1,12 +1,13 @@
-# Products of a matrix with a few rows, float or double: of a fully connected layer with few samples.
-# Each of its weights is read once for three samples, where it lies, and nothing is packed.
+# Products of a matrix with a few rows, float or double, for a fully connected layer and few
+# samples. Each weight is read once for three samples, in place, without packing.
 #
 #   dot    y[n, m] = bias[m] + sum over k of x[n, k] * matrix[m, k]
 #   add    y[n, m] = bias[m] + sum over k of x[n, k] * matrix[k, m]
 #   outer  matrix[m, k] = sum over n of y[n, m] * x[n, k]
 #
-# Each for m from `first` to `stop`. Terms are added in an order that neither the range nor the number
-# of rows changes: those of dot in LANES sums, one for each lane, and then in the tree of vec_reduce.
+# Each for m from `first` to `stop`. Terms are added in an order that neither the range nor the
+# number of rows changes: those of dot in LANES sums, one for each lane, and then in the tree of
+# vec_reduce.
 
 cdef inline vec load_first(const real* a, Py_ssize_t count, Py_ssize_t readable) noexcept nogil:
     """The first `count` values of a vector, and zeros: without a copy if all of it may be read."""

@@ -1,4 +1,4 @@
-# What a strip sees of the input, and its results.
+# The input of a strip, and its results.
 
 
 cdef Py_ssize_t unit_at(const Geometry* g, const Strides* a, Py_ssize_t unit) noexcept nogil:
@@ -7,16 +7,16 @@ cdef Py_ssize_t unit_at(const Geometry* g, const Strides* a, Py_ssize_t unit) no
 
 cdef Py_ssize_t set_lanes(const Geometry* g, const Strides* a, Py_ssize_t channels, Py_ssize_t tile,
                           Py_ssize_t row, Py_ssize_t* at) noexcept nogil:
-    """Write where the values side by side of a row lie in an array; return how many there are."""
-    cdef Py_ssize_t unit = tile * g.lanes if g.way == UNITS else tile
-    cdef Py_ssize_t channel = row if g.way == UNITS else row * g.lanes
+    """Write the offsets of the values of a vector in an array; return their number."""
+    cdef Py_ssize_t unit = tile * g.lanes if g.axis == UNITS else tile
+    cdef Py_ssize_t channel = row if g.axis == UNITS else row * g.lanes
     cdef Py_ssize_t first = unit_at(g, a, unit) + channel * a.channel
     cdef Py_ssize_t lane, group = unit % g.groups
-    cdef Py_ssize_t count = min(g.lanes, g.units - unit if g.way == UNITS
+    cdef Py_ssize_t count = min(g.lanes, g.units - unit if g.axis == UNITS
                                 else channels - row * g.lanes)
     for lane in range(count):
         at[lane] = first
-        if g.way == CHANNELS:
+        if g.axis == CHANNELS:
             first += a.channel
             continue
         first += a.group
@@ -28,7 +28,7 @@ cdef Py_ssize_t set_lanes(const Geometry* g, const Strides* a, Py_ssize_t channe
 
 
 cdef bint are_neighbors(const Py_ssize_t* at, Py_ssize_t count) noexcept nogil:
-    """True if nothing lies between the values side by side; each lies after the one before."""
+    """Return True if the values of a vector are contiguous."""
     return at[count - 1] - at[0] == count - 1
 
 
@@ -75,10 +75,10 @@ cdef void store_rows(const Geometry* g, const real* values, Py_ssize_t size, rea
 
 cdef Py_ssize_t filter_of(const Geometry* g, Py_ssize_t group_set, Py_ssize_t row,
                           Py_ssize_t lane) noexcept nogil:
-    """The output channel, counted over all groups, that a lane computes."""
-    if g.way == UNITS:
+    """Return the output channel, counted over all groups, of a lane."""
+    if g.axis == UNITS:
         return (group_set * g.lanes + lane) % g.groups * g.L + row
-    if g.way == PIXELS:
+    if g.axis == PIXELS:
         return group_set * g.L + row
     return group_set * g.L + min(row * g.lanes + lane, g.L - 1)
 
@@ -88,7 +88,7 @@ cdef Py_ssize_t weight_at(const Geometry* g, Py_ssize_t filter) noexcept nogil:
 
 
 cdef Py_ssize_t rows_at(const Geometry* g, Py_ssize_t row) noexcept nogil:
-    """Rows from this one on that are computed together: as many as fit of 4, 2, 1."""
+    """Return the number of rows of the chunk that begins here: 4, 2 or 1."""
     cdef Py_ssize_t count = g.most_rows
     while count > g.rows - row:
         count //= 2
@@ -96,7 +96,7 @@ cdef Py_ssize_t rows_at(const Geometry* g, Py_ssize_t row) noexcept nogil:
 
 
 cdef Py_ssize_t chunks(const Geometry* g) noexcept nogil:
-    """Chunks of rows that are computed together."""
+    """Return the number of chunks of rows that are computed together."""
     cdef Py_ssize_t row = 0, count = 0
     while row < g.rows:
         row += rows_at(g, row)
@@ -105,7 +105,7 @@ cdef Py_ssize_t chunks(const Geometry* g) noexcept nogil:
 
 
 cdef Py_ssize_t first_row(const Geometry* g, Py_ssize_t chunk) noexcept nogil:
-    """Of a chunk."""
+    """Return the first row of a chunk."""
     cdef Py_ssize_t row = 0
     while chunk > 0:
         row += rows_at(g, row)
@@ -128,7 +128,7 @@ cdef const real* load_strip(const Geometry* g, const real* x, Py_ssize_t tile, P
     cdef real* to
     if not g.copied:
         return x + unit_at(g, &g.x, tile) + top * g.x.row + g.left * g.x.pixel
-    if g.way == UNITS:
+    if g.axis == UNITS:
         count = set_lanes(g, &g.x, 1, tile, 0, at)
     else:
         x += unit_at(g, &g.x, tile)
@@ -143,7 +143,7 @@ cdef const real* load_strip(const Geometry* g, const real* x, Py_ssize_t tile, P
             image = x + d * g.x.channel + (top + i) * g.x.row + (g.left + left) * g.x.pixel
             memset(to, 0, left * g.place * sizeof(real))
             to += left * g.place
-            if g.way == UNITS:
+            if g.axis == UNITS:
                 load_rows(g, image, at, count, g.x.pixel, width, to, g.place, zeros)
             elif g.x.pixel == g.place:
                 memcpy(to, image, width * g.place * sizeof(real))
@@ -151,23 +151,23 @@ cdef const real* load_strip(const Geometry* g, const real* x, Py_ssize_t tile, P
                 for q in range(width):
                     memcpy(to + q * g.place, image + q * g.x.pixel, g.place * sizeof(real))
             memset(to + width * g.place, 0, right * g.place * sizeof(real))
-    if g.way == PIXELS:
+    if g.axis == PIXELS:
         memset(scratch + g.strip_size - g.lanes, 0, VECTOR_BYTES)
     return scratch
 
 
 cdef Py_ssize_t value_size(const Geometry* g) noexcept nogil:
-    """Of the rows of a strip that are in the works at a time."""
+    """Return the values of the rows of a strip computed at a time."""
     return min(g.rows, g.most_rows) * vectors(g, 0) * g.lanes
 
 
 cdef Py_ssize_t chunk_size(const Geometry* g) noexcept nogil:
-    """Values of the packed weights of a chunk."""
+    """Return the number of packed weights of a chunk."""
     return min(g.rows, g.most_rows) * g.D * g.tap_count * g.factor
 
 
 cdef Py_ssize_t convolve_scratch(const Geometry* g) noexcept nogil:
-    """Values of a thread."""
+    """Return the scratch of a thread, in values."""
     return round_up(g.strip_size + value_size(g) + (chunk_size(g) if g.packed_late else 0)
                     + 3 * canary_size(g))
 
@@ -205,13 +205,13 @@ cdef void check_weights(const Geometry* g, const real* memory) noexcept nogil:
 
 
 cdef Py_ssize_t packs(const Geometry* g) noexcept nogil:
-    """The items of pack_weights, before any strip is convolved."""
+    """Return the number of items of pack_weights."""
     return 0 if g.packed_late else g.sets * chunks(g)
 
 
 cdef void pack_weights(const Geometry* g, const real* weight, const real* bias, real* memory,
                        Py_ssize_t item) noexcept nogil:
-    """The weights of one chunk of one set, to their place in the memory."""
+    """Pack the weights of one chunk of one set."""
     cdef Py_ssize_t group_set = item // chunks(g), row = first_row(g, item % chunks(g))
     pack_chunk(g, weight, bias, group_set, row, memory, memory + packed_at(g)
                + (group_set * g.rows + row) * g.D * g.tap_count * g.factor)
@@ -231,7 +231,7 @@ cdef void pack_chunk(const Geometry* g, const real* weight, const real* bias, Py
         filters[i] = weight + weight_at(g, filter)
         memory[bias_at(g) + (group_set * g.rows + row) * lanes + i] = (
             bias[filter] if bias is not NULL else 0)
-    if g.way == PIXELS:
+    if g.axis == PIXELS:
         for d in range(g.D):
             for k in range(g.tap_count):
                 for i in range(count):
@@ -270,7 +270,7 @@ cdef void store_strip(const Geometry* g, const real* values, Py_ssize_t tile, Py
     cdef Py_ssize_t r, q, count
     cdef Py_ssize_t at[MOST_LANES]
     y += (g.y_top + strip * g.strip * g.y_down) * g.y.row + g.y_left * g.y.pixel
-    if g.way == PIXELS:
+    if g.axis == PIXELS:
         y += unit_at(g, &g.y, tile) + row * g.y.channel
         for r in range(rows):
             if pixel == 1:
@@ -312,7 +312,7 @@ cdef void convolve_strip(const Geometry* g, const real* x, const real* weight, c
     set_canary(<float*>values_end)
     set_canary(<float*>late_end)
     strip_x = load_strip(g, x, tile, strip, 0, g.D, scratch, <const real*>memory)
-    s.blocked, s.scalars = g.way != CHANNELS, g.way == PIXELS
+    s.blocked, s.scalars = g.axis != CHANNELS, g.axis == PIXELS
     s.blocks, s.block_stride = 1, 0
     s.channels, s.channel_stride = 1, 0
     s.steps, s.steps_count = g.places, g.D * g.tap_count
@@ -338,7 +338,7 @@ cdef void convolve_strip(const Geometry* g, const real* x, const real* weight, c
 
 cdef void convolve_all(const Geometry* g, const real* x, const real* weight, const real* bias,
                        real* y, real* memory) noexcept nogil:
-    """The whole plan on one thread."""
+    """Run the whole plan on one thread."""
     cdef Py_ssize_t item
     place_weights(g, memory)
     for item in range(packs(g)):

@@ -20,7 +20,7 @@ def plan(
     window: Any,
     threads: int,
     layout: str = "NCHW",
-    way: str | None = None,
+    axis: str | None = None,
 ) -> _direct.Strips:
     """Return the plan of a result or a gradient.
 
@@ -37,12 +37,12 @@ def plan(
     window : Window
         Its padding is what lies before the image; the output's size says what lies after it.
     threads : int
-        There will be strips enough for so many.
+        Minimum number of strips, if possible.
     layout : "NCHW", "NHWC" or "rows"
         See `_direct.Strips`.
-    way : "channels", "units" or "pixels", optional
-        What lies side by side in vectors, whatever is best unless given. The result does not depend
+    axis : "channels", "units" or "pixels", optional
+        The axis along the lanes of vectors; by default the best one. The result does not depend
         on it, but that a weight gradient by units adds the samples in another order.
     """
-    settings = purpose, units, groups, in_shape, out_shape, window, threads, layout, way
+    settings = purpose, units, groups, in_shape, out_shape, window, threads, layout, axis
     return _direct.Strips(dispatch.direct[dtype], *settings)

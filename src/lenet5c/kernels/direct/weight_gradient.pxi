@@ -3,7 +3,7 @@
 
 
 cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) noexcept nogil:
-    """Cut into ranges, each with the same sums in the same order for any threads."""
+    """Divide the sums into ranges; the order of additions is the same for any number of threads."""
     cdef Totals t
     t.chunks = chunks(g)
     t.count = 0 if bias_alone else g.D * g.tap_count
@@ -17,7 +17,7 @@ cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) 
 
 
 cdef Py_ssize_t gradient_scratch(const Geometry* g, const Totals* t) noexcept nogil:
-    """Values of a thread."""
+    """Return the scratch of a thread, in values."""
     cdef Py_ssize_t rows = min(g.rows, g.most_rows)
     return round_up(g.strip_size + rows * (g.strip * g.Q + 2 * t.range_places + 1) * g.lanes
                     + 2 * canary_size(g))
@@ -36,11 +36,11 @@ cdef Py_ssize_t sums_at(const Geometry* g) noexcept nogil:
 
 
 cdef Py_ssize_t dbias_at(const Geometry* g, const Totals* t) noexcept nogil:
-    return sums_at(g) + (g.sets * g.rows * t.count * g.lanes if g.way == UNITS else 0)
+    return sums_at(g) + (g.sets * g.rows * t.count * g.lanes if g.axis == UNITS else 0)
 
 
 cdef Py_ssize_t dbias_end(const Geometry* g, const Totals* t) noexcept nogil:
-    return dbias_at(g, t) + (g.sets * g.rows * g.lanes if g.way == UNITS else 0)
+    return dbias_at(g, t) + (g.sets * g.rows * g.lanes if g.axis == UNITS else 0)
 
 
 cdef void place_totals(const Geometry* g, const Totals* t, real* memory) noexcept nogil:
@@ -83,11 +83,11 @@ cdef void sum_range(const Geometry* g, const Totals* t, const real* x, const rea
     cdef Py_ssize_t tile, strip, i, j, total_row = places * g.lanes
     cdef const real* strip_x
     cdef DirectSum s
-    if g.way == UNITS:
+    if g.axis == UNITS:
         total_row = t.count * g.lanes
         total = memory + sums_at(g) + (group_set * g.rows + row) * total_row + first * g.lanes
         total_bias = memory + dbias_at(g, t) + (group_set * g.rows + row) * g.lanes
-    s.blocked, s.scalars, s.rows = g.way == UNITS, False, count
+    s.blocked, s.scalars, s.rows = g.axis == UNITS, False, count
     s.blocks, s.block_stride, s.channels, s.channel_stride = 1, 0, 1, 0
     s.steps = g.pixels
     s.places, s.places_count = g.places + first, places
@@ -113,7 +113,7 @@ cdef void sum_range(const Geometry* g, const Totals* t, const real* x, const rea
             if part == 0:
                 g.kernels.add_columns(values, s.steps_count, count, total_bias)
         tile += g.sets
-    if g.way == CHANNELS:
+    if g.axis == CHANNELS:
         for i in range(count):
             deliver_channels(g, group_set, row + i, first, places, total + i * total_row, dweight)
             if part == 0 and dbias is not NULL:
@@ -166,9 +166,9 @@ cdef void deliver_units(const Geometry* g, const Totals* t, Py_ssize_t item, rea
 
 cdef void deliver_totals(const Geometry* g, const Totals* t, real* dweight, real* dbias,
                          real* memory) noexcept nogil:
-    """Deliver dweight and dbias, unless NULL, where sum_range has not."""
+    """Write dweight and dbias, unless NULL or written by sum_range."""
     cdef Py_ssize_t item
-    if g.way == CHANNELS and g.units > 0:
+    if g.axis == CHANNELS and g.units > 0:
         return
     if dweight is not NULL:
         memset(dweight, 0, g.groups * g.L * t.count * sizeof(real))
@@ -181,7 +181,7 @@ cdef void deliver_totals(const Geometry* g, const Totals* t, real* dweight, real
 
 cdef void weight_gradient_all(const Geometry* g, const real* x, const real* dy, real* dweight,
                               real* dbias, real* memory) noexcept nogil:
-    """The whole plan on one thread; dweight or dbias may be NULL, x if dweight is."""
+    """Run the whole plan on one thread; dweight or dbias may be NULL, and x if dweight is."""
     cdef Totals t = plan_totals(g, 1, dweight is NULL)
     cdef Py_ssize_t item
     place_totals(g, &t, memory)

@@ -32,8 +32,8 @@ cdef enum:
     FEW_SAMPLES_ = 5
     GROUP = 3     # samples that a product of few rows takes together, see direct/products.pxi
 
-# So many go one by one: in training a tile takes about as long as five, in inference as eight; but
-# forward has to have the bits of a training step.
+# Maximum number of samples run one by one: a tile takes about as long as five in training, and as
+# eight in inference; but forward must have the bits of a training step.
 FEW_SAMPLES = FEW_SAMPLES_
 TILE_LANES = LANES
 LINEAR_OUTPUTS = LINEAR_BLOCK
@@ -49,9 +49,9 @@ include "sample_training.pxi"
 include "settings.pxi"
 
 cdef enum:
-    # records keep more than one tile each while that takes no more than so many floats
+    # maximum memory in floats for records of more than one tile each
     SAVED_FLOATS = 1 << 24
-    # elementary operations that an output of a loss takes, roughly
+    # approximate number of elementary operations per output of a loss
     LOSS_WORK = 40
 
 
@@ -79,8 +79,8 @@ cdef class Program:
     cdef Segment* segments
     cdef Py_ssize_t parts_scratch
     cdef Py_ssize_t segment_count
-    cdef SampleWay sample_way      # of training steps
-    cdef SampleWay inference_way   # the same bits, and nothing for a gradient
+    cdef SampleChain sample_chain      # of training steps
+    cdef SampleChain inference_chain   # the same bits, and nothing for a gradient
     cdef Job template
     cdef float* zeros
     cdef double work
@@ -105,7 +105,7 @@ cdef class Program:
         self.input_shape = plan.input_shape
         self.output_shape = plan.output_shape
         self.param_extent = plan.param_extent
-        # Of a loss alone, exponentials.
+        # A loss alone computes exponentials.
         self.work = plan.work if plan.ops else LOSS_WORK * plan.output_size
         memset(job, 0, sizeof(Job))
         job.kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
@@ -131,7 +131,7 @@ cdef class Program:
         for i in range(job.op_count):
             op = self.ops + i
             set_op(op, plan.ops[i], job.kernels, self.held)
-            if op.of_batch:
+            if op.batch_stats:
                 self.cuts[job.cut_count] = i
                 job.cut_count += 1
             if op.draws:
@@ -152,15 +152,15 @@ cdef class Program:
         self.parts_scratch = CANARY_FLOATS + set_segments(
             self.segments, plan.segments, self.ops + job.op_count)
         if plan.sample is not None:
-            self.by_sample = set_sample_way(
-                &self.sample_way, plan.sample, self.template.kernels, self.held)
-            self.by_sample = self.by_sample and set_sample_way(
-                &self.inference_way, plan.inference, self.template.kernels, self.held)
+            self.by_sample = set_sample_chain(
+                &self.sample_chain, plan.sample, self.template.kernels, self.held)
+            self.by_sample = self.by_sample and set_sample_chain(
+                &self.inference_chain, plan.inference, self.template.kernels, self.held)
             self.few = plan.inference.few
 
     def __dealloc__(self):
-        free_sample_way(&self.sample_way)
-        free_sample_way(&self.inference_way)
+        free_sample_chain(&self.sample_chain)
+        free_sample_chain(&self.inference_chain)
         free(self.ops)
         free(self.slices)
         free(self.segments)
@@ -170,7 +170,7 @@ cdef class Program:
     cdef set_batch(self, Job* job, samples):
         """Point job at a batch: rows (N, input_size) of float32, or `Samples`.
 
-        Returns what job points into, for the caller to hold on to.
+        Returns the objects that job points into; the caller must keep references.
         """
         cdef const int64_t[::1] index = None, numbers = None
         cdef const float[::1] offset = None
@@ -181,7 +181,7 @@ cdef class Program:
         if isinstance(samples, Samples):
             images, distortion, job.scale = samples.rows, samples.distortion, samples.scale
             index, numbers, offset = samples.index, samples.numbers, samples.offset
-        if images.dtype.kind == "u":  # comparing with a name takes longer
+        if images.dtype.kind == "u":  # faster than comparing the dtype
             bytes = images
             available, width = bytes.shape[0], bytes.shape[1]
             if offset is None or offset.shape[0] != job.input_size:
@@ -219,7 +219,7 @@ cdef class Program:
             counter[0] += steps
 
     cdef check_values(self, Py_ssize_t samples):
-        """Refuse a batch without a variance."""
+        """Raise an error if the batch has no variance."""
         cdef Py_ssize_t i
         for i in range(self.template.cut_count):
             if samples * self.ops[self.cuts[i]].H * self.ops[self.cuts[i]].W < 2:
@@ -228,7 +228,7 @@ cdef class Program:
                     f"normalization, got {samples}")
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
-        """Return a number of threads: at most the parts, and what the work is worth."""
+        """Return the number of threads for this number of parts and this amount of work."""
         return useful_threads(batch * self.work, wanted, parts)
 
     cdef Workspace workspace(self, Py_ssize_t floats):
@@ -243,9 +243,9 @@ cdef class Program:
                 int num_threads, bint by_sample=False):
         """out (N, output_size) = the outputs of the batch.
 
-        With by_sample, each of a few samples goes by itself, which is faster, and differs from a
-        tile in the last digits. So in all of a program's methods: the bits of a training step are
-        those of forward and backward. A program with batch statistics or dropouts makes a training
+        With by_sample, a few samples are run one by one, which is faster and differs from a tile in
+        the last digits. This applies to all methods of a program: a training step has the bits of
+        forward and backward. A program with batch statistics or dropouts makes a training
         pass: it takes the batch into the running statistics, and counts the masks. Returns the
         numbers of those it has drawn, for `backward`.
         """
@@ -429,7 +429,7 @@ cdef class Program:
         if by_sample and batch_size <= FEW_SAMPLES_:
             run_by_sample(self, job, batch_size, 0, steps, grads, update, loss, correct)
         elif by_sample and last <= FEW_SAMPLES_:
-            # Which way a step goes is a matter of its own batch, also after larger ones.
+            # Each batch chooses for itself, also after larger ones.
             job.batch -= last
             if steps > 1:
                 run_in_tiles(self, job, batch_size, steps - 1, grads, update, num_threads, loss,

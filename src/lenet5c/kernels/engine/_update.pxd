@@ -1,4 +1,4 @@
-"""A run of steps of an optimizer, as a program and `Update.apply` take it."""
+"""A run of optimizer steps, as used by a program and by `Update.apply`."""
 from lenet5c.kernels.simd.tiles cimport UpdateKernel
 
 cdef enum:
@@ -10,8 +10,8 @@ cdef struct Span:
     Py_ssize_t start, stop
     const double* settings
 
-# kernel is NULL where nothing is to be updated. What lies in no span is frozen: neither parameters
-# nor vectors are touched.
+# kernel is NULL where nothing is to be updated. Parameters in no span are frozen: neither they
+# nor their vectors are changed.
 cdef struct UpdateSteps:
     const UpdateKernel* kernel
     float* vectors[MOST_VECTORS]

@@ -1,4 +1,4 @@
-"""The next steps of an optimizer, as the compiled program takes them."""
+"""The next steps of an optimizer, for the compiled program."""
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memset

@@ -10,7 +10,7 @@ cdef class Workspace:
     def __cinit__(self, Py_ssize_t floats):
         if floats < 0:
             raise ValueError(f"floats must be at least 0, got {floats}")
-        # Zeroed, so that no kernel ever meets a stray not-a-number in memory it has not written.
+        # Zeros, so that no kernel reads a not-a-number from memory that it has not written.
         self.memory = calloc(<size_t>floats + LANES, sizeof(float))
         if self.memory is NULL:
             raise MemoryError(f"no memory for a workspace of {floats} floats")

@@ -1,6 +1,6 @@
-/* What threads need to hand work to one another without a lock: 64-bit atomics, a pause while
- * spinning, a yield. All of them are sequentially consistent: a thread that says what it is about to
- * read, and then looks whether it still may, counts on the order of the two. */
+/* Lock-free communication between threads: 64-bit atomics, a pause while
+ * spinning, a yield. All of them are sequentially consistent: a thread that announces what it is
+ * about to read, and then checks that it still may, relies on this order. */
 #ifndef LENET5C_ATOMIC_H
 #define LENET5C_ATOMIC_H
 
@@ -28,7 +28,7 @@ static inline void atomic_set(int64_t *a, int64_t to) { __atomic_store_n(a, to, 
 static inline int64_t atomic_add(int64_t *a, int64_t b) {
   return __atomic_add_fetch(a, b, __ATOMIC_SEQ_CST);
 }
-/* Whether a was `from`; it is `to` then. */
+/* Set a to `to` if it is `from`, and return whether it was. */
 static inline int atomic_swap_if(int64_t *a, int64_t from, int64_t to) {
   return __atomic_compare_exchange_n(a, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
@@ -57,7 +57,7 @@ __declspec(dllimport) int __stdcall SwitchToThread(void);
 #include <omp.h>
 #define clock_seconds() omp_get_wtime()
 #else
-#define clock_seconds() 0.0 /* only asked for by threads that wait for others */
+#define clock_seconds() 0.0 /* only used by threads that wait for others */
 #endif
 
 #endif

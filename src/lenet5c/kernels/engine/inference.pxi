@@ -1,4 +1,4 @@
-# A program bound to its parameters: arrays in, arrays out, and nothing looked up twice.
+# A program bound to its parameters, from arrays to arrays, with all lookups cached.
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
 
@@ -6,7 +6,7 @@ cdef object ndarray = np.ndarray, empty = np.empty, FLOAT32 = np.dtype(np.float3
 
 
 cdef bint take_floats(array, bint writable, tuple shape, Py_buffer* view) except -1:
-    """View an array (N, *shape) of float32, contiguous and aligned; false if it is none."""
+    """View an array (N, *shape), contiguous, aligned float32; return False if it is not."""
     cdef int i = 0
     cdef Py_ssize_t extent
     if type(array) is not ndarray:

@@ -1,4 +1,4 @@
-# A job, what a program does to a batch, and its parts: a tile forward, a shard of tiles forward and
+# A job (a program applied to a batch) and its parts: a tile forward, a shard of tiles forward and
 # backward.
 #
 # A batch is cut into tiles of 16 samples, the last one filled up with copies of its first sample
@@ -34,8 +34,8 @@ cdef struct Job:
     const int64_t* index
     float scale
     const float* offset
-    # bytes may be distorted: stream stands for seed and epoch; numbers has the number of each image,
-    # NULL numbers them in order; first_sample is the place of the first without index
+    # bytes may be distorted: stream stands for seed and epoch; numbers has the number of each
+    # image, NULL numbers them in order; first_sample is the place of the first without index
     bint distorts
     Distort distort
     uint64_t stream
@@ -69,7 +69,7 @@ cdef inline double divisor_of(const Job* job, Py_ssize_t step, Py_ssize_t batch)
 
 
 cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size) noexcept nogil:
-    """From a job of all samples to that of the batch that begins at `first`."""
+    """Change a job of all samples to that of the batch that begins at `first`."""
     job.batch = min(batch_size, job.batch - first)
     job.step = first // batch_size
     job.divisor = divisor_of(job, job.step, job.batch)
@@ -89,7 +89,7 @@ cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size)
 
 
 cdef inline uint64_t key_at(const Job* job, Py_ssize_t at) noexcept nogil:
-    """The key of the draws for the image at this place."""
+    """Return the key of the random draws for the image at this place."""
     at += job.first_sample
     return sample_key(job.stream, at if job.numbers is NULL else job.numbers[at])
 
@@ -248,7 +248,7 @@ cdef void give_keys(const Job* job, Py_ssize_t first, float* arena) noexcept nog
 
 cdef inline void begin_tile(const Job* job, Py_ssize_t tile, float* arena,
                             float* scratch) noexcept nogil:
-    """Load the samples of a tile, with what their number decides."""
+    """Load the samples of a tile; augmentation depends on their numbers."""
     load_tile(job, tile * LANES, arena, scratch)
     if job.draws is not NULL:
         give_keys(job, tile * LANES, arena)
@@ -294,7 +294,7 @@ cdef double judge(
     cdef float sign = -1 if job.penalties else 1
     cdef const float* weight = job.loss.sample_weight
     cdef Py_ssize_t lane, k, best
-    # The mean of nothing has no gradient.
+    # The mean of no samples has no gradient.
     cdef float scale = job.loss_factor / job.divisor if job.divisor != 0 else 0
     job.kernels.loss(&job.loss, first, lanes, job.output_size, outputs, scale, losses, gradient)
     correct[0] = 0
@@ -325,7 +325,7 @@ cdef void start_gradient(
         for lane in range(LANES):
             rows[lane] = job.dy + (first + lane) * job.output_size if lane < lanes else job.zeros
         job.kernels.pack_floats(rows, job.output_size, gradient)
-        loss[0], correct[0] = 0, 0  # nobody asks for them, but they are summed
+        loss[0], correct[0] = 0, 0  # not used, but summed
         return
     loss[0] = judge(job, first, lanes, output, NULL if job.value_only else gradient, correct)
 

@@ -1,4 +1,4 @@
-"""From a chain of ops to the plan of a program: fused, with places in the arena."""
+"""Lowering of layers to the plan of a program: fusion of ops, and memory in the arena."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from lenet5c.kernels.engine.sample_lowering import SampleLowering, SamplePlan
 from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 from lenet5c.kernels.shapes import check_elements
 
-SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one go
+SLICE = 4096  # approximate number of parameters whose gradient is summed at a time
 MAX_SLICES = 10_000
-#: Outputs at least of a part of a convolution of at least so many channels: with as many, and no
-#: fewer, it takes the way of the whole (LEAST_CHANNELS, LEAST_PRODUCT and SQUARE_CHANNELS in ops/).
+#: Minimum number of outputs of a part of a convolution with at least this many channels, so that
+#: parts and whole use the same algorithm (LEAST_CHANNELS, LEAST_PRODUCT, SQUARE_CHANNELS in ops/).
 SHARED_OUTPUTS, MANY_CHANNELS = 8, 4
 
 
@@ -145,7 +145,7 @@ def _outputs_only(ops: list[Op]) -> list[Op]:
     kept: list[Op] = []
     for op in map(copy, ops):
         before = kept[-1] if kept else None
-        # Of one tap, a convolution has a way of its own, which does not pool.
+        # The algorithm for convolutions of one tap does not pool.
         if (
             isinstance(op, AvgPool2d)
             and op.halves
@@ -163,7 +163,7 @@ def _outputs_only(ops: list[Op]) -> list[Op]:
 
 
 def _place(ops: list[Op], end: int) -> int:
-    """Give each op its place in the arena, whose first `end` floats are the input; return the size.
+    """Assign places in the arena, whose first `end` floats are the input; return the size.
 
     An activation, dropout or sum overwrites its input, unless something else still needs that:
     the program, another chain, its own gradient, or that of an op that looks at its output.
@@ -180,7 +180,7 @@ def _place(ops: list[Op], end: int) -> int:
             continue
         spare = before and not isinstance(before, Branch)
         spare = spare and not before.reads_output and not op.reads_input
-        # The gradient of a sum with x itself is needed by the fork, so nobody may write there.
+        # The gradient of a sum with x itself is needed by the fork, so it must not be overwritten.
         if isinstance(op, Add) and not op.turn and isinstance(before, Dropout):
             spare = spare and before.x != before.y
         if not (isinstance(op, (Activation, Add, Dropout)) and spare):
@@ -203,7 +203,7 @@ def _place(ops: list[Op], end: int) -> int:
 
 
 def _place_sums(ops: list[Op]) -> int:
-    """Give each op the place of its sums in a record; return the floats of all."""
+    """Assign the places of sums in a record; return the total number of floats."""
     end = 0
     for op in ops:
         if isinstance(op, Summed):
@@ -213,7 +213,7 @@ def _place_sums(ops: list[Op]) -> int:
 
 
 def _slices(ops: list[Op], most: int) -> list[tuple[int | None, int, int, int]]:
-    """Return the parameters, cut into ranges of about `most`, in the order of the ops."""
+    """Return ranges of about `most` parameters, in the order of the ops."""
     slices: list[tuple[int | None, int, int, int]] = []
     for i, op in enumerate(ops):
         if isinstance(op, Linear):
@@ -233,7 +233,7 @@ def _slices(ops: list[Op], most: int) -> list[tuple[int | None, int, int, int]]:
 
 
 def _segments(ops: list[Op]) -> list[tuple[int, int, int, int]]:
-    """Return the runs of ops that a thread can take through some outputs of the first one."""
+    """Return sequences of ops that a thread can run for some outputs of the first one."""
     segments: list[tuple[int, int, int, int]] = []
     for i, op in enumerate(ops):
         if isinstance(op, (Activation, Pool2d)) and segments and segments[-1][2] > 1:
@@ -242,7 +242,7 @@ def _segments(ops: list[Op]) -> list[tuple[int, int, int, int]]:
         elif isinstance(op, Linear):
             segments.append((i, i + 1, op.out_features, 1))
         elif isinstance(op, Conv2d) and op.groups == 1 and op.connections is None:
-            # Which way a convolution of few outputs takes may depend on their number.
+            # The algorithm of a convolution with few outputs may depend on their number.
             least = SHARED_OUTPUTS if op.in_shape[0] >= MANY_CHANNELS else 1
             segments.append((i, i + 1, op.out_channels, least))
         else:
@@ -251,7 +251,7 @@ def _segments(ops: list[Op]) -> list[tuple[int, int, int, int]]:
 
 
 def _gaps(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the ranges of parameters, up to the last that an op reads, that belong to none."""
+    """Return the ranges of parameters that no op reads, before the last one that an op reads."""
     gaps, end = [], 0
     for start, stop in spans:
         if start > end:

@@ -1,6 +1,6 @@
 """Ops on tiles, one class for each kind, with the settings of a layer and those added by lowering.
 
-Nothing here depends on the layers above. A parameter is named by its offset in the parameter
+They do not depend on `lenet5c.nn`. A parameter is named by its offset in the parameter
 vector.
 """
 
@@ -38,7 +38,7 @@ class Op:
     relu = pool = False  # taken in by lowering, where a class has them
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
-        """Return the ops that run this one on an input of `shape`, and the shape of its output."""
+        """Return the ops to run for an input of `shape`, and the shape of the output."""
         raise NotImplementedError
 
     def shaped(self, in_shape: Shape, out_shape: Shape) -> Self:
@@ -55,7 +55,7 @@ class Op:
 
     @property
     def param_ranges(self) -> list[Pair]:
-        """(start, stop) of the weight, and of the bias if there is one."""
+        """Ranges (start, stop) of the weight, and of the bias if there is one."""
         return []
 
     @property
@@ -81,13 +81,13 @@ class Op:
 
 @cache
 def kernels_read(kind: str) -> tuple[bool, bool]:
-    """Return two flags: backward kernels look at the op's input, and at its output."""
+    """Return two flags: the backward kernel reads the op's input, and its output."""
     return _program.kernels_read(dispatch.tiles, kind)
 
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Flatten(Op):
-    """(C, H, W) as (C * H * W,): no op at all."""
+    """Reshape (C, H, W) to (C * H * W,); needs no computation."""
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
         return [], (prod(shape),)
@@ -115,7 +115,7 @@ class Pad2d(Op):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Pool2d(Op):
-    """A pooling; with `mask`, its gradient is that of a rectifier before it as well.
+    """A pooling; with `mask`, its gradient includes that of the preceding rectifier.
 
     `padding` is what `window_and_size` takes; lowering makes it the padding before the image.
     """
@@ -174,7 +174,7 @@ class AvgPool2d(Pool2d):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class GlobalPool2d(Pool2d):
-    """A pooling whose one window is the whole image."""
+    """A pooling with one window, the whole image."""
 
     kernel_size: Pair = (1, 1)  # lowering makes it the size of the image
     stride: Pair = (1, 1)
@@ -200,7 +200,7 @@ class GlobalAvgPool2d(GlobalPool2d):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Rbf(Op):
-    """Squared distances from codes (classes, features), an array that keeps its place."""
+    """Squared distances from codes (classes, features), an array whose address must not change."""
 
     kind = "rbf"
     codes: NDArray[np.float32]
@@ -211,7 +211,7 @@ class Rbf(Op):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Weighted(Op):
-    """An op with parameters: `filter_size` weights for each output, and perhaps a bias.
+    """An op with parameters: `filter_size` weights for each output, and optionally a bias.
 
     weight and bias are their offsets in the parameter vector.
     """
@@ -249,7 +249,7 @@ class Linear(Weighted):
     mask: bool = field(init=False, default=False)
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
-        # A filter as wide as the one row it reads.
+        # A filter as wide as its single input row.
         op = self.shaped((1, 1, prod(shape)), (self.out_features, 1, 1))
         return [op], (self.out_features,)
 
@@ -316,7 +316,7 @@ class Conv2d(Summed):
     out_channels: int
     kernel_size: Pair
     stride: Pair = (1, 1)
-    padding: Any = (0, 0)  # in any form that window_and_size takes
+    padding: Any = (0, 0)  # in any form accepted by window_and_size
     dilation: Pair = (1, 1)
     groups: int = 1
     connections: NDArray[np.intp] | None = None
@@ -340,7 +340,7 @@ class Conv2d(Summed):
             ops.append(Pad2d(window[2]).shaped(shape, padded))
             shape = padded
         if self.kernel_size == shape[1:] and self.groups == 1 and self.connections is None:
-            # One filter position: a fully connected layer, whose gradient has a better way.
+            # One filter position: a fully connected layer, whose gradient has a faster algorithm.
             linear, _ = Linear(self.weight, self.bias, self.out_channels).lower(shape)
             return ops + linear, out_shape
         op = replace(self, padding=(0, 0)).shaped(shape, out_shape)

@@ -1,10 +1,10 @@
 # A tile by several threads: inference on fewer tiles than there are threads.
 #
 # The ops are cut into segments: a convolution or linear op with the poolings and activations after
-# it, whose outputs are shared out, or one other op, which one thread runs (`Plan.segments`). A part of
-# an op is the op with fewer outputs, so kernels are the same, and so are the bits. All parts of a
-# segment are done before the next one begins. Whoever is free takes the next part: a thread that the
-# system has put to sleep delays the others by the part that it holds, not by an equal share.
+# it, whose outputs are shared out, or one other op, which one thread runs (`Plan.segments`). A part
+# of an op is the op with fewer outputs, so kernels are the same, and so are the bits. All parts of
+# a segment are done before the next one begins. Idle threads take the next part: a thread that the
+# system has suspended delays the others by its current part, not by an equal share.
 
 cdef enum:
     MOST_PARTS = 8    # of a tile
@@ -27,7 +27,7 @@ cdef inline Py_ssize_t parts_of(const Segment* segment, Py_ssize_t most) noexcep
 
 
 cdef inline void take_outputs(Op* op, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
-    """Leave of a convolution or linear op so many of its outputs."""
+    """Restrict a convolution or linear op to some of its outputs."""
     op.weight += first * op.C * op.KH * op.KW
     op.bias += first
     op.y += first * pooled_plane(op)
@@ -36,7 +36,7 @@ cdef inline void take_outputs(Op* op, Py_ssize_t first, Py_ssize_t count) noexce
 
 
 cdef inline void take_channels(Op* op, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
-    """Leave of a pooling or activation so many of its channels."""
+    """Restrict a pooling or activation to some of its channels."""
     op.x += first * op.H * op.W * LANES
     op.y += first * op.OH * op.OW * LANES
     op.C = op.O = count
@@ -56,7 +56,7 @@ cdef inline Op part_of(const Op* whole, const Segment* segment, bint leads, Py_s
 
 
 cdef Py_ssize_t parts_scratch(const Op* ops, const Segment* segment) noexcept nogil:
-    """Return the scratch that any part takes: fewer outputs may take longer strips, and so more."""
+    """Return the scratch of the largest part: with fewer outputs, strips may be longer and need more."""
     cdef Py_ssize_t i, part, parts, most = 0
     cdef Op op
     for parts in range(1, parts_of(segment, MOST_PARTS) + 1):
@@ -69,7 +69,7 @@ cdef Py_ssize_t parts_scratch(const Op* ops, const Segment* segment) noexcept no
 
 cdef void run_part(const Job* job, const Segment* segment, Py_ssize_t part, Py_ssize_t parts,
                    float* arena, float* scratch) noexcept nogil:
-    """One of so many parts of a segment."""
+    """Run one part of a segment."""
     cdef Py_ssize_t i
     cdef Op op
     for i in range(segment.first, segment.stop):
@@ -114,7 +114,7 @@ cdef void work_on_parts(PartsRun* run, int thread, float* scratch) noexcept nogi
 
 
 cdef forward_in_parts(Program self, const Job* job, int threads):
-    """Few tiles, each by several threads."""
+    """Run a few tiles, each on several threads."""
     cdef Py_ssize_t i, tiles = (job.batch + LANES - 1) // LANES, words
     cdef Py_ssize_t scratch = round_up(max(job.scratch_floats, self.parts_scratch))
     cdef PartsRun run

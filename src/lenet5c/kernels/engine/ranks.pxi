@@ -1,15 +1,16 @@
-# Ranks: processes that share out the shards of each batch, each on its own threads.
+# Ranks: processes that divide the shards of each batch, each on its own threads.
 #
-# Each has the model, the optimizer and the list of samples, and takes every step. Of the shards of a
-# batch it computes a run of neighboring ones, cut by their number and that of the ranks; what they
-# add to the gradient it writes to a window, at the place of the shard. When all ranks have exchanged
-# what they wrote, the gradient is summed in the order of the shards, as a process alone does it, so
-# the number of ranks changes no bit. Ranks of one machine, whose window is in the memory that they
-# share, sum some of the slices each. Then each updates all parameters.
+# Each has the model, the optimizer and the list of samples, and takes every step. Of the shards of
+# a batch it computes a run of neighboring ones, cut by their number and that of the ranks; what
+# they add to the gradient it writes to a window, at the place of the shard. When all ranks have
+# exchanged what they wrote, the gradient is summed in the order of the shards, as a process alone
+# does it, so the number of ranks changes no bit. Ranks of one machine, whose window is in the
+# memory that they share, sum some of the slices each. Then each updates all parameters.
 #
-# Only the first thread of a rank meets others, by methods of `lenet5c.training.parallel.Ranks`, which return
-# once all is there. What one batch of shards or stage has written may still be read by another rank
-# while this one goes on to the next, but not beyond that: so two places are used in turn.
+# Only the first thread of a rank communicates with others, by methods of
+# `lenet5c.training.parallel.Ranks`, which return when all data has arrived. What one batch of
+# shards or stage has written may still be read by another rank while this one goes on to the next,
+# but not beyond that: so two places are used in turn.
 
 cdef struct Ranks:
     Py_ssize_t rank, count
@@ -19,9 +20,9 @@ cdef struct Ranks:
 
 
 cdef set_ranks(Ranks* ranks, given, Py_ssize_t floats):
-    """Point ranks at those given, or at this process alone, and at a window of so many floats.
+    """Set up ranks, or this process alone, with a window of `floats` floats.
 
-    Returns what ranks points into, for the caller to hold on to.
+    Returns the objects that ranks points into; the caller must keep references.
     """
     cdef float[::1] window
     ranks.rank, ranks.count, ranks.neighbor, ranks.neighbors = 0, 1, 0, 1
@@ -35,17 +36,17 @@ cdef set_ranks(Ranks* ranks, given, Py_ssize_t floats):
     return window
 
 
-cdef void meet(const Ranks* ranks) noexcept with gil:
-    (<object>ranks.given).meet()
+cdef void barrier(const Ranks* ranks) noexcept with gil:
+    (<object>ranks.given).barrier()
 
 
 cdef inline Py_ssize_t own_slices(const Ranks* ranks, Py_ssize_t slices) noexcept nogil:
-    """The number of slices whose gradient this rank sums: every so many, from its own number on."""
+    """Return the number of slices whose gradient this rank sums."""
     return (slices - ranks.neighbor + ranks.neighbors - 1) // ranks.neighbors
 
 
 cdef inline Py_ssize_t first_shard(const Ranks* ranks, Py_ssize_t rank, Py_ssize_t shards) noexcept nogil:
-    """The first of the shards of a rank, which end where those of the next one begin."""
+    """Return the first shard of a rank; its shards end before those of the next rank."""
     return rank * shards // ranks.count
 
 
@@ -58,7 +59,7 @@ cdef list ends_by_shard(const Ranks* ranks, const float* start, Py_ssize_t size,
             for rank in range(ranks.count + 1)]
 
 
-def own_samples(Program program not None, Py_ssize_t count, Py_ssize_t batch_size,
+def local_samples(Program program not None, Py_ssize_t count, Py_ssize_t batch_size,
                 Py_ssize_t rank, Py_ssize_t ranks):
     """Return which of the samples of some steps a rank reads, an array of bool (count,).
 

@@ -1,8 +1,8 @@
-# The runs of a program: a few samples one by one, or all threads together, tile by tile.
+# Runs of a program: a few samples one by one, or tile by tile on all threads.
 
 
 cdef forward_batch(Program self, Job* job, int num_threads, Py_ssize_t few):
-    """The outputs of the job's batch, of up to `few` samples one by one."""
+    """Compute the outputs of the batch; up to `few` samples are run one by one."""
     cdef Py_ssize_t tiles
     cdef int threads
     job.forward_ops = job.op_count
@@ -22,16 +22,16 @@ cdef forward_batch(Program self, Job* job, int num_threads, Py_ssize_t few):
 
 
 cdef forward_samples(Program self, const Job* job, int num_threads):
-    """A few samples, one by one.
+    """Run a few samples one by one.
 
-    Groups of a few share what they read. Packed filters stay in the workspace, which is this call's alone while it runs: calls of several
-    Python threads have nothing in common that one of them writes.
+    Groups of a few share what they read. Packed filters stay in the workspace, which only this call
+    uses while it runs: concurrent calls share no memory that one of them writes.
     """
-    cdef const SampleWay* way = &self.inference_way
+    cdef const SampleChain* chain = &self.inference_chain
     cdef Py_ssize_t i
     cdef Py_ssize_t group
-    cdef Py_ssize_t copied = round_up(way.copied_floats), packed = round_up(way.packed_floats)
-    cdef Py_ssize_t stride = round_up(way.arena_floats), scratch = 0, of_thread
+    cdef Py_ssize_t copied = round_up(chain.copied_floats), packed = round_up(chain.packed_floats)
+    cdef Py_ssize_t stride = round_up(chain.arena_floats), scratch = 0, of_thread
     cdef int threads = self.thread_count(job.batch, num_threads, job.batch)
     # of nearly equal size, as many for each thread
     cdef Py_ssize_t groups = min(job.batch, threads * ((job.batch + GROUP * threads - 1)
@@ -44,33 +44,33 @@ cdef forward_samples(Program self, const Job* job, int num_threads):
     of_thread = GROUP * stride + round_up(scratch)
     space = take_workspace(self.idle_filters, copied + packed + threads * of_thread)
     filters, arenas = space.start + copied, space.start + copied + packed
-    for i in range(way.count):
-        if way.steps[i].kind == STEP_CONV2D:
-            pack_changed_filters(job, way.steps + i, space.start + way.steps[i].packed_from,
-                                 filters + way.steps[i].packed)
+    for i in range(chain.count):
+        if chain.steps[i].kind == STEP_CONV2D:
+            pack_changed_filters(job, chain.steps + i, space.start + chain.steps[i].packed_from,
+                                 filters + chain.steps[i].packed)
     if threads == 1:
         with nogil:
             for group in range(groups):
-                forward_part(job, way, group, groups, filters, arenas, stride)
+                forward_part(job, chain, group, groups, filters, arenas, stride)
     else:
         for group in prange(groups, schedule="dynamic", chunksize=1, num_threads=threads,
                             nogil=True):
-            forward_part(job, way, group, groups, filters, arenas + threadid() * of_thread, stride)
+            forward_part(job, chain, group, groups, filters, arenas + threadid() * of_thread, stride)
     self.idle_filters.append(space)
     raise_overrun()
 
 
 cdef inline void forward_part(
-    const Job* job, const SampleWay* way, Py_ssize_t group, Py_ssize_t groups,
+    const Job* job, const SampleChain* chain, Py_ssize_t group, Py_ssize_t groups,
     const float* filters, float* arenas, Py_ssize_t stride,
 ) noexcept nogil:
-    """One of so many groups of the batch."""
+    """Run one group of the batch."""
     cdef Py_ssize_t first = group * job.batch // groups, stop = (group + 1) * job.batch // groups
-    forward_group(job, way, first, stop - first, filters, arenas, stride, arenas + GROUP * stride)
+    forward_group(job, chain, first, stop - first, filters, arenas, stride, arenas + GROUP * stride)
 
 
 cdef forward_in_tiles(Program self, const Job* job, int threads):
-    """Each tile by itself, on whichever thread."""
+    """Run each tile on any thread."""
     cdef Py_ssize_t tile, tiles = (job.batch + LANES - 1) // LANES
     cdef Py_ssize_t stride = job.arena_half + job.scratch_floats
     cdef Workspace space = self.workspace(threads * stride)
@@ -89,12 +89,12 @@ cdef forward_in_tiles(Program self, const Job* job, int threads):
 cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssize_t first,
                    Py_ssize_t stop, float[::1] grads, const UpdateSteps* update, double* loss,
                    Py_ssize_t* correct):
-    """The steps from `first` on, sample by sample."""
-    cdef const SampleWay* way = &self.sample_way
+    """Run the steps from `first` on, sample by sample."""
+    cdef const SampleChain* chain = &self.sample_chain
     cdef Job job
-    cdef Py_ssize_t step, n, half = round_up(way.arena_floats), stride = 2 * half
-    cdef Py_ssize_t packed_floats = round_up(way.packed_floats)
-    cdef Py_ssize_t training_floats = round_up(way.training_floats)
+    cdef Py_ssize_t step, n, half = round_up(chain.arena_floats), stride = 2 * half
+    cdef Py_ssize_t packed_floats = round_up(chain.packed_floats)
+    cdef Py_ssize_t training_floats = round_up(chain.training_floats)
     cdef Py_ssize_t scratch_floats = 0
     if whole.distorts:
         scratch_floats = whole.kernels.distort_floats(&whole.distort) + CANARY_FLOATS
@@ -115,15 +115,15 @@ cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssi
         for step in range(first, stop):
             job = whole[0]
             choose_batch(&job, step * batch_size, batch_size)
-            begin_sample_step(&job, way, job.dx is not NULL, packed, training)
+            begin_sample_step(&job, chain, job.dx is not NULL, packed, training)
             for n in range(job.batch):
-                forward_group(&job, way, n, 1, packed, arenas + n * stride, stride, scratch)
-                start_sample_gradient(&job, n, arenas + n * stride + way.output,
-                                      arenas + n * stride + half + way.output, tile,
+                forward_group(&job, chain, n, 1, packed, arenas + n * stride, stride, scratch)
+                start_sample_gradient(&job, n, arenas + n * stride + chain.output,
+                                      arenas + n * stride + half + chain.output, tile,
                                       loss + step, correct + step)
-                backward_sample(&job, way, n, arenas + n * stride, arenas + n * stride + half,
+                backward_sample(&job, chain, n, arenas + n * stride, arenas + n * stride + half,
                                 training)
-            finish_sample_step(&job, way, arenas, stride, half, training, all_grads,
+            finish_sample_step(&job, chain, arenas, stride, half, training, all_grads,
                                update if isfinite(loss[step]) else &none, step)
             if not isfinite(loss[step]) and update.kernel is not NULL:
                 break
@@ -133,7 +133,7 @@ cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssi
 cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, float[::1] grads,
                   const UpdateSteps* update, int num_threads, double* loss, Py_ssize_t* correct,
                   given_ranks):
-    """All threads together, tile by tile."""
+    """Run all threads, tile by tile."""
     cdef Team team
     cdef Record records[2 * SHARDS]
     cdef Py_ssize_t i, tiles, sums_floats, head_floats, record_floats, record_count
@@ -214,14 +214,14 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
 
 
 cdef inline Py_ssize_t shard_tiles_of(const Job* job) noexcept nogil:
-    """The most tiles of a shard, where no batch is normalized."""
+    """Return the maximum number of tiles of a shard without batch normalization."""
     return SHARD_TILES if job.saved_stride * SHARDS * SHARD_TILES <= SAVED_FLOATS else 1
 
 
 cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps,
                    float[::1] grads, const UpdateSteps* update, int num_threads, double* loss,
                    Py_ssize_t* correct, bint backward, given_ranks):
-    """All threads together, stage by stage, with an arena for each tile of a batch.
+    """Run all threads, stage by stage, with an arena for each tile of a batch.
 
     A pass for a gradient from dy is the second one of its batch.
     """

@@ -1,7 +1,7 @@
-# A sample by itself. A tile costs the same however few of its 16 lanes hold a sample; so a few
-# samples go one by one, with 16 output channels side by side: activations lie (C / 16, H, W, 16),
-# which is the layout of a tile whose lanes are channels, and pooling, padding and activations are
-# the tile kernels as they are. A convolution takes x as scalars and 16 filters as vectors
+# Single samples. A tile costs the same no matter how few of its 16 lanes hold a sample, so a few
+# samples are run one by one, with 16 output channels side by side: activations lie (C / 16, H, W,
+# 16), which is the layout of a tile whose lanes are channels, and pooling, padding and activations
+# are the tile kernels as they are. A convolution takes x as scalars and 16 filters as vectors
 # (direct.pxi); a linear layer, whose weights are read once only, sums products of 16 inputs.
 #
 # direct/_strips.pyx also convolves with 16 channels side by side, by the same sum. They are two as
@@ -40,15 +40,15 @@ cdef struct Step:
                                 # spread-out dy
     Py_ssize_t* spread_pixels
 
-cdef struct SampleWay:
+cdef struct SampleChain:
     Step* steps
     Py_ssize_t count
-    Py_ssize_t first_trainable      # steps before it have nothing to learn
+    Py_ssize_t first_trainable      # steps before it have no trainable parameters
     Py_ssize_t output, arena_floats, packed_floats, copied_floats, training_floats
 
 
 cdef bint set_offsets(Step* step) noexcept:
-    """Fill in the lists of a convolution; false if there is no memory for them."""
+    """Fill in the lists of a convolution; return False if memory cannot be allocated."""
     cdef const Op* op = &step.op
     cdef Py_ssize_t place = LANES if step.blocked else 1
     cdef Py_ssize_t c, h, w, at, width = spread_width(op)
@@ -87,7 +87,7 @@ cdef inline Py_ssize_t blocks_of(Py_ssize_t channels) noexcept nogil:
 
 
 cdef inline Py_ssize_t spread_width(const Op* op) noexcept nogil:
-    """Width of the spread-out output gradient: as far as the taps of all pixels reach."""
+    """Return the width of the spread-out output gradient, which covers the taps of all pixels."""
     return op.W + (op.KW - 1) * op.DW
 
 
@@ -96,24 +96,24 @@ cdef inline Py_ssize_t spread_height(const Op* op) noexcept nogil:
 
 
 cdef inline Py_ssize_t filter_floats(const Op* op) noexcept nogil:
-    """Of the filters as vectors, (O / 16, C, taps, 16), and the bias after them, (O / 16, 16)."""
+    """Return the size of filters as vectors (O / 16, C, taps, 16) and the bias (O / 16, 16)."""
     return blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
 
 
 cdef inline Py_ssize_t all_filter_floats(const Op* op) noexcept nogil:
-    """Of all filters (O, C, taps), with a connection table."""
+    """Return the size of all filters (O, C, taps) if there is a connection table."""
     return round_up(op.O * op.C * op.KH * op.KW) if op.connections is not NULL else 0
 
 
 cdef Py_ssize_t packed_floats(const Step* step) noexcept nogil:
-    """Packed filters, and with a connection table all filters after them."""
+    """Return the size of packed filters and, with a connection table, of all filters after them."""
     if step.kind != STEP_CONV2D:
         return 0
     return filter_floats(&step.op) + all_filter_floats(&step.op)
 
 
 cdef const float* filters_of(const Job* job, const Step* step, float* packed) noexcept nogil:
-    """Weight (O, C, taps); with a connection table spread out after the packed filters."""
+    """Return weight (O, C, taps); with a connection table, spread out after the packed filters."""
     cdef const Op* op = &step.op
     if op.connections is NULL:
         return job.params + op.weight
@@ -143,7 +143,7 @@ cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept
 
 
 cdef inline Py_ssize_t copied_floats(const Step* step) noexcept nogil:
-    """Of a convolution's filters and bias as they lie among the parameters."""
+    """Return the number of parameters of the filters and the bias."""
     if step.kind != STEP_CONV2D:
         return 0
     return weight_size(&step.op) + (step.op.O if step.op.has_bias else 0)
@@ -153,8 +153,8 @@ cdef void pack_changed_filters(const Job* job, const Step* step, float* copy,
                                float* packed) noexcept nogil:
     """Pack the filters again if they, or the bias, are no longer those in the copy.
 
-    Whoever changed them, by whatever way: all bits are compared, which takes a third of the time.
-    Memory of zeros is right from the beginning, as the packed form of filters of zeros.
+    All bits are compared, because parameters may be changed anywhere; this takes a third of the
+    time of packing. Zeros, the initial memory, are the packed form of zero filters.
     """
     cdef const Op* op = &step.op
     cdef Py_ssize_t size = weight_size(op)
@@ -246,7 +246,7 @@ cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) no
 
 cdef void forward_step(const Job* job, const Step* step, const float* packed, float* arenas,
                        Py_ssize_t count, Py_ssize_t stride) noexcept nogil:
-    """One step of `count` samples."""
+    """Run one step for `count` samples."""
     cdef const Op* op = &step.op
     cdef RowProduct p
     cdef Py_ssize_t n
@@ -272,25 +272,25 @@ cdef void forward_step(const Job* job, const Step* step, const float* packed, fl
 
 
 cdef void forward_group(
-    const Job* job, const SampleWay* way, Py_ssize_t first, Py_ssize_t count, const float* packed,
+    const Job* job, const SampleChain* chain, Py_ssize_t first, Py_ssize_t count, const float* packed,
     float* arenas, Py_ssize_t stride, float* scratch,
 ) noexcept nogil:
-    """`count` samples of the batch from `first` on through all steps, with an arena each.
+    """Run all steps for `count` samples of the batch from `first` on, with an arena each.
 
-    They go step by step together, so that a linear layer's weights, most of what a net reads, come
-    from memory once for all of them. scratch is for distortions.
+    Each step is run for all of them, so that a linear layer's weights, most of what a net reads,
+    are read from memory once. scratch is for distortions.
     """
-    cdef Py_ssize_t i, n, end = way.arena_floats - CANARY_FLOATS
+    cdef Py_ssize_t i, n, end = chain.arena_floats - CANARY_FLOATS
     for n in range(count):
         load_sample(job, first + n, arenas + n * stride, scratch)
-    for i in range(way.count):
+    for i in range(chain.count):
         for n in range(count):
             set_canary(arenas + n * stride + end)
-        forward_step(job, way.steps + i, packed, arenas, count, stride)
+        forward_step(job, chain.steps + i, packed, arenas, count, stride)
         for n in range(count):
-            check_canary(arenas + n * stride + end, way.steps[i].op.kernels.name,
+            check_canary(arenas + n * stride + end, chain.steps[i].op.kernels.name,
                          b"arena of a sample")
     if job.out is not NULL:
         for n in range(count):
-            memcpy(job.out + (first + n) * job.output_size, arenas + n * stride + way.output,
+            memcpy(job.out + (first + n) * job.output_size, arenas + n * stride + chain.output,
                    job.output_size * sizeof(float))

@@ -98,7 +98,7 @@ class SampleLowering:
             # Groups with few channels would leave most lanes empty; spread out by a large stride, a
             # gradient is zeros.
             return None
-        if any(isinstance(op, Dropout) or getattr(op, "of_batch", False) for op in self.ops):
+        if any(isinstance(op, Dropout) or getattr(op, "batch_stats", False) for op in self.ops):
             return None  # of lanes that are samples
         at = 0
         while at < len(self.ops):

@@ -1,9 +1,9 @@
-# Training on a few samples, one by one: sample.pxi backward. One thread; samples in order.
+# Training on a few samples one by one, in order, on one thread: the backward pass of sample.pxi.
 #
 # Both gradients of a convolution are the sum of direct.pxi, too. That of the filters has 16 output
 # channels side by side: dy are its vectors, x its scalars. That of x has 16 input channels side by
 # side: the filters are its vectors and its scalars dy, spread out over a border of zeros (and, with
-# a stride, apart), so that no tap needs to be looked at. A linear layer keeps nothing: its gradient
+# a stride, apart), so that no tap needs to be looked at. A linear layer saves nothing: its gradient
 # is the outer product of dy and x, made a few rows at a time, which the optimizer takes at once,
 # while they are in the L1 cache.
 #
@@ -13,7 +13,7 @@
 # table, the gradient of all filters.
 
 cdef enum:
-    ROW_FLOATS = 2048  # of a linear layer's gradient, which wait for the optimizer
+    ROW_FLOATS = 2048  # maximum gradient of a linear layer before it is passed to the optimizer
 
 
 cdef void pack_filters_for_dx(const Job* job, const Step* step, float* packed,
@@ -63,16 +63,16 @@ cdef Py_ssize_t training_floats(const Step* step) noexcept nogil:
 
 
 cdef void begin_sample_step(
-    const Job* job, const SampleWay* way, bint need_dx, float* packed, float* training,
+    const Job* job, const SampleChain* chain, bint need_dx, float* packed, float* training,
 ) noexcept nogil:
     """Lay out the filters as they are now, and clear the sums of gradients."""
     cdef Py_ssize_t i
     cdef const Step* step
-    for i in range(way.count):
-        step = way.steps + i
+    for i in range(chain.count):
+        step = chain.steps + i
         if step.kind == STEP_CONV2D:
             pack_filters(job, step, packed + step.packed)
-            if i > way.first_trainable or need_dx:
+            if i > chain.first_trainable or need_dx:
                 pack_filters_for_dx(job, step, packed + step.packed, filters_for_dx(step, training))
             memset(training + step.training, 0, filter_floats(&step.op) * sizeof(float))
         elif step.kind == STEP_CHANNELS:
@@ -143,7 +143,7 @@ cdef void start_sample_gradient(
     const Job* job, Py_ssize_t n, const float* output, float* gradient, float* tile, double* loss,
     Py_ssize_t* correct,
 ) noexcept nogil:
-    """As start_gradient of a tile, by way of two tiles of which one lane is alive."""
+    """Start the gradient like start_gradient, with two tiles of which one lane is used."""
     cdef int64_t right
     cdef Py_ssize_t k, K = job.output_size
     cdef float* dtile = NULL if job.value_only else tile + K * LANES
@@ -166,11 +166,11 @@ cdef inline void v16_fill(float* to, float value) noexcept nogil:
 
 
 cdef void backward_sample(
-    const Job* job, const SampleWay* way, Py_ssize_t n, const float* arena, float* gradients,
+    const Job* job, const SampleChain* chain, Py_ssize_t n, const float* arena, float* gradients,
     float* training,
 ) noexcept nogil:
-    """Backward to the first step that has something to learn, or to the input."""
-    cdef Py_ssize_t i, first = 0 if job.dx is not NULL else way.first_trainable
+    """Run backward to the first trainable step, or to the input."""
+    cdef Py_ssize_t i, first = 0 if job.dx is not NULL else chain.first_trainable
     cdef bint need_dx
     cdef const Step* step
     cdef const Op* op
@@ -178,9 +178,9 @@ cdef void backward_sample(
     cdef const float* dy
     cdef float* dx
     cdef float* training_end
-    cdef float* end = gradients + way.arena_floats - CANARY_FLOATS
-    for i in range(way.count - 1, first - 1, -1):
-        step = way.steps + i
+    cdef float* end = gradients + chain.arena_floats - CANARY_FLOATS
+    for i in range(chain.count - 1, first - 1, -1):
+        step = chain.steps + i
         op = &step.op
         x, dy, dx = arena + op.x, gradients + op.y, gradients + op.x
         need_dx = i > first or job.dx is not NULL
@@ -208,7 +208,7 @@ cdef void backward_sample(
 
 cdef void finish_conv2d(const Job* job, const Step* step, float* grads,
                         float* training) noexcept nogil:
-    """From the sums to the gradient of the filters that there are, and of the bias."""
+    """Write the gradient of the existing filters and of the bias from the sums."""
     cdef const Op* op = &step.op
     cdef Py_ssize_t taps = op.KH * op.KW, size = op.C * taps
     cdef Py_ssize_t i, block, blocks = blocks_of(op.O)
@@ -258,15 +258,15 @@ cdef void finish_linear(
 
 
 cdef void finish_sample_step(
-    const Job* job, const SampleWay* way, const float* arenas, Py_ssize_t stride, Py_ssize_t half,
+    const Job* job, const SampleChain* chain, const float* arenas, Py_ssize_t stride, Py_ssize_t half,
     float* training, float* grads, const UpdateSteps* update, Py_ssize_t number,
 ) noexcept nogil:
     """Gradients of the whole batch, and the update number `number`."""
     cdef Py_ssize_t i, size
     cdef const Step* step
     cdef const Op* op
-    for i in range(way.count):
-        step = way.steps + i
+    for i in range(chain.count):
+        step = chain.steps + i
         op = &step.op
         if step.kind == STEP_LINEAR:
             finish_linear(job, op, job.batch, arenas, stride, half, grads, update, number)

@@ -102,7 +102,7 @@ class Samples:
             isinstance(getattr(distortion, "warp", None), Warp) and hasattr(distortion, "stream")
         ):
             raise TypeError(
-                "distortion must be the return value of Distortion.of_epoch(seed, epoch), got a "
+                "distortion must be the return value of Distortion.for_epoch(seed, epoch), got a "
                 f"{type(distortion).__name__}"
             )
         if images.dtype != np.uint8 or images.ndim != 4:

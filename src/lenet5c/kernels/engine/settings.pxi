@@ -1,4 +1,4 @@
-# What the Python objects of a program say, checked and put into the structures that its run reads.
+# Conversion of the Python objects of a program to C structures, with checks.
 
 STEP_KINDS = {"tile": STEP_TILE, "sample": STEP_SAMPLE, "conv2d": STEP_CONV2D,
               "linear": STEP_LINEAR, "channels": STEP_CHANNELS, "blocked": STEP_BLOCKED,
@@ -41,7 +41,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
         held.append(connections)
     if hasattr(o, "given"):
         op.given = o.given
-    if hasattr(o, "of_batch"):
+    if hasattr(o, "batch_stats"):
         set_batch_norm(op, o, held)
     if hasattr(o, "counter"):
         op.draws, op.draw, op.seed = True, o.draw, o.seed
@@ -63,12 +63,12 @@ cdef set_batch_norm(Op* op, o, list held):
             f"running mean and variance must have {op.C} values, got {mean.shape[0]} and "
             f"{var.shape[0]}")
     op.running_mean, op.running_var, op.tracked = &mean[0], &var[0], &tracked[0]
-    op.of_batch, op.eps, op.momentum = o.of_batch, o.eps, o.momentum
+    op.batch_stats, op.eps, op.momentum = o.batch_stats, o.eps, o.momentum
     held += [mean, var, tracked]
 
 
 cdef Py_ssize_t set_segments(Segment* segments, list planned, const Op* ops) except -1:
-    """Return the scratch that a part of any segment takes."""
+    """Return the maximum scratch of a part of a segment."""
     cdef Py_ssize_t i, scratch = 0
     for i in range(len(planned)):
         segments[i].first, segments[i].stop, segments[i].outputs, segments[i].least = planned[i]
@@ -77,7 +77,7 @@ cdef Py_ssize_t set_segments(Segment* segments, list planned, const Op* ops) exc
 
 
 def statistics_floats(Py_ssize_t channels):
-    """Return how much of an arena batch normalization by a batch's statistics is given."""
+    """Return the floats of an arena for the batch statistics of batch normalization."""
     return round_up(LANES + STATISTICS * channels)
 
 
@@ -106,9 +106,9 @@ cdef set_distort(Job* job, tuple input_shape, distort):
 
 
 cdef set_draws(Job* job, list counters, draws):
-    """Point job at the numbers of the dropouts' masks: the next ones, or those given.
+    """Set the numbers of the dropout masks of a job: the next ones, or those given.
 
-    Returns them, for the caller to hold on to.
+    Returns them; the caller must keep a reference.
     """
     cdef const int64_t[::1] numbers
     if not counters:
@@ -133,9 +133,9 @@ cdef set_loss(Job* job, str name, double setting, const int[::1] labels,
               const float[:, ::1] targets, const float[::1] class_weight,
               const float[::1] sample_weight, ignore_index, bint mean, Py_ssize_t batch_size,
               double[::1] losses):
-    """Point job at a loss and its targets; ignored samples get a weight of 0.
+    """Set the loss and the targets of a job; ignored samples get the weight 0.
 
-    Returns what job points into, for the caller to hold on to.
+    Returns the objects that job points into; the caller must keep references.
     """
     cdef Py_ssize_t i, K = job.output_size
     cdef Loss* loss = &job.loss
@@ -197,12 +197,12 @@ cdef set_loss(Job* job, str name, double setting, const int[::1] labels,
 
 
 cdef Py_ssize_t most_elements() noexcept nogil:
-    """Of an array: as `lenet5c.kernels.shapes.MAX_ELEMENTS`."""
+    """Return `lenet5c.kernels.shapes.MAX_ELEMENTS`, the maximum size of an array."""
     return <Py_ssize_t>1 << (40 if sizeof(Py_ssize_t) == 8 else 23)
 
 
 def kernels_read(capsule, str kind):
-    """Return two flags: backward kernels look at the op's input, and at its output."""
+    """Return two flags: the backward kernel reads the op's input, and its output."""
     cdef bytes name = kind.encode()
     cdef const OpKernels* kernels = find_op(
         <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels"), name)
@@ -211,45 +211,45 @@ def kernels_read(capsule, str kind):
     return bool(kernels.reads_x), bool(kernels.reads_y)
 
 
-cdef bint set_sample_way(SampleWay* way, plan, const TileKernels* kernels, list held) except -1:
-    """Fill in how single samples go through a program; False if they cannot."""
+cdef bint set_sample_chain(SampleChain* chain, plan, const TileKernels* kernels, list held) except -1:
+    """Fill in the steps of single samples; False if they cannot."""
     cdef Py_ssize_t i
     cdef Step* step
-    way.steps = <Step*>calloc(max(len(plan.steps), 1), sizeof(Step))
-    if way.steps is NULL:
+    chain.steps = <Step*>calloc(max(len(plan.steps), 1), sizeof(Step))
+    if chain.steps is NULL:
         raise MemoryError("no memory for a program")
-    way.count = len(plan.steps)
-    way.output, way.arena_floats = plan.output, plan.arena_floats + CANARY_FLOATS
-    way.first_trainable = plan.first_trainable
-    for i in range(way.count):
+    chain.count = len(plan.steps)
+    chain.output, chain.arena_floats = plan.output, plan.arena_floats + CANARY_FLOATS
+    chain.first_trainable = plan.first_trainable
+    for i in range(chain.count):
         planned = plan.steps[i]
-        step = way.steps + i
+        step = chain.steps + i
         step.kind = STEP_KINDS[planned.kind]
         set_op(&step.op, planned.op, kernels, held)
         step.op.x, step.op.y = planned.x, planned.y
         step.blocked = planned.blocked
-        step.packed, step.training = way.packed_floats, way.training_floats
-        step.packed_from = way.copied_floats
-        way.copied_floats += copied_floats(step)
-        way.packed_floats += packed_floats(step) + CANARY_FLOATS
-        way.training_floats += training_floats(step) + CANARY_FLOATS
-    if way.arena_floats + way.packed_floats + way.training_floats > most_elements():
+        step.packed, step.training = chain.packed_floats, chain.training_floats
+        step.packed_from = chain.copied_floats
+        chain.copied_floats += copied_floats(step)
+        chain.packed_floats += packed_floats(step) + CANARY_FLOATS
+        chain.training_floats += training_floats(step) + CANARY_FLOATS
+    if chain.arena_floats + chain.packed_floats + chain.training_floats > most_elements():
         # Spread out, the gradient of a strided or dilated convolution may be far larger than a
         # tile.
-        way.count = 0
+        chain.count = 0
         return False
-    for i in range(way.count):
-        if way.steps[i].kind == STEP_CONV2D and not set_offsets(way.steps + i):
+    for i in range(chain.count):
+        if chain.steps[i].kind == STEP_CONV2D and not set_offsets(chain.steps + i):
             raise MemoryError("no memory for a program")
     return True
 
 
-cdef void free_sample_way(SampleWay* way) noexcept nogil:
+cdef void free_sample_chain(SampleChain* chain) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(way.count if way.steps is not NULL else 0):
-        free(way.steps[i].taps)
-        free(way.steps[i].pixels)
-        free(way.steps[i].inputs)
-        free(way.steps[i].spread_taps)
-        free(way.steps[i].spread_pixels)
-    free(way.steps)
+    for i in range(chain.count if chain.steps is not NULL else 0):
+        free(chain.steps[i].taps)
+        free(chain.steps[i].pixels)
+        free(chain.steps[i].inputs)
+        free(chain.steps[i].spread_taps)
+        free(chain.steps[i].spread_pixels)
+    free(chain.steps)

@@ -18,7 +18,7 @@ cdef void exchange_records(Team* team, const ShardBatch* batch) noexcept with gi
 
 
 cdef void share_slices(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
-    """Sum the gradient of this rank's slices, meet the others, and update all slices."""
+    """Sum the gradient of this rank's slices, wait for the other ranks, and update all slices."""
     cdef int64_t correct
     cdef Py_ssize_t n, i, waited = 0
     cdef Py_ssize_t count = own_slices(&team.ranks, team.slice_count)
@@ -33,7 +33,7 @@ cdef void share_slices(Team* team, const ShardBatch* batch, int thread) noexcept
         while atomic_get(slices_done_of(team)) < count:
             wait_a_little(&waited)
         if batch.ends:
-            meet(&team.ranks)
+            barrier(&team.ranks)
         atomic_set(summed_of(team), batch.number)
     while atomic_get(summed_of(team)) < batch.number:
         wait_a_little(&waited)

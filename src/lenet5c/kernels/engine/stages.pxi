@@ -1,8 +1,8 @@
 # Stages: the passes of a program with batch normalization, which wants mean and variance of a
 # batch before any of its samples goes on.
 #
-# The ops are cut before each such op, of which there are K. A step has these stages, each of which is
-# done by all before the next one begins:
+# The ops are cut before each such op, of which there are K. A step has these stages, each of which
+# is done by all before the next one begins:
 #
 #   0 ... K         the ops forward, from one cut to the next; moments of what comes to the next one
 #   K ... 2 K       the ops backward, from one cut to the one before; its sums of the gradient
@@ -10,18 +10,19 @@
 #                   slices each, the gradient alone
 #   2 K + 2         of ranks: the update
 #
-# Stage K does both: the last ops forward, the loss, and back. So each tile of a batch has an arena of
-# its own, from its first stage to the last. Gradients lie in that of a thread, which stays in its
-# cache: of those only the one that comes to the cut goes into the next stage, by a copy in the
+# Stage K does both: the last ops forward, the loss, and back. So each tile of a batch has an arena
+# of its own, from its first stage to the last. Gradients lie in that of a thread, which stays in
+# its cache: of those only the one that comes to the cut goes into the next stage, by a copy in the
 # tile's arena. Where ops branch, several may, and a tile has an arena of gradients, too.
 #
-# What a shard, a run of neighboring tiles, adds to moments and sums lies apart for each shard; whichever thread
-# ends a stage adds them up, shard by shard in order. The arithmetic is cut by the batch alone, so who
-# does what changes no bit.
+# What a shard, a run of neighboring tiles, adds to moments and sums lies apart for each shard;
+# whichever thread ends a stage adds them up, shard by shard in order. The arithmetic is cut by the
+# batch alone, so the assignment to threads changes no bit.
 #
-# Nobody meets a barrier, but everybody waits for the last one of a stage: an arena that others go on
-# with cannot be computed by a latecomer as well. Each unit of a stage, a shard or a slice, is claimed;
-# a thread begins with its own share, the same in each stage, whose arenas are in its cache.
+# There are no barriers, but all threads wait for the last one of a stage: an arena that other
+# threads use next cannot also be computed by a late thread. Each unit of a stage, a shard or a
+# slice, is claimed; a thread begins with its own share, the same in each stage, whose arenas are in
+# its cache.
 #   stage          number of the stage, from the first of the run on; set last when a stage begins
 #   units_done     of this stage; the thread that does the last one begins the next
 #   end            number of the stage at which all is over
@@ -41,9 +42,9 @@ cdef struct Stages:
     Ranks ranks                  # which take shards each
     float* scratch               # of each thread: gradients, scratch
     Py_ssize_t scratch_stride
-    # Here on, all that ranks exchange: of two stages in turn and each shard two numbers a channel of
-    # the op at which it is cut, its loss and its correct answers; of each shard its sums; of each
-    # tile what linear layers save.
+    # Here on, all that ranks exchange: of two stages in turn and each shard two numbers a channel
+    # of the op at which it is cut, its loss and its correct answers; of each shard its sums; of
+    # each tile what linear layers save.
     double* partials
     float* sums
     float* saved
@@ -122,14 +123,14 @@ cdef inline float* statistics_of(const Stages* run, const Job* job, Py_ssize_t c
 
 cdef void give_statistics(const Stages* run, const Job* job, Py_ssize_t cut,
                           float* arena) noexcept nogil:
-    """Copy the statistics of a cut to where its op looks for them."""
+    """Copy the statistics of a cut to the arena of its op."""
     cdef const Op* op = cut_of(job, cut)
     memcpy(arena + op.given + LANES, statistics_of(run, job, cut),
            STATISTICS * op.C * sizeof(float))
 
 
 cdef void give_lanes(const Job* job, Py_ssize_t tile, float* arena) noexcept nogil:
-    """Tell the op of each cut which lanes are alive."""
+    """Mark the lanes in use for the op of each cut."""
     cdef Py_ssize_t cut, lane
     for cut in range(job.cut_count):
         for lane in range(LANES):
@@ -138,7 +139,7 @@ cdef void give_lanes(const Job* job, Py_ssize_t tile, float* arena) noexcept nog
 
 cdef void stage_forward(Stages* run, const Stage* stage, Py_ssize_t shard, Py_ssize_t tile,
                         float* arena, float* scratch) noexcept nogil:
-    """A tile from one cut to the next, or to the end."""
+    """Run a tile from one cut to the next, or to the end."""
     cdef const Job* job = &stage.job
     cdef Py_ssize_t i, part = stage.of_step, first = 0, stop = job.forward_ops
     cdef Py_ssize_t before = (tile - first_tile(stage, shard)) * LANES
@@ -163,13 +164,13 @@ cdef void stage_forward(Stages* run, const Stage* stage, Py_ssize_t shard, Py_ss
 
 
 cdef inline Py_ssize_t output_floats(const Op* op) noexcept nogil:
-    """Of the output of an op at a cut."""
+    """Return the size of the output of an op at a cut."""
     return op.O * op.OH * op.OW // (4 if op.pool else 1) * LANES
 
 
 cdef void stage_backward(Stages* run, const Stage* stage, Py_ssize_t shard, Py_ssize_t tile,
                          float* arena, float* gradients, float* scratch) noexcept nogil:
-    """A tile from one cut, or from the end, to the cut before, or to the input."""
+    """Run a tile backward from one cut, or the end, to the previous cut, or the input."""
     cdef const Job* job = &stage.job
     cdef Py_ssize_t i, part = 2 * job.cut_count - stage.of_step
     cdef Py_ssize_t last = job.op_count - 1, stop = job.first_gradient
@@ -201,7 +202,7 @@ cdef void stage_backward(Stages* run, const Stage* stage, Py_ssize_t shard, Py_s
 
 cdef void run_stage_of_shard(Stages* run, const Stage* stage, Py_ssize_t shard,
                              float* space) noexcept nogil:
-    """A shard, with the space of a thread."""
+    """Run a shard in the memory of a thread."""
     cdef const Job* job = &stage.job
     cdef int64_t right
     cdef Py_ssize_t tile, cuts = job.cut_count
@@ -305,7 +306,7 @@ cdef void finish_slice(Stages* run, const Stage* stage, const Slice* part) noexc
 
 
 cdef void finish_stage(Stages* run, const Stage* stage) noexcept nogil:
-    """Add up what the shards have left, and begin the next stage."""
+    """Sum the results of the shards, and begin the next stage."""
     cdef Py_ssize_t shard, cuts = stage.job.cut_count, step = stage.job.step
     if stage.of_step < cuts:
         set_moments(run, stage)
@@ -329,7 +330,7 @@ cdef inline bint claim_unit(Stages* run, const Stage* stage, Py_ssize_t i) noexc
 
 
 cdef void exchange_stage(Stages* run, const Stage* stage) noexcept with gil:
-    """Exchange what the shards of all ranks have left; after the last stage backward, all of it."""
+    """Exchange the results of the shards of all ranks; after the last backward stage, all records."""
     cdef const Ranks* ranks = &run.ranks
     cdef list pieces = [ends_by_shard(ranks, <const float*>partials_of(run, stage, 0),
                                       run.partials_stride * (sizeof(double) // sizeof(float)),
@@ -345,7 +346,7 @@ cdef void exchange_stage(Stages* run, const Stage* stage) noexcept with gil:
 
 
 cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
-    """The work of one thread, from the first stage to the last."""
+    """Run one thread, from the first stage to the last."""
     cdef Stage stage
     cdef Py_ssize_t n, i, first, units, every, waited
     cdef Py_ssize_t after        # stages after the last one backward
@@ -388,7 +389,7 @@ cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
         while atomic_get(stage_of(run)) == number:
             if shared and thread == 0 and atomic_get(units_done_of(run)) == units:
                 if after == 1:
-                    meet(&run.ranks)
+                    barrier(&run.ranks)
                 else:
                     exchange_stage(run, &stage)
                 finish_stage(run, &stage)

@@ -3,26 +3,27 @@
 # A step is one or more batches of shards, each in two phases. First its shards are computed, each
 # into a record. When all are there, its slices: a slice is a range of parameters, whose gradient is
 # summed over the records, shard by shard in order, and which the optimizer then updates at once.
-# Which thread does what changes no bit: shards and slices are cut by the batch and the plan alone.
+# The assignment to threads changes no bit: shards and slices are cut by the batch and the plan
+# alone.
 #
-# Nobody waits at a barrier. Shards are drawn from a counter, slices claimed. A thread that finds
+# There are no barriers. Shards are drawn from a counter, slices claimed. A thread that finds
 # nothing to draw, while a shard is still out with a thread that the system has put to sleep in
 # favor of another process, computes that shard as well: the first to finish has its record taken,
 # the other finds the slot closed and keeps its own. So a thread that sleeps on a shard delays the
 # others for hardly longer than a shard takes; one that sleeps on a slice, until it wakes.
 #
-# What a latecomer makes goes into its own record only, and no slot will take that: the words by
+# A late thread writes only to its own record, which no slot accepts: the words by
 # which threads hand over work are tagged with the number of the batch of shards, so it can never
 # mistake one for another. slices_done needs no tag: only the holder of a claim adds to it, and the
 # batch of shards cannot end before.
 #
-# Nobody writes parameters that a latecomer still reads. Who is about to read says so, and then looks
-# whether the shard is still open; who updates has seen all shards closed, and then looks for
-# readers. As all of this is sequentially consistent, one of the two sees the other. The update is
-# made in place unless there is a reader, else into another buffer that nobody reads, which is the
-# current one from the next batch of shards on. With as many buffers as threads there always is one:
-# of the others, at most all read, and at least one of them the current one. The first buffer is the
-# model's own vector, which gets the result at the end.
+# Parameters that a late thread still reads are not overwritten. A thread that is about to read
+# announces it, and then checks that the shard is still open; a thread that updates has seen all
+# shards closed, and then checks for readers. As all of this is sequentially consistent, one of the
+# two sees the other. The update is made in place unless there is a reader, else into another buffer
+# without readers, which is the current one from the next batch of shards on. With as many buffers
+# as threads there always is one: of the others, at most all read, and at least one of them the
+# current one. The first buffer is the model's own vector, which gets the result at the end.
 #   next shard      number << 24 | current buffer << 16 | shards drawn;  set last when a batch of
 #                   shards begins
 #   claim of slice  number of the last batch of shards in which it was drawn. A thread begins with
@@ -55,7 +56,7 @@ cdef enum:
     NOTHING = -1
     SPINS = 2000         # pauses before a waiting thread gives its processor away: some 50
                          # microseconds
-    PATIENCE = 3         # who has waited for 3 / 2 times as long as a shard takes computes it, too
+    PATIENCE = 3         # a thread that has waited 3 / 2 times as long as a shard takes computes it
 
 # A range of parameters: `size` from `start` on with their sums in the records, or `size` outputs of
 # a linear op.
@@ -172,7 +173,7 @@ cdef Py_ssize_t draw_shard(Team* team, const ShardBatch* batch) noexcept nogil:
 
 
 cdef inline bint draw_slice(Team* team, const ShardBatch* batch, Py_ssize_t i) noexcept nogil:
-    """Claim slice i; never granted once all are claimed and the batch of shards is over."""
+    """Claim slice i; fails if all are claimed and the batch of shards is over."""
     return (atomic_get(team.claims + i) == batch.number - 1
             and atomic_swap_if(team.claims + i, batch.number - 1, batch.number))
 
@@ -227,7 +228,7 @@ cdef inline void compute_shards(
     Team* team, const ShardBatch* batch, int thread, float* arena, int64_t* record,
     double* tile_seconds,
 ) noexcept nogil:
-    """Draw shards while there are any, then see to it that all get done."""
+    """Draw shards while there are any, then make sure that all are finished."""
     cdef Py_ssize_t shard, waited = 0
     cdef double began
     while True:
@@ -277,7 +278,7 @@ cdef double shard_batch_loss(Team* team, const ShardBatch* batch,
 
 
 cdef Py_ssize_t unread_buffer(Team* team, const ShardBatch* batch) noexcept nogil:
-    """The current buffer of parameters, or, if a latecomer still reads it, one that nobody reads."""
+    """Return the current buffer of parameters, or one without readers if it still has a reader."""
     cdef int64_t read = 0, buffer
     cdef Py_ssize_t i
     for i in range(team.threads):
@@ -291,7 +292,7 @@ cdef Py_ssize_t unread_buffer(Team* team, const ShardBatch* batch) noexcept nogi
 
 
 cdef Py_ssize_t choose_buffer(Team* team, const ShardBatch* batch) noexcept nogil:
-    """The buffer of the updated parameters, for all who hold a slice the same."""
+    """Return the buffer of the updated parameters, the same for all threads that hold a slice."""
     cdef Py_ssize_t buffer
     cdef int64_t seen = atomic_get(update_of(team))
     if seen >> 8 != batch.number:
@@ -406,7 +407,7 @@ cdef void compute_slices(Team* team, const ShardBatch* batch, int thread) noexce
 
 
 cdef void work_in_team(Team* team, int thread) noexcept nogil:
-    """The work of one thread, from the first batch of shards to the last."""
+    """Run one thread, from the first batch of shards to the last."""
     cdef ShardBatch batch
     cdef int64_t record = SHARDS + thread
     cdef float* arena = team.arenas + thread * team.arena_stride

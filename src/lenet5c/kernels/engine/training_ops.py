@@ -15,7 +15,7 @@ from lenet5c.kernels.engine.ops import Op, Shape, Summed
 
 @dataclass(eq=False, repr=False, match_args=False)
 class BatchNorm(Summed):
-    """Each channel, normalized by running statistics or, with `of_batch`, by those of the batch.
+    """Each channel, normalized by running statistics or, with `batch_stats`, by those of the batch.
 
     The running statistics, and the number of batches tracked in them, are arrays that keep their
     addresses; a training pass with the statistics of the batch updates them. Lowering fuses a
@@ -30,7 +30,7 @@ class BatchNorm(Summed):
     tracked: NDArray[np.int64]
     eps: float
     momentum: float
-    of_batch: bool
+    batch_stats: bool
     relu: bool = field(init=False, default=False)
     mask: bool = field(init=False, default=False)
     pool: bool = field(init=False, default=False)
@@ -45,7 +45,7 @@ class BatchNorm(Summed):
 
     @property
     def given_floats(self) -> int:
-        return _program.statistics_floats(self.in_shape[0]) if self.of_batch else 0
+        return _program.statistics_floats(self.in_shape[0]) if self.batch_stats else 0
 
     @property
     def reads_output(self) -> bool:

@@ -1,4 +1,4 @@
-"""Random warps: their settings, as programs take them, and the warp of images by themselves."""
+"""Random distortions: their settings for programs, and the distortion of images without a net."""
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int64_t, uint64_t
@@ -13,18 +13,18 @@ from lenet5c.kernels.simd.tiles cimport (
 include "lenet5c/kernels/canary.pxi"
 
 cdef enum:
-    PIXEL_WORK = 100       # elementary operations that a pixel takes, roughly
+    PIXEL_WORK = 100       # approximate number of elementary operations per pixel
     MOST_PLACES = 1 << 24  # a pixel's place, its frame included, is computed as a float
     MOST = 1 << 24         # of any setting
 
 
 cdef double take(dict settings, str name, double most) except *:
-    """Take a setting out."""
+    """Remove a setting and return it."""
     cdef double value
     if name not in settings:
         raise ValueError(f"settings must have {name}")
     value = settings.pop(name)
-    if not 0 <= value <= most:  # nor is it not-a-number
+    if not 0 <= value <= most:  # also false for not-a-number
         raise ValueError(f"{name} must be from 0 to {most:g}, got {value}")
     return value
 
@@ -82,7 +82,7 @@ cdef class Warp:
     def apply(self, capsule, const unsigned char[:, :, :, ::1] images not None,
               const int64_t[::1] index not None, uint64_t stream, float[:, :, :, ::1] out not None,
               int num_threads, const int64_t[::1] numbers=None):
-        """out (N, C, H, W) = images[index], each as `stream` and its number say, in gray levels.
+        """out (N, C, H, W) = images[index] in gray levels, distorted by `stream` and their numbers.
 
         The number of an image is its place, or that in `numbers`. If they are mixed, all are one
         batch.
@@ -120,7 +120,7 @@ cdef class Warp:
         raise_overrun()
 
     def mix_shares(self, capsule, const int64_t[::1] numbers not None, uint64_t stream):
-        """The share of each of these samples in its mixture, ndarray of float64 (N,)."""
+        """Return the share of each of these samples in its mixture, ndarray of float64 (N,)."""
         cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
             capsule, b"lenet5c.TileKernels")
         cdef Py_ssize_t i

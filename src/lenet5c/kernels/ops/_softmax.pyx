@@ -1,4 +1,4 @@
-"""Softmax of whole arrays: units on the threads of one OpenMP region."""
+"""Softmax of arrays: units on the threads of one OpenMP region."""
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange, threadid
 
@@ -47,8 +47,9 @@ cdef run(const DirectKernels* kernels, const Softmax* s, const void* a, const vo
 
 
 def apply_alone(dict capsules not None, bint logarithmic, x, axis, Py_ssize_t most):
-    """The softmax of x, or its logarithm, if x is a plain array of at most so many values: of few
-    of them, looking at arguments takes most of the time. None for anything else.
+    """Return softmax or log-softmax of a small plain array, None for any other argument.
+
+    For few values, general checks of the arguments take most of the time.
 
     `capsules` has the kernels by the `char` of a dtype.
     """

@@ -130,7 +130,7 @@ cdef void activation_backward(
 
 
 cdef void mask_gradient(const Op* op, const float* y, float* dy) noexcept nogil:
-    """The gradient of an op with a rectified output, before the rectifier."""
+    """Return the gradient before the rectifier of an op with a rectified output."""
     cdef Py_ssize_t i
     for i in range(op.O * op.OH * op.OW):
         v16_store(dy, where_positive(v16_load(y), v16_load(dy)))

@@ -1,5 +1,5 @@
-# Batch normalization on a tile: x (C, H, W, 16) -> y, by mean and variance of each channel, those of
-# the batch, which the engine has put into the arena, or the running ones.
+# Batch normalization on a tile: x (C, H, W, 16) -> y, by mean and variance of each channel, those
+# of the batch, which the engine has put into the arena, or the running ones.
 #
 #   y = (x - mean) * scale * weight + bias, scale = 1 / sqrt(var + eps)
 #   dweight = sum of dy * normal, dbias = sum of dy, normal = (x - mean) * scale
@@ -9,9 +9,9 @@
 # With `relu` y is rectified, with `pool` then the largest of each 2 x 2 window is taken, or with
 # `average` the mean. y grows or falls with x, so the place of the largest is that of the largest or
 # the smallest x, which is saved at `argmax`; of equals the first is meant, and of a channel whose
-# weight is 0 the first of the window. Of a mean, what is saved there is the sum of x - mean over the
-# x whose y is positive (all, without `relu`), and after all of those the number of these x: so the
-# sums over a batch read no x. Which y were positive is computed anew from x.
+# weight is 0 the first of the window. Of a mean, what is saved there is the sum of x - mean over
+# the x whose y is positive (all, without `relu`), and after all of those the number of these x: so
+# the sums over a batch read no x. Which y were positive is computed anew from x.
 
 cdef enum:
     SUMMED = 256  # places of a plane that are summed in float32
@@ -24,11 +24,11 @@ cdef struct Channel:
 
 
 cdef inline float channel_mean(const Op* op, const float* arena, Py_ssize_t c) noexcept nogil:
-    return arena[statistic_at(op, MEAN) + c] if op.of_batch else op.running_mean[c]
+    return arena[statistic_at(op, MEAN) + c] if op.batch_stats else op.running_mean[c]
 
 
 cdef inline float channel_scale(const Op* op, const float* arena, Py_ssize_t c) noexcept nogil:
-    if op.of_batch:
+    if op.batch_stats:
         return arena[statistic_at(op, SCALE) + c]
     return 1 / sqrtf(op.running_var[c] + op.eps)
 
@@ -62,7 +62,7 @@ cdef inline v16 extreme(float factor, v16 best, v16 x) noexcept nogil:
 
 cdef inline void average_window(const Op* op, const Channel* channel, const float* x, float* y,
                                 float* chosen, float* count) noexcept nogil:
-    """Sum and number of the x - mean of a window, and the mean of its y."""
+    """Compute sum and number of the x - mean of a window, and the mean of its y."""
     cdef v16 total = v16_zero(), number = v16_zero(), quarter = v16_set1(0.25), d, value, mean
     cdef int k
     for k in range(4):
@@ -197,7 +197,7 @@ cdef void batch_norm_add_shares(
 
 
 cdef inline v16 handed(v16* g, v16 best, v16 x) noexcept nogil:
-    """The gradient of a window for the first x that is the chosen one; it is gone then."""
+    """Return the gradient of a window at its selected x, once; zero at other x."""
     cdef v16 own = v16_where_eq(x, best, g[0], v16_zero())
     g[0] = v16_where_eq(x, best, v16_zero(), g[0])
     return own
@@ -217,13 +217,13 @@ cdef void batch_norm_backward(
     cdef Channel channel
     cdef v16 live, g, d, best, own, constant = v16_zero(), slope = v16_zero()
     cdef bint relu = op.relu
-    if not op.of_batch and sums is not NULL:
+    if not op.batch_stats and sums is not NULL:
         batch_norm_add_shares(op, params, arena, gradients, sums, NULL)
     if not need_dx:
         return
     for c in range(op.C):
         channel = channel_of(op, params, arena, c)
-        if op.of_batch:
+        if op.batch_stats:
             # a dead lane has no gradient
             live = v16_load(arena + op.given)
             factor = -channel_scale(op, arena, c) * params[op.weight + c]
@@ -266,7 +266,7 @@ cdef void batch_norm_backward(
 
 cdef inline Channel block_of(const Op* op, const float* params, Py_ssize_t c,
                              v16* scales) noexcept nogil:
-    """Of 16 channels from c on; those beyond the last are 0."""
+    """Return the values of 16 channels from c on; 0 beyond the last channel."""
     cdef Channel block
     cdef float scale[LANES]
     cdef Py_ssize_t i, channels = min(<Py_ssize_t>LANES, op.C - c)
@@ -282,7 +282,7 @@ cdef inline Channel block_of(const Op* op, const float* params, Py_ssize_t c,
 
 cdef void batch_norm_sample(const Op* op, const float* params, const float* x,
                             float* y) noexcept nogil:
-    """A sample by itself, 16 channels side by side, by the running statistics."""
+    """Normalize a single sample, 16 channels side by side, by the running statistics."""
     cdef Py_ssize_t block, i, size = op.H * op.W
     cdef Channel channels
     cdef v16 scales

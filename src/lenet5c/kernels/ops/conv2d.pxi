@@ -15,24 +15,24 @@
 # one part after the other. The order in which one accumulator takes its terms does not depend on
 # the block: any block gives the same bits.
 #
-# This file has the op, which takes the way that suits it, and the result by the definition, with
-# conv2d_pool.pxi and conv2d_single.pxi; the gradients by the definition are in conv2d_gradients.pxi.
-# winograd.pxi has both with fewer multiplications for rows of five taps, winograd3x3.pxi for 3 x 3
-# filters. A connection table is a matter of zeros among the filters: the sums of a record are those
-# of all filters.
+# This file has the op, which selects the algorithm, and the result by the definition, with
+# conv2d_pool.pxi and conv2d_single.pxi; the gradients by the definition are in
+# conv2d_gradients.pxi. winograd.pxi has both with fewer multiplications for rows of five taps,
+# winograd3x3.pxi for 3 x 3 filters. A connection table means zeros among the filters; the sums of a
+# record are those of all filters.
 
 cdef enum:
     NO_ARGMAX = 4
-    MOST_OUTPUTS = 6   # of a block
+    MOST_OUTPUTS = 6   # maximum output channels of a block
 
 
 cdef Py_ssize_t conv2d_filter_floats(const Op* op) noexcept nogil:
-    """The filters of a block of output channels, as conv2d_outputs lays them out."""
+    """Return the size of the filters of a block of output channels, see conv2d_outputs."""
     return MOST_OUTPUTS * (op.C // op.groups) * op.KH * op.KW
 
 
 cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
-    """Forward and backward: the spread-out filters of a connection table, then what the way takes.
+    """Forward and backward: the spread-out filters of a connection table, then scratch of the algorithm.
 
     Forward by the definition, filters and two rows of a block; backward the gradient before the
     pooling, then the filters of a block that gathers. The pooled Winograd's forward is never longer

@@ -11,17 +11,18 @@ cdef enum:
 
 
 cdef inline bint scatters(const Op* op) noexcept nogil:
-    """True if conv2d_dx_scatter serves the data gradient."""
+    """Return True if conv2d_dx_scatter can compute the data gradient."""
     return op.SH == 1 and op.SW == 1 and op.DW == 1 and (op.KW == 5 or op.KW == 3 or op.KW == 1)
 
 
 cdef inline Py_ssize_t gather_floats(const Op* op) noexcept nogil:
-    """The filters of a block."""
+    """Return the size of the filters of a block."""
     return 0 if scatters(op) else MOST_INPUTS * (op.O // op.groups) * op.KH * op.KW
 
 
-# Taps along one axis that an element of dx takes: every `step`-th from `first` on, of elements of dy
-# from `place` on backwards, every `place_step`-th. All multiples of the stride on have these taps.
+# Taps along one axis that an element of dx takes: every `step`-th from `first` on, of elements of
+# dy from `place` on backwards, every `place_step`-th. All multiples of the stride on have these
+# taps.
 cdef struct Taps:
     Py_ssize_t first, step, place, place_step
 
@@ -42,7 +43,7 @@ cdef Taps taps_of(Py_ssize_t at, Py_ssize_t size, Py_ssize_t stride,
 
 cdef inline bint parts_ways(const Op* op, const Taps* columns, Py_ssize_t next,
                             Py_ssize_t count) noexcept nogil:
-    """True if a tap of `count` columns lies in dy for some of them only, `next` from the first."""
+    """Return True if a tap is inside dy for some of `count` columns, `next` apart, but not for all."""
     cdef Py_ssize_t kw = columns.first, ow = columns.place + next
     while kw < op.KW:
         if (ow < 0 and ow + count > 0) or (ow < op.OW and ow + count > op.OW):

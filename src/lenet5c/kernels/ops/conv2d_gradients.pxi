@@ -6,9 +6,9 @@
 #     kw DW]
 #   dbias[o] += sum over oh, ow, lanes of dy[o, oh, ow]
 #
-# dx has two ways. conv2d_dx_scatter reads each dy once and adds it to KW neighboring accumulators:
-# no work at the borders. conv2d_gather.pxi collects the elements of dx, for any stride, dilation and
-# filter. conv2d_narrow.pxi has dweight for few output channels or taps.
+# dx has two algorithms. conv2d_dx_scatter reads each dy once and adds it to KW neighboring
+# accumulators: no work at the borders. conv2d_gather.pxi collects the elements of dx, for any
+# stride, dilation and filter. conv2d_narrow.pxi has dweight for few output channels or taps.
 
 cdef enum:
     DY_COLUMNS = 10   # the scatter's run of dy columns; the same for every instruction set, as sums

@@ -1,6 +1,6 @@
 # The weight gradient of narrow convolutions, whose sums would be too few to keep the multiply-adds
-# of conv2d_dweight_block busy; names, layouts and formula as in conv2d_gradients.pxi, and so are the
-# bits: each sum takes its terms row by row, in order.
+# of conv2d_dweight_block busy; names, layouts and formula as in conv2d_gradients.pxi, and so are
+# the bits: each sum takes its terms row by row, in order.
 #
 #   one output channel a group (depthwise): several filter rows side by side
 #   one tap: the input channels are taken for the taps of one row, a plane apart
@@ -92,8 +92,8 @@ cdef inline void conv2d_dparams(
     const Op* op, const float* x, const float* dy, const float* argmax, float* unpooled,
     float* dweight, float* dbias,
 ) noexcept nogil:
-    """The gradients of weight and bias of one group, the way that suits it; argmax and unpooled, as
-    conv2d_dweight takes them, for more than one output channel."""
+    """Compute the gradients of weight and bias of one group; argmax and unpooled, as in
+    conv2d_dweight, are for more than one output channel."""
     cdef Op row
     if op.KH == 1 and op.KW == 1 and op.C > op.groups:
         row = op[0]

@@ -1,14 +1,15 @@
 # Convolutions of one tap: at each place, a product of the filters, a matrix, with the values of all
 # channels there. Names and layouts as in conv2d.pxi.
 #
-# The planes of channels may lie a power of two apart, and then a cache holds few of the lines of one
-# place at a time. So some places are copied side by side, (C, POINTS, 16), and taken by all filters
-# while they are near. The gradient of x is the same product of dy, with the filters transposed. Each
-# sum takes its terms in the order of the definition, so the bits are those of conv2d_group.
+# The planes of channels may lie a power of two apart, and then a cache holds few of the lines of
+# one place at a time. So some places are copied side by side, (C, POINTS, 16), and used by all
+# filters while they are in the cache. The gradient of x is the same product of dy, with the filters
+# transposed. Each sum takes its terms in the order of the definition, so the bits are those of
+# conv2d_group.
 
 cdef enum:
     POINTS = 8          # places at a time
-    LEAST_PRODUCT = 4   # channels, and outputs, that are worth the copies
+    LEAST_PRODUCT = 4   # minimum channels and outputs for the copies to pay
 
 
 cdef inline bint suits_points(const Op* op) noexcept nogil:
@@ -17,7 +18,7 @@ cdef inline bint suits_points(const Op* op) noexcept nogil:
 
 
 cdef Py_ssize_t points_floats(const Op* op) noexcept nogil:
-    """The filters of a group, the places, and what comes of them where the gradient has gaps."""
+    """Return scratch for the filters of a group, the places, and results if the gradient has gaps."""
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
     if not suits_points(op):
         return 0
@@ -25,7 +26,7 @@ cdef Py_ssize_t points_floats(const Op* op) noexcept nogil:
 
 
 cdef inline Py_ssize_t point_of(const Op* op, Py_ssize_t place) noexcept nogil:
-    """Return the offset in x of what an output takes."""
+    """Return the offset in x of the input of an output."""
     return (place // op.OW * op.SH * op.W + place % op.OW * op.SW) * LANES
 
 

@@ -1,8 +1,8 @@
 # The pooling of a convolution: 2 x 2 windows of its outputs, before or after they are in memory.
 #
-# By the operations of pool2d.pxi, on outputs that are not rectified yet: of a maximum alone is what
-# is left, so one operation rectifies a window. With `outputs_only` the pooling may be that of the
-# mean, and there is no argmax.
+# The operations of pool2d.pxi, on outputs before the rectifier: it commutes with the maximum, so
+# one operation rectifies a window. With `outputs_only` the pooling may be that of the mean, and
+# there is no argmax.
 
 
 cdef inline v16 rectified(const Op* op, v16 a) noexcept nogil:
@@ -10,7 +10,7 @@ cdef inline v16 rectified(const Op* op, v16 a) noexcept nogil:
 
 
 cdef inline v16 pooled(const Op* op, const v16* window) noexcept nogil:
-    """Of four values each, by the operations of pool2d.pxi."""
+    """Pool four values per lane, with the operations of pool2d.pxi."""
     cdef v16 total
     if op.average:
         total = v16_add(v16_add(v16_zero(), rectified(op, window[0])), rectified(op, window[1]))
@@ -92,7 +92,7 @@ cdef inline void conv2d_windows(
 
 cdef void conv2d_unpool(const Op* op, const float* argmax, const float* dy, float* dx,
                         Py_ssize_t rows) noexcept nogil:
-    """Hand each window's gradient to its maximum: (rows, OW / 2) to (2 rows, OW)."""
+    """Pass each window's gradient to its maximum: (rows, OW / 2) to (2 rows, OW)."""
     cdef Py_ssize_t row, ow, width = op.OW * LANES
     cdef float* to
     cdef v16 g, which

@@ -1,4 +1,5 @@
-# One output element a channel on a tile: a fully connected layer, or filters as wide as the image.
+# One output element per channel on a tile: a fully connected layer, or filters as wide as the
+# image.
 
 cdef enum:
     COMPETING = 512    # floats apart, filters have few places of a cache for their lines

@@ -1,5 +1,5 @@
-# Distortion: a random warp of a sample of bytes, drawn anew for each presentation, and what
-# pixels.pxi makes of it; see datasets/distortion.py.
+# Distortion: a random warp of a sample of bytes, different in each epoch, and the changes of
+# pixels.pxi; see datasets/distortion.py.
 #
 #   out[c, y, x] = image[c, v, u], bilinear between pixels
 #   (u, v) = center + M ((x, y) - center - t) + elastic * (field_u, field_v)[y, x]
@@ -11,8 +11,8 @@
 # A field is uniform noise, independent from pixel to pixel, smoothed by a Gaussian, with zeros
 # outside the image.
 #
-# Every random number is a hash of the sample's key and the number of the draw, so it does not
-# matter who draws which when. M is computed in double without the C library but for square roots,
+# Every random number is a hash of the sample's key and the number of the draw, independent of the
+# order of draws and of threads. M is computed in double without the C library but for square roots,
 # which are exact; positions and values in float with 16 pixels side by side: the fused
 # multiply-adds are those that the source names.
 
@@ -50,7 +50,7 @@ cdef inline Py_ssize_t draw_whole(uint64_t key, Draw draw, Py_ssize_t count) noe
 
 
 cdef inline uint32_t noise_bits(uint32_t n, uint32_t between) noexcept nogil:
-    """32 bits of which each depends on all of both."""
+    """Return a hash of both, 32 bits."""
     n = (n ^ (n >> 16)) * 0x7feb352dU
     n = ((n ^ (n >> 15)) + between) * 0x846ca68bU
     return n ^ (n >> 16)
@@ -219,8 +219,8 @@ cdef inline v16 clamp(v16 a, float most) noexcept nogil:
 
 
 cdef inline v16 whole_part(v16 a) noexcept nogil:
-    """a, not negative and less than 2^23, without what is behind the point."""
-    # where floats are whole numbers: rounded to the nearest
+    """Return a truncated to an integer, for 0 <= a < 2^23."""
+    # floats of this size are integers: rounds to the nearest
     cdef v16 big = v16_set1(<float>8388608.0)
     cdef v16 nearest = v16_sub(v16_add(a, big), big)
     return v16_where_lt(a, nearest, v16_sub(nearest, v16_set1(1)), nearest)
@@ -303,7 +303,7 @@ cdef void warp_sample(const Distort* d, const unsigned char* image, uint64_t key
     cdef float* field = sums + 4 * row
     cdef float* weights = field + 4 * row + LANES
     draw_map(d, key, &m)
-    # The image in its frame is done with before there is noise.
+    # The framed image is no longer needed when the noise is drawn.
     gather_squares(d, image, <unsigned char*>noise, squares)
     if d.elastic != 0:
         draw_noise(d, key, noise)
@@ -334,7 +334,7 @@ cdef void distort_one(const Distort* d, const unsigned char* image, uint64_t key
 
 
 cdef Py_ssize_t distort_floats(const Distort* d) noexcept nogil:
-    """Scratch of distort_sample: a warp, and the image to mix with."""
+    """Return the scratch of distort_sample: a warp, and the image to mix with."""
     return warp_floats(d) + (round_up(d.C * d.H * d.W) if d.mixes else 0)
 
 

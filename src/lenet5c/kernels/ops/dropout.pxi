@@ -1,14 +1,14 @@
-# Dropout on a tile: y = mask * x, dx = mask * dy, of C H W elements. The mask is 0 with probability p,
-# else 1 / (1 - p), by the hash of an element's number and of its sample's key: two halves of 64 bits,
-# which the engine has put into the arena, (2, 16). So neither a pass backward nor another thread
-# needs a mask that was drawn before.
+# Dropout on a tile: y = mask * x, dx = mask * dy, of C H W elements. The mask is 0 with probability
+# p, else 1 / (1 - p), by the hash of an element's number and of its sample's key: two halves of 64
+# bits, which the engine has put into the arena, (2, 16). So masks are not stored for the backward
+# pass or for other threads.
 
 cdef enum:
     DRAWN = 16  # elements of a tile whose masks are drawn at a time
 
 
 cdef inline uint32_t mix(uint32_t z) noexcept nogil:
-    """32 bits of which each depends on all of z, one to one (Wellons' lowbias32)."""
+    """Return a bijective hash of z, 32 bits (Wellons' lowbias32)."""
     z = (z ^ (z >> 16)) * <uint32_t>0x7feb352d
     z = (z ^ (z >> 15)) * <uint32_t>0x846ca68b
     return z ^ (z >> 16)

@@ -4,17 +4,17 @@
 # the input.
 #
 # The weight gradient has no positions to sum over, only samples, and as many values as the layer
-# has weights. So a tile does not compute it: it keeps x and dy (I + O values a sample, where the
-# gradient has I O), and once the whole batch is through, the gradient of a few outputs at a time is
+# has weights. So a tile does not compute it: it saves x and dy (I + O values per sample, where the
+# gradient has I O), and after the whole batch, the gradient of a few outputs at a time is
 # summed in registers over all of its samples. x is saved transposed, (I / 16, lane, 16): 16
 # neighboring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
 #
-# A sample by itself takes its inputs 16 side by side, as its weights lie: direct/products.pxi.
+# A single sample uses 16 inputs side by side, the layout of its weights: direct/products.pxi.
 
 
 cdef void linear_sample_backward(const Op* op, const float* params, const float* x,
                                  const float* dy, float* dx, float* sums) noexcept nogil:
-    """dx (I) of a sample's dy (O); the other gradients are those of all samples."""
+    """Compute dx (I) from a sample's dy (O); other gradients are computed for all samples."""
     cdef RowProduct p
     if dx is NULL:
         return
@@ -69,7 +69,7 @@ cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_s
 
 
 cdef Py_ssize_t saved_dy(const Op* op) noexcept nogil:
-    """The place of dy (O, 16) behind x (I / 16, lane, 16) in what a tile saves."""
+    """Return the offset of dy (O, 16) after x (I / 16, lane, 16) in the saved values of a tile."""
     return op.saved + round_up(op.KW) * LANES
 
 
@@ -85,7 +85,7 @@ cdef void linear_backward(
     const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
     float* sums, float* saved, float* scratch,
 ) noexcept nogil:
-    """Keep x transposed and dy; write dx."""
+    """Save x transposed, and dy; compute dx."""
     cdef Py_ssize_t block
     cdef v16 square[LANES]
     cdef Py_ssize_t first, i
@@ -174,7 +174,7 @@ cdef void linear_dparams(
     const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count,
     bint add, float* grads,
 ) noexcept nogil:
-    """Whole vectors of inputs; the last few by way of rows of 16."""
+    """Process whole vectors of inputs; the last few in rows of 16."""
     cdef Py_ssize_t block
     cdef float rows[2 * LINEAR_BLOCK * LANES]
     cdef Py_ssize_t I = op.KW

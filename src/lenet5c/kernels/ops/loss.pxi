@@ -19,7 +19,7 @@
 # have samples of weight 0, whatever their outputs are; the loss of these is 0.
 
 cdef enum:
-    SHARE_CLASSES = 16   # whose shares are in the works at a time
+    SHARE_CLASSES = 16   # shares computed at a time
 
 
 cdef inline float weight_of(const Loss* loss, Py_ssize_t sample) noexcept nogil:
@@ -193,7 +193,7 @@ cdef void squared_error(
     const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K, const float* z, float scale,
     double* losses, float* dz,
 ) noexcept nogil:
-    """Each sample has its own sum, however many a tile has."""
+    """Compute the loss of each sample separately, for any number of samples in a tile."""
     cdef double total[LANES]
     cdef const float* targets = loss.targets + first * K
     cdef Py_ssize_t k, lane

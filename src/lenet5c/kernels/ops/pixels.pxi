@@ -14,7 +14,7 @@ cdef enum:
 
 
 cdef inline double gray_share(Py_ssize_t channel) noexcept nogil:
-    """Of red, green and blue in the gray of ITU-R BT.601, which JPEG uses."""
+    """Return the weights of red, green and blue in gray, by ITU-R BT.601 as in JPEG."""
     return 0.299 if channel == 0 else 0.587 if channel == 1 else 0.114
 
 
@@ -153,7 +153,7 @@ cdef void change_pixels(const Distort* d, uint64_t key, float* image) noexcept n
 
 
 cdef double mix_share(const Distort* d, uint64_t key) noexcept nogil:
-    """The share of a sample in its mixture, between the quantiles that the settings have."""
+    """Return the share of a sample in its mixture, interpolated between the quantiles."""
     cdef double place
     cdef Py_ssize_t i
     if not (d.mixes and is_distorted(d, key)):
@@ -165,7 +165,7 @@ cdef double mix_share(const Distort* d, uint64_t key) noexcept nogil:
 
 cdef void mix_image(const Distort* d, uint64_t key, const float* other,
                     float* image) noexcept nogil:
-    """image = share * image + (1 - share) * other; to the bit as it was if the share is 1."""
+    """image = share * image + (1 - share) * other; bit-identical if the share is 1."""
     cdef Py_ssize_t block, i, size = d.C * d.H * d.W
     cdef v16 share = v16_set1(<float>(1 - mix_share(d, key)))
     for block in range(round_up(size) // LANES):

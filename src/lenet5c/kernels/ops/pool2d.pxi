@@ -66,7 +66,7 @@ cdef void max_pool2d_forward(const Op* op, const float* params, float* arena,
 
 
 cdef inline v16 take_first(float* dx, v16 a, v16 best, v16 gradient, bint add) noexcept nogil:
-    """Hand the gradient to this element if it is the maximum; return what is left."""
+    """Add the gradient to this element if it is the maximum; return the rest."""
     cdef v16 share = v16_where_le(a, a, v16_where_le(best, a, gradient, v16_zero()), gradient)
     cdef v16 rest = v16_where_le(a, a, v16_where_le(best, a, v16_zero(), gradient), v16_zero())
     if add:
@@ -161,7 +161,7 @@ cdef void avg_pool2d_forward(const Op* op, const float* params, float* arena,
 
 
 cdef inline v16 masked(const Op* op, const float* x, v16 gradient) noexcept nogil:
-    """The gradient, where the rectified x let it pass."""
+    """Return the gradient where the rectified x is positive."""
     return where_positive(v16_load(x), gradient) if op.mask else gradient
 
 

@@ -36,7 +36,7 @@ cdef void rbf_backward(
 
 
 cdef void rbf_sample(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
-    """A sample by itself, 16 inputs side by side."""
+    """Run a single sample, 16 inputs side by side."""
     cdef Py_ssize_t block
     cdef Py_ssize_t o, c, rest = op.C % LANES
     cdef const float* code = op.codes

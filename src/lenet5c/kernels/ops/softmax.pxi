@@ -10,7 +10,7 @@
 # at a time, and the result back.
 
 cdef enum:
-    CHAINS = 4   # sums and maxima in the works at a time, as each waits for the one before
+    CHAINS = 4   # independent sums and maxima, to hide the latency of each
 
 cdef inline vec power(vec x) noexcept nogil:
     """exp(x), and 0 where it is less than the least normal number, or nearly."""

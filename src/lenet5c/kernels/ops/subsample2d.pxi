@@ -81,7 +81,7 @@ cdef void subsample2d_backward(
 
 cdef void subsample2d_sample(const Op* op, const float* params, const float* x,
                              float* y) noexcept nogil:
-    """A sample by itself, 16 channels side by side."""
+    """Run a single sample, 16 channels side by side."""
     cdef Py_ssize_t block
     cdef Py_ssize_t c, channels
     for block in range(round_up(op.C) // LANES):

@@ -1,6 +1,6 @@
-# Updates: what an optimizer does to a range of parameters, given their gradients.
+# Optimizer updates of a range of parameters, from their gradients.
 #
-# Here is the whole arithmetic of an optimizer: a kernel, and a `add_update` with its name, the
+# The arithmetic of an optimizer is a kernel and an `add_update` with its name, the
 # names of the vectors that it reads and writes (each as long as the parameters), and the names of
 # its settings, numbers that may differ from step to step. The kernel is given both in the order of
 # their names. Each element is independent and no multiply-add is fused: the same bits on every

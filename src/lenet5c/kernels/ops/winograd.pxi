@@ -24,8 +24,8 @@
 #
 # Planes: V (8, C, H, quads, 16), E (8, O, OH, quads, 16). Strides and horizontal dilation are 1. A
 # last quad of less than four outputs is one with zeros behind the row. Results differ from the
-# definition by rounding, about twice as much as that differs from the exact sum; what is not finite
-# may become not-a-number, and spread to the neighbors of its quad.
+# definition by rounding, about twice as much as that differs from the exact sum; a value that is
+# not finite may become not-a-number and spread within its quad.
 
 cdef enum:
     TERMS = 8
@@ -65,7 +65,7 @@ cdef inline Py_ssize_t row_floats(const Op* op) noexcept nogil:
 cdef inline void transform_filters(const float* g, float* u, Py_ssize_t count) noexcept nogil:
     """U = G g of the first filter rows of 16: g (5, 16), u (8, 16). Sums with factors are in double.
 
-    The compiler makes vectors of them; it would not of a number that it knew.
+    `count` is an argument because the compiler vectorizes the loop only if it is not a constant.
     """
     cdef Py_ssize_t i
     cdef float even, odd
@@ -125,12 +125,12 @@ cdef void transform_input(const Op* op, const float* x, float* V) noexcept nogil
 
 
 cdef inline void winograd_term(
-    const Py_ssize_t* way, const float* plane, const float* U, float* m, int TO, int TP,
+    const Py_ssize_t* moves, const float* plane, const float* U, float* m, int TO, int TP,
 ) noexcept nogil:
     """m (TO, TP native vectors) = sum over steps of plane * U[step]: one term of TO channels, for
     neighboring quads.
 
-    A step goes to the next filter row, or channel: way has (steps of a run, runs, what plane moves
+    A step goes to the next filter row, or channel: moves has (steps of a run, runs, what plane moves
     after a step, what plane and U move after a run), plane in floats and U in steps. Runs of
     `MOST_STEPS`, or one of more, are summed by themselves: the shorter a sum, the smaller its error.
     """
@@ -140,13 +140,13 @@ cdef inline void winograd_term(
     cdef int i, part
     cdef Py_ssize_t run = 0, step, end
     cdef bint first
-    while run < way[1]:
-        end = min(way[1], run + max(1, MOST_STEPS // way[0]))
+    while run < moves[1]:
+        end = min(moves[1], run + max(1, MOST_STEPS // moves[0]))
         for i in range(TO * TP):
             acc[i] = nv_set1(0)
         first = run == 0
         while run < end:
-            for step in range(way[0]):
+            for step in range(moves[0]):
                 for part in range(TP):
                     v[part] = nv_load(plane + part * NV_LANES)
                     nv_keep(v[part])
@@ -154,10 +154,10 @@ cdef inline void winograd_term(
                     u = nv_set1(U[i])
                     for part in range(TP):
                         acc[i * TP + part] = nv_fma(v[part], u, acc[i * TP + part])
-                plane += way[2]
+                plane += moves[2]
                 U += TO
-            plane += way[3]
-            U += way[4] * TO
+            plane += moves[3]
+            U += moves[4] * TO
             run += 1
         for i in range(TO * TP):
             if not first:
@@ -196,29 +196,29 @@ cdef inline Py_ssize_t span_size(Py_ssize_t count, Py_ssize_t first) noexcept no
 
 
 cdef inline void winograd_term_of(
-    const Py_ssize_t* way, const float* plane, const float* U, float* m, Py_ssize_t count, int TQ,
+    const Py_ssize_t* moves, const float* plane, const float* U, float* m, Py_ssize_t count, int TQ,
 ) noexcept nogil:
     """One term of a block of `count` channels x TQ quads."""
     if V16_REGISTERS >= 10 and count == 8:
-        winograd_term(way, plane, U, m, 8, V16_PARTS * TQ)
+        winograd_term(moves, plane, U, m, 8, V16_PARTS * TQ)
     elif V16_REGISTERS >= 9 and count == 7:
-        winograd_term(way, plane, U, m, 7, V16_PARTS * TQ)
+        winograd_term(moves, plane, U, m, 7, V16_PARTS * TQ)
     elif V16_REGISTERS >= 8 and count == 6:
-        winograd_term(way, plane, U, m, 6, V16_PARTS * TQ)
+        winograd_term(moves, plane, U, m, 6, V16_PARTS * TQ)
     elif V16_REGISTERS >= 7 and count == 5:
-        winograd_term(way, plane, U, m, 5, V16_PARTS * TQ)
+        winograd_term(moves, plane, U, m, 5, V16_PARTS * TQ)
     elif V16_REGISTERS >= 6 and count == 4:
-        winograd_term(way, plane, U, m, 4, V16_PARTS * TQ)
+        winograd_term(moves, plane, U, m, 4, V16_PARTS * TQ)
     elif V16_REGISTERS >= 5 and count == 3:
-        winograd_term(way, plane, U, m, 3, V16_PARTS * TQ)
+        winograd_term(moves, plane, U, m, 3, V16_PARTS * TQ)
     elif V16_REGISTERS >= 4 and count == 2:
-        winograd_term(way, plane, U, m, 2, V16_PARTS * TQ)
+        winograd_term(moves, plane, U, m, 2, V16_PARTS * TQ)
     else:
-        winograd_term(way, plane, U, m, 1, V16_PARTS * TQ)
+        winograd_term(moves, plane, U, m, 1, V16_PARTS * TQ)
 
 
 cdef void winograd_sum(
-    const Py_ssize_t* way, const float* planes, Py_ssize_t plane, const float* U, Py_ssize_t filters,
+    const Py_ssize_t* moves, const float* planes, Py_ssize_t plane, const float* U, Py_ssize_t filters,
     Py_ssize_t skipped, float* m, Py_ssize_t channels, Py_ssize_t first, Py_ssize_t quads,
 ) noexcept nogil:
     """m (8, channels of the span from `first` on, quads, 16) of some neighboring quads.
@@ -235,11 +235,11 @@ cdef void winograd_sum(
         while o < span:
             size = block_size(channels, first + o, most_channels())
             if V16_REGISTERS == 32 and quads == 3:
-                winograd_term_of(way, planes, u + (t * filters + skipped) * size, m, size, 3)
+                winograd_term_of(moves, planes, u + (t * filters + skipped) * size, m, size, 3)
             elif V16_REGISTERS == 32 and quads == 2:
-                winograd_term_of(way, planes, u + (t * filters + skipped) * size, m, size, 2)
+                winograd_term_of(moves, planes, u + (t * filters + skipped) * size, m, size, 2)
             else:
-                winograd_term_of(way, planes, u + (t * filters + skipped) * size, m, size, 1)
+                winograd_term_of(moves, planes, u + (t * filters + skipped) * size, m, size, 1)
             u += TERMS * filters * size
             m += size * quads * LANES
             o += size
@@ -262,11 +262,11 @@ cdef inline void winograd_block(
     cdef int i, t
     cdef Py_ssize_t row = row_floats(op), channels = op.C // op.groups, quad
     cdef Py_ssize_t span = span_size(op.O // op.groups, first)
-    cdef Py_ssize_t way[5]
+    cdef Py_ssize_t moves[5]
     cdef float* to
-    way[0], way[1], way[2] = op.KH, channels, op.DH * row
-    way[3], way[4] = (op.H - op.KH * op.DH) * row, 0
-    winograd_sum(way, V, channels * op.H * row, U, channels * op.KH, 0, sums, op.O // op.groups,
+    moves[0], moves[1], moves[2] = op.KH, channels, op.DH * row
+    moves[3], moves[4] = (op.H - op.KH * op.DH) * row, 0
+    winograd_sum(moves, V, channels * op.H * row, U, channels * op.KH, 0, sums, op.O // op.groups,
                  first, quads)
     for i in range(span):
         start = v16_set1(bias[i] if op.has_bias else 0)

@@ -43,11 +43,11 @@ cdef inline void winograd_dx_block(
     cdef int i, t
     cdef Py_ssize_t row = row_floats(op), outputs = op.O // op.groups, quad
     cdef Py_ssize_t span = span_size(op.C // op.groups, channel)
-    cdef Py_ssize_t way[5]
+    cdef Py_ssize_t moves[5]
     cdef float* to
-    way[0], way[1], way[2] = rows, outputs, -op.DH * row
-    way[3], way[4] = (op.OH + rows * op.DH) * row, op.KH - rows
-    winograd_sum(way, E, outputs * op.OH * row, U, outputs * op.KH, first, sums, op.C // op.groups,
+    moves[0], moves[1], moves[2] = rows, outputs, -op.DH * row
+    moves[3], moves[4] = (op.OH + rows * op.DH) * row, op.KH - rows
+    winograd_sum(moves, E, outputs * op.OH * row, U, outputs * op.KH, first, sums, op.C // op.groups,
                  channel, quads)
     for i in range(span):
         for quad in range(quads):

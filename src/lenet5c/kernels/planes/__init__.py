@@ -1,1 +1,1 @@
-"""Pooling of arrays as they lie in memory, without tiles."""
+"""Pooling of arrays in any layout, without tiles."""

@@ -1,5 +1,6 @@
-"""Pooling of arrays as they lie in memory: the plan of one, and calls of the plane kernels on as many
-threads as asked for. Parts know nothing of each other: who computes what changes no bit.
+"""Pooling of arrays in any layout: plans, and calls of the plane kernels on several threads.
+
+Parts are independent, so the number of threads changes no bit.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
@@ -14,7 +15,7 @@ from lenet5c.kernels.shapes import MAX_ELEMENTS
 
 include "lenet5c/kernels/buffers.pxi"
 
-# The arrays of a call, which are held as long as it runs.
+# The arrays of a call; references are kept while it runs.
 cdef struct Held:
     Py_buffer[4] views
     int count
@@ -171,7 +172,7 @@ cdef class Pooling:
 
 
 cdef check_sizes(kind, shape, size, window, counted, divisor):
-    """Refuse what could overflow."""
+    """Check that no size overflows."""
     kernel_size, stride, padding, dilation = window
     images, height, width, channels = shape
     rows, columns = counted

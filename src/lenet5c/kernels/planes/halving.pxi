@@ -1,4 +1,4 @@
-# Windows of 2 x 2, next to each other, as LeNet's: two rows of 2 n values to one of n, and back.
+# Adjacent 2 x 2 windows, as in LeNet: two rows of 2 n values to one of n, and back.
 # Blocks of 16, 8 or 4 windows, a constant number to the compiler; the last block overlaps the one
 # before it, as they only read the one array and write the other. Fewer than 4 are not taken.
 #

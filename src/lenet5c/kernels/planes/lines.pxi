@@ -1,6 +1,6 @@
 # A line of windows: `count` side by side, at most BLOCK. They are neighbors in a row of the output
-# if an image has one channel, else one window in neighboring channels. One place of the window after
-# another, in row-major order, is taken for all of them.
+# if an image has one channel, else one window in neighboring channels. One place of the window
+# after another, in row-major order, is taken for all of them.
 
 ctypedef fused real:
     float
@@ -62,7 +62,7 @@ cdef inline bint next_line(const Windows* w, Line* line) noexcept nogil:
     return line.ow < w.OW
 
 
-# Compilers turn these into vector code as they stand: conditions that are used once, no branches.
+# Compilers vectorize these functions: conditions are used once, and there are no branches.
 
 cdef inline real larger(real best, real a) noexcept nogil:
     """The larger of both, the first of equals, and not-a-number if either is."""
@@ -81,7 +81,7 @@ cdef inline bint exceeds(real a, real best) noexcept nogil:
 
 
 cdef inline real mean_of(real total, real count) noexcept nogil:
-    """The sum's part; float32 as the op of compiled nets, float64 rounded once."""
+    """Return a term of the sum; float32 like the op of compiled nets, float64 rounded once."""
     if real is float:
         return total * (<real>1 / count)
     else:

@@ -1,6 +1,6 @@
-"""Pooling of images of one or two axes: the plan of a call, remembered, and the calls themselves.
+"""Pooling of images with one or two axes: cached plans, and calls.
 
-Names of axes: with `data_format` "NCHW" or "NCW" every plane of an array lies by itself, and
+Names of axes: with `data_format` "NCHW" or "NCW" each plane of an array is contiguous, and
 windows of a row are computed side by side; with "NHWC" or "NWC", channels are.
 """
 
@@ -134,7 +134,7 @@ def maximum(
     out: Any,
     num_threads: int | None,
 ) -> Any:
-    """Return the largest value of each window, with its place in the image if asked for."""
+    """Return the largest value of each window, and optionally its index in the image."""
     dtype, is_plain, x = real_arrays(x=x)
     x, single = with_batch("x", x, axes + 2)
     p = plan(x.shape, dtype, *settings)
@@ -223,7 +223,7 @@ def mean_backward(
 def _memory(
     name: str, out: Any, shape: tuple[int, ...], dtype: Any, single: bool, *inputs: Any
 ) -> Array:
-    """Return where a result is computed: in `out`, if that is possible."""
+    """Return the array for a result: `out`, if possible."""
     if out is None:
         return np.empty(shape, dtype)
     check_out(name, out, shape[1:] if single else shape, dtype)

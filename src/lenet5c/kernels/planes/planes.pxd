@@ -1,4 +1,4 @@
-"""Declarations that the plane kernels and their door share: the windows of a pooling, and the table
+"""Declarations shared by the plane kernels and _pooling.pyx: the windows of a pooling, and the table
 of kernels of an instruction set."""
 from libc.stdint cimport int64_t
 
@@ -37,7 +37,7 @@ cdef struct PlaneKernels:
     Mean[2] mean_backward
 
 cdef enum:
-    BLOCK = 128   # windows side by side, or channels, that are in the works at a time
+    BLOCK = 128   # windows or channels computed at a time
 
 
 cdef inline Py_ssize_t parts_of(const Windows* w) noexcept nogil:
@@ -55,7 +55,7 @@ cdef inline Py_ssize_t places_before(Py_ssize_t start, Py_ssize_t step) noexcept
 
 cdef inline bint see_image(Py_ssize_t out, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t size,
                            Py_ssize_t dilation, Py_ssize_t image) noexcept nogil:
-    """True if each window along an axis has a place in the image: the kernels count on one."""
+    """Return True if each window along an axis overlaps the image, as the kernels require."""
     cdef Py_ssize_t o, start, before
     cdef bint sees = (out - 1) * stride - padding < image
     for o in range(out):

@@ -1,7 +1,7 @@
 # One window as large as the image, of one channel: planes are read from one end to the other.
 
 cdef enum:
-    CHAINS = 8   # sums of as many images in the works at a time: an addition waits for the one before
+    CHAINS = 8   # sums of this many images at a time, to hide the latency of additions
 
 
 cdef inline real largest_of(const real* x, Py_ssize_t size) noexcept nogil:
@@ -35,7 +35,7 @@ cdef inline Py_ssize_t whole_count(const Windows* w) noexcept nogil:
 
 cdef inline void whole_means(const Windows* w, const real* x, real* y, Py_ssize_t first,
                              Py_ssize_t last) noexcept nogil:
-    """The sums are doubles: of many floats, those of floats would go astray."""
+    """Compute means; sums are doubles, because float sums of many values are inaccurate."""
     cdef double[CHAINS] totals
     cdef Py_ssize_t i, k, image = first, chains, size = w.H * w.W
     while image < last:

@@ -1,1 +1,1 @@
-"""Vocabulary of 16 lanes, and the choice of an instruction set."""
+"""Operations on 16 lanes, and the choice of an instruction set."""

@@ -1,4 +1,4 @@
-"""The tile kernels by themselves: their instruction set, and how fast they multiply and add."""
+"""Instruction set of the tile kernels, and a measurement of their peak speed."""
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
 
@@ -15,7 +15,7 @@ def instructions(capsule):
 
 
 def burst(capsule, Py_ssize_t rounds, int num_threads):
-    """Keep some threads busy with multiply-adds alone; return their floating-point operations."""
+    """Run multiply-adds on some threads; return the number of floating-point operations."""
     cdef const TileKernels* kernels = table(capsule)
     cdef float results[64]
     cdef int thread, threads = max(1, min(num_threads, 64))

@@ -1,10 +1,10 @@
-/* Which instruction sets this processor and its operating system offer. */
+/* Instruction sets supported by the processor and the operating system. */
 #ifndef LENET5C_CPU_H
 #define LENET5C_CPU_H
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-/* The attribute keeps these two runnable on any x86-64, whatever flags the rest of a file is
- * compiled with. */
+/* The attribute keeps these functions runnable on any x86-64, independent of the flags of the
+ * file. */
 #define LENET5C_BASELINE __attribute__((target("arch=x86-64")))
 LENET5C_BASELINE static int lenet5c_cpu_has_avx2(void) {
   __builtin_cpu_init();

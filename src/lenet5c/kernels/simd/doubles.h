@@ -1,5 +1,5 @@
 /* The vectors of the kernels for double: as simd.h has v16, a vec of 64 bytes, which is 8 doubles,
- * in as many native registers: so whatever fits the register file in float fits it in double, too.
+ * in as many native registers, so kernels that fit the register file in float also fit in double.
  */
 #ifndef LENET5C_DOUBLES_H
 #define LENET5C_DOUBLES_H

@@ -1,4 +1,4 @@
-# A burst of independent multiply-adds, to measure what the machine can do at most.
+# Independent multiply-adds, to measure the peak speed of the machine.
 
 cdef inline float burst_block(Py_ssize_t rounds, int width) noexcept nogil:
     cdef v16 acc[24]
@@ -17,7 +17,7 @@ cdef inline float burst_block(Py_ssize_t rounds, int width) noexcept nogil:
 
 
 cdef double burst(Py_ssize_t rounds, float* result) noexcept nogil:
-    """Run about `rounds` x 16 multiply-adds; return the operations really done."""
+    """Run about `rounds` x 16 multiply-adds; return the number of operations."""
     cdef int width = 24 if V16_PARTS == 1 else 6
     if V16_PARTS == 1:
         result[0] = burst_block(rounds // 24, 24)

@@ -265,7 +265,7 @@ V16_INLINE void v16_gather(uint32_t *to, const uint32_t *from, const int32_t *at
 #endif
 }
 
-/* Without what is behind the point; a is less than 2^31. */
+/* Truncated to an integer, for a < 2^31. */
 V16_INLINE void v16_store_whole(int32_t *to, v16 a) {
   for (int i = 0; i < V16_PARTS; i++)
     nv_store_whole(to + i * NV_LANES, a.p[i]);

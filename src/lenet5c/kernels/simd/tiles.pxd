@@ -1,4 +1,4 @@
-"""Declarations that the tile modules and the program share: one op of a model, and the table of
+"""Declarations shared by the tile modules and the program: an op of a model, and the table of
 kernels of an instruction set."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strcmp
@@ -14,7 +14,7 @@ cdef enum LossKind:
     MAXIMUM_A_POSTERIORI
     NEGATIVE_LOG_LIKELIHOOD
 
-# A loss and what it compares the outputs of N samples with, K values each. Samples may be places
+# A loss and the targets of the outputs of N samples, K values each. Samples may be places
 # of maps: outputs are (N / inner, K, inner), and so are targets.
 cdef struct Loss:
     LossKind kind
@@ -103,7 +103,7 @@ cdef struct Op:
     Py_ssize_t connection_count
     const float* codes          # RBF: (O, C)
     float[2] constants          # of an activation; DROPOUT: 1 / (1 - p)
-    bint of_batch               # BATCH_NORM: by the statistics of the batch, not the running ones
+    bint batch_stats               # BATCH_NORM: by the statistics of the batch, not the running ones
     float* running_mean         # BATCH_NORM: (C,)
     float* running_var
     int64_t* tracked            # the batches in them
@@ -130,8 +130,8 @@ cdef struct DirectSum:
     Py_ssize_t places_count
     Py_ssize_t y_row         # from one row of y to the next
 
-# Products of few rows x (N, K) and y (N, M) with a matrix, by products.pxi. Rows are x_row and y_row
-# values apart.
+# Products of few rows x (N, K) and y (N, M) with a matrix, by products.pxi. Rows are x_row and
+# y_row values apart.
 cdef struct RowProduct:
     Py_ssize_t N, K, M
     Py_ssize_t x_row, y_row
@@ -143,12 +143,12 @@ cdef struct Softmax:
     Py_ssize_t wide   # vectors side by side in a unit, of an inner axis that has so many
 
 cdef enum:
-    LONG_AXIS = 64     # from here on, one vector fills the lanes well enough
-    UNIT_VALUES = 1024  # of rows in a unit, so that a call does not show
+    LONG_AXIS = 64     # minimum length to put one vector along the lanes
+    UNIT_VALUES = 1024  # values of the rows of a unit, to amortize a call
     WIDE = 4           # of a gradient, which reads two arrays, at K places far apart
 
-# The kernels of the direct convolution and of softmax for float or double: see rows.pxi, direct.pxi,
-# products.pxi, softmax.pxi. A vector is 64 bytes.
+# The kernels of the direct convolution and of softmax for float or double: see rows.pxi,
+# direct.pxi, products.pxi, softmax.pxi. A vector is 64 bytes.
 cdef struct DirectKernels:
     Py_ssize_t lanes         # of a vector: 16 floats or 8 doubles
     # samples of `size` values, one for each lane -> a vector for each value, `stride` values apart;
@@ -175,8 +175,8 @@ cdef struct DirectKernels:
     # matrix[m, k] = the sum over n of y[n, m] x[n, k]
     void (*outer)(const RowProduct* p, const void* x, const void* y, Py_ssize_t first, Py_ssize_t stop,
                   void* matrix) noexcept nogil
-    # one unit of softmax_units: x -> y if b is NULL, else dy and y -> dx; scratch of softmax_scratch
-    # values
+    # one unit of softmax_units: x -> y if b is NULL, else dy and y -> dx; scratch of
+    # softmax_scratch values
     void (*softmax)(const Softmax* s, Py_ssize_t unit, const void* a, const void* b, void* to,
                     void* scratch) noexcept nogil
 
@@ -263,7 +263,7 @@ cdef inline const OpKernels* find_op(const TileKernels* kernels, const char* nam
 
 
 cdef inline bint softmax_along(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
-    """True if each vector is computed along the lanes."""
+    """Return True if each vector is computed along the lanes."""
     return s.inner < lanes and s.K >= LONG_AXIS
 
 
@@ -290,7 +290,7 @@ cdef inline Py_ssize_t softmax_blocks(const Softmax* s, Py_ssize_t lanes) noexce
 cdef inline Py_ssize_t softmax_scratch(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
     cdef Py_ssize_t width = softmax_width(s, lanes)
     if s.inner % lanes == 0 or (s.inner == 1 and softmax_along(s, lanes)):
-        return 0  # all lies as it is computed
+        return 0  # the layout is that of the computation
     return 2 * s.K * width
 
 
@@ -309,21 +309,19 @@ cdef inline void spread_filters(const Op* op, const float* weight, float* filter
 
 
 cdef enum:
-    # elementary operations that are worth waking another thread for: some 50 microseconds
+    # minimum elementary operations for another thread: some 50 microseconds
     THREAD_WORK = 2000000
 
 cdef inline Py_ssize_t pooled_plane(const Op* op) noexcept nogil:
-    """The floats of a channel of a convolution's y, after its own pooling."""
+    """Return the floats of a channel of a convolution's y, after its own pooling."""
     return (op.OH // 2) * (op.OW // 2) * LANES if op.pool else op.OH * op.OW * LANES
 
 cdef inline int useful_threads(double work, int wanted, Py_ssize_t parts) noexcept nogil:
-    """The number of threads to use: no more than there are parts to hand out, or than there is work
-    for."""
+    """Return the number of threads: at most the number of parts, and not more than the work is worth."""
     return <int>max(1., min(<double>wanted, min(<double>parts, 1 + work / THREAD_WORK)))
 
 cdef inline uint64_t hash_bits(uint64_t z) noexcept nogil:
-    """64 bits of which each depends on all of z; the output function of splitmix64 (Steele, Lea and
-    Flood, 2014)."""
+    """Return a hash of z, 64 bits: the output function of splitmix64 (Steele, Lea and Flood, 2014)."""
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL
     return z ^ (z >> 31)

@@ -3,7 +3,7 @@
 
 
 cdef int set_units(Units* u, const Conv2dSizes* s) noexcept nogil:
-    """The settings, checked; which way goes side by side is still open."""
+    """The settings, checked; the vector axis is chosen later."""
     cdef Window w
     cdef int status
     if s is NULL:
@@ -36,7 +36,7 @@ cdef void lay_out(Units* u, const DirectKernels* vectors) noexcept nogil:
 
 
 cdef bint has_few_samples(const Units* u) noexcept nogil:
-    """True if it is a fully connected layer, laid out, whose weights are read where they lie."""
+    """Return True if it is a fully connected layer whose weights are read in place."""
     return u.channels_last and u.H < 4
 
 
@@ -48,9 +48,9 @@ cdef RowProduct product_of(Py_ssize_t N, Py_ssize_t K, Py_ssize_t M) noexcept no
 
 cdef int plan_forward(Geometry* g, const DirectKernels* vectors, Units* u,
                       Purpose purpose) noexcept nogil:
-    """Of the result, or of the weight gradient."""
+    """Plan the result or the weight gradient; return a Status."""
     u.purpose = purpose
-    u.way = best_way(vectors, u)
+    u.axis = choose_axis(vectors, u)
     return OK if plan_result(g, vectors, u) else TOO_LARGE
 
 
@@ -72,7 +72,7 @@ cdef Py_ssize_t result_scratch(Units* u, const DirectKernels* vectors) noexcept 
 
 cdef void result(Units* u, const real* x, const real* weight, const real* bias, real* y,
                  void* scratch) noexcept nogil:
-    """Of a plan whose scratch has been found to fit."""
+    """Run a plan whose scratch has been checked."""
     cdef Geometry g
     cdef Tiles t
     cdef RowProduct p
@@ -121,13 +121,13 @@ cdef Py_ssize_t conv2d_bytes(const Conv2dSizes* sizes, Units* u,
 
 
 cdef Py_ssize_t data_gradient_scratch(Units* u, const DirectKernels* vectors) noexcept nogil:
-    """The most that a phase of the stride takes, or a Status."""
+    """Return the maximum scratch of a phase of the stride, or a Status."""
     cdef Geometry g
     cdef Py_ssize_t a, b, bytes, most = 0
     if has_few_samples(u):
         return scratch_bytes(0, 0)
     u.purpose = DATA_GRADIENT
-    u.way = best_way(vectors, u)
+    u.axis = choose_axis(vectors, u)
     for a in range(min(u.SH, u.H)):
         for b in range(min(u.SW, u.W)):
             if not plan_phase(&g, vectors, u, a, b):
@@ -151,7 +151,7 @@ cdef void data_gradient(Units* u, const real* dy, const real* weight, const real
         vectors.add(&p, dy, weight, bias, 0, u.D, dx)
         return
     u.purpose = DATA_GRADIENT
-    u.way = best_way(vectors, u)
+    u.axis = choose_axis(vectors, u)
     for a in range(min(u.SH, u.H)):
         for b in range(min(u.SW, u.W)):
             plan_phase(&g, vectors, u, a, b)
@@ -194,7 +194,7 @@ cdef bint backward_suits_tiles(const Units* u) noexcept nogil:
 
 
 cdef Py_ssize_t most_bytes(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    """The larger, or the one that is a Status."""
+    """Return the larger, or the one that is a Status."""
     return min(a, b) if min(a, b) < 0 else max(a, b)
 
 

@@ -1,9 +1,9 @@
 # Convolution with 16 samples side by side, as programs compute it: the ops of a tile one after the
-# other, on one thread. An arena holds the input, the padded input and the output of a tile; a second
-# one of the same layout holds their gradients.
+# other, on one thread. An arena holds the input, the padded input and the output of a tile; a
+# second one of the same layout holds their gradients.
 
 cdef enum:
-    SAVED_TILES = 4   # whose weight gradients of a fully connected layer are summed in one go
+    SAVED_TILES = 4   # tiles whose weight gradients of a fully connected layer are summed at a time
 
 cdef struct Tiles:
     Op pad, conv
@@ -16,15 +16,15 @@ cdef struct Tiles:
 
 
 cdef bint is_fully_connected(const Units* u) noexcept nogil:
-    """True if the filters are as large as the image, and cover it."""
+    """Return True if the filters have the size of the image, and cover it."""
     return (u.groups == 1 and u.KH == u.H and u.KW == u.W and u.OH == 1 and u.OW == 1
             and u.PH == 0 and u.PW == 0)
 
 
 cdef bint suits_tiles(const Units* u, Py_ssize_t channels) noexcept nogil:
-    """True if so many channels, of y or of dx, are best computed with samples side by side.
+    """Return True if this many channels of y or dx are best computed with samples side by side.
 
-    The rule of ways.py.
+    The rule of algorithms.py.
     """
     cdef Py_ssize_t tile = times(LANES, times(u.D, u.H * u.W) + times(u.L, u.OH * u.OW))
     cdef double of_samples = <double>u.count * round_up(channels)

@@ -117,9 +117,9 @@ def smallest_change(
     pixels = take_image(trained, image)
     logits = trained.logits(pixels[np.newaxis])[0]
     before = int(logits.argmax())
-    way = LevelPass(trained, pixels.shape[1:])
+    net = LevelPass(trained, pixels.shape[1:])
     if label is None:
-        targets = _choose_targets(way, pixels, logits)
+        targets = _choose_targets(net, pixels, logits)
     else:
         targets = np.array([find_label(trained, label, logits)])
         if targets[0] == before:
@@ -128,7 +128,7 @@ def smallest_change(
                 "nearest class"
             )
     start = pixels.astype(np.float64).ravel()
-    ends = _Walk(way, pixels.shape, targets).run(start, steps)
+    ends = _Walk(net, pixels.shape, targets).run(start, steps)
     target = None if label is None else int(targets[0])
     best: Change | None = None
     for end in ends:
@@ -142,7 +142,7 @@ def smallest_change(
 
 
 def _choose_targets(
-    way: LevelPass, pixels: NDArray[np.uint8], logits: NDArray[np.float32]
+    net: LevelPass, pixels: NDArray[np.uint8], logits: NDArray[np.float32]
 ) -> NDArray[np.int64]:
     """Return the other classes, or the nearest ones by linear approximation if there are many."""
     best, count = int(logits.argmax()), len(logits)
@@ -151,7 +151,7 @@ def _choose_targets(
         return others
     slopes = np.eye(count)[others] - np.eye(count)[best]
     levels = np.repeat(pixels[np.newaxis].astype(np.float64), len(others), axis=0)
-    norms = np.sqrt(np.square(way.gradient(levels, slopes)).sum(axis=(1, 2, 3)))
+    norms = np.sqrt(np.square(net.gradient(levels, slopes)).sum(axis=(1, 2, 3)))
     distances = (logits[best] - logits[others]) / np.maximum(norms, 1e-12)
     return others[np.argsort(distances, kind="stable")[:MOST_TARGETS]]
 
@@ -159,8 +159,8 @@ def _choose_targets(
 class _Walk:
     """Search for the boundaries of several classes at once, one row for each."""
 
-    def __init__(self, way: LevelPass, shape: tuple[int, ...], targets: NDArray[np.int64]) -> None:
-        self.way, self.shape, self.targets = way, shape, targets
+    def __init__(self, net: LevelPass, shape: tuple[int, ...], targets: NDArray[np.int64]) -> None:
+        self.net, self.shape, self.targets = net, shape, targets
 
     def run(self, start: Doubles, steps: int) -> list[Doubles]:
         """Return the nearest point of each class that was reached, the nearest class first.
@@ -191,7 +191,7 @@ class _Walk:
             from_start = boundary_step(slope, origin, np.broadcast_to(start, x.shape))
             near, far = (np.sqrt(np.square(d).sum(axis=1)) for d in (to_plane, from_start))
             # Towards the image only if the class was reached recently: many classes cannot be
-            # reached # on a straight line, and some are surrounded by other classes.
+            # reached on a straight line, and some are surrounded by other classes.
             since = np.where(turned, 0, since + 1)
             pull = np.minimum(near / np.maximum(near + far, 1e-12), MOST_PULL)
             pull = np.where(np.isfinite(least) & (since < PATIENCE), pull, 0)[:, np.newaxis]
@@ -203,13 +203,13 @@ class _Walk:
     def measure(self, x: Doubles) -> tuple[Doubles, Doubles]:
         """Return the margin of each row's class over the best other class, and its gradient."""
         rows, images = np.arange(len(x)), x.reshape(-1, *self.shape)
-        logits = self.way.logits(images).astype(np.float64)
+        logits = self.net.logits(images).astype(np.float64)
         own = logits[rows, self.targets]
         logits[rows, self.targets] = -np.inf
         rival = logits.argmax(axis=1)
         dlogits = np.zeros(logits.shape, np.float32)
         dlogits[rows, self.targets], dlogits[rows, rival] = 1, -1
-        slope = self.way.gradient(images, dlogits).reshape(len(x), -1)
+        slope = self.net.gradient(images, dlogits).reshape(len(x), -1)
         return own - logits[rows, rival], slope
 
 

@@ -129,13 +129,13 @@ class MPIRanks(Ranks):
         return self._window
 
     def exchange(self, pieces: list[list[int]]) -> None:
-        self.meet()
+        self.barrier()
         if len(self.first_of_node) > 1:
             if self.neighbor == 0:
                 self._exchange_of_nodes(pieces)
-            self.meet()
+            self.barrier()
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         if self.neighbors == 1:
             return
         try:
@@ -162,7 +162,7 @@ class MPIRanks(Ranks):
             while time.monotonic() < until:
                 self._look()
                 time.sleep(PAUSE)
-        self._tell(f"lenet5c: error: rank {self.rank}: {describe(error)}")
+        self._print(f"lenet5c: error: rank {self.rank}: {describe(error)}")
         self.end(code)
 
     def end(self, code: int) -> NoReturn:
@@ -194,7 +194,7 @@ class MPIRanks(Ranks):
         timer.start()
         self.leave(code)
 
-    def _tell(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         """Print a line to standard error, even if the streams of this rank are silenced."""
         with suppress(OSError, ValueError):
             stream = sys.__stderr__ or sys.stderr
@@ -242,7 +242,7 @@ class MPIRanks(Ranks):
                 counts = [stop - start for start, stop in zip(starts, stops, strict=True)]
                 received = [content, counts, starts, self.mpi.BYTE]
                 self._wait(self.leaders.Iallgatherv(self.mpi.IN_PLACE, received))
-        except BaseException as error:  # as in `meet`
+        except BaseException as error:  # as in `barrier`
             self.fail(error)
 
 

@@ -92,7 +92,7 @@ class Ranks:
             rank, and the end of the last part.
         """
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for the neighbors, so that their data in the window are visible."""
 
     def count_neighbors(self, processors: str) -> int:

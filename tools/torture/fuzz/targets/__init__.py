@@ -1,12 +1,12 @@
-"""Targets: each a module with `read(data)`, which calls a reader of lenet5c as its users do.
+"""Targets: modules with a function `read(data)` that calls a reader of lenet5c.
 
 `seeds()` yields small inputs, most of them valid. A target may also have
 
-- `ERRORS`: exceptions beside UserError and FileNotFoundError that the reader documents; a
-  ValueError or TypeError must have the form of the project's messages, to tell it from an accident;
+- `ERRORS`: documented exceptions in addition to UserError and FileNotFoundError; a ValueError or
+  TypeError must have the form of the project's messages, to distinguish it from a bug;
 - `mutate(data, random, mutate_bytes)`: a change that keeps the structure of the input, such as its
-  checksums, so that the code after them is reached; a share of the changes is made without it;
-- `large()`: inputs that are read once, for their time and memory;
+  checksums, so that the code after them is reached; some changes are made without it;
+- `large()`: large inputs, read once to check time and memory;
 - `MAX_LENGTH` of the inputs, and a `DICTIONARY` of words that they contain.
 """
 

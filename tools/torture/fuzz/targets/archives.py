@@ -29,7 +29,7 @@ named = NamedSet(
 
 
 def read(data: bytes) -> None:
-    """Read a data set out of an archive."""
+    """Read a data set from an archive."""
     file.write(data)
     _read(named, place)
 
@@ -44,7 +44,7 @@ def make_zip(members: dict[str, bytes], method: int) -> bytes:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield archives of all methods of compression, and one that lacks a member."""
+    """Yield archives with all compression methods, and one without a member."""
     images, labels = idx.make_idx(8, (4, 3, 3)), idx.make_idx(8, (4,), b"\1\2\1\2")
     zipped = [gzip.compress(each, mtime=0) for each in (images, labels, images, labels)]
     members = dict(zip(MEMBERS, zipped, strict=True))

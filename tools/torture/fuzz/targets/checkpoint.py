@@ -1,4 +1,4 @@
-"""Checkpoints: a trainer takes one as a whole, or is unchanged."""
+"""Checkpoints: a trainer loads one completely, or is unchanged."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ model.path = folder.checkpoint_file
 
 
 def make_trainer(optimizer: str = "Adam", keep: str = "best", average: float = 0.5) -> Trainer:
-    """Return a small trainer with all that a checkpoint can have."""
+    """Return a small trainer with everything that a checkpoint can contain."""
     net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, 2, rng=0), nn.BatchNorm1d(2))
     images = np.arange(24, dtype=np.uint8).reshape(6, 1, 2, 2)
     data = Dataset(images, np.arange(6, dtype=np.int32) % 2, 2)
@@ -55,7 +55,7 @@ unchanged = (before[0], {name: array.tobytes() for name, array in before[1].item
 
 
 def read(data: bytes) -> None:
-    """Resume from a checkpoint; see that a refused one has changed nothing."""
+    """Resume from a checkpoint; check that a rejected one has changed nothing."""
     global trainer
     if not model.write(data, KIND):
         return
@@ -73,7 +73,7 @@ def read(data: bytes) -> None:
 
 
 def check_unchanged() -> None:
-    """Raise an error if the trainer is not in the state that it was made in."""
+    """Raise an error if the trainer is not in its initial state."""
     global trainer
     values, arrays = trainer.state()
     if (json.dumps(values), {name: array.tobytes() for name, array in arrays.items()}) != unchanged:
@@ -95,5 +95,5 @@ def seeds() -> Iterator[bytes]:
 
 
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
-    """Change what the checkpoint holds."""
+    """Change the content of the checkpoint."""
     return model.mutate(data, random, mutate_bytes)

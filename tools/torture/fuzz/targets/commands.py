@@ -1,4 +1,4 @@
-"""Command lines of train, as far as the configuration of the run."""
+"""Command lines of train, up to the configuration of the run."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Files with a data set: tables of text, arrays of NumPy, Parquet, MATLAB. Their content tells."""
+"""Files with a data set, by content: text tables, NumPy arrays, Parquet, MATLAB."""
 
 import gzip
 import io
@@ -42,7 +42,7 @@ file = MemoryFile(make_folder() / "data")
 
 
 def read(data: bytes) -> None:
-    """Read a data set with the usual settings, or others, and divide it."""
+    """Read a data set with default or other settings, and divide it."""
     path = file.write(data)
     divide(find(str(path), OPTIONS[len(data) % 2]))
 

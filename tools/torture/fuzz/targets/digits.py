@@ -1,4 +1,4 @@
-"""Digits in pictures: what is recognized, whatever is drawn."""
+"""Recognition of digits in arbitrary pictures."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ readers += [Reader(whole), Reader(whole, reading="whole")]
 
 
 def read(data: bytes) -> None:
-    """Read a picture: a byte for how, one for the form, two for the size, then its pixels."""
+    """Read a picture: bytes for options, format and size (two), then its pixels."""
     if len(data) < 5:
         return
     how, form, width, scale = data[0] % len(readers), data[1] % 4, 1 + data[2], 1 + data[3] % 4
@@ -35,7 +35,7 @@ def read(data: bytes) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield digits of MNIST alone and beside each other, noise, and lines."""
+    """Yield single and adjacent MNIST digits, noise, and lines."""
     images = mnist()[1].images[:12, 0]
     for how in range(len(readers)):
         for image in images[:4]:

@@ -1,4 +1,4 @@
-"""Answers of a server to a download, and what an earlier one has left behind."""
+"""Responses of a server to a download, and files of an earlier one."""
 
 import io
 import urllib.error
@@ -19,7 +19,7 @@ FILES = [
     RemoteFile("file", ("https://example.org/file",), digest(CONTENT), len(CONTENT)),
     RemoteFile("file", ("https://example.org/file",), digest(CONTENT), 100, exact=False),
 ]
-PATIENCE = download.Patience(attempts=2, pause=0.0)
+RETRY = download.RetryPolicy(attempts=2, pause=0.0)
 DICTIONARY = [
     *(b"Content-Range: bytes 4-20/21\n", b"Content-Length: 21\n", b"ETag: W/\n", b"206\n"),
     *(b"Content-Encoding: gzip\n", b"Last-Modified: x\n", b"200\n", b"416\n", b"302\n", CONTENT),
@@ -30,7 +30,7 @@ answers: list[bytes] = []
 
 
 class Answer(io.BytesIO):
-    """A response, out of a line of the status, lines of headers, an empty one, and the body."""
+    """A response, from a status line, header lines, an empty line and the body."""
 
     def __init__(self, url: str, data: bytes) -> None:
         head, _, body = data.partition(b"\n\n")
@@ -49,7 +49,7 @@ class Answer(io.BytesIO):
 
 
 def answer(url: str, headers: dict[str, str], timeout: float) -> Any:
-    """Return the next answer of the input; there is no network."""
+    """Return the next response of the input, without a network."""
     download._check_url(url)
     if not answers:
         raise urllib.error.URLError("no more answers")
@@ -60,7 +60,7 @@ download._open = answer
 
 
 def read(data: bytes) -> None:
-    """Fetch a file: a part for the file, one for what is there, one for its mark, and answers."""
+    """Fetch a file, from parts for the file, existing content, its mark, and responses."""
     clear(place)
     which, left, mark, *rest = [*unpack(data, 6), b"", b"", b""]
     answers[:] = [part for part in rest if part]
@@ -70,12 +70,12 @@ def read(data: bytes) -> None:
     if mark:
         (place / ".file.part.json").write_bytes(mark)
         (place / ".file.checked").write_bytes(mark)
-    path = download.fetch(file, place, patience=PATIENCE)
+    path = download.fetch(file, place, retry=RETRY)
     assert path.read_bytes() == CONTENT, "a file of another content"
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield whole, broken, resumed, redirected and wrong answers."""
+    """Yield complete, broken, resumed, redirected and wrong responses."""
     whole = b"200\nContent-Length: 21\n\n" + CONTENT
     mark = b'{"url": "https://example.org/file", "validator": "\\"x\\""}'
     for which in (b"0", b"1"):

@@ -1,4 +1,4 @@
-"""Event files of TensorBoard, which a resumed run goes on with."""
+"""Event files of TensorBoard that a resumed run continues."""
 
 import io
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ writer = events.check()[1].RecordWriter
 
 
 def read(data: bytes) -> None:
-    """Go on with an event file: afterwards it has the epochs of the history, each once."""
+    """Continue an event file, which must then have each epoch of the history once."""
     file.write(data[1:] if data.startswith(RAW) else join(unpack(data, 20)))
     events.begin(ROWS)
     found = [event.step for event in events._read()]
@@ -33,7 +33,7 @@ def join(records: list[bytes]) -> bytes:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield files of no, of some and of more epochs."""
+    """Yield files with no, some and more epochs."""
     for count in (0, 1, 3):
         events.path.write_bytes(b"")
         events.begin(ROWS[:count])

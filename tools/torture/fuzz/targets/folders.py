@@ -1,4 +1,4 @@
-"""Folders of images: names of files and folders, and what they hold."""
+"""Image folders: names and content of files and folders."""
 
 import os
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def make_file(line: bytes) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield folders of all layouts, and odd names."""
+    """Yield folders of all layouts, and unusual names."""
     classes = b"a/1.png\na/2.png\na/3.png\nb/1.png\nb/2.png\nb/x.pgm!"
     yield classes
     yield classes + b"\n"

@@ -1,4 +1,4 @@
-"""Bytes that a client sends to the demo's server, in one piece or two."""
+"""Bytes sent to the server of the demo, in one or two pieces."""
 
 import atexit
 import selectors
@@ -24,7 +24,7 @@ DICTIONARY = [
 
 
 class Session:
-    """Calls that answer in all ways that a session can."""
+    """Calls with all kinds of responses of a session."""
 
     page = describe_page(open_model(), "best")
 
@@ -43,7 +43,7 @@ class Session:
 
 
 class Server(DemoServer):
-    """A server whose steps are made one by one, and whose faults are not caught."""
+    """A server that is run step by step, and whose errors are not caught."""
 
     def _guard(self, action: Callable[[Connection], None], connection: Connection) -> None:
         try:
@@ -52,7 +52,7 @@ class Server(DemoServer):
             self._close(connection)
 
     def exchange(self, pieces: list[bytes]) -> bytes:
-        """Return what a client that sends these pieces, and no more, is answered."""
+        """Return the response to a client that sends these pieces."""
         client, own = socket.socketpair()
         client.setblocking(False)
         own.setblocking(False)
@@ -75,7 +75,7 @@ class Server(DemoServer):
         return answer
 
     def advance(self, connection: Connection) -> None:
-        """Do what `serve` and its workers do when something has come."""
+        """Process received data like `serve` and its workers."""
         self._guard(self._go_on, connection)
         while self.ready or not self.tasks.empty():
             while self.ready:
@@ -89,7 +89,7 @@ class Server(DemoServer):
 
 
 def receive(client: socket.socket) -> bytes:
-    """Return what has come."""
+    """Return the received data."""
     try:
         return client.recv(1 << 20)
     except (BlockingIOError, ConnectionError):
@@ -103,7 +103,7 @@ server.hosts = ["127.0.0.1:80"]
 
 
 def read(data: bytes) -> None:
-    """Send the input; its first byte says after how many bytes there is a pause."""
+    """Send the input; its first byte is the number of bytes before a pause."""
     pause = 1 + 4 * data[0] if data else 1
     answer = server.exchange([piece for piece in (data[1:pause], data[pause:]) if piece])
     assert answer.startswith(b"HTTP/1.1 ") or not answer, f"an answer of {answer[:20]!r}"
@@ -121,7 +121,7 @@ def make_call(path: str, body: bytes = b"{}", more: str = "") -> bytes:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield requests of all kinds, several at once, cut off, and wrong ones."""
+    """Yield requests of all kinds, several at once, truncated and invalid."""
     host = b"Host: 127.0.0.1:80\r\n"
     for pause in (b"\0", b"\4", b"\x20", b"\xff"):
         for path in sorted(CALLS)[:3]:
@@ -141,7 +141,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
-    """Change, repeat or delete a line; and then mostly state the length that the body has."""
+    """Change, repeat or delete a line, and mostly correct the length of the body."""
     head, gap, body = data.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     place, action = random.randrange(len(lines)), random.randrange(4)

@@ -28,7 +28,7 @@ def make_idx(code: int, shape: tuple[int, ...], values: bytes | None = None) -> 
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield files of all types, of 1 to 8 dimensions, gzipped, empty, and lies."""
+    """Yield files of all types, with 1 to 8 dimensions, gzipped, empty and invalid."""
     for code in TYPES:
         yield make_idx(code, (3,), bytes(range(3 * TYPES[code])))
     plain = make_idx(8, (2, 5, 5), bytes(range(50)))
@@ -45,7 +45,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def large() -> Iterator[bytes]:
-    """Yield files that unzip to a thousand times their size, and lies about it."""
+    """Yield files that unzip to a thousand times their size, and false sizes."""
     zeros = bytes(250 << 20)
     yield gzip.compress(make_idx(8, (len(zeros),), zeros), 1, mtime=0)
     yield gzip.compress(zeros, 1, mtime=0)
@@ -54,7 +54,7 @@ def large() -> Iterator[bytes]:
 
 
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
-    """Change the content, and then zip it or give it a header that fits."""
+    """Change the content, and then zip it or correct its header."""
     try:
         content = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     except Exception:

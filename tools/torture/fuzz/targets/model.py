@@ -1,4 +1,4 @@
-"""Model files: whatever opens must be able to answer."""
+"""Model files: every model that opens must make predictions."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ work.MOST_VALUES, work.MOST_WORK = 1 << 20, 1 << 28
 
 
 def read(data: bytes) -> None:
-    """Open a model, and have it answer."""
+    """Open a model, and make a prediction."""
     if write(data, KIND):
         trained = open_model(path)
         try:
@@ -38,7 +38,7 @@ def read(data: bytes) -> None:
 
 
 def write(data: bytes, kind: str) -> bool:
-    """Write the file of an input, with digests that are right if it is one of JSON."""
+    """Write the file of an input, with valid digests if it is JSON."""
     if data.startswith(RAW):
         path.write_bytes(data[1:])
         return True
@@ -58,7 +58,7 @@ def write(data: bytes, kind: str) -> bool:
 
 
 def describe(file_kind: str) -> bytes:
-    """Return the file that is there as an input."""
+    """Return the existing file as an input."""
     tensors, metadata = _files.read_tensors(path, file_kind)
     own = {key: value for key, value in metadata.items() if key not in ("format", "digest")}
     kinds = {name: [array.dtype.str, list(array.shape), 0] for name, array in tensors.items()}
@@ -99,7 +99,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def large() -> Iterator[bytes]:
-    """Yield raw files whose headers are large, or nested deeply."""
+    """Yield raw files with large or deeply nested headers."""
     for text in ("[]," * (20 << 20), "[" * (10 << 20), '{"a":' * (5 << 20)):
         header = json.dumps({"__metadata__": {"lenet5c": text}}).encode()
         yield RAW + len(header).to_bytes(8, "little") + header
@@ -107,7 +107,7 @@ def large() -> Iterator[bytes]:
 
 
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
-    """Change the metadata or the tensors; of a raw file mostly the header, sealed in a share."""
+    """Change the metadata or the tensors; in a raw file mostly the header."""
     if not data.startswith(RAW):
         return mutate_json(data, random, mutate_bytes)
     content, end = data[1:], 8 + int.from_bytes(data[1:9], "little")

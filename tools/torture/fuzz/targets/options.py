@@ -23,7 +23,7 @@ REFUSED = (argparse.ArgumentTypeError, ValueError, TypeError, OSError)
 
 
 def read(data: bytes) -> None:
-    """Read the rest of the input as a value of the kind that its first byte chooses."""
+    """Read the input as a value of the kind selected by its first byte."""
     if data:
         # As an option comes from the command line: bytes that are no UTF-8 become surrogates.
         text = data[1:].decode("utf-8", "surrogateescape").replace("\0", "")

@@ -19,7 +19,7 @@ picture = next(pictures.seeds())
 
 
 def read(data: bytes) -> None:
-    """Read a data set out of an archive; what it is its first bytes say."""
+    """Read a data set from an archive, whose type is in the first bytes."""
     path.write_bytes(data)
     open_source(str(path))
 
@@ -36,7 +36,7 @@ def make_tar(members: dict[str, bytes], mode: str) -> bytes:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield archives of all kinds, and names that lead out of them."""
+    """Yield archives of all kinds, and names outside of them."""
     images = {f"{part}/{name}/1.png": picture for part in ("train", "test") for name in "ab"}
     files = {
         f"{part}-{kind}-ubyte": idx.make_idx(8, (4, 3, 3)[: 3 if kind == "images-idx3" else 1])

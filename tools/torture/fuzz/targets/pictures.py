@@ -1,4 +1,4 @@
-"""Picture files of all formats that are opened."""
+"""Picture files of all supported formats."""
 
 import io
 import struct
@@ -52,7 +52,7 @@ def read(data: bytes) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield pictures of a few pixels in all formats and modes, with several pages and Exif."""
+    """Yield small pictures in all formats and modes, with several pages and EXIF."""
     values = np.arange(7 * 5 * 4, dtype=np.uint8).reshape(7, 5, 4) * 3
     colored = Image.fromarray(values)
     for form, (modes, options) in SAVED.items():
@@ -112,7 +112,7 @@ def make_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
-    """Change bytes; of a PNG file mostly a chunk, whose checksum is then right."""
+    """Change bytes; in a PNG file mostly a chunk, with a valid checksum."""
     if not data.startswith(PNG) or random.random() < 0.2:
         return mutate_bytes(data)
     chunks, place = [], len(PNG)
@@ -137,7 +137,7 @@ def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
 
 
 def unzip(content: bytes) -> bytes:
-    """Return the first bytes of what is zipped, as far as it goes."""
+    """Return the first decompressed bytes, as far as possible."""
     try:
         return zlib.decompressobj().decompress(content, MAX_LENGTH)
     except zlib.error:

@@ -1,4 +1,4 @@
-"""The config.json of a run, from the file to the trainer that it makes."""
+"""The config.json of a run, from the file to the trainer."""
 
 from collections.abc import Iterator
 from random import Random
@@ -29,7 +29,7 @@ data_set = Dataset(images, np.arange(20, dtype=np.int32) % 10, 10)
 
 
 def read(data: bytes) -> None:
-    """Read a configuration, and make its trainer where it can be read."""
+    """Read a configuration, and make its trainer if it is valid."""
     file.write(seal(data, "config"))
     config = RunConfig.read(folder)
     config.command()
@@ -37,7 +37,7 @@ def read(data: bytes) -> None:
 
 
 def seal(data: bytes, kind: str) -> bytes:
-    """Return a JSON object as the record of it, with its digest; other bytes as they are."""
+    """Return a JSON object as a record with its digest; other bytes unchanged."""
     values = parse_json(data) if len(data) <= MAX_LENGTH else None
     if not isinstance(values, dict) or not values.keys().isdisjoint(("format", "digest")):
         return data
@@ -50,7 +50,7 @@ ERRORS = (ValueError,)
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield the configurations of all recipes, and some that are none."""
+    """Yield the configurations of all recipes, and invalid ones."""
     for name in RECIPES:
         yield dump_json(RunConfig.named(name).to_dict())
     yield dump_json(RunConfig.named(data="mnist", batch_norm=True, dropout=0.5).to_dict())
@@ -66,7 +66,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def large() -> Iterator[bytes]:
-    """Yield files that are large, or nested deeply."""
+    """Yield large and deeply nested files."""
     yield b"[" * (60 << 20)
     yield b"[" + b"[]," * (20 << 20) + b"[]]"
     yield b'{"a":' * (10 << 20)

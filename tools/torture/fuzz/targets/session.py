@@ -1,4 +1,4 @@
-"""What the page of the demo can ask for: calls of its session, one after another."""
+"""Requests of the page of the demo: a sequence of calls of its session."""
 
 import base64
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ session = Session(open_model(), "best", folder / "samples", lambda: Source(data_
 
 
 def read(data: bytes) -> None:
-    """Make calls, each of a path and a request, on a session that is as in the beginning."""
+    """Make calls, each with a path and a request, on a session in its initial state."""
     calls = parse_json(data)
     if not isinstance(calls, list):
         return
@@ -52,7 +52,7 @@ def make_call(path: object, request: dict[str, object]) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield each call alone, and images that are saved, learned and deleted."""
+    """Yield each call alone, and images that are saved, used for training and deleted."""
     image = base64.b64encode(images[0].tobytes()).decode()
     for path in sorted(server.CALLS):
         yield dump_json([[path, {}]])
@@ -65,7 +65,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def large() -> Iterator[bytes]:
-    """Yield images that are too large, and no base64."""
+    """Yield images that are too large, and invalid base64."""
     for text in ("A" * 1_000_000, "é" * 300_000, "=" * 1_000_000):
         yield dump_json([["/save_sample", {"image": text, "label": 1}]])
 

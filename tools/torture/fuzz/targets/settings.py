@@ -25,7 +25,7 @@ READERS: dict[str, Callable[[Any], object]] = {
 
 
 def read(data: bytes) -> None:
-    """Rebuild what a dict describes; what is made of it describes it again."""
+    """Build the object described by a dict, and compare its description."""
     value = parse_json(data)
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
         kind, values = value
@@ -36,7 +36,7 @@ def read(data: bytes) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield what `to_dict` returns of each kind, and changes."""
+    """Yield results of `to_dict` of each kind, and changes."""
     for name in RECIPES:
         yield dump_json(["recipe", RECIPES[name].to_dict()])
     yield dump_json(["run", RunConfig().to_dict()])

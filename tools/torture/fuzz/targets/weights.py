@@ -41,7 +41,7 @@ unchanged = {name: array.tobytes() for name, array in before.items()}
 
 
 def read(data: bytes) -> None:
-    """Load weights; see that refused ones have changed nothing."""
+    """Load weights; check that rejected ones have changed nothing."""
     file.write(data)
     try:
         load_torch(file.path, model)
@@ -53,7 +53,7 @@ def read(data: bytes) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield weights of several names and types, and files that are none."""
+    """Yield weights with several names and types, and invalid files."""
     yield to_torch(model)
     state = dict(model.state_dict())
     state["conv2.weight"] = np.zeros((2, 2, 1, 1), np.float32)
@@ -69,7 +69,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
-    """Change the header, whose length is then right, or the values."""
+    """Change the header, with a valid length, or the values."""
     end = 8 + int.from_bytes(data[:8], "little")
     if not 8 < end <= len(data):
         return mutate_bytes(data)

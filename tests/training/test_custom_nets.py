@@ -1,4 +1,4 @@
-"""Nets of one's own: saved, opened, resumed, evaluated and shown as a LeNet is."""
+"""Custom nets: saved, opened, resumed, evaluated and displayed like a LeNet."""
 
 import json
 
@@ -13,7 +13,7 @@ from lenet5c.nn.registry import TYPES
 from lenet5c.training import RunError, TrainedModel, Trainer, open_model, save_model
 
 
-def own_net(rng=0):
+def custom_net(rng=0):
     """Return a net with a Sequential within it, with running statistics and without a bias."""
     return nn.Sequential(
         {
@@ -31,7 +31,7 @@ def own_net(rng=0):
 
 def trained_net(**changes):
     parts = {
-        "model": own_net(),
+        "model": custom_net(),
         "preparation": Preparation((28, 28), mean=0.13, std=0.31),
         "class_names": tuple("0123456789"),
         "image_shape": (1, 28, 28),
@@ -141,7 +141,7 @@ def test_settings_that_do_not_make_the_layer_again_are_not_saved(tmp_path, regis
 
 
 def make_trainer(train_set, validation_set, model=None):
-    model = own_net() if model is None else model
+    model = custom_net() if model is None else model
     return Trainer(
         model,
         optim.Adam(model, 1e-3),
@@ -164,7 +164,7 @@ def test_it_is_resumed_to_the_same_bytes(tmp_path, mnist_slice):
     first.stretch_seconds = 0
     first.run(stop=lambda: first.steps_taken >= first.steps_per_epoch + 3)
     first.save(tmp_path / "checkpoint")
-    second = make_trainer(train_set, test_set, own_net(rng=7))
+    second = make_trainer(train_set, test_set, custom_net(rng=7))
     second.load(tmp_path / "checkpoint")
     second.run()
     assert second.history == whole.history
@@ -176,7 +176,7 @@ def test_a_checkpoint_is_of_the_very_net(tmp_path, mnist_slice):
     """Layers of the same names and classes are not enough."""
     trainer = make_trainer(*mnist_slice)
     trainer.save(tmp_path / "checkpoint")
-    other = own_net()
+    other = custom_net()
     other.layers["pool"].ceil_mode = False
     with pytest.raises(RunError, match="must come from a training with model"):
         make_trainer(*mnist_slice, other).load(tmp_path / "checkpoint")
@@ -187,12 +187,12 @@ def test_commands_take_it(tmp_path, capsys, mnist_slice):
     save_model(path, trained_net())
     assert main(["summary", path]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(own_net().summary((1, 28, 28)))
+    assert text.startswith(custom_net().summary((1, 28, 28)))
     assert "block.2" in text and "Sequential(layers=6" in text
     assert main(["summary", path, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["net"] == nn.describe(own_net())
-    assert found["total"]["parameters"] == own_net().num_params
+    assert found["net"] == nn.describe(custom_net())
+    assert found["total"]["parameters"] == custom_net().num_params
     assert main(["evaluate", path]) in (0, 1)
     assert "10,000" in capsys.readouterr().out
 

@@ -10,7 +10,7 @@ from lenet5c.commands import cli
 from lenet5c.training.parallel import Ranks, open_ranks
 
 
-def work_together(
+def run_on_ranks(
     options: argparse.Namespace, work: Callable[[argparse.Namespace, Ranks], int]
 ) -> int:
     """Call ``work(options, ranks)`` and return its exit code; a failing rank ends all ranks."""

@@ -1,12 +1,11 @@
-"""Training steps of nets of one's own: lenet5c and PyTorch on the same net, batches and threads.
+"""Time training steps of custom nets: lenet5c and PyTorch on the same net, batches and threads.
 
-    python benchmarks/own_nets.py [--nets lenet5-norm-dropout three-conv] [--batch-size 128]
+    python benchmarks/custom_nets.py [--nets lenet5-norm-dropout three-conv] [--batch-size 128]
 
-A step is forward, loss, backward and the optimizer's update; a turn takes some steps, on batches of
-random images that both have as float32. PyTorch (eager mode) is timed in the layout, channels first
-or last, and with the optimizer, fused or not, that is fastest in a trial. Before anything is timed,
-loss and gradient of the first batch, from the same weights, are compared; without dropout, whose
-masks differ.
+A step is forward, loss, backward and the optimizer's update, on batches of random float32 images.
+PyTorch (eager mode) uses the layout (channels first or last) and the optimizer (fused or not) that
+are fastest in a trial. Before the measurements, loss and gradient of the first batch are compared
+from the same weights; without dropout, because masks differ.
 """
 
 from itertools import product
@@ -108,7 +107,7 @@ class PyTorch:
 
 
 def fastest(torch, *arguments):
-    """Return PyTorch's contender that is fastest in a trial of its own."""
+    """Return the fastest contender of PyTorch in a trial."""
     candidates = [
         PyTorch(torch, *arguments, channels_last, fused)
         for channels_last, fused in product((False, True), repeat=2)
@@ -124,7 +123,13 @@ def main():
     add = parser.add_argument
     add("--nets", nargs="+", choices=IMAGES, default=list(IMAGES), metavar="NET")
     add("--batch-size", type=positive, default=128, metavar="N")
-    add("--steps", type=positive, default=20, metavar="N", help="of a turn (default: %(default)s)")
+    add(
+        "--steps",
+        type=positive,
+        default=20,
+        metavar="N",
+        help="duration of a turn (default: %(default)s)",
+    )
     add("--optimizer", choices=OPTIMIZERS, default="sgd", help="(default: %(default)s)")
     options = parser.parse_args()
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lenet5c.training.trainer import Trainer
 
 
-def own_samples(trainer: "Trainer", index: NDArray[np.int64], distortion: Any) -> Samples:
+def local_samples(trainer: "Trainer", index: NDArray[np.int64], distortion: Any) -> Samples:
     """Return the images of the next steps without reading those used only by other ranks."""
     own = _find_own(trainer, len(index))
     return trainer.preparation.samples(trainer.train_set.images, index, distortion, own)
@@ -29,6 +29,6 @@ def _find_own(trainer: "Trainer", count: int) -> NDArray[np.bool_] | None:
     images = trainer.train_set.images
     if not isinstance(images, MappedImages):
         return None
-    return steps.own_samples(
+    return steps.local_samples(
         trainer.model, trainer.optimizer, images.shape[1:], count, trainer.batch_size, trainer.ranks
     )

@@ -1,4 +1,4 @@
-"""Commands on a net of one's own: described in a file, trained, resumed, looked at, taken away."""
+"""Commands with a custom net: described in a file, trained, resumed, summarized, exported."""
 
 import json
 
@@ -14,7 +14,7 @@ from lenet5c.training import open_model
 from lenet5c.training.run_folder import RunFolder
 
 
-def own_net(classes=10, norm=True):
+def custom_net(classes=10, norm=True):
     return nn.Sequential(
         {
             "stem": nn.Conv2d(1, 6, 5, stride=2, rng=0),
@@ -35,7 +35,7 @@ def own_net(classes=10, norm=True):
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "net.json"
-    path.write_text(json.dumps(nn.describe(own_net())), encoding="utf-8")
+    path.write_text(json.dumps(nn.describe(custom_net())), encoding="utf-8")
     return path
 
 
@@ -56,7 +56,7 @@ def test_a_run_and_all_that_can_be_done_with_it(tmp_path, file, idx_files, capsy
     assert run("train", "--net", file, "--out", folder, *options) == 0
     capsys.readouterr()
     model = open_model(folder)
-    assert nn.describe(model.model) == nn.describe(own_net())
+    assert nn.describe(model.model) == nn.describe(custom_net())
     assert model.preparation.size == (28, 28)
     assert run("summary", folder) == 0
     assert "block" in capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_a_run_and_all_that_can_be_done_with_it(tmp_path, file, idx_files, capsy
         assert run("export", folder, "--to", form, "--out", tmp_path / name) == 0
     # The same by what config.json says, by the command that it gives, and in Python.
     config = RunConfig.read(RunFolder(folder))
-    assert config.settings.net == nn.describe(own_net())
+    assert config.settings.net == nn.describe(custom_net())
     words = config.options()
     assert json.loads(words[words.index("--net") + 1]) == config.settings.net
     again = tmp_path / "again"
@@ -97,7 +97,7 @@ def test_it_is_resumed_to_the_same_bytes(tmp_path, file, mnist_slice):
 def test_the_net_in_memory_is_the_one_that_is_trained(mnist_slice):
     import lenet5c
 
-    net = own_net()
+    net = custom_net()
     before = net.vector.copy()
     trainer = lenet5c.trainer("fast", data=mnist_slice[0], net=net, epochs=1, train_size=300)
     assert trainer.model is net and (net.vector == before).all()
@@ -109,7 +109,9 @@ def test_the_net_in_memory_is_the_one_that_is_trained(mnist_slice):
 def test_training_from_it_on(tmp_path, mnist_slice, classes):
     import lenet5c
 
-    trainer = lenet5c.trainer("fast", data=mnist_slice[0], net=own_net(), epochs=1, train_size=600)
+    trainer = lenet5c.trainer(
+        "fast", data=mnist_slice[0], net=custom_net(), epochs=1, train_size=600
+    )
     trainer.fit(progress=False)
     data = mnist_slice[0].take(np.flatnonzero(mnist_slice[0].labels < classes))
     names = mnist_slice[0].class_names[:classes]
@@ -137,7 +139,7 @@ def test_training_from_it_on(tmp_path, mnist_slice, classes):
         ('{"type": "ReLU"}', "net must be a Sequential, got ReLU"),
         ('{"type": "AlexNet"}', "type of the net must be one of"),
         (
-            json.dumps(nn.describe(own_net(classes=7))),
+            json.dumps(nn.describe(custom_net(classes=7))),
             "net must have 10 outputs, one for each class",
         ),
         (

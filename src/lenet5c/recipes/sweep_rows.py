@@ -93,13 +93,13 @@ def format_rows(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return ""
     shown = [name for name in rows[0] if name not in (*RESULTS, "run", "state", "error")]
-    heads = {"validation_accuracy": "valid.", "test_accuracy": "test", "epochs": "epochs"}
+    headers = {"validation_accuracy": "valid.", "test_accuracy": "test", "epochs": "epochs"}
     if all(row["validation_accuracy"] is None for row in rows):
-        del heads["validation_accuracy"]
-    lines = [(*shown, *heads.values())]
+        del headers["validation_accuracy"]
+    lines = [(*shown, *headers.values())]
     for row in rows:
         cells = [printable(in_words(row[name])) for name in shown]
-        lines.append((*cells, *(_show(row, name) for name in heads)))
+        lines.append((*cells, *(_show(row, name) for name in headers)))
     return table(lines, "l" + "r" * (len(lines[0]) - 1))
 
 

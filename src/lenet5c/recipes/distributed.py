@@ -26,11 +26,11 @@ def compare_runs(run: "Run", ranks: Ranks) -> None:
     if ranks.size == 1:
         return
     run.trainer.ranks = ranks
-    settings = run.config.to_dict().items()
-    told = {name: json.dumps(value) for name, value in settings if name not in OF_FOLDER}
+    config = run.config.to_dict().items()
+    settings = {name: json.dumps(value) for name, value in config if name not in OF_FOLDER}
     ranks.compare(
         {
-            **told,
+            **settings,
             "data": f"{run.config.data} ({spread_digest(run.source, run.rehearsed)})",
             # The results of AVX2, AVX-512 and NEON are bit-identical.
             "kernels": "baseline" if kernels.isa == "baseline" else "with fused multiply-add",
@@ -39,7 +39,7 @@ def compare_runs(run: "Run", ranks: Ranks) -> None:
     )
 
 
-def resume_together(run: "Run", ranks: Ranks) -> bool:
+def resume_ranks(run: "Run", ranks: Ranks) -> bool:
     """Restore all ranks to the state of the first one; return True if it is finished."""
     trainer = run.trainer
     finished, begun = ranks.broadcast([run.summary is not None, trainer.steps_taken > 0])

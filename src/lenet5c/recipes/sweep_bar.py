@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lenet5c.recipes.run_config import RunConfig
 
 
-class ManyBar:
+class SweepBar:
     """A progress bar on a terminal or in a notebook; elsewhere, nothing is shown.
 
     Parameters

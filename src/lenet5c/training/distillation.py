@@ -16,12 +16,12 @@ from lenet5c.nn import Samples
 from lenet5c.training.model_file import TrainedModel, check_outputs, scale_logits
 from lenet5c.training.weights import Targets
 
-#: Number of images that teachers classify at once. Fixed, so that results do not depend on where #:
+#: Number of images that teachers classify at once. Fixed, so that results do not depend on where
 #: training was interrupted.
 BLOCK = 4096
 
 
-def teach(
+def add_soft_targets(
     dataset: Dataset, teachers: Sequence[TrainedModel], temperature: float = 1.0, share: float = 1.0
 ) -> Dataset:
     """Return a data set whose soft targets are the predictions of an ensemble of models.
@@ -56,9 +56,9 @@ def teach(
     Examples
     --------
     >>> import lenet5c
-    >>> from lenet5c.training import open_model, teach
+    >>> from lenet5c.training import add_soft_targets, open_model
     >>> train, _ = lenet5c.datasets.mnist()
-    >>> taught = teach(train.take(range(500)), [open_model()], temperature=2)
+    >>> taught = add_soft_targets(train.take(range(500)), [open_model()], temperature=2)
     >>> trainer = lenet5c.trainer("fast", data=taught, label_smoothing=0)
     >>> history = trainer.fit(progress=False)
     """
@@ -75,7 +75,7 @@ def teach(
 
 
 def check_teachers(dataset: Dataset, teachers: Sequence[TrainedModel], temperature: float) -> None:
-    """Raise an error unless models can teach these images at this temperature, see `teach`."""
+    """Check the models and the temperature of `add_soft_targets`."""
     if not teachers:
         raise ValueError("teachers must contain at least one model, got none")
     if not 0 < temperature < np.inf:
@@ -100,7 +100,7 @@ def _own_targets(dataset: Dataset) -> NDArray[np.float32]:
     return np.eye(dataset.num_classes, dtype=np.float32)[dataset.labels]
 
 
-class TaughtTargets(Targets):
+class DistillationTargets(Targets):
     """Training targets predicted by an ensemble for the augmented images of each step.
 
     The teachers see the same augmented images as the student [1]_, which are classified before the
@@ -116,11 +116,11 @@ class TaughtTargets(Targets):
     teachers : sequence of TrainedModel
         At least one model, with the classes of the data set in the same order, and its image size.
     temperature : float
-        See `teach`.
+        See `add_soft_targets`.
     draws : int
         Number of epochs after which the augmentation repeats, 0 for never.
     share : float
-        See `teach`.
+        See `add_soft_targets`.
     fit : {'pad', 'resize'}
         Method by which images were fitted to their size, see `Preparation`. If teachers need
         another size, padded images are padded further or cropped after the augmentation.
@@ -167,7 +167,7 @@ class TaughtTargets(Targets):
         self.share = share
         self.drawn: dict[tuple[int, int] | None, NDArray[np.float32]] = {}
 
-    def of_steps(
+    def for_steps(
         self, index: NDArray[np.int64], distortion: EpochDistortion | None
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
         """Return targets and weights of some images in an epoch.

@@ -25,8 +25,11 @@ from lenet5c.errors import RunError
 from lenet5c.recipes.digests import keep_digest
 from lenet5c.recipes.executors import check_workers, open_executor
 from lenet5c.recipes.jobs import Job, JobContext, JobStoppedError, Outcome, run_jobs
-from lenet5c.recipes.many_bar import ManyBar
-from lenet5c.recipes.many_rows import (
+from lenet5c.recipes.placement import place
+from lenet5c.recipes.run import train
+from lenet5c.recipes.run_config import RunConfig
+from lenet5c.recipes.sweep_bar import SweepBar
+from lenet5c.recipes.sweep_rows import (
     LINES,
     TABLE,
     differing_settings,
@@ -35,9 +38,6 @@ from lenet5c.recipes.many_rows import (
     spread,
     write_rows,
 )
-from lenet5c.recipes.placement import place
-from lenet5c.recipes.run import train
-from lenet5c.recipes.run_config import RunConfig
 from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.run_folder import RunFolder
 
@@ -48,8 +48,8 @@ _last: tuple[Any, Source] | None = None
 
 
 @dataclass(eq=False)
-class ManyRuns:
-    """The results of many runs; made by `run_many`.
+class SweepResult:
+    """Results of `run_many`, one row per run.
 
     Attributes
     ----------
@@ -146,10 +146,10 @@ def run_many(
     executor: Executor | None = None,
     jobs: int | None = None,
     progress: bool = True,
-    tell: Callable[[str], object] | None = None,
+    on_message: Callable[[str], object] | None = None,
     on_run: Callable[[dict[str, Any]], object] | None = None,
     stop: Callable[[], object] | None = None,
-) -> ManyRuns:
+) -> SweepResult:
     """Execute many runs concurrently. Also available as ``lenet5c.run_many``.
 
     Each run produces the same bytes as when it is executed alone, for any executor and number of
@@ -177,11 +177,11 @@ def run_many(
         cores without one. The runs share the threads of this process, at least one each.
     progress : bool
         Show a progress bar over the epochs of all runs, on a terminal or in a notebook.
-    tell : callable, optional
+    on_message : callable, optional
         Called with lines of text about the data.
     on_run : callable, optional
-        Called as ``on_run(row)`` when a run ends, with its row of `ManyRuns.rows`. Runs that were
-        already finished come first.
+        Called as ``on_run(row)`` when a run ends, with its row of `SweepResult.rows`. Runs that
+        were already finished come first.
     stop : callable, optional
         Called several times per second; if it returns True, all runs stop and save checkpoints. If
         it is a context manager, it is entered. An exception, such as KeyboardInterrupt, has the
@@ -189,7 +189,7 @@ def run_many(
 
     Returns
     -------
-    ManyRuns
+    SweepResult
 
     Raises
     ------
@@ -214,28 +214,28 @@ def run_many(
     """
     jobs = check_workers(executor, jobs)
     given, sources = _expand(_list_configs(configs), source)
-    tell = _tell_once(tell)
-    result = ManyRuns([])
+    on_message = _once(on_message)
+    result = SweepResult([])
     if folder is None:
         folder = tempfile.mkdtemp(prefix="lenet5c-")
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder).resolve()  # workers may have another working directory
-    result.configs = place(given, path, sources, tell)
+    result.configs = place(given, path, sources, on_message)
     with ExitStack() as held:
-        held.enter_context(RunFolder(path).lock(tell, (LINES, TABLE)))
+        held.enter_context(RunFolder(path).lock(on_message, (LINES, TABLE)))
         for left in path.glob(".stop-*"):  # left by a killed call
             left.unlink(missing_ok=True)
         executor, slots = held.enter_context(open_executor(executor, jobs, len(given)))
-        bar = ManyBar(result.configs, progress)
+        bar = SweepBar(result.configs, progress)
         held.callback(bar.close)
-        work = _Results(result, path, bar, tell, on_run)
+        work = _Results(result, path, bar, on_message, on_run)
         result.interrupted = not run_jobs(
             work.due(sources),
             executor,
             work.end,
             slots=slots,
             folder=path,
-            tell=tell,
+            on_message=on_message,
             poll=bar.look,
             stop=stop,
         )
@@ -243,16 +243,16 @@ def run_many(
     return result
 
 
-def _tell_once(tell: Callable[[str], object] | None) -> Callable[[str], object]:
-    """Wrap `tell` to drop repeated lines, since all runs report the same about their data."""
-    told: set[str] = set()
+def _once(on_message: Callable[[str], object] | None) -> Callable[[str], object]:
+    """Wrap `on_message` to drop repeated lines, since all runs report the same about their data."""
+    seen: set[str] = set()
 
-    def tell_new(line: str) -> None:
-        if tell and line not in told:
-            told.add(line)
-            tell(line)
+    def on_new_message(line: str) -> None:
+        if on_message and line not in seen:
+            seen.add(line)
+            on_message(line)
 
-    return tell_new
+    return on_new_message
 
 
 def _list_configs(configs: Iterable[RunConfig | str]) -> list[RunConfig]:
@@ -309,9 +309,9 @@ def train_job(
         time.sleep(0.05)
     run = train(
         config,
-        source or open_data(config, context.tell),
+        source or open_data(config, context.on_message),
         resume=folder.config_file.exists(),
-        tell=context.tell,
+        on_message=context.on_message,
         stop=context.stopped,
         **(options or {}),
     )
@@ -319,14 +319,14 @@ def train_job(
         raise JobStoppedError
 
 
-def open_data(config: RunConfig, tell: Callable[[str], object]) -> Source:
+def open_data(config: RunConfig, on_message: Callable[[str], object]) -> Source:
     """Open the data of a run, or reuse the data of the last run if they are the same."""
     global _last
     whole = config.fold is not None
     key = config.data, config.read_options, config.reading, whole
     if _last is None or _last[0] != key:
         _last = None  # free the memory before other data are read
-        _last = key, config.open_whole(tell) if whole else config.open(tell)
+        _last = key, config.open_whole(on_message) if whole else config.open(on_message)
         keep_digest(_last[1])
     source = _last[1]
     if config.fold is None or config.folds is None:
@@ -339,14 +339,14 @@ class _Results:
 
     def __init__(
         self,
-        result: ManyRuns,
+        result: SweepResult,
         folder: Path,
-        bar: ManyBar,
-        tell: Callable[[str], object],
+        bar: SweepBar,
+        on_message: Callable[[str], object],
         on_run: Callable[[dict[str, Any]], object] | None,
     ) -> None:
         self.result, self.folder, self.bar = result, folder, bar
-        self.tell, self.on_run = tell, on_run
+        self.on_message, self.on_run = on_message, on_run
         self.settings = differing_settings(result.configs)
         self.rows: dict[int, dict[str, Any]] = {}
         (folder / LINES).unlink(missing_ok=True)
@@ -376,7 +376,7 @@ class _Results:
         """Record the outcome of a run that has ended."""
         number, error = int(job.name), outcome.error
         for line in outcome.lines:
-            self.tell(line)
+            self.on_message(line)
         if outcome.state == "stopped":
             return
         text = None if error is None else reason(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""MNIST inflated while modules are imported: the same images, and no fault is hidden."""
+"""MNIST decompressed during imports: the same images, and no hidden errors."""
 
 import gzip
 from contextlib import suppress
@@ -8,21 +8,21 @@ import pytest
 from processes import output
 
 from lenet5c import __main__ as entry
-from lenet5c.commands import ahead
+from lenet5c.commands import preload
 from lenet5c.datasets import idx, load_idx, mnist
 
 
 @pytest.fixture(autouse=True)
 def nothing_claimed(monkeypatch):
     monkeypatch.setattr(idx, "INFLATING", {})
-    ahead.claim()
+    preload.claim()
 
 
 def test_mnist_is_the_same():
     expected = mnist()
-    ahead.begin()
-    idx.INFLATING.update(ahead.claim())
-    assert idx.INFLATING.keys() == ahead.SIZES.keys() and ahead.claim() == {}
+    preload.begin()
+    idx.INFLATING.update(preload.claim())
+    assert idx.INFLATING.keys() == preload.SIZES.keys() and preload.claim() == {}
     for part, plain in zip(mnist(), expected, strict=True):
         assert np.array_equal(part.images, plain.images) and part.images.flags.writeable
         assert np.array_equal(part.labels, plain.labels)
@@ -46,18 +46,18 @@ def test_a_damaged_file_is_left_to_its_reader(tmp_path, damage):
     plain += bytes(20 * 28 * 28 + 16 - len(plain))
     path = tmp_path / "images.gz"
     path.write_bytes(damage(gzip.compress(plain), plain))
-    inflation = ahead.Inflation(path, len(plain))
+    inflation = preload.Inflation(path, len(plain))
     inflation.start()
     assert inflation.wait() is None
     path.write_bytes(gzip.compress(plain))
-    inflation = ahead.Inflation(path, len(plain))
+    inflation = preload.Inflation(path, len(plain))
     inflation.start()
     idx.INFLATING[path] = inflation.wait
     assert load_idx(path).tobytes() == plain[16:]
 
 
 def test_a_missing_file_is_left_to_its_reader(tmp_path):
-    inflation = ahead.Inflation(tmp_path / "none", 5)
+    inflation = preload.Inflation(tmp_path / "none", 5)
     inflation.start()
     assert inflation.wait() is None
 
@@ -72,14 +72,14 @@ def test_a_missing_file_is_left_to_its_reader(tmp_path):
         ("recipes nonsense", False),
     ],
 )
-def test_which_commands_read_ahead(monkeypatch, words, begins):
+def test_which_commands_preload(monkeypatch, words, begins):
     begun = []
-    monkeypatch.setattr(ahead, "begin", lambda: begun.append(True))
+    monkeypatch.setattr(preload, "begin", lambda: begun.append(True))
     with suppress(SystemExit):
         entry.main(words.split())
     assert bool(begun) == begins
 
 
-def test_reading_ahead_needs_no_numpy():
-    code = "import sys; from lenet5c.commands import ahead; print('numpy' in sys.modules)"
+def test_preloading_needs_no_numpy():
+    code = "import sys; from lenet5c.commands import preload; print('numpy' in sys.modules)"
     assert output(code) == ["False"]

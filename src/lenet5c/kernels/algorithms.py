@@ -1,9 +1,9 @@
 """The algorithms for a convolution and its gradients, and the choice between them.
 
 "tiles"   16 samples side by side, in a program of one op; float32, channels first
-"direct"  on the arrays as they are: channels, samples and groups, or pixels side by side
-"rows"    the same of a fully connected layer, whose samples are the pixels of one image
-"few"     the same of few samples, whose weights are read where they lie
+"direct"  channels, groups of samples, or pixels side by side, without tiles
+"rows"    "direct" for a fully connected layer: its samples are the pixels of one image
+"few"     a fully connected layer for a few samples: weights are read in place
 
 docs/explanation/functions.md has the figures behind the choice.
 """
@@ -77,8 +77,8 @@ class Convolution:
         self.x_sums = self._channels_between(self.in_channels, prod(image))
         self.y_sums = self._channels_between(self.out_channels, prod(size))
         self.work = self.batch * prod(size) * prod(weight_shape)  # multiply-adds
-        self.way = self._best_way(self.out_channels)
-        self.dx_way = self._best_way(self.in_channels)
+        self.algorithm = self._choose_algorithm(self.out_channels)
+        self.dx_algorithm = self._choose_algorithm(self.in_channels)
         self._plans = {name: _OfThreads(partial(self._plan, name)) for name in PURPOSES}
 
     def _of_image(self, each: Iterable[int], other: int = 1) -> tuple[int, int]:
@@ -95,7 +95,7 @@ class Convolution:
             return self.batch * pixels, channels, 1
         return self.batch, channels, pixels
 
-    def _best_way(self, channels: int) -> str:
+    def _choose_algorithm(self, channels: int) -> str:
         """Return the algorithm for this many channels of y or dx: the one that uses more lanes."""
         if self.is_fully_connected:
             return "few" if self.batch < 4 else "tiles" if self._fits_tiles else "rows"
@@ -143,10 +143,10 @@ class Convolution:
     ) -> None:
         """Write y."""
         count = threads.useful(self.work, num_threads)
-        if self.way == "tiles":
+        if self.algorithm == "tiles":
             params = self._params(weight, bias)
             self._program.forward(self._rows(x), params, self._rows(y), count)
-        elif self.way == "few":
+        elif self.algorithm == "few":
             outwards = self.channels_last  # weights are (inputs, outputs)
             self._from_x.multiply(x, weight, outwards, bias, y, count)
         else:
@@ -161,7 +161,7 @@ class Convolution:
         if bias is not None and self.is_fully_connected:  # its pixels are channels of a row
             spread = np.tile if self.channels_last else np.repeat
             bias = spread(bias, prod(self.image))
-        if self.dx_way == "few":
+        if self.dx_algorithm == "few":
             outwards = not self.channels_last
             self._from_y.multiply(dy, weight, outwards, bias, dx, count)
         else:
@@ -204,13 +204,13 @@ class Convolution:
         x is for dweight, weight for dx.
         """
         _, needs_weight, needs_bias = needs
-        on_tiles = self.way == "tiles" or (dx is not None and self.dx_way == "tiles")
+        on_tiles = self.algorithm == "tiles" or (dx is not None and self.dx_algorithm == "tiles")
         if needs_weight and on_tiles:
             dweight, dbias = self._gradients_on_tiles(dy, x, weight, dx, num_threads)
             return dweight, dbias if needs_bias else None
         if dx is not None:
             self.data_gradient(dy, weight, None, dx, num_threads)
-        if needs_weight and self.way != "few":
+        if needs_weight and self.algorithm != "few":
             dweight = np.empty(self.weight_shape, self.dtype)
             dbias = np.empty(self.out_channels, self.dtype) if needs_bias else None
             plan, count = self._plans["dweight"][1], threads.useful(self.work, num_threads)

@@ -1,4 +1,4 @@
-"""Many runs at once: the same bytes as one after the other, kept, resumed, told by name."""
+"""Parallel runs: the same files as in sequence, kept, resumed, and named."""
 
 import csv
 import gc
@@ -20,9 +20,9 @@ from run_digests import digests
 import lenet5c
 from lenet5c.datasets import Source
 from lenet5c.errors import RunError
-from lenet5c.recipes import RunConfig, cross_validate, grid, many, run_many, train
-from lenet5c.recipes.many_bar import ManyBar
+from lenet5c.recipes import RunConfig, cross_validate, grid, run_many, sweep, train
 from lenet5c.recipes.placement import place
+from lenet5c.recipes.sweep_bar import SweepBar
 from lenet5c.training.run_folder import RunFolder
 
 QUICK = {"epochs": 2, "batch_size": 20}
@@ -118,11 +118,11 @@ def test_one_whose_process_is_killed_can_be_trained_alone(source, tmp_path, monk
 
         def job(number):
             config = runs[number]
-            return die if config.seed == 1 else many.train_job
+            return die if config.seed == 1 else sweep.train_job
 
         die = pool_jobs.die_before_training
-        real = many.Job
-        patched.setattr(many, "Job", lambda name, _, args: real(name, job(int(name)), args))
+        real = sweep.Job
+        patched.setattr(sweep, "Job", lambda name, _, args: real(name, job(int(name)), args))
         result = carry_out(runs, tmp_path, source=source, jobs=2)
     assert [row["state"] for row in result.rows] == ["done", "failed", "done"]
     assert result.rows[1]["error"] == "its process was ended by SIGKILL"
@@ -194,7 +194,7 @@ def test_folds_at_once_without_a_folder_and_one_that_fails(source):
     lines = []
     bad = RunConfig.named("fast", folds=2, batch_size=200)
     with pytest.raises(RunError, match="fold 1 failed: batch_size must be at most 150"):
-        cross_validate(bad, source, jobs=2, tell=lines.append)
+        cross_validate(bad, source, jobs=2, on_message=lines.append)
     assert sorted(lines)[1].startswith("Fold 2 failed: batch_size")
 
 
@@ -261,7 +261,7 @@ def test_the_bar_counts_epochs_of_all(tmp_path, monkeypatch):
     shown = Terminal()
     monkeypatch.setattr("sys.stderr", shown)
     runs = [replace(run, folder=tmp_path / str(run.seed)) for run in grid(seed=range(3))]
-    bar = ManyBar(runs, True)
+    bar = SweepBar(runs, True)
     assert bar.bar.total == 30
     bar.begin(0)
     bar.begin(1)
@@ -273,7 +273,7 @@ def test_the_bar_counts_epochs_of_all(tmp_path, monkeypatch):
     bar.end(1, failed=True)
     assert bar.bar.n == 20 and "2/3 runs, 1 failed" in "".join(shown)
     bar.close()
-    assert ManyBar(runs, False).bar is None
+    assert SweepBar(runs, False).bar is None
 
 
 def test_it_is_at_the_top():
@@ -336,7 +336,7 @@ def test_lines_about_the_data_are_told_once(tmp_path):
     (folder / "a/notes.txt").write_text("no image")
     lines = []
     runs = grid("fast", data=folder, seed=range(2), epochs=1, batch_size=5)
-    assert not carry_out(runs, tmp_path / "out", jobs=1, tell=lines.append).failed
+    assert not carry_out(runs, tmp_path / "out", jobs=1, on_message=lines.append).failed
     assert lines and len(lines) == len(set(lines))
 
 
