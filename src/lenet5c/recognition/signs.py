@@ -19,7 +19,7 @@ P_NONE, P_SEVERAL = CLASS_NAMES.index(NONE), CLASS_NAMES.index(SEVERAL)
 #: the pieces of a line of digits, and in a picture of a single digit.
 IN_LINE, ALONE = (0.2, 0.5), (0.1, 0.4)
 #: Weight of this net, next to the user's model, in deciding which digit a single digit is.
-SECOND = 0.5
+SECOND = 0.3
 #: Names of signs in messages.
 WORDS = {
     "+": "a plus sign",

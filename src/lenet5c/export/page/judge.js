@@ -93,7 +93,7 @@ const WORDS = {
 };
 const isDigit = (name) => /^\d$/.test(name);
 
-const SECOND = 0.5; // share of the net of digits and signs in which digit it is
+const SECOND = 0.3; // share of the net of digits and signs in which digit it is
 
 // Returns the reason to reject a prediction, names and probabilities of a net, or null. `seen` has those of the net of digits
 // and signs, null for other classes. The page displays this net's digit: it is rejected if both nets together predict another.
