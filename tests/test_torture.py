@@ -1,6 +1,6 @@
 """The torture campaign: each part runs briefly, and detects errors.
 
-LENET5C_TORTURE_SECONDS is the time of each part, by default 6 seconds. Fuzzing, whose readers want
+LENET5C_TORTURE_SECONDS is the time of each part, by default 4 seconds. Fuzzing, whose readers want
 some seconds each, has four times as long. A weekly job gives an hour to each.
 """
 
@@ -23,7 +23,7 @@ from torture.processes import CAN_FORK, serve_processes
 from torture.runs import differences, write_small_data
 from torture.shim import compile_shim
 
-SECONDS = float(os.environ.get("LENET5C_TORTURE_SECONDS", 6))
+SECONDS = float(os.environ.get("LENET5C_TORTURE_SECONDS", 4))
 #: Times as long as the others.
 LONGER = {"fuzz": 4}
 
