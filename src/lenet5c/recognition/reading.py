@@ -181,7 +181,7 @@ def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Prediction:
     """Read a digit that has been located."""
     framing = get_framing(trained)
     image = framing.color(digit.image, trained.image_shape[0])
-    probabilities = _ask(trained, image)
+    probabilities: NDArray[np.floating] = _ask(trained, image)
     seen = None
     if reads_digits(trained):
         # The model of signs takes MNIST's format only.
