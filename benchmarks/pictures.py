@@ -16,7 +16,7 @@ scenes     notes on a table, punch holes, pencil, screenshots, phones (drawn/sce
 numbers    2 to 8 digits on all kinds of paper, in boxes, combs, frames (drawn/numbers.py)
 touching   numbers with touching digits; digits are counted individually, by edit distance
 sheets     40 digits per sheet, counted likewise (drawn/sheets.py)
-nothing    pictures without a digit (drawn/no_digits.py), read as one digit
+nothing    pictures without a digit (drawn/no_digits.py), doodles, read as one digit
 clutter    letters, scribbles, empty tables, doodles (drawn/clutter.py), read as many
 sums       written sums, by pen and in distorted fonts (drawn/sums.py)
 speed      seconds and memory for a photograph of 12 megapixels
@@ -39,6 +39,7 @@ from pathlib import Path
 import numpy as np
 from common import Table, machine, positive
 from drawn.clutter import CLUTTER
+from drawn.doodles import single_doodle
 from drawn.hard_pictures import hard_picture
 from drawn.no_digits import KINDS
 from drawn.numbers import NUMBERS, number
@@ -222,10 +223,11 @@ def sheets(dataset, options):
 
 
 def nothing(dataset, options):
-    reader, each = Reader(), max(1, options.count // len(KINDS))
+    kinds = KINDS | {"doodle": single_doodle}
+    reader, each = Reader(), max(1, options.count // len(kinds))
     print(f"{each} pictures of each kind without a digit")
     table = Table({"no digit": 28, "taken for one": 14})
-    for name, draw in KINDS.items():
+    for name, draw in kinds.items():
         taken = 0
         for i in range(each):
             rng = np.random.default_rng([options.seed, 2, i])

@@ -307,3 +307,15 @@ def doodle(rng):
                 size * (0.5 + 3 * column + rng.uniform(0, 0.3)),
             )
     return page.take(rng), rows * columns
+
+
+def single_doodle(rng, side):
+    """Draw one doodle of about a third of `side` pixels alone on a page."""
+    size = side // 3
+    name = list(SHAPES)[rng.integers(len(SHAPES))]
+    ink = sketch(name, size, size * rng.uniform(0.03, 0.11), rng)
+    page = Page(*(round(n + size * rng.uniform(0.6, 2)) for n in ink.shape))
+    page.put(
+        ink, *((a - b) * rng.uniform(0.2, 0.8) for a, b in zip(page.shape, ink.shape, strict=True))
+    )
+    return page.take(rng)

@@ -140,6 +140,36 @@ def gray_paper(digit, rng):
     return _take(page, rng, noise=5.0, light="shadow")
 
 
+def chalk(digit, rng):
+    """Photograph a digit in chalk, whose strokes have gaps, on a board that was wiped."""
+    pixels = int(rng.integers(120, 400))
+    ink = np.pad(enlarge(digit, pixels), pixels // 3).astype(np.float32) / 255
+    grain, cloud = (
+        np.asarray(
+            Image.fromarray(rng.standard_normal(size).astype(np.float32)).resize(
+                ink.shape[::-1], Image.Resampling.BICUBIC
+            )
+        )
+        for size in ([side // 2 for side in ink.shape], (5, 5))
+    )
+    ink *= np.clip(1.1 + 0.7 * grain, 0, 1)
+    board = np.array([(45, 62, 52), (40, 42, 45), (60, 72, 66)][rng.integers(3)], np.float32)
+    board = board + 4 * cloud[..., np.newaxis]
+    return _take(board + (np.array([225, 225, 215]) - board) * ink[..., np.newaxis], rng)
+
+
+def stray_dots(digit, rng):
+    """Scan a digit with one to five dots of the pen elsewhere on the page."""
+    page = Image.new("RGB", (600, 600), (252, 252, 250))
+    pen = PENS[rng.integers(len(PENS))]
+    _write(page, digit, rng, pen, rng.uniform(0.25, 0.5))
+    brush = ImageDraw.Draw(page)
+    for _ in range(int(rng.integers(1, 6))):
+        x, y, radius = *rng.uniform(10, 590, 2), rng.uniform(1, 4)
+        brush.ellipse([x - radius, y - radius, x + radius, y + radius], fill=pen)
+    return np.asarray(page)
+
+
 #: Row -> function of (digit of MNIST, generator) that draws a picture.
 SCENES = {
     "sticky note on a table": sticky_note,
@@ -149,4 +179,6 @@ SCENES = {
     "screenshot of a window": screenshot,
     "phone, portrait by EXIF": phone,
     "gray paper in a shadow": gray_paper,
+    "chalk on a board": chalk,
+    "stray dots of the pen": stray_dots,
 }

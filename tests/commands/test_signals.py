@@ -68,7 +68,7 @@ def interrupt(words, folder, after, bursts):
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda text: text.split()[0])
 def test_bursts_of_signals_at_random_moments(command, tmp_path, idx_files):
     rng = random.Random(command)
-    for attempt in range(8 if command.startswith("train") else 3):
+    for attempt in range(4 if command.startswith("train") else 2):
         folder = tmp_path / str(attempt)
         folder.mkdir()
         words = shlex.split(command.format(folder=folder, data=idx_files))

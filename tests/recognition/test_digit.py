@@ -145,3 +145,20 @@ def test_a_digit_may_fill_its_picture(digits):
         crop = resize(image[top:bottom, left:right], (8 * (bottom - top), 8 * (right - left)))
         formed.append(prepare_digit(255 - crop).image)
     assert accuracy(formed, digits.take(np.arange(60))) >= 0.95
+
+
+def test_stray_dots_do_not_make_a_digit_smaller(digits):
+    alone = np.pad(resize(digits.images[0, 0], (140, 140)), 100)
+    dotted = alone.copy()
+    for y, x in ((20, 40), (250, 30), (320, 300)):
+        dotted[y : y + 7, x : x + 7] = 255
+    found, expected = prepare_digit(255 - dotted), prepare_digit(255 - alone)
+    assert found.box == expected.box
+    assert np.abs(found.image.astype(int) - expected.image).max() <= 8
+
+
+def test_dots_beside_a_digit_belong_to_it(digits):
+    broken = np.pad(resize(digits.images[0, 0], (140, 140)), 100)
+    top, left, _, _ = prepare_digit(255 - broken).box
+    broken[top - 16 : top - 8, left : left + 8] = 255
+    assert prepare_digit(255 - broken).box[0] < top - 10

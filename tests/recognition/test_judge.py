@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lenet5c.recognition.decoding import CALIBRATION, calibrate
-from lenet5c.recognition.judge import measure_confidence, reject_answer
+from lenet5c.recognition.judge import combine, measure_confidence, reject_answer
 from lenet5c.recognition.signs import ALONE, P_NONE, SECOND, digit_share, weigh_digits
 
 
@@ -34,12 +34,16 @@ def test_both_nets_say_which_digit_it_is():
     assert found.sum() == pytest.approx(1)
 
 
-def test_the_label_stays_the_model_s():
+def test_both_nets_determine_the_label():
     p = one(d3=0.55, d5=0.45)
     agree, differ = seen(d3=1.0), seen(d5=1.0)
-    assert measure_confidence(p, agree) > 0.9 and measure_confidence(p, differ) < 0.1
-    assert reject_answer(p, agree) is None
-    assert reject_answer(p, differ) == "the net is uncertain: the most probable class has 55%"
+    assert combine(p, agree).argmax() == 3 and combine(p, differ).argmax() == 5
+    assert measure_confidence(combine(p, differ), differ) > 0.9
+    assert reject_answer(combine(p, agree), agree) is None
+    unsure = one(d3=0.5, d5=0.3, d8=0.2)
+    reason = "the net is uncertain: the most probable class has 50%"
+    assert reject_answer(unsure, seen(d3=1.0), 0.9) == reason
+    assert combine(p) is p
 
 
 def test_ink_that_is_none_lowers_the_confidence():
@@ -51,7 +55,8 @@ def test_ink_that_is_none_lowers_the_confidence():
 def test_classes_may_be_some_digits_in_any_order():
     p = np.array([0.7, 0.3])
     row = seen(d8=0.9, d1=0.1)
-    assert measure_confidence(p, row, [8, 1]) > 0.7 > measure_confidence(p, row, [1, 8])
+    right, turned = combine(p, row, [8, 1]), combine(p, row, [1, 8])
+    assert right.argmax() == 0 and right[0] > 0.7 > turned[0]
 
 
 def test_probabilities_of_sums_are_calibrated_by_their_odds():

@@ -6,7 +6,7 @@ from drawn.hard_pictures import hard_picture
 
 from lenet5c.datasets import mnist
 from lenet5c.recognition import predict
-from lenet5c.recognition.paper import SOFT, _measure_edge, flatten_paper
+from lenet5c.recognition.paper import SOFT, _measure_edge, flatten_paper, measure_margin
 
 
 def shadow(shape, middle, angle, width=0.06):
@@ -65,3 +65,15 @@ def test_a_soft_edge_is_no_stroke():
     )
     widths = [_measure_edge(plane, plane < 180) / 160 for plane in (soft, sharp)]
     assert widths[0] > 2 * SOFT and widths[1] < SOFT / 2
+
+
+def test_paper_beside_a_hard_shadow_is_no_digit():
+    """The light paper is as narrow as a stroke, and connected."""
+    picture = np.full((150, 105), 240, np.uint8)
+    picture[100:] = 100
+    y, x = np.mgrid[:150, :105]
+    far = np.hypot((y - 70) / 1.6, x - 45)
+    picture[(far > 12) & (far < 17)] = 30
+    assert measure_margin(picture) is None
+    # Cut off, it is a digit that fills the picture.
+    assert measure_margin(picture[43:97, 28:62]) is not None

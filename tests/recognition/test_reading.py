@@ -48,6 +48,15 @@ def test_pictures_without_a_digit_are_rejected(kind, reader):
     assert all((reading.label is None) == (reading.rejected is not None) for reading in readings)
 
 
+def test_chalk_is_not_full_of_lines(test_set, reader):
+    rng = np.random.default_rng(3)
+    for image in test_set.images[:10, 0]:
+        ink = np.pad(resize(image, (280, 280)), 60) / 255
+        grain = resize(rng.integers(0, 256, (200, 200), np.uint8), (400, 400)) / 255
+        board = 45 + 180 * ink * np.clip(2.2 * grain, 0, 1)
+        assert not reader(board.astype(np.uint8)).rejected
+
+
 def side_by_side(test_set, first, second):
     picture = np.zeros((40, 80), np.uint8)
     picture[6:34, 6:34], picture[6:34, 44:72] = (

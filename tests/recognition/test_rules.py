@@ -90,6 +90,21 @@ def test_a_box_goes(tilt):
     assert np.mean((cleaned >= 96) != (alone >= 96)) < 0.002
 
 
+def test_a_cube_is_no_box():
+    """Lines that join the sides belong to them; without them, they would look like a seven."""
+    cube = blank()
+    front = [(70, 40), (70, 130), (160, 130), (160, 40)]
+    for one, other in zip(front, front[1:] + front[:1], strict=True):
+        draw(cube, one, other, 13)
+    for y, x in front[:3]:
+        draw(cube, (y, x), (y - 35, x + 35), 13)
+    draw(cube, (35, 75), (35, 165), 13)
+    draw(cube, (35, 165), (125, 165), 13)
+    cleaned, rules = remove_rules(cube)
+    assert rules == []
+    np.testing.assert_array_equal(cleaned, cube)
+
+
 @pytest.mark.parametrize(
     "strokes",
     [

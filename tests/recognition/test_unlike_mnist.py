@@ -68,9 +68,9 @@ def test_one_kind_at_a_time(chosen):
         "format": "png",
     }
     reader, right = Reader(), 0
-    for i in range(20):
+    for i in range(10):
         content, _, _ = hard_picture(
             test.images[i, 0], np.random.default_rng([7, i]), **(plain | chosen)
         )
         right += reader(BytesIO(content)).label == str(test.labels[i])
-    assert right >= 18
+    assert right >= 9

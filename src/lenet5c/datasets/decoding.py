@@ -83,7 +83,7 @@ def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
         header = check_header(file, name)
         if header.held > MAX_METADATA:
             raise PictureError(
-                f"{name} must keep at most {MAX_METADATA:,} bytes of metadata, got "
+                f"{name} must contain at most {MAX_METADATA:,} bytes of metadata, got "
                 f"{header.held:,}; save it without metadata"
             )
         if header.scans:

@@ -3,7 +3,7 @@
 MNIST's format is a digit of 20 pixels in an image of 28 x 28, centered by its center of mass.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from lenet5c.recognition.filters import (
     dilate,
     estimate_noise,
     find_threshold,
+    grow,
     measure_stroke,
     reduce,
     smooth,
@@ -32,6 +33,8 @@ FINE = 200
 CORE = 0.55
 #: Strength below which pixels do not connect components; noise in shadows exceeds the average.
 FAINT = 0.15
+#: Maximum size and ink of a stray dot, and its minimum distance from the digit, relative to it.
+DOT, SPOT, STRAY = 0.15, 0.1, 0.2
 #: Ratio of dimmest to brightest light above which differences in light ink are due to the pen.
 EVEN = 0.75
 
@@ -131,6 +134,7 @@ def prepare_digit(
         raise TypeError(f"framing must be a Framing, got {framing!r:.40}")
     size = check_size(size, WORKING_SIDE)
     ink = find_ink(gray, marks=marks)
+    ink = replace(ink, strength=_drop_stray_dots(ink.strength))
     stroke = normalize_stroke(crop_ink(ink.strength), framing, size)
     image = center(stroke, framing, size)
     top, left, bottom, right = (ink.scale * n for n in find_box(ink.strength))
@@ -193,6 +197,24 @@ def find_ink(
     flat = np.clip(128.0 - 127.0 * signed / contrast, 0, 255).astype(np.uint8)
     strength = (255.0 * kept + 0.5).astype(np.uint8)
     return Ink(strength, flat, dark, float(contrast), float(noise / contrast), scale, tuple(rules))
+
+
+def _drop_stray_dots(strength: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Remove dots far from the largest component, which would change the size of the digit."""
+    parts = find_components(strength > 255 * FAINT)
+    if len(parts) < 2:
+        return strength
+    top, left, bottom, right = parts.boxes.T
+    longer, mass = np.maximum(bottom - top, right - left), parts.sum(strength)
+    main = int(mass.argmax())
+    size = longer[main]
+    small = (longer <= DOT * size) & (mass <= SPOT * mass[main])
+    # Distance between boxes, from each part to the nearest one that is not small.
+    large = np.flatnonzero(~small)
+    down = np.maximum(top[:, None] - bottom[large], top[large] - bottom[:, None])
+    across = np.maximum(left[:, None] - right[large], left[large] - right[:, None])
+    far = np.maximum(down, across).min(axis=1) > STRAY * size
+    return strength * ~grow(parts.mask(small & far))
 
 
 def _flatten(plane: NDArray[np.uint8]) -> tuple[NDArray[np.float32], bool]:

@@ -92,6 +92,12 @@ def dilate(plane: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
     return plane
 
 
+def close(plane: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
+    """Fill gaps and holes of a gray plane that are narrower than twice the radius."""
+    wider = dilate(np.pad(plane, radius), radius)
+    return (255 - dilate(255 - wider, radius))[radius:-radius, radius:-radius]
+
+
 def estimate_noise(plane: NDArray[Any]) -> float:
     """Estimate the standard deviation of pixel noise, ignoring slopes and straight edges."""
     if min(plane.shape) < 2:

@@ -11,11 +11,13 @@ from lenet5c.datasets.framing import MNIST
 from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.digit import FINE, Digit, normalize_stroke
-from lenet5c.recognition.filters import measure_stroke, reduce
+from lenet5c.recognition.filters import close, measure_stroke, reduce
 from lenet5c.recognition.signs import ALONE, describe, digit_share, weigh_digits
 
 #: Longer side, in pixels, at which strokes are measured.
 SIDE = 80
+#: Radius, in pixels at the size FINE, of gaps within a stroke that are filled.
+GRAIN = 2
 #: Default minimum confidence of an accepted prediction.
 REJECT = 0.5
 
@@ -41,8 +43,8 @@ def measure(digit: Digit) -> Measures:
     strength = digit.ink.strength
     top, left, bottom, right = find_box(strength)
     crop = crop_ink(strength)
-    # Reduced, since noise lengthens outlines.
-    length, thin = 0.0, reduce(crop, -(-max(crop.shape) // FINE)) >= 128
+    # Reduced and closed, since noise and the gaps in chalk lengthen outlines.
+    length, thin = 0.0, close(reduce(crop, -(-max(crop.shape) // FINE)), GRAIN) >= 128
     if max(thin.shape) > MNIST.stroke[1] * measure_stroke(thin):
         # Thin pens are allowed, so strokes are measured at the width that the net sees.
         length = np.count_nonzero(thin) / max(measure_stroke(thin), 1e-6) / max(thin.shape)
@@ -100,44 +102,53 @@ def _is_clear(measured: Measures) -> bool:
     )
 
 
-def reject_answer(
+def combine(
     probabilities: NDArray[np.floating],
     seen: NDArray[np.floating] | None = None,
     digits: Sequence[int] = tuple(range(10)),
-    reject: float = REJECT,
-) -> str | None:
-    """Return the reason to reject a prediction, or None.
+) -> NDArray[np.floating]:
+    """Return the class probabilities (K,) by which a digit is predicted.
 
     Parameters
     ----------
-    probabilities : ndarray, shape (classes,)
+    probabilities : ndarray, shape (K,)
     seen : ndarray, shape (20,), optional
         Probabilities that the model of `lenet5c.recognition.signs` gives the same ink; for models
-        of digits only.
+        of digits only. It contributes to the result.
     digits : sequence of int, optional
         Digit of each class. Used only if `seen` is given.
+    """
+    return probabilities if seen is None else weigh_digits(probabilities, seen, digits)
+
+
+def reject_answer(
+    combined: NDArray[np.floating], seen: NDArray[np.floating] | None = None, reject: float = REJECT
+) -> str | None:
+    """Return the reason why an answer is rejected, or None.
+
+    Parameters
+    ----------
+    combined : ndarray, shape (K,)
+        Class probabilities, as returned by `combine`.
+    seen : ndarray, shape (20,), optional
+        As in `combine`.
     reject : float, optional
         Minimum confidence, as returned by `measure_confidence`.
     """
-    if measure_confidence(probabilities, seen, digits) >= reject:
+    if measure_confidence(combined, seen) >= reject:
         return None
-    best = float(probabilities.max())
+    best = float(combined.max())
     if seen is not None and float(digit_share(seen, ALONE)) < best:
         return describe(seen)
     return f"the net is uncertain: the most probable class has {best:.0%}"
 
 
 def measure_confidence(
-    probabilities: NDArray[np.floating],
-    seen: NDArray[np.floating] | None = None,
-    digits: Sequence[int] = tuple(range(10)),
+    combined: NDArray[np.floating], seen: NDArray[np.floating] | None = None
 ) -> float:
     """Return the probability that ink is a digit and that the predicted digit is right.
 
-    If `seen` is given, the model of digits and signs contributes to both. The parameters are those
-    of `reject_answer`.
+    The parameters are those of `reject_answer`.
     """
-    best = int(probabilities.argmax())
-    if seen is None:
-        return float(probabilities[best])
-    return float(weigh_digits(probabilities, seen, digits)[best] * digit_share(seen, ALONE))
+    share = 1.0 if seen is None else float(digit_share(seen, ALONE))
+    return float(combined.max()) * share

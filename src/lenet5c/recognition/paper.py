@@ -33,6 +33,8 @@ NEAR = 3
 STEEP = 0.4
 #: Maximum fraction of the variance within ink and paper if the picture has nothing else.
 LEVEL = 0.12
+#: Minimum difference of ink from a shadow, as a fraction of the contrast.
+BEYOND = 0.1
 #: Edge width, relative to the picture's longer side, above which an edge is a shadow's.
 SOFT = 0.025
 
@@ -75,6 +77,10 @@ def measure_margin(plane: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     fits = [_is_digit(mask) for mask in (dark, ~dark)]
     if fits[0] == fits[1] or _measure_edge(small, dark) > SOFT * max(small.shape):
         return None
+    # Holes of a digit are as bright as the paper; a digit beside a shadow is darker than that.
+    sign = 1 if fits[0] else -1
+    if _stands_out(sign * small.astype(np.float32), ~dark if fits[0] else dark, high - low):
+        return None
     return plane < threshold if fits[0] else plane >= threshold
 
 
@@ -93,6 +99,17 @@ def _is_digit(mask: NDArray[np.bool_]) -> bool:
         and stroke < 0.35 * longer
         and area.sum() / stroke < 4.6 * longer
     )
+
+
+def _stands_out(plane: Plane, paper: NDArray[np.bool_], contrast: float) -> bool:
+    """Return whether paper enclosed by ink is clearly brighter than the paper at the edge."""
+    parts = find_components(paper)
+    top, left, bottom, right = parts.boxes.T
+    inner = (top > 0) & (left > 0) & (bottom < paper.shape[0]) & (right < paper.shape[1])
+    if not inner.any() or inner.all():
+        return False
+    enclosed, outside = (float(np.median(plane[parts.mask(each)])) for each in (inner, ~inner))
+    return enclosed - outside > BEYOND * contrast
 
 
 def _measure_edge(plane: NDArray[np.uint8], dark: NDArray[np.bool_]) -> float:

@@ -17,7 +17,14 @@ from lenet5c.errors import UserError
 from lenet5c.recognition.digit import WORKING_SIDE, BlankImageError, Box, Digit, form, prepare_digit
 from lenet5c.recognition.filters import grow, reduce, reduce_to_gray
 from lenet5c.recognition.inside import cut_inside
-from lenet5c.recognition.judge import REJECT, measure, measure_confidence, reject_answer, reject_ink
+from lenet5c.recognition.judge import (
+    REJECT,
+    combine,
+    measure,
+    measure_confidence,
+    reject_answer,
+    reject_ink,
+)
 from lenet5c.recognition.pieces import FIRM, find_pieces
 from lenet5c.recognition.signs import find_digits, is_sign, open_signs, reads_digits
 from lenet5c.training import TrainedModel
@@ -47,7 +54,8 @@ class Prediction:
     probability : float or None
         Probability of the predicted class.
     probabilities : dict of float
-        Probabilities by class name, in the order of the classes; empty if the net was not run.
+        Probabilities by class name, in the order of the classes; empty if the net was not run. For
+        models of digits, the net of signs contributes to them.
     confidence : float or None
         Probability that the ink is a digit and that the predicted digit is right; for models of
         other classes, the probability of the predicted class. The picture is rejected if it is less
@@ -173,16 +181,16 @@ def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Prediction:
     """Read a digit that has been located."""
     framing = get_framing(trained)
     image = framing.color(digit.image, trained.image_shape[0])
-    probabilities = _ask(trained, image)
+    probabilities: NDArray[np.floating] = _ask(trained, image)
     seen = None
     if reads_digits(trained):
         # The model of signs takes MNIST's format only.
         ink = digit.image if is_mnist(trained) else form(digit.ink.strength)
         seen = _ask(open_signs(), ink[np.newaxis])
+        probabilities = combine(probabilities, seen, find_digits(trained))
     rejected = reject_ink(measure(digit))
     if not rejected and not (seen is not None and is_sign(seen)):
-        digits = [] if seen is None else find_digits(trained)
-        confidence = measure_confidence(probabilities, seen, digits)
+        confidence = measure_confidence(probabilities, seen)
         rejected = _reject_several(digit, confidence, seen is None)
     prediction = decide(probabilities, trained, digit.box, reject, rejected, seen)
     steps = dict(digit.steps)
@@ -301,18 +309,17 @@ def decide(
     rejected: str | None = None,
     seen: NDArray[np.floating] | None = None,
 ) -> Prediction:
-    """Return the prediction for a digit from its class probabilities."""
+    """Return the prediction for a digit from its class probabilities, as returned by `combine`."""
     by_name = dict(zip(trained.class_names, map(float, probabilities), strict=True))
     best = int(probabilities.argmax())
-    digits = [] if seen is None else find_digits(trained)
     prediction = Prediction(
         trained.class_names[best],
         float(probabilities[best]),
         by_name,
-        confidence=measure_confidence(probabilities, seen, digits),
+        confidence=measure_confidence(probabilities, seen),
         box=box,
     )
-    if rejected := rejected or reject_answer(probabilities, seen, digits, reject):
+    if rejected := rejected or reject_answer(probabilities, seen, reject):
         return replace(prediction, label=None, probability=None, rejected=rejected)
     return prediction
 

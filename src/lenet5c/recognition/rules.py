@@ -22,6 +22,8 @@ PAPER, FAMILY = 0.6, 3
 SHORT, SIDES = 4.0, 4
 #: Minimum ratio of length to thickness of the sides of a box around ink.
 BROAD = 5.0
+#: Number of places where ink joins the sides of a broad box, from which it is no box around ink.
+JOINTS = 2
 #: Minimum difference in slant, in columns per row, between a stroke and the sides of boxes.
 LEANING = 0.1
 
@@ -216,8 +218,18 @@ def _has_ink(strength: NDArray[np.uint8], top: Line, bottom: Line, one: Line, ot
         return False
     first, start = (round(line.middle.max() + line.thickness / 2 + 2) for line in (top, left))
     last, end = (round(line.middle.min() - line.thickness / 2 - 1) for line in (bottom, right))
-    inside = bound(strength[max(0, first) : max(0, last), max(0, start) : max(0, end)] >= INK)
-    return inside is not None and inside[2] - inside[0] >= 0.3 * height
+    ink = strength[max(0, first) : max(0, last), max(0, start) : max(0, end)] >= INK
+    inside = bound(ink)
+    if inside is None or inside[2] - inside[0] < 0.3 * height:
+        return False
+    # A digit may touch a side; lines that join the sides, as in a cube, belong to them.
+    return _count_joints(ink) < JOINTS
+
+
+def _count_joints(ink: NDArray[np.bool_]) -> int:
+    """Return the number of places where the ink in a box reaches its sides."""
+    ring = np.concatenate([ink[0], ink[1:, -1], ink[-1, -2::-1], ink[-2:0:-1, 0]])
+    return int(np.count_nonzero(ring & ~np.roll(ring, 1)))
 
 
 def _leave_strokes(rules: dict[Line, str]) -> dict[Line, str]:

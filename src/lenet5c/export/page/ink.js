@@ -69,6 +69,13 @@ export function dilate(plane, radius) {
   return new Plane(height, width, values);
 }
 
+// Returns a plane whose gaps and holes narrower than twice the radius are filled.
+export function close(plane, radius) {
+  const invert = (value) => 255 - value, { height, width } = plane;
+  const closed = dilate(dilate(plane.pad(radius), radius).map(invert), radius).map(invert);
+  return closed.crop([radius, radius, radius + height, radius + width]);
+}
+
 // Thickens hairlines and thins broad strokes to the framing's range; others are unchanged. Returns the plane, and how far it
 // extends beyond the given one, in pixels of the latter.
 export function normalizeStroke(crop, form, size) {

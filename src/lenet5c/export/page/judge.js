@@ -1,15 +1,16 @@
 // Rejection of ink that cannot be one digit, by its measures, as in recognition/judge.py.
 
-import { FINE, findBox, measureStroke, MNIST, normalizeStroke } from "./ink.js";
+import { close, FINE, findBox, measureStroke, MNIST, normalizeStroke } from "./ink.js";
 import { reduce, resize, roundEven } from "./resampling.js";
 
 const LONGER = 80; // pixels of the longer side at which strokes are measured
+const GRAIN = 2; // radius of gaps within a stroke that are filled
 
 // Returns measures of the ink of a drawing.
 export function measure(ink) {
   const whole = ink.crop(findBox(ink)), { longer } = whole;
-  // Reduced, because noise lengthens outlines.
-  const thin = reduce(whole, Math.ceil(longer / FINE)), width = measureStroke(thin);
+  // Reduced and closed, because noise lengthens outlines.
+  const thin = close(reduce(whole, Math.ceil(longer / FINE)), GRAIN), width = measureStroke(thin);
   let crop = whole, thinLength = 0;
   if (thin.longer > MNIST.stroke[1] * width) {
     // Thin lines count with the width that the net sees.
@@ -95,11 +96,11 @@ const isDigit = (name) => /^\d$/.test(name);
 const SECOND = 0.3; // share of the net of digits and signs in which digit it is
 
 // Returns the reason to reject a prediction, names and probabilities of a net, or null. `seen` has those of the net of digits
-// and signs, null for other classes.
+// and signs, null for other classes. The page displays this net's digit: it is rejected if both nets together predict another.
 export function rejectAnswer(answer, seen = null) {
-  const best = Math.max(...answer.probabilities), share = seen ? digitShare(seen) : 1;
-  const sure = seen ? weighDigits(answer, seen)[answer.probabilities.indexOf(best)] : best;
-  if (sure * share >= REJECT) return null;
+  const named = answer.probabilities.indexOf(Math.max(...answer.probabilities)), share = seen ? digitShare(seen) : 1;
+  const both = seen ? weighDigits(answer, seen) : answer.probabilities, best = Math.max(...both);
+  if (best * share >= REJECT && both[named] === best) return null;
   return share < best ? describeSign(seen) : `the net is uncertain: the most probable class has ${roundEven(100 * best)}%`;
 }
 
