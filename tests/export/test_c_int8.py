@@ -229,7 +229,7 @@ def test_what_cannot_be_quantized():
     x = images(trained, 3)
     with pytest.raises(ValueError, match="ranges must be one of mse, minmax, got 'max'"):
         quantize_int8(trained, x, ranges="max")
-    with pytest.raises(ValueError, match="images must have at least one image, got none"):
+    with pytest.raises(ValueError, match="images must contain at least one image, got none"):
         quantize_int8(trained, x[:0])
     with pytest.raises(ValueError, match=r"images must have the input shape \(3,\), got \(4,\)"):
         quantize_int8(nn.Sequential(nn.Linear(3, 2)), np.zeros((2, 4)), input_shape=(3,))

@@ -51,7 +51,7 @@ def measure(digit: Digit) -> Measures:
         crop = normalize_stroke(crop)
     scale = SIDE / max(crop.shape)
     height, width = (max(1, round(side * scale)) for side in crop.shape)
-    fine = resize(crop, (height, width))
+    fine = close(resize(crop, (height, width)), 1)
     mask = fine >= 128
     stroke = max(measure_stroke(mask), 1e-6)
     area = find_components(mask).area

@@ -209,7 +209,7 @@ def is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
     if crossed >= CROSSED:
         return True
     thick = np.count_nonzero(piece.strength >= FIRM) / piece.height
-    slim = bool(sides) and thick <= THICK[0] * float(np.median(sides)) + THICK[1]
+    slim = bool(sides) and bool(thick <= THICK[0] * float(np.median(sides)) + THICK[1])
     return all(ends) and len(sides) >= SIDES and slim
 
 

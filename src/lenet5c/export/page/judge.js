@@ -18,7 +18,8 @@ export function measure(ink) {
     [crop] = normalizeStroke(whole, MNIST, [28, 28]);
   }
   const scale = LONGER / crop.longer;
-  const fine = resize(crop, ...[crop.height, crop.width].map((side) => Math.max(1, roundEven(side * scale))));
+  const sides = [crop.height, crop.width].map((side) => Math.max(1, roundEven(side * scale)));
+  const fine = close(resize(crop, ...sides), 1);
   const stroke = Math.max(measureStroke(fine), 1e-6);
   const inked = count(fine.values, 128), faint = count(fine.values, 26);
   const areas = measureComponents(fine), largest = Math.max(0, ...areas);
