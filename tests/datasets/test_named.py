@@ -197,6 +197,15 @@ def test_a_wrong_member_of_an_archive_is_an_error(content, said, server, tmp_pat
         load_named(emnist(server, "digits", {MEMBER: content}), folder=tmp_path, retry=QUICK)
 
 
+def test_labels_at_the_limit_of_their_dtype_are_an_error(server, tmp_path):
+    # Counted from 1: subtracting that would overflow.
+    member = "gzip/emnist-letters-test-labels-idx1-ubyte.gz"
+    ends = idx(np.array([-(2**31)] * 5 + [2**31 - 1] * 5), 12)
+    named = emnist(server, "letters", {member: ends}, first=1)
+    with pytest.raises(DatasetError, match="26 classes, got -2147483648 to 2147483647"):
+        load_named(named, folder=tmp_path, retry=QUICK)
+
+
 def test_a_huge_member_is_refused_before_it_is_read(server, tmp_path, monkeypatch):
     named = emnist(server, "digits")
     monkeypatch.setattr("lenet5c.datasets.named.MOST_ZIPPED", 1000)

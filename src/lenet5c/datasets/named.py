@@ -167,10 +167,10 @@ def _check_arrays(
             f"{named.name}: its {part} labels must be {len(images):,} integers, "
             f"got {labels.dtype} of shape {labels.shape}"
         )
-    labels = labels.astype(np.int32) - named.first_label
-    if labels.min() < 0 or labels.max() >= len(named.class_names):
+    low, high = int(labels.min()), int(labels.max())
+    if not 0 <= low - named.first_label <= high - named.first_label < len(named.class_names):
         raise DatasetError(
             f"{named.name}: its {part} labels must belong to {len(named.class_names)} classes, got "
-            f"{labels.min() + named.first_label} to {labels.max() + named.first_label}"
+            f"{low} to {high}"
         )
-    return labels
+    return labels.astype(np.int32) - named.first_label
