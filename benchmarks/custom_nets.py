@@ -128,7 +128,7 @@ def main():
         type=positive,
         default=20,
         metavar="N",
-        help="duration of a turn (default: %(default)s)",
+        help="steps per turn (default: %(default)s)",
     )
     add("--optimizer", choices=OPTIMIZERS, default="sgd", help="(default: %(default)s)")
     options = parser.parse_args()

@@ -62,6 +62,12 @@ def test_short_writes_are_gone_on_with(tmp_path, monkeypatch):
 
 
 @posix
+def test_the_position_in_a_new_file_is_told(tmp_path):
+    with _files.replace_file(tmp_path / "new") as file:
+        file.write(b"twelve bytes")
+        assert file.tell() == 12
+
+
 def test_the_folder_is_synchronized_after_the_new_name(tmp_path, monkeypatch):
     seen = []
     real_sync, real_replace = os.fsync, os.replace

@@ -74,7 +74,7 @@ def test_the_walk_in_the_design_names_files_that_exist():
 
 
 def test_each_tool_is_listed_and_called():
-    """What nobody runs stops working: .ci/run calls each tool, but for one that takes too long."""
+    """.ci/run calls each tool, except for one that takes too long."""
     tools = ROOT / "tools"
     if not (ROOT / ".ci").is_dir():
         pytest.skip("needs the repository")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lenet5c.recognition.decoding import CALIBRATION, calibrate
-from lenet5c.recognition.judge import combine, measure_confidence, reject_answer
+from lenet5c.recognition.judge import measure_confidence, reject_answer
 from lenet5c.recognition.signs import ALONE, P_NONE, SECOND, digit_share, weigh_digits
 
 
@@ -37,13 +37,14 @@ def test_both_nets_say_which_digit_it_is():
 def test_both_nets_determine_the_label():
     p = one(d3=0.55, d5=0.45)
     agree, differ = seen(d3=1.0), seen(d5=1.0)
-    assert combine(p, agree).argmax() == 3 and combine(p, differ).argmax() == 5
-    assert measure_confidence(combine(p, differ), differ) > 0.9
-    assert reject_answer(combine(p, agree), agree) is None
+    same, other = weigh_digits(p, agree, range(10)), weigh_digits(p, differ, range(10))
+    assert same.argmax() == 3 and other.argmax() == 5
+    assert measure_confidence(other, differ) > 0.9
+    assert reject_answer(same, agree) is None
     unsure = one(d3=0.5, d5=0.3, d8=0.2)
     reason = "the net is uncertain: the most probable class has 50%"
     assert reject_answer(unsure, seen(d3=1.0), 0.9) == reason
-    assert combine(p) is p
+    assert measure_confidence(p) == p.max()  # without the second net
 
 
 def test_ink_that_is_none_lowers_the_confidence():
@@ -55,7 +56,7 @@ def test_ink_that_is_none_lowers_the_confidence():
 def test_classes_may_be_some_digits_in_any_order():
     p = np.array([0.7, 0.3])
     row = seen(d8=0.9, d1=0.1)
-    right, turned = combine(p, row, [8, 1]), combine(p, row, [1, 8])
+    right, turned = weigh_digits(p, row, [8, 1]), weigh_digits(p, row, [1, 8])
     assert right.argmax() == 0 and right[0] > 0.7 > turned[0]
 
 

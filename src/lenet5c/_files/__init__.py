@@ -197,7 +197,7 @@ class _NewFile(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def on_message(self) -> int:
+    def tell(self) -> int:
         return self.written
 
     def write(self, content: Any) -> int:

@@ -1,6 +1,5 @@
 """Rejection of non-digits, by measures of the ink and by the net's probabilities."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from lenet5c.datasets.resampling import resize
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.digit import FINE, Digit, normalize_stroke
 from lenet5c.recognition.filters import close, measure_stroke, reduce
-from lenet5c.recognition.signs import ALONE, describe, digit_share, weigh_digits
+from lenet5c.recognition.signs import ALONE, describe, digit_share
 
 #: Longer side, in pixels, at which strokes are measured.
 SIDE = 80
@@ -102,25 +101,6 @@ def _is_clear(measured: Measures) -> bool:
     )
 
 
-def combine(
-    probabilities: NDArray[np.floating],
-    seen: NDArray[np.floating] | None = None,
-    digits: Sequence[int] = tuple(range(10)),
-) -> NDArray[np.floating]:
-    """Return the class probabilities (K,) by which a digit is predicted.
-
-    Parameters
-    ----------
-    probabilities : ndarray, shape (K,)
-    seen : ndarray, shape (20,), optional
-        Probabilities that the model of `lenet5c.recognition.signs` gives the same ink; for models
-        of digits only. It contributes to the result.
-    digits : sequence of int, optional
-        Digit of each class. Used only if `seen` is given.
-    """
-    return probabilities if seen is None else weigh_digits(probabilities, seen, digits)
-
-
 def reject_answer(
     combined: NDArray[np.floating], seen: NDArray[np.floating] | None = None, reject: float = REJECT
 ) -> str | None:
@@ -129,9 +109,10 @@ def reject_answer(
     Parameters
     ----------
     combined : ndarray, shape (K,)
-        Class probabilities, as returned by `combine`.
+        Class probabilities; those of `weigh_digits` if `seen` is given.
     seen : ndarray, shape (20,), optional
-        As in `combine`.
+        Probabilities that the model of `lenet5c.recognition.signs` gives the same ink; for models
+        of digits only.
     reject : float, optional
         Minimum confidence, as returned by `measure_confidence`.
     """

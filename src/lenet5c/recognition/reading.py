@@ -17,16 +17,9 @@ from lenet5c.errors import UserError
 from lenet5c.recognition.digit import WORKING_SIDE, BlankImageError, Box, Digit, form, prepare_digit
 from lenet5c.recognition.filters import grow, reduce, reduce_to_gray
 from lenet5c.recognition.inside import cut_inside
-from lenet5c.recognition.judge import (
-    REJECT,
-    combine,
-    measure,
-    measure_confidence,
-    reject_answer,
-    reject_ink,
-)
+from lenet5c.recognition.judge import REJECT, measure, measure_confidence, reject_answer, reject_ink
 from lenet5c.recognition.pieces import FIRM, find_pieces
-from lenet5c.recognition.signs import find_digits, is_sign, open_signs, reads_digits
+from lenet5c.recognition.signs import find_digits, is_sign, open_signs, reads_digits, weigh_digits
 from lenet5c.training import TrainedModel
 
 #: Size, in working pixels, below which a digit in a large picture is read again from a close-up.
@@ -187,7 +180,7 @@ def _read_ink(digit: Digit, trained: TrainedModel, reject: float) -> Prediction:
         # The model of signs takes MNIST's format only.
         ink = digit.image if is_mnist(trained) else form(digit.ink.strength)
         seen = _ask(open_signs(), ink[np.newaxis])
-        probabilities = combine(probabilities, seen, find_digits(trained))
+        probabilities = weigh_digits(probabilities, seen, find_digits(trained))
     rejected = reject_ink(measure(digit))
     if not rejected and not (seen is not None and is_sign(seen)):
         confidence = measure_confidence(probabilities, seen)
@@ -309,7 +302,10 @@ def decide(
     rejected: str | None = None,
     seen: NDArray[np.floating] | None = None,
 ) -> Prediction:
-    """Return the prediction for a digit from its class probabilities, as returned by `combine`."""
+    """Return the prediction for a digit from its class probabilities.
+
+    They are those of both nets if `seen` is given.
+    """
     by_name = dict(zip(trained.class_names, map(float, probabilities), strict=True))
     best = int(probabilities.argmax())
     prediction = Prediction(

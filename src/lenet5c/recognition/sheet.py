@@ -208,9 +208,10 @@ def is_side(piece: Piece, rules: Sequence[Rule]) -> bool:
             crossed += top + far < level < bottom - far
     if crossed >= CROSSED:
         return True
+    if not all(ends) or len(sides) < SIDES:
+        return False
     thick = np.count_nonzero(piece.strength >= FIRM) / piece.height
-    slim = bool(sides) and bool(thick <= THICK[0] * float(np.median(sides)) + THICK[1])
-    return all(ends) and len(sides) >= SIDES and slim
+    return bool(thick <= THICK[0] * float(np.median(sides)) + THICK[1])
 
 
 def _join_labels(lines: Sequence[Sequence[Prediction]]) -> str:
