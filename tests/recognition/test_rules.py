@@ -90,6 +90,23 @@ def test_a_box_goes(tilt):
     assert np.mean((cleaned >= 96) != (alone >= 96)) < 0.002
 
 
+def test_an_underline_goes_between_the_feet_of_two_digits():
+    y, x = np.mgrid[:SIDE, :SIDE]
+
+    def oval(column, size):
+        return np.hypot(y - 100, (x - column) * 1.4) <= size
+
+    alone = blank()
+    for column, side in ((62, -1), (138, 1)):  # zeros with their outer sides thicker
+        alone[oval(column, 38) & ~oval(column - 2 * side, 31)] = 255
+    plane = alone.copy()
+    draw(plane, (138, 20), (138, 180), 4)
+    cleaned, rules = remove_rules(plane)
+    assert [rule.kind for rule in rules] == ["underline"]
+    assert not cleaned[:, 92:108].any()
+    assert np.mean((cleaned >= 96) != (alone >= 96)) < 0.006
+
+
 def test_a_cube_is_no_box():
     """Lines that join the sides belong to them; without them, they would look like a seven."""
     cube = blank()

@@ -153,7 +153,10 @@ def _trace(
         runs = _intervals(plane[y, low : start + end + 2] >= MEETING)
         if not runs:
             return None
-        first, end = max(runs, key=lambda run: run[1] - run[0])
+        *others, (first, end) = sorted(runs, key=lambda run: run[1] - run[0])
+        # A contact that divides is the foot of a digit on the line, not an end of an arc.
+        if others and others[-1][1] - others[-1][0] >= (end - first) / 2:
+            return None
         first, end = first + low - start, end + low - start
         # Stop where the stroke joins another one and so becomes much wider.
         if end - first > 3 * (interval[1] - interval[0]) + 4:
