@@ -14,7 +14,7 @@ from lenet5c.recognition.segment import Cell
 from lenet5c.recognition.signs import P_NONE, open_signs
 
 #: Minimum probability that the whole is not a character for its parts to be discounted.
-NONE = 0.9
+NONE = 0.95
 #: Maximum ratio of width to height of ink that the net can judge as a whole; wider ink becomes too
 #: small in its input.
 WIDEST = 2.2
