@@ -90,7 +90,35 @@ def is_alive(number):
         return False
 
 
-def kill(victim, process, ranks, first):
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.parametrize("victim", ["the first rank", "another rank", "mpiexec", "SIGTERM"])
+def test_a_killed_run_ends_everywhere_and_resumes_on_other_ranks(
+    tmp_path, quick, arguments, victim
+):
+    options = ["--epochs", 16, "--batch-size", 16]
+    assert quick(*options, out="whole").returncode == 0
+    folder = tmp_path / "run"
+    command, environment = launch(3, *arguments(folder, *options))
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    metrics, deadline = folder / "metrics.jsonl", time.monotonic() + HANGING
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 2):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    processes = children(process.pid)
+    first = int((folder / ".lenet5c.lock").read_text())
+    ranks = [
+        number
+        for number in processes
+        if b"lenet5c" in Path(f"/proc/{number}/cmdline").read_bytes()
+        and b"proxy" not in Path(f"/proc/{number}/cmdline").read_bytes()
+    ]
     if victim == "SIGTERM":
         process.terminate()
     elif victim == "mpiexec":
@@ -98,50 +126,19 @@ def kill(victim, process, ranks, first):
     else:
         others = [number for number in ranks if number != first]
         os.kill(first if victim == "the first rank" else others[-1], signal.SIGKILL)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
-def test_a_killed_run_ends_everywhere_and_resumes_on_other_ranks(tmp_path, quick, arguments):
-    options = ["--epochs", 32, "--batch-size", 16]
-    assert quick(*options, out="whole").returncode == 0
-    folder = tmp_path / "run"
-    words, epochs = arguments(folder, *options), 0
-    resume = ["-m", "lenet5c", "train", "--resume", "--no-report", "--out", folder]
-    for victim in ("the first rank", "another rank", "mpiexec", "SIGTERM"):
-        command, environment = launch(3, *words)
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=tmp_path,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        metrics, deadline = folder / "metrics.jsonl", time.monotonic() + HANGING
-        while not (metrics.exists() and len(metrics.read_text().splitlines()) >= epochs + 2):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.005)
-        processes = children(process.pid)
-        first = int((folder / ".lenet5c.lock").read_text())
-        ranks = [
-            number
-            for number in processes
-            if b"lenet5c" in Path(f"/proc/{number}/cmdline").read_bytes()
-            and b"proxy" not in Path(f"/proc/{number}/cmdline").read_bytes()
-        ]
-        kill(victim, process, ranks, first)
-        began = time.monotonic()
-        _, errors = process.communicate(timeout=HANGING)
-        while any(map(is_alive, processes)):
-            assert time.monotonic() - began < END, victim
-            time.sleep(0.01)
-        assert process.returncode != 0, victim
-        if victim == "SIGTERM":
-            assert process.returncode == 143
-            assert errors.count("Continue with:") == 1
-        assert not (folder / "summary.json").exists(), victim
-        words, epochs = resume, len(metrics.read_text().splitlines())
-    done = run_on_ranks(2, *resume, cwd=tmp_path)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=HANGING)
+    while any(map(is_alive, processes)):
+        assert time.monotonic() - began < END
+        time.sleep(0.01)
+    assert process.returncode != 0
+    if victim == "SIGTERM":
+        assert process.returncode == 143
+        assert errors.count("Continue with:") == 1
+    assert not (folder / "summary.json").exists()
+    done = run_on_ranks(
+        2, "-m", "lenet5c", "train", "--resume", "--no-report", "--out", folder, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     for name in FILES:
         assert digest(folder / name) == digest(tmp_path / "whole" / name)
