@@ -230,12 +230,12 @@ def test_faults_of_an_archive(tmp_path, monkeypatch):
     refuse(
         make_npz({"x": make_npy((1,), body=b"1")}, zipfile.ZIP_LZMA), "stored or deflate-compressed"
     )
-    refuse(good[:-30], "intact .npz file")
+    refuse(good[:-30], "valid .npz file")
     refuse(
         good[:50] + b"?" * 20 + good[70:],
-        "intact .npz file|declares|NumPy array file|NumPy file format",
+        "valid .npz file|declares|NumPy array file|NumPy file format",
     )
-    refuse(b"PK\3\4" + bytes(99), "intact .npz file")
+    refuse(b"PK\3\4" + bytes(99), "valid .npz file")
     monkeypatch.setattr("lenet5c.datasets.arrays.MOST_ARRAYS", 1)
     refuse(make_npz({"x": b"", "y": b""}), "at most 1 arrays")
     monkeypatch.setattr("lenet5c.datasets.archives.SMALL", 100)

@@ -473,7 +473,7 @@ class TestRefusals:
             ({"data_format": "NCW"}, 'data_format must be "NCHW" or "NHWC", got .NCW.'),
             (
                 {"dilation": 11, "padding": ((1, 13), (7, 7))},
-                "leave every window a pixel of the image",
+                "leave at least one pixel of the image in each window",
             ),
             ({"kernel_size": 10}, "kernel_size"),
             ({"kernel_size": None}, "kernel_size"),

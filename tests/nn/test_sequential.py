@@ -223,7 +223,7 @@ class TestWrongSamples:
 @pytest.mark.parametrize("wrong", [-1, 10, 300])
 @each_model
 def test_labels_out_of_range(make, wrong):
-    with pytest.raises(ValueError, match=rf"labels must be 0 to 9, got {wrong} at 1"):
+    with pytest.raises(ValueError, match=rf"labels must be from 0 to 9, got {wrong} at 1"):
         make().train_step(FLOATS[:3], np.array([0, wrong, 9]), CROSS_ENTROPY)
 
 

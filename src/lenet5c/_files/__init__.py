@@ -386,7 +386,7 @@ def _match(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
     version, name, remedy, _ = FORMATS[kind]
     found = re.match(_TENSORS, content) or re.match(_RECORD, content)
     if not found or found[1] != kind.encode():
-        raise RunError(f"{path} must be {name}, got another or a damaged file; {remedy}")
+        raise RunError(f"{path} must be {name}, got a different or damaged file; {remedy}")
     if found[2] != str(version).encode():
         raise RunError(
             f"{path} must have format version {version}, got {found[2][:20].decode()}; it was "

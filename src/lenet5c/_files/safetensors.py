@@ -106,7 +106,7 @@ def unpack(content: bytes, most_header: int) -> tuple[dict[str, Tensor], dict[st
         raise ValueError("a header that is nested too deeply") from None
     metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise ValueError("a header that is no object, or has other metadata than texts")
+        raise ValueError("a header that is not an object, or has metadata that are not strings")
     data, found = memoryview(content)[8 + length :], {}
     for name, entry in header.items():
         found[name] = _cut(name, entry, data)

@@ -337,7 +337,7 @@ def _check_own(source: Path) -> None:
             ours = MARK in file.read(400)
     if not ours:
         raise ExportError(
-            f"{source} already exists and was not written by lenet5c; move it, or name another "
+            f"{source} already exists and was not written by lenet5c; move it, or choose another "
             "file with --out"
         )
 

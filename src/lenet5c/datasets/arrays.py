@@ -283,7 +283,7 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
             *(ValueError, LookupError, OSError),
         ) as error:
             raise DatasetError(
-                f"{path} must be an intact .npz file, got a damaged one "
+                f"{path} must be a valid .npz file, got a damaged one "
                 f"({' '.join(str(error).split())[:100]}); save it again"
             ) from None
 

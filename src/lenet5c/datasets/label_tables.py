@@ -62,7 +62,7 @@ def read_label_table(path: Path, images: int) -> NDArray[np.int64] | list[str]:
     try:
         return convert_labels(np.array(values, np.float64), str(path))
     except ValueError:
-        raise DatasetError(f"{path} must have numbers in one-hot rows, got others") from None
+        raise DatasetError(f"{path} must have numbers in one-hot rows, got other values") from None
 
 
 def find_part_column(names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> int | None:

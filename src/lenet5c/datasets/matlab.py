@@ -258,6 +258,6 @@ def _open_matlab(path: Path) -> Iterator[BinaryIO]:
             raise
         except (ValueError, LookupError, struct.error, zlib.error) as error:
             raise DatasetError(
-                f"{path} must be an intact MATLAB file of version 5 to 7, got a damaged one "
+                f"{path} must be a valid MATLAB file of version 5 to 7, got a damaged one "
                 f"({error}); save it again"
             ) from None

@@ -63,8 +63,8 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
         for table in those:
             if table.kind != first.kind or table.roles != those[0].roles:
                 raise DatasetError(
-                    f"{table.path} must have the columns of {those[0].path}, got others; use files "
-                    "of the same data set"
+                    f"{table.path} must have the columns of {those[0].path}, got different ones; "
+                    "use files of the same data set"
                 )
     notes: list[str] = []
     if first.kind == "pictures":
@@ -131,7 +131,7 @@ def _open_parquet(path: Path) -> Iterator[Any]:
             raise
         except Exception as error:  # a malicious file may raise anything
             raise DatasetError(
-                f"{path} must be an intact Parquet file, got a damaged one "
+                f"{path} must be a valid Parquet file, got a damaged one "
                 f"({' '.join(str(error).split())[:100]}); download it again"
             ) from None
 

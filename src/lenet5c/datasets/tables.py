@@ -389,6 +389,6 @@ def _find_fault(table: _Table, block: bytes, number: int) -> DatasetError:
                     f"{number + i:,}, column {place}{title}; repair or remove the row"
                 )
     return DatasetError(
-        f"{table.path} must have numbers as pixels, got others between line {number:,} and "
+        f"{table.path} must have numbers as pixels, got other values between line {number:,} and "
         f"{number + block.count(10):,}; use another file"
     )

@@ -98,7 +98,7 @@ class _FloatWriter(Writer):
         self.stages = list(all_stages(self.chain))
         if not self.chain:
             raise ExportError(
-                "model must have at least one layer that is not only reshaping, got none"
+                "model must have at least one layer that computes something, got none"
             )
         held = 0 if net.trained is None else prod(net.input_shape)
         self.plan = plan_memory(self.chain, held)

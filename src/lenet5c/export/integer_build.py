@@ -132,7 +132,7 @@ class _Builder:
         stages = [part for stage in stages for part in split_stage(stage)]
         if not stages:
             raise ExportError(
-                "model must have at least one layer that is not only reshaping, got none"
+                "model must have at least one layer that computes something, got none"
             )
         self.last = stages[-1]
         ops, tensor = self.chain(stages, Tensor(x, scaling, shape))

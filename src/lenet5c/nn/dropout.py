@@ -62,7 +62,7 @@ class Dropout(Elementwise):
     @rng_state.setter
     def rng_state(self, state: dict[str, Any]) -> None:
         if type(state) is not dict or state.keys() != {"seed", "passes"}:
-            raise ValueError(f"state must have seed and passes, got {state!r}")
+            raise ValueError(f"state must have the keys seed and passes, got {state!r}")
         for name, value in state.items():
             if type(value) is not int or not 0 <= value < MOST:
                 raise ValueError(f"{name} must be an integer from 0 to 2^63 - 1, got {value!r}")

@@ -56,7 +56,7 @@ def build(
     seed : int
         Random seed of weights, split, order and augmentation.
     start : lenet5c.training.TrainedModel, optional
-        A model to start from, which is not changed: its net, weights, preparation, image size and
+        The initial model, which is not changed: its net, weights, preparation, image size and
         framing replace those of the recipe. If the model has all classes of the data, by name, its
         last layer is kept; otherwise it is replaced by a layer for the classes of the data, keeping
         the rows of shared classes.
@@ -78,14 +78,12 @@ def build(
     if isinstance(source, Dataset):
         source = Source(source, source)
     if start is None and rehearsed is not None:
-        raise ValueError(f"rehearsed must be None without a model to start from, got {rehearsed!r}")
+        raise ValueError(f"rehearsed must be None without an initial model, got {rehearsed!r}")
     if start is not None:
         recipe = starting.take_net(recipe, start)
         source, _ = starting.fit_source(start, source)
         if recipe.teachers:
-            raise ValueError(
-                f"teachers must be 0 with a model to start from, got {recipe.teachers}"
-            )
+            raise ValueError(f"teachers must be 0 with an initial model, got {recipe.teachers}")
     train_set = source.train
     rest, held_out = divide(recipe, source, seed)
     images = rest
@@ -112,7 +110,7 @@ def build(
         if train_set.class_names != start.class_names and starting.name_head(model) in freeze:
             raise ValueError(
                 f"freeze must not contain {starting.name_head(model)}, which is new for these "
-                "classes; leave it out"
+                "classes; omit it"
             )
         # Except frozen layers, and the weights of an estimator that is fitted again.
         can_turn = not freeze and start.reading == "ink"

@@ -164,7 +164,7 @@ def with_classes(model: Sequential, head: str, count: int) -> dict[str, Any]:
     count_name = next((each for each in COUNTS if found and each in found["settings"]), None)
     if count_name is None:
         raise ValueError(
-            f"data must have the classes of the model to start from, because its last layer, "
+            f"data must have the classes of the initial model, because its last layer, "
             f"{head}, "
             "cannot be replaced; end the net with Linear"
         )

@@ -31,7 +31,7 @@ def trainer(
     Parameters
     ----------
     name : str, optional
-        Name of a recipe. Default: 'finetune' with a model to start from, 'small-color' for images
+        Name of a recipe. Default: 'finetune' with an initial model, 'small-color' for images
         in color or of more than 48 pixels per side, else 'default'.
     data : str, Path, Source, Dataset or tuple of array_like
         Data as for option --data of ``lenet5c train``, or images in memory; a tuple of images,
@@ -39,7 +39,7 @@ def trainer(
     seed : int
         Random seed of weights, split, order and augmentation.
     start : TrainedModel, str or path-like, optional
-        A model to start from: 'best', a model file or the folder of a run. Its net and preparation
+        Initial model: 'best', a model file or the folder of a run. Its net and preparation
         replace those of the recipe; its last layer is kept if it has the classes of the data, by
         name.
     rehearse : str, Path, Source or Dataset, optional

@@ -113,9 +113,9 @@ def train(
     source : lenet5c.datasets.Source, optional
         The data, if already in memory.
     start : TrainedModel, optional
-        The model to start from, if already in memory; only for a run without a folder.
+        The initial model, if already in memory; only for a run without a folder.
     frame : callable, optional
-        ``frame(source, start)`` converts pictures to the framing of the model to start from and
+        ``frame(source, start)`` converts pictures to the framing of the initial model and
         returns them with a list of notes. Called if that model reads ink and the data has whole
         pictures.
     resume : bool
@@ -307,7 +307,7 @@ def _open(
         if overwrite and any(path in folder.files for path, _ in models):
             raise RunError(
                 f"folder of a new run must not contain the initial model or the teacher, "
-                f"got {folder.path}; name another one"
+                f"got {folder.path}; choose another folder"
             )
         folder.create(config.to_dict(), overwrite)
         for path, copy in models:
@@ -332,7 +332,7 @@ def _fit(
     frame: Frame | None,
     on_message: Callable[[str], object] | None,
 ) -> Source:
-    """Return the data in the framing of the model to start from."""
+    """Return the data in the framing of the initial model."""
     notes: list[str] = []
     if frame and config.reading is None and (source.reading, start.reading) == ("whole", "ink"):
         source, notes = frame(source, start)
@@ -394,7 +394,7 @@ def check_config(config: RunConfig, folder: RunFolder) -> int:
         if stored.get(name) != given.get(name):
             raise RunError(
                 f"{folder.config_file} must have {name} {given.get(name)!r} to resume this run, "
-                f"got {stored.get(name)!r}; name another folder, or start a new run"
+                f"got {stored.get(name)!r}; choose another folder, or start a new run"
             )
     return int(given["epochs"])
 

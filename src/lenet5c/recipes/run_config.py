@@ -39,8 +39,8 @@ class RunConfig:
     """Configuration of a run: recipe, data, seed, and folder for the results.
 
     `settings` is a `Recipe`, by default the one named by `recipe`; use `RunConfig.named` to change
-    single settings. `lenet5c` is the version. The digests identify the data, the model to start
-    from and the teacher once these are loaded. config.json contains everything except folder and
+    single settings. `lenet5c` is the version. The digests identify the data, the initial
+    model and the teacher once these are loaded. config.json contains everything except folder and
     threads.
     """
 
@@ -112,8 +112,7 @@ class RunConfig:
     start: str | None = declare(
         None,
         replace(TEXT, metavar="MODEL", optional=True),
-        "model to start from: a model file, the folder of a run, or best, the model included in "
-        "lenet5c",
+        "initial model: a model file, the folder of a run, or best, the model included in lenet5c",
         RUN,
         "none",
         named="from",
@@ -151,9 +150,7 @@ class RunConfig:
             setting.kind.check(name, getattr(self, name))
         for name in ("rehearse", "start_digest"):
             if self.start is None and (value := getattr(self, name)) is not None:
-                raise ValueError(
-                    f"{name} must be None without a model to start from, got {value!r}"
-                )
+                raise ValueError(f"{name} must be None without an initial model, got {value!r}")
         if self.fold is not None and self.fold > (self.folds or 0):
             raise ValueError(
                 f"fold must be at most {self.folds}, the number of folds, got {self.fold}"
@@ -169,7 +166,7 @@ class RunConfig:
         Parameters
         ----------
         name : str, optional
-            One of `lenet5c.recipes.RECIPES`. Default: 'finetune' with a model to start from, else
+            One of `lenet5c.recipes.RECIPES`. Default: 'finetune' with an initial model, else
             selected by the images, see `choose_recipe`.
         **changes
             Fields of a `RunConfig`, or changes of the recipe, see `Recipe.change`.
@@ -306,7 +303,7 @@ class RunConfig:
         return source
 
     def open_start(self) -> TrainedModel | None:
-        """Return the model to start from, from the copy in the folder if there is one.
+        """Return the initial model, from the copy in the folder if there is one.
 
         Raises
         ------
@@ -380,7 +377,7 @@ class RunConfig:
             raise ValueError(
                 f"batch_size must be at most {count}, the number of training images, got {given}; "
                 f"use a "
-                "smaller value, or leave it out"
+                "smaller value, or omit it"
             )
         return trainer, trained
 
@@ -444,5 +441,5 @@ def option_settings() -> dict[str, Setting]:
 
 
 def settings_of_start(changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that are determined by a model to start from."""
+    """Return the settings that are determined by an initial model."""
     return {key: changes[key] for key in (*OF_START, *NET_SETTINGS) if key in changes}

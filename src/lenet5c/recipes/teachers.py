@@ -174,8 +174,8 @@ def check_teaching(changes: Mapping[str, Any], recipe: "Recipe", taught_by: obje
     for name in TEACHING:
         if name in changes:
             raise ValueError(
-                f"{name} must be left out without a teacher, got {changes[name]!r}; name one with "
-                "taught_by (--taught-by MODEL), or have some trained with teachers (--teachers N)"
+                f"{name} must be omitted without a teacher, got {changes[name]!r}; pass a teacher "
+                "as taught_by (--taught-by MODEL), or train some with teachers (--teachers N)"
             )
 
 

@@ -230,7 +230,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
-            f"{path} must be a record of lenet5c reproduce, got another file ({error}); name "
+            f"{path} must be a record of lenet5c reproduce, got a different file ({error}); choose "
             f"another folder"
         ) from None
     return record

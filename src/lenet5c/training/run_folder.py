@@ -143,7 +143,7 @@ class RunFolder:
                 holder = f"process {number.decode()}" if number.isdigit() else "another process"
                 raise RunError(
                     f"folder must be used by one run at a time, got {self.path}, which {holder} is "
-                    "using; wait for it, or name another folder"
+                    "using; wait for it, or choose another folder"
                 )
             with suppress(FileNotFoundError):
                 # The previous holder may have removed it after it was opened here.
@@ -171,8 +171,8 @@ class RunFolder:
             names = ", ".join(file.name for file in present)
             raise RunError(
                 f"folder of a new run must be empty, got {self.path}, which already holds a run "
-                f"({names}); name another folder, resume the run with --resume, or replace it with "
-                "--overwrite"
+                f"({names}); choose another folder, resume the run with --resume, or replace it "
+                "with --overwrite"
             )
         try:
             # The summary marks a complete run, so it is deleted first.
@@ -218,7 +218,7 @@ class RunFolder:
         except FileNotFoundError:
             raise RunError(
                 f"folder to resume must hold a run, got {self.path}, which has no config.json; "
-                "leave --resume out to start a run there"
+                "omit --resume to start a run there"
             ) from None
         self.run_digest = digest_run(config)
         return config
@@ -302,7 +302,7 @@ class RunFolder:
         if history and _files.digest(_format_lines(history)) != wanted.get(self.metrics_file.name):
             raise RunError(
                 f"{self.checkpoint_file} must be the last checkpoint of the run in {summary.NAME}, "
-                f"got another; restore it, or delete {self.summary_file} and resume the run"
+                f"got a different one; restore it, or delete {self.summary_file} and resume the run"
             )
         return found
 

@@ -120,7 +120,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Calibration:
         )
     if true.min() < 0 or true.max() >= scores.shape[1]:
         raise ValueError(
-            f"labels must be 0 to {scores.shape[1] - 1}, got {true.min()} to {true.max()}"
+            f"labels must be from 0 to {scores.shape[1] - 1}, got {true.min()} to {true.max()}"
         )
     if not np.isfinite(scores).all():
         raise ValueError("logits must be finite, got NaN or infinity")

@@ -152,7 +152,7 @@ class Targets:
         if self.weight is not None and not (self.weight > 0).all():
             raise ValueError(
                 "sample_weight must be greater than 0 for each training image, got "
-                f"{self.weight.min():g}; leave out images without weight"
+                f"{self.weight.min():g}; remove images with zero weight"
             )
         ignored = None if soft else getattr(loss, "ignore_index", None)
         if mixed and ignored is not None and (dataset.labels == ignored).any():

@@ -186,7 +186,7 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
         team.grads = team.ranks.window + 2 * SHARDS * record_floats
     team.claims = <int64_t*>malloc(2 * self.slice_count * sizeof(int64_t))
     if team.claims is NULL:
-        raise MemoryError(f"no memory for the claims of {self.slice_count} slices")
+        raise MemoryError(f"not enough memory for the state of {self.slice_count} slices")
     for i in range(2 * self.slice_count):
         team.claims[i] = -1
     team.records = records
@@ -279,7 +279,7 @@ cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t ste
     units = max(self.slice_count, shards)
     run.claims = <int64_t*>malloc(units * sizeof(int64_t))
     if run.claims is NULL:
-        raise MemoryError(f"no memory for the claims of {units} units")
+        raise MemoryError(f"not enough memory for the state of {units} units")
     for i in range(units):
         run.claims[i] = -1
     atomic_set(end_of(&run), steps * run.of_step)

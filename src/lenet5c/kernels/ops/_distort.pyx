@@ -103,7 +103,7 @@ cdef class Warp:
         for i in range(count):
             if not 0 <= index[i] < images.shape[0]:
                 raise IndexError(
-                    f"index must be 0 to {images.shape[0] - 1}, got {index[i]} at {i}")
+                    f"index must be from 0 to {images.shape[0] - 1}, got {index[i]} at {i}")
         if numbers is not None and numbers.shape[0] != images.shape[0]:
             raise ValueError(
                 f"numbers must have length {images.shape[0]}, got {numbers.shape[0]}")
