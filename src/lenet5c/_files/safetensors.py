@@ -78,7 +78,7 @@ def pack(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> by
 
 
 def measure_header(content: bytes, most: int) -> int:
-    """Return the length of a file's header; a ValueError if it has no such, or more than `most`."""
+    """Return the length of a file's header; raise a ValueError if it exceeds `most` or is missing."""
     length = int.from_bytes(content[:8], "little")
     if length > min(len(content) - 8, most):
         raise ValueError(f"a header of {length:,} bytes")

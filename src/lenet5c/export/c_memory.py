@@ -19,7 +19,7 @@ MOST_ORDERS = 5040
 
 @dataclass(eq=False)
 class Value:
-    """A range of items that lives from one call to another, at `place` in the work area."""
+    """A range of the work area, starting at `place`, that is in use from one call to another."""
 
     size: int
     first: int

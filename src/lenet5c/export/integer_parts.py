@@ -159,7 +159,7 @@ def table_of_int8(steps: list[Step], before: Scaling, after: Scaling) -> Rescale
 
 
 def row_gap(op: Op, rows: int, top: int) -> int:
-    """Return the distance before the input at which an output written row by row may start.
+    """Return the minimum distance of an output before its input in memory, if written row by row.
 
     Each row of the output needs `rows` new rows of the input.
     """

@@ -63,7 +63,7 @@ def explain_error(model: Sequential, name: str, shape: Shape) -> None:
 
 
 class OwnFaultError(Exception):
-    """Raised when a layer that was tried fails for a reason of its own."""
+    """Raised when a layer fails for a reason other than the shape of its input."""
 
 
 def _refuse_sizes(model: Sequential, name: str, shape: Shape, trying: bool) -> None:

@@ -50,7 +50,7 @@ SHARE = Kind(
 
 
 def arguments(kind: Any) -> Mapping[str, Parameter]:
-    """Return the arguments that a class takes, by name."""
+    """Return the arguments of a class by name."""
     return _arguments(kind)
 
 
@@ -60,10 +60,10 @@ def _arguments(kind: Any) -> Mapping[str, Parameter]:
 
 
 def further_settings(kind: Callable[..., Any], without: Iterable[str]) -> dict[str, Kind]:
-    """Return the arguments that a class takes, but for some, with the values of each.
+    """Return the arguments of a class by name, except some, with the kind of their values.
 
-    The default of an argument, or else its annotation, says which values it takes; the class
-    itself checks their range.
+    The kind is determined by the default of an argument, or else its annotation; the class itself
+    checks the range.
     """
     left_out = set(without)
     return {name: _kind_of(each) for name, each in arguments(kind).items() if name not in left_out}
@@ -79,12 +79,12 @@ def _kind_of(parameter: Parameter) -> Kind:
 
 
 def offer(names: Iterable[str], further: Callable[[str], Mapping[str, Kind]]) -> str:
-    """Return a text of the further settings that each of some names takes."""
+    """Describe the additional settings accepted by each of some names."""
     return "; ".join(f"{name}: {', '.join(found)}" for name in names if (found := further(name)))
 
 
 def check_further(name: str, given: Mapping[str, Any], known: Mapping[str, Kind], of: str) -> None:
-    """Raise a ValueError unless these are settings that `of` takes, with values of their kinds."""
+    """Raise a ValueError unless these are settings accepted by `of`, with valid values."""
     for key, value in given.items():
         if key not in known:
             offered = ", ".join(known) or "none"

@@ -269,7 +269,7 @@ class Recipe:
 
     @classmethod
     def settings(cls) -> dict[str, Setting]:
-        """Return the settings by name: all fields except the texts."""
+        """Return the settings by name: all fields except the descriptions."""
         return settings(cls)
 
     def to_dict(self) -> dict[str, Any]:

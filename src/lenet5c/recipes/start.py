@@ -310,9 +310,9 @@ def turn_net(model: Any, number: int) -> None:
 
 
 def find_turn(start: TrainedModel, samples: Dataset) -> int:
-    """Return the `turn` from the images of a model's data to samples; 0 for none.
+    """Return the orientation of samples relative to the training images of a model; see `turn`.
 
-    Undoing it lets the model classify many more of the samples correctly.
+    It is not 0 only if the model classifies many more of the samples correctly after undoing it.
     """
     if type(start.model) not in NETS.values():  # unknown for other nets
         return 0

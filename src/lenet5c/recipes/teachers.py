@@ -159,15 +159,15 @@ def default_temperature(recipe: "Recipe") -> float:
 
 
 def check_teaching(changes: Mapping[str, Any], recipe: "Recipe", taught_by: object) -> None:
-    """Raise a ValueError if changes of a recipe say how to learn from a teacher that is not there.
+    """Raise a ValueError if settings of distillation are changed in a run without a teacher.
 
     Parameters
     ----------
     changes : mapping
     recipe : Recipe
-        The changed one.
+        The recipe with the changes.
     taught_by : object
-        The model that teaches, or None.
+        The teacher model, or None.
     """
     if taught_by is not None or recipe.teachers:
         return

@@ -1,4 +1,4 @@
-"""Mosaics of small images, since each image of a figure takes as long as a large one."""
+"""Mosaics of small images, drawn as one large image, which is faster."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -59,7 +59,7 @@ def pairs_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
 
 
 def class_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
-    """Return precision, recall and F1 score by class; if there are many, those with lowest F1."""
+    """Return precision, recall and F1 score by class; for many classes, the lowest F1 scores."""
     scores = class_scores(matrix)
     order = list(range(len(class_names)))
     title = ""

@@ -269,19 +269,19 @@ def count_vectors(op: Op) -> int:
 
 
 def vectors_of_row(op: Conv2d) -> int:
-    """Return the vectors of an output row; for a pooling, even and odd columns are separate."""
+    """Return the number of vectors in an output row; pooling separates even and odd columns."""
     phases = 2 if op.pool else 1
     return phases * -(-op.inner_shape[2] // (phases * LANES))
 
 
 def suits_pixels(op: Conv2d) -> bool:
-    """Return whether `PixelConv2d` can compute a convolution."""
+    """Return True if `PixelConv2d` can compute a convolution."""
     plain = op.stride == op.dilation == (1, 1)
     return plain and op.groups == 1 and op.connections is None and op.inner_shape[1] >= 2
 
 
 def saves_vectors(op: PixelConv2d) -> bool:
-    """Return whether 16 pixels at a time use more lanes than 16 output channels at a time."""
+    """Return True if 16 pixels at a time use more lanes than 16 output channels at a time."""
     channels, _, width = op.inner_shape
     if not op.pool and width < LANES:
         return False
