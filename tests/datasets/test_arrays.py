@@ -236,7 +236,7 @@ def test_faults_of_an_archive(tmp_path, monkeypatch):
         "valid .npz file|declares|NumPy array file|NumPy file format",
     )
     refuse(b"PK\3\4" + bytes(99), "valid .npz file")
-    monkeypatch.setattr("lenet5c.datasets.arrays.MOST_ARRAYS", 1)
+    monkeypatch.setattr("lenet5c.datasets.arrays.MAX_ARRAYS", 1)
     refuse(make_npz({"x": b"", "y": b""}), "at most 1 arrays")
     monkeypatch.setattr("lenet5c.datasets.archives.SMALL", 100)
     monkeypatch.setattr("lenet5c.datasets.archives.MAX_RATIO", 2)

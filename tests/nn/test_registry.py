@@ -10,7 +10,7 @@ from one_test import in_one_test
 
 from lenet5c import nn
 from lenet5c.nn.limits import limit_values
-from lenet5c.nn.registry import MOST_DEPTH, MOST_LAYERS, TYPES
+from lenet5c.nn.registry import MAX_DEPTH, MAX_LAYERS, TYPES
 
 
 @pytest.fixture
@@ -347,8 +347,8 @@ def test_a_hostile_description_is_an_error_of_one_line_that_takes_no_memory(name
 
 
 def test_as_deep_and_as_many_as_there_may_be():
-    assert nn.build(deep(MOST_DEPTH // 3)).all_layers()
-    assert len(nn.build(chain(*[{"type": "ReLU"}] * (MOST_LAYERS - 1))).layers) == MOST_LAYERS - 1
+    assert nn.build(deep(MAX_DEPTH // 3)).all_layers()
+    assert len(nn.build(chain(*[{"type": "ReLU"}] * (MAX_LAYERS - 1))).layers) == MAX_LAYERS - 1
 
 
 class TestLimit:

@@ -14,7 +14,7 @@ from lenet5c import nn, reference
 from torture.rounding import amplification, sum_error
 
 ACTIVATIONS = tuple(nn.ACTIVATIONS.values())
-MOST = 2.0**23  # integers beyond which float32 is not exact
+MAXIMUM = 2.0**23  # integers beyond which float32 is not exact
 # Of each activation the steepest slope and the largest second derivative, for its settings 1.
 SLOPES = {
     "tanh": (1, 0.77),
@@ -207,4 +207,4 @@ class Chain:
     @property
     def fits(self) -> bool:
         """True if sums of integers were small enough to be exact."""
-        return max(twin.largest for twin in self.twins) < MOST
+        return max(twin.largest for twin in self.twins) < MAXIMUM

@@ -59,7 +59,7 @@ from lenet5c.training.run_folder import RunFolder, read_record
 PARTS = ("test", "train", "validation")
 # The data that the models in the package were trained on.
 OWN_DATA = {BEST: "mnist", SIGNS: "signs"}
-SEVERITY, MOST_CORRUPTED = 3, 10_000
+SEVERITY, MAX_CORRUPTED = 3, 10_000
 RECORD, PAGE = "evaluation.json", "evaluation.html"
 DESCRIPTION = (
     "Evaluate a trained model on labeled images: accuracy with its interval, confusion matrix, "
@@ -105,8 +105,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     kind = whole(1, SEVERITIES[-1])
     add("--corruptions", type=kind, nargs="*", metavar="SEVERITY", help=text)
-    text = f"maximum number of images to corrupt, chosen at random (default: {MOST_CORRUPTED:,})"
-    add("--corrupt-images", type=whole(1), default=MOST_CORRUPTED, metavar="N", help=text)
+    text = f"maximum number of images to corrupt, chosen at random (default: {MAX_CORRUPTED:,})"
+    add("--corrupt-images", type=whole(1), default=MAX_CORRUPTED, metavar="N", help=text)
     text = (
         "fit the temperature of the probabilities on these images, which must not be test images, "
         "and write the calibrated model to FILE"

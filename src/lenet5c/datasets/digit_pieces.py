@@ -16,7 +16,7 @@ from lenet5c.datasets.resampling import resize
 Images = NDArray[np.uint8]
 Labels = NDArray[np.integer]
 #: Minimum ink of a part that makes an image.
-LEAST = 128
+MINIMUM = 128
 
 
 def draw_pens(images: Images, rng: np.random.Generator) -> Images:
@@ -119,7 +119,7 @@ def _draw(
     made: list[Images] = []
     while len(made) < count:
         plane = draw()
-        if plane.max(initial=0) >= LEAST:
+        if plane.max(initial=0) >= MINIMUM:
             made.append(_harden(center(plane), rng, gain, thinner))
     return np.stack(made)
 

@@ -29,7 +29,7 @@ ENDINGS = {
 }
 #: Parts, in the order in which their files are read.
 ORDER = ("train", "validation", "test", ALL)
-_MOST_SEEN = 2000  # entries of a folder to check for pictures
+_MAX_SEEN = 2000  # entries of a folder to check for pictures
 
 
 def has_files(path: Path) -> bool:
@@ -206,7 +206,7 @@ def _kind_by_name(path: Path) -> str | None:
 def _has_pictures(folder: Path) -> bool:
     """Return True if a folder or its subfolders contain pictures."""
     waiting, seen = [folder], 0
-    while waiting and seen < _MOST_SEEN:
+    while waiting and seen < _MAX_SEEN:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 seen += 1
@@ -214,6 +214,6 @@ def _has_pictures(folder: Path) -> bool:
                     return True
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
-                if seen >= _MOST_SEEN:
+                if seen >= _MAX_SEEN:
                     break
     return False

@@ -25,9 +25,9 @@ from lenet5c.datasets.orientation import exchange_axes
 from lenet5c.datasets.registry import NamedSet, RemoteFile
 
 #: Maximum bytes of a file in an archive, before and after decompression.
-MOST_ZIPPED, MOST_RAW = 512 << 20, 1 << 30
+MAX_ZIPPED, MAX_RAW = 512 << 20, 1 << 30
 #: Maximum bytes of an archive.
-MOST_ARCHIVE = 1 << 30
+MAX_ARCHIVE = 1 << 30
 _RETRY = RetryPolicy()
 
 
@@ -111,7 +111,7 @@ def _read(named: NamedSet, place: Path) -> Source:
     if named.archive:
         path = place / named.files[0].name
         try:
-            with open_regular(path, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as archive:
+            with open_regular(path, MAX_ARCHIVE) as file, zipfile.ZipFile(file) as archive:
                 arrays = [_read_member(archive, path, name) for name in named.members]
         except Exception as error:  # a malicious file may raise anything
             if isinstance(error, (DatasetError, MemoryError)) or getattr(error, "filename", None):
@@ -142,13 +142,12 @@ def _read_member(archive: zipfile.ZipFile, path: Path, name: str) -> NDArray[Any
         ) from None
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DatasetError(f"{path}: {name} must be stored or deflate-compressed; delete the file")
-    if info.file_size > MOST_ZIPPED:
+    if info.file_size > MAX_ZIPPED:
         raise DatasetError(
-            f"{path}: {name} declares {info.file_size:,} bytes, more than {MOST_ZIPPED:,}; "
-            "delete it"
+            f"{path}: {name} declares {info.file_size:,} bytes, more than {MAX_ZIPPED:,}; delete it"
         )
     with archive.open(info) as stream:
-        return read_idx_stream(stream, f"{path}: {name}", info.file_size, MOST_RAW)
+        return read_idx_stream(stream, f"{path}: {name}", info.file_size, MAX_RAW)
 
 
 def _check_arrays(

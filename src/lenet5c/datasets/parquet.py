@@ -31,7 +31,7 @@ from lenet5c.datasets.pixels import (
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
 #: Maximum bytes of a row group.
-MOST_GROUP = 4 << 30
+MAX_GROUP = 4 << 30
 #: Lowercase names of a soft target column.
 TARGETS = ("targets", "probabilities", "soft_targets", "soft_labels", "target", "labels")
 _ROWS = 1024  # at a time
@@ -111,9 +111,9 @@ class _Table:
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             # Column sizes are not read: damaged ones would crash the process.
             size = max(group.total_byte_size for group in groups)
-            if size > MOST_GROUP:
+            if size > MAX_GROUP:
                 raise DatasetError(
-                    f"{self.path} must have row groups of at most {MOST_GROUP:,} bytes, got "
+                    f"{self.path} must have row groups of at most {MAX_GROUP:,} bytes, got "
                     f"{size:,}; write smaller ones"
                 )
             yield from file.iter_batches(_ROWS, columns=columns)

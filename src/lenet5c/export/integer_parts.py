@@ -18,7 +18,7 @@ Floats = NDArray[np.floating]
 #: Number of entries in the table of an activation after sums.
 TABLE = 1024
 #: Maximum number of sums pooled together; larger windows are pooled from int8.
-MOST_POSITIONS = 16
+MAX_POSITIONS = 16
 #: Maximum sum.
 INT32 = 2**31 - 1
 #: Layers whose int8 outputs are table lookups.
@@ -69,7 +69,7 @@ def split_stage(stage: Stage) -> list[Stage]:
     pool = stage.pool
     if pool is None:
         return [stage]
-    wide = prod(pool.window[0]) > MOST_POSITIONS
+    wide = prod(pool.window[0]) > MAX_POSITIONS
     if wide or (pool.kind == "Subsample2d" and stage.before):
         return [replace(stage, pool=None, after=[]), Stage(pool, before=stage.after)]
     return [stage]

@@ -7,7 +7,7 @@ from typing import Any
 
 from lenet5c.nn.kind import FINITE, FLAG, TEXT, Kind, is_number, numbers, whole
 from lenet5c.training import temperature
-from lenet5c.training.weights import BALANCED, LEAST, MOST
+from lenet5c.training.weights import BALANCED, MAXIMUM, MINIMUM
 
 
 def _parse_weight(text: str) -> str | dict[str, float]:
@@ -19,13 +19,13 @@ def _is_class_weight(value: object) -> bool:
     if not isinstance(value, dict):
         return value == BALANCED
     return all(
-        isinstance(name, str) and is_number(weight) and LEAST <= weight <= MOST
+        isinstance(name, str) and is_number(weight) and MINIMUM <= weight <= MAXIMUM
         for name, weight in value.items()
     )
 
 
 CLASS_WEIGHT = Kind(
-    f"balanced, or class names with weights from {LEAST:g} to {MOST:g}",
+    f"balanced, or class names with weights from {MINIMUM:g} to {MAXIMUM:g}",
     _is_class_weight,
     _parse_weight,
     "NAME=WEIGHT",
@@ -34,8 +34,8 @@ CLASS_WEIGHT = Kind(
 )
 
 TEMPERATURE = Kind(
-    f"a number from {temperature.LEAST} to {temperature.MOST:g}",
-    lambda value: is_number(value) and temperature.LEAST <= value <= temperature.MOST,
+    f"a number from {temperature.MINIMUM} to {temperature.MAXIMUM:g}",
+    lambda value: is_number(value) and temperature.MINIMUM <= value <= temperature.MAXIMUM,
     float,
     "T",
     optional=True,

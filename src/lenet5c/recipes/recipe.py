@@ -79,7 +79,7 @@ class Recipe:
     epoch_images: int = data(
         0,
         whole(0),
-        f"repeat the images of a small data set, up to {building.MOST_REPEATS} times, until an "
+        f"repeat the images of a small data set, up to {building.MAX_REPEATS} times, until an "
         "epoch has about N",
         default_text="0, never",
     )

@@ -40,7 +40,7 @@ POSITIONS = (
     "mirrored and on their right side",
 )
 #: Number of samples to check in each orientation, and minimum gain of accuracy.
-MOST_TURNED, TURNED = 1000, 0.2
+MAX_TURNED, TURNED = 1000, 0.2
 
 
 def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {}) -> "Recipe":
@@ -319,7 +319,7 @@ def find_turn(start: TrainedModel, samples: Dataset) -> int:
     names = start.class_names
     known = [names.index(name) if name in names else -1 for name in samples.class_names]
     labels = np.array(known)[samples.labels]
-    few = np.flatnonzero(labels >= 0)[:MOST_TURNED]
+    few = np.flatnonzero(labels >= 0)[:MAX_TURNED]
     if len(few) == 0:
         return 0
     images, labels = samples.images[few], labels[few]

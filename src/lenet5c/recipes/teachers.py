@@ -155,7 +155,7 @@ def default_temperature(recipe: "Recipe") -> float:
     """
     if recipe.teaching_weight < 1:
         return 1.0
-    return float(np.clip(1 / recipe.teaching_temperature, temperature.LEAST, temperature.MOST))
+    return float(np.clip(1 / recipe.teaching_temperature, temperature.MINIMUM, temperature.MAXIMUM))
 
 
 def check_teaching(changes: Mapping[str, Any], recipe: "Recipe", taught_by: object) -> None:

@@ -25,7 +25,7 @@ from lenet5c.training.matching import match_names, match_size
 
 CHUNK = 8192  # images at a time
 DIGITS = 6  # decimals of a probability
-MOST_SAMPLE = 2**30  # bytes
+MAX_SAMPLE = 2**30  # bytes
 # The name of a file as samples have it: whole, without its ending, without its folder, or both.
 SHORTER: tuple[Callable[[str], str], ...] = (
     str,
@@ -116,7 +116,7 @@ def _read_sample(path: Path, most: int) -> tuple[list[str], list[str]]:
 
     More are not wanted, and would take memory.
     """
-    with name_errors(path), open_regular(path, MOST_SAMPLE) as file:
+    with name_errors(path), open_regular(path, MAX_SAMPLE) as file:
         text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
         beginning = text.readline(1 << 16)
         text.seek(0)

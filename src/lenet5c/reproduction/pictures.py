@@ -24,7 +24,7 @@ from lenet5c.training.plot_style import (
     styled,
 )
 
-COLUMNS, MOST_ERRORS = 12, 120
+COLUMNS, MAX_ERRORS = 12, 120
 #: Recipes whose errors are shown individually; the first one of the report if it has none of them.
 ERRORS_SHOWN = ("best", "paper1998-distorted")
 Result = dict[str, Any]  # a record, one of its results, or columns
@@ -66,9 +66,9 @@ def choose_shown(names: list[str]) -> list[str]:
 
 
 def most_confident(columns: Result) -> list[int]:
-    """Return the indices of the errors to show: at most `MOST_ERRORS`, most confident first."""
+    """Return the indices of the errors to show: at most `MAX_ERRORS`, most confident first."""
     confidence = columns["confidence"]
-    return sorted(range(len(confidence)), key=lambda i: -confidence[i])[:MOST_ERRORS]
+    return sorted(range(len(confidence)), key=lambda i: -confidence[i])[:MAX_ERRORS]
 
 
 def overview(results: list[Result]) -> Any:

@@ -22,7 +22,7 @@ from lenet5c.training import mcnemar, mean_interval, wilson_interval
 from lenet5c.training.run_folder import RunFolder
 
 FORMAT = "lenet5c reproductions 1"
-MOST = 2**23  # maximum bytes of a record
+MAXIMUM = 2**23  # maximum bytes of a record
 #: Pairs of recipes that are compared on the same test images.
 PAIRS = (
     ("fast", "default"),
@@ -137,7 +137,7 @@ def read_process(folder: RunFolder) -> dict[str, Any]:
     """
     process_file = folder.path / PROCESS_FILE
     try:
-        process = json.loads(_files.read_bytes(process_file, _files.MOST_RECORD))
+        process = json.loads(_files.read_bytes(process_file, _files.MAX_RECORD))
         kinds = {"seconds": (float, type(None)), "started": (str,), "jobs": (int,)}
         timed = {key: process[key] for key in kinds}
         if not all(type(timed[key]) in kinds[key] for key in kinds):
@@ -222,7 +222,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
         If the file is damaged or not a record.
     """
     try:
-        record = json.loads(_files.read_bytes(path, MOST))
+        record = json.loads(_files.read_bytes(path, MAXIMUM))
         named = all(isinstance(result["recipe"], str) for result in record["results"])
         if record["format"] != FORMAT or not named:
             raise ValueError(f"its format is {record['format']!r}")

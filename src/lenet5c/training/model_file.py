@@ -31,7 +31,7 @@ from lenet5c.training.summary import MODEL_NAME, read_summary
 from lenet5c.training.temperature import check_temperature
 
 MEAN_IMAGE = "preparation.mean_image"
-LONGEST_NAME = 255  # maximum characters of a class name
+MAX_NAME = 255  # maximum characters of a class name
 BEST, SIGNS, STRINGS = "best", "signs", "strings"
 BEST_FOLDER = Path(__file__).parent / "pretrained_data"
 #: Models included in the package, by name.
@@ -217,9 +217,9 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
         A model file, or the folder of a finished run, whose summary must match the model.
         ``'best'``, the default, is the model for MNIST's digits included in the package (use
         `./best` for a file or folder of that name); it was trained by ``lenet5c train --recipe best
-        --batch-size 64 --lr 0.003 --seed 0 --temperature 1.132`` and has a test accuracy of 99.65 %. ``'signs'`` is the
-        included model for digits, arithmetic signs and other ink, trained by ``lenet5c train
-        --recipe signs --data signs --seed 0``.
+        --batch-size 64 --lr 0.003 --seed 0 --temperature 1.132`` and has a test accuracy of
+        99.65 %. ``'signs'`` is the included model for digits, arithmetic signs and other ink,
+        trained by ``lenet5c train --recipe signs --data signs --seed 0``.
 
     Returns
     -------
@@ -439,10 +439,10 @@ def check_class_names(names: Sequence[str], count: int) -> None:
     for name in names:
         # Some scripts need joining characters that are not printable by str.isprintable().
         hidden = any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)
-        if hidden or not name.strip() or len(name) > LONGEST_NAME:
+        if hidden or not name.strip() or len(name) > MAX_NAME:
             raise ValueError(
-                f"its class names must have 1 to {LONGEST_NAME} printable characters, got "
-                f"{name[:LONGEST_NAME]!r}"
+                f"its class names must have 1 to {MAX_NAME} printable characters, got "
+                f"{name[:MAX_NAME]!r}"
             )
     if len(set(names)) != count:
         raise ValueError("its class names must be unique, got a duplicate")

@@ -12,7 +12,7 @@ from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import TrainedModel
 
 #: Minimum and maximum number of images to check.
-FEWEST, MOST = 40, 300
+FEWEST, MAXIMUM = 40, 300
 #: Minimum difference of accuracies to consider images transposed.
 MARGIN = 0.3
 
@@ -42,7 +42,7 @@ transposing them, 19% without; use --transpose'
     height, width = dataset.images.shape[2:]
     if len(dataset) < FEWEST or height != width:
         return None
-    some = dataset.take(np.linspace(0, len(dataset) - 1, min(MOST, len(dataset))).astype(int))
+    some = dataset.take(np.linspace(0, len(dataset) - 1, min(MAXIMUM, len(dataset))).astype(int))
     with suppress(RunError):
         some, _ = match_dataset(trained, replace(some, images=np.asarray(some.images)))
         exchanged = replace(some, images=np.asarray(some.images).swapaxes(2, 3))

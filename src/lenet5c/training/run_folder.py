@@ -16,7 +16,7 @@ from lenet5c.training.model_file import MODEL_NAME, TrainedModel, save_model
 if TYPE_CHECKING:
     from lenet5c.training.trainer import Trainer
 
-MOST_METRICS = 2**26  # maximum bytes of a metrics file
+MAX_METRICS = 2**26  # maximum bytes of a metrics file
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class RunFolder:
 
     def keep(self, file: Path, model: Path) -> None:
         """Copy a model needed by the run, the initial model or the teacher, as one of `files`."""
-        _files.write_bytes(file, _files.read_bytes(model, _files.MOST_TENSORS))
+        _files.write_bytes(file, _files.read_bytes(model, _files.MAX_TENSORS))
 
     def _write_config(self, config: dict[str, Any]) -> None:
         self.config_digest = _files.write_record(self.config_file, "config", config)
@@ -259,7 +259,7 @@ class RunFolder:
         ):
             before = None
             with suppress(OSError):
-                before = _files.read_bytes(file, MOST_METRICS)
+                before = _files.read_bytes(file, MAX_METRICS)
             if before != content or durable:
                 _files.write_bytes(file, content, durable)
 

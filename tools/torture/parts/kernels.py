@@ -23,7 +23,7 @@ from torture.campaign import Campaign
 WORKER = Path(__file__).parents[1] / "kernel_worker.py"
 PATIENCE = 300.0  # seconds, after which a case hangs; a busy machine takes long to start a process
 GRACE = 8.0  # seconds for a case that the end of the time finds at work
-MOST_THREADS = 3  # each with a process for each instruction set, of some 70 MB
+MAX_THREADS = 3  # each with a process for each instruction set, of some 70 MB
 
 
 class Worker:
@@ -86,7 +86,7 @@ def run(campaign: Campaign) -> None:
         next(campaign.tries())
         return
     isas, lock, tries = _cpu.supported(), threading.Lock(), campaign.tries()
-    count = min(MOST_THREADS, os.cpu_count() or 1)
+    count = min(MAX_THREADS, os.cpu_count() or 1)
     threads = [
         threading.Thread(target=_work, args=(campaign, isas, lock, tries)) for _ in range(count)
     ]

@@ -17,7 +17,7 @@ cdef forward_batch(Program self, Job* job, int num_threads, Py_ssize_t few, bint
         job.ops, job.op_count = self.ops + job.op_count, self.inference_count
         job.forward_ops = job.op_count
         tiles = (job.batch + LANES - 1) // LANES
-        threads = self.thread_count(job.batch, num_threads, tiles * MOST_PARTS)
+        threads = self.thread_count(job.batch, num_threads, tiles * MAX_PARTS)
         if 0 < 2 * tiles <= threads:
             forward_in_parts(self, job, threads)
         else:
@@ -35,7 +35,7 @@ cdef forward_samples(Program self, const Job* job, int num_threads, bint share):
     cdef Py_ssize_t group, groups
     cdef Py_ssize_t copied = round_up(chain.copied_floats), packed = round_up(chain.packed_floats)
     cdef Py_ssize_t stride = round_up(chain.arena_floats), scratch = 0, of_thread, floats
-    cdef Py_ssize_t parts = MOST_PARTS if share else 1
+    cdef Py_ssize_t parts = MAX_PARTS if share else 1
     cdef int threads = self.thread_count(job.batch, num_threads, job.batch * parts)
     cdef bint in_parts = threads >= 2 * job.batch > 0
     cdef Workspace space

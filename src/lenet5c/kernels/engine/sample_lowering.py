@@ -24,10 +24,10 @@ from lenet5c.kernels.engine.ops import (
 )
 from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 
-MOST_STRIDE = 4  # vertical times horizontal, for a single sample
+MAX_STRIDE = 4  # vertical times horizontal, for a single sample
 # A tile is computed by one thread, but single samples by several threads: computing them one by one
 # is still faster if all of them together cost as much as this many tiles.
-MOST_TILES = 0.85
+MAX_TILES = 0.85
 # Minimum number of vectors of a part of a pooling or activation that follows no convolution.
 PART_VECTORS = 2000
 
@@ -98,7 +98,7 @@ class SampleLowering:
 
     def plan(self) -> SamplePlan | None:
         convolutions = [op for op in self.ops if isinstance(op, Conv2d)]
-        if any(op.groups != 1 or prod(op.stride) > MOST_STRIDE for op in convolutions):
+        if any(op.groups != 1 or prod(op.stride) > MAX_STRIDE for op in convolutions):
             # Groups with few channels would leave most lanes empty; spread out by a large stride, a
             # gradient is zeros.
             return None
@@ -265,7 +265,7 @@ def count_few(ops: list[Op], steps: list[SampleStep]) -> int:
     """Return the largest batch for which sample-by-sample inference is faster than a tile."""
     of_tile = sum(op.work * tile_share(op) for op in ops)
     of_sample = sum(count_vectors(step.op) for step in steps)
-    return max(FEW_SAMPLES, min(LANES, int(MOST_TILES * of_tile / max(of_sample, 1))))
+    return max(FEW_SAMPLES, min(LANES, int(MAX_TILES * of_tile / max(of_sample, 1))))
 
 
 def tile_share(op: Op) -> float:
