@@ -10,7 +10,7 @@ from data_files import make_digits
 
 from lenet5c.datasets import DatasetError, ReadOptions, open_source
 from lenet5c.datasets.mapped import MappedImages
-from lenet5c.datasets.parts import part_of, split_name
+from lenet5c.datasets.parts import find_part, split_name
 from lenet5c.datasets.source import find
 
 IMAGES, LABELS = make_digits()
@@ -249,7 +249,7 @@ def test_words_in_names():
     assert split_name("label_names") == (None, "names") and split_name("mean") == (None, None)
     for name in ("latest", "contest.csv", "training_x.csv", "training.csv", "t10k_x", "valid-1"):
         part = {"l": None, "c": None, "t": "train", "v": "validation"}[name[0]]
-        assert part_of(name) == ("test" if name == "t10k_x" else part)
+        assert find_part(name) == ("test" if name == "t10k_x" else part)
 
 
 def spread_targets(labels, classes=4):

@@ -53,7 +53,7 @@ from lenet5c.training import (
 from lenet5c.training import evaluate as evaluate_model
 from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import BEST, SIGNS
-from lenet5c.training.orientation import warn_of_sideways
+from lenet5c.training.orientation import warn_if_sideways
 from lenet5c.training.run_folder import RunFolder, read_record
 
 PARTS = ("test", "train", "validation")
@@ -176,7 +176,7 @@ def run(options: Namespace) -> None:
     if options.calibrate is not None:
         notes.append(recalibrate(options, trained, dataset))
     result = evaluate_model(trained, dataset)
-    if how.transpose is None and (warning := warn_of_sideways(trained, dataset)):
+    if how.transpose is None and (warning := warn_if_sideways(trained, dataset)):
         notes.append(warning)
     record = {
         "lenet5c": lenet5c.__version__,

@@ -23,7 +23,7 @@ from lenet5c._text import list_some, printable
 from lenet5c.datasets.archives import check_unpacked
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.mapped import MAPPED, MappedImages
-from lenet5c.datasets.parts import split_name, stem_of
+from lenet5c.datasets.parts import get_stem, split_name
 from lenet5c.datasets.pixels import convert_images, convert_labels, convert_targets, guess_reading
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
@@ -242,11 +242,11 @@ def read_array_files(files: Sequence[Path], name: str, options: ReadOptions, pla
         arrays: dict[str, Stored] = {}
         for path in files:
             if path.suffix.lower() == ".npy":
-                arrays[stem_of(path)] = open_npy(path)
+                arrays[get_stem(path)] = open_npy(path)
                 continue
             members = _list_members(stack.enter_context(_open_archive(path)), path)
             for member, stored in members.items():
-                names = [stem_of(path)] * (len(files) > 1) + [member] * (len(members) > 1)
+                names = [get_stem(path)] * (len(files) > 1) + [member] * (len(members) > 1)
                 arrays[" ".join(names) or member] = stored
         return read_arrays(arrays, name, options, place)
 

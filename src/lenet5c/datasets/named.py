@@ -45,7 +45,7 @@ def load_named(
     ``LENET5C_OFFLINE=1`` or ``download=False``; `on_message` is called with a line of text before
     each. Raises a DatasetError if the data set cannot be downloaded or is invalid.
     """
-    place = place_of(named, folder)
+    place = get_folder(named, folder)
     if missing := missing_files(named, folder):
         if not download or is_offline():
             why = f"{OFFLINE} is set" if is_offline() else "downloads are disabled"
@@ -69,7 +69,7 @@ def download_named(
     """Download the files of a data set that are not in the cache; return their folder."""
     from tqdm import tqdm
 
-    place = place_of(named, folder)
+    place = get_folder(named, folder)
     place.mkdir(parents=True, exist_ok=True)
     on_message = on_message or (lambda line: None)
     waiting = f"waiting for another process that is downloading into {place}"
@@ -96,14 +96,14 @@ def download_named(
     return place
 
 
-def place_of(named: NamedSet, folder: Path | None = None) -> Path:
+def get_folder(named: NamedSet, folder: Path | None = None) -> Path:
     """Return the folder of a data set's files in the cache."""
     return (cache_folder() if folder is None else folder) / named.folder
 
 
 def missing_files(named: NamedSet, folder: Path | None = None) -> list[RemoteFile]:
     """Return the files of a data set that are not in the cache."""
-    place = place_of(named, folder)
+    place = get_folder(named, folder)
     return [file for file in named.files if not is_complete(file, place / file.name)]
 
 

@@ -147,7 +147,7 @@ def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
                 f"{path} must have rows, and columns with different names, got {rows} rows of "
                 f"{list_some(map(printable, names), 4)}; use another file"
             )
-        kinds = {name: _kind_of(schema.field(name).type, types) for name in names}
+        kinds = {name: _detect_kind(schema.field(name).type, types) for name in names}
         found = [name for name in names if kinds[name] in ("pictures", "list")]
         found.sort(
             key=lambda name: (
@@ -180,7 +180,7 @@ def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
         return _Table(path, "pixels", pixels, label, number, _read_names(schema, label))
 
 
-def _kind_of(kind: Any, types: Any) -> str:
+def _detect_kind(kind: Any, types: Any) -> str:
     """Return 'pictures', 'list' or 'scalar' for a type; empty for others."""
     if hasattr(kind, "storage_type"):
         kind = kind.storage_type

@@ -348,7 +348,7 @@ def _number(name: str, part: str, labels: Any, values: list[Any]) -> NDArray[np.
         shown = list_some(sorted({str(label) for label in strange}), 3)
         raise DatasetError(
             f"{name}: the images{_of(part)} have the label {shown}, which must be one of the "
-            f"{len(values)} labels of the training images; add training images of it"
+            f"{len(values)} labels of the training images; add training images with it"
         )
     return places.astype(np.int32)
 

@@ -12,7 +12,7 @@ from lenet5c.export.c_stages import Stage
 from lenet5c.export.errors import ExportError
 from lenet5c.export.integer import HIGH, LOW, Op, Reorder, Rescale, Scaling, Sums, rescale_by
 from lenet5c.export.network import Step
-from lenet5c.export.quantization import layer_of, quantize
+from lenet5c.export.quantization import make_layer, quantize
 
 Floats = NDArray[np.floating]
 #: Number of entries in the table of an activation after sums.
@@ -75,7 +75,7 @@ def split_stage(stage: Stage) -> list[Stage]:
     return [stage]
 
 
-def weight_of(step: Step, tensor: Tensor) -> tuple[Floats, Floats, dict[str, Any]]:
+def arrange_weight(step: Step, tensor: Tensor) -> tuple[Floats, Floats, dict[str, Any]]:
     """Return weight (O, KH, KW, I), bias (O,) and settings of a step as a convolution."""
     H, W, C = tensor.shape
     if step.kind == "BatchNorm":
@@ -122,7 +122,7 @@ def layer_floats(step: Step, x: Floats) -> Floats:
     """Return the outputs of a step for its inputs."""
     # A convolution as large as its maps is exported as a linear layer.
     shape = (prod(step.shape),) if step.kind == "Linear" else step.shape
-    return layer_of(step).forward(x.reshape(len(x), *shape)).reshape(len(x), *step.result)
+    return make_layer(step).forward(x.reshape(len(x), *shape)).reshape(len(x), *step.result)
 
 
 def apply_steps(steps: list[Step], x: Floats) -> Floats:

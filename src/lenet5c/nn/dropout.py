@@ -83,7 +83,7 @@ class Dropout(Elementwise):
         return self.p, self.seed
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Multiply by the square of the mask, which is a constant factor."""
+        """Return d2x = mask^2 d2y, since the mask is a constant factor."""
         return self.backward(self.backward(d2y))
 
     def __repr__(self) -> str:

@@ -36,7 +36,7 @@ def choose_recipe(images: Any) -> str:
 
 
 def describe_choice(dataset: Dataset) -> str:
-    """Return the reason why images get the recipe small-color."""
+    """Return the reason for choosing the recipe small-color, for a note."""
     channels, height, width = dataset.images.shape[1:]
     color = "in color" if channels > 1 else "gray"
     return (

@@ -66,10 +66,12 @@ def further_settings(kind: Callable[..., Any], without: Iterable[str]) -> dict[s
     checks the range.
     """
     left_out = set(without)
-    return {name: _kind_of(each) for name, each in arguments(kind).items() if name not in left_out}
+    return {
+        name: _infer_kind(each) for name, each in arguments(kind).items() if name not in left_out
+    }
 
 
-def _kind_of(parameter: Parameter) -> Kind:
+def _infer_kind(parameter: Parameter) -> Kind:
     default = parameter.default
     if isinstance(default, tuple):
         return numbers(len(default))

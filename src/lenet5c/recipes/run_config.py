@@ -24,7 +24,7 @@ from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
 from lenet5c.recipes.option_words import distortion_name, option_words
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.setting import DATA, RUN, Setting, declare, document, run, settings
-from lenet5c.recipes.start import OF_START, digest_of, start_name, take_net
+from lenet5c.recipes.start import OF_START, read_model_digest, start_name, take_net
 from lenet5c.recipes.teachers import check_taught, check_teaching
 from lenet5c.training import TrainedModel, Trainer, open_model
 from lenet5c.training.model_file import BEST
@@ -204,7 +204,7 @@ class RunConfig:
             of_run["rehearse"] = source_name(fspath(of_run["rehearse"]), "rehearse")
         if model is not None:
             of_run["start"] = start_name(model)
-            settings = take_net(settings, open_model(model), settings_of_start(of_recipe))
+            settings = take_net(settings, open_model(model), get_start_settings(of_recipe))
         return cls(name, settings=settings, **of_run)
 
     def choose_recipe(self, dataset: Dataset, on_message: OnMessage | None = None) -> Self:
@@ -322,11 +322,10 @@ class RunConfig:
             return None
         copy = None if self.folder is None else getattr(RunFolder(self.folder), copied)
         trained = open_model(copy if copy is not None and copy.is_file() else model)
-        if getattr(self, f"{name}_digest") not in (None, digest_of(trained)):
+        if getattr(self, f"{name}_digest") not in (None, read_model_digest(trained)):
             raise RunError(
                 f"{name} must be the model with which the run in {self.folder} started, got "
-                f"another "
-                f"one in {trained.path}; restore it, or start a new run"
+                f"a different one in {trained.path}; restore it, or start a new run"
             )
         return trained
 
@@ -440,6 +439,6 @@ def option_settings() -> dict[str, Setting]:
     return {name: setting for name, setting in every.items() if setting.group}
 
 
-def settings_of_start(changes: dict[str, Any]) -> dict[str, Any]:
+def get_start_settings(changes: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that are determined by an initial model."""
     return {key: changes[key] for key in (*OF_START, *NET_SETTINGS) if key in changes}

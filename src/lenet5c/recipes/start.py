@@ -373,7 +373,7 @@ def start_name(model: str | PathLike[str]) -> str:
     return str(model if model in SHIPPED else Path(model).resolve())
 
 
-def digest_of(trained: TrainedModel) -> str:
+def read_model_digest(trained: TrainedModel) -> str:
     """Return the digest of the file of a model."""
     assert trained.path is not None
     return _files.read_digest(trained.path, "model")

@@ -16,8 +16,8 @@ from lenet5c.report.mosaic import (
     Floats,
     canvas,
     color_bar,
+    find_limit,
     frames,
-    limit_of,
     place,
     shrink,
     tile,
@@ -89,7 +89,7 @@ def filters(model: Sequential) -> "Figure":
         write(ax, title, MARGIN, y, fontsize=9)
         bar = WIDTH - MARGIN - 2 * BAR_ROOM - BAR_SIZE[0]
         weight = layer.params["weight"]
-        color_bar(ax, bar, y + 6, weight, limit_of(weight))
+        color_bar(ax, bar, y + 6, weight, find_limit(weight))
         place(ax, sheet.pixels, sheet.left, y + HEAD, sheet.scale)
         for label, middle in sheet.rows:
             at = y + HEAD + middle * sheet.scale
@@ -116,7 +116,7 @@ class Sheet(NamedTuple):
 def _filter_sheet(layer: Conv2d, first: bool) -> Sheet:
     weight = layer.dense_weight[:, :MAX_MAPS]
     outputs, inputs, h, w = weight.shape
-    limit = limit_of(layer.params["weight"])
+    limit = find_limit(layer.params["weight"])
     cells = to_diverging(weight, limit)
     if layer.connection_table is not None:
         cells[~layer.connection_table.T[:, :MAX_MAPS]] = rgb(PALE)
@@ -236,7 +236,7 @@ def activations(
         lines, heights, more, strict=True
     ):
         write(ax, words, MARGIN, y + 2, fontsize=8, linespacing=1.4)
-        color_bar(ax, MARGIN, y + 50 + below, values, limit_of(values))
+        color_bar(ax, MARGIN, y + 50 + below, values, find_limit(values))
         if units and values is lines[-1][1]:
             _draw_units(ax, units, values, y + 4, int(order[0]))
             break
@@ -275,7 +275,7 @@ def _draw_units(ax: Any, units: Units, values: Floats, top: float, predicted: in
     number = np.arange(len(values))
     x = LABELS + number % units.across * units.pitch
     y = top + number // units.across * units.row
-    colors = to_diverging(values, limit_of(values))
+    colors = to_diverging(values, find_limit(values))
     wide = units.pitch - UNIT_GAP
     ax.bar(x, UNIT, wide, y, align="edge", color=colors, edgecolor=PALE, linewidth=0.6)
     for i, name in enumerate(units.names):
@@ -291,7 +291,7 @@ def _layer_sheet(values: Floats, scale: int) -> tuple[Floats, tuple[int, int], A
     Also returns the height and width of a value in pixels and, for maps, the arguments of `frames`.
     """
     room = WIDTH - LABELS - MARGIN
-    limit = limit_of(values)
+    limit = find_limit(values)
     if values.ndim != 3 or values[0].size == 1:
         row = to_diverging(values.reshape(1, -1), limit)[:, :room]
         return row, (24, max(1, min(24, room // row.shape[1]))), None

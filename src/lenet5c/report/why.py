@@ -11,7 +11,7 @@ from lenet5c.datasets import Dataset
 from lenet5c.report.mosaic import (
     Floats,
     canvas,
-    limit_of,
+    find_limit,
     paste,
     place,
     short,
@@ -253,7 +253,7 @@ class _Sheet:
 
     def map(self, values: Any, shown: Floats, left: int, top: int) -> None:
         """Draw a map over its image, with a color bar below."""
-        limit = limit_of(values) or float(np.abs(values).max())
+        limit = find_limit(values) or float(np.abs(values).max())
         shade = 1 - SHADE * (1 - shown.mean(axis=2, keepdims=True))
         self.picture(to_diverging(values, limit) * shade, left, top)
         low = -1.0 if (values < 0).any() else 0.0

@@ -17,7 +17,7 @@ from lenet5c.datasets import Source, mnist_label_errors
 from lenet5c.errors import RunError
 from lenet5c.recipes import RECIPES, RunConfig
 from lenet5c.recipes.run import open_run
-from lenet5c.reproduction.runs import PROCESS_FILE, folder_of
+from lenet5c.reproduction.runs import PROCESS_FILE, get_run_folder
 from lenet5c.training import mcnemar, mean_interval, wilson_interval
 from lenet5c.training.run_folder import RunFolder
 
@@ -95,7 +95,7 @@ def make_result(configs: list[RunConfig], source: Source) -> dict[str, Any]:
 
 def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
     """Return the results of one run, from its files and the evaluation of its model."""
-    folder = folder_of(config)
+    folder = get_run_folder(config)
     timed = read_process(folder)
     run = open_run(folder, source)
     summary, result = run.summary or {}, run.evaluation

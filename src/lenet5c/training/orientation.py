@@ -17,7 +17,7 @@ FEWEST, MAXIMUM = 40, 300
 MARGIN = 0.3
 
 
-def warn_of_sideways(trained: TrainedModel, dataset: Dataset) -> str | None:
+def warn_if_sideways(trained: TrainedModel, dataset: Dataset) -> str | None:
     """Return a warning if a model classifies images much better when they are transposed.
 
     Parameters
@@ -32,10 +32,10 @@ def warn_of_sideways(trained: TrainedModel, dataset: Dataset) -> str | None:
     >>> from dataclasses import replace
     >>> from lenet5c.datasets import mnist
     >>> from lenet5c.training import open_model
-    >>> from lenet5c.training.orientation import warn_of_sideways
+    >>> from lenet5c.training.orientation import warn_if_sideways
     >>> test = mnist()[1]
-    >>> warn_of_sideways(open_model(), test)
-    >>> warn_of_sideways(open_model(), replace(test, images=test.images.swapaxes(2, 3)))
+    >>> warn_if_sideways(open_model(), test)
+    >>> warn_if_sideways(open_model(), replace(test, images=test.images.swapaxes(2, 3)))
     'images seem to be stored transposed, as in EMNIST: 99% of 300 are classified correctly after \
 transposing them, 19% without; use --transpose'
     """

@@ -241,7 +241,7 @@ class Weighted(Op):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Linear(Weighted):
-    """y = weight x + bias; with `relu` rectified, with `mask` its gradient masked by that."""
+    """y = weight x + bias; `relu` rectifies y, `mask` masks its gradient accordingly."""
 
     kind = "linear"
     out_features: int

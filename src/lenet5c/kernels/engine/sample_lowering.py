@@ -283,7 +283,7 @@ def count_vectors(op: Op) -> int:
     """Return the approximate number of vectors for a sample in an op."""
     channels, height, width = op.inner_shape
     if isinstance(op, PixelConv2d):
-        return channels * height * vectors_of_row(op) * op.filter_size
+        return channels * height * count_row_vectors(op) * op.filter_size
     if isinstance(op, Conv2d):
         return -(-channels // LANES) * height * width * op.filter_size
     if isinstance(op, Linear):
@@ -291,7 +291,7 @@ def count_vectors(op: Op) -> int:
     return -(-op.work // LANES)
 
 
-def vectors_of_row(op: Conv2d) -> int:
+def count_row_vectors(op: Conv2d) -> int:
     """Return the number of vectors in an output row; pooling separates even and odd columns."""
     phases = 2 if op.pool else 1
     return phases * -(-op.inner_shape[2] // (phases * LANES))
@@ -308,7 +308,7 @@ def saves_vectors(op: PixelConv2d) -> bool:
     channels, _, width = op.inner_shape
     if not op.pool and width < LANES:
         return False
-    return channels * vectors_of_row(op) < -(-channels // LANES) * width
+    return channels * count_row_vectors(op) < -(-channels // LANES) * width
 
 
 def _whole_tiles(count: int) -> int:
