@@ -168,7 +168,7 @@ def test_the_net_comes_from_the_model():
     best = open_model()
     assert take_net(recipe("finetune", dropout=0.2), best).model["dropout"] == 0.2
     for asked, words in (
-        ({"pooling": "max"}, "pooling must be 'avg', as in the model"),
+        ({"pooling": "max"}, "pooling must be 'avg', as in the initial model"),
         ({"fit": "pad"}, "fit must not be set"),
         ({"net": "lenet5_1998"}, "net must be 'lenet5'"),
     ):

@@ -116,7 +116,7 @@ def test_files_that_have_lost_or_gained_bytes_are_refused(model_file, tmp_path):
         ),
         (
             b'{\n  "format": "lenet5c summary 1",\n  "digest": "' + b"0" * 64 + b'"\n}\n',
-            "another or a damaged file",
+            "a different or damaged file",
         ),
         (b'{"seed": 3}', "must be the configuration of a run of lenet5c train, got a different"),
         (b'{\n  "format": "lenet5c config 1",\n  "digest": "' + b"0" * 64 + b'"\n}\n', "edited"),

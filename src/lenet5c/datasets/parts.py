@@ -80,8 +80,8 @@ def find_folder_part(name: str) -> tuple[str, str] | None:
     Examples
     --------
     >>> from lenet5c.datasets.parts import find_folder_part
-    >>> find_folder_part("Training Data"), find_folder_part("val2017"), find_folder_part("pets_testSet")
-    (('train', ''), ('validation', ''), ('test', 'pets'))
+    >>> find_folder_part("Training Data"), find_folder_part("pets_testSet")
+    (('train', ''), ('test', 'pets'))
     >>> find_folder_part("trainer")
     """
     split = re.sub("(?<=[a-z])(?=[A-Z])", " ", normalize("NFKC", name))

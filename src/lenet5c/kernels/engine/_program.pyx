@@ -385,8 +385,7 @@ cdef class Program:
             if divisor_of(&job, step, 1) == 0:
                 raise ValueError(
                     f"weights must be greater than 0 for a sample of each batch, got 0 for all from "
-                    f"{step * batch_size} to {min(job.batch, (step + 1) * batch_size) - 1}; omit "
-                    "them")
+                    f"{step * batch_size} to {min(job.batch, (step + 1) * batch_size) - 1}")
         if update.size != params.shape[0] or update.steps != steps:
             raise ValueError(
                 f"update must have {params.shape[0]} parameters and {steps} steps, got "
