@@ -184,7 +184,7 @@ class RunFolder:
             raise self._unwritable(error) from None
 
     def lengthen(self, config: dict[str, Any]) -> None:
-        """Write a configuration with more epochs, which makes a finished run unfinished.
+        """Write a configuration with more epochs, so that a finished run can be continued.
 
         The folder should be locked. The previous model is kept until the run is finished again.
         """
