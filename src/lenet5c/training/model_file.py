@@ -217,9 +217,9 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
         A model file, or the folder of a finished run, whose summary must match the model.
         ``'best'``, the default, is the model for MNIST's digits included in the package (use
         `./best` for a file or folder of that name); it was trained by ``lenet5c train --recipe best
-        --batch-size 64 --lr 0.003 --seed 0 --temperature 1.132`` and has a test accuracy of
-        99.65 %. ``'signs'`` is the included model for digits, arithmetic signs and other ink,
-        trained by ``lenet5c train --recipe signs --data signs --seed 0``.
+        --seed 0 --temperature 1.132`` and has a test accuracy of 99.65 %. ``'signs'`` is the
+        included model for digits, arithmetic signs and other ink, trained by ``lenet5c train
+        --recipe signs --data signs --seed 0``.
 
     Returns
     -------
