@@ -345,21 +345,22 @@ def _match_by_shape(
     for name, wanted in layers.items():
         if name in pairs:
             continue
-        twins = [n for n in layers if n not in pairs and layers[n].shapes == wanted.shapes]
+        counterparts = [n for n in layers if n not in pairs and layers[n].shapes == wanted.shapes]
         fitting = [module for module in free if wanted.difference(found[module]) is None]
-        if len(fitting) != len(twins):
+        if len(fitting) != len(counterparts):
             raise ExportError(
-                f"{path} must have {len(twins)} layers with {wanted}, like the model "
-                f"({_join(twins)}), got {len(fitting)} ({_join(fitting)}) among "
+                f"{path} must have {len(counterparts)} layers with {wanted}, like the model "
+                f"({_join(counterparts)}), got {len(fitting)} ({_join(fitting)}) among "
                 f"{_list_first(found)}; pass names to map them, or use a model with the same shapes"
             )
         if len({re.sub(r"\d+", "#", module) for module in fitting}) > 1:
             raise ExportError(
                 f"{path} must have names that identify the layers of equal shape, "
-                f"{_join(twins)}, got {_join(fitting)}; pass names, such as {twins[0]}={fitting[0]}"
+                f"{_join(counterparts)}, got {_join(fitting)}; pass names, such as "
+                f"{counterparts[0]}={fitting[0]}"
             )
         fitting.sort(key=lambda module: [int(digits) for digits in re.findall(r"\d+", module)])
-        pairs |= zip(twins, fitting, strict=True)
+        pairs |= zip(counterparts, fitting, strict=True)
 
 
 def _join(names: Iterable[str]) -> str:

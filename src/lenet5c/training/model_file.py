@@ -326,9 +326,10 @@ def describe_net(model: Sequential) -> dict[str, Any]:
     description = describe(model)
     state = model.state_dict()
     with limit_values(sum(array.size for array in state.values())):
-        twin = build_net(description)
+        counterpart = build_net(description)
     own, others = (
-        {name: array.shape for name, array in each.items()} for each in (state, twin.state_dict())
+        {name: array.shape for name, array in each.items()}
+        for each in (state, counterpart.state_dict())
     )
     for name in own | others:
         if own.get(name) != others.get(name):

@@ -108,17 +108,17 @@ def _work(
         if number is None:
             break
         isa = isas[number % len(isas)]
-        twins = ["avx512", "avx2"] if number % 8 == 0 and "avx512" in isas else [isa]
-        results = [workers[isa].run(number, campaign.left) for isa in twins]
+        counterparts = ["avx512", "avx2"] if number % 8 == 0 and "avx512" in isas else [isa]
+        results = [workers[isa].run(number, campaign.left) for isa in counterparts]
         with lock:
             if None in results:
                 campaign.count("cut short by the end of the time")
                 continue
-            for isa, result in zip(twins, results, strict=True):
+            for isa, result in zip(counterparts, results, strict=True):
                 campaign.count(f"{result['name']}")
                 if result["wrong"]:
                     campaign.fail(number, f"{result['name']}, {isa}: {result['wrong']}")
-            if len(twins) == 2:
+            if len(counterparts) == 2:
                 campaign.count("compared with another instruction set")
                 if results[0]["digest"] != results[1]["digest"]:
                     campaign.fail(number, f"{results[0]['name']}: bits of AVX2 and AVX-512 differ")
