@@ -174,7 +174,7 @@ def test_the_net_comes_from_the_model():
     ):
         with pytest.raises(ValueError, match=words):
             take_net(recipe("finetune"), best, asked)
-    with pytest.raises(ValueError, match="rehearse must be None without a model"):
+    with pytest.raises(ValueError, match="rehearse must be None without an initial model"):
         RunConfig.named(rehearse="none")
     with pytest.raises(RunError, match="which does not exist"):
         RunConfig.named(start="runs/none")
