@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 import drawn_shapes
 from drawn_shapes import SHAPES, draw
 
-drawn_shapes.LEAST = 0.3
+drawn_shapes.MINIMUM = 0.3
 
 TESTED = 100
 TURNED = {"flip": 0.5, "rotation": 180.0, "hue": 180.0, "crop_padding": 2, "outside": "edge"}

@@ -80,7 +80,7 @@ def model_of(layers):
     return nn.Sequential(*body, nn.GlobalAvgPool2d(), nn.Flatten(), nn.Linear(features, CLASSES))
 
 
-def twin_of(layers, model, torch):
+def counterpart_of(layers, model, torch):
     """Make the same net in PyTorch, with the same weights."""
 
     class Residual(torch.nn.Module):
@@ -100,12 +100,12 @@ def twin_of(layers, model, torch):
         return getattr(torch.nn, kind)(*arguments, **settings)
 
     head = torch.nn.Linear(model[-1].in_features, CLASSES)
-    twin = torch.nn.Sequential(
+    counterpart = torch.nn.Sequential(
         *(make(*each) for each in [conv(3, CHANNELS), RELU, *layers]),
         *(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), head),
     )
-    twin.load_state_dict({name: torch.tensor(a) for name, a in model.state_dict().items()})
-    return twin
+    counterpart.load_state_dict({name: torch.tensor(a) for name, a in model.state_dict().items()})
+    return counterpart
 
 
 def our_step(model, x, labels):
@@ -113,26 +113,26 @@ def our_step(model, x, labels):
     return lambda: model.train_steps(x, labels, loss, optimizer, [LR], batch_size=len(x))
 
 
-def their_step(twin, x, labels, layout, torch):
-    twin = copy.deepcopy(twin).to(memory_format=layout)
+def their_step(counterpart, x, labels, layout, torch):
+    counterpart = copy.deepcopy(counterpart).to(memory_format=layout)
     x, labels = torch.tensor(x).to(memory_format=layout), torch.tensor(labels)
-    optimizer = torch.optim.SGD(twin.parameters(), lr=LR, momentum=MOMENTUM)
+    optimizer = torch.optim.SGD(counterpart.parameters(), lr=LR, momentum=MOMENTUM)
 
     def step():
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(twin(x), labels).backward()
+        torch.nn.functional.cross_entropy(counterpart(x), labels).backward()
         optimizer.step()
 
     return step
 
 
-def compare(name, model, twin, x, labels, torch):
+def compare(name, model, counterpart, x, labels, torch):
     """End the program unless the first loss and gradients agree with PyTorch's in float64."""
     loss, _ = model.train_step(x, labels, nn.CrossEntropyLoss())
-    twin, images = copy.deepcopy(twin).double(), torch.tensor(x, dtype=torch.float64)
-    theirs = torch.nn.functional.cross_entropy(twin(images), torch.tensor(labels))
+    counterpart, images = copy.deepcopy(counterpart).double(), torch.tensor(x, dtype=torch.float64)
+    theirs = torch.nn.functional.cross_entropy(counterpart(images), torch.tensor(labels))
     theirs.backward()
-    gradient = np.concatenate([each.grad.numpy().ravel() for each in twin.parameters()])
+    gradient = np.concatenate([each.grad.numpy().ravel() for each in counterpart.parameters()])
     results = {OURS: [loss, model.grad_vector], "PyTorch": [theirs.item(), gradient]}
     check_agreement(name, results, 1e-5)
 
@@ -159,10 +159,11 @@ def main():
         model = model_of(NETS[name])
         runs = {}
         if torch:
-            twin = twin_of(NETS[name], model, torch)
-            compare(name, model, twin, x, labels, torch)
+            counterpart = counterpart_of(NETS[name], model, torch)
+            compare(name, model, counterpart, x, labels, torch)
             runs = {
-                peer: their_step(twin, x, labels, layout, torch) for peer, layout in layouts.items()
+                peer: their_step(counterpart, x, labels, layout, torch)
+                for peer, layout in layouts.items()
             }
         runs = {OURS: our_step(model, x, labels)} | runs
         table.row([name], interleaved(runs, options.repeats))

@@ -20,7 +20,7 @@ from lenet5c.recognition import why
 from lenet5c.training import open_model
 from lenet5c.training.explanation.pixels import LevelPass
 
-MOST_STEPS = 100
+MAX_STEPS = 100
 OVERSHOOT = 1.02
 
 
@@ -29,7 +29,7 @@ def deepfool(trained, image):
     way, before = LevelPass(trained, image.shape[1:]), trained.predict(image)[0]
     classes = np.eye(len(trained.class_names))
     x = image.astype(np.float64)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         overshot = np.clip(np.rint(image + OVERSHOOT * (x - image)), 0, 255).astype(np.uint8)
         if trained.predict(overshot)[0] != before:
             return float(np.linalg.norm(overshot.astype(float) - image))

@@ -32,7 +32,7 @@ NOTES = {
     "optim": "optimizers, schedules",
     "nn": "layers, nets, losses",
     "datasets": "sources, preparation",
-    "reference": "readable float64 twins",
+    "reference": "readable float64 versions",
     "kernels": "compiled, on arrays",
     "_files": "atomic writes, tensors",
     "_text": "tables, safe printing",

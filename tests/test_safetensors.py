@@ -10,7 +10,7 @@ from lenet5c._files import safetensors as ours
 safetensors = pytest.importorskip("safetensors.numpy")
 
 DTYPES = ["<u8", "<i8", "<f8", "<f4", "<u4", "<i4", "<f2", "<u2", "<i2", "|i1", "|u1", "|b1"]
-MOST_HEADER = 2**20
+MAX_HEADER = 2**20
 
 
 def draw(rng, dtype):
@@ -19,7 +19,7 @@ def draw(rng, dtype):
 
 
 def unpack(content):
-    tensors, metadata = ours.unpack(content, MOST_HEADER)
+    tensors, metadata = ours.unpack(content, MAX_HEADER)
     return {name: tensor.to_array() for name, tensor in tensors.items()}, metadata
 
 
@@ -71,7 +71,7 @@ def test_order_of_memory_and_of_bytes_do_not_matter():
 
 def test_types_that_numpy_lacks_are_read_as_bytes():
     content = build({"a": entry("BF16", [2])}, b"\x01\x02\x03\x04")
-    (tensor,) = ours.unpack(content, MOST_HEADER)[0].values()
+    (tensor,) = ours.unpack(content, MAX_HEADER)[0].values()
     assert (tensor.dtype, tensor.shape, bytes(tensor.data)) == ("BF16", (2,), b"\x01\x02\x03\x04")
     with pytest.raises(ValueError, match="a tensor of type BF16"):
         tensor.to_array()
@@ -82,13 +82,13 @@ HOSTILE = {
     "short": (b"\x00\x00\x00", "a header of 0 bytes"),
     "length": (build({}, length=3000), "a header of 3,000 bytes"),
     "largest": (b"\xff" * 16, "a header of 18,446,744,073,709,551,615 bytes"),
-    "long": (build(b"{}" + b" " * MOST_HEADER), "a header of 1,048,578 bytes"),
+    "long": (build(b"{}" + b" " * MAX_HEADER), "a header of 1,048,578 bytes"),
     "text": (build(b"no JSON"), "Expecting value"),
     "encoding": (build(b'{"\xff": 1}'), "codec can't decode"),
     "nested": (build(b"[" * 100_000), "nested too deeply"),
     "digits": (build(b'{"a": ' + b"9" * 5000 + b"}"), "digits"),
-    "list": (build([]), "a header that is no object"),
-    "metadata": (build({"__metadata__": {"a": 1}}), "other metadata than texts"),
+    "list": (build([]), "a header that is not an object"),
+    "metadata": (build({"__metadata__": {"a": 1}}), "metadata that are not strings"),
     "twice": (build(b'{"a": 1, "a": 2}'), "duplicate name"),
     "number": (build({"a": 1}), "invalid entry of tensor 'a': 1"),
     "type": (build({"a": entry("F31")}, b"0000"), "invalid entry of tensor 'a'"),
@@ -122,4 +122,4 @@ def test_shape_that_numpy_lacks_is_a_value_error():
     content = build({"a": entry(shape=[0, 2**40, 2**40], data_offsets=[0, 0])})
     with pytest.raises(ValueError, match="too big"):
         unpack(content)
-    assert list(ours.unpack(content, MOST_HEADER)[0]) == ["a"]
+    assert list(ours.unpack(content, MAX_HEADER)[0]) == ["a"]

@@ -62,7 +62,7 @@ RATE, LONGEST = 1e-3, 50.0
 #: Smallest divisor of normalizations.
 TINY = 1e-300
 #: Gradients below this are set to 0, since products with them would be slow denormal numbers.
-LEAST_GRADIENT = 1e-9
+MIN_GRADIENT = 1e-9
 
 
 def main():
@@ -136,7 +136,7 @@ def string_loss(logits, targets):
     if clutter.any():
         loss[clutter], share[clutter] = sum_clutter(log[clutter])
     gradient = (np.exp(log) - share) / len(log)
-    gradient[np.abs(gradient) < LEAST_GRADIENT] = 0
+    gradient[np.abs(gradient) < MIN_GRADIENT] = 0
     return float(loss.mean()), gradient.astype(np.float32)
 
 

@@ -69,7 +69,7 @@ def main(argv: "Sequence[object] | None" = None) -> int:
 
 
 def is_later_rank() -> bool:
-    """Return whether ``mpiexec`` or the like has started this process with a number from 1 on."""
+    """Return True if this is a rank other than the first of ``mpiexec`` or a similar launcher."""
     if not any(name.endswith("_RANK") for name in os.environ):
         return False
     from lenet5c.training.parallel import launched_rank
@@ -78,9 +78,9 @@ def is_later_rank() -> bool:
 
 
 def works_for_first(options: "Namespace") -> bool:
-    """Return whether a later rank does a part of the first one's work, and so has nothing to say.
+    """Return True if a later rank shares the work of the first one, and should print nothing.
 
-    Otherwise each process carries out a command of its own.
+    Otherwise each process executes a separate command.
     """
     executor = getattr(options, "executor", None)
     return executor == "mpi" or (executor is None and getattr(options, "mpi", False) is not False)

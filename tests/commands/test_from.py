@@ -43,7 +43,7 @@ def test_what_does_not_fit_the_start_is_refused(tmp_path, options, words):
 
 def test_data_to_rehearse_needs_a_start(tmp_path):
     result = train("--rehearse", "mnist", "--out", tmp_path / "run", cwd=tmp_path)
-    assert_bad_use(result, "rehearse", "without a model to start from")
+    assert_bad_use(result, "rehearse", "without an initial model")
 
 
 def test_a_model_that_is_turned_is_told(tmp_path):

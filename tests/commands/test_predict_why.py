@@ -67,7 +67,7 @@ def test_a_digit(seven, tmp_path, capsys, few_neighbors):
 def test_the_least_probable_of_a_number(tmp_path, capsys, monkeypatch):
     paper(*mnist()[1].images[:3, 0]).save(tmp_path / "number.png")
     seen, explain = [], reasons.explain
-    monkeypatch.setattr(reasons, "MOST_DIGITS", 2)
+    monkeypatch.setattr(reasons, "MAX_DIGITS", 2)
     monkeypatch.setattr(
         reasons, "explain", lambda *a, **k: seen.append(explain(*a, **k)) or seen[-1]
     )

@@ -367,7 +367,7 @@ def test_a_part_of_the_training_images(tmp_path, quick):
     assert_bad_use(
         quick("--train-size", 2001, out="b"),
         "--train-size must be at most the 2000 training images, got 2001",
-        "leave it out",
+        "omit it",
     )
 
 

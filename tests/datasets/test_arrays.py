@@ -10,7 +10,7 @@ from data_files import make_digits
 
 from lenet5c.datasets import DatasetError, ReadOptions, open_source
 from lenet5c.datasets.mapped import MappedImages
-from lenet5c.datasets.parts import part_of, split_name
+from lenet5c.datasets.parts import find_part, split_name
 from lenet5c.datasets.source import find
 
 IMAGES, LABELS = make_digits()
@@ -230,13 +230,13 @@ def test_faults_of_an_archive(tmp_path, monkeypatch):
     refuse(
         make_npz({"x": make_npy((1,), body=b"1")}, zipfile.ZIP_LZMA), "stored or deflate-compressed"
     )
-    refuse(good[:-30], "intact .npz file")
+    refuse(good[:-30], "valid .npz file")
     refuse(
         good[:50] + b"?" * 20 + good[70:],
-        "intact .npz file|declares|NumPy array file|NumPy file format",
+        "valid .npz file|declares|NumPy array file|NumPy file format",
     )
-    refuse(b"PK\3\4" + bytes(99), "intact .npz file")
-    monkeypatch.setattr("lenet5c.datasets.arrays.MOST_ARRAYS", 1)
+    refuse(b"PK\3\4" + bytes(99), "valid .npz file")
+    monkeypatch.setattr("lenet5c.datasets.arrays.MAX_ARRAYS", 1)
     refuse(make_npz({"x": b"", "y": b""}), "at most 1 arrays")
     monkeypatch.setattr("lenet5c.datasets.archives.SMALL", 100)
     monkeypatch.setattr("lenet5c.datasets.archives.MAX_RATIO", 2)
@@ -249,7 +249,7 @@ def test_words_in_names():
     assert split_name("label_names") == (None, "names") and split_name("mean") == (None, None)
     for name in ("latest", "contest.csv", "training_x.csv", "training.csv", "t10k_x", "valid-1"):
         part = {"l": None, "c": None, "t": "train", "v": "validation"}[name[0]]
-        assert part_of(name) == ("test" if name == "t10k_x" else part)
+        assert find_part(name) == ("test" if name == "t10k_x" else part)
 
 
 def spread_targets(labels, classes=4):

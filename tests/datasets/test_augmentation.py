@@ -59,7 +59,7 @@ def column(draws, name):
     return np.array([each[name] for each in draws], float)
 
 
-class TestTwin:
+class TestCounterpart:
     @in_one_test
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
     @pytest.mark.parametrize("distortion", EACH, ids=str)

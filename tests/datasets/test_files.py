@@ -8,7 +8,7 @@ from data_files import make_digits, make_table, name_pixels, write
 from pictures_on_disk import write_pictures
 
 from lenet5c.datasets import DatasetError, ReadOptions, open_dataset, open_source
-from lenet5c.datasets.files import has_files, kind_of
+from lenet5c.datasets.files import detect_kind, has_files
 from lenet5c.datasets.source import find
 
 IMAGES, LABELS = make_digits()
@@ -32,10 +32,10 @@ def test_kinds_by_content(tmp_path):
         (write(tmp_path / "data_batch_1", b"\x80\x04K\x01."), None),
         (write(tmp_path / "usps.h5", b"\x89HDF\r\n\x1a\n"), None),
     ):
-        assert kind_of(tmp_path / name) == kind
+        assert detect_kind(tmp_path / name) == kind
     with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
         archive.writestr("cat/1.png", b"?")
-    assert kind_of(tmp_path / "pictures.zip") is None
+    assert detect_kind(tmp_path / "pictures.zip") is None
     with pytest.raises(DatasetError, match="must be an IDX, CSV, .* got another file; convert it"):
         find(str(tmp_path / "usps.h5"))
     with pytest.raises(FileNotFoundError, match="no such file"):

@@ -6,7 +6,7 @@ from pictures_on_disk import write_pictures
 from lenet5c.datasets import image_folder, open_source
 from lenet5c.datasets.folder_files import list_folder
 from lenet5c.datasets.inspection import inspect
-from lenet5c.datasets.parts import part_of_folder
+from lenet5c.datasets.parts import find_folder_part
 from lenet5c.datasets.source import open_dataset, open_records
 
 pytest.importorskip("PIL.Image")
@@ -26,7 +26,7 @@ pytest.importorskip("PIL.Image")
     ],
 )
 def test_words_that_mean_a_part(part, names):
-    assert [part_of_folder(name) for name in names] == [part and (part, "")] * len(names)
+    assert [find_folder_part(name) for name in names] == [part and (part, "")] * len(names)
 
 
 def make(root, counts):

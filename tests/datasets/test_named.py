@@ -208,11 +208,11 @@ def test_labels_at_the_limit_of_their_dtype_are_an_error(server, tmp_path):
 
 def test_a_huge_member_is_refused_before_it_is_read(server, tmp_path, monkeypatch):
     named = emnist(server, "digits")
-    monkeypatch.setattr("lenet5c.datasets.named.MOST_ZIPPED", 1000)
+    monkeypatch.setattr("lenet5c.datasets.named.MAX_ZIPPED", 1000)
     with pytest.raises(DatasetError, match="declares"):
         load_named(named, folder=tmp_path, retry=QUICK)
-    monkeypatch.setattr("lenet5c.datasets.named.MOST_ZIPPED", 1 << 20)
-    monkeypatch.setattr("lenet5c.datasets.named.MOST_RAW", 1000)
+    monkeypatch.setattr("lenet5c.datasets.named.MAX_ZIPPED", 1 << 20)
+    monkeypatch.setattr("lenet5c.datasets.named.MAX_RAW", 1000)
     with pytest.raises(DatasetError, match="1000 that are allowed"):
         load_named(named, folder=tmp_path, retry=QUICK)
 

@@ -154,7 +154,7 @@ def test_damaged_files(tmp_path, monkeypatch):
     monkeypatch.setattr("lenet5c.datasets.parquet.MEMORY", 100)
     with pytest.raises(DatasetError, match="at most 100 bytes of pixels"):
         find(str(path))
-    monkeypatch.setattr("lenet5c.datasets.parquet.MOST_GROUP", 100)
+    monkeypatch.setattr("lenet5c.datasets.parquet.MAX_GROUP", 100)
     with pytest.raises(DatasetError, match="row groups of at most 100 bytes"):
         find(str(path))
 

@@ -8,9 +8,9 @@ from lenet5c.datasets.pixels import (
     convert_images,
     convert_labels,
     convert_targets,
+    find_image_shape,
     guess_reading,
     is_square,
-    shape_of,
 )
 
 BYTES = np.random.default_rng(0).integers(0, 256, (20, 5, 6), dtype=np.uint8)
@@ -140,7 +140,7 @@ def test_other_arrays_are_refused(array, message):
 
 def test_the_shape_must_have_all_values():
     with pytest.raises(DatasetError, match="image_shape must match the 64 values"):
-        shape_of(np.zeros((2, 64)), "x", (8, 9))
+        find_image_shape(np.zeros((2, 64)), "x", (8, 9))
 
 
 def test_squares():

@@ -251,7 +251,7 @@ def test_too_many_pixels_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("lenet5c.datasets.archives.MAX_RATIO", 2)
     with pytest.raises(DatasetError, match="must unpack to at most"):
         read(write(tmp_path / "a.csv.gz", NAMED))
-    monkeypatch.setattr("lenet5c.datasets.tables.MOST_PIXELS", 1000)
+    monkeypatch.setattr("lenet5c.datasets.tables.MAX_PIXELS", 1000)
     with pytest.raises(DatasetError, match="at most 1,000 bytes of pixels"):
         read(write(tmp_path / "a.csv", NAMED))
 

@@ -244,7 +244,7 @@ def test_a_folder_that_cannot_be_written(served, trained, tmp_path):
 
 
 def test_a_folder_has_its_limit(client, monkeypatch):
-    monkeypatch.setattr(samples_module, "MOST", 1)
+    monkeypatch.setattr(samples_module, "MAXIMUM", 1)
     client.save(image_of("1"), 1)
     assert "fewer than 1 samples" in client.error(
         "/save_sample", image=encode(image_of("1")), label=1

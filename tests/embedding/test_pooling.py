@@ -90,8 +90,8 @@ def test_maxima_with_indices(calls, settings, special, dtype):
     assert y.tobytes() == expected.tobytes()
     dy, dx = values(*expected.shape, dtype=dtype, seed=1), flat_like(x)
     assert calls.max_pool2d_with_indices_backward(settings, dy.ravel(), indices, dx) == 0
-    twin = reference.max_pool2d_backward(dy, x, **arguments)
-    np.testing.assert_allclose(dx.reshape(x.shape), twin, rtol=1e-6, atol=1e-6)
+    counterpart = reference.max_pool2d_backward(dy, x, **arguments)
+    np.testing.assert_allclose(dx.reshape(x.shape), counterpart, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("index", [-1, 36, 2**40])

@@ -208,17 +208,17 @@ def test_layers_of_equal_shape_by_the_numbers_in_their_names(tmp_path):
     assert load_torch(path, other)["20"] == "body.20"
     assert_same_weights(other, model)
     words = {"0": "first", "2": "second"}
-    pair, twin = (
+    pair, counterpart = (
         nn.Sequential(nn.Linear(3, 3, rng=seed), nn.ReLU(), nn.Linear(3, 3, rng=seed + 1))
         for seed in (1, 9)
     )
     path = written(tmp_path / "y.safetensors", state_of(pair, renamed(words.get)))
     with pytest.raises(ExportError, match="names that identify .*; pass names, such as 0="):
-        load_torch(path, twin)
-    load_torch(path, twin, {"0": "first"})
-    assert_same_weights(twin, pair)
-    load_torch(path, twin, {"0": "second", "2": "first"})
-    np.testing.assert_array_equal(twin[0].params["weight"], pair[2].params["weight"])
+        load_torch(path, counterpart)
+    load_torch(path, counterpart, {"0": "first"})
+    assert_same_weights(counterpart, pair)
+    load_torch(path, counterpart, {"0": "second", "2": "first"})
+    np.testing.assert_array_equal(counterpart[0].params["weight"], pair[2].params["weight"])
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16"])

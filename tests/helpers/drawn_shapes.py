@@ -14,7 +14,7 @@ import numpy as np
 SHAPES = ("circle", "cross", "square", "star", "triangle")
 CONTRAST = 64  # gray levels of 255, in the channel in which ground and shape differ most
 NOISE = 16  # standard deviation in gray levels
-LEAST, MOST = 0.16, 0.42  # radius, as a share of the picture's shorter side
+MINIMUM, MAXIMUM = 0.16, 0.42  # radius, as a share of the picture's shorter side
 FINE = 4  # pixels of the drawing for one of the picture, which softens edges
 
 
@@ -44,7 +44,7 @@ def draw(shape, rng, size=(64, 48)):
         ground, color = rng.integers(0, 256, (2, 3))
         if abs(ground - color).max() >= CONTRAST:
             break
-    radius = min(size) * rng.uniform(LEAST, MOST)
+    radius = min(size) * rng.uniform(MINIMUM, MAXIMUM)
     center = [rng.uniform(radius, side - radius) for side in size]
     turn = rng.uniform(0, 2 * np.pi)
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])

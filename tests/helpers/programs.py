@@ -215,8 +215,8 @@ class Model:
                     kind, CONNECTED if "table" in layer else WINDOW
                 )
                 options = {name: layer[name] for name in names if name in layer}
-                twin = "connected_conv2d" if "table" in layer else kind
-                dy, dweight, dbias = getattr(reference, f"{twin}_backward")(
+                counterpart = "connected_conv2d" if "table" in layer else kind
+                dy, dweight, dbias = getattr(reference, f"{counterpart}_backward")(
                     dy, x, weight, **options
                 )
                 dparams[self.views[i][0][0]] = dweight.ravel()

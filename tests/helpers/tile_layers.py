@@ -28,7 +28,7 @@ WITH_PARAMS = ("conv2d", "linear", "connected_conv2d", "subsample2d")
 
 
 class TileLayerChecks:
-    """Comparison with the twin in the reference, by cases of layer, input shape and options."""
+    """Comparison with the reference, by cases of layer, input shape and options."""
 
     def test_matches_reference(self, layer, shape, name, options):
         x = normal(*shape)
@@ -88,8 +88,8 @@ class TileLayerChecks:
 
     def test_pickles_and_copies(self, layer, shape, name, options):
         x = normal(*shape)
-        for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-            assert_array_equal(twin.forward(x), layer.forward(x))
-            assert repr(twin) == repr(layer)
-            for key, array in twin.params.items():
+        for counterpart in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+            assert_array_equal(counterpart.forward(x), layer.forward(x))
+            assert repr(counterpart) == repr(layer)
+            for key, array in counterpart.params.items():
                 assert not np.shares_memory(array, layer.params[key])

@@ -1,7 +1,7 @@
 """Convolution beyond NCHW images: formats, paddings, samples, selected gradients, transposed, 1-d.
 
-Held against the float64 twins and PyTorch; tests/kernels/test_functional.py has the promises of all
-functions.
+Compared with the float64 reference and PyTorch; tests/kernels/test_functional.py tests what all
+functions have in common.
 """
 
 import numpy as np

@@ -113,7 +113,7 @@ def compute(case, arrays, layout, axis, threads=1, kernels=None):
     return [y.transpose(back[0]), dx.transpose(back[0]), dweight.transpose(back[1]), dbias]
 
 
-def twins(case, arrays):
+def counterparts(case, arrays):
     """Return the results of the reference for a padded image."""
     x, weight, bias, dy = arrays
     extent = [
@@ -148,9 +148,9 @@ def assert_same(results, expected):
 def test_matches_the_reference(case, dtype, layout, axis):
     arrays = draw(case, dtype)
     results = compute(case, arrays, layout, axis)
-    for result, twin in zip(results, twins(case, arrays), strict=True):
+    for result, counterpart in zip(results, counterparts(case, arrays), strict=True):
         assert result.dtype == DTYPES[dtype]
-        assert_array_equal(result, twin)
+        assert_array_equal(result, counterpart)
 
 
 @in_one_test
@@ -161,8 +161,8 @@ def test_large_ones_match_the_reference(case, dtype, axis):
     arrays = draw(case, dtype)
     eps = np.finfo(DTYPES[dtype]).eps
     results = compute(case, arrays, "NHWC", axis, threads=2)
-    for result, twin in zip(results, twins(case, arrays), strict=True):
-        assert np.max(np.abs(result - twin)) < 100 * eps * np.max(np.abs(twin))
+    for result, counterpart in zip(results, counterparts(case, arrays), strict=True):
+        assert np.max(np.abs(result - counterpart)) < 100 * eps * np.max(np.abs(counterpart))
 
 
 @in_one_test
@@ -222,7 +222,7 @@ def test_one_of_the_weight_gradients(dtype):
     sizes = (case.channels, *case.image), (case.outputs, *case.size)
     window = (case.kernel, case.stride, case.padding, case.dilation)
     plan = strips.plan(dtype, "dweight", case.batch, 1, *sizes, window, 1)
-    _, _, dweight, dbias = twins(case, (x, weight, bias, dy))
+    _, _, dweight, dbias = counterparts(case, (x, weight, bias, dy))
     for given in ((None, bias), (weight, None)):
         _direct.weight_gradient(plan, x, dy, *given, 1)
     assert_array_equal(weight, dweight)

@@ -112,32 +112,32 @@ def check(axes, shape, options, count, dtype, **call):
     x = draw(shape, dtype)
     names = [f"{kind}_pool{axes}d" for kind in ("max", "avg")]
     y, indices = getattr(kernels, names[0])(x, **options, return_indices=True, **call)
-    twin, places = getattr(reference, names[0])(x, **options, return_indices=True)
+    counterpart, places = getattr(reference, names[0])(x, **options, return_indices=True)
     assert (y.dtype, indices.dtype) == (dtype, np.int64)
-    assert_array_equal(y, twin)
+    assert_array_equal(y, counterpart)
     assert_array_equal(indices, places)
-    assert_array_equal(getattr(kernels, names[0])(x, **options, **call), twin)
+    assert_array_equal(getattr(kernels, names[0])(x, **options, **call), counterpart)
     dy = draw(y.shape, dtype, 1)
-    backward, backward_twin = (
+    backward, backward_counterpart = (
         getattr(module, f"{names[0]}_backward") for module in (kernels, reference)
     )
-    twin = backward_twin(dy, x, **options)
+    counterpart = backward_counterpart(dy, x, **options)
     dx = backward(dy, x, **options, **call)
     assert dx.dtype == dtype
-    assert_array_equal(dx, twin)
-    assert_array_equal(backward(dy, x.shape, **options, indices=indices, **call), twin)
+    assert_array_equal(dx, counterpart)
+    assert_array_equal(backward(dy, x.shape, **options, indices=indices, **call), counterpart)
 
     options = options | count
-    y, twin = (getattr(module, names[1])(x, **options) for module in (kernels, reference))
+    y, counterpart = (getattr(module, names[1])(x, **options) for module in (kernels, reference))
     assert y.dtype == dtype
     eps = np.finfo(dtype).eps
-    np.testing.assert_allclose(y, twin, rtol=2 * eps)  # the sum is exact
+    np.testing.assert_allclose(y, counterpart, rtol=2 * eps)  # the sum is exact
     dx = getattr(kernels, f"{names[1]}_backward")(dy, shape, **options, **call)
-    twin, size = (
+    counterpart, size = (
         getattr(reference, f"{names[1]}_backward")(each, shape, **options) for each in (dy, abs(dy))
     )
     assert dx.dtype == dtype
-    assert np.all(abs(dx - twin) <= 16 * eps * size)
+    assert np.all(abs(dx - counterpart) <= 16 * eps * size)
 
 
 @in_one_test
@@ -184,20 +184,20 @@ def test_global_pooling(batch, channels, image, data_format, dtype):
     shape = (batch, channels, *image) if data_format == "NCHW" else (batch, *image, channels)
     x, options = draw(shape, dtype), {"data_format": data_format}
     y, indices = kernels.global_max_pool2d(x, return_indices=True, **options)
-    twin, places = reference.global_max_pool2d(x, return_indices=True, **options)
-    assert_array_equal(y, twin)
+    counterpart, places = reference.global_max_pool2d(x, return_indices=True, **options)
+    assert_array_equal(y, counterpart)
     assert_array_equal(indices, places)
-    assert_array_equal(kernels.global_max_pool2d(x, **options), twin)
+    assert_array_equal(kernels.global_max_pool2d(x, **options), counterpart)
     dy = draw(y.shape, dtype, 1)
-    twin = reference.global_max_pool2d_backward(dy, x, **options)
-    assert_array_equal(kernels.global_max_pool2d_backward(dy, x, **options), twin)
+    counterpart = reference.global_max_pool2d_backward(dy, x, **options)
+    assert_array_equal(kernels.global_max_pool2d_backward(dy, x, **options), counterpart)
     dx = kernels.global_max_pool2d_backward(dy, shape, indices, **options)
-    assert_array_equal(dx, twin)
+    assert_array_equal(dx, counterpart)
     mean = kernels.global_avg_pool2d(x, **options)
     np.testing.assert_allclose(mean, reference.global_avg_pool2d(x, **options), rtol=1e-6)
     dx = kernels.global_avg_pool2d_backward(dy, shape, **options)
-    twin = reference.global_avg_pool2d_backward(dy, shape, **options)
-    np.testing.assert_allclose(dx, twin, rtol=1e-6)
+    counterpart = reference.global_avg_pool2d_backward(dy, shape, **options)
+    np.testing.assert_allclose(dx, counterpart, rtol=1e-6)
     size = image if data_format == "NCHW" else shape[1:3]
     assert_array_equal(mean, kernels.avg_pool2d(x, size, **options))
 
@@ -245,15 +245,15 @@ class TestSpecialValues:
 
 def check_indices(x, options):
     y, indices = kernels.max_pool2d(x, **options, return_indices=True)
-    twin, places = reference.max_pool2d(x, **options, return_indices=True)
-    assert_array_equal(y, twin)
+    counterpart, places = reference.max_pool2d(x, **options, return_indices=True)
+    assert_array_equal(y, counterpart)
     assert_array_equal(indices, places)
-    assert_array_equal(kernels.max_pool2d(x, **options), twin)
+    assert_array_equal(kernels.max_pool2d(x, **options), counterpart)
     dy = np.arange(y.size, dtype=x.dtype).reshape(y.shape)
-    twin = reference.max_pool2d_backward(dy, x, **options)
-    assert_array_equal(kernels.max_pool2d_backward(dy, x, **options), twin)
+    counterpart = reference.max_pool2d_backward(dy, x, **options)
+    assert_array_equal(kernels.max_pool2d_backward(dy, x, **options), counterpart)
     dx = kernels.max_pool2d_backward(dy, x, **options, indices=indices)
-    assert_array_equal(dx, twin)
+    assert_array_equal(dx, counterpart)
 
 
 class TestAgainstTorch:
@@ -453,8 +453,10 @@ class TestForms:
         dy = draw((3, 2, 9 // size, 20 // size), np.float32)
         indices = np.random.default_rng(0).integers(0, 9 * 20, dy.shape)
         dx = kernels.max_pool2d_backward(dy, (3, 2, 9, 20), size, indices=indices)
-        twin = reference.max_pool2d_backward(dy, np.zeros((3, 2, 9, 20)), size, indices=indices)
-        assert_array_equal(dx, twin)
+        counterpart = reference.max_pool2d_backward(
+            dy, np.zeros((3, 2, 9, 20)), size, indices=indices
+        )
+        assert_array_equal(dx, counterpart)
 
 
 class TestRefusals:
@@ -487,7 +489,7 @@ class TestRefusals:
             ({"data_format": "NCW"}, 'data_format must be "NCHW" or "NHWC", got .NCW.'),
             (
                 {"dilation": 11, "padding": ((1, 13), (7, 7))},
-                "leave every window a pixel of the image",
+                "leave at least one pixel of the image in each window",
             ),
             ({"kernel_size": 10}, "kernel_size"),
             ({"kernel_size": None}, "kernel_size"),

@@ -98,12 +98,12 @@ class TestErrors:
     def test_index_out_of_range(self, name, wrong):
         samples = Samples(np.zeros((5, 144), np.float32), np.array([0, 4, 1, 0, 2]))
         samples.index[3] = wrong  # after it was checked
-        with pytest.raises(IndexError, match=rf"index must be 0 to 4, got {wrong} at 3"):
+        with pytest.raises(IndexError, match=rf"index must be from 0 to 4, got {wrong} at 3"):
             self.call(name, samples=samples)
 
     @pytest.mark.parametrize("wrong", [-1, 10, 2**31 - 1, -(2**31)])
     def test_labels_out_of_range(self, wrong):
-        with pytest.raises(ValueError, match=rf"labels must be 0 to 9, got {wrong} at 2"):
+        with pytest.raises(ValueError, match=rf"labels must be from 0 to 9, got {wrong} at 2"):
             self.call(labels=np.array([0, 9, wrong, 0, 0], np.int32))
 
     @pytest.mark.parametrize(

@@ -115,8 +115,8 @@ def reference_loss(model, out, labels, options):
         return *reference.mse_loss(out, options["targets"]), options
     if name == "mle":
         return *reference.mle_loss(out, labels), options
-    twin = reference.map_loss if name == "map" else reference.cross_entropy
-    return *twin(out, labels, setting), options
+    counterpart = reference.map_loss if name == "map" else reference.cross_entropy
+    return *counterpart(out, labels, setting), options
 
 
 @in_one_test

@@ -291,5 +291,5 @@ def test_an_update_of_another_size_or_step_is_an_error():
         with pytest.raises(ValueError, match=f"params and grads must have {len(params)} values"):
             update.apply(*arrays)
     for step in (-1, 2):
-        with pytest.raises(IndexError, match=f"step must be 0 to 1, got {step}"):
+        with pytest.raises(IndexError, match=f"step must be from 0 to 1, got {step}"):
             update.apply(params, params, step)

@@ -91,11 +91,11 @@ def test_same_bits_on_every_instruction_set(dtype, logarithmic, backward):
 def test_every_instruction_set_matches_reference(dtype, isa):
     for shape in ((50, 7, 1), (3, 100, 1), (4, 9, 33), (2, 150, 3)):
         (x,) = draw("softmax", shape, dtype, 1)
-        for logarithmic, twin in ((False, reference.softmax), (True, reference.log_softmax)):
+        for logarithmic, counterpart in ((False, reference.softmax), (True, reference.log_softmax)):
             y = np.full(shape, np.nan, dtype)
             _softmax.apply(KERNELS[isa, dtype], logarithmic, shape, x, None, y, 1)
             eps = tolerance(shape, 1, dtype)
-            assert_allclose(y, twin(x, 1), rtol=eps, atol=8 * eps)
+            assert_allclose(y, counterpart(x, 1), rtol=eps, atol=8 * eps)
 
 
 def test_the_exponential_of_float64_is_exact_to_an_ulp():

@@ -32,7 +32,9 @@ CASES = [
     (nn.Tanh(), torch.nn.Tanh(), {}, False),
     (nn.ScaledTanh(), None, {}, False),
 ]
-each_case = pytest.mark.parametrize("layer, twin, options, from_x", CASES, ids=lambda v: repr(v))
+each_case = pytest.mark.parametrize(
+    "layer, counterpart, options, from_x", CASES, ids=lambda v: repr(v)
+)
 each_name = pytest.mark.parametrize("name", nn.ACTIVATIONS)
 
 
@@ -51,7 +53,7 @@ def test_every_activation_is_tested():
 @in_one_test
 @pytest.mark.parametrize("shape", [(1, 3000), (4, 7), (33, 100), (3, 5, 7, 9), (20, 17, 3, 2)])
 @each_case
-def test_matches_reference(layer, twin, options, from_x, shape):
+def test_matches_reference(layer, counterpart, options, from_x, shape):
     """Within a few roundings of the output, and of the derivative, which is at most about 1."""
     x, dy = inputs(*shape), np.random.default_rng(4).standard_normal(shape).astype(np.float32)
     y = layer.forward(x, training=True)
@@ -70,20 +72,20 @@ def test_matches_reference(layer, twin, options, from_x, shape):
 
 
 @each_case
-def test_matches_torch(layer, twin, options, from_x):
-    if twin is None:
+def test_matches_torch(layer, counterpart, options, from_x):
+    if counterpart is None:
         pytest.skip("PyTorch has no such layer")
     x, dy = inputs(50, 40), np.random.default_rng(5).standard_normal((50, 40)).astype(np.float32)
     ours = layer.forward(x, training=True)
     theirs = torch.tensor(x.astype(np.float64), requires_grad=True)
-    y = twin(theirs)
+    y = counterpart(theirs)
     y.backward(torch.tensor(dy.astype(np.float64)))
     assert_allclose(ours, y.detach().numpy(), rtol=8 * EPS, atol=4 * EPS)
     assert_allclose(layer.backward(dy), theirs.grad.numpy(), rtol=16 * EPS, atol=32 * EPS)
 
 
 @each_case
-def test_not_a_number_stays_so_and_infinity_is_no_error(layer, twin, options, from_x):
+def test_not_a_number_stays_so_and_infinity_is_no_error(layer, counterpart, options, from_x):
     x = np.full((2, 20), np.nan, np.float32)
     assert np.isnan(layer.forward(x, training=True)).all() or layer.kind == "relu"
     x[:] = np.inf
@@ -92,7 +94,7 @@ def test_not_a_number_stays_so_and_infinity_is_no_error(layer, twin, options, fr
 
 
 @each_case
-def test_is_written_as_it_is_made(layer, twin, options, from_x):
+def test_is_written_as_it_is_made(layer, counterpart, options, from_x):
     assert repr(eval(f"nn.{layer!r}")) == repr(layer)
 
 
@@ -148,14 +150,14 @@ def test_steps_in_one_go_are_steps_one_by_one_at_any_thread_count(name, size):
     try:
         for threads in (1, 2, 5):
             lenet5c.set_num_threads(threads)
-            model, twin = net(name), net(name)
+            model, counterpart = net(name), net(name)
             rates = [0.01] * -(-100 // size)
-            optimizer, other = optim.SGD(model, 0.01, 0.9), optim.SGD(twin, 0.01, 0.9)
+            optimizer, other = optim.SGD(model, 0.01, 0.9), optim.SGD(counterpart, 0.01, 0.9)
             model.train_steps(x, labels, loss, optimizer, rates, batch_size=size)
             for start in range(0, 100, size):
-                twin.train_step(x[start : start + size], labels[start : start + size], loss)
+                counterpart.train_step(x[start : start + size], labels[start : start + size], loss)
                 other.step()
-            assert_array_equal(model.vector, twin.vector)
+            assert_array_equal(model.vector, counterpart.vector)
             expected = model.vector.copy() if expected is None else expected
             assert_array_equal(model.vector, expected)
     finally:

@@ -198,9 +198,9 @@ def test_lenet5_of_1998(digits, batch, j):
     labels, model = digits[1][:batch], nn.LeNet5_1998(rng=2)
     for name in ("s2", "s4"):  # biases that are not 0
         model[name].params["bias"][:] = np.linspace(-0.3, 0.3, model[name].channels)
-    twin = Of1998(model.params)
+    counterpart = Of1998(model.params)
     image = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-    penalties = twin(image)
+    penalties = counterpart(image)
     expected = penalty_loss(penalties, np.asarray(labels, np.int64), j)
     expected.backward()
     loss = nn.MLELoss() if j is None else nn.MAPLoss(j)
@@ -209,7 +209,7 @@ def test_lenet5_of_1998(digits, batch, j):
     assert abs(value - expected.item()) <= 1e-5 * abs(expected.item())
     assert correct == (penalties.argmin(dim=1).numpy() == labels).sum()
     for name, array in model.grads.items():
-        gradient = getattr(twin, name.replace(".", "_")).grad.numpy()
+        gradient = getattr(counterpart, name.replace(".", "_")).grad.numpy()
         assert_close(array, gradient, name)
     y = model.forward(x, training=True)
     assert_close(model.backward(loss(y, labels)[1]), image.grad.numpy(), "the image")
@@ -220,8 +220,8 @@ def test_lenet5_of_1998_follows_the_same_losses(digits, batch):
     """A hundred steps one by one, and in tiles; there are no choices that amplify rounding."""
     x = np.pad(digits[0], ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=digits[0].min())
     model, loss = nn.LeNet5_1998(rng=0), nn.MAPLoss(0.1)
-    twin = Of1998(model.params)
-    optimizer = torch.optim.SGD(twin.parameters(), lr=5e-4)
+    counterpart = Of1998(model.params)
+    optimizer = torch.optim.SGD(counterpart.parameters(), lr=5e-4)
     index = np.arange(STEPS * batch)
     losses, taken, _ = model.train_steps(
         x[index], digits[1][index], loss, optim.SGD(model, 5e-4), [5e-4] * STEPS, batch_size=batch
@@ -231,7 +231,7 @@ def test_lenet5_of_1998_follows_the_same_losses(digits, batch):
         part = slice(step * batch, (step + 1) * batch)
         optimizer.zero_grad()
         value = penalty_loss(
-            twin(torch.tensor(x[part], dtype=torch.float64)),
+            counterpart(torch.tensor(x[part], dtype=torch.float64)),
             np.asarray(digits[1][part], np.int64),
             0.1,
         )

@@ -31,7 +31,7 @@ def of_1998():
 
 
 @pytest.mark.parametrize("batch", [1, 3, 40])
-def test_it_is_its_twin(batch):
+def test_it_is_its_counterpart(batch):
     model, x = of_1998(), normal(batch, 1, 32, 32)
     penalties, logits = (member.forward(x) for member in model.members.values())
     expected = reference.ensemble([-penalties.astype(float) / 8, logits.astype(float) / 0.5])
@@ -64,7 +64,7 @@ def test_backward_is_that_of_pytorch(torch, count):
         assert_allclose(found, weight.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_backward_second_is_its_twin():
+def test_backward_second_is_its_counterpart():
     model, x, d2y = nn.Ensemble(linear(rng=0), linear(rng=1)), normal(1, 4), normal(1, 3, seed=1)
     logits = [member.forward(x) for member in model.members.values()]
     model.forward(x, training=True)
@@ -139,10 +139,10 @@ def test_the_compiled_form_refuses_what_it_cannot_take():
 
 def test_copies_are_whole():
     model, x = of_1998(), normal(3, 1, 32, 32)
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert_array_equal(twin.forward(x), model.forward(x))
-        twin.params["members.logits.fc3.bias"] = np.full(10, 7)
-        assert (twin.members["logits"].params["fc3.bias"] == 7).all()
+    for counterpart in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert_array_equal(counterpart.forward(x), model.forward(x))
+        counterpart.params["members.logits.fc3.bias"] = np.full(10, 7)
+        assert (counterpart.members["logits"].params["fc3.bias"] == 7).all()
         assert not (model.params["members.logits.fc3.bias"] == 7).any()
 
 

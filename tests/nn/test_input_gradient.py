@@ -29,9 +29,13 @@ def without_training(layer):
 def test_it_is_backward_without_what_training_does(name, i, batch):
     layer, shape = LAYERS[name][i]
     x = np.random.default_rng(0).standard_normal((batch, *shape)).astype(np.float32)
-    twin, before = without_training(layer), copy.deepcopy(layer)
-    dy = np.random.default_rng(1).standard_normal(twin.forward(x, True).shape).astype(np.float32)
-    np.testing.assert_array_equal(layer.input_gradient(x, dy), twin.backward(dy))
+    counterpart, before = without_training(layer), copy.deepcopy(layer)
+    dy = (
+        np.random.default_rng(1)
+        .standard_normal(counterpart.forward(x, True).shape)
+        .astype(np.float32)
+    )
+    np.testing.assert_array_equal(layer.input_gradient(x, dy), counterpart.backward(dy))
     for kind in ("params", "grads", "buffers"):
         for key, array in getattr(before, kind).items():
             np.testing.assert_array_equal(getattr(layer, kind)[key], array)

@@ -26,8 +26,8 @@ def pool(kind, x, kernel_size, **options):
     return layer, x, f"{kind}_pool2d", {"kernel_size": kernel_size} | options
 
 
-# The layer, the shape of its input, its twin in the reference, and what that is told. Up to four
-# samples are trained on one by one, more of them in tiles.
+# The layer, the shape of its input, its function in the reference, and the arguments of that. Up to
+# four samples are trained on one by one, more of them in tiles.
 CASES = [
     conv((17, 1, 12, 12), 6, 5, padding=2),
     conv((3, 6, 14, 14), 16, 5),
@@ -195,9 +195,13 @@ def test_activations_are_accurate_everywhere():
     x = np.concatenate([np.linspace(-20, 20, 40001), np.geomspace(1e-30, 1, 1000)]).astype(
         np.float32
     )[None]
-    for layer, twin in ((nn.Sigmoid(), reference.sigmoid), (nn.Tanh(), reference.tanh)):
+    for layer, counterpart in ((nn.Sigmoid(), reference.sigmoid), (nn.Tanh(), reference.tanh)):
         # 1/2 + tanh/2 cancels for x < 0; the definition does not.
-        expected = 1 / (1 + np.exp(-x.astype(np.float64))) if twin is reference.sigmoid else twin(x)
+        expected = (
+            1 / (1 + np.exp(-x.astype(np.float64)))
+            if counterpart is reference.sigmoid
+            else counterpart(x)
+        )
         assert_allclose(layer(x), expected, rtol=4 * EPS)
 
 
@@ -435,8 +439,8 @@ class TestDropout:
         x = np.ones((20, 20), np.float32)
         layer = nn.Dropout(0.5, rng=7)
         layer.forward(x, training=True)
-        twin = pickle.loads(pickle.dumps(layer))
-        assert_array_equal(twin.forward(x, training=True), layer.forward(x, training=True))
+        counterpart = pickle.loads(pickle.dumps(layer))
+        assert_array_equal(counterpart.forward(x, training=True), layer.forward(x, training=True))
 
 
 each_norm = pytest.mark.parametrize(
@@ -511,28 +515,32 @@ class TestBatchNorm:
     def test_like_torch(self, kind, shape):
         torch = pytest.importorskip("torch")
         layer = batch_norm(kind, shape)
-        twin = getattr(torch.nn, kind.__name__)(shape[1]).double()
+        counterpart = getattr(torch.nn, kind.__name__)(shape[1]).double()
         names = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-        assert [*layer.params, *layer.buffers] == list(twin.state_dict()) == list(names)
-        twin.load_state_dict(
+        assert [*layer.params, *layer.buffers] == list(counterpart.state_dict()) == list(names)
+        counterpart.load_state_dict(
             {name: torch.tensor(a) for name, a in (layer.params | layer.buffers).items()}
         )
         for step in range(3):
             x, dy = 2 * normal(*shape, seed=step) + step, normal(*shape, seed=9)
             tx = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-            ty = twin(tx)
-            twin.zero_grad()
+            ty = counterpart(tx)
+            counterpart.zero_grad()
             ty.backward(torch.tensor(dy, dtype=torch.float64))
             assert_close(layer.forward(x, training=True), ty.detach().numpy())
             assert np.linalg.norm(
                 layer.backward(dy) - tx.grad.numpy()
             ) <= 16 * EPS * np.linalg.norm(dy)
-            assert_close(layer.grads["weight"], twin.weight.grad.numpy())
+            assert_close(layer.grads["weight"], counterpart.weight.grad.numpy())
         for name, array in layer.buffers.items():
-            assert_allclose(array, twin.state_dict()[name].numpy(), rtol=16 * EPS, atol=16 * EPS)
-        twin.eval()
+            assert_allclose(
+                array, counterpart.state_dict()[name].numpy(), rtol=16 * EPS, atol=16 * EPS
+            )
+        counterpart.eval()
         assert_close(
-            layer.forward(x), twin(torch.tensor(x, dtype=torch.float64)).detach().numpy(), eps=32
+            layer.forward(x),
+            counterpart(torch.tensor(x, dtype=torch.float64)).detach().numpy(),
+            eps=32,
         )
 
     @pytest.mark.parametrize(

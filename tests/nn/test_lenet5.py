@@ -71,9 +71,9 @@ def test_lenet5(options, num_params, input_shape):
     assert model.input_shape == input_shape
     assert model.output_shape(input_shape) == (classes,)
     assert model.forward(normal(2, *input_shape)).shape == (2, classes)
-    twin = nn.LeNet5(**model.config)
-    assert twin.config == model.config
-    assert_array_equal(twin.vector, model.vector)  # the default seed
+    counterpart = nn.LeNet5(**model.config)
+    assert counterpart.config == model.config
+    assert_array_equal(counterpart.vector, model.vector)  # the default seed
     assert (nn.LeNet5(**options, rng=1).vector != model.vector).any()
 
 

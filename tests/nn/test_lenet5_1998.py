@@ -202,10 +202,10 @@ class TestRBF:
     def test_a_copy_has_codes_of_its_own(self):
         layer, x = nn.RBF(), normal(3, 84)
         before = layer.forward(x)
-        for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-            twin.buffers["codes"][:] = 0
+        for counterpart in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+            counterpart.buffers["codes"][:] = 0
             assert_close(
-                twin.forward(x),
+                counterpart.forward(x),
                 (x.astype(np.float64) ** 2).sum(axis=1, keepdims=True).repeat(10, axis=1),
             )
         assert_array_equal(layer.forward(x), before)
@@ -404,10 +404,10 @@ class TestLeNet5Of1998:
         x = normal(2, *input_shape)
         assert_array_equal(model.predict(x), model.forward(x).argmin(axis=1))
         assert_array_equal(model.logits(model.forward(x)), -model.forward(x))
-        twin = nn.LeNet5_1998(**model.config)
-        assert twin.config == model.config
-        assert_array_equal(twin.vector, model.vector)  # the default seed
-        assert_array_equal(twin.forward(x), model.forward(x))  # codes, too
+        counterpart = nn.LeNet5_1998(**model.config)
+        assert counterpart.config == model.config
+        assert_array_equal(counterpart.vector, model.vector)  # the default seed
+        assert_array_equal(counterpart.forward(x), model.forward(x))  # codes, too
         assert (nn.LeNet5_1998(**options, rng=1).vector != model.vector).any()
 
     @pytest.mark.parametrize(

@@ -380,7 +380,7 @@ class TestErrors:
 
     def test_labels_beside_the_one_to_ignore(self):
         for wrong in (-100, -1, 4):
-            message = rf"labels must be 0 to 3, got {wrong} at 1"
+            message = rf"labels must be from 0 to 3, got {wrong} at 1"
             self.check(message, nn.CrossEntropyLoss(ignore_index=7), np.array([0, wrong, 7]))
 
     def test_labels_of_other_places(self):

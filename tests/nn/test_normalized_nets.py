@@ -204,7 +204,7 @@ def assert_close(actual, expected, least=0.0):
 @in_one_test
 @each_net
 @pytest.mark.parametrize("batch", BATCHES)
-def test_forward_and_backward_are_those_of_the_twins(make, batch):
+def test_forward_and_backward_are_those_of_the_counterparts(make, batch):
     shape, model = make()
     shaken(model)
     for passes in range(2):
@@ -212,10 +212,12 @@ def test_forward_and_backward_are_those_of_the_twins(make, batch):
         expected = reference_pass(model, x, dy, passes)
         actual = model.forward(x, training=True), model.backward(dy), model.grad_vector
         # Two samples are hardly apart in some channels, whose differences are brought to 1: so
-        # roundings show, as those of the weights do in the twins; and a gradient may vanish.
-        twin = copy.deepcopy(model)
-        twin.vector[:] *= 1 + EPS * np.random.default_rng(8).choice([-1, 1], len(twin.vector))
-        shifted = reference_pass(twin, x, dy, passes)
+        # roundings show, as those of the weights do in the counterparts; and a gradient may vanish.
+        counterpart = copy.deepcopy(model)
+        counterpart.vector[:] *= 1 + EPS * np.random.default_rng(8).choice(
+            [-1, 1], len(counterpart.vector)
+        )
+        shifted = reference_pass(counterpart, x, dy, passes)
         for value, right, other in zip(actual, expected, shifted, strict=True):
             least = 1e-5 * np.linalg.norm(dy)
             if batch == 2:
@@ -300,17 +302,17 @@ def test_the_bits_do_not_depend_on_threads(make, batch_size, monkeypatch):
 def test_a_step_is_its_passes():
     """Loss, gradients and running statistics of train_step, bit-identical."""
     shape, model = lenet()
-    twin = copy.deepcopy(shaken(model))
+    counterpart = copy.deepcopy(shaken(model))
     x, labels = normal(130, *shape), np.arange(130) % 10
     loss = nn.CrossEntropyLoss()
     for _ in range(2):
         value, _ = model.train_step(x, labels, loss)
-        other, dy = loss(twin.forward(x, training=True), labels)
-        twin.backward(dy)
+        other, dy = loss(counterpart.forward(x, training=True), labels)
+        counterpart.backward(dy)
         assert value == other
-        assert_array_equal(model.grad_vector, twin.grad_vector)
+        assert_array_equal(model.grad_vector, counterpart.grad_vector)
         for name, array in model.state_dict().items():
-            assert_array_equal(array, twin.state_dict()[name])
+            assert_array_equal(array, counterpart.state_dict()[name])
     assert model.random_layers()["dropout3"].passes == 2
 
 
@@ -338,17 +340,17 @@ def test_dead_lanes_do_not_count():
 def test_samples_without_weight_count_in_the_statistics():
     """As in PyTorch: weights are the loss's, statistics those of the batch."""
     shape, model = lenet()
-    twin = copy.deepcopy(model)
+    counterpart = copy.deepcopy(model)
     x, labels = normal(20, *shape), np.arange(20) % 10
     weights = np.arange(20) % 3
     loss = nn.CrossEntropyLoss()
     model.train_step(x, labels, loss, weights)
-    _, dy = loss(twin.forward(x, training=True), labels, weights)
-    twin.backward(dy)
+    _, dy = loss(counterpart.forward(x, training=True), labels, weights)
+    counterpart.backward(dy)
     assert not dy[::3].any()
-    assert_array_equal(model.grad_vector, twin.grad_vector)
+    assert_array_equal(model.grad_vector, counterpart.grad_vector)
     for name, array in model.buffers.items():
-        assert_array_equal(array, twin.buffers[name])
+        assert_array_equal(array, counterpart.buffers[name])
 
 
 def test_weighted_steps_in_one_region():
@@ -362,15 +364,20 @@ def test_a_loss_that_is_not_finite_ends_the_run():
     shape, model = lenet()
     x, labels = normal(5 * 32, *shape), np.arange(160) % 10
     x[70] = np.nan
-    twin = copy.deepcopy(model)
+    counterpart = copy.deepcopy(model)
     losses, taken, _ = model.train_steps(
         x, labels, nn.CrossEntropyLoss(), optim.SGD(model, 0.1), [0.1] * 5, batch_size=32
     )
     assert taken == 2 and np.isnan(losses[2]) and not losses[3:].any()
-    twin.train_steps(
-        x[:64], labels[:64], nn.CrossEntropyLoss(), optim.SGD(twin, 0.1), [0.1] * 2, batch_size=32
+    counterpart.train_steps(
+        x[:64],
+        labels[:64],
+        nn.CrossEntropyLoss(),
+        optim.SGD(counterpart, 0.1),
+        [0.1] * 2,
+        batch_size=32,
     )
-    assert_array_equal(model.vector, twin.vector)
+    assert_array_equal(model.vector, counterpart.vector)
     # As after a training forward pass of the third batch, which changes statistics, too.
     assert model.random_layers()["dropout3"].passes == 3
     assert model.buffers["norm1.num_batches_tracked"] == 3
@@ -429,10 +436,10 @@ def test_a_frozen_net_on_few_samples(batch):
 def test_backward_is_of_the_last_training_pass():
     """Also with another training step, and other settings, in between."""
     shape, model = lenet()
-    twin = copy.deepcopy(model)
+    counterpart = copy.deepcopy(model)
     x, dy = normal(20, *shape), normal(20, 10, seed=1)
-    twin.forward(x, training=True)
-    expected = twin.backward(dy)
+    counterpart.forward(x, training=True)
+    expected = counterpart.backward(dy)
     model.forward(x, training=True)
     start = model.vector.copy()
     model.train_step(normal(9, *shape), np.zeros(9, int), nn.CrossEntropyLoss())
@@ -465,7 +472,7 @@ class TestLikeTorch:
         torch.set_num_threads(1)
         model = nn.LeNet5(input_size=20, kernel_size=3, batch_norm=True, activation="tanh",
                           pooling="avg", rng=0)  # fmt: skip
-        twin = torch.nn.Sequential(
+        counterpart = torch.nn.Sequential(
             torch.nn.Conv2d(1, 6, 3), torch.nn.BatchNorm2d(6), torch.nn.Tanh(),
             torch.nn.AvgPool2d(2), torch.nn.Conv2d(6, 16, 3), torch.nn.BatchNorm2d(16),
             torch.nn.Tanh(), torch.nn.AvgPool2d(2), torch.nn.Flatten(),
@@ -474,25 +481,25 @@ class TestLikeTorch:
             torch.nn.Linear(84, 10),
         ).double()  # fmt: skip
         values = (torch.tensor(array) for array in model.state_dict().values())
-        twin.load_state_dict(dict(zip(twin.state_dict(), values, strict=True)))
+        counterpart.load_state_dict(dict(zip(counterpart.state_dict(), values, strict=True)))
         count = self.STEPS * self.BATCH
         x, labels = normal(count, 1, 20, 20), np.random.default_rng(1).integers(10, size=count)
         losses, *_ = model.train_steps(
             x, labels, nn.CrossEntropyLoss(), optim.SGD(model, 0.05, 0.9),
             [0.05] * self.STEPS, batch_size=self.BATCH,
         )  # fmt: skip
-        theirs, optimizer = [], torch.optim.SGD(twin.parameters(), 0.05, 0.9)
+        theirs, optimizer = [], torch.optim.SGD(counterpart.parameters(), 0.05, 0.9)
         for step in range(self.STEPS):
             batch = slice(step * self.BATCH, (step + 1) * self.BATCH)
             optimizer.zero_grad()
-            logits = twin(torch.tensor(x[batch], dtype=torch.float64))
+            logits = counterpart(torch.tensor(x[batch], dtype=torch.float64))
             loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels[batch]))
             loss.backward()
             optimizer.step()
             theirs.append(loss.item())
         assert_allclose(losses, theirs, rtol=1e-3)
         for (name, array), expected in zip(
-            model.state_dict().items(), twin.state_dict().values(), strict=True
+            model.state_dict().items(), counterpart.state_dict().values(), strict=True
         ):
             # The gradient of a bias before a normalization is 0, but for rounding.
             error = np.linalg.norm(array - expected.numpy())

@@ -10,7 +10,7 @@ from one_test import in_one_test
 
 from lenet5c import nn
 from lenet5c.nn.limits import limit_values
-from lenet5c.nn.registry import MOST_DEPTH, MOST_LAYERS, TYPES
+from lenet5c.nn.registry import MAX_DEPTH, MAX_LAYERS, TYPES
 
 
 @pytest.fixture
@@ -54,14 +54,14 @@ def test_nested_models_are_described_layer_by_layer():
     assert described["settings"]["input_shape"] == [1, 8, 8]
     names = [each["name"] for each in described["settings"]["layers"]]
     assert names == ["block", "inner", "out"]
-    twin = nn.build(json.loads(json.dumps(described)))
-    assert nn.describe(twin) == described
-    assert list(twin.params) == list(model.params)
-    assert twin.input_shape == (1, 8, 8)
-    twin.load_state_dict(model.state_dict())
+    counterpart = nn.build(json.loads(json.dumps(described)))
+    assert nn.describe(counterpart) == described
+    assert list(counterpart.params) == list(model.params)
+    assert counterpart.input_shape == (1, 8, 8)
+    counterpart.load_state_dict(model.state_dict())
     x = np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)
-    assert (twin.forward(x) == model.forward(x)).all()
-    assert twin.summary() == model.summary() == model.summary((1, 8, 8))
+    assert (counterpart.forward(x) == model.forward(x)).all()
+    assert counterpart.summary() == model.summary() == model.summary((1, 8, 8))
 
 
 def test_what_can_be_left_out_by_hand():
@@ -101,8 +101,8 @@ class TestRegister:
         assert described["settings"]["layers"] == [
             {"name": "0", "type": "Scale", "settings": {"channels": 3, "start": 0.5}}
         ]
-        twin = nn.build(described)[0]
-        assert type(twin) is Scale and twin.params["factor"].shape == (3, 1, 1)
+        counterpart = nn.build(described)[0]
+        assert type(counterpart) is Scale and counterpart.params["factor"].shape == (3, 1, 1)
 
     @pytest.mark.parametrize(
         "decorate",
@@ -154,8 +154,8 @@ class TestRegister:
                 return {"width": self.width}
 
         assert nn.describe(Net(7)) == {"type": "Net", "settings": {"width": 7}}
-        twin = nn.build({"type": "Net", "settings": {"width": 5}}, rng=0)
-        assert twin["0"].out_features == 5
+        counterpart = nn.build({"type": "Net", "settings": {"width": 5}}, rng=0)
+        assert counterpart["0"].out_features == 5
         within = nn.build(nn.describe(nn.Sequential({"net": Net(4), "end": nn.Tanh()})))
         assert type(within["net"]) is Net
 
@@ -347,8 +347,8 @@ def test_a_hostile_description_is_an_error_of_one_line_that_takes_no_memory(name
 
 
 def test_as_deep_and_as_many_as_there_may_be():
-    assert nn.build(deep(MOST_DEPTH // 3)).all_layers()
-    assert len(nn.build(chain(*[{"type": "ReLU"}] * (MOST_LAYERS - 1))).layers) == MOST_LAYERS - 1
+    assert nn.build(deep(MAX_DEPTH // 3)).all_layers()
+    assert len(nn.build(chain(*[{"type": "ReLU"}] * (MAX_LAYERS - 1))).layers) == MAX_LAYERS - 1
 
 
 class TestLimit:

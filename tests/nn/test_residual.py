@@ -134,16 +134,16 @@ def backward_by_hand(layer, dy):
 @each_block
 @pytest.mark.parametrize("batch", [6, 16, 17, 41])
 def test_as_by_hand_to_the_bit(make, batch):
-    block, twin, x = make(), make(), normal(batch, *shape_for(make))
+    block, counterpart, x = make(), make(), normal(batch, *shape_for(make))
     expected = block.forward(x)
     y = block.forward(x, training=True)
     assert_array_equal(y, expected)
-    assert_array_equal(y, forward_by_hand(twin, x))
+    assert_array_equal(y, forward_by_hand(counterpart, x))
     dy = normal(*y.shape, seed=1)
-    assert_array_equal(block.backward(dy), backward_by_hand(twin, dy))
+    assert_array_equal(block.backward(dy), backward_by_hand(counterpart, dy))
     for name, layer in zip(
         (name for name, _ in block.named_layers()),
-        (layer for _, layer in twin.named_layers()),
+        (layer for _, layer in counterpart.named_layers()),
         strict=True,
     ):
         for key, grad in layer.grads.items():
@@ -155,14 +155,14 @@ def test_as_by_hand_to_the_bit(make, batch):
 @pytest.mark.parametrize("batch", [1, 3, 5])
 def test_few_samples(make, batch):
     """They are run one by one if all layers support it."""
-    block, twin, x = make(), make(), normal(batch, *shape_for(make))
+    block, counterpart, x = make(), make(), normal(batch, *shape_for(make))
     y = block.forward(x, training=True)
-    assert_close(y, forward_by_hand(twin, x))
+    assert_close(y, forward_by_hand(counterpart, x))
     dy = normal(*y.shape, seed=1)
-    assert_close(block.backward(dy), backward_by_hand(twin, dy))
+    assert_close(block.backward(dy), backward_by_hand(counterpart, dy))
     for grads, expected in zip(
         block.grads.values(),
-        [grad for _, each in twin.named_layers() for grad in each.grads.values()],
+        [grad for _, each in counterpart.named_layers() for grad in each.grads.values()],
         strict=True,
     ):
         assert_close(grads, expected)
@@ -194,11 +194,11 @@ def test_a_net_of_blocks_is_one_program(make):
 @each_block
 @pytest.mark.parametrize("batch", [4, 37])
 def test_a_training_step_is_forward_loss_and_backward(make, batch):
-    model, twin = net(make), net(make)
+    model, counterpart = net(make), net(make)
     x, labels = normal(batch, 2, *shape_for(make)[1:]), labels_for(batch)
     loss, correct = model.train_step(x, labels, nn.CrossEntropyLoss())
-    assert (loss, correct) == step_by_hand(twin, x, labels)[:2]
-    assert_array_equal(model.grad_vector, twin.grad_vector)
+    assert (loss, correct) == step_by_hand(counterpart, x, labels)[:2]
+    assert_array_equal(model.grad_vector, counterpart.grad_vector)
 
 
 @each_block
@@ -221,12 +221,12 @@ def test_the_first_layer_of_a_model():
     """Without a gradient of the input, and with it."""
     x, labels = normal(19, 5, 7, 9), labels_for(19, 8)
     model = nn.Sequential(with_convolution(), nn.GlobalMaxPool2d(), nn.Flatten())
-    twin = copy.deepcopy(model)
+    counterpart = copy.deepcopy(model)
     model.train_step(x, labels, nn.CrossEntropyLoss())
-    _, _, dx = step_by_hand(twin, x, labels)
-    assert_array_equal(model.grad_vector, twin.grad_vector)
-    y = forward_by_hand(twin, x)
-    assert_array_equal(dx, backward_by_hand(twin, nn.CrossEntropyLoss()(y, labels)[1]))
+    _, _, dx = step_by_hand(counterpart, x, labels)
+    assert_array_equal(model.grad_vector, counterpart.grad_vector)
+    y = forward_by_hand(counterpart, x)
+    assert_array_equal(dx, backward_by_hand(counterpart, nn.CrossEntropyLoss()(y, labels)[1]))
 
 
 def normalized():
@@ -263,22 +263,22 @@ each_normalized = pytest.mark.parametrize(
 @pytest.mark.parametrize("batch", [2, 16, 41])
 def test_batch_normalization_within(make, batch):
     """The statistics of the batch are taken between the ops of a residual, forward and backward."""
-    block, twin, x = make(), make(), normal(batch, *shape_for(make))
+    block, counterpart, x = make(), make(), normal(batch, *shape_for(make))
     assert block.compiled
     dropped = make is normalized_first
     if dropped:  # drawn as the first of its program, not of one of its own
-        block.layers.layers["5"].p = twin.layers.layers["5"].p = 0.0
+        block.layers.layers["5"].p = counterpart.layers.layers["5"].p = 0.0
     y = block.forward(x, training=True)
-    assert_close(y, forward_by_hand(twin, x))
+    assert_close(y, forward_by_hand(counterpart, x))
     dy = normal(*y.shape, seed=1)
-    assert_close(block.backward(dy), backward_by_hand(twin, dy), 64)
-    for mine, (_, layer) in zip(block.named_layers(), twin.named_layers(), strict=True):
+    assert_close(block.backward(dy), backward_by_hand(counterpart, dy), 64)
+    for mine, (_, layer) in zip(block.named_layers(), counterpart.named_layers(), strict=True):
         for name, grad in layer.grads.items():
             scale = np.linalg.norm(block.grad_vector)
             assert np.linalg.norm(mine[1].grads[name] - grad) <= 1e-5 * scale
         for name, buffer in layer.buffers.items():
             assert_allclose(mine[1].buffers[name], buffer, rtol=1e-5, atol=1e-6)
-    assert_close(block.forward(x), forward_in_inference(twin, x))
+    assert_close(block.forward(x), forward_in_inference(counterpart, x))
 
 
 def forward_in_inference(layer, x):
@@ -377,11 +377,11 @@ def test_names_and_counts():
 def test_copies_and_pickles(make):
     block, x = make(), normal(7, *shape_for(make))
     y = block.forward(x)
-    for twin in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
-        assert_array_equal(twin.forward(x), y)
-        assert not np.shares_memory(twin.vector, block.vector)
-        for name, array in twin.params.items():
-            assert np.shares_memory(array, twin.vector), name
+    for counterpart in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
+        assert_array_equal(counterpart.forward(x), y)
+        assert not np.shares_memory(counterpart.vector, block.vector)
+        for name, array in counterpart.params.items():
+            assert np.shares_memory(array, counterpart.vector), name
 
 
 def test_parameters_are_views_of_the_models():
@@ -390,9 +390,9 @@ def test_parameters_are_views_of_the_models():
     assert_array_equal(model.params["block.shortcut.bias"], np.arange(8))
     assert np.shares_memory(model["block"].vector, model.vector)
     before = model.forward(normal(6, 2, 7, 9))
-    twin = net(with_convolution)
-    twin.load_state_dict(model.state_dict())
-    assert_array_equal(twin.forward(normal(6, 2, 7, 9)), before)
+    counterpart = net(with_convolution)
+    counterpart.load_state_dict(model.state_dict())
+    assert_array_equal(counterpart.forward(normal(6, 2, 7, 9)), before)
 
 
 def test_linear_layers():
@@ -402,9 +402,9 @@ def test_linear_layers():
     )
     for batch in (1, 4, 33):
         x, dy = normal(batch, 35), normal(batch, 35, seed=1)
-        twin = copy.deepcopy(block)
-        assert_close(block.forward(x, training=True), forward_by_hand(twin, x))
-        assert_close(block.backward(dy), backward_by_hand(twin, dy))
+        counterpart = copy.deepcopy(block)
+        assert_close(block.forward(x, training=True), forward_by_hand(counterpart, x))
+        assert_close(block.backward(dy), backward_by_hand(counterpart, dy))
 
 
 @pytest.mark.parametrize(
@@ -497,7 +497,7 @@ class TestBesidePyTorch:
                 return self.layers(x) + self.shortcut(x)
 
         conv, act = torch.nn.Conv2d, torch.nn.Tanh
-        twin = torch.nn.Sequential(
+        counterpart = torch.nn.Sequential(
             conv(3, 8, 3, padding=1),
             act(),
             Residual(conv(8, 8, 3, padding=1), act(), conv(8, 8, 3, padding=1)),
@@ -513,12 +513,14 @@ class TestBesidePyTorch:
             torch.nn.Flatten(),
             torch.nn.Linear(12, 10),
         ).double()
-        twin.load_state_dict({name: torch.tensor(a) for name, a in model.state_dict().items()})
-        return model, twin
+        counterpart.load_state_dict(
+            {name: torch.tensor(a) for name, a in model.state_dict().items()}
+        )
+        return model, counterpart
 
     def test_a_hundred_steps_follow_the_same_losses_and_weights(self, torch):
         """With equal weights and parameter names; PyTorch in float64."""
-        model, twin = self.models(torch)
+        model, counterpart = self.models(torch)
         count = self.STEPS * self.BATCH
         labels = labels_for(count)
         x = 0.5 * normal(count, 3, 9, 11) + normal(10, 3, 9, 11, seed=1)[labels]
@@ -527,19 +529,19 @@ class TestBesidePyTorch:
             *(x, labels, nn.CrossEntropyLoss(), optimizer, [0.05] * self.STEPS),
             batch_size=self.BATCH,
         )
-        theirs = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9)
+        theirs = torch.optim.SGD(counterpart.parameters(), lr=0.05, momentum=0.9)
         expected = []
         for step in range(self.STEPS):
             batch = slice(step * self.BATCH, (step + 1) * self.BATCH)
             theirs.zero_grad()
-            logits = twin(torch.tensor(x[batch], dtype=torch.float64))
+            logits = counterpart(torch.tensor(x[batch], dtype=torch.float64))
             loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels[batch]))
             loss.backward()
             theirs.step()
             expected.append(loss.item())
         assert np.mean(expected[-20:]) < expected[0] / 2  # it did learn
         assert_allclose(losses, expected, rtol=1e-4)
-        for name, parameter in twin.named_parameters():
+        for name, parameter in counterpart.named_parameters():
             their = parameter.detach().numpy()
             error = np.linalg.norm(model.params[name] - their) / np.linalg.norm(their)
             assert error <= 1e-4, name

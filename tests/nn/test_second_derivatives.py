@@ -56,7 +56,7 @@ def subsample(x, kernel_size):
     return nn.Subsample2d(x[1], kernel_size, rng=1), x, "subsample2d", {"kernel_size": kernel_size}
 
 
-# The layer, the shape of its input, its twin in the reference, and what that is told.
+# The layer, the shape of its input, its counterpart in the reference, and what that is told.
 CASES = [
     conv((2, 1, 7, 7), 3, 5, padding=2),
     conv((1, 4, 6, 10), 4, 5, padding=(2, 0)),  # in a training step, by Winograd's algorithm

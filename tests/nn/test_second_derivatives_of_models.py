@@ -52,10 +52,10 @@ def small_net():
 def test_a_net_matches_the_reference(loss):
     """Layer by layer in float64; the inputs of the layers are the reference's own."""
     model, samples, labels = small_net(), normal(4, 1, 6, 6), np.array([0, 3, 1, 2])
-    twins = ["conv2d", "tanh", "avg_pool2d", "conv2d", "relu", "max_pool2d", None, "linear"]
+    counterparts = ["conv2d", "tanh", "avg_pool2d", "conv2d", "relu", "max_pool2d", None, "linear"]
     options = [{"padding": 1}, {}, {"kernel_size": 2}, {}, {}, {"kernel_size": 2}, {}, {}]
     x, backwards = samples.astype(np.float64), []
-    for layer, name, option in zip(model.layers.values(), twins, options, strict=True):
+    for layer, name, option in zip(model.layers.values(), counterparts, options, strict=True):
         if name is None:
             backwards.append(lambda dy, shape=x.shape: [dy.reshape(shape)])
             x = x.reshape(len(x), -1)
@@ -85,7 +85,11 @@ class TestLeNet5Of1998:
     LOSSES = [nn.MLELoss(), nn.MAPLoss(0.1), nn.MAPLoss(100.0, "exact"), nn.MAPLoss(0.1, "exact")]
 
     def expected(self, model, samples, labels, loss):
-        twins = {nn.ScaledTanh: "scaled_tanh", nn.Subsample2d: "subsample2d", nn.Linear: "linear"}
+        counterparts = {
+            nn.ScaledTanh: "scaled_tanh",
+            nn.Subsample2d: "subsample2d",
+            nn.Linear: "linear",
+        }
         x, backwards = samples.astype(np.float64), []
         *layers, output = model.layers.values()
         for layer in layers:
@@ -94,7 +98,7 @@ class TestLeNet5Of1998:
                 backwards.append(lambda dy, shape=x.shape: [dy.reshape(shape)])
                 x = x.reshape(len(x), -1)
                 continue
-            name, options = twins.get(type(layer), "conv2d"), {}
+            name, options = counterparts.get(type(layer), "conv2d"), {}
             if name == "conv2d" and layer.connection_table is not None:
                 name, options = "connected_conv2d", {"table": layer.connection_table}
             backwards.append(reference_backward(layer, x, name, options))
@@ -279,8 +283,8 @@ class TestWhatIsLeftAlone:
     def test_a_copy_has_curvatures_of_its_own(self):
         model = self.model()
         model.second_derivatives(normal(9, 5), np.arange(9) % 3, nn.CrossEntropyLoss())
-        twin = copy.deepcopy(model)
-        assert not twin.curvature_vector.any()
+        counterpart = copy.deepcopy(model)
+        assert not counterpart.curvature_vector.any()
         assert model.curvature_vector.any()
 
 

@@ -85,10 +85,10 @@ def test_layers_alone_are_the_same(make, batch):
     _, dy = CROSS_ENTROPY(y, labels)
     for layer in reversed(alone):
         dy = layer.backward(dy)
-    for layer, twin in zip(leaves(model), alone, strict=True):
-        assert layer.params.keys() == twin.params.keys()
+    for layer, counterpart in zip(leaves(model), alone, strict=True):
+        assert layer.params.keys() == counterpart.params.keys()
         for name in layer.params:
-            assert layer.grads[name].tobytes() == twin.grads[name].tobytes()
+            assert layer.grads[name].tobytes() == counterpart.grads[name].tobytes()
 
 
 def test_matches_reference():
@@ -223,7 +223,7 @@ class TestWrongSamples:
 @pytest.mark.parametrize("wrong", [-1, 10, 300])
 @each_model
 def test_labels_out_of_range(make, wrong):
-    with pytest.raises(ValueError, match=rf"labels must be 0 to 9, got {wrong} at 1"):
+    with pytest.raises(ValueError, match=rf"labels must be from 0 to 9, got {wrong} at 1"):
         make().train_step(FLOATS[:3], np.array([0, wrong, 9]), CROSS_ENTROPY)
 
 

@@ -142,33 +142,35 @@ class TestVector:
 
 
 @pytest.mark.parametrize(
-    "twin_of",
+    "counterpart_of",
     [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
     ids=["copy", "pickle"],
 )
 @each_model
-def test_copies_are_whole_and_apart(make, twin_of):
+def test_copies_are_whole_and_apart(make, counterpart_of):
     model = make()
     x, labels = normal(33, 1, 16, 16), labels_for(33)
     model.train_step(x, labels, CROSS_ENTROPY)  # what it keeps for backward must not be in the way
-    twin = twin_of(model)
-    assert type(twin) is type(model)
-    assert list(twin.layers) == list(model.layers)
-    assert twin.forward(x).tobytes() == model.forward(x).tobytes()
+    counterpart = counterpart_of(model)
+    assert type(counterpart) is type(model)
+    assert list(counterpart.layers) == list(model.layers)
+    assert counterpart.forward(x).tobytes() == model.forward(x).tobytes()
     # They train alike, random masks included ...
     for _ in range(2):
-        assert twin.train_step(x, labels, CROSS_ENTROPY) == model.train_step(
+        assert counterpart.train_step(x, labels, CROSS_ENTROPY) == model.train_step(
             x, labels, CROSS_ENTROPY
         )
-        assert twin.grad_vector.tobytes() == model.grad_vector.tobytes()
-        for each in (model, twin):
+        assert counterpart.grad_vector.tobytes() == model.grad_vector.tobytes()
+        for each in (model, counterpart):
             optim.SGD(each, lr=0.1).step()
     for name, array in model.state_dict().items():
-        assert_array_equal(twin.state_dict()[name], array)
+        assert_array_equal(counterpart.state_dict()[name], array)
     # ... and apart.
     before = model.state_dict()
-    twin.vector[:] = 0
-    assert not any(layer.params[name].any() for layer in leaves(twin) for name in layer.params)
+    counterpart.vector[:] = 0
+    assert not any(
+        layer.params[name].any() for layer in leaves(counterpart) for name in layer.params
+    )
     for name, array in model.state_dict().items():
         assert_array_equal(array, before[name])
 

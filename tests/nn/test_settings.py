@@ -37,18 +37,18 @@ def test_settings_make_the_same_layer(name):
         assert json.loads(json.dumps(settings)) == settings
         if name not in ("Sequential", "Residual", "Ensemble"):  # whose layers are no keyword
             assert type(layer)(**settings).settings() == settings
-        twin = nn.build(json.loads(json.dumps(nn.describe(layer))))
-        assert type(twin) is type(layer)
-        assert twin.settings() == settings
-        assert repr(twin) == repr(layer)
-        own, others = arrays(layer), arrays(twin)
+        counterpart = nn.build(json.loads(json.dumps(nn.describe(layer))))
+        assert type(counterpart) is type(layer)
+        assert counterpart.settings() == settings
+        assert repr(counterpart) == repr(layer)
+        own, others = arrays(layer), arrays(counterpart)
         assert list(own) == list(others)
         for key, array in own.items():
             assert others[key].shape == array.shape
             others[key][...] = array
         x = np.random.default_rng(0).standard_normal((3, *shape)).astype(np.float32)
-        assert_array_equal(twin.forward(x), layer.forward(x))
-        assert twin.output_shape(shape) == layer.output_shape(shape)
+        assert_array_equal(counterpart.forward(x), layer.forward(x))
+        assert counterpart.output_shape(shape) == layer.output_shape(shape)
 
 
 def test_a_layer_of_ones_own_says_what_settings_are():

@@ -155,12 +155,14 @@ def test_matches_torch(kind, options):
             "NAdam": ("NAdam", options | {"decoupled_weight_decay": decoupled}),
         }[name]
     parameter = torch.nn.Parameter(torch.tensor(optimizer.model.vector, dtype=torch.float64))
-    twin = getattr(torch.optim, name)([parameter], **({"lr": 1e-3, "weight_decay": 0} | options))
+    counterpart = getattr(torch.optim, name)(
+        [parameter], **({"lr": 1e-3, "weight_decay": 0} | options)
+    )
     moved = np.zeros(154)
     for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
         before = parameter.detach().numpy().copy()
         parameter.grad = torch.tensor(gradient, dtype=torch.float64)
-        twin.step()
+        counterpart.step()
         moved += abs(parameter.detach().numpy() - before)
         assert_close(actual, parameter.detach().numpy(), step, moved)
 
@@ -194,11 +196,11 @@ def test_a_loaded_state_goes_on_to_the_same_bits(kind, options):
     optimizer = kind(model(), **options)
     steps(optimizer)
     state, weights = optimizer.state_dict(), optimizer.model.state_dict()
-    twin = kind(model(), **options)
-    twin.model.load_state_dict(weights)
-    twin.load_state_dict(state)
-    assert twin.steps == optimizer.steps == STEPS
-    for a, b in zip(steps(optimizer), steps(twin), strict=True):
+    counterpart = kind(model(), **options)
+    counterpart.model.load_state_dict(weights)
+    counterpart.load_state_dict(state)
+    assert counterpart.steps == optimizer.steps == STEPS
+    for a, b in zip(steps(optimizer), steps(counterpart), strict=True):
         assert a.tobytes() == b.tobytes()
 
 
@@ -209,10 +211,10 @@ def test_state_is_a_copy(kind, options):
     steps(optimizer)
     state = optimizer.state_dict()
     before = copy.deepcopy(state)
-    twin = kind(model(), **options)
-    twin.load_state_dict(state)
+    counterpart = kind(model(), **options)
+    counterpart.load_state_dict(state)
     steps(optimizer)
-    steps(twin)
+    steps(counterpart)
     assert state.keys() == before.keys()
     for name, value in before.items():
         assert_array_equal(state[name], value)

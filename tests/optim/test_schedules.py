@@ -117,13 +117,13 @@ class TestReduceOnPlateau:
         torch = pytest.importorskip("torch")
         parameter = torch.nn.Parameter(torch.zeros(1))
         optimizer = torch.optim.SGD([parameter], lr=1.0)
-        twin = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **options)
+        counterpart = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **options)
         schedule = optim.ReduceOnPlateau(1.0, **options)
         rng = np.random.default_rng(3)
         losses = [float(loss) for loss in np.exp(-np.arange(60) / 20) + 0.2 * rng.random(60)]
         losses[30] = float("nan")
         for epoch, loss in enumerate(losses, start=1):
-            twin.step(loss)
+            counterpart.step(loss)
             assert schedule(epoch, losses[:epoch]) == approx(optimizer.param_groups[0]["lr"])
 
     @pytest.mark.parametrize(

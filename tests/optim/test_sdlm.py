@@ -129,15 +129,15 @@ def test_steps_in_one_go_are_steps_one_by_one(batch_size, loss):
 
     for threads in (1, 2, 3):
         set_num_threads(threads)
-        twin, *_ = lenet()
-        other = optim.SDLM(twin, lr=1.0)
+        counterpart, *_ = lenet()
+        other = optim.SDLM(counterpart, lr=1.0)
         other.estimate(samples[index[:25]], labels[index[:25]], loss)
-        _, taken, _ = twin.train_steps(
+        _, taken, _ = counterpart.train_steps(
             samples[index], labels[index], loss, other, rates, batch_size=batch_size
         )
         assert (taken, other.steps, other.lr) == (len(rates), len(rates), rates[-1])
         assert_array_equal(other.curvature, optimizer.curvature)
-        assert twin.vector.tobytes() == net.vector.tobytes()
+        assert counterpart.vector.tobytes() == net.vector.tobytes()
 
 
 def test_an_estimate_is_what_the_model_measures():
@@ -162,15 +162,15 @@ def test_a_loaded_state_goes_on_to_the_same_bits():
     optimizer.step()
     state = optimizer.state_dict()
     assert list(state) == ["steps", "curvature"]
-    twin = optim.SDLM(model(), lr=0.05)
-    twin.model.load_state_dict(optimizer.model.state_dict())
-    twin.load_state_dict(state)
+    counterpart = optim.SDLM(model(), lr=0.05)
+    counterpart.model.load_state_dict(optimizer.model.state_dict())
+    counterpart.load_state_dict(state)
     state["curvature"][:] = 1  # a copy
-    for each in (optimizer, twin):
+    for each in (optimizer, counterpart):
         each.model.grad_vector[:] = 0.5
         each.step()
-    assert twin.steps == optimizer.steps == 2
-    assert twin.model.vector.tobytes() == optimizer.model.vector.tobytes()
+    assert counterpart.steps == optimizer.steps == 2
+    assert counterpart.model.vector.tobytes() == optimizer.model.vector.tobytes()
 
 
 @pytest.mark.parametrize(

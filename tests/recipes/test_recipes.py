@@ -26,7 +26,7 @@ from lenet5c.optim import (
     Step,
 )
 from lenet5c.recipes import RECIPES, Recipe, recipe, reported, trainer
-from lenet5c.recipes.build import MOST_PARAMETERS, make_schedule, pixel_statistics
+from lenet5c.recipes.build import MAX_PARAMETERS, make_schedule, pixel_statistics
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -546,7 +546,7 @@ def test_rates_of_the_paper_are_those_of_its_schedule():
 def test_a_net_that_is_too_large_is_refused_before_it_takes_memory(settings):
     data = Dataset(np.zeros((20, 1, 28, 28), np.uint8), np.arange(20, dtype=np.int32) % 10, 10)
     tracemalloc.start()
-    with pytest.raises(ValueError, match=f"at most {MOST_PARAMETERS:,} parameters"):
+    with pytest.raises(ValueError, match=f"at most {MAX_PARAMETERS:,} parameters"):
         trainer("default", data, model=settings)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()

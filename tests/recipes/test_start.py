@@ -157,9 +157,7 @@ def test_images_are_brought_to_the_model(few):
     assert notes[0] == "its images are converted to gray, like those of the model"
     assert "images of 20 x 28 pixels are resized to the 28 x 28 of the training images" in notes[1]
     two = replace(few.train, images=np.repeat(few.train.images, 2, axis=1))
-    with pytest.raises(
-        ValueError, match="images must have 1 channel for the model to start from, got 2"
-    ):
+    with pytest.raises(ValueError, match="images must have 1 channel for the initial model, got 2"):
         fit_source(open_model(), Source(two, two))
 
 
@@ -170,13 +168,13 @@ def test_the_net_comes_from_the_model():
     best = open_model()
     assert take_net(recipe("finetune", dropout=0.2), best).model["dropout"] == 0.2
     for asked, words in (
-        ({"pooling": "max"}, "pooling must be 'avg', as in the model"),
+        ({"pooling": "max"}, "pooling must be 'avg', as in the initial model"),
         ({"fit": "pad"}, "fit must not be set"),
         ({"net": "lenet5_1998"}, "net must be 'lenet5'"),
     ):
         with pytest.raises(ValueError, match=words):
             take_net(recipe("finetune"), best, asked)
-    with pytest.raises(ValueError, match="rehearse must be None without a model"):
+    with pytest.raises(ValueError, match="rehearse must be None without an initial model"):
         RunConfig.named(rehearse="none")
     with pytest.raises(RunError, match="which does not exist"):
         RunConfig.named(start="runs/none")
@@ -239,7 +237,7 @@ def test_a_model_in_memory_takes_what_a_named_one_takes(few):
         with pytest.raises(ValueError, match="activation must be 'relu'"):
             lenet5c.trainer(None, few, start=model, activation="tanh")
     for rehearse in ("mnist", few.test):
-        with pytest.raises(ValueError, match="must be None without a model to start from"):
+        with pytest.raises(ValueError, match="must be None without an initial model"):
             lenet5c.trainer("fast", few, rehearse=rehearse)
 
 

@@ -164,7 +164,7 @@ def test_folds_have_teachers_of_their_own(source, tmp_path):
 def test_what_only_a_teacher_would_use_is_refused_without_one(name, value):
     for make in (RunConfig.named, trainer):
         with pytest.raises(
-            ValueError, match=f"{name} must be left out without a teacher, got {value}"
+            ValueError, match=f"{name} must be omitted without a teacher, got {value}"
         ):
             make("fast", **{name: value})
     assert RunConfig.named("best", teachers=1, **{name: value}).get(name) == value
@@ -191,7 +191,7 @@ def test_settings_that_do_not_fit(changes, message):
 
 
 def test_a_model_to_start_from_is_not_taught(source):
-    with pytest.raises(ValueError, match="teachers must be 0 with a model to start from, got 1"):
+    with pytest.raises(ValueError, match="teachers must be 0 with an initial model, got 1"):
         trainer("finetune", source, start="best", teachers=1)
 
 

@@ -180,7 +180,7 @@ def test_a_trial_whose_worker_is_killed_is_repeated(source, tmp_path, monkeypatc
 def test_what_cannot_be_searched_is_refused(source, tmp_path):
     config = configure(tmp_path)
     tune(config, {"lr": Span(1e-3, 1e-2)}, source, trials=1)
-    with pytest.raises(RunError, match="whose space differs in lr; name another folder"):
+    with pytest.raises(RunError, match="whose space differs in lr; choose another folder"):
         tune(config, {"lr": Span(1e-3, 1e-1)}, source, trials=1)
     with pytest.raises(RunError, match="whose run differs in epochs"):
         tune(configure(tmp_path, epochs=3), {"lr": Span(1e-3, 1e-2)}, source, trials=1)

@@ -28,12 +28,12 @@ layers = [
 optimizers = sorted({each.cls for each in optim.OPTIMIZERS.values()}, key=str)
 
 
-def named_twins(documented):
+def named_counterparts(documented):
     """Find the functions that a docstring names as its reference."""
     references = re.findall(
         r"Reference: (`lenet5c\.reference\.\w+`(?: and `\w+`)?)", documented.__doc__
     )
-    assert len(references) == 1, f"{documented.__name__} should name its twin once"
+    assert len(references) == 1, f"{documented.__name__} should name its counterpart once"
     return re.findall(r"(\w+)`", references[0])
 
 
@@ -45,38 +45,42 @@ def test_there_are_layers_losses_and_optimizers():
 
 @in_one_test
 @pytest.mark.parametrize("layer", layers, ids=lambda layer: layer.__name__)
-def test_a_layer_names_its_twins(layer):
-    for twin in named_twins(layer):
-        assert {twin, f"{twin}_backward", f"{twin}_backward_second"} <= set(reference.__all__)
+def test_a_layer_names_its_counterparts(layer):
+    for counterpart in named_counterparts(layer):
+        assert {counterpart, f"{counterpart}_backward", f"{counterpart}_backward_second"} <= set(
+            reference.__all__
+        )
 
 
 @pytest.mark.parametrize("loss", losses, ids=lambda loss: loss.__name__)
-def test_a_loss_names_its_twin(loss):
-    (twin,) = named_twins(loss)
-    assert {twin, f"{twin}_second"} <= set(reference.__all__)
+def test_a_loss_names_its_counterpart(loss):
+    (counterpart,) = named_counterparts(loss)
+    assert {counterpart, f"{counterpart}_second"} <= set(reference.__all__)
 
 
 @pytest.mark.parametrize("model", models, ids=lambda model: model.__name__)
-def test_a_model_names_its_twin(model):
-    (twin,) = named_twins(model)
-    assert {twin, f"{twin}_backward"} <= set(reference.__all__)
+def test_a_model_names_its_counterpart(model):
+    (counterpart,) = named_counterparts(model)
+    assert {counterpart, f"{counterpart}_backward"} <= set(reference.__all__)
 
 
 @pytest.mark.parametrize("optimizer", optimizers, ids=lambda optimizer: optimizer.__name__)
-def test_an_optimizer_has_a_twin(optimizer):
+def test_an_optimizer_has_a_counterpart(optimizer):
     assert f"{optimizer.__name__.lower()}_step" in reference.__all__
 
 
-def test_a_kernel_has_a_twin_with_its_arguments():
+def test_a_kernel_has_a_counterpart_with_its_arguments():
     for name in kernels.__all__:
         kernel = getattr(kernels, name)
         if not callable(kernel) or name.endswith("num_threads"):
             continue
         arguments = inspect.signature(kernel).parameters
-        twin = inspect.signature(getattr(reference, name)).parameters
-        assert list(twin) == [each for each in arguments if each not in ("out", "num_threads")]
-        for each in twin:
-            assert twin[each].default == arguments[each].default
+        counterpart = inspect.signature(getattr(reference, name)).parameters
+        assert list(counterpart) == [
+            each for each in arguments if each not in ("out", "num_threads")
+        ]
+        for each in counterpart:
+            assert counterpart[each].default == arguments[each].default
 
 
 @in_one_test

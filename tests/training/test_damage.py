@@ -116,9 +116,9 @@ def test_files_that_have_lost_or_gained_bytes_are_refused(model_file, tmp_path):
         ),
         (
             b'{\n  "format": "lenet5c summary 1",\n  "digest": "' + b"0" * 64 + b'"\n}\n',
-            "another or a damaged file",
+            "a different or damaged file",
         ),
-        (b'{"seed": 3}', "must be the configuration of a run of lenet5c train, got another"),
+        (b'{"seed": 3}', "must be the configuration of a run of lenet5c train, got a different"),
         (b'{\n  "format": "lenet5c config 1",\n  "digest": "' + b"0" * 64 + b'"\n}\n', "edited"),
     ],
 )
@@ -178,7 +178,7 @@ def test_another_large_file_is_not_even_read(tmp_path):
         file.truncate(2**31)
     tracemalloc.start()
     try:
-        with pytest.raises(RunError, match="got another or a damaged file"):
+        with pytest.raises(RunError, match="got a different or damaged file"):
             open_model(path)
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:

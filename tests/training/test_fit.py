@@ -305,7 +305,7 @@ def test_files_that_are_none(tmp_path, mnist_slice):
     with pytest.raises(FileNotFoundError):
         trainer.load(tmp_path / "none")
     (tmp_path / "file").write_bytes(b"garbage")
-    with pytest.raises(RunError, match="file must be a lenet5c checkpoint file, got another"):
+    with pytest.raises(RunError, match="file must be a lenet5c checkpoint file, got a different"):
         trainer.load(tmp_path / "file")
     save_model(tmp_path / "model", trainer.trained)
     with pytest.raises(RunError, match="must be a lenet5c checkpoint file"):

@@ -5,7 +5,7 @@ import pytest
 
 from lenet5c.datasets import Dataset
 from lenet5c.training import open_model
-from lenet5c.training.orientation import FEWEST, warn_of_sideways
+from lenet5c.training.orientation import FEWEST, warn_if_sideways
 
 
 @pytest.fixture
@@ -21,23 +21,23 @@ def exchange(dataset):
 
 
 def test_upright_digits_are_not_warned_of(digits):
-    assert warn_of_sideways(open_model(), digits) is None
+    assert warn_if_sideways(open_model(), digits) is None
 
 
 def test_sideways_digits_are_warned_of(digits):
-    warning = warn_of_sideways(open_model(), exchange(digits))
+    warning = warn_if_sideways(open_model(), exchange(digits))
     assert "use --transpose" in warning and "of 200" in warning
     named = replace(exchange(digits), class_names=tuple("abcdefghij"), name="letters")
-    assert warn_of_sideways(open_model(), named) is None  # the model knows no letters
+    assert warn_if_sideways(open_model(), named) is None  # the model knows no letters
 
 
 def test_few_images_and_no_squares_are_not_warned_of(digits):
     few = exchange(digits).take(np.arange(0, 200, 200 // (FEWEST - 1))[: FEWEST - 1])
-    assert warn_of_sideways(open_model(), few) is None
+    assert warn_if_sideways(open_model(), few) is None
     wide = Dataset(digits.images[:, :, 4:], digits.labels, 10)
-    assert warn_of_sideways(open_model(), wide) is None
+    assert warn_if_sideways(open_model(), wide) is None
 
 
 def test_images_that_mean_nothing_are_not_warned_of(digits):
     noise = np.random.default_rng(0).integers(0, 256, digits.images.shape, dtype=np.uint8)
-    assert warn_of_sideways(open_model(), replace(digits, images=noise)) is None
+    assert warn_if_sideways(open_model(), replace(digits, images=noise)) is None

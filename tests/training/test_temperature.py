@@ -109,8 +109,8 @@ def test_equal_logits_say_nothing():
         ([["a"]], [0], "logits must be numbers"),
         (np.zeros((2, 3)), [0], "labels must be int"),
         (np.zeros((2, 3)), [0.0, 1.0], "labels must be int"),
-        (np.zeros((2, 3)), [0, 3], "labels must be 0 to 2, got 0 to 3"),
-        (np.zeros((2, 3)), [-1, 0], "labels must be 0 to 2, got -1 to 0"),
+        (np.zeros((2, 3)), [0, 3], "labels must be from 0 to 2, got 0 to 3"),
+        (np.zeros((2, 3)), [-1, 0], "labels must be from 0 to 2, got -1 to 0"),
         ([[np.nan, 0.0]], [0], "logits must be finite"),
     ],
 )

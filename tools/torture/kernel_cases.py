@@ -1,4 +1,4 @@
-"""Random calls of the kernels on plain arrays, from Python and from C, against their twins."""
+"""Random calls of the kernels on plain arrays, from Python and from C, compared with references."""
 
 import ctypes
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def _as_list(results: Any) -> Results:
 
 
 class Convolution:
-    """A random convolution, its twins' results, and their errors."""
+    """A random convolution, its counterparts' results, and their errors."""
 
     def __init__(self, rng: np.random.Generator, dtype: Any) -> None:
         w = self.window = Window(rng, pooling=False)
@@ -115,21 +115,21 @@ class Convolution:
         return sum_error(self.terms[part], self.dtype) * sizes
 
     def check_forward(self, y: np.ndarray) -> None:
-        """Compare y with the twin's."""
+        """Compare y with the counterpart's."""
         bias = None if self.bias is None else abs(self.bias)
         sizes = reference.conv2d(abs(self.x), abs(self.weight), bias, **self.options)
-        twin = reference.conv2d(self.x, self.weight, self.bias, **self.options)
-        check("y", y, twin, self.error(0, sizes), self.dtype)
+        counterpart = reference.conv2d(self.x, self.weight, self.bias, **self.options)
+        check("y", y, counterpart, self.error(0, sizes), self.dtype)
 
     def check_backward(self, results: Results) -> None:
-        """Compare dx, dweight and dbias with the twin's."""
+        """Compare dx, dweight and dbias with the counterpart's."""
         magnitudes = abs(self.dy), abs(self.x), abs(self.weight)
         sizes = reference.conv2d_backward(*magnitudes, **self.options)
-        twins = reference.conv2d_backward(self.dy, self.x, self.weight, **self.options)
+        counterparts = reference.conv2d_backward(self.dy, self.x, self.weight, **self.options)
         for part, (name, result) in enumerate(
             zip(("dx", "dweight", "dbias"), results, strict=True)
         ):
-            check(name, result, twins[part], self.error(part + 1, sizes[part]), self.dtype)
+            check(name, result, counterparts[part], self.error(part + 1, sizes[part]), self.dtype)
 
 
 def _dtype(rng: np.random.Generator) -> Any:
@@ -155,7 +155,7 @@ def conv2d_backward(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 class Pooling:
-    """A random pooling with many ties, its twins' results, and their errors."""
+    """A random pooling with many ties, its counterparts' results, and their errors."""
 
     def __init__(self, rng: np.random.Generator, dtype: Any) -> None:
         w = self.window = Window(rng, pooling=True)
@@ -174,27 +174,27 @@ class Pooling:
             self.x.reshape(-1)[int(rng.integers(self.x.size))] = -np.inf
 
     def check(self, name: str, result: np.ndarray) -> None:
-        """Compare with the twin; what a maximum picks is exact."""
+        """Compare with the counterpart; what a maximum picks is exact."""
         factor = sum_error(self.window.taps, self.dtype)
         if name == "max_pool2d":
             check("y", result, reference.max_pool2d(self.x, **self.options), 0, self.dtype)
         elif name == "max_pool2d_backward":
-            twin, sizes = (
+            counterpart, sizes = (
                 reference.max_pool2d_backward(dy, self.x, **self.options)
                 for dy in (self.dy, abs(self.dy))
             )
-            check("dx", result, twin, factor * sizes, self.dtype)
+            check("dx", result, counterpart, factor * sizes, self.dtype)
         elif name == "avg_pool2d":
             options = self.options | self.count
-            twin, sizes = (reference.avg_pool2d(x, **options) for x in (self.x, abs(self.x)))
-            check("y", result, twin, factor * sizes, self.dtype)
+            counterpart, sizes = (reference.avg_pool2d(x, **options) for x in (self.x, abs(self.x)))
+            check("y", result, counterpart, factor * sizes, self.dtype)
         else:
             options = self.options | self.count
-            twin, sizes = (
+            counterpart, sizes = (
                 reference.avg_pool2d_backward(dy, self.x.shape, **options)
                 for dy in (self.dy, abs(self.dy))
             )
-            check("dx", result, twin, factor * sizes, self.dtype)
+            check("dx", result, counterpart, factor * sizes, self.dtype)
 
 
 class AnyPooling(Pooling):
@@ -261,8 +261,8 @@ def pool2d_indices(rng: np.random.Generator, memory: GuardedMemory) -> Results:
         num_threads=threads,
     )  # fmt: skip
     case.check("max_pool2d", y)
-    _, twin = reference.max_pool2d(case.x, **options, return_indices=True)
-    assert np.array_equal(indices, twin), "indices differ from the twin's"
+    _, counterpart = reference.max_pool2d(case.x, **options, return_indices=True)
+    assert np.array_equal(indices, counterpart), "indices differ from the counterpart's"
     indices = memory.put(indices)
     options = options | {"num_threads": threads}
     dx = kernels.max_pool2d_backward(dy, case.x.shape, **options, indices=indices)
@@ -301,9 +301,9 @@ def _columns(rng: np.random.Generator) -> tuple[tuple[int, ...], dict[str, Any],
 def im2col(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     shape, options, dtype = _columns(rng)
     x = draw(rng, shape, dtype, exact=False)
-    twin = reference.im2col(x, **options)
-    results = call(rng, memory, "im2col", [x], options, [twin.shape])
-    check("col", results[0], twin, 0, dtype)
+    counterpart = reference.im2col(x, **options)
+    results = call(rng, memory, "im2col", [x], options, [counterpart.shape])
+    check("col", results[0], counterpart, 0, dtype)
     return results
 
 
@@ -311,10 +311,10 @@ def col2im(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     shape, options, dtype = _columns(rng)
     col = draw(rng, reference.im2col(np.zeros(shape), **options).shape, dtype, exact=False)
     options["output_size"] = shape[1:3] if options["data_format"] == "NHWC" else shape[2:]
-    twin, sizes = (reference.col2im(each, **options) for each in (col, abs(col)))
-    results = call(rng, memory, "col2im", [col], options, [twin.shape])
+    counterpart, sizes = (reference.col2im(each, **options) for each in (col, abs(col)))
+    results = call(rng, memory, "col2im", [col], options, [counterpart.shape])
     taps = options["kernel_size"][0] * options["kernel_size"][1]
-    check("x", results[0], twin, sum_error(taps, dtype) * sizes, dtype)
+    check("x", results[0], counterpart, sum_error(taps, dtype) * sizes, dtype)
     return results
 
 
@@ -430,10 +430,10 @@ def c_columns(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     if to_columns:
         check("col", out, reference.im2col(given, **options), 0, dtype)
     else:
-        twin, magnitude = (
+        counterpart, magnitude = (
             reference.col2im(each, window.image, **options) for each in (given, abs(given))
         )
-        check("x", out, twin, sum_error(window.taps, dtype) * magnitude, dtype)
+        check("x", out, counterpart, sum_error(window.taps, dtype) * magnitude, dtype)
     return [out]
 
 

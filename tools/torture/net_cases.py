@@ -9,10 +9,10 @@ import numpy as np
 from lenet5c import nn, optim, reference
 from lenet5c.datasets import Distortion
 from lenet5c.nn.steps import StepsTaken
+from torture.counterparts import Chain
 from torture.guarded import GuardedMemory
 from torture.kernel_cases import Case, Results, size
 from torture.rounding import check
-from torture.twins import Chain
 
 BATCHES = (0, 1, 1, 1, 2, 3, 5, 6, 15, 16, 17, 33, 50)
 WHOLE = ("contiguous",)
@@ -137,14 +137,14 @@ def inference(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     net, shape, exact = random_net(rng)
     x = _samples(rng, shape, exact)
     chain = Chain(list(net.layers.values()), exact)
-    twin, error = chain.forward(x)
+    counterpart, error = chain.forward(x)
     y = net.forward(memory.put(x))
     if chain.fits or not exact:
-        check("y", y, twin, error)
+        check("y", y, counterpart, error)
     if len(x):
         one = net.forward(memory.put(x[:1]))
         if chain.fits or not exact:
-            check("y of one", one, twin[:1], error[:1])
+            check("y of one", one, counterpart[:1], error[:1])
     assert net.outputs(memory.put(x)).tobytes() == y.tobytes(), "outputs differ from forward"
     return [y]
 
@@ -161,10 +161,10 @@ def gradients(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     dx = memory.empty((len(x), x[0:1].size if len(x) else int(np.prod(shape))), np.float32, WHOLE)
     given = _flat(memory, x, shape), _flat(memory, dy, y.shape[1:])
     program.backward(*given, params, grads, dx, int(rng.integers(1, 4)), bool(rng.integers(2)))
-    (twin, error), twins = chain.backward(dy, np.zeros(dy.shape))
+    (counterpart, error), counterparts = chain.backward(dy, np.zeros(dy.shape))
     if chain.fits or not exact:
-        check("dx", dx.reshape(x.shape), twin, error)
-        _check_grads(net, grads, twins)
+        check("dx", dx.reshape(x.shape), counterpart, error)
+        _check_grads(net, grads, counterparts)
     return [dx, grads.copy()]
 
 
@@ -186,17 +186,17 @@ def train_step(rng: np.random.Generator, memory: GuardedMemory) -> Results:
         bool(rng.integers(2)),
     )  # fmt: skip
     check("y", out, y, ey)
-    twin = reference.cross_entropy if cross else reference.mse_loss
-    expected, dy = twin(y, labels if cross else np.eye(y.shape[1])[labels])
+    counterpart = reference.cross_entropy if cross else reference.mse_loss
+    expected, dy = counterpart(y, labels if cross else np.eye(y.shape[1])[labels])
     if cross:  # a probability p changes by at most 2 p (1 - p) times the largest error of a logit
         worst, p = ey.max(axis=1, keepdims=True), reference.softmax(y)
         rounding = 2e-6 * np.maximum(1, abs(y).max(axis=1, keepdims=True))
         edy = (np.minimum(2 * p * np.expm1(np.minimum(2 * worst, 50)), 1) + rounding) / len(x)
     else:
         edy = 2 / y.size * ey + 1e-6 * abs(dy)
-    (twin_dx, error), twins = chain.backward(dy, edy)
-    check("dx", dx.reshape(x.shape), twin_dx, error)
-    _check_grads(net, grads, twins)
+    (counterpart_dx, error), counterparts = chain.backward(dy, edy)
+    check("dx", dx.reshape(x.shape), counterpart_dx, error)
+    _check_grads(net, grads, counterparts)
     slack = 1e-5 * (1 + abs(y).max()) + 2 * ey.max() * (1 if cross else 1 + abs(y).max())
     assert abs(value - expected) <= slack, f"loss {value}, expected {expected} within {slack:.3g}"
     return [out, dx, grads.copy()]
@@ -253,11 +253,11 @@ def _flat(memory: GuardedMemory, array: np.ndarray, shape: tuple[int, ...]) -> n
     return memory.put(array.reshape(len(array), int(np.prod(shape))), WHOLE)
 
 
-def _check_grads(net: nn.Sequential, grads: np.ndarray, twins: list[Any]) -> None:
+def _check_grads(net: nn.Sequential, grads: np.ndarray, counterparts: list[Any]) -> None:
     at = 0
-    for (name, array), (twin, error) in zip(net.params.items(), twins, strict=True):
+    for (name, array), (counterpart, error) in zip(net.params.items(), counterparts, strict=True):
         found = grads[at : at + array.size].reshape(array.shape)
-        check(f"d{name}", found, twin, error)
+        check(f"d{name}", found, counterpart, error)
         at += array.size
 
 

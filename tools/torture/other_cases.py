@@ -28,13 +28,13 @@ def activation(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     x = x.astype(np.float32)
     dy = rng.standard_normal(x.shape).astype(np.float32)
     y = layer.forward(memory.put(x), training=True)
-    twin = getattr(reference, kind)(x, **options)
-    check("y", y, twin, 8 * EPS * (abs(x) + abs(twin)))
+    counterpart = getattr(reference, kind)(x, **options)
+    check("y", y, counterpart, 8 * EPS * (abs(x) + abs(counterpart)))
     dx = layer.backward(memory.put(dy))
-    of = x if kind in ("leaky_relu", "gelu") else twin
-    twin = getattr(reference, f"{kind}_backward")(dy, of, **options)
+    of = x if kind in ("leaky_relu", "gelu") else counterpart
+    counterpart = getattr(reference, f"{kind}_backward")(dy, of, **options)
     steepest = max(1.2, options.get("amplitude", 1) * options.get("slope", 1))
-    check("dx", dx, twin, 16 * EPS * steepest * abs(dy))
+    check("dx", dx, counterpart, 16 * EPS * steepest * abs(dy))
     return [y, dx]
 
 
@@ -61,7 +61,7 @@ def loss(rng: np.random.Generator, memory: GuardedMemory) -> Results:
         target = np.where(rng.random(batch) < 0.3, -7, labels)
         target[0], of_class["ignore_index"] = labels[0], -7
     # The derived setting as the kernel has it, in float32.
-    made, twin = {
+    made, counterpart = {
         "cross_entropy": (
             nn.CrossEntropyLoss(label_smoothing=smoothing, **of_class),
             lambda: reference.cross_entropy(outputs, target, smoothing, **of_class, **weighted)),
@@ -75,7 +75,7 @@ def loss(rng: np.random.Generator, memory: GuardedMemory) -> Results:
                 lambda: reference.map_loss(outputs, labels, np.float32(j), **common, **weighted)),
     }[kind]  # fmt: skip
     value, gradient = made(memory.put(outputs), memory.put(target), **weighted)
-    expected, twin_gradient = twin()
+    expected, counterpart_gradient = counterpart()
     most, parts = max(1.0, float(abs(outputs).max()), j), 1
     if weighted["sample_weight"] is not None or "weight" in of_class or target is not labels:
         most *= 8  # weights are at most 4 together, and the mean may divide by less
@@ -85,7 +85,7 @@ def loss(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     assert np.all(abs(value - expected) <= 8 * EPS * most * np.maximum(1, abs(expected))), (
         f"{kind}: {value}, expected {expected}"
     )
-    check(f"d{kind}", gradient, twin_gradient, 8 * EPS * most / parts)
+    check(f"d{kind}", gradient, counterpart_gradient, 8 * EPS * most / parts)
     again = made.value(memory.put(outputs), target, **weighted)
     assert np.array_equal(again, value), "value differs from a call's"
     return [gradient, np.float64(np.ravel(value))]
@@ -105,8 +105,8 @@ def softmax(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     [y] = call(rng, memory, name, [x], {"axis": axis}, [shape])
     check("y", y, getattr(reference, name)(x, axis), most, dtype)
     [dx] = call(rng, memory, f"{name}_backward", [dy, y], {"axis": axis}, [shape])
-    twin = getattr(reference, f"{name}_backward")(dy, y, axis)
-    check("dx", dx, twin, most * np.maximum(1, shape[axis] * abs(dy).max()), dtype)
+    counterpart = getattr(reference, f"{name}_backward")(dy, y, axis)
+    check("dx", dx, counterpart, most * np.maximum(1, shape[axis] * abs(dy).max()), dtype)
     return [y, dx]
 
 
@@ -125,7 +125,7 @@ STEPS: dict[str, Any] = {
 def optimizer(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     """Three steps, each within 16 roundings of the parameter and of its total change.
 
-    A step is some ten operations. The size is that of the steps of the twin for absolute gradients:
+    A step is some ten operations. The size is that of the reference steps for absolute gradients:
     means of gradients of both signs cancel, their errors do not.
     """
     kind, size, lr = str(rng.choice(list(STEPS))), int(rng.integers(1, 400)), 0.05
@@ -196,14 +196,14 @@ def distortion(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     seed, index = int(rng.integers(1000)), rng.integers(len(images), size=rng.integers(5))
     results = made(memory.put(images), seed, 3, memory.put(index))
     keys = reference.distortion_keys(seed, 3, len(images))
-    if len(index):  # the twin is slow
+    if len(index):  # the counterpart is slow
         pair = [int(at) for at in (index[0], index[1 % len(index)])]
         share = reference.distortion_draws(keys[pair[0]], made.to_dict())["share"]
-        twin = reference.mix(
+        counterpart = reference.mix(
             *(reference.distort(images[at], keys[at], made.to_dict()) for at in pair), share
         )
         reach = max(_reach(made, keys[at], shape) for at in pair)
-        check("image", results[0], twin, 2e-3 + 4e-6 * 255 * reach)
+        check("image", results[0], counterpart, 2e-3 + 4e-6 * 255 * reach)
     return [results]
 
 

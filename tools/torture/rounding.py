@@ -4,7 +4,7 @@ A sum of n products, in any order, each operation rounded to within u, errs by a
 times the sum B of the products' sizes (Higham, Accuracy and Stability of Numerical Algorithms,
 2002, section 3.1). Errors of both signs cancel: beyond 64 terms, 8 sqrt(n) u B is exceeded with a
 probability of less than 3e-14 (Higham and Mary, A New Approach to Probabilistic Rounding Error
-Analysis, 2019, theorem 2.4: 2 exp(-8^2 / 2)). B is the kernel's twin, called with the absolute
+Analysis, 2019, theorem 2.4: 2 exp(-8^2 / 2)). B is the kernel's reference, called with the absolute
 values of its arguments.
 
 Winograd's transforms are sums, too: a product of them stands for one of an input and a tap, and
@@ -33,7 +33,7 @@ def check(
 ) -> None:
     """Raise AssertionError if a result differs by more than `error`, or in shape or dtype.
 
-    The twin rounds, too, to float64, which counts where the result is float64 itself.
+    The counterpart rounds, too, to float64, which counts where the result is float64 itself.
     """
     expected = np.asarray(expected)
     assert actual.shape == expected.shape, f"{what}: {actual.shape} is not {expected.shape}"

@@ -47,7 +47,7 @@ FORMATS = {
     "summary": (1, "the summary of a run of lenet5c train", _AGAIN, _AGAIN),
 }
 #: Maximum bytes of a tensor file, its header, and a record; JSON needs 22 times as much memory.
-MOST_TENSORS, MOST_HEADER, MOST_RECORD = 2**32, 2**23, 2**20
+MAX_TENSORS, MAX_HEADER, MAX_RECORD = 2**32, 2**23, 2**20
 _ZEROS = "0" * 64
 _BEGINNING = 256  # bytes that contain the format and the digest
 # Compiled on first use, not at import.
@@ -305,7 +305,7 @@ def read_record(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any]
         If the file is not such a record, is damaged, or was edited.
     """
     with _refuse_unreadable(path, kind):
-        content = read_bytes(path, MOST_RECORD)
+        content = read_bytes(path, MAX_RECORD)
         sha = _check(path, kind, content)
         values = json.loads(content)
     return {name: values[name] for name in values if name not in ("format", "digest")}, sha
@@ -327,9 +327,9 @@ def write_tensors(
         If the metadata exceed the limit of `read_tensors`.
     """
     content, sha = seal(safetensors.pack(tensors, {KEY: json.dumps(_mark(kind) | metadata)}))
-    if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:
+    if (length := int.from_bytes(content[:8], "little")) > MAX_HEADER:
         raise RunError(
-            f"{path} must have at most {MOST_HEADER:,} bytes in its header, got {length:,}; train "
+            f"{path} must have at most {MAX_HEADER:,} bytes in its header, got {length:,}; train "
             "for fewer epochs"
         )
     write_bytes(path, content)
@@ -350,13 +350,13 @@ def read_tensors(
         If the file is of another kind, or damaged.
     """
     with _refuse_unreadable(path, kind):
-        with name_errors(path), open_regular(path, MOST_TENSORS) as file:
+        with name_errors(path), open_regular(path, MAX_TENSORS) as file:
             _match(path, kind, file.read(_BEGINNING))  # before allocating memory
             file.seek(0)
-            content = _read(file, MOST_TENSORS)
-        safetensors.measure_header(content, MOST_HEADER)  # first: it may be most of it
+            content = _read(file, MAX_TENSORS)
+        safetensors.measure_header(content, MAX_HEADER)  # first: it may be most of it
         sha = _check(path, kind, content)
-        found, texts = safetensors.unpack(content, MOST_HEADER)
+        found, texts = safetensors.unpack(content, MAX_HEADER)
         tensors = {name: tensor.to_array() for name, tensor in found.items()}
         return tensors, json.loads(texts[KEY]) | {"digest": sha}
 
@@ -364,7 +364,7 @@ def read_tensors(
 def read_digest(path: str | os.PathLike[str], kind: str) -> str:
     """Return the digest of a tensor file or record of this kind; errors as in `read_tensors`."""
     with _refuse_unreadable(path, kind):
-        return _check(path, kind, read_bytes(path, MOST_TENSORS))
+        return _check(path, kind, read_bytes(path, MAX_TENSORS))
 
 
 def seal(content: bytes) -> tuple[bytes, str]:
@@ -386,7 +386,7 @@ def _match(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
     version, name, remedy, _ = FORMATS[kind]
     found = re.match(_TENSORS, content) or re.match(_RECORD, content)
     if not found or found[1] != kind.encode():
-        raise RunError(f"{path} must be {name}, got another or a damaged file; {remedy}")
+        raise RunError(f"{path} must be {name}, got a different or damaged file; {remedy}")
     if found[2] != str(version).encode():
         raise RunError(
             f"{path} must have format version {version}, got {found[2][:20].decode()}; it was "

@@ -35,7 +35,7 @@ _TYPES = {
 _WIDTHS = {"BF16": 2, "F8_E8M0": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 _NAMES = {code[1:]: name for name, code in _TYPES.items() if code}
 # Larger numbers are none of a file, and products of many of them take long.
-_MOST, _MOST_AXES = 2**48, 64
+_MAXIMUM, _MAX_AXES = 2**48, 64
 _ORDER = {name: place for place, name in enumerate(_TYPES)}
 
 
@@ -78,7 +78,7 @@ def pack(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> by
 
 
 def measure_header(content: bytes, most: int) -> int:
-    """Return the length of a file's header; a ValueError if it has no such, or more than `most`."""
+    """Return the length of a file's header, at most `most`; raise a ValueError otherwise."""
     length = int.from_bytes(content[:8], "little")
     if length > min(len(content) - 8, most):
         raise ValueError(f"a header of {length:,} bytes")
@@ -106,7 +106,7 @@ def unpack(content: bytes, most_header: int) -> tuple[dict[str, Tensor], dict[st
         raise ValueError("a header that is nested too deeply") from None
     metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise ValueError("a header that is no object, or has other metadata than texts")
+        raise ValueError("a header that is not an object, or has metadata that are not strings")
     data, found = memoryview(content)[8 + length :], {}
     for name, entry in header.items():
         found[name] = _cut(name, entry, data)
@@ -125,8 +125,8 @@ def _cut(name: str, entry: Any, data: memoryview) -> Tensor:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, end]}:
             sizes = [*shape, start, end]
-            counts = all(type(n) is int and 0 <= n < _MOST for n in sizes)
-            if dtype in _TYPES and counts and len(shape) <= _MOST_AXES:
+            counts = all(type(n) is int and 0 <= n < _MAXIMUM for n in sizes)
+            if dtype in _TYPES and counts and len(shape) <= _MAX_AXES:
                 code = _TYPES[dtype]
                 width = np.dtype(code).itemsize if code else _WIDTHS[dtype]
                 if end <= len(data) and end - start == prod(shape) * width:

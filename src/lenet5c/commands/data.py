@@ -173,7 +173,7 @@ def look_for_sideways(found: Inspection) -> str | None:
     """Return a warning if the examples are transposed digits."""
     from lenet5c.datasets import Dataset
     from lenet5c.training import open_model
-    from lenet5c.training.orientation import warn_of_sideways
+    from lenet5c.training.orientation import warn_if_sideways
 
     examples = [
         (picture, label)
@@ -186,7 +186,7 @@ def look_for_sideways(found: Inspection) -> str | None:
     images = np.stack([picture.transpose(2, 0, 1) for picture, _ in examples])
     labels = np.array([label for _, label in examples])
     dataset = Dataset(images, labels, len(found.class_names), class_names=found.class_names)
-    return warn_of_sideways(open_model(), dataset)
+    return warn_if_sideways(open_model(), dataset)
 
 
 def read_distortion(given: str | dict[str, Any]) -> Distortion:
@@ -311,7 +311,7 @@ def list_rows(states: Mapping[str, str]) -> list[Sequence[str]]:
 
 def list_facts(named: NamedSet, state: str) -> dict[str, Any]:
     """Return a data set for JSON."""
-    from lenet5c.datasets.named import place_of
+    from lenet5c.datasets.named import get_folder
 
     return {
         "title": named.title,
@@ -320,7 +320,7 @@ def list_facts(named: NamedSet, state: str) -> dict[str, Any]:
         "class_names": named.class_names,
         "license": named.license,
         "homepage": named.homepage,
-        "folder": str(place_of(named)),
+        "folder": str(get_folder(named)),
         "cached": state,
         "files": [
             {
@@ -354,12 +354,12 @@ def describe_set(named: NamedSet, facts: Mapping[str, Any]) -> str:
 def download(options: Namespace) -> None:
     """Download data sets that are not in the cache."""
     from lenet5c.datasets.cache import OFFLINE, is_offline
-    from lenet5c.datasets.named import download_named, missing_files, place_of
+    from lenet5c.datasets.named import download_named, get_folder, missing_files
 
     for name in dict.fromkeys(options.names):
         named = NAMED_SETS[name]
         if not missing_files(named):
-            say(f"{name} is in {place_of(named)}")
+            say(f"{name} is in {get_folder(named)}")
         elif is_offline():
             raise DatasetError(f"{OFFLINE} must be unset to download {name}")
         else:
@@ -369,6 +369,6 @@ def download(options: Namespace) -> None:
 def print_path(options: Namespace) -> None:
     """Print the folder of the cache or of a data set in it."""
     from lenet5c.datasets.cache import cache_folder
-    from lenet5c.datasets.named import place_of
+    from lenet5c.datasets.named import get_folder
 
-    say(place_of(NAMED_SETS[options.name]) if options.name else cache_folder())
+    say(get_folder(NAMED_SETS[options.name]) if options.name else cache_folder())

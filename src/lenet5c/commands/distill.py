@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
     if options.model is not None and options.taught_by not in (None, options.model):
         raise RunError(
-            f"--taught-by cannot be combined with MODEL, got {options.taught_by}; leave it out"
+            f"--taught-by cannot be combined with MODEL, got {options.taught_by}; omit it"
         )
     options.taught_by = options.model or options.taught_by
     if options.taught_by is None and not (options.resume or options.config):

@@ -40,7 +40,7 @@ def run(options: Namespace) -> None:
     """Write the ensemble and describe its members."""
     out: Path = options.out
     if os.path.lexists(out) and not (options.overwrite and out.is_file()):
-        remedy = "name another file, or add --overwrite"
+        remedy = "choose another file, or add --overwrite"
         raise RunError(f"--out must be a new file, got {out}, which exists; {remedy}")
     members = open_members(options.runs)
     if len(members) < 2:

@@ -53,13 +53,13 @@ from lenet5c.training import (
 from lenet5c.training import evaluate as evaluate_model
 from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import BEST, SIGNS
-from lenet5c.training.orientation import warn_of_sideways
+from lenet5c.training.orientation import warn_if_sideways
 from lenet5c.training.run_folder import RunFolder, read_record
 
 PARTS = ("test", "train", "validation")
 # The data that the models in the package were trained on.
 OWN_DATA = {BEST: "mnist", SIGNS: "signs"}
-SEVERITY, MOST_CORRUPTED = 3, 10_000
+SEVERITY, MAX_CORRUPTED = 3, 10_000
 RECORD, PAGE = "evaluation.json", "evaluation.html"
 DESCRIPTION = (
     "Evaluate a trained model on labeled images: accuracy with its interval, confusion matrix, "
@@ -105,8 +105,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     kind = whole(1, SEVERITIES[-1])
     add("--corruptions", type=kind, nargs="*", metavar="SEVERITY", help=text)
-    text = f"maximum number of images to corrupt, chosen at random (default: {MOST_CORRUPTED:,})"
-    add("--corrupt-images", type=whole(1), default=MOST_CORRUPTED, metavar="N", help=text)
+    text = f"maximum number of images to corrupt, chosen at random (default: {MAX_CORRUPTED:,})"
+    add("--corrupt-images", type=whole(1), default=MAX_CORRUPTED, metavar="N", help=text)
     text = (
         "fit the temperature of the probabilities on these images, which must not be test images, "
         "and write the calibrated model to FILE"
@@ -176,7 +176,7 @@ def run(options: Namespace) -> None:
     if options.calibrate is not None:
         notes.append(recalibrate(options, trained, dataset))
     result = evaluate_model(trained, dataset)
-    if how.transpose is None and (warning := warn_of_sideways(trained, dataset)):
+    if how.transpose is None and (warning := warn_if_sideways(trained, dataset)):
         notes.append(warning)
     record = {
         "lenet5c": lenet5c.__version__,

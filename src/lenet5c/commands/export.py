@@ -40,7 +40,7 @@ from lenet5c.export import (
     torch_source,
 )
 from lenet5c.export.c import QUANTIZATIONS
-from lenet5c.export.c_text import prefix_of
+from lenet5c.export.c_text import check_prefix
 from lenet5c.export.footprint import TARGETS, has_compiler, measure_c, with_footprints
 from lenet5c.export.html_model import choose_examples
 from lenet5c.export.integer_build import IMAGES, RANGES
@@ -147,7 +147,7 @@ def run(options: Namespace) -> None:
     for name in ("mean", "std"):
         if getattr(options, name) is not None and options.net is None:
             raise ExportError(f"--{name} requires --net; --like uses the value of that model")
-    prefix = prefix_of(options.name)
+    prefix = check_prefix(options.name)
     out = options.out or Path(f"{prefix}{SUFFIXES[form]}")
     if out.is_dir():
         inside = out / (prefix + SUFFIXES[form])
@@ -337,7 +337,7 @@ def _check_own(source: Path) -> None:
             ours = MARK in file.read(400)
     if not ours:
         raise ExportError(
-            f"{source} already exists and was not written by lenet5c; move it, or name another "
+            f"{source} already exists and was not written by lenet5c; move it, or choose another "
             "file with --out"
         )
 

@@ -154,7 +154,7 @@ def run(options: Namespace) -> int:
             raise UserError(f"--{name.replace('_', '-')} requires --data; add it")
     if not options.images:
         raise UserError(
-            "IMAGE must be a picture or a folder of pictures, got none; name one, or use --data"
+            "IMAGE must be a picture or a folder of pictures, got none; add one, or use --data"
         )
     return predict_pictures(options)
 
@@ -292,7 +292,7 @@ def check_drawings(option: str, path: Path | None, count: int) -> None:
     if path.suffix.lower() != ".png" and path.exists() and not path.is_dir():
         raise UserError(
             f"--{option} must be a folder or a file name ending in .png, got {path}, an existing "
-            "file; name another"
+            "file; choose another name"
         )
 
 

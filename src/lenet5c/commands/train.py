@@ -205,7 +205,7 @@ def train(options: argparse.Namespace, ranks: Ranks) -> int:
         if ranks.size > 1:
             raise RunError(
                 "--folds cannot be combined with training on several processes, got "
-                f"{config.folds}; leave mpiexec out, or use --executor mpi"
+                f"{config.folds}; start it without mpiexec, or use --executor mpi"
             )
         with open_workers(options) as workers:
             return run_folds(options, config, workers) if workers else 0
@@ -400,7 +400,7 @@ def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> Run
         more = "at least " if name == "epochs" else ""
         raise RunError(
             f"{option(name, option_settings()[name])} must be {more}{in_words(here)}, as in the "
-            f"run in {config.folder}, got {in_words(value)}; leave the option out, or start a new "
+            f"run in {config.folder}, got {in_words(value)}; omit the option, or start a new "
             "run in another folder"
         )
     return config

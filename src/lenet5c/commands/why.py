@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Number of digits of a sheet to explain, the least probable ones.
-MOST_DIGITS = 6
+MAX_DIGITS = 6
 #: Margin shown around a digit, as a fraction of its longer side.
 AROUND = 0.4
 
@@ -76,9 +76,9 @@ class Reasons:
         asked = [each for each in found if each.probabilities and _saw(each) is not None]
         if not asked:
             return None
-        if len(asked) > MOST_DIGITS:
+        if len(asked) > MAX_DIGITS:
             order = np.argsort([max(each.probabilities.values()) for each in asked], kind="stable")
-            asked = [asked[i] for i in sorted(order[:MOST_DIGITS])]
+            asked = [asked[i] for i in sorted(order[:MAX_DIGITS])]
         rows, captions = [], []
         for each in asked:
             image = _to_channels(_saw(each), trained.image_shape[0])

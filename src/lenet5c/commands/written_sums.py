@@ -47,7 +47,7 @@ def _can_show(text: str) -> bool:
 
 
 def sums_as_json(prediction: Prediction, list_facts: Any) -> dict[str, Any]:
-    """Return a prediction for JSON: what it says, and each line with its signs by `list_facts`."""
+    """Return a prediction for JSON: its text, and each line with its signs by `list_facts`."""
     return _facts(prediction) | {
         "lines": [
             _facts(line)

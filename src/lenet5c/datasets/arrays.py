@@ -23,16 +23,16 @@ from lenet5c._text import list_some, printable
 from lenet5c.datasets.archives import check_unpacked
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.mapped import MAPPED, MappedImages
-from lenet5c.datasets.parts import split_name, stem_of
+from lenet5c.datasets.parts import get_stem, split_name
 from lenet5c.datasets.pixels import convert_images, convert_labels, convert_targets, guess_reading
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
 #: Maximum number of arrays in an archive.
-MOST_ARRAYS = 1000
+MAX_ARRAYS = 1000
 _MAGIC = b"\x93NUMPY"
-_MOST_HEADER = 10_000
+_MAX_HEADER = 10_000
 _CHUNK = 1 << 20
-_LEAST = 16  # minimum number of values of an image
+_MINIMUM = 16  # minimum number of values of an image
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _pair_by_shape(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[
 
 def _may_be_images(stored: Stored) -> bool:
     shape = stored.shape
-    return stored.numeric and len(shape) >= 2 and prod(shape) >= _LEAST * shape[0] > 0
+    return stored.numeric and len(shape) >= 2 and prod(shape) >= _MINIMUM * shape[0] > 0
 
 
 def _fits(images: Stored, labels: Stored) -> bool:
@@ -242,11 +242,11 @@ def read_array_files(files: Sequence[Path], name: str, options: ReadOptions, pla
         arrays: dict[str, Stored] = {}
         for path in files:
             if path.suffix.lower() == ".npy":
-                arrays[stem_of(path)] = open_npy(path)
+                arrays[get_stem(path)] = open_npy(path)
                 continue
             members = _list_members(stack.enter_context(_open_archive(path)), path)
             for member, stored in members.items():
-                names = [stem_of(path)] * (len(files) > 1) + [member] * (len(members) > 1)
+                names = [get_stem(path)] * (len(files) > 1) + [member] * (len(members) > 1)
                 arrays[" ".join(names) or member] = stored
         return read_arrays(arrays, name, options, place)
 
@@ -283,7 +283,7 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
             *(ValueError, LookupError, OSError),
         ) as error:
             raise DatasetError(
-                f"{path} must be an intact .npz file, got a damaged one "
+                f"{path} must be a valid .npz file, got a damaged one "
                 f"({' '.join(str(error).split())[:100]}); save it again"
             ) from None
 
@@ -291,8 +291,8 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 def _list_members(archive: zipfile.ZipFile, path: Path) -> dict[str, Stored]:
     """Return the arrays of an archive; other members are not read."""
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-    if len(infos) > MOST_ARRAYS:
-        raise DatasetError(f"{path} must have at most {MOST_ARRAYS:,} arrays, got {len(infos):,}")
+    if len(infos) > MAX_ARRAYS:
+        raise DatasetError(f"{path} must have at most {MAX_ARRAYS:,} arrays, got {len(infos):,}")
     check_unpacked(path, sum(info.file_size for info in infos), path.stat().st_size)
     arrays = {}
     for info in infos:
@@ -334,7 +334,7 @@ def _read_header(stream: Any, title: str, size: int) -> _Header:
         )
     width = {1: 2, 2: 4}.get(start[6] if len(start) == 8 else 0, 0)
     length = int.from_bytes(stream.read(width), "little")
-    if width == 0 or length > _MOST_HEADER:
+    if width == 0 or length > _MAX_HEADER:
         raise DatasetError(f"{title} must be in NumPy file format 1 or 2; save it with numpy.save")
     try:
         header = ast.literal_eval(stream.read(length).decode("latin1").strip())

@@ -22,10 +22,10 @@ ID_NAMES = ("id", "ids", "imageid", "image_id", "index", "idx", "row_id", "sampl
 #: Names of an index column written by pandas.
 _INDEX_NAMES = ("", "unnamed: 0", "__index_level_0__")
 #: Maximum number of unnamed one-hot label columns.
-MOST_ONE_HOT = 1000
+MAX_ONE_HOT = 1000
 _CLASS = re.compile(r"(labels?|class(?:es)?|targets?|y|digits?|letters?)[ _.=-]?[^ _.=-].*")
 # Maximum number of different labels among the first few hundred rows.
-_MOST_LABELS = 100
+_MAX_LABELS = 100
 # pixel0, px_1, 28x28, p1.2 and so on, or only a number.
 _PIXEL = re.compile(r"[a-z]*[ _.-]?\d+([ _x.-]\d+)?", re.ASCII)
 
@@ -136,7 +136,7 @@ def _find_one_hot(
         others = [place for place in rest if not _PIXEL.fullmatch(plain[place].casefold())]
         candidates.append({place: plain[place] for place in others})
     else:
-        for number in range(2, min(MOST_ONE_HOT, len(rest) - MIN_SIDE**2) + 1):
+        for number in range(2, min(MAX_ONE_HOT, len(rest) - MIN_SIDE**2) + 1):
             if fits(len(rest) - number):
                 for places in (rest[-number:], rest[:number]):
                     candidates.append({place: str(i) for i, place in enumerate(places)})
@@ -213,7 +213,7 @@ def _is_first_label(rows: Sequence[Sequence[str]], first: int, last: int) -> boo
     for place in (first, last):
         values = Counter(text for row in rows if (text := row[place].strip()))
         whole = all(_to_number(value).is_integer() for value in values if is_number(value))
-        few = whole and len(values) <= _MOST_LABELS
+        few = whole and len(values) <= _MAX_LABELS
         same = max(values.values(), default=0) > 0.9 * len(rows)
         doubts.append((not few, same, len(values) if few and not same else 0))
     return doubts[0] <= doubts[1]

@@ -16,7 +16,7 @@ from lenet5c.datasets.records import ALL
 
 #: Number of examples of each class, by part.
 COLUMNS = {"train": 12, "test": 5, ALL: 17}
-MOST_CLASSES = 200
+MAX_CLASSES = 200
 CELL = EXAMPLE
 GAP, MARGIN, WIDEST, LONGEST = 4, 16, 220, 60
 STEP = CELL + GAP
@@ -32,7 +32,7 @@ def write_contact_sheet(path: Path, inspection: Inspection) -> None:
     font, small = (load_font(ImageFont, size) for size in (15, 12))
     names = inspection.class_names or ("no labels",)
     parts = [part for part in COLUMNS if any(inspection.counts.get(part, ()))]
-    classes = range(min(len(names), MOST_CLASSES))
+    classes = range(min(len(names), MAX_CLASSES))
     examples = {
         (part, i): spread(inspection.examples.get((part, i), []), COLUMNS[part])
         for part in parts

@@ -48,7 +48,7 @@ def to_channels(picture: Any, channels: int) -> NDArray[np.uint8]:
             f"picture must have a nonempty shape (h, w) or (h, w, 3), got {picture.shape}"
         )
     if channels not in (1, 3):
-        raise DatasetError(f"images made from pictures must have 1 or 3 channels, got {channels}")
+        raise DatasetError(f"channels of images made from pictures must be 1 or 3, got {channels}")
     if channels == picture.shape[2]:
         return picture.transpose(2, 0, 1)
     if channels == 3:

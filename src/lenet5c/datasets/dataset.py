@@ -242,7 +242,7 @@ class Dataset:
             raise ValueError(f"{name} must be an int, or a fraction between 0 and 1, got {value!r}")
         if not 0 < count < len(self):
             raise ValueError(
-                f"{name} must leave an image in both parts, from 1 to {len(self) - 1} of "
+                f"{name} must leave an image in each part, from 1 to {len(self) - 1} of "
                 f"{len(self)}, got {count} (from {value!r})"
             )
         return count

@@ -137,7 +137,7 @@ def measure_white(image: Any, name: str) -> dict[str, float]:
         return {}
     with _name_faults(image, name):
         image.load()
-        return find_white(_strips_of(image, image.mode), _notes_of(image)[1])
+        return find_white(_count_strips(image, image.mode), _read_notes(image)[1])
 
 
 @contextmanager
@@ -258,7 +258,7 @@ def _declare_bits(image: Any, header: Header) -> int:
     return min(header.bits, 16)
 
 
-def _notes_of(image: Any) -> tuple[int, int]:
+def _read_notes(image: Any) -> tuple[int, int]:
     """Return the reduction factor and the significant bits stored by `open_image`."""
     notes: tuple[int, int] = getattr(image, "decoding_notes", (1, 0))
     return notes
@@ -333,7 +333,7 @@ def _turn(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def _convert_mode(image: Any, orientation: int, white: Whites) -> NDArray[np.uint8]:
-    scale, bits = _notes_of(image)
+    scale, bits = _read_notes(image)
     width, height = (side // scale for side in image.size)
     shape = (height, width) if orientation < 5 else (width, height)
     gray = _is_gray(image)
@@ -341,11 +341,11 @@ def _convert_mode(image: Any, orientation: int, white: Whites) -> NDArray[np.uin
     rows_of_file = _turn(picture, orientation)
     mode = image.mode
     if _is_deep(image):
-        strips = reduce_strips(_strips_of(image, mode), white, bits)
+        strips = reduce_strips(_count_strips(image, mode), white, bits)
     elif mode in ("LA", "La", "PA", "RGBA", "RGBa") or (not gray and "transparency" in image.info):
-        strips = flatten_strips(_strips_of(image, "RGBA"))
+        strips = flatten_strips(_count_strips(image, "RGBA"))
     else:
-        strips = _strips_of(image, "L" if gray else "RGB")()
+        strips = _count_strips(image, "L" if gray else "RGB")()
     for rows, strip in strips:
         rows_of_file[rows.start // scale : rows.stop // scale] = shrink_strip(strip, scale)
     return picture
@@ -355,7 +355,7 @@ def _is_deep(image: Any) -> bool:
     return _is_gray(image) and image.mode[0] in "IF"
 
 
-def _strips_of(image: Any, mode: str) -> Strips:
+def _count_strips(image: Any, mode: str) -> Strips:
     def strips() -> Iterator[tuple[slice, NDArray[Any]]]:
         for rows in split_rows(image):
             part = image

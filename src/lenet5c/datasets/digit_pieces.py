@@ -16,7 +16,7 @@ from lenet5c.datasets.resampling import resize
 Images = NDArray[np.uint8]
 Labels = NDArray[np.integer]
 #: Minimum ink of a part that makes an image.
-LEAST = 128
+MINIMUM = 128
 
 
 def draw_pens(images: Images, rng: np.random.Generator) -> Images:
@@ -119,7 +119,7 @@ def _draw(
     made: list[Images] = []
     while len(made) < count:
         plane = draw()
-        if plane.max(initial=0) >= LEAST:
+        if plane.max(initial=0) >= MINIMUM:
             made.append(_harden(center(plane), rng, gain, thinner))
     return np.stack(made)
 
@@ -156,17 +156,19 @@ def _with_bit(digit: Images, other: Images, share: float, rng: np.random.Generat
 def _with_bit_right(digit: Images, other: Images, share: float, rng: np.random.Generator) -> Images:
     own, bit = _beside(digit, other, rng)
     start = own.shape[1] - other.shape[1]
-    return np.maximum(own, bit * _left_of(bit.shape, start + share * other.shape[1], rng))
+    return np.maximum(own, bit * _mask_left(bit.shape, start + share * other.shape[1], rng))
 
 
 def _cut(crop: Images, share: float, rng: np.random.Generator) -> Images:
     """Return the ink of a fraction of the width, to the left or right of a slanted line."""
     if rng.random() < 0.5:
-        return crop * _left_of(crop.shape, share * crop.shape[1], rng)
-    return crop * ~_left_of(crop.shape, (1 - share) * crop.shape[1], rng)
+        return crop * _mask_left(crop.shape, share * crop.shape[1], rng)
+    return crop * ~_mask_left(crop.shape, (1 - share) * crop.shape[1], rng)
 
 
-def _left_of(shape: tuple[int, ...], column: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _mask_left(
+    shape: tuple[int, ...], column: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
     """Return the pixels to the left of a slanted line through a column at half height."""
     high, wide = shape
     slant = _between(rng, -0.4, 0.4)

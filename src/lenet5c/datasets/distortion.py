@@ -55,7 +55,7 @@ NAMED: dict[str, dict[str, Any]] = {
 }
 NAMES = tuple(NAMED)
 OUTSIDE = ("black", "edge", "reflect")
-LEAST_ALPHA = 0.001
+MIN_ALPHA = 0.001
 # Valid range of each number; factors must not reach zero.
 _LIMITS: dict[str, tuple[float, float]] = {
     "translation": (0, MAX_SIDE),
@@ -208,8 +208,8 @@ class Distortion:
             raise ValueError(f"crop_padding must be an integer, got {self.crop_padding!r}")
         object.__setattr__(self, "crop_padding", int(self.crop_padding))
         check_choice("outside", self.outside, OUTSIDE)
-        if 0 < self.mixup < LEAST_ALPHA:
-            raise ValueError(f"mixup must be 0 or at least {LEAST_ALPHA:g}, got {self.mixup!r}")
+        if 0 < self.mixup < MIN_ALPHA:
+            raise ValueError(f"mixup must be 0 or at least {MIN_ALPHA:g}, got {self.mixup!r}")
 
     @classmethod
     def named(cls, name: str) -> Distortion:

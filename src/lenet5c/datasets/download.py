@@ -24,7 +24,7 @@ from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.registry import RemoteFile
 
 CHUNK = 1 << 16
-MOST_REQUESTS = 100  # to one address, even if each makes progress
+MAX_REQUESTS = 100  # to one address, even if each makes progress
 AGENT = "lenet5c (https downloads of data sets)"
 
 Progress = Callable[[int, int | None], object]
@@ -131,14 +131,14 @@ class _Download:
     def complete_from(self, url: str) -> None:
         """Complete the file from one address, or raise _Failure."""
         pause, attempt = self.retry.pause, 0
-        for request in range(MOST_REQUESTS):
+        for request in range(MAX_REQUESTS):
             before = self._size()
             try:
                 self._request(url)
             except _MayPass:
                 # Attempts that made progress do not count.
                 attempt = 1 if self._size() > before else attempt + 1
-                if attempt >= self.retry.attempts or request == MOST_REQUESTS - 1:
+                if attempt >= self.retry.attempts or request == MAX_REQUESTS - 1:
                     raise
                 time.sleep(pause)
                 pause *= 2
@@ -311,6 +311,6 @@ def _write_mark(path: Path, sha256: str) -> None:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(_files.read_bytes(path, _files.MOST_RECORD))
+        return json.loads(_files.read_bytes(path, _files.MAX_RECORD))
     except (OSError, ValueError, RecursionError):
         return None

@@ -15,7 +15,7 @@ from lenet5c._text import list_some, printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.idx_folder import name_classes
 from lenet5c.datasets.orientation import set_upright
-from lenet5c.datasets.parts import part_of, split_name, stem_of
+from lenet5c.datasets.parts import find_part, get_stem, split_name
 from lenet5c.datasets.pictures import SUFFIXES
 from lenet5c.datasets.records import ALL, Found, ReadOptions
 
@@ -29,7 +29,7 @@ ENDINGS = {
 }
 #: Parts, in the order in which their files are read.
 ORDER = ("train", "validation", "test", ALL)
-_MOST_SEEN = 2000  # entries of a folder to check for pictures
+_MAX_SEEN = 2000  # entries of a folder to check for pictures
 
 
 def has_files(path: Path) -> bool:
@@ -72,7 +72,7 @@ def _name_emnist(found: Found, set_name: str) -> Found:
 
 def _find(path: Path, notes: list[str]) -> tuple[str | None, Paths]:
     """Return the kind of a file or of a folder's files, and the files of each part."""
-    return _choose_files(path, notes) if path.is_dir() else (kind_of(path), {ALL: [path]})
+    return _choose_files(path, notes) if path.is_dir() else (detect_kind(path), {ALL: [path]})
 
 
 def _read(kind: str, parts: Paths, name: str, options: ReadOptions, place: Path) -> Found:
@@ -98,7 +98,7 @@ def _read(kind: str, parts: Paths, name: str, options: ReadOptions, place: Path)
     return read_tables(single, name, options, labels)
 
 
-def kind_of(path: Path) -> str | None:
+def detect_kind(path: Path) -> str | None:
     """Return the kind of a file by its first bytes, a key of `ENDINGS`; None for another kind."""
     try:
         with name_errors(path), open_regular(path) as file:
@@ -151,7 +151,7 @@ def _choose_files(folder: Path, notes: list[str]) -> tuple[str | None, Paths]:
     for kind, paths in files.items():
         parts: Paths = {part: [] for part in ORDER}
         for path in paths:
-            parts[part_of(path.name) or ALL].append(path)
+            parts[find_part(path.name) or ALL].append(path)
         parts = {part: paths for part, paths in parts.items() if paths}
         if "train" in parts or "test" in parts:
             if kind != "arrays" and (left := parts.pop(ALL, None)):
@@ -172,7 +172,7 @@ def _check_single(folder: Path, kind: str, parts: Paths) -> Paths:
     """
     for part, paths in parts.items():
         if kind == "table" and len(paths) == 2:
-            roles = [split_name(stem_of(path))[1] for path in paths]
+            roles = [split_name(get_stem(path))[1] for path in paths]
             if sorted(filter(None, roles)) == ["images", "labels"]:
                 parts[part] = paths if roles[0] == "images" else paths[::-1]
                 continue
@@ -206,7 +206,7 @@ def _kind_by_name(path: Path) -> str | None:
 def _has_pictures(folder: Path) -> bool:
     """Return True if a folder or its subfolders contain pictures."""
     waiting, seen = [folder], 0
-    while waiting and seen < _MOST_SEEN:
+    while waiting and seen < _MAX_SEEN:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 seen += 1
@@ -214,6 +214,6 @@ def _has_pictures(folder: Path) -> bool:
                     return True
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
-                if seen >= _MOST_SEEN:
+                if seen >= _MAX_SEEN:
                     break
     return False

@@ -11,7 +11,7 @@ from lenet5c._text import count, list_some, listing, printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.file_tree import Folder, describe_skipped, is_archive, scan_folder
 from lenet5c.datasets.file_tree import natural_key as natural_key
-from lenet5c.datasets.parts import part_of_folder
+from lenet5c.datasets.parts import find_folder_part
 from lenet5c.datasets.records import ALL
 
 if TYPE_CHECKING:
@@ -101,16 +101,16 @@ def list_folder(path: str | os.PathLike[str], follow_links: bool = False) -> Fol
 
 def _is_part(folder: Folder) -> bool:
     """Return True if the name of a folder is only that of a part."""
-    meaning = part_of_folder(folder.name)
+    meaning = find_folder_part(folder.name)
     return meaning is not None and not meaning[1]
 
 
 def _unwrap(folder: Folder) -> Folder:
     """Return the folder train/train if train contains nothing else, as in some archives."""
-    meaning = part_of_folder(folder.name)
+    meaning = find_folder_part(folder.name)
     full = [inner for inner in folder.folders if inner.has_images()]
     if meaning and len(full) == 1 and not folder.images:
-        inner = part_of_folder(full[0].name)
+        inner = find_folder_part(full[0].name)
         if inner and inner[0] == meaning[0]:
             return _unwrap(full[0])
     return folder
@@ -183,7 +183,7 @@ class _Arranger:
         """Return the folder of each part; one without subfolders may be a class called 'test'."""
         groups: dict[str, dict[str, list[Folder]]] = {}
         for folder in place.folders:
-            if folder.folders and (meaning := part_of_folder(folder.name)):
+            if folder.folders and (meaning := find_folder_part(folder.name)):
                 part, rest = meaning
                 groups.setdefault(rest, {}).setdefault(part, []).append(folder)
         # Other words are the name of the data set if several parts share them.
@@ -204,13 +204,13 @@ class _Arranger:
             if folder.images or not all(map(_is_part, inner)):
                 return {}
             for each in inner:
-                part, _ = part_of_folder(each.name) or ("", "")
+                part, _ = find_folder_part(each.name) or ("", "")
                 found.setdefault(part, {}).setdefault(folder.name, []).append(each)
         return {part: found[part] for part in _PARTS if part in found}
 
     def _find_flat_parts(self, folders: list[Folder]) -> list[tuple[str, Folder]]:
         """Return the part folders that contain images but no folders of images."""
-        meanings = [(part_of_folder(folder.name), folder) for folder in folders]
+        meanings = [(find_folder_part(folder.name), folder) for folder in folders]
         return [
             (meaning[0], folder)
             for meaning, folder in meanings

@@ -24,7 +24,7 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
         name = dataset.class_names[int((of_class == 1).argmax())]
         raise RunError(
             f"folds must leave an image of each class for training, got one image of {name!r}; "
-            "add images, or leave the class out"
+            "add images, or remove the class"
         )
     # A separate random stream, see docs/explanation/runs.md.
     order = np.argsort(np.random.default_rng([seed, 8]).random(len(dataset)), kind="stable")

@@ -20,7 +20,7 @@ ALIKE = 24
 #: Fraction of the contrast by which thin ink of one color may be fainter.
 THIN = 0.5
 #: Minimum difference between ink and background, in gray levels.
-LEAST_CONTRAST = 24
+MIN_CONTRAST = 24
 #: Minimum fraction of images that are strokes on a plain background.
 USUAL = 0.8
 #: Maximum noise of a plain background, as a fraction of the contrast.
@@ -34,7 +34,7 @@ BLOT, SPECKS = 2.5, 20.0
 #: Tolerance of position, as a fraction of the sides, and of scale.
 TOLERANCE = 0.1
 #: Minimum side of images to measure.
-LEAST_SIDE = 6
+MIN_SIDE = 6
 _FINE = 60  # image size in pixels at which strokes are measured
 
 
@@ -199,7 +199,7 @@ def measure_framing(images: Any, known: Framing | None = None) -> Framing | None
     sample = np.asarray(images[np.unique(places.astype(np.int64))])
     if known and np.mean([known.matches(image) for image in sample]) >= USUAL:
         return known
-    if min(sample.shape[2:]) < LEAST_SIDE or sample.shape[1] not in (1, 3):
+    if min(sample.shape[2:]) < MIN_SIDE or sample.shape[1] not in (1, 3):
         return None
     paper = np.median(_take_ring(sample), axis=2)
     usual = np.median(paper, axis=0)
@@ -209,7 +209,7 @@ def measure_framing(images: Any, known: Framing | None = None) -> Framing | None
         paper = np.broadcast_to(usual, paper.shape)
     strength, ink, rough = _find_strength(sample, paper, FULL if same else 0.5)
     contrast = np.abs(ink - paper).max(axis=1)
-    plain = (contrast >= LEAST_CONTRAST) & (rough <= PLAIN * contrast)
+    plain = (contrast >= MIN_CONTRAST) & (rough <= PLAIN * contrast)
     if np.mean(plain) < USUAL:
         return None
     strength, ink, paper = strength[plain], ink[plain], paper[plain]

@@ -62,20 +62,20 @@ def read_label_table(path: Path, images: int) -> NDArray[np.int64] | list[str]:
     try:
         return convert_labels(np.array(values, np.float64), str(path))
     except ValueError:
-        raise DatasetError(f"{path} must have numbers in one-hot rows, got others") from None
+        raise DatasetError(f"{path} must have numbers in one-hot rows, got other values") from None
 
 
 def find_part_column(names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> int | None:
     """Return the column with the part of each row, None if there is none."""
     for place, name in enumerate(names or ()):
-        if name.strip().casefold() in PART_NAMES and all(_part_of(row[place]) for row in rows):
+        if name.strip().casefold() in PART_NAMES and all(_find_part(row[place]) for row in rows):
             return place
     return None
 
 
 def read_parts(words: Sequence[str], path: Path) -> dict[str, NDArray[np.intp]]:
     """Return the rows of each part."""
-    parts = {word: _part_of(word) for word in dict.fromkeys(words)}
+    parts = {word: _find_part(word) for word in dict.fromkeys(words)}
     if strange := [word for word, part in parts.items() if part is None]:
         raise DatasetError(
             f"{path} must have train, validation or test in each row, got "
@@ -86,7 +86,7 @@ def read_parts(words: Sequence[str], path: Path) -> dict[str, NDArray[np.intp]]:
     return {part: rows for part, rows in found.items() if len(rows)}
 
 
-def _part_of(word: str) -> str | None:
+def _find_part(word: str) -> str | None:
     return _PARTS.get(re.sub(r"[\W_]", "", word.casefold()))
 
 

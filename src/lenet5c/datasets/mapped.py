@@ -1,4 +1,4 @@
-"""Images that stay in their file and are read on demand, for data sets larger than memory."""
+"""Images in files that are read on demand, for data sets larger than memory."""
 
 from __future__ import annotations
 

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from lenet5c._files import name_errors, open_regular
 from lenet5c.datasets.archives import check_unpacked
-from lenet5c.datasets.arrays import MOST_ARRAYS, Stored, read_arrays
+from lenet5c.datasets.arrays import MAX_ARRAYS, Stored, read_arrays
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.records import Found, ReadOptions
 
 #: Bytes of the header of a file, of a name in it (at most), and of a block.
-_HEADER, _MOST_ELEMENT, _CHUNK = 128, 4096, 1 << 20
+_HEADER, _MAX_ELEMENT, _CHUNK = 128, 4096, 1 << 20
 # Types of elements that contain others, and of numeric elements; a file uses the smallest type that
 # # represents all values of an array. From the format's description by The MathWorks, "MAT-File
 # Format", chapter 1.
@@ -97,7 +97,7 @@ def _list_variables(path: Path) -> dict[str, Stored]:
             for matrix in _list_matrices(_Stream(file, order, tag)):
                 load = partial(_load, path, place, order, matrix.name)
                 arrays[matrix.name] = Stored(matrix.shape, matrix.dtype, load)
-                if len(arrays) > MOST_ARRAYS:
+                if len(arrays) > MAX_ARRAYS:
                     raise ValueError("it has too many arrays")
             place += 8 + length
             file.seek(place)
@@ -173,7 +173,7 @@ class _Stream:
         _, length, begin = self.read_tag()
         if begin or not length:
             return begin
-        if length > _MOST_ELEMENT:
+        if length > _MAX_ELEMENT:
             raise ValueError("a name is too long")
         return self.read(length + -length % 8)[:length]
 
@@ -258,6 +258,6 @@ def _open_matlab(path: Path) -> Iterator[BinaryIO]:
             raise
         except (ValueError, LookupError, struct.error, zlib.error) as error:
             raise DatasetError(
-                f"{path} must be an intact MATLAB file of version 5 to 7, got a damaged one "
+                f"{path} must be a valid MATLAB file of version 5 to 7, got a damaged one "
                 f"({error}); save it again"
             ) from None

@@ -25,9 +25,9 @@ from lenet5c.datasets.orientation import exchange_axes
 from lenet5c.datasets.registry import NamedSet, RemoteFile
 
 #: Maximum bytes of a file in an archive, before and after decompression.
-MOST_ZIPPED, MOST_RAW = 512 << 20, 1 << 30
+MAX_ZIPPED, MAX_RAW = 512 << 20, 1 << 30
 #: Maximum bytes of an archive.
-MOST_ARCHIVE = 1 << 30
+MAX_ARCHIVE = 1 << 30
 _RETRY = RetryPolicy()
 
 
@@ -45,7 +45,7 @@ def load_named(
     ``LENET5C_OFFLINE=1`` or ``download=False``; `on_message` is called with a line of text before
     each. Raises a DatasetError if the data set cannot be downloaded or is invalid.
     """
-    place = place_of(named, folder)
+    place = get_folder(named, folder)
     if missing := missing_files(named, folder):
         if not download or is_offline():
             why = f"{OFFLINE} is set" if is_offline() else "downloads are disabled"
@@ -69,7 +69,7 @@ def download_named(
     """Download the files of a data set that are not in the cache; return their folder."""
     from tqdm import tqdm
 
-    place = place_of(named, folder)
+    place = get_folder(named, folder)
     place.mkdir(parents=True, exist_ok=True)
     on_message = on_message or (lambda line: None)
     waiting = f"waiting for another process that is downloading into {place}"
@@ -96,14 +96,14 @@ def download_named(
     return place
 
 
-def place_of(named: NamedSet, folder: Path | None = None) -> Path:
+def get_folder(named: NamedSet, folder: Path | None = None) -> Path:
     """Return the folder of a data set's files in the cache."""
     return (cache_folder() if folder is None else folder) / named.folder
 
 
 def missing_files(named: NamedSet, folder: Path | None = None) -> list[RemoteFile]:
     """Return the files of a data set that are not in the cache."""
-    place = place_of(named, folder)
+    place = get_folder(named, folder)
     return [file for file in named.files if not is_complete(file, place / file.name)]
 
 
@@ -111,7 +111,7 @@ def _read(named: NamedSet, place: Path) -> Source:
     if named.archive:
         path = place / named.files[0].name
         try:
-            with open_regular(path, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as archive:
+            with open_regular(path, MAX_ARCHIVE) as file, zipfile.ZipFile(file) as archive:
                 arrays = [_read_member(archive, path, name) for name in named.members]
         except Exception as error:  # a malicious file may raise anything
             if isinstance(error, (DatasetError, MemoryError)) or getattr(error, "filename", None):
@@ -142,13 +142,12 @@ def _read_member(archive: zipfile.ZipFile, path: Path, name: str) -> NDArray[Any
         ) from None
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DatasetError(f"{path}: {name} must be stored or deflate-compressed; delete the file")
-    if info.file_size > MOST_ZIPPED:
+    if info.file_size > MAX_ZIPPED:
         raise DatasetError(
-            f"{path}: {name} declares {info.file_size:,} bytes, more than {MOST_ZIPPED:,}; "
-            "delete it"
+            f"{path}: {name} declares {info.file_size:,} bytes, more than {MAX_ZIPPED:,}; delete it"
         )
     with archive.open(info) as stream:
-        return read_idx_stream(stream, f"{path}: {name}", info.file_size, MOST_RAW)
+        return read_idx_stream(stream, f"{path}: {name}", info.file_size, MAX_RAW)
 
 
 def _check_arrays(

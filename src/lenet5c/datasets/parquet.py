@@ -31,7 +31,7 @@ from lenet5c.datasets.pixels import (
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
 #: Maximum bytes of a row group.
-MOST_GROUP = 4 << 30
+MAX_GROUP = 4 << 30
 #: Lowercase names of a soft target column.
 TARGETS = ("targets", "probabilities", "soft_targets", "soft_labels", "target", "labels")
 _ROWS = 1024  # at a time
@@ -63,8 +63,8 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
         for table in those:
             if table.kind != first.kind or table.roles != those[0].roles:
                 raise DatasetError(
-                    f"{table.path} must have the columns of {those[0].path}, got others; use files "
-                    "of the same data set"
+                    f"{table.path} must have the columns of {those[0].path}, got different ones; "
+                    "use files of the same data set"
                 )
     notes: list[str] = []
     if first.kind == "pictures":
@@ -111,9 +111,9 @@ class _Table:
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             # Column sizes are not read: damaged ones would crash the process.
             size = max(group.total_byte_size for group in groups)
-            if size > MOST_GROUP:
+            if size > MAX_GROUP:
                 raise DatasetError(
-                    f"{self.path} must have row groups of at most {MOST_GROUP:,} bytes, got "
+                    f"{self.path} must have row groups of at most {MAX_GROUP:,} bytes, got "
                     f"{size:,}; write smaller ones"
                 )
             yield from file.iter_batches(_ROWS, columns=columns)
@@ -131,7 +131,7 @@ def _open_parquet(path: Path) -> Iterator[Any]:
             raise
         except Exception as error:  # a malicious file may raise anything
             raise DatasetError(
-                f"{path} must be an intact Parquet file, got a damaged one "
+                f"{path} must be a valid Parquet file, got a damaged one "
                 f"({' '.join(str(error).split())[:100]}); download it again"
             ) from None
 
@@ -147,7 +147,7 @@ def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
                 f"{path} must have rows, and columns with different names, got {rows} rows of "
                 f"{list_some(map(printable, names), 4)}; use another file"
             )
-        kinds = {name: _kind_of(schema.field(name).type, types) for name in names}
+        kinds = {name: _detect_kind(schema.field(name).type, types) for name in names}
         found = [name for name in names if kinds[name] in ("pictures", "list")]
         found.sort(
             key=lambda name: (
@@ -180,7 +180,7 @@ def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
         return _Table(path, "pixels", pixels, label, number, _read_names(schema, label))
 
 
-def _kind_of(kind: Any, types: Any) -> str:
+def _detect_kind(kind: Any, types: Any) -> str:
     """Return 'pictures', 'list' or 'scalar' for a type; empty for others."""
     if hasattr(kind, "storage_type"):
         kind = kind.storage_type

@@ -38,7 +38,7 @@ def split_name(name: str) -> tuple[str | None, str | None]:
     (('train', 'images'), ('test', 'labels'), (None, 'names'))
     """
     name = name.casefold()
-    part = part_of(name)
+    part = find_part(name)
     name = re.sub(r"\d+ ?x ?\d+", " ", name)  # sizes such as 28x28
     words = re.findall("[a-z]+", _WORD.sub(" ", name, count=1) if part else name)
     words = [word for word in words if word not in _FILLERS]
@@ -53,13 +53,13 @@ def split_name(name: str) -> tuple[str | None, str | None]:
     return part, None
 
 
-def part_of(name: str) -> str | None:
+def find_part(name: str) -> str | None:
     """Return the part given by the name of a file or an array, None if there is none.
 
     Examples
     --------
-    >>> from lenet5c.datasets.parts import part_of
-    >>> part_of("sign_mnist_train.csv"), part_of("Xtest"), part_of("latest.csv")
+    >>> from lenet5c.datasets.parts import find_part
+    >>> find_part("sign_mnist_train.csv"), find_part("Xtest"), find_part("latest.csv")
     ('train', 'test', None)
     """
     name = name.casefold().removeprefix("csv")  # as in csvTrainImages
@@ -74,15 +74,15 @@ def part_of(name: str) -> str | None:
     return found
 
 
-def part_of_folder(name: str) -> tuple[str, str] | None:
+def find_folder_part(name: str) -> tuple[str, str] | None:
     """Return the part named by a folder and the remaining words, None if it names no part.
 
     Examples
     --------
-    >>> from lenet5c.datasets.parts import part_of_folder
-    >>> part_of_folder("Training Data"), part_of_folder("val2017"), part_of_folder("pets_testSet")
-    (('train', ''), ('validation', ''), ('test', 'pets'))
-    >>> part_of_folder("trainer")
+    >>> from lenet5c.datasets.parts import find_folder_part
+    >>> find_folder_part("Training Data"), find_folder_part("pets_testSet")
+    (('train', ''), ('test', 'pets'))
+    >>> find_folder_part("trainer")
     """
     split = re.sub("(?<=[a-z])(?=[A-Z])", " ", normalize("NFKC", name))
     parts, rest = [], []
@@ -95,6 +95,6 @@ def part_of_folder(name: str) -> tuple[str, str] | None:
     return (parts[0], " ".join(rest)) if len(parts) == 1 else None
 
 
-def stem_of(path: Path) -> str:
+def get_stem(path: Path) -> str:
     """Return the name of a file without its endings, such as .csv.gz."""
     return re.sub(r"(\.(csv|tsv|txt|tab|npy|npz|mat|parquet|gz))+$", "", path.name.casefold())

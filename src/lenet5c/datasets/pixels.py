@@ -41,7 +41,7 @@ def convert_images(
         Arrays by their names in error messages. Dtypes are bool, integers or floats; shapes are (N,
         F), (N, H, W) or (N, C, H, W), channels first or last. `MappedImages` stay in their file.
     image_shape : tuple of int, optional
-        See `shape_of`.
+        See `find_image_shape`.
     known : dict of str to float, optional
         The levels returned for the training images of a model. They are used if the values are of
         the same kind: integers or floats, with or without negative values, and not greater than
@@ -75,7 +75,7 @@ def convert_images(
         # The first part determines the order of the values in a row.
         row = array.shape[1:] if array.ndim == 2 else ()
         same = next((shape for shape in shapes.values() if (prod(shape),) == row), None)
-        shapes[name] = shape_of(array, name, image_shape or same, notes)
+        shapes[name] = find_image_shape(array, name, image_shape or same, notes)
     with_alpha = [name for name, shape in shapes.items() if _count_channels(shape) == 4]
     if with_alpha:
         notes.append(
@@ -87,7 +87,7 @@ def convert_images(
     black, white = find_range(least, most)
     levels: dict[str, float] = {}
     in_training = ""
-    if kind in known and _may_be_of(known, kind, arrays, least, most):
+    if kind in known and _may_have_kind(known, kind, arrays, least, most):
         black, white = known.get("black", 0.0), known[kind]
         in_training = ", as in training"
     if (black, white) not in ((0, 1), (0, 255)):
@@ -113,7 +113,7 @@ def convert_images(
     return images, notes, levels
 
 
-def _may_be_of(
+def _may_have_kind(
     known: Mapping[str, float],
     kind: str,
     arrays: Mapping[str, NDArray[Any] | MappedImages],
@@ -173,7 +173,7 @@ def scale(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]
     return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
 
 
-def shape_of(
+def find_image_shape(
     array: NDArray[Any] | MappedImages,
     name: str,
     image_shape: tuple[int, ...] | None = None,
@@ -238,7 +238,7 @@ def shape_of(
 
 
 def arrange(batch: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
-    """Return a view of images as (N, C, H, W), given their shape from `shape_of`."""
+    """Return a view of images as (N, C, H, W), given their shape from `find_image_shape`."""
     images = batch.reshape(len(batch), *shape)
     return np.moveaxis(images, 3, 1) if _has_channels_last(shape) else images
 

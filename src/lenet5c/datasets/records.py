@@ -22,7 +22,7 @@ ALL = "all"
 #: A class is rare if the largest class has this many times as many training images.
 IMBALANCE = 5
 TEST_SHARE = 1 / 6
-MOST_CLASSES = 4096
+MAX_CLASSES = 4096
 _RENUMBERED = 12  # class names that a note lists
 
 
@@ -171,9 +171,9 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
             between = isinstance(trained[0], int) and isinstance(values[0], int)
             values = [v for v in values if trained[0] <= v <= trained[-1]] if between else trained
         names = tuple(map(str, values))
-    if len(values) > MOST_CLASSES:
+    if len(values) > MAX_CLASSES:
         raise DatasetError(
-            f"{found.name} must have at most {MOST_CLASSES:,} classes, got {len(values):,}; the "
+            f"{found.name} must have at most {MAX_CLASSES:,} classes, got {len(values):,}; the "
             "labels are not classes, or are in another column"
         )
     if training and len(values) < 2:
@@ -348,7 +348,7 @@ def _number(name: str, part: str, labels: Any, values: list[Any]) -> NDArray[np.
         shown = list_some(sorted({str(label) for label in strange}), 3)
         raise DatasetError(
             f"{name}: the images{_of(part)} have the label {shown}, which must be one of the "
-            f"{len(values)} labels of the training images; add training images of it"
+            f"{len(values)} labels of the training images; add training images with it"
         )
     return places.astype(np.int32)
 

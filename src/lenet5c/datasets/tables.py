@@ -27,7 +27,7 @@ from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 from lenet5c.datasets.text_lines import BLOCK, open_text, read_blocks
 
 #: Maximum bytes of the pixels of a table.
-MOST_PIXELS = 2 << 30
+MAX_PIXELS = 2 << 30
 #: Column separators; a space is used only if none of the others occurs.
 SEPARATORS = "\t;|, "
 #: Minimum number of values of a row of pixels.
@@ -246,9 +246,9 @@ def _add(table: _Table, block: bytes, number: int) -> int:
             texts += [each.decode("utf-8", "replace").strip() for each in fields]
     table.pixels.append(pixels)
     table.size += pixels.nbytes
-    if table.size > MOST_PIXELS:
+    if table.size > MAX_PIXELS:
         raise DatasetError(
-            f"{table.path} must have at most {MOST_PIXELS:,} bytes of pixels, got more; split it, "
+            f"{table.path} must have at most {MAX_PIXELS:,} bytes of pixels, got more; split it, "
             "or save the images as .npy files, which are read from disk"
         )
     return after
@@ -389,6 +389,6 @@ def _find_fault(table: _Table, block: bytes, number: int) -> DatasetError:
                     f"{number + i:,}, column {place}{title}; repair or remove the row"
                 )
     return DatasetError(
-        f"{table.path} must have numbers as pixels, got others between line {number:,} and "
+        f"{table.path} must have numbers as pixels, got other values between line {number:,} and "
         f"{number + block.count(10):,}; use another file"
     )

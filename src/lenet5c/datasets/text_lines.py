@@ -12,7 +12,7 @@ from lenet5c.datasets.archives import check_unpacked
 from lenet5c.datasets.dataset import DatasetError
 
 #: Bytes of a block, and of a line.
-BLOCK, MOST_LINE = 1 << 18, 16 << 20
+BLOCK, MAX_LINE = 1 << 18, 16 << 20
 
 
 @contextmanager
@@ -51,9 +51,9 @@ def read_blocks(stream: BinaryIO, path: Path, size: int) -> Iterator[bytes]:
             rest = block[end:]
         else:
             rest += block
-        if len(rest) > MOST_LINE:
+        if len(rest) > MAX_LINE:
             raise DatasetError(
-                f"{path} must have lines of at most {MOST_LINE:,} bytes, got a longer one; it is "
+                f"{path} must have lines of at most {MAX_LINE:,} bytes, got a longer one; it is "
                 "not a table of images"
             )
     if rest.strip():

@@ -17,7 +17,7 @@ from lenet5c.datasets import Dataset
 from lenet5c.datasets.pictures import read_pictures
 from lenet5c.errors import UserError
 
-MOST = 10_000  # maximum number of samples
+MAXIMUM = 10_000  # maximum number of samples
 OURS = re.compile(r"\d{8}-\d{6}-\d{6}\.png")
 # Names that are not valid folder names on some system.
 UNFIT = re.compile(
@@ -63,9 +63,9 @@ class SampleFolder:
         image.fromarray(picture[0]).save(content, "PNG")  # the channels of a drawing are equal
         folder = self.folders[label]
         with self.lock:
-            if sum(self.counts()) >= MOST:
+            if sum(self.counts()) >= MAXIMUM:
                 raise SampleError(
-                    f"{self.path} must have fewer than {MOST:,} samples; move some of them away"
+                    f"{self.path} must have fewer than {MAXIMUM:,} samples; move some of them away"
                 )
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class SampleFolder:
         files = [
             (path, label)
             for label, folder in enumerate(self.folders)
-            for path in list_pictures(folder)[:MOST]
+            for path in list_pictures(folder)[:MAXIMUM]
         ]
         images, labels, unusable = [], [], []
 

@@ -71,7 +71,7 @@ class DemoServer(Connections):
         except OSError as error:
             listener.close()
             why = f"--port must be free, got {port}: {error.strerror or error}"
-            raise PortError(f"{why}; use another port, or leave it out") from None
+            raise PortError(f"{why}; use another port, or omit it") from None
         super().__init__(listener, lambda head: Request(self, head))
         self.port = port = listener.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}/"

@@ -21,7 +21,7 @@ from lenet5c.recognition.predictor import DIGITS, Reader
 from lenet5c.recognition.reading import Prediction
 from lenet5c.training import TrainedModel, evaluate, save_model
 
-MOST_EPOCHS = 20
+MAX_EPOCHS = 20
 #: Kinds of pictures to read, with their labels on the page.
 PICTURES = {"one": "one digit", "many": "several digits", "sum": "sums"}
 Request = dict[str, Any]
@@ -142,7 +142,7 @@ class Session:
 
     def start_tuning(self, request: Request) -> dict[str, Any]:
         """Start to fine-tune the original model on the samples."""
-        epochs = parse_integer({"epochs": EPOCHS} | request, "epochs", 1, MOST_EPOCHS)
+        epochs = parse_integer({"epochs": EPOCHS} | request, "epochs", 1, MAX_EPOCHS)
         with self.lock:
             if self.tuning is not None and self.tuning.status["state"] == "running":
                 raise RequestError("fine-tuning is already running; stop it first")

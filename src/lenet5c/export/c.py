@@ -11,7 +11,7 @@ from lenet5c.export.c_file import Numbers, Writer
 from lenet5c.export.c_integer import IntegerWriter
 from lenet5c.export.c_memory import Call, plan_memory
 from lenet5c.export.c_stages import Stage, all_stages, check_size, group_stages, stage_code
-from lenet5c.export.c_text import block, function, loop, prefix_of
+from lenet5c.export.c_text import block, check_prefix, function, loop
 from lenet5c.export.errors import ExportError
 from lenet5c.export.integer import IntegerModel
 from lenet5c.export.network import Network, all_steps, fold_batch_norm, to_network
@@ -76,7 +76,7 @@ def to_c(
     """
     if quantize not in QUANTIZATIONS:
         raise ValueError(f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
-    prefix = prefix_of(name)
+    prefix = check_prefix(name)
     if isinstance(model, IntegerModel):
         if quantize != "none":
             raise ValueError(
@@ -98,7 +98,7 @@ class _FloatWriter(Writer):
         self.stages = list(all_stages(self.chain))
         if not self.chain:
             raise ExportError(
-                "model must have at least one layer that is not only reshaping, got none"
+                "model must have at least one layer that computes something, got none"
             )
         held = 0 if net.trained is None else prod(net.input_shape)
         self.plan = plan_memory(self.chain, held)

@@ -91,7 +91,7 @@ $check
 
 @dataclass
 class Numbers:
-    """C types, and the text about them."""
+    """C types of a file, and their descriptions for its comments."""
 
     value: str
     score: str

@@ -129,7 +129,7 @@ class IntegerWriter(Writer):
     def expected(self, x: np.ndarray) -> np.ndarray:
         """Return the scores that the file computes."""
         if self.net.trained is None:  # int8 input
-            return self.model.scores_of(x.astype(np.int64))[0]
+            return self.model.compute_scores(x.astype(np.int64))[0]
         return self.model.scores(x)[0]
 
     def bare_input(self) -> np.ndarray:

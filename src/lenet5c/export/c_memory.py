@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 #: Maximum number of placement orders to try.
-MOST_ORDERS = 5040
+MAX_ORDERS = 5040
 
 
 @dataclass(eq=False)
 class Value:
-    """A range of items that lives from one call to another, at `place` in the work area."""
+    """A range of the work area, starting at `place`, that is in use from one call to another."""
 
     size: int
     first: int
@@ -110,13 +110,13 @@ def _allowed_overlaps(calls: list[Call]) -> dict[tuple[int, int], int]:
 
 def _orders(values: list[Value]) -> Iterator[list[Value]]:
     """Yield placement orders: all permutations of a few values, else some."""
-    if factorial(min(len(values), 20)) <= MOST_ORDERS:
+    if factorial(min(len(values), 20)) <= MAX_ORDERS:
         yield from map(list, permutations(values))
         return
     yield sorted(values, key=lambda value: -value.size)
     yield sorted(values, key=lambda value: -value.first)
     rng = np.random.default_rng(0)
-    for _ in range(MOST_ORDERS // len(values)):
+    for _ in range(MAX_ORDERS // len(values)):
         yield [values[i] for i in rng.permutation(len(values))]
 
 

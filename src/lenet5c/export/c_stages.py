@@ -52,12 +52,12 @@ class Stage:
 
     @property
     def in_place(self) -> bool:
-        """True if each value is computed from the one in its place."""
+        """True if the stage can overwrite its input, because it is elementwise."""
         return self.main.kind in (*ACTIVATIONS, "BatchNorm")
 
     @property
     def gap(self) -> int | None:
-        """Distance before its input where its output may start; None without overlap."""
+        """Minimum distance of the output before the input in memory; None without overlap."""
         return 0 if self.in_place or self.branches else None
 
     @property

@@ -9,7 +9,7 @@ from lenet5c.export.errors import ExportError
 WIDTH = 118
 
 
-def prefix_of(name: str) -> str:
+def check_prefix(name: str) -> str:
     """Return `name` if it is a valid prefix of the symbols of a C file.
 
     Raises

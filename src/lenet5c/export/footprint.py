@@ -60,7 +60,7 @@ def measure_c(text: str, cpu: str) -> Footprint:
     """
     head = re.search(r"int best = (\w+)\(", text)
     if head is None:
-        raise ExportError("text must be a C file written by lenet5c, got another text")
+        raise ExportError("text must be a C file written by lenet5c, got other text")
     function = head.group(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -383,7 +383,7 @@ class IntegerModel:
         scaled = (fitted * self.pixels.multiplier + self.offsets) >> self.pixels.shift
         return np.clip(scaled, LOW, HIGH)
 
-    def scores_of(self, inputs: Integers) -> NDArray[np.int32]:
+    def compute_scores(self, inputs: Integers) -> NDArray[np.int32]:
         """Return the scores (N, classes) of inputs (N, H, W, C)."""
         return run_ops(self.ops, inputs).reshape(len(inputs), -1).astype(np.int32)
 
@@ -392,7 +392,7 @@ class IntegerModel:
         trained = self.network.trained
         images = np.asarray(images) if trained is None else trained.as_images(images)
         starts = range(0, len(images), BLOCK)
-        parts = [self.scores_of(self.inputs(images[i : i + BLOCK])) for i in starts]
+        parts = [self.compute_scores(self.inputs(images[i : i + BLOCK])) for i in starts]
         return np.concatenate(parts)
 
     def logits(self, images: NDArray[Any]) -> NDArray[np.float32]:

@@ -34,6 +34,7 @@ from lenet5c.export.integer_parts import (
     Tensor,
     Units,
     apply_steps,
+    arrange_weight,
     channels_last_shape,
     largest_sums,
     layer_floats,
@@ -43,7 +44,6 @@ from lenet5c.export.integer_parts import (
     split_stage,
     table_of_int8,
     through_table,
-    weight_of,
 )
 from lenet5c.export.network import Network, Step, fold_batch_norm, refuse_ensembles, to_network
 from lenet5c.training import TrainedModel
@@ -132,7 +132,7 @@ class _Builder:
         stages = [part for stage in stages for part in split_stage(stage)]
         if not stages:
             raise ExportError(
-                "model must have at least one layer that is not only reshaping, got none"
+                "model must have at least one layer that computes something, got none"
             )
         self.last = stages[-1]
         ops, tensor = self.chain(stages, Tensor(x, scaling, shape))
@@ -229,7 +229,7 @@ class _Builder:
     def sums(self, stage: Stage, tensor: Tensor) -> tuple[Op, Tensor]:
         """Return a convolution, a linear layer, or a channelwise op."""
         step, pool = stage.main, stage.pool
-        weight, bias, settings = weight_of(step, tensor)
+        weight, bias, settings = arrange_weight(step, tensor)
         if pool is not None and pool.kind == "Subsample2d":
             # Its factor is multiplied into the weights, its offset into the bias.
             factor = pool.arrays["weight"].astype(np.float64)

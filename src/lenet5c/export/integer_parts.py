@@ -12,13 +12,13 @@ from lenet5c.export.c_stages import Stage
 from lenet5c.export.errors import ExportError
 from lenet5c.export.integer import HIGH, LOW, Op, Reorder, Rescale, Scaling, Sums, rescale_by
 from lenet5c.export.network import Step
-from lenet5c.export.quantization import layer_of, quantize
+from lenet5c.export.quantization import make_layer, quantize
 
 Floats = NDArray[np.floating]
 #: Number of entries in the table of an activation after sums.
 TABLE = 1024
 #: Maximum number of sums pooled together; larger windows are pooled from int8.
-MOST_POSITIONS = 16
+MAX_POSITIONS = 16
 #: Maximum sum.
 INT32 = 2**31 - 1
 #: Layers whose int8 outputs are table lookups.
@@ -69,13 +69,13 @@ def split_stage(stage: Stage) -> list[Stage]:
     pool = stage.pool
     if pool is None:
         return [stage]
-    wide = prod(pool.window[0]) > MOST_POSITIONS
+    wide = prod(pool.window[0]) > MAX_POSITIONS
     if wide or (pool.kind == "Subsample2d" and stage.before):
         return [replace(stage, pool=None, after=[]), Stage(pool, before=stage.after)]
     return [stage]
 
 
-def weight_of(step: Step, tensor: Tensor) -> tuple[Floats, Floats, dict[str, Any]]:
+def arrange_weight(step: Step, tensor: Tensor) -> tuple[Floats, Floats, dict[str, Any]]:
     """Return weight (O, KH, KW, I), bias (O,) and settings of a step as a convolution."""
     H, W, C = tensor.shape
     if step.kind == "BatchNorm":
@@ -122,7 +122,7 @@ def layer_floats(step: Step, x: Floats) -> Floats:
     """Return the outputs of a step for its inputs."""
     # A convolution as large as its maps is exported as a linear layer.
     shape = (prod(step.shape),) if step.kind == "Linear" else step.shape
-    return layer_of(step).forward(x.reshape(len(x), *shape)).reshape(len(x), *step.result)
+    return make_layer(step).forward(x.reshape(len(x), *shape)).reshape(len(x), *step.result)
 
 
 def apply_steps(steps: list[Step], x: Floats) -> Floats:
@@ -159,7 +159,7 @@ def table_of_int8(steps: list[Step], before: Scaling, after: Scaling) -> Rescale
 
 
 def row_gap(op: Op, rows: int, top: int) -> int:
-    """Return the distance before the input at which an output written row by row may start.
+    """Return the minimum distance of an output before its input in memory, if written row by row.
 
     Each row of the output needs `rows` new rows of the input.
     """

@@ -73,7 +73,7 @@ def to_onnx(
     if net.negated:
         x = graph.add("Neg", x)
     if not net.steps:
-        raise ExportError("model must have at least one layer that is not only reshaping, got none")
+        raise ExportError("model must have at least one layer that computes something, got none")
     graph.add("Identity", x, out="logits")
     graph.output("logits", net.output_shape)
     if len(net.output_shape) == 1:

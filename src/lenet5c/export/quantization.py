@@ -67,13 +67,13 @@ def _rounded(step: Step) -> nn.Layer:
         beside = nn.Sequential(shortcut) if shortcut else None
         return nn.Residual(layers or [nn.Dropout(0.0)], shortcut=beside)
     if step.kind not in ("Linear", "Conv2d"):
-        return layer_of(step)
+        return make_layer(step)
     values, scale = quantize(step.arrays["weight"])
     weight = values * scale.reshape(-1, *[1] * (values.ndim - 1))
-    return layer_of(replace(step, arrays=step.arrays | {"weight": weight}))
+    return make_layer(replace(step, arrays=step.arrays | {"weight": weight}))
 
 
-def layer_of(step: Step) -> nn.Layer:
+def make_layer(step: Step) -> nn.Layer:
     """Return a layer with the arrays of a step, which are dense."""
     old = step.layer
     layer: nn.Layer

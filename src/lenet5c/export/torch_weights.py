@@ -27,8 +27,8 @@ COUNTER = "num_batches_tracked"
 # Supported dtypes of a state_dict; all but the counter are converted to float32.
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 # Maximum bytes of a file header; such nets need a few kilobytes.
-LARGEST_HEADER = 1 << 20
-MOST_LISTED = 12
+MAX_HEADER = 1 << 20
+MAX_LISTED = 12
 
 
 def torch_state(model: Sequential | TrainedModel) -> dict[str, np.ndarray]:
@@ -182,7 +182,7 @@ def import_torch(
 
 def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.ndarray]:
     """Read a safetensors file of at most about `expected_bytes`, as float32; counters as int64."""
-    path, most = check_path("path", path), 2 * expected_bytes + LARGEST_HEADER  # for float64
+    path, most = check_path("path", path), 2 * expected_bytes + MAX_HEADER  # for float64
     with name_errors(path), _open(path) as file:
         size, head = os.fstat(file.fileno()).st_size, file.read(8)
         # A zip archive, or a bare pickle.
@@ -196,14 +196,14 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
                 f"{path} must have at most the {expected_bytes:,} bytes of weights of the model, "
                 f"got {size:,} bytes; it belongs to another net"
             )
-        if (header := int.from_bytes(head, "little")) > LARGEST_HEADER:
+        if (header := int.from_bytes(head, "little")) > MAX_HEADER:
             raise ExportError(
-                f"{path} must be a safetensors file with a header of at most {LARGEST_HEADER:,} "
+                f"{path} must be a safetensors file with a header of at most {MAX_HEADER:,} "
                 f"bytes, got {header:,}; save it again, or use another file"
             )
         content = head + file.read(most)
     try:
-        tensors, _ = safetensors.unpack(content, LARGEST_HEADER)
+        tensors, _ = safetensors.unpack(content, MAX_HEADER)
     except ValueError as error:
         raise ExportError(
             f"{path} must be a safetensors file, got a file that cannot be read ({error}); save "
@@ -345,21 +345,22 @@ def _match_by_shape(
     for name, wanted in layers.items():
         if name in pairs:
             continue
-        twins = [n for n in layers if n not in pairs and layers[n].shapes == wanted.shapes]
+        counterparts = [n for n in layers if n not in pairs and layers[n].shapes == wanted.shapes]
         fitting = [module for module in free if wanted.difference(found[module]) is None]
-        if len(fitting) != len(twins):
+        if len(fitting) != len(counterparts):
             raise ExportError(
-                f"{path} must have {len(twins)} layers with {wanted}, like the model "
-                f"({_join(twins)}), got {len(fitting)} ({_join(fitting)}) among "
+                f"{path} must have {len(counterparts)} layers with {wanted}, like the model "
+                f"({_join(counterparts)}), got {len(fitting)} ({_join(fitting)}) among "
                 f"{_list_first(found)}; pass names to map them, or use a model with the same shapes"
             )
         if len({re.sub(r"\d+", "#", module) for module in fitting}) > 1:
             raise ExportError(
                 f"{path} must have names that identify the layers of equal shape, "
-                f"{_join(twins)}, got {_join(fitting)}; pass names, such as {twins[0]}={fitting[0]}"
+                f"{_join(counterparts)}, got {_join(fitting)}; pass names, such as "
+                f"{counterparts[0]}={fitting[0]}"
             )
         fitting.sort(key=lambda module: [int(digits) for digits in re.findall(r"\d+", module)])
-        pairs |= zip(twins, fitting, strict=True)
+        pairs |= zip(counterparts, fitting, strict=True)
 
 
 def _join(names: Iterable[str]) -> str:
@@ -374,4 +375,4 @@ def _list_first(modules: Modules) -> str:
         for leaf, array in sorted(tensors.items())
         if leaf != COUNTER
     )
-    return list_some(names, MOST_LISTED) or "nothing"
+    return list_some(names, MAX_LISTED) or "nothing"

@@ -70,9 +70,9 @@ class Convolution:
         check_elements("the result", self.y_shape)
         self.x_shape, self.weight_shape, self.dtype = x_shape, weight_shape, dtype
         self.batch, self.groups, self.channels_last = prod(batch), groups, channels_last
-        self.image, self.size = self._of_image(image), self._of_image(size)
+        self.image, self.size = self._add_axis(image), self._add_axis(size)
         self.window = tuple(
-            self._of_image(each, other) for each, other in zip(window, (1, 1, 0, 1), strict=True)
+            self._add_axis(each, other) for each, other in zip(window, (1, 1, 0, 1), strict=True)
         )
         self.x_sums = self._channels_between(self.in_channels, prod(image))
         self.y_sums = self._channels_between(self.out_channels, prod(size))
@@ -81,7 +81,7 @@ class Convolution:
         self.dx_algorithm = self._choose_algorithm(self.in_channels)
         self._plans = {name: _OfThreads(partial(self._plan, name)) for name in PURPOSES}
 
-    def _of_image(self, each: Iterable[int], other: int = 1) -> tuple[int, int]:
+    def _add_axis(self, each: Iterable[int], other: int = 1) -> tuple[int, int]:
         """Return a setting for two axes: a sequence is an image with one row.
 
         A single sequence is one column, which is divided into strips for several threads.

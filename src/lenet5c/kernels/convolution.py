@@ -155,7 +155,9 @@ def convolve(
     """Compute `conv2d`, or `conv1d` along one axis."""
     dtype, is_plain, x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
-    conv = plan(axes, x.shape, shape_of("weight", weight), bias_shape, dtype, *_key(axes, settings))
+    conv = plan(
+        axes, x.shape, get_shape("weight", weight), bias_shape, dtype, *_key(axes, settings)
+    )
     check_out("out", out, conv.y_shape, conv.dtype)
     if not is_plain:
         x, weight, bias = plain_arrays(dtype, x=x, weight=weight, bias=bias)
@@ -222,10 +224,10 @@ def plan(
     data_format: Any,
 ) -> Convolution:
     """Return the convolution of arrays of these shapes, after checking shapes and settings."""
-    channels, *image = image_of(axes, x_shape, data_format)
+    channels, *image = get_image_shape(axes, x_shape, data_format)
     check_groups(groups)
     form = weight_form(axes, data_format, "O", "C / groups")
-    filters, of_group, *kernel_size = filters_of(axes, weight_shape, data_format, form)
+    filters, of_group, *kernel_size = get_filter_shape(axes, weight_shape, data_format, form)
     if of_group * groups != channels or filters % groups != 0:
         raise ValueError(
             f"weight must have the shape {form}, with the {channels} channels C of x and O a "
@@ -241,7 +243,7 @@ def plan(
 # Shared with the transposed convolution
 
 
-def image_of(axes: int, shape: Shape, data_format: str) -> Shape:
+def get_image_shape(axes: int, shape: Shape, data_format: str) -> Shape:
     """Return (C, H, W) of x, in any data format, with or without a batch axis."""
     if len(shape) not in (axes + 1, axes + 2):
         raise ValueError(
@@ -256,7 +258,7 @@ def image_of(axes: int, shape: Shape, data_format: str) -> Shape:
     return (sample[-1], *sample[:-1]) if data_format == FORMATS[axes][1] else sample
 
 
-def filters_of(axes: int, shape: Shape, data_format: str, form: str) -> Shape:
+def get_filter_shape(axes: int, shape: Shape, data_format: str, form: str) -> Shape:
     """Return (O, C / groups, KH, KW) of a weight in any data format."""
     if len(shape) != axes + 2 or 0 in shape:
         raise ValueError(f"weight must have the shape {form}, got {shape}")
@@ -277,7 +279,7 @@ def check_groups(groups: Any) -> None:
         raise ValueError(f"groups must be an integer of at least 1, got {groups!r}")
 
 
-def shape_of(name: str, array: Any) -> Shape:
+def get_shape(name: str, array: Any) -> Shape:
     """Return the shape of a required array."""
     if array is None:
         raise TypeError(f"{name} must be an array of real numbers, got None")
@@ -313,8 +315,8 @@ def gradient_arrays(dy: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool]
     x_shape, x = _shape_or_array("x", x, needs[1], "dweight")
     weight_shape, weight = _shape_or_array("weight", weight, needs[0], "dx")
     read = real_arrays(dy=dy, x=x, weight=weight)
-    x_shape = shape_of("x", read[-2]) if x_shape is None else x_shape
-    weight_shape = shape_of("weight", read[-1]) if weight_shape is None else weight_shape
+    x_shape = get_shape("x", read[-2]) if x_shape is None else x_shape
+    weight_shape = get_shape("weight", read[-1]) if weight_shape is None else weight_shape
     return *read, x_shape, weight_shape
 
 

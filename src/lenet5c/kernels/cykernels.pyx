@@ -38,7 +38,7 @@ cdef const PlaneKernels* planes = <const PlaneKernels*>PyCapsule_GetPointer(
 
 cdef enum:
     ALIGNMENT = 64
-    MOST_SETTING = 2147483647  # maximum kernel size, stride, padding or dilation
+    MAX_SETTING = 2147483647  # maximum kernel size, stride, padding or dilation
 
 
 cdef int abi_version() noexcept nogil:
@@ -85,7 +85,7 @@ cdef Py_ssize_t window_count(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t st
     if extent < 1 or kernel < 1 or stride < 1 or min(before, after) < 0 or dilation < 1:
         return INVALID_SIZE
     if (max(extent, max(before, after)) > most_elements()
-            or max(max(kernel, stride), max(max(before, after), dilation)) > MOST_SETTING):
+            or max(max(kernel, stride), max(max(before, after), dilation)) > MAX_SETTING):
         return TOO_LARGE
     padded, reach = before + extent + after, times(dilation, kernel - 1) + 1
     if reach > padded:

@@ -134,7 +134,7 @@ def setting(name: str, value: Any) -> Any:
 
 
 def choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """Return a setting after checking that it is one of the allowed words."""
+    """Return a setting after checking that it is one of the allowed values."""
     if isinstance(value, str) and value in choices:
         return value
     words = " or ".join(f'"{each}"' for each in choices)

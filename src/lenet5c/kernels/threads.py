@@ -1,4 +1,4 @@
-"""Numbers of threads of calls, also after a fork. Results do not depend on them."""
+"""Number of threads of calls, also after a fork. It has no effect on results."""
 
 import os
 import threading

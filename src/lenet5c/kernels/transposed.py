@@ -22,11 +22,11 @@ from lenet5c.kernels.convolution import (
     check_groups,
     check_outs,
     deliver_some,
-    filters_of,
+    get_filter_shape,
+    get_image_shape,
+    get_shape,
     gradient_arrays,
-    image_of,
     needed,
-    shape_of,
     weight_form,
 )
 from lenet5c.kernels.shapes import (
@@ -159,7 +159,9 @@ def transpose(
     """Compute `conv_transpose2d`, or `conv_transpose1d` along one axis."""
     dtype, is_plain, x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
-    conv = plan(axes, x.shape, shape_of("weight", weight), bias_shape, dtype, *_key(axes, settings))
+    conv = plan(
+        axes, x.shape, get_shape("weight", weight), bias_shape, dtype, *_key(axes, settings)
+    )
     check_out("out", out, conv.x_shape, conv.dtype)
     if not is_plain:
         x, weight, bias = plain_arrays(dtype, x=x, weight=weight, bias=bias)
@@ -232,10 +234,10 @@ def plan(
     data_format: Any,
 ) -> Convolution:
     """Return the convolution whose transpose this is: from its result, y, to its input, x."""
-    channels, *image = image_of(axes, x_shape, data_format)
+    channels, *image = get_image_shape(axes, x_shape, data_format)
     check_groups(groups)
     form = weight_form(axes, data_format, "C", "O / groups")
-    of_x, of_group, *kernel_size = filters_of(axes, weight_shape, data_format, form)
+    of_x, of_group, *kernel_size = get_filter_shape(axes, weight_shape, data_format, form)
     if of_x != channels or channels % groups != 0:
         raise ValueError(
             f"weight must have the shape {form}, with the {channels} channels C of x a multiple of "

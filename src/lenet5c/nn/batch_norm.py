@@ -54,7 +54,7 @@ class BatchNorm(TileLayer):
         return bool(self.frozen), self.momentum
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Multiply by the squared slope of each channel, with constant mean and variance."""
+        """Return d2y times the squared slope of each channel, with constant mean and variance."""
         x = self.chain.saved_input("backward_second")
         check_gradient(d2y, x.shape, "d2y")
         axes, spread = (0, *range(2, x.ndim)), _spread_along(x)

@@ -12,7 +12,7 @@ from lenet5c.nn.tile_layer import Elementwise, Offset
 
 __all__ = ["Dropout"]
 
-MOST = 2**63
+MAXIMUM = 2**63
 
 
 class Dropout(Elementwise):
@@ -47,7 +47,7 @@ class Dropout(Elementwise):
         if not real or not 0 <= p < 1:
             raise ValueError(f"p must be a number of at least 0 and less than 1, got {p!r}")
         self.p = float(p)
-        self.seed = int(np.random.default_rng(rng).integers(MOST))
+        self.seed = int(np.random.default_rng(rng).integers(MAXIMUM))
         self._counter = np.zeros(1, np.int64)
 
     @property
@@ -62,9 +62,9 @@ class Dropout(Elementwise):
     @rng_state.setter
     def rng_state(self, state: dict[str, Any]) -> None:
         if type(state) is not dict or state.keys() != {"seed", "passes"}:
-            raise ValueError(f"state must have seed and passes, got {state!r}")
+            raise ValueError(f"state must have the keys seed and passes, got {state!r}")
         for name, value in state.items():
-            if type(value) is not int or not 0 <= value < MOST:
+            if type(value) is not int or not 0 <= value < MAXIMUM:
                 raise ValueError(f"{name} must be an integer from 0 to 2^63 - 1, got {value!r}")
         self.seed = state["seed"]
         self._counter[0] = state["passes"]
@@ -83,7 +83,7 @@ class Dropout(Elementwise):
         return self.p, self.seed
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Multiply by the square of the mask, which is a constant factor."""
+        """Return d2x = mask^2 d2y, since the mask is a constant factor."""
         return self.backward(self.backward(d2y))
 
     def __repr__(self) -> str:

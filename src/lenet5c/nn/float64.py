@@ -51,7 +51,7 @@ class Gradients(Arrays):
         self.data[name] = np.array(value, np.float64)
 
 
-class Twin(Layer):
+class Counterpart(Layer):
     """A layer of the package that runs on functions of `lenet5c.reference`."""
 
     _back: Backward | None = None
@@ -154,9 +154,9 @@ def _convert(layer: Layer) -> Layer:
             if array.dtype.kind == "f":
                 arrays.bind(name, array.astype(np.float64))
     layer.grads = Gradients()
-    for kind, passes in TWINS.items():
+    for kind, passes in COUNTERPARTS.items():
         if isinstance(layer, kind) and _runs_as(layer, kind):
-            return Twin(layer, passes)
+            return Counterpart(layer, passes)
     for name, value in list(vars(layer).items()):
         setattr(layer, name, _convert_within(value))
     layer.gather()
@@ -279,7 +279,7 @@ def _dropout(layer: Dropout, x: Doubles) -> tuple[Doubles, Backward]:
 
 
 #: Reference implementation of each layer class; subclasses come before their base class.
-TWINS: dict[type[Layer], Passes] = {
+COUNTERPARTS: dict[type[Layer], Passes] = {
     Linear: _linear,
     Flatten: _flatten,
     Conv2d: _conv2d,

@@ -83,6 +83,6 @@ class GlobalAvgPool2d(GlobalPool2d):
         return ops.GlobalAvgPool2d()
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Divide by the square of H W."""
+        """Return d2y / (H W)^2 at each pixel."""
         _, _, height, width = self.chain.saved_input("backward_second").shape
         return self.backward(d2y / (height * width))

@@ -22,7 +22,7 @@ SPREAD = 6
 #: Steps so small that differences are only rounding error; the last ones also in float32.
 TINY = (1e-6, 1e-6, 1e-7, 1e-7)
 #: Bounds of the rounding error of a loss, relative to its terms.
-LEAST, MOST = 1e-16, 1e-4
+MINIMUM, MAXIMUM = 1e-16, 1e-4
 #: Relative error of numbers in float32, and the number of neighboring points to try.
 ROUNDING32, NEIGHBORS = 3e-7, 4
 
@@ -158,7 +158,7 @@ class Probe:
     def rounding(self) -> float:
         """Rounding error of the loss relative to the size of its terms."""
         size = float(np.abs(self.y * self.dy).sum()) or 1.0
-        return float(np.clip(self.noise / size, LEAST, MOST))
+        return float(np.clip(self.noise / size, MINIMUM, MAXIMUM))
 
     @cached_property
     def step(self) -> float:

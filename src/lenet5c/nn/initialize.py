@@ -16,18 +16,18 @@ Initializer = Callable[["np.random.Generator", Shape, int, int], NDArray[Any]]
 Init = str | Mapping[str, float] | Initializer
 
 # Normally distributed numbers drawn in float32 are within ten standard deviations.
-MOST = LARGEST / 10
+MAXIMUM = LARGEST / 10
 
 
 def normal(std: float) -> Initializer:
     """Return an initializer that draws from N(0, std^2)."""
-    check_number("std", std, 0, MOST)
+    check_number("std", std, 0, MAXIMUM)
     return lambda rng, shape, fan_in, fan_out: std * rng.standard_normal(shape, np.float32)
 
 
 def uniform(bound: float) -> Initializer:
     """Return an initializer that draws uniformly from -bound to bound."""
-    check_number("bound", bound, 0, MOST)
+    check_number("bound", bound, 0, MAXIMUM)
     return lambda rng, shape, fan_in, fan_out: _uniform(rng, shape, bound)
 
 
@@ -63,7 +63,7 @@ def lecun_uniform(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: 
 
 def fan_in_uniform(gain: float, power: float = 0.5) -> Initializer:
     """Return a uniform initializer from -bound to bound, with bound = gain / fan_in ** power."""
-    check_number("gain", gain, 0, MOST)
+    check_number("gain", gain, 0, MAXIMUM)
     check_number("power", power, 0, 30)
     return lambda rng, shape, fan_in, fan_out: _uniform(rng, shape, gain / fan_in**power)
 
@@ -116,6 +116,6 @@ def _find(init: Init) -> Initializer:
             with suppress(ValueError):
                 return ONE_NUMBER[name](number)
     raise ValueError(
-        f"init must be one of {', '.join(ONE_NUMBER)} with a number from 0 to {MOST:.2g}, "
+        f"init must be one of {', '.join(ONE_NUMBER)} with a number from 0 to {MAXIMUM:.2g}, "
         f"got {dict(init)!r}"
     )

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from lenet5c.nn.sequential import Sequential
 
 # Largest side of square images that is tried to find the input size of a model.
-MOST_SIDE = 512
+MAX_SIDE = 512
 # The same if layers must run to find it.
-MOST_TRIED = 64
+MAX_TRIED = 64
 # Shape of an image that every LeNet accepts.
-LEAST_SIDE = 16
+MIN_SIDE = 16
 # Attributes with the number of channels or features of a layer's input.
 CHANNELS = ("in_channels", "num_features", "channels", "in_features")
 
@@ -63,7 +63,7 @@ def explain_error(model: Sequential, name: str, shape: Shape) -> None:
 
 
 class OwnFaultError(Exception):
-    """Raised when a layer that was tried fails for a reason of its own."""
+    """Raised when a layer fails for a reason other than the shape of its input."""
 
 
 def _refuse_sizes(model: Sequential, name: str, shape: Shape, trying: bool) -> None:
@@ -159,7 +159,7 @@ def _find_input(model: Sequential, trying: bool = False) -> Input | None:
         return None
     if _takes(model, (channels,), trying):
         return Input((channels,))
-    most = MOST_TRIED if trying else MOST_SIDE
+    most = MAX_TRIED if trying else MAX_SIDE
     sides = [side for side in range(1, most + 1) if _takes(model, (channels, side, side), trying)]
     if not sides:
         return None
@@ -215,7 +215,7 @@ def _remedies(takes: Input, model: Sequential, name: str, shape: Shape) -> Itera
     if not takes.larger and min(rows, columns) >= 0 and rows % 2 == columns % 2 == 0:
         pads = ((0, 0), (0, 0), (rows // 2,) * 2, (columns // 2,) * 2)
         remedy = f"pad the images with np.pad({name}, {pads})"
-    if "input_size" in settings and min(shape[2:]) >= LEAST_SIDE:
+    if "input_size" in settings and min(shape[2:]) >= MIN_SIDE:
         size = shape[2] if shape[2] == shape[3] else shape[2:]
         remedy += f", or create {owner} with input_size={size}"
     yield remedy

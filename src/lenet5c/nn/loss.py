@@ -398,7 +398,7 @@ def check_weights(name: str, weights: ArrayLike, shape: tuple[int, ...]) -> Floa
 def _one_hot(labels: NDArray[np.int32], num_classes: int) -> Floats:
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(
-            f"labels must be 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}"
+            f"labels must be from 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}"
         )
     onehot = np.zeros((len(labels), num_classes), np.float32)
     onehot[np.arange(len(labels)), labels] = 1

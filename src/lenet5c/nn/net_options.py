@@ -96,7 +96,7 @@ ConvWeights: TypeAlias = Annotated[
 ]
 
 
-def each_of(name: str, value: int | Sequence[int], count: int) -> list[int]:
+def expand_option(name: str, value: int | Sequence[int], count: int) -> list[int]:
     """Return an option as a list with one value for each of `count` convolutions."""
     values = [value] * count if isinstance(value, int) else list(value)
     if len(values) != count:
@@ -111,7 +111,9 @@ def each_of(name: str, value: int | Sequence[int], count: int) -> list[int]:
 def windows(options: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Return (kernel_size, padding) of each convolution for the options of a net."""
     count = len(options["channels"])
-    kernels, paddings = (each_of(name, options[name], count) for name in ("kernel_size", "padding"))
+    kernels, paddings = (
+        expand_option(name, options[name], count) for name in ("kernel_size", "padding")
+    )
     for kernel, padding in zip(kernels, paddings, strict=True):
         if padding >= kernel:
             raise ValueError(f"padding must be less than kernel_size, {kernel}, got {padding}")

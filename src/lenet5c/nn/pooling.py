@@ -175,7 +175,7 @@ class AvgPool2d(Pool2d):
         )
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Divide by the square of the divisor."""
+        """Return d2y, divided by the square of the divisor, at each pixel of a window."""
         size = self.chain.saved_input("backward_second").shape[2:]
         pads = paddings(self.padding, size, self.kernel_size, self.stride)
         counts = []

@@ -17,9 +17,9 @@ Description = dict[str, Any]
 #: Layer classes by the names used in descriptions.
 TYPES: dict[str, type[Layer]] = {}
 #: Maximum number of layers, and maximum nesting depth, of a description.
-MOST_LAYERS, MOST_DEPTH = 4096, 64
+MAX_LAYERS, MAX_DEPTH = 4096, 64
 LARGEST = 2**53  # the largest integer that other JSON readers represent exactly
-LONGEST_NAME = 255  # characters
+MAX_NAME = 255  # characters
 KEYS = ("name", "type", "settings")
 NET = "the net"  # in messages
 
@@ -173,8 +173,8 @@ class _Builder:
     def layer(self, description: Any, place: str, depth: int = 0) -> Any:
         """Build the layer of a description."""
         self.layers += 1
-        if self.layers > MOST_LAYERS:
-            raise ValueError(f"net must have at most {MOST_LAYERS:,} layers, got more")
+        if self.layers > MAX_LAYERS:
+            raise ValueError(f"net must have at most {MAX_LAYERS:,} layers, got more")
         if not isinstance(description, Mapping) or not isinstance(description.get("type"), str):
             raise ValueError(
                 f"{place} must be a mapping with the type of the layer, got {_short(description)}"
@@ -214,8 +214,8 @@ class _Builder:
         unnamed : str
             Name of an unnamed layer in messages; `place` by default.
         """
-        if depth > MOST_DEPTH:
-            raise ValueError(f"net must have at most {MOST_DEPTH} levels of nesting, got more")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"net must have at most {MAX_DEPTH} levels of nesting, got more")
         if isinstance(value, Mapping) and "type" in value:
             name = value.get("name")
             named = f"layer {_short(name)}" if name is not None else unnamed or place
@@ -264,10 +264,8 @@ def _plain(value: Any, place: str) -> Any:
 
 
 def _check_name(what: str, name: Any) -> None:
-    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
-        raise ValueError(
-            f"{what} must be a str of 1 to {LONGEST_NAME} characters, got {_short(name)}"
-        )
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MAX_NAME:
+        raise ValueError(f"{what} must be a str of 1 to {MAX_NAME} characters, got {_short(name)}")
 
 
 def _short(value: Any) -> str:

@@ -8,7 +8,7 @@ from lenet5c.nn.residual import Residual
 from lenet5c.nn.sequential import Sequential
 
 #: Maximum values of a layer's output, and connections and values of all layers, per sample.
-MOST_VALUES, MOST_WORK = 2**27, 2**38
+MAX_VALUES, MAX_WORK = 2**27, 2**38
 
 
 def check_work(model: Sequential, input_shape: Shape) -> Shape:
@@ -32,8 +32,8 @@ def check_work(model: Sequential, input_shape: Shape) -> Shape:
         result = layer.output_shape(shape)
         work += layer.connections(shape) + prod(result)
         for what, count, most in (
-            (f"values of layer {name!r}", prod(result), MOST_VALUES),
-            ("connections and values", work, MOST_WORK),
+            (f"values of layer {name!r}", prod(result), MAX_VALUES),
+            ("connections and values", work, MAX_WORK),
         ):
             if count > most:
                 raise ValueError(

@@ -18,7 +18,7 @@ from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import custom_net
 from lenet5c.recipes import start as starting
 from lenet5c.recipes.by_images import choose_size
-from lenet5c.recipes.custom_net import MOST_PARAMETERS
+from lenet5c.recipes.custom_net import MAX_PARAMETERS
 from lenet5c.recipes.kind import arguments, further_settings
 from lenet5c.recipes.teachers import default_temperature, set_teachers, train_teachers
 from lenet5c.training import TrainedModel, Trainer
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
 #: Smallest validation fraction that is rounded up to one image.
-LEAST_SHARE = 0.01
+MIN_SHARE = 0.01
 #: Minimum images per class in a random part; with fewer, the relative standard deviation of the
 #: count, 1 / sqrt(100), would exceed a tenth, so the split 'auto' is stratified.
-LEAST_OF_CLASS = 100
+MIN_OF_CLASS = 100
 #: Maximum repetitions of an image in an epoch.
-MOST_REPEATS = 60
+MAX_REPEATS = 60
 #: Number of images whose pixels are summed at once.
 SUMMED = 512
 
@@ -56,7 +56,7 @@ def build(
     seed : int
         Random seed of weights, split, order and augmentation.
     start : lenet5c.training.TrainedModel, optional
-        A model to start from, which is not changed: its net, weights, preparation, image size and
+        The initial model, which is not changed: its net, weights, preparation, image size and
         framing replace those of the recipe. If the model has all classes of the data, by name, its
         last layer is kept; otherwise it is replaced by a layer for the classes of the data, keeping
         the rows of shared classes.
@@ -78,14 +78,12 @@ def build(
     if isinstance(source, Dataset):
         source = Source(source, source)
     if start is None and rehearsed is not None:
-        raise ValueError(f"rehearsed must be None without a model to start from, got {rehearsed!r}")
+        raise ValueError(f"rehearsed must be None without an initial model, got {rehearsed!r}")
     if start is not None:
         recipe = starting.take_net(recipe, start)
         source, _ = starting.fit_source(start, source)
         if recipe.teachers:
-            raise ValueError(
-                f"teachers must be 0 with a model to start from, got {recipe.teachers}"
-            )
+            raise ValueError(f"teachers must be 0 with an initial model, got {recipe.teachers}")
     train_set = source.train
     rest, held_out = divide(recipe, source, seed)
     images = rest
@@ -112,7 +110,7 @@ def build(
         if train_set.class_names != start.class_names and starting.name_head(model) in freeze:
             raise ValueError(
                 f"freeze must not contain {starting.name_head(model)}, which is new for these "
-                "classes; leave it out"
+                "classes; omit it"
             )
         # Except frozen layers, and the weights of an estimator that is fitted again.
         can_turn = not freeze and start.reading == "ink"
@@ -122,7 +120,7 @@ def build(
         if rehearsed is not None:
             rehearsed = starting.choose_rehearsed(start, rehearsed, rest, seed)
     framing = measure_framing(rest.images, start.framing if start else None)
-    repeats = starting.count_repeats(len(rest), recipe.epoch_images, MOST_REPEATS)
+    repeats = starting.count_repeats(len(rest), recipe.epoch_images, MAX_REPEATS)
     mixture = starting.describe_mixture(len(rest), repeats, rehearsed)
     rest = starting.mix(rest, repeats, rehearsed, preparation.fit_images)
     norms = any(isinstance(layer, BatchNorm1d) for layer in model.all_layers())
@@ -186,11 +184,11 @@ def divide(recipe: "Recipe", source: Source, seed: int) -> tuple[Dataset, Datase
 def make_net(net: str, settings: dict[str, Any]) -> Any:
     """Create a net by name; reject one that is too large, as config.json is not trusted."""
     try:
-        with limit_values(MOST_PARAMETERS):
+        with limit_values(MAX_PARAMETERS):
             model = NETS[net](**settings)
     except LimitError as error:
         raise ValueError(
-            f"model must have at most {MOST_PARAMETERS:,} parameters, got more: {error}; use fewer "
+            f"model must have at most {MAX_PARAMETERS:,} parameters, got more: {error}; use fewer "
             "channels or units, or global_pooling"
         ) from None
     check_work(model, model.input_shape)
@@ -217,7 +215,7 @@ def _is_stratified(recipe: "Recipe", dataset: Dataset, count: int) -> bool:
     if recipe.split != "auto":
         return recipe.split == "stratified"
     counts = np.bincount(dataset.labels)
-    return int(counts[counts > 0].min()) * count < LEAST_OF_CLASS * len(dataset)
+    return int(counts[counts > 0].min()) * count < MIN_OF_CLASS * len(dataset)
 
 
 def _drop_weightless(dataset: Dataset) -> Dataset:
@@ -236,7 +234,7 @@ def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dat
     share = validation < 1
     count = round(validation * len(train_set)) if share else int(validation)
     classes = len(np.unique(train_set.labels))
-    if validation >= LEAST_SHARE and count == 0 and len(train_set) > classes:
+    if validation >= MIN_SHARE and count == 0 and len(train_set) > classes:
         count = 1  # for very few images
     if count < recipe.least_validation:
         return train_set, None

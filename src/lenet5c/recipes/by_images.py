@@ -10,8 +10,8 @@ from lenet5c.nn.kind import Kind, one_or_each
 #: Value of `input_size` for the size of the images.
 OWN = "images"
 #: Minimum and maximum side of an input of the size of the images.
-LEAST, MOST = 32, 96
-#: Minimum of the shorter side if the longer one is at least `LEAST`.
+MINIMUM, MAXIMUM = 32, 96
+#: Minimum of the shorter side if the longer one is at least `MINIMUM`.
 SHORT = 16
 #: Minimum side of images that are padded; smaller ones are enlarged.
 PADDED = 20
@@ -36,7 +36,7 @@ def choose_recipe(images: Any) -> str:
 
 
 def describe_choice(dataset: Dataset) -> str:
-    """Return the reason why images get the recipe small-color."""
+    """Return the reason for choosing the recipe small-color, for a note."""
     channels, height, width = dataset.images.shape[1:]
     color = "in color" if channels > 1 else "gray"
     return (
@@ -58,9 +58,9 @@ def choose_size(asked: Any, size: tuple[int, int]) -> tuple[tuple[int, int], str
         fits = size[0] <= height and size[1] <= width
         return (height, width), "pad" if fits and min(size) >= PADDED else "resize"
     longer = max(size)
-    if longer > MOST or longer < PADDED:
-        side = MOST if longer > MOST else LEAST
+    if longer > MAXIMUM or longer < PADDED:
+        side = MAXIMUM if longer > MAXIMUM else MINIMUM
         size = fit_size(size, (side, side))
         return (max(size[0], SHORT), max(size[1], SHORT)), "resize"
-    least = LEAST if min(size) >= PADDED else SHORT
+    least = MINIMUM if min(size) >= PADDED else SHORT
     return (max(size[0], least), max(size[1], least)), "pad"

@@ -12,7 +12,7 @@ from lenet5c._text import suggest
 from lenet5c.errors import RunError
 from lenet5c.recipes.run_config import RunConfig, option_settings
 
-MOST = 1 << 20  # maximum bytes of a file
+MAXIMUM = 1 << 20  # maximum bytes of a file
 
 
 def read_config_file(path: str | os.PathLike[str], **changes: Any) -> RunConfig:
@@ -54,7 +54,7 @@ def read_config_file(path: str | os.PathLike[str], **changes: Any) -> RunConfig:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = _files.read_bytes(path, MOST)
+        content = _files.read_bytes(path, MAXIMUM)
         if path.suffix.lower() == ".toml":
             import tomllib
 

@@ -18,9 +18,9 @@ from lenet5c.nn.work import check_work
 from lenet5c.training.model_file import build_net, describe_net
 
 #: Maximum bytes of a file with a description.
-MOST = 1 << 20
+MAXIMUM = 1 << 20
 #: Maximum parameters, 130 times those of LeNet-5; training takes about 24 bytes for each.
-MOST_PARAMETERS = 2**23
+MAX_PARAMETERS = 2**23
 #: Settings of a last layer with its number of outputs.
 COUNTS = ("num_classes", "out_features", "classes", "out_channels")
 
@@ -56,7 +56,7 @@ def parse_net(text: str) -> Any:
     content: str | bytes = text
     try:
         if not text.lstrip().startswith("{"):
-            content = _files.read_bytes(Path(text), MOST)
+            content = _files.read_bytes(Path(text), MAXIMUM)
         return json.loads(content)
     except OSError as error:
         raise RunError(
@@ -110,7 +110,7 @@ def _check_net(text: str) -> Facts:
 
 def _build(description: Any, rng: Rng = None) -> Sequential:
     try:
-        with limit_values(MOST_PARAMETERS):
+        with limit_values(MAX_PARAMETERS):
             return build_net(description, rng)
     except ValueError as error:
         raise ValueError(f"net: {error}") from None
@@ -164,7 +164,7 @@ def with_classes(model: Sequential, head: str, count: int) -> dict[str, Any]:
     count_name = next((each for each in COUNTS if found and each in found["settings"]), None)
     if count_name is None:
         raise ValueError(
-            f"data must have the classes of the model to start from, because its last layer, "
+            f"data must have the classes of the initial model, because its last layer, "
             f"{head}, "
             "cannot be replaced; end the net with Linear"
         )

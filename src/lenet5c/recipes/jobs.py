@@ -1,4 +1,4 @@
-"""Jobs on an executor: distributed, monitored and stopped; each has its own outcome.
+"""Jobs on an executor, which are monitored and can be stopped.
 
 Processes communicate only through files: a worker checks for a file that asks it to stop, and its
 progress is visible in the folders of its runs. So any executor can be used, on any machine that can
@@ -103,7 +103,7 @@ class JobTerms:
     threads: int
 
     def is_main(self) -> bool:
-        """Return whether this is the process that submits the jobs."""
+        """Return True if this is the process that submits the jobs."""
         return self.main == (_PROCESS, os.getpid())
 
     def share(self) -> int:

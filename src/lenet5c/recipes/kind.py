@@ -7,7 +7,7 @@ from typing import Any
 
 from lenet5c.nn.kind import FINITE, FLAG, TEXT, Kind, is_number, numbers, whole
 from lenet5c.training import temperature
-from lenet5c.training.weights import BALANCED, LEAST, MOST
+from lenet5c.training.weights import BALANCED, MAXIMUM, MINIMUM
 
 
 def _parse_weight(text: str) -> str | dict[str, float]:
@@ -19,13 +19,13 @@ def _is_class_weight(value: object) -> bool:
     if not isinstance(value, dict):
         return value == BALANCED
     return all(
-        isinstance(name, str) and is_number(weight) and LEAST <= weight <= MOST
+        isinstance(name, str) and is_number(weight) and MINIMUM <= weight <= MAXIMUM
         for name, weight in value.items()
     )
 
 
 CLASS_WEIGHT = Kind(
-    f"balanced, or class names with weights from {LEAST:g} to {MOST:g}",
+    f"balanced, or class names with weights from {MINIMUM:g} to {MAXIMUM:g}",
     _is_class_weight,
     _parse_weight,
     "NAME=WEIGHT",
@@ -34,8 +34,8 @@ CLASS_WEIGHT = Kind(
 )
 
 TEMPERATURE = Kind(
-    f"a number from {temperature.LEAST} to {temperature.MOST:g}",
-    lambda value: is_number(value) and temperature.LEAST <= value <= temperature.MOST,
+    f"a number from {temperature.MINIMUM} to {temperature.MAXIMUM:g}",
+    lambda value: is_number(value) and temperature.MINIMUM <= value <= temperature.MAXIMUM,
     float,
     "T",
     optional=True,
@@ -50,7 +50,7 @@ SHARE = Kind(
 
 
 def arguments(kind: Any) -> Mapping[str, Parameter]:
-    """Return the arguments that a class takes, by name."""
+    """Return the arguments of a class by name."""
     return _arguments(kind)
 
 
@@ -60,16 +60,18 @@ def _arguments(kind: Any) -> Mapping[str, Parameter]:
 
 
 def further_settings(kind: Callable[..., Any], without: Iterable[str]) -> dict[str, Kind]:
-    """Return the arguments that a class takes, but for some, with the values of each.
+    """Return the arguments of a class by name, except some, with the kind of their values.
 
-    The default of an argument, or else its annotation, says which values it takes; the class
-    itself checks their range.
+    The kind is determined by the default of an argument, or else its annotation; the class itself
+    checks the range.
     """
     left_out = set(without)
-    return {name: _kind_of(each) for name, each in arguments(kind).items() if name not in left_out}
+    return {
+        name: _infer_kind(each) for name, each in arguments(kind).items() if name not in left_out
+    }
 
 
-def _kind_of(parameter: Parameter) -> Kind:
+def _infer_kind(parameter: Parameter) -> Kind:
     default = parameter.default
     if isinstance(default, tuple):
         return numbers(len(default))
@@ -79,12 +81,12 @@ def _kind_of(parameter: Parameter) -> Kind:
 
 
 def offer(names: Iterable[str], further: Callable[[str], Mapping[str, Kind]]) -> str:
-    """Return a text of the further settings that each of some names takes."""
+    """Describe the additional settings accepted by each of some names."""
     return "; ".join(f"{name}: {', '.join(found)}" for name in names if (found := further(name)))
 
 
 def check_further(name: str, given: Mapping[str, Any], known: Mapping[str, Kind], of: str) -> None:
-    """Raise a ValueError unless these are settings that `of` takes, with values of their kinds."""
+    """Raise a ValueError unless these are settings accepted by `of`, with valid values."""
     for key, value in given.items():
         if key not in known:
             offered = ", ".join(known) or "none"

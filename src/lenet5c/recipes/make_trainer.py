@@ -10,7 +10,7 @@ from lenet5c.datasets import Dataset, Source, make_dataset
 from lenet5c.datasets.source import open_source, source_name
 from lenet5c.nn import Sequential
 from lenet5c.recipes.recipe import Recipe
-from lenet5c.recipes.run_config import NOTHING, RunConfig, settings_of_start
+from lenet5c.recipes.run_config import NOTHING, RunConfig, get_start_settings
 from lenet5c.recipes.start import take_net
 from lenet5c.recipes.teachers import TEACHING
 from lenet5c.training import TrainedModel, Trainer
@@ -31,7 +31,7 @@ def trainer(
     Parameters
     ----------
     name : str, optional
-        Name of a recipe. Default: 'finetune' with a model to start from, 'small-color' for images
+        Name of a recipe. Default: 'finetune' with an initial model, 'small-color' for images
         in color or of more than 48 pixels per side, else 'default'.
     data : str, Path, Source, Dataset or tuple of array_like
         Data as for option --data of ``lenet5c train``, or images in memory; a tuple of images,
@@ -39,7 +39,7 @@ def trainer(
     seed : int
         Random seed of weights, split, order and augmentation.
     start : TrainedModel, str or path-like, optional
-        A model to start from: 'best', a model file or the folder of a run. Its net and preparation
+        Initial model: 'best', a model file or the folder of a run. Its net and preparation
         replace those of the recipe; its last layer is kept if it has the classes of the data, by
         name.
     rehearse : str, Path, Source or Dataset, optional
@@ -103,7 +103,7 @@ def trainer(
     asked = None if config.asked is None else config.asked | teaching
     config = replace(config, settings=config.settings.change(**teaching), asked=asked)
     if isinstance(start, TrainedModel):
-        take_net(config.settings, start, settings_of_start(changes))  # checks the settings
+        take_net(config.settings, start, get_start_settings(changes))  # checks the settings
     source = config.open() if isinstance(data, (str, PathLike)) else data
     config = config.choose_recipe(source.train if isinstance(source, Source) else source)
     model = start if isinstance(start, TrainedModel) else config.open_start()

@@ -11,7 +11,7 @@ from lenet5c.recipes.setting import option as option_of
 
 
 def distortion_name(value: object) -> object:
-    """Return the name of a distortion, 'none' for none, or unnamed settings unchanged."""
+    """Return the name of a distortion, 'none' for None, or unnamed settings unchanged."""
     if isinstance(value, dict) and value:
         with suppress(TypeError, ValueError):  # settings are not checked yet
             made = Distortion.from_dict(value)

@@ -11,7 +11,7 @@ from lenet5c.datasets import Source
 from lenet5c.errors import RunError
 from lenet5c.recipes.run import data_digest
 from lenet5c.recipes.run_config import NOTHING, RunConfig
-from lenet5c.recipes.start import digest_of
+from lenet5c.recipes.start import read_model_digest
 
 #: Data included in the package, which need not be read to compute a digest.
 CONSTANT = ("mnist", "signs")
@@ -39,8 +39,8 @@ def place(
         values = replace(
             config,
             data_digest=digests[key],
-            start_digest=None if start is None else digest_of(start),
-            taught_by_digest=None if teacher is None else digest_of(teacher),
+            start_digest=None if start is None else read_model_digest(start),
+            taught_by_digest=None if teacher is None else read_model_digest(teacher),
         ).to_dict()
         sha = _files.digest(json.dumps(values, sort_keys=True))[:12]
         size, fold = config.settings.train_size, config.fold

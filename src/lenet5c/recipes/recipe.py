@@ -79,7 +79,7 @@ class Recipe:
     epoch_images: int = data(
         0,
         whole(0),
-        f"repeat the images of a small data set, up to {building.MOST_REPEATS} times, until an "
+        f"repeat the images of a small data set, up to {building.MAX_REPEATS} times, until an "
         "epoch has about N",
         default_text="0, never",
     )
@@ -269,7 +269,7 @@ class Recipe:
 
     @classmethod
     def settings(cls) -> dict[str, Setting]:
-        """Return the settings by name: all fields except the texts."""
+        """Return the settings by name: all fields except the descriptions."""
         return settings(cls)
 
     def to_dict(self) -> dict[str, Any]:

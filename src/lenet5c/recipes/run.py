@@ -18,13 +18,13 @@ from lenet5c.recipes.distributed import compare_runs, compare_weights, resume_ra
 from lenet5c.recipes.executors import check_workers
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.recipes.run_summary import summarize
-from lenet5c.recipes.start import digest_of, fit_source, take_net
+from lenet5c.recipes.start import fit_source, read_model_digest, take_net
 from lenet5c.recipes.teacher_jobs import train_at_once
 from lenet5c.recipes.teachers import run_teachers
 from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
 from lenet5c.training.event_file import EventFile
 from lenet5c.training.model_file import check_class_names
-from lenet5c.training.orientation import warn_of_sideways
+from lenet5c.training.orientation import warn_if_sideways
 from lenet5c.training.parallel import ALONE, Ranks
 from lenet5c.training.run_folder import RunFolder
 
@@ -113,9 +113,9 @@ def train(
     source : lenet5c.datasets.Source, optional
         The data, if already in memory.
     start : TrainedModel, optional
-        The model to start from, if already in memory; only for a run without a folder.
+        The initial model, if already in memory; only for a run without a folder.
     frame : callable, optional
-        ``frame(source, start)`` converts pictures to the framing of the model to start from and
+        ``frame(source, start)`` converts pictures to the framing of the initial model and
         returns them with a list of notes. Called if that model reads ink and the data has whole
         pictures.
     resume : bool
@@ -270,7 +270,7 @@ def _open(
         source = config.open(on_message)
         if on_message and config.data not in NAMES and config.transpose is None:
             # This model does not apply to classes other than digits.
-            warning = warn_of_sideways(open_model(), source.train)
+            warning = warn_if_sideways(open_model(), source.train)
             if warning:
                 on_message(f"{config.data}: warning: {warning}")
     config = config.choose_recipe(source.train, on_message)
@@ -287,9 +287,9 @@ def _open(
             if folder is not None:  # report problems with saving before training
                 check_class_names(source.train.class_names, source.train.num_classes)
                 if start is not None:
-                    config = replace(config, start_digest=digest_of(start))
+                    config = replace(config, start_digest=read_model_digest(start))
                 if teacher is not None:
-                    config = replace(config, taught_by_digest=digest_of(teacher))
+                    config = replace(config, taught_by_digest=read_model_digest(teacher))
             more = rehearsed.train if rehearsed else None
             trainer, _ = config.build(source, start, more, teachers=[teacher] if teacher else ())
         except (ValueError, TypeError) as error:
@@ -307,7 +307,7 @@ def _open(
         if overwrite and any(path in folder.files for path, _ in models):
             raise RunError(
                 f"folder of a new run must not contain the initial model or the teacher, "
-                f"got {folder.path}; name another one"
+                f"got {folder.path}; choose another folder"
             )
         folder.create(config.to_dict(), overwrite)
         for path, copy in models:
@@ -332,7 +332,7 @@ def _fit(
     frame: Frame | None,
     on_message: Callable[[str], object] | None,
 ) -> Source:
-    """Return the data in the framing of the model to start from."""
+    """Return the data in the framing of the initial model."""
     notes: list[str] = []
     if frame and config.reading is None and (source.reading, start.reading) == ("whole", "ink"):
         source, notes = frame(source, start)
@@ -394,7 +394,7 @@ def check_config(config: RunConfig, folder: RunFolder) -> int:
         if stored.get(name) != given.get(name):
             raise RunError(
                 f"{folder.config_file} must have {name} {given.get(name)!r} to resume this run, "
-                f"got {stored.get(name)!r}; name another folder, or start a new run"
+                f"got {stored.get(name)!r}; choose another folder, or start a new run"
             )
     return int(given["epochs"])
 

@@ -24,7 +24,7 @@ from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
 from lenet5c.recipes.option_words import distortion_name, option_words
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.setting import DATA, RUN, Setting, declare, document, run, settings
-from lenet5c.recipes.start import OF_START, digest_of, start_name, take_net
+from lenet5c.recipes.start import OF_START, read_model_digest, start_name, take_net
 from lenet5c.recipes.teachers import check_taught, check_teaching
 from lenet5c.training import TrainedModel, Trainer, open_model
 from lenet5c.training.model_file import BEST
@@ -39,8 +39,8 @@ class RunConfig:
     """Configuration of a run: recipe, data, seed, and folder for the results.
 
     `settings` is a `Recipe`, by default the one named by `recipe`; use `RunConfig.named` to change
-    single settings. `lenet5c` is the version. The digests identify the data, the model to start
-    from and the teacher once these are loaded. config.json contains everything except folder and
+    single settings. `lenet5c` is the version. The digests identify the data, the initial
+    model and the teacher once these are loaded. config.json contains everything except folder and
     threads.
     """
 
@@ -112,8 +112,7 @@ class RunConfig:
     start: str | None = declare(
         None,
         replace(TEXT, metavar="MODEL", optional=True),
-        "model to start from: a model file, the folder of a run, or best, the model included in "
-        "lenet5c",
+        "initial model: a model file, the folder of a run, or best, the model included in lenet5c",
         RUN,
         "none",
         named="from",
@@ -151,9 +150,7 @@ class RunConfig:
             setting.kind.check(name, getattr(self, name))
         for name in ("rehearse", "start_digest"):
             if self.start is None and (value := getattr(self, name)) is not None:
-                raise ValueError(
-                    f"{name} must be None without a model to start from, got {value!r}"
-                )
+                raise ValueError(f"{name} must be None without an initial model, got {value!r}")
         if self.fold is not None and self.fold > (self.folds or 0):
             raise ValueError(
                 f"fold must be at most {self.folds}, the number of folds, got {self.fold}"
@@ -169,7 +166,7 @@ class RunConfig:
         Parameters
         ----------
         name : str, optional
-            One of `lenet5c.recipes.RECIPES`. Default: 'finetune' with a model to start from, else
+            One of `lenet5c.recipes.RECIPES`. Default: 'finetune' with an initial model, else
             selected by the images, see `choose_recipe`.
         **changes
             Fields of a `RunConfig`, or changes of the recipe, see `Recipe.change`.
@@ -207,7 +204,7 @@ class RunConfig:
             of_run["rehearse"] = source_name(fspath(of_run["rehearse"]), "rehearse")
         if model is not None:
             of_run["start"] = start_name(model)
-            settings = take_net(settings, open_model(model), settings_of_start(of_recipe))
+            settings = take_net(settings, open_model(model), get_start_settings(of_recipe))
         return cls(name, settings=settings, **of_run)
 
     def choose_recipe(self, dataset: Dataset, on_message: OnMessage | None = None) -> Self:
@@ -306,7 +303,7 @@ class RunConfig:
         return source
 
     def open_start(self) -> TrainedModel | None:
-        """Return the model to start from, from the copy in the folder if there is one.
+        """Return the initial model, from the copy in the folder if there is one.
 
         Raises
         ------
@@ -325,11 +322,10 @@ class RunConfig:
             return None
         copy = None if self.folder is None else getattr(RunFolder(self.folder), copied)
         trained = open_model(copy if copy is not None and copy.is_file() else model)
-        if getattr(self, f"{name}_digest") not in (None, digest_of(trained)):
+        if getattr(self, f"{name}_digest") not in (None, read_model_digest(trained)):
             raise RunError(
                 f"{name} must be the model with which the run in {self.folder} started, got "
-                f"another "
-                f"one in {trained.path}; restore it, or start a new run"
+                f"a different one in {trained.path}; restore it, or start a new run"
             )
         return trained
 
@@ -380,7 +376,7 @@ class RunConfig:
             raise ValueError(
                 f"batch_size must be at most {count}, the number of training images, got {given}; "
                 f"use a "
-                "smaller value, or leave it out"
+                "smaller value, or omit it"
             )
         return trainer, trained
 
@@ -443,6 +439,6 @@ def option_settings() -> dict[str, Setting]:
     return {name: setting for name, setting in every.items() if setting.group}
 
 
-def settings_of_start(changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that are determined by a model to start from."""
+def get_start_settings(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that are determined by an initial model."""
     return {key: changes[key] for key in (*OF_START, *NET_SETTINGS) if key in changes}

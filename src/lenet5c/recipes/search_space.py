@@ -36,7 +36,7 @@ class Span:
         return drawn
 
     def to_json(self) -> Any:
-        """Return it for JSON."""
+        """Return the range for JSON."""
         return {"low": self.low, "high": self.high, "log": self.log}
 
 
@@ -51,11 +51,11 @@ class Options:
         return self.value(trial.suggest_categorical(name, tuple(map(_as_scalar, self.values))))
 
     def value(self, drawn: Any) -> Any:
-        """Convert a value of the study, in which lists are stored as texts."""
+        """Convert a value of the study, in which lists are stored as strings."""
         return next((each for each in self.values if _as_scalar(each) == drawn), drawn)
 
     def to_json(self) -> Any:
-        """Return it for JSON."""
+        """Return the values for JSON."""
         return list(self.values)
 
 

@@ -29,7 +29,7 @@ from lenet5c.training.model_file import SHIPPED, build_net, describe_net
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
-#: Settings determined by the model to start from.
+#: Settings determined by the initial model.
 OF_START = ("net", "model", "input_size", "fit", "preparation")
 #: Number of rehearsed images in each epoch.
 REHEARSED = 12_000
@@ -40,11 +40,11 @@ POSITIONS = (
     "mirrored and on their right side",
 )
 #: Number of samples to check in each orientation, and minimum gain of accuracy.
-MOST_TURNED, TURNED = 1000, 0.2
+MAX_TURNED, TURNED = 1000, 0.2
 
 
 def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {}) -> "Recipe":
-    """Return a recipe with the net and preparation of a model to start from.
+    """Return a recipe with the net and preparation of an initial model.
 
     Dropout, which has no parameters, may be changed.
 
@@ -75,14 +75,14 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
         )
         if name in ("input_size", "fit", "preparation"):
             raise ValueError(
-                f"{name} must not be set with a model to start from, whose preparation is used, "
+                f"{name} must not be set with an initial model, whose preparation is used, "
                 f"got {value!r}"
             )
         if name != "dropout" and value != has:
             shown = name_net(has) if name == "net" else has
             raise ValueError(
-                f"{name} must be {shown!r}, as in the model to start from, got {value!r}; leave it "
-                "out, or train without that model"
+                f"{name} must be {shown!r}, as in the initial model, got {value!r}; omit it, or "
+                "train without that model"
             )
     model = {name: value for name, value in config.items() if name in known}
     if "dropout" in recipe.model and "dropout" in known:
@@ -178,7 +178,7 @@ def _convert_channels(images: Any, channels: int) -> NDArray[np.uint8]:
     number, found, height, width = images.shape
     if {found, channels} != {1, 3}:
         raise ValueError(
-            f"images must have {count(channels, 'channel')} for the model to start from, got "
+            f"images must have {count(channels, 'channel')} for the initial model, got "
             f"{found}; use other data, or another model"
         )
     if channels == 3:
@@ -310,16 +310,16 @@ def turn_net(model: Any, number: int) -> None:
 
 
 def find_turn(start: TrainedModel, samples: Dataset) -> int:
-    """Return the `turn` from the images of a model's data to samples; 0 for none.
+    """Return the orientation of samples relative to the training images of a model; see `turn`.
 
-    Undoing it lets the model classify many more of the samples correctly.
+    It is not 0 only if the model classifies many more of the samples correctly after undoing it.
     """
     if type(start.model) not in NETS.values():  # unknown for other nets
         return 0
     names = start.class_names
     known = [names.index(name) if name in names else -1 for name in samples.class_names]
     labels = np.array(known)[samples.labels]
-    few = np.flatnonzero(labels >= 0)[:MOST_TURNED]
+    few = np.flatnonzero(labels >= 0)[:MAX_TURNED]
     if len(few) == 0:
         return 0
     images, labels = samples.images[few], labels[few]
@@ -373,7 +373,7 @@ def start_name(model: str | PathLike[str]) -> str:
     return str(model if model in SHIPPED else Path(model).resolve())
 
 
-def digest_of(trained: TrainedModel) -> str:
+def read_model_digest(trained: TrainedModel) -> str:
     """Return the digest of the file of a model."""
     assert trained.path is not None
     return _files.read_digest(trained.path, "model")

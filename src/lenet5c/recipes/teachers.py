@@ -155,27 +155,27 @@ def default_temperature(recipe: "Recipe") -> float:
     """
     if recipe.teaching_weight < 1:
         return 1.0
-    return float(np.clip(1 / recipe.teaching_temperature, temperature.LEAST, temperature.MOST))
+    return float(np.clip(1 / recipe.teaching_temperature, temperature.MINIMUM, temperature.MAXIMUM))
 
 
 def check_teaching(changes: Mapping[str, Any], recipe: "Recipe", taught_by: object) -> None:
-    """Raise a ValueError if changes of a recipe say how to learn from a teacher that is not there.
+    """Raise a ValueError if settings of distillation are changed in a run without a teacher.
 
     Parameters
     ----------
     changes : mapping
     recipe : Recipe
-        The changed one.
+        The recipe with the changes.
     taught_by : object
-        The model that teaches, or None.
+        The teacher model, or None.
     """
     if taught_by is not None or recipe.teachers:
         return
     for name in TEACHING:
         if name in changes:
             raise ValueError(
-                f"{name} must be left out without a teacher, got {changes[name]!r}; name one with "
-                "taught_by (--taught-by MODEL), or have some trained with teachers (--teachers N)"
+                f"{name} must be omitted without a teacher, got {changes[name]!r}; pass a teacher "
+                "as taught_by (--taught-by MODEL), or train some with teachers (--teachers N)"
             )
 
 

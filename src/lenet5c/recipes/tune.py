@@ -229,7 +229,7 @@ def _record(config: RunConfig, space: Space, source: Source) -> RunConfig:
         if names := sorted(key for key in {*there, *here} if there.get(key) != here.get(key)):
             raise RunError(
                 f"folder must be new or contain the same search, got {folder}, whose {part} "
-                f"differs in {', '.join(names)}; name another folder"
+                f"differs in {', '.join(names)}; choose another folder"
             )
     return config
 

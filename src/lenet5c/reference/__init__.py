@@ -7,14 +7,14 @@ with central differences and PyTorch. They are slow, and they check only what Nu
 Read the modules in this order:
 
 1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `softmax`, `loss` and
-`network`: the parts of a LeNet-5, and the complete net.
+   `network`: the parts of a LeNet-5, and the complete net.
 2. `optimizer`, and `derivatives`, which shows how to check a gradient.
-3. `normalization`, `dropout_mask`, `shortcut`, `mixture`: layers that were invented later.
+3. `normalization`, `dropout_mask`, `shortcut`, `mixture`: layers introduced after 1998.
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
 5. `transposed`, `one_dimensional`, `pooling1d`: transposed convolution, and convolution and pooling
    along one axis; `columns`, `winograd`: other ways to compute a convolution.
 6. `distortion`, `augmentation`: random changes of training images.
-7. `reasons`: explanations of an answer, and the smallest steps that change it.
+7. `reasons`: explanations of a prediction, and the smallest steps that change it.
 
 Arguments are anything that NumPy can convert to an array; results are new arrays of float64. Names:
 
@@ -23,10 +23,10 @@ N C H W                batch, channels, height and width of the input
 O I KH KW              axes of a weight: output and input channels, height and width
 OH OW                  height and width of the output
 x, y                   input and output of a layer
-dx, dy, dweight        gradient of the loss by x, y, weight
-d2x, d2y, d2weight     second derivatives of the loss, the diagonal alone
+dx, dy, dweight        gradient of the loss with respect to x, y, weight
+d2x, d2y, d2weight     diagonal second derivatives of the loss
 ``*_backward``         from dy to dx and the gradients of the parameters
-``*_backward_second``  from d2y to d2x and the second derivatives by the parameters
+``*_backward_second``  from d2y to d2x and the second derivatives of the parameters
 =====================  ==========================================================================
 
 Learning-rate schedules have no reference implementation: those of `lenet5c.optim` are plain Python.

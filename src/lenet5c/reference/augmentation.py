@@ -73,7 +73,7 @@ def erased_rectangle(draws: Mapping[str, float], H: int, W: int) -> tuple[int, i
 
 
 def erase(image: ArrayLike, draws: Mapping[str, float], noise: ArrayLike) -> Array:
-    """Replace a random rectangle of an image with noise, if the draws say so.
+    """Replace a random rectangle of an image with noise, if the draw ``erased`` is nonzero.
 
     Parameters
     ----------

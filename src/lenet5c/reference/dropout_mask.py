@@ -1,4 +1,4 @@
-"""Dropout: random elements are left out in each training step.
+"""Dropout: random elements are set to 0 in each training step.
 
 The mask is drawn separately, so that both passes use the same one.
 """
@@ -12,7 +12,7 @@ from lenet5c.reference._arrays import Array, float64
 
 
 def draw_dropout_mask(shape: tuple[int, ...], p: float, seed: int, passes: int = 0) -> Array:
-    """Draw the mask: which elements are kept, and their scaling factor.
+    """Draw the mask: 0 for dropped elements, and the scaling factor for all others.
 
     ::
 
@@ -81,7 +81,7 @@ def _mix(z: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 def dropout(x: ArrayLike, mask: ArrayLike) -> Array:
-    """Leave elements out: y = mask * x.
+    """Zero the dropped elements and scale the others: y = mask * x.
 
     Parameters
     ----------

@@ -53,7 +53,13 @@ def conv1d(
     >>> reference.conv1d(np.arange(5.0).reshape(1, 1, 5), [[[1, -1]]])
     array([[[-1., -1., -1., -1.]]])
     """
-    settings: Any = (1, stride), _across(padding), (1, dilation), groups, _of_images(data_format)
+    settings: Any = (
+        (1, stride),
+        _across(padding),
+        (1, dilation),
+        groups,
+        _get_image_format(data_format),
+    )
     y = conv2d(_rows(x, data_format), _filters(weight, data_format), bias, *settings)
     return _without_rows(y, data_format)
 
@@ -85,7 +91,13 @@ def conv1d_backward(
     dx, dweight, dbias : ndarray of float64, or None if not needed
         Of the shapes of x, weight and bias.
     """
-    settings: Any = (1, stride), _across(padding), (1, dilation), groups, _of_images(data_format)
+    settings: Any = (
+        (1, stride),
+        _across(padding),
+        (1, dilation),
+        groups,
+        _get_image_format(data_format),
+    )
     arrays = _rows(dy, data_format), _rows(x, data_format), _filters(weight, data_format)
     dx, dweight, dbias = conv2d_backward(*arrays, *settings, need=need)
     return (
@@ -126,7 +138,7 @@ def conv_transpose1d(
     ndarray of float64 (N, O, OW)
     """
     sides, extra = _across(padding), (0, output_padding)
-    settings: Any = (1, stride), sides, extra, groups, (1, dilation), _of_images(data_format)
+    settings: Any = (1, stride), sides, extra, groups, (1, dilation), _get_image_format(data_format)
     y = conv_transpose2d(_rows(x, data_format), _filters(weight, data_format), bias, *settings)
     return _without_rows(y, data_format)
 
@@ -160,7 +172,7 @@ def conv_transpose1d_backward(
         Of the shapes of x, weight and bias.
     """
     sides, extra = _across(padding), (0, output_padding)
-    settings: Any = (1, stride), sides, extra, groups, (1, dilation), _of_images(data_format)
+    settings: Any = (1, stride), sides, extra, groups, (1, dilation), _get_image_format(data_format)
     arrays = _rows(dy, data_format), _rows(x, data_format), _filters(weight, data_format)
     dx, dweight, dbias = conv_transpose2d_backward(*arrays, *settings, need=need)
     return (
@@ -190,5 +202,5 @@ def _across(padding: Padding) -> Any:
     return (0, 0), padding if isinstance(padding, tuple) else (padding, padding)
 
 
-def _of_images(data_format: str) -> str:
+def _get_image_format(data_format: str) -> str:
     return {"NCW": "NCHW", "NWC": "NHWC"}[data_format]

@@ -1,4 +1,4 @@
-"""Pictures, tables in text, and pages that need no other file."""
+"""Pictures, text tables and self-contained pages."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

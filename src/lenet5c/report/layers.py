@@ -16,8 +16,8 @@ from lenet5c.report.mosaic import (
     Floats,
     canvas,
     color_bar,
+    find_limit,
     frames,
-    limit_of,
     place,
     shrink,
     tile,
@@ -37,12 +37,12 @@ HEAD, LINE, WORDS = 30, 66, 24  # pixels of a title, a layer (at least) and a li
 TOP_CLASSES = 5
 LARGEST = 16  # maximum pixels of a weight or a unit
 WIDEST, WIDEST_UNIT = 40, 16  # columns of a name, and of one at its unit
-MOST_FILTERS = 4096
-MOST_MAPS = 128  # maximum number of maps of a layer, and of input maps of filters
-MOST_NAMED = 130  # maximum number of units of the last layer with names
+MAX_FILTERS = 4096
+MAX_MAPS = 128  # maximum number of maps of a layer, and of input maps of filters
+MAX_NAMED = 130  # maximum number of units of the last layer with names
 UNIT, UNIT_GAP = 22, 3  # pixels
 COLORS = ("in color", "red", "green", "blue")
-LEAST_PITCH = 13  # minimum pixels of a row of filters with a label
+MIN_PITCH = 13  # minimum pixels of a row of filters with a label
 
 
 @styled
@@ -89,7 +89,7 @@ def filters(model: Sequential) -> "Figure":
         write(ax, title, MARGIN, y, fontsize=9)
         bar = WIDTH - MARGIN - 2 * BAR_ROOM - BAR_SIZE[0]
         weight = layer.params["weight"]
-        color_bar(ax, bar, y + 6, weight, limit_of(weight))
+        color_bar(ax, bar, y + 6, weight, find_limit(weight))
         place(ax, sheet.pixels, sheet.left, y + HEAD, sheet.scale)
         for label, middle in sheet.rows:
             at = y + HEAD + middle * sheet.scale
@@ -114,21 +114,21 @@ class Sheet(NamedTuple):
 
 
 def _filter_sheet(layer: Conv2d, first: bool) -> Sheet:
-    weight = layer.dense_weight[:, :MOST_MAPS]
+    weight = layer.dense_weight[:, :MAX_MAPS]
     outputs, inputs, h, w = weight.shape
-    limit = limit_of(layer.params["weight"])
+    limit = find_limit(layer.params["weight"])
     cells = to_diverging(weight, limit)
     if layer.connection_table is not None:
-        cells[~layer.connection_table.T[:, :MOST_MAPS]] = rgb(PALE)
+        cells[~layer.connection_table.T[:, :MAX_MAPS]] = rgb(PALE)
     colored = first and inputs == 3
     labels = list(COLORS) if colored else [str(i) for i in range(inputs)] if inputs > 1 else []
     left = MARGIN + (74 if colored else 34 if labels else 0)
     room = WIDTH - MARGIN - left
     # Rows are input maps. Output maps wrap if they exceed the width.
-    across = max(1, min(outputs, room // (2 * (w + 1)), max(16, MOST_FILTERS // inputs)))
+    across = max(1, min(outputs, room // (2 * (w + 1)), max(16, MAX_FILTERS // inputs)))
     if outputs > across:
         across = -(-outputs // -(-outputs // across))
-    outputs = min(outputs, max(across, MOST_FILTERS // inputs // across * across))
+    outputs = min(outputs, max(across, MAX_FILTERS // inputs // across * across))
     gap = np.ones((1, across * (w + 1) - 1, 3))
     pieces: list[Floats] = []
     rows: list[tuple[str, float]] = []
@@ -145,7 +145,7 @@ def _filter_sheet(layer: Conv2d, first: bool) -> Sheet:
             pieces += [tile(row, across), gap]
     pixels = np.concatenate(pieces[:-1])
     scale = max(1, min(LARGEST, room // pixels.shape[1]))
-    rows = rows if (h + 1) * scale >= LEAST_PITCH else []
+    rows = rows if (h + 1) * scale >= MIN_PITCH else []
     return Sheet(pixels, scale, left, rows, (outputs, inputs))
 
 
@@ -217,7 +217,7 @@ def activations(
         for (*_, sheet, unit, _), below in zip(lines, more, strict=True)
     ]
     units = None
-    if lines[-1][1].shape == (len(names),) and len(names) <= MOST_NAMED:
+    if lines[-1][1].shape == (len(names),) and len(names) <= MAX_NAMED:
         units = _plan_units(short_names)
         heights[-1] = max(units.height, LINE) + 14
     head = max(len(picture) * factor, 26 * len(order)) + 24
@@ -236,7 +236,7 @@ def activations(
         lines, heights, more, strict=True
     ):
         write(ax, words, MARGIN, y + 2, fontsize=8, linespacing=1.4)
-        color_bar(ax, MARGIN, y + 50 + below, values, limit_of(values))
+        color_bar(ax, MARGIN, y + 50 + below, values, find_limit(values))
         if units and values is lines[-1][1]:
             _draw_units(ax, units, values, y + 4, int(order[0]))
             break
@@ -275,7 +275,7 @@ def _draw_units(ax: Any, units: Units, values: Floats, top: float, predicted: in
     number = np.arange(len(values))
     x = LABELS + number % units.across * units.pitch
     y = top + number // units.across * units.row
-    colors = to_diverging(values, limit_of(values))
+    colors = to_diverging(values, find_limit(values))
     wide = units.pitch - UNIT_GAP
     ax.bar(x, UNIT, wide, y, align="edge", color=colors, edgecolor=PALE, linewidth=0.6)
     for i, name in enumerate(units.names):
@@ -291,11 +291,11 @@ def _layer_sheet(values: Floats, scale: int) -> tuple[Floats, tuple[int, int], A
     Also returns the height and width of a value in pixels and, for maps, the arguments of `frames`.
     """
     room = WIDTH - LABELS - MARGIN
-    limit = limit_of(values)
+    limit = find_limit(values)
     if values.ndim != 3 or values[0].size == 1:
         row = to_diverging(values.reshape(1, -1), limit)[:, :room]
         return row, (24, max(1, min(24, room // row.shape[1]))), None
-    maps = to_diverging(values[:MOST_MAPS], limit)
+    maps = to_diverging(values[:MAX_MAPS], limit)
     # Maps that are too large are subsampled.
     step = max(1, -(-maps.shape[2] * min(len(maps), 6) // room))
     maps = maps[:, ::step, ::step]

@@ -1,4 +1,4 @@
-"""Mosaics of small images, since each image of a figure takes as long as a large one."""
+"""Mosaics of small images, drawn as one large image, which is faster."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ def to_diverging(values: Floats, limit: float) -> Floats:
     return np.asarray(colors(0.5 + values / (2 * (limit or 1)))[..., :3])
 
 
-def limit_of(values: Floats) -> float:
+def find_limit(values: Floats) -> float:
     """Return the value with the full color: the largest except for some outliers."""
     return float(np.quantile(np.abs(values), 0.995)) if values.size else 1.0
 

@@ -11,7 +11,7 @@ PREFERRED = (
     *("Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS", "WenQuanYi Zen Hei"),
     "Droid Sans Fallback",
 )
-MOST_FONTS = 300
+MAX_FONTS = 300
 
 
 def drawable(
@@ -61,7 +61,7 @@ def _find_fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
         if not font.name.startswith(("Last Resort", ".Last")) and "Emoji" not in font.name
     }
     preferred = [name for name in PREFERRED if name in paths]
-    for name in [*preferred, *sorted(paths)][:MOST_FONTS]:
+    for name in [*preferred, *sorted(paths)][:MAX_FONTS]:
         try:
             found = lacking & {chr(code) for code in get_font(paths[name]).get_charmap()}
         except (OSError, RuntimeError):  # a font file that cannot be read

@@ -15,7 +15,7 @@ STYLE = Path(__file__).with_name("page.css")
 
 
 def page(title: str, *parts: str) -> str:
-    """Return a whole document.
+    """Return a complete document.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def table(
     numbers: Collection[int] = (),
     marked: Collection[int] = (),
 ) -> str:
-    """Return a table; columns in `numbers` are right-aligned, rows in `marked` stand out."""
+    """Return a table; columns in `numbers` are right-aligned, rows in `marked` are highlighted."""
 
     def line(cells: Sequence[object], tag: str, kind: str = "") -> str:
         made = (
@@ -120,5 +120,5 @@ def _fill(cell: object) -> str:
 
 
 def preformatted(lines: str, command: bool = False) -> str:
-    """Return lines as they are, in a fixed font; a command is wrapped."""
+    """Return lines as preformatted text; a command is wrapped."""
     return f"<pre{' class=command' if command else ''}><code>{to_html(lines)}</code></pre>"

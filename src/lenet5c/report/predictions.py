@@ -25,7 +25,7 @@ from lenet5c.training.matching import match_names, match_size
 
 CHUNK = 8192  # images at a time
 DIGITS = 6  # decimals of a probability
-MOST_SAMPLE = 2**30  # bytes
+MAX_SAMPLE = 2**30  # bytes
 # The name of a file as samples have it: whole, without its ending, without its folder, or both.
 SHORTER: tuple[Callable[[str], str], ...] = (
     str,
@@ -37,7 +37,7 @@ Write = Callable[[list[Any]], object]
 
 
 class Sink(Protocol):
-    """Interface that files of predictions are written to."""
+    """Interface of the files to which predictions are written."""
 
     def write(self, content: bytes, /) -> object:
         """Write bytes."""
@@ -77,18 +77,18 @@ def choose_form(trained: TrainedModel, records: Records, probabilities: bool = F
 
 
 def read_form(path: Path, trained: TrainedModel, records: Records) -> Form:
-    """Return the columns and ids of a sample of the file that is wanted, such as competitions have.
+    """Return the columns and ids of a sample file, such as the sample submission of a competition.
 
-    Its first column has ids. A second one alone has the predicted labels; several, which are named
-    as the classes of the model, have their probabilities. Its ids are found among those of the
-    images, which may be names of files, with or without folder and ending; images without ids are
-    taken in the order of the rows.
+    The first column has ids. It is followed by one column for the predicted labels, or by one for
+    the probability of each class, named after the class. The ids are matched with those of the
+    images, which may be file names, with or without folder and extension; images without ids are
+    in the order of the rows.
 
     Raises
     ------
     OSError
     UserError
-        The file is no such sample, or is not one of these images.
+        If the file is not a sample file, or not one of these images.
     """
     heading, ids = _read_sample(path, len(records))
     first, *others = heading
@@ -116,7 +116,7 @@ def _read_sample(path: Path, most: int) -> tuple[list[str], list[str]]:
 
     More are not wanted, and would take memory.
     """
-    with name_errors(path), open_regular(path, MOST_SAMPLE) as file:
+    with name_errors(path), open_regular(path, MAX_SAMPLE) as file:
         text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
         beginning = text.readline(1 << 16)
         text.seek(0)
@@ -177,7 +177,7 @@ def write_predictions(
     form: Form,
     on_message: Callable[[int], object] | None = None,
 ) -> Score:
-    """Predict the classes of images, a chunk after the other, and write a row for each.
+    """Predict the classes of images chunk by chunk, and write a row for each image.
 
     Parameters
     ----------

@@ -175,7 +175,7 @@ def space_percents(text: str) -> str:
 
 
 def space_cells(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return the rows of a table with such texts."""
+    """Apply `space_percents` to each cell of a table."""
     return [[space_percents(cell) for cell in row] for row in rows]
 
 

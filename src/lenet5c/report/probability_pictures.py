@@ -141,7 +141,7 @@ def rejections(result: Evaluation) -> "Figure":
 
 @styled
 def roc(result: Evaluation, class_names: Sequence[str]) -> "Figure":
-    """Draw the ROC curve of each class versus the rest; if there are many, those with lowest AUC.
+    """Draw the ROC curve of each class versus the rest; for many classes, those of lowest AUC.
 
     Parameters and errors are those of `reliability`.
     """

@@ -14,7 +14,7 @@ from lenet5c.errors import RunError
 from lenet5c.recipes import RunConfig
 from lenet5c.training.curves import compare_curves
 from lenet5c.training.plot_style import PURPOSE, styled
-from lenet5c.training.run_folder import MOST_METRICS, RunFolder
+from lenet5c.training.run_folder import MAX_METRICS, RunFolder
 from lenet5c.training.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Maximum depth of folders to search.
 DEPTH = 3
 #: Number of runs to draw, the best ones.
-MOST_DRAWN = 12
+MAX_DRAWN = 12
 #: Columns of a name in a legend.
 WIDEST = 40
 
@@ -125,7 +125,7 @@ def _describe(root: Path, path: Path) -> RunRow:
 
 def _read_history(folder: RunFolder) -> list[dict[str, Any]]:
     try:
-        lines = _files.read_bytes(folder.metrics_file, MOST_METRICS).splitlines()
+        lines = _files.read_bytes(folder.metrics_file, MAX_METRICS).splitlines()
         rows = [json.loads(line) for line in lines]
     except FileNotFoundError:
         return []
@@ -174,7 +174,7 @@ def draw_runs(rows: Sequence[RunRow]) -> "Figure":
         If matplotlib is not installed.
     """
     require("matplotlib", "plots", PURPOSE)
-    drawn = [row for row in rows if row.history][:MOST_DRAWN]
+    drawn = [row for row in rows if row.history][:MAX_DRAWN]
     if not drawn:
         raise RunError("runs must include one with a finished epoch, got none")
     return compare_curves({shorten(plain(row.name), WIDEST): list(row.history) for row in drawn})

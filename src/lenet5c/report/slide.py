@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WIDTH, MARGIN = 1180, 16  # pixels
 TALLEST = 200  # maximum height of the image
 CELL, HEAD, ANSWERS = 14, 22, 26  # height of a row of scores, of the title, and of the answers
-WIDEST, MOST_ROWS = 12, 40
+WIDEST, MAX_ROWS = 12, 40
 #: Minimum probability of a displayed label.
 SURE = 0.5
 
@@ -64,7 +64,7 @@ def slide(
     pixels = to_pixels(image)
     pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels
     probabilities = trained.softmax(found.scores.astype(np.float64))
-    order = np.argsort(-probabilities.max(axis=0), kind="stable")[:MOST_ROWS]
+    order = np.argsort(-probabilities.max(axis=0), kind="stable")[:MAX_ROWS]
     classes = np.sort(order)
     names = drawable([trained.class_names[i] for i in classes], WIDEST)
     left = MARGIN + round(text_width(names, 7) * DPI) + 10

@@ -10,7 +10,7 @@ from lenet5c.training import ClassScores, Evaluation, class_scores, confused_pai
 
 WIDEST = 100  # columns of a terminal
 NAME, IMAGE = 20, 40  # columns of the name of a class, and of an image
-MOST_CLASSES, HARDEST, PAIRS = 30, 20, 20
+MAX_CLASSES, HARDEST, PAIRS = 30, 20, 20
 
 
 def matrix_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
@@ -59,11 +59,11 @@ def pairs_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
 
 
 def class_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
-    """Return precision, recall and F1 score by class; if there are many, those with lowest F1."""
+    """Return precision, recall and F1 score by class; for many classes, the lowest F1 scores."""
     scores = class_scores(matrix)
     order = list(range(len(class_names)))
     title = ""
-    if len(order) > MOST_CLASSES:
+    if len(order) > MAX_CLASSES:
         present = [i for i in order if scores.count[i] or scores.predicted[i]]
         order = sorted(present, key=lambda i: (scores.f1[i], i))[:HARDEST]
         title = f"The {len(order)} classes with the lowest F1, of {len(class_names)}:\n"

@@ -11,7 +11,7 @@ from lenet5c.datasets import Dataset
 from lenet5c.report.mosaic import (
     Floats,
     canvas,
-    limit_of,
+    find_limit,
     paste,
     place,
     short,
@@ -38,7 +38,7 @@ WHOLE = 0.75
 #: Opacity of full ink under the colors of a map.
 SHADE = 0.3
 #: Number of rows; maximum multiply-adds of all rows and of nearest images.
-MOST_ROWS, WORK, NEAR_WORK = 4, 5_000_000_000, 2_000_000_000
+MAX_ROWS, WORK, NEAR_WORK = 4, 5_000_000_000, 2_000_000_000
 #: Steps of the search for the smallest change; approximate passes for it and the gradients.
 FEW_STEPS, PASSES = 20, 800
 TITLES = ("gradient", "Grad-CAM", "occlusion", "smallest change", "difference")
@@ -149,7 +149,7 @@ def why_wrong(
     """
     work = max(1, trained.model.multiply_adds(trained.input_shape))
     passes = np.prod(dataset.images.shape[2:]) + PASSES
-    rows = int(np.clip(WORK // (work * passes), 1, MOST_ROWS))
+    rows = int(np.clip(WORK // (work * passes), 1, MAX_ROWS))
     chosen = result.worst(rows)
     if len(chosen) == 0:
         chosen = np.argsort(result.confidences, kind="stable")[:rows]
@@ -253,7 +253,7 @@ class _Sheet:
 
     def map(self, values: Any, shown: Floats, left: int, top: int) -> None:
         """Draw a map over its image, with a color bar below."""
-        limit = limit_of(values) or float(np.abs(values).max())
+        limit = find_limit(values) or float(np.abs(values).max())
         shade = 1 - SHADE * (1 - shown.mean(axis=2, keepdims=True))
         self.picture(to_diverging(values, limit) * shade, left, top)
         low = -1.0 if (values < 0).any() else 0.0

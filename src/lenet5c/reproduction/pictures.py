@@ -24,7 +24,7 @@ from lenet5c.training.plot_style import (
     styled,
 )
 
-COLUMNS, MOST_ERRORS = 12, 120
+COLUMNS, MAX_ERRORS = 12, 120
 #: Recipes whose errors are shown individually; the first one of the report if it has none of them.
 ERRORS_SHOWN = ("best", "paper1998-distorted")
 Result = dict[str, Any]  # a record, one of its results, or columns
@@ -66,9 +66,9 @@ def choose_shown(names: list[str]) -> list[str]:
 
 
 def most_confident(columns: Result) -> list[int]:
-    """Return the indices of the errors to show: at most `MOST_ERRORS`, most confident first."""
+    """Return the indices of the errors to show: at most `MAX_ERRORS`, most confident first."""
     confidence = columns["confidence"]
-    return sorted(range(len(confidence)), key=lambda i: -confidence[i])[:MOST_ERRORS]
+    return sorted(range(len(confidence)), key=lambda i: -confidence[i])[:MAX_ERRORS]
 
 
 def overview(results: list[Result]) -> Any:
@@ -176,14 +176,14 @@ def sizes(results: list[Result], last: int, whole: dict[str, Result]) -> Any:
     counts = [result["train_size"] or last for result in results]
     ax.plot(*zip(*facts.sizes.items(), strict=True), color=ORANGE, label="as published", **HOLLOW)
     label = "ours, mean and standard deviation"
-    errors_of(ax, counts, results, marker="o", linewidth=2, label=label)
+    select_errors(ax, counts, results, marker="o", linewidth=2, label=label)
     distorted = f"{results[0]['recipe']}-distorted"
     points = {"marker": "D", "linestyle": "none"}
     for size, error in reported(distorted).sizes.items():
         label = "with distortions, as published"
         ax.plot([size], [error], color=ORANGE, label=label, **HOLLOW | points)
     if distorted in whole:
-        errors_of(ax, [last], [whole[distorted]], label="with distortions, ours", **points)
+        select_errors(ax, [last], [whole[distorted]], label="with distortions, ours", **points)
     ax.set_xlim(0, 1.08 * last)
     ax.set_ylim(bottom=0)
     ax.set_xticks(sorted(facts.sizes), [f"{size:,}" for size in sorted(facts.sizes)])
@@ -194,7 +194,7 @@ def sizes(results: list[Result], last: int, whole: dict[str, Result]) -> Any:
     return figure
 
 
-def errors_of(ax: Any, counts: list[int], results: list[Result], **style: Any) -> None:
+def select_errors(ax: Any, counts: list[int], results: list[Result], **style: Any) -> None:
     """Draw test errors with their standard deviations by the number of training images."""
     found = [result["accuracy"] for result in results]
     means, deviations = [100 - each["mean"] for each in found], [each["sd"] or 0 for each in found]

@@ -17,12 +17,12 @@ from lenet5c.datasets import Source, mnist_label_errors
 from lenet5c.errors import RunError
 from lenet5c.recipes import RECIPES, RunConfig
 from lenet5c.recipes.run import open_run
-from lenet5c.reproduction.runs import PROCESS_FILE, folder_of
+from lenet5c.reproduction.runs import PROCESS_FILE, get_run_folder
 from lenet5c.training import mcnemar, mean_interval, wilson_interval
 from lenet5c.training.run_folder import RunFolder
 
 FORMAT = "lenet5c reproductions 1"
-MOST = 2**23  # maximum bytes of a record
+MAXIMUM = 2**23  # maximum bytes of a record
 #: Pairs of recipes that are compared on the same test images.
 PAIRS = (
     ("fast", "default"),
@@ -95,7 +95,7 @@ def make_result(configs: list[RunConfig], source: Source) -> dict[str, Any]:
 
 def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
     """Return the results of one run, from its files and the evaluation of its model."""
-    folder = folder_of(config)
+    folder = get_run_folder(config)
     timed = read_process(folder)
     run = open_run(folder, source)
     summary, result = run.summary or {}, run.evaluation
@@ -137,7 +137,7 @@ def read_process(folder: RunFolder) -> dict[str, Any]:
     """
     process_file = folder.path / PROCESS_FILE
     try:
-        process = json.loads(_files.read_bytes(process_file, _files.MOST_RECORD))
+        process = json.loads(_files.read_bytes(process_file, _files.MAX_RECORD))
         kinds = {"seconds": (float, type(None)), "started": (str,), "jobs": (int,)}
         timed = {key: process[key] for key in kinds}
         if not all(type(timed[key]) in kinds[key] for key in kinds):
@@ -222,7 +222,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
         If the file is damaged or not a record.
     """
     try:
-        record = json.loads(_files.read_bytes(path, MOST))
+        record = json.loads(_files.read_bytes(path, MAXIMUM))
         named = all(isinstance(result["recipe"], str) for result in record["results"])
         if record["format"] != FORMAT or not named:
             raise ValueError(f"its format is {record['format']!r}")
@@ -230,7 +230,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
-            f"{path} must be a record of lenet5c reproduce, got another file ({error}); name "
+            f"{path} must be a record of lenet5c reproduce, got a different file ({error}); choose "
             f"another folder"
         ) from None
     return record

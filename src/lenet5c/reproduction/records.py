@@ -15,7 +15,7 @@ from lenet5c.recipes.placement import place
 from lenet5c.report.results import duration
 from lenet5c.reproduction.record import describe_machine, describe_spread, read_process
 from lenet5c.reproduction.report import describe_run, percent, plus_minus, table
-from lenet5c.reproduction.runs import folder_of, train_all
+from lenet5c.reproduction.runs import get_run_folder, train_all
 
 RECORDS_PAGE, RECORDS_FILE = "records.md", "records.json"
 SEEDS = 5
@@ -116,7 +116,7 @@ def make_row(goal: float, configs: list[RunConfig]) -> dict[str, Any]:
     """Return the results of the seeds of one row, with accuracies in percent."""
     runs = []
     for config in configs:
-        folder = folder_of(config)
+        folder = get_run_folder(config)
         summary = folder.read_summary() or {}
         accuracy = 100 * summary["test_correct"] / summary["test_count"]
         runs.append({"seed": config.seed, "accuracy": accuracy, **read_process(folder)})

@@ -46,7 +46,7 @@ def plan(
     return place(configs, Path(work).resolve(), [source] * len(configs))
 
 
-def folder_of(config: RunConfig) -> RunFolder:
+def get_run_folder(config: RunConfig) -> RunFolder:
     """Return the folder of a planned run."""
     return RunFolder(cast(Path, config.folder))
 
@@ -70,7 +70,7 @@ def train_all(
     failed: list[str] = []
 
     def report(config: RunConfig, how: str) -> None:
-        summary = folder_of(config).read_summary() or {}
+        summary = get_run_folder(config).read_summary() or {}
         on_message(f"{title(config)}: {summary['test_accuracy']:.2%}, {how}")
 
     def end(job: Job, outcome: Outcome) -> None:
@@ -84,7 +84,7 @@ def train_all(
 
     due = []
     for config in configs:
-        if folder_of(config).read_summary() is None:
+        if get_run_folder(config).read_summary() is None:
             due.append(config)
         else:
             report(config, "already finished")
@@ -104,7 +104,7 @@ def train_all(
 
 def train_as_command(context: JobContext, config: RunConfig, jobs: int) -> float | None:
     """Execute a run in a process of ``lenet5c train``; return its seconds, None if resumed."""
-    folder = folder_of(config)
+    folder = get_run_folder(config)
     resumed = folder.config_file.exists()
     command = [sys.executable, "-m", "lenet5c.train", "--out", str(folder.path)]
     command += ["--resume"] if resumed else config.options()

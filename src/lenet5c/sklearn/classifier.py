@@ -19,7 +19,7 @@ from lenet5c.recipes.by_images import choose_recipe
 from lenet5c.recipes.kind import CLASS_WEIGHT
 from lenet5c.recipes.net_settings import NET_SETTINGS
 from lenet5c.recipes.start import take_net
-from lenet5c.sklearn.pixels import as_images, image_shape_of, pixel_range_of
+from lenet5c.sklearn.pixels import as_images, find_image_shape, find_pixel_range
 from lenet5c.sklearn.state import pack, unpack
 from lenet5c.training import NonFiniteError, Trainer
 from lenet5c.training.weights import Targets, class_weights, weigh, weigh_loss
@@ -180,7 +180,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         source = self._make_source(rows, labels, shape, weight)
         settings = self._make_recipe(source.train)
         if before is not None:
-            settings = take_net(settings, before, self._of_net())
+            settings = take_net(settings, before, self._get_net_settings())
         config = RunConfig(
             self._name_recipe(source.train), settings=settings, seed=self._draw_seed()
         )
@@ -288,8 +288,8 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         """Set the attributes determined by the first data."""
         if len(classes) < 2:
             raise ValueError(f"y must have at least 2 classes, got {len(classes)} class")
-        image_shape = image_shape_of(shape, X.shape[1], self.image_shape)
-        self.pixel_range_ = pixel_range_of(X, self.pixel_range)
+        image_shape = find_image_shape(shape, X.shape[1], self.image_shape)
+        self.pixel_range_ = find_pixel_range(X, self.pixel_range)
         self.classes_, self.image_shape_ = classes, image_shape
         self.__dict__.pop("trained_", None)
 
@@ -363,7 +363,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             chosen = chosen.change(batch_size=size)
         return chosen
 
-    def _of_net(self) -> dict[str, Any]:
+    def _get_net_settings(self) -> dict[str, Any]:
         """Return the settings of the net that are not None."""
         given = {name: plain(getattr(self, name)) for name in OF_NET}
         return {name: value for name, value in given.items() if value is not None}

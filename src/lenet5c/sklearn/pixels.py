@@ -12,7 +12,7 @@ CHUNK = 1 << 22  # float64 values per block
 WHOLE = (0.0, 255.0)
 
 
-def image_shape_of(
+def find_image_shape(
     given: tuple[int, ...], features: int, asked: tuple[int, ...] | None
 ) -> tuple[int, int, int]:
     """Return the image shape (C, H, W) of samples.
@@ -57,7 +57,7 @@ def image_shape_of(
     return channels, height, width
 
 
-def pixel_range_of(X: NDArray[Any], asked: tuple[float, float] | None) -> tuple[float, float]:
+def find_pixel_range(X: NDArray[Any], asked: tuple[float, float] | None) -> tuple[float, float]:
     """Return (low, high), the values of black and white."""
     if asked is not None:
         pair = tuple(asked) if isinstance(asked, (tuple, list)) else ()

@@ -39,14 +39,14 @@ class WeightAverage:
         If `decay` is out of range.
     """
 
-    MOST, PER_EPOCH = 16, 16  # maximum steps between updates, minimum updates per epoch
+    MAXIMUM, PER_EPOCH = 16, 16  # maximum steps between updates, minimum updates per epoch
 
     def __init__(self, model: Sequential, decay: float, steps_per_epoch: int) -> None:
         if not 0 < decay < 1:
             raise ValueError(f"average must be at least 0 and less than 1, got {decay!r}")
         self.model = model
         self.decay = float(decay)
-        self.every = min(self.MOST, ceil(steps_per_epoch / self.PER_EPOCH))
+        self.every = min(self.MAXIMUM, ceil(steps_per_epoch / self.PER_EPOCH))
         self.vector: NDArray[np.float32] = model.vector.copy()
 
     def steps_before_next(self, steps: int) -> int:

@@ -133,7 +133,7 @@ def check_alike(first_name: str, first: TrainedModel, name: str, model: TrainedM
         if own != wanted:
             raise RunError(
                 f"member {name} must have {what} {_short(wanted)} like {first_name}, got "
-                f"{_short(own)}; leave it out, or train it with the same settings"
+                f"{_short(own)}; omit it, or train it with the same settings"
             )
     if not means:
         raise RunError(

@@ -11,7 +11,7 @@ from typing import Any
 from lenet5c import _files
 from lenet5c._optional import require
 
-MOST = 2**26  # maximum bytes of a file to continue
+MAXIMUM = 2**26  # maximum bytes of a file to continue
 NAME = "events.out.tfevents.lenet5c"  # TensorBoard looks for 'tfevents'
 TAGS = {
     "train_loss": "Loss/train",
@@ -73,10 +73,10 @@ class EventFile:
         content = b"".join(map(self._frame, events))
         # Changed in place, from the first difference, because TensorBoard may have it open.
         with suppress(FileNotFoundError):
-            if _files.read_bytes(self.path, MOST) == content:
+            if _files.read_bytes(self.path, MAXIMUM) == content:
                 return  # a finished run may be on a read-only disk
         with _files.name_errors(self.path), _files.open_to_change(self.path) as file:
-            before = file.read(MOST)
+            before = file.read(MAXIMUM)
             pairs = enumerate(zip(content, before, strict=False))
             shorter = min(len(content), len(before))
             same = next((place for place, (new, old) in pairs if new != old), shorter)
@@ -106,7 +106,7 @@ class EventFile:
         """Yield the events of an existing file up to the first damaged record."""
         if not self.path.exists():
             return
-        _files.open_regular(self.path, MOST).close()  # the reader would block on a pipe
+        _files.open_regular(self.path, MAXIMUM).close()  # the reader would block on a pipe
         reader = self._readers.PyRecordReader_New(str(self.path))
         try:
             while True:

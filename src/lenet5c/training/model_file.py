@@ -31,7 +31,7 @@ from lenet5c.training.summary import MODEL_NAME, read_summary
 from lenet5c.training.temperature import check_temperature
 
 MEAN_IMAGE = "preparation.mean_image"
-LONGEST_NAME = 255  # maximum characters of a class name
+MAX_NAME = 255  # maximum characters of a class name
 BEST, SIGNS, STRINGS = "best", "signs", "strings"
 BEST_FOLDER = Path(__file__).parent / "pretrained_data"
 #: Models included in the package, by name.
@@ -326,9 +326,10 @@ def describe_net(model: Sequential) -> dict[str, Any]:
     description = describe(model)
     state = model.state_dict()
     with limit_values(sum(array.size for array in state.values())):
-        twin = build_net(description)
+        counterpart = build_net(description)
     own, others = (
-        {name: array.shape for name, array in each.items()} for each in (state, twin.state_dict())
+        {name: array.shape for name, array in each.items()}
+        for each in (state, counterpart.state_dict())
     )
     for name in own | others:
         if own.get(name) != others.get(name):
@@ -439,10 +440,10 @@ def check_class_names(names: Sequence[str], count: int) -> None:
     for name in names:
         # Some scripts need joining characters that are not printable by str.isprintable().
         hidden = any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)
-        if hidden or not name.strip() or len(name) > LONGEST_NAME:
+        if hidden or not name.strip() or len(name) > MAX_NAME:
             raise ValueError(
-                f"its class names must have 1 to {LONGEST_NAME} printable characters, got "
-                f"{name[:LONGEST_NAME]!r}"
+                f"its class names must have 1 to {MAX_NAME} printable characters, got "
+                f"{name[:MAX_NAME]!r}"
             )
     if len(set(names)) != count:
         raise ValueError("its class names must be unique, got a duplicate")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lenet5c.training.model_file import TrainedModel
     from lenet5c.training.trainer import Trainer
 
-MOST_CLASSES = 16  # of a confusion matrix; for more, the most frequent mistakes are shown
+MAX_CLASSES = 16  # of a confusion matrix; for more, the most frequent mistakes are shown
 PAIRS = 10
 
 
@@ -47,7 +47,7 @@ def show_evaluation(result: Evaluation) -> str:
     low, high = wilson_interval(result.correct, result.count)
     classes = result.probabilities.shape[1]
     names = result.class_names or tuple(map(str, range(classes)))
-    if classes <= MOST_CLASSES:
+    if classes <= MAX_CLASSES:
         rows = [
             (f"true {name}", *(number or "." for number in row))
             for name, row in zip(names, result.matrix.tolist(), strict=True)

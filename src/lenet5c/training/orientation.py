@@ -12,12 +12,12 @@ from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import TrainedModel
 
 #: Minimum and maximum number of images to check.
-FEWEST, MOST = 40, 300
+FEWEST, MAXIMUM = 40, 300
 #: Minimum difference of accuracies to consider images transposed.
 MARGIN = 0.3
 
 
-def warn_of_sideways(trained: TrainedModel, dataset: Dataset) -> str | None:
+def warn_if_sideways(trained: TrainedModel, dataset: Dataset) -> str | None:
     """Return a warning if a model classifies images much better when they are transposed.
 
     Parameters
@@ -32,17 +32,17 @@ def warn_of_sideways(trained: TrainedModel, dataset: Dataset) -> str | None:
     >>> from dataclasses import replace
     >>> from lenet5c.datasets import mnist
     >>> from lenet5c.training import open_model
-    >>> from lenet5c.training.orientation import warn_of_sideways
+    >>> from lenet5c.training.orientation import warn_if_sideways
     >>> test = mnist()[1]
-    >>> warn_of_sideways(open_model(), test)
-    >>> warn_of_sideways(open_model(), replace(test, images=test.images.swapaxes(2, 3)))
+    >>> warn_if_sideways(open_model(), test)
+    >>> warn_if_sideways(open_model(), replace(test, images=test.images.swapaxes(2, 3)))
     'images seem to be stored transposed, as in EMNIST: 99% of 300 are classified correctly after \
 transposing them, 19% without; use --transpose'
     """
     height, width = dataset.images.shape[2:]
     if len(dataset) < FEWEST or height != width:
         return None
-    some = dataset.take(np.linspace(0, len(dataset) - 1, min(MOST, len(dataset))).astype(int))
+    some = dataset.take(np.linspace(0, len(dataset) - 1, min(MAXIMUM, len(dataset))).astype(int))
     with suppress(RunError):
         some, _ = match_dataset(trained, replace(some, images=np.asarray(some.images)))
         exchanged = replace(some, images=np.asarray(some.images).swapaxes(2, 3))

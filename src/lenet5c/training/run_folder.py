@@ -16,7 +16,7 @@ from lenet5c.training.model_file import MODEL_NAME, TrainedModel, save_model
 if TYPE_CHECKING:
     from lenet5c.training.trainer import Trainer
 
-MOST_METRICS = 2**26  # maximum bytes of a metrics file
+MAX_METRICS = 2**26  # maximum bytes of a metrics file
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class RunFolder:
                 holder = f"process {number.decode()}" if number.isdigit() else "another process"
                 raise RunError(
                     f"folder must be used by one run at a time, got {self.path}, which {holder} is "
-                    "using; wait for it, or name another folder"
+                    "using; wait for it, or choose another folder"
                 )
             with suppress(FileNotFoundError):
                 # The previous holder may have removed it after it was opened here.
@@ -171,8 +171,8 @@ class RunFolder:
             names = ", ".join(file.name for file in present)
             raise RunError(
                 f"folder of a new run must be empty, got {self.path}, which already holds a run "
-                f"({names}); name another folder, resume the run with --resume, or replace it with "
-                "--overwrite"
+                f"({names}); choose another folder, resume the run with --resume, or replace it "
+                "with --overwrite"
             )
         try:
             # The summary marks a complete run, so it is deleted first.
@@ -184,7 +184,7 @@ class RunFolder:
             raise self._unwritable(error) from None
 
     def lengthen(self, config: dict[str, Any]) -> None:
-        """Write a configuration with more epochs, which makes a finished run unfinished.
+        """Write a configuration with more epochs, so that a finished run can be continued.
 
         The folder should be locked. The previous model is kept until the run is finished again.
         """
@@ -193,7 +193,7 @@ class RunFolder:
 
     def keep(self, file: Path, model: Path) -> None:
         """Copy a model needed by the run, the initial model or the teacher, as one of `files`."""
-        _files.write_bytes(file, _files.read_bytes(model, _files.MOST_TENSORS))
+        _files.write_bytes(file, _files.read_bytes(model, _files.MAX_TENSORS))
 
     def _write_config(self, config: dict[str, Any]) -> None:
         self.config_digest = _files.write_record(self.config_file, "config", config)
@@ -218,7 +218,7 @@ class RunFolder:
         except FileNotFoundError:
             raise RunError(
                 f"folder to resume must hold a run, got {self.path}, which has no config.json; "
-                "leave --resume out to start a run there"
+                "omit --resume to start a run there"
             ) from None
         self.run_digest = digest_run(config)
         return config
@@ -259,7 +259,7 @@ class RunFolder:
         ):
             before = None
             with suppress(OSError):
-                before = _files.read_bytes(file, MOST_METRICS)
+                before = _files.read_bytes(file, MAX_METRICS)
             if before != content or durable:
                 _files.write_bytes(file, content, durable)
 
@@ -302,7 +302,7 @@ class RunFolder:
         if history and _files.digest(_format_lines(history)) != wanted.get(self.metrics_file.name):
             raise RunError(
                 f"{self.checkpoint_file} must be the last checkpoint of the run in {summary.NAME}, "
-                f"got another; restore it, or delete {self.summary_file} and resume the run"
+                f"got a different one; restore it, or delete {self.summary_file} and resume the run"
             )
         return found
 

@@ -9,7 +9,7 @@ from lenet5c._text import has_colors, is_terminal
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-=+*%#"
-MOST = 40  # longer lines are not easier to read
+MAXIMUM = 40  # longer lines are not easier to read
 CYAN, GREEN = "36", "32"
 PARTS = ("train", "validation", "test")
 
@@ -106,7 +106,7 @@ def summarize(
         max((len(first + last) + 2 for first, _, last in filter(None, column)), default=0)
         for column in (zip(*(cells for _, cells in rows), strict=True) if rows else ((), ()))
     ]
-    most = min(MOST, len(history))
+    most = min(MAXIMUM, len(history))
     room = (width - label - 2 - 3 - sum(fixed)) // 2
     if beside := room >= min(most, 8):
         widths = [min(most, room)] * 2

@@ -155,7 +155,7 @@ def _check_arrays(trainer: "Trainer", arrays: Arrays, own: Arrays, begun: bool) 
         if kinds.get(name) != kinds_expected.get(name):
             raise ValueError(
                 f"{name.partition('.')[0]} weights must have this trainer's names and shapes, got "
-                f"others ({_short(name)}); create the trainer with the same settings"
+                f"different ones ({_short(name)}); create the trainer with the same settings"
             )
         # The optimizer checks its own.
         checked = arrays[name].dtype.kind == "f" and not name.startswith("optimizer.")

@@ -8,7 +8,7 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-LEAST, MOST = 0.01, 100.0
+MINIMUM, MAXIMUM = 0.01, 100.0
 #: Prior standard deviation of log(temperature), a factor of two.
 SPREAD = log(2)
 #: Significant digits, because further digits may differ between processors.
@@ -54,9 +54,9 @@ class Calibration:
 def check_temperature(value: object) -> float:
     """Return a temperature as a float, or raise a ValueError."""
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and LEAST <= float(value) <= MOST):  # type: ignore[arg-type]
+    if not (number and MINIMUM <= float(value) <= MAXIMUM):  # type: ignore[arg-type]
         raise ValueError(
-            f"temperature must be a number from {LEAST} to {MOST:g}, got {value!r:.80}"
+            f"temperature must be a number from {MINIMUM} to {MAXIMUM:g}, got {value!r:.80}"
         )
     return float(value)  # type: ignore[arg-type]
 
@@ -120,7 +120,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Calibration:
         )
     if true.min() < 0 or true.max() >= scores.shape[1]:
         raise ValueError(
-            f"labels must be 0 to {scores.shape[1] - 1}, got {true.min()} to {true.max()}"
+            f"labels must be from 0 to {scores.shape[1] - 1}, got {true.min()} to {true.max()}"
         )
     if not np.isfinite(scores).all():
         raise ValueError("logits must be finite, got NaN or infinity")
@@ -130,12 +130,12 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> Calibration:
         value = _likelihood(scores[::step], true[::step], exp(u), WRONG)
         return step * value + 0.5 * (u / SPREAD) ** 2
 
-    grid = np.linspace(log(LEAST), log(MOST), GRID)
+    grid = np.linspace(log(MINIMUM), log(MAXIMUM), GRID)
     place = int(np.argmin([cost(u, every) for u in grid]))
     u = _search(cost, grid[max(place - 1, 0)], grid[min(place + 1, GRID - 1)])
-    temperature = float(f"{min(max(exp(u), LEAST), MOST):.{DIGITS}g}")
+    temperature = float(f"{min(max(exp(u), MINIMUM), MAXIMUM):.{DIGITS}g}")
     before, after = (_likelihood(scores, true, t) / len(true) for t in (1.0, temperature))
-    return Calibration(temperature, len(true), before, after, temperature in (LEAST, MOST))
+    return Calibration(temperature, len(true), before, after, temperature in (MINIMUM, MAXIMUM))
 
 
 def _search(cost: Callable[[float], float], low: float, high: float) -> float:

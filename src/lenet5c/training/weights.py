@@ -14,7 +14,7 @@ from lenet5c.nn.cross_entropy import ClassLoss
 
 BALANCED = "balanced"
 #: Range of class weights, whose products with image weights float32 represents.
-LEAST, MOST = 1e-6, 1e6
+MINIMUM, MAXIMUM = 1e-6, 1e6
 ClassWeight = str | Mapping[Any, float] | None
 
 
@@ -72,10 +72,10 @@ def class_weights(class_weight: ClassWeight, dataset: Dataset) -> NDArray[np.flo
                 f"{list_some(dataset.class_names)}, got {str(name)!r}"
             )
         is_number = isinstance(weight, Real) and not isinstance(weight, bool)
-        if not (is_number and LEAST <= weight <= MOST):
+        if not (is_number and MINIMUM <= weight <= MAXIMUM):
             raise ValueError(
-                f"class_weight must be a number from {LEAST:g} to {MOST:g} for each class, got "
-                f"{weight!r} for {str(name)!r}"
+                f"class_weight must be a number from {MINIMUM:g} to {MAXIMUM:g} for each class, "
+                f"got {weight!r} for {str(name)!r}"
             )
         weights[dataset.class_names.index(str(name))] = weight
     return weights
@@ -152,7 +152,7 @@ class Targets:
         if self.weight is not None and not (self.weight > 0).all():
             raise ValueError(
                 "sample_weight must be greater than 0 for each training image, got "
-                f"{self.weight.min():g}; leave out images without weight"
+                f"{self.weight.min():g}; remove images with zero weight"
             )
         ignored = None if soft else getattr(loss, "ignore_index", None)
         if mixed and ignored is not None and (dataset.labels == ignored).any():

@@ -17,7 +17,7 @@ SOME = [0, 4, 11]
 
 
 @pytest.mark.parametrize("margin", [-40.0, 3.0, 0.0, -1e7])
-def test_boundary_step_is_as_its_twin(margin):
+def test_boundary_step_is_as_its_counterpart(margin):
     rng = np.random.default_rng(0)
     slope, x = rng.standard_normal((5, 30)), rng.uniform(0, 255, (5, 30))
     slope[1, :10] = 0

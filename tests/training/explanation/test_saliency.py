@@ -54,12 +54,12 @@ def test_a_model_with_layers_of_ones_own_stays_as_it_was(make):
 def test_a_pass_between_forward_and_backward_changes_nothing():
     model = nn.LeNet5(batch_norm=True, dropout=0.5, rng=0)
     x, dy = np.ones((7, 1, 32, 32), np.float32), np.ones((7, 10), np.float32)
-    twin = copy.deepcopy(model)
-    for each in (model, twin):
+    counterpart = copy.deepcopy(model)
+    for each in (model, counterpart):
         each.forward(x, training=True)
     model.input_gradient(x[:2], dy[:2])
-    np.testing.assert_array_equal(model.backward(dy), twin.backward(dy))
-    np.testing.assert_array_equal(model.grad_vector, twin.grad_vector)
+    np.testing.assert_array_equal(model.backward(dy), counterpart.backward(dy))
+    np.testing.assert_array_equal(model.grad_vector, counterpart.grad_vector)
 
 
 def test_kinds_are_as_their_definitions():

@@ -23,10 +23,10 @@ from torture.fuzz.targets import SHARES
 FUZZ = Path(__file__).parents[1] / "fuzz"
 WORKERS = 2
 START = 5.0  # seconds for the imports of a target, on a busy machine
-LEAST = 3 * START  # seconds of a target
+MINIMUM = 3 * START  # seconds of a target
 SPARE = 3.0  # seconds at the end, for inputs that hang
 REPEATS = 3  # of an input that hangs: the machine may be busy
-MOST_RESTARTS = 20
+MAX_RESTARTS = 20
 SKIPPED = 4  # exit code of a target whose libraries are not installed
 REPORTING = Lock()
 
@@ -53,8 +53,8 @@ def run(campaign: Campaign) -> None:
     every = sorted(SHARES)
     names = every if campaign.only is None else [every[campaign.only]]
     workers = min(WORKERS, os.cpu_count() or 1, len(names))
-    seconds = workers * max(campaign.left - SPARE, LEAST)
-    number = min(len(names), max(workers, int(seconds / LEAST)))
+    seconds = workers * max(campaign.left - SPARE, MINIMUM)
+    number = min(len(names), max(workers, int(seconds / MINIMUM)))
     first = campaign.seed * number % len(names)
     names = [*names[first:], *names[:first]][:number]
     share = max(0.0, seconds - START * number) / sum(SHARES[name] for name in names)
@@ -118,8 +118,8 @@ def fuzz(campaign: Campaign, name: str, seconds: float, folder: Path, crashes: P
         return outcome
     end = max(SPARE, campaign.left - seconds)  # what is then left of the campaign
     (folder / name).mkdir()
-    for number in range(MOST_RESTARTS):
-        if number and campaign.left - end < LEAST:
+    for number in range(MAX_RESTARTS):
+        if number and campaign.left - end < MINIMUM:
             break
         command = [
             sys.executable,
@@ -127,7 +127,7 @@ def fuzz(campaign: Campaign, name: str, seconds: float, folder: Path, crashes: P
             name,
             f"--until={time.monotonic() + campaign.left - end}",
         ]
-        command += [f"--seed={campaign.seed * MOST_RESTARTS + number}", f"--crashes={crashes}"]
+        command += [f"--seed={campaign.seed * MAX_RESTARTS + number}", f"--crashes={crashes}"]
         command += [f"--corpus={folder / name / 'corpus'}"]
         process = subprocess.Popen(
             command,

@@ -23,7 +23,7 @@ from torture.campaign import Campaign
 WORKER = Path(__file__).parents[1] / "kernel_worker.py"
 PATIENCE = 300.0  # seconds, after which a case hangs; a busy machine takes long to start a process
 GRACE = 8.0  # seconds for a case that the end of the time finds at work
-MOST_THREADS = 3  # each with a process for each instruction set, of some 70 MB
+MAX_THREADS = 3  # each with a process for each instruction set, of some 70 MB
 
 
 class Worker:
@@ -86,7 +86,7 @@ def run(campaign: Campaign) -> None:
         next(campaign.tries())
         return
     isas, lock, tries = _cpu.supported(), threading.Lock(), campaign.tries()
-    count = min(MOST_THREADS, os.cpu_count() or 1)
+    count = min(MAX_THREADS, os.cpu_count() or 1)
     threads = [
         threading.Thread(target=_work, args=(campaign, isas, lock, tries)) for _ in range(count)
     ]
@@ -108,17 +108,17 @@ def _work(
         if number is None:
             break
         isa = isas[number % len(isas)]
-        twins = ["avx512", "avx2"] if number % 8 == 0 and "avx512" in isas else [isa]
-        results = [workers[isa].run(number, campaign.left) for isa in twins]
+        counterparts = ["avx512", "avx2"] if number % 8 == 0 and "avx512" in isas else [isa]
+        results = [workers[isa].run(number, campaign.left) for isa in counterparts]
         with lock:
             if None in results:
                 campaign.count("cut short by the end of the time")
                 continue
-            for isa, result in zip(twins, results, strict=True):
+            for isa, result in zip(counterparts, results, strict=True):
                 campaign.count(f"{result['name']}")
                 if result["wrong"]:
                     campaign.fail(number, f"{result['name']}, {isa}: {result['wrong']}")
-            if len(twins) == 2:
+            if len(counterparts) == 2:
                 campaign.count("compared with another instruction set")
                 if results[0]["digest"] != results[1]["digest"]:
                     campaign.fail(number, f"{results[0]['name']}: bits of AVX2 and AVX-512 differ")

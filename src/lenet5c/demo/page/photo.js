@@ -4,7 +4,7 @@ import { sendFile } from "./api.js";
 import { find, make, recall, remember, showError } from "./dom.js";
 
 const LONGEST = 1600; // pixels of the longer side that is shown
-const LARGEST_FILE = 32; // MB that the server accepts
+const MAX_FILE = 32; // MB that the server accepts
 const TALL = 0.5; // largest height of a picture, as a fraction of the window
 
 export class Photo {
@@ -50,7 +50,7 @@ export class Photo {
     find("#photo-state").textContent = `Reading ${file.name}…`;
     showError("#photo-error");
     try {
-      if (file.size > LARGEST_FILE << 20) throw new Error(`The file must have at most ${LARGEST_FILE} MB.`);
+      if (file.size > MAX_FILE << 20) throw new Error(`The file must have at most ${MAX_FILE} MB.`);
       const kind = find("#photo-kind").value;
       const [image, reading] = await Promise.all([
         createImageBitmap(file).catch(() => null), // some formats can only be read by the server

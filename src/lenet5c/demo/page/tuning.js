@@ -3,7 +3,7 @@
 import { ask, askBytes } from "./api.js";
 import { find, samplesText, showError } from "./dom.js";
 
-const [LEAST_EPOCHS, DEFAULT_EPOCHS, MOST_EPOCHS] = [1, 3, 20];
+const [MIN_EPOCHS, DEFAULT_EPOCHS, MAX_EPOCHS] = [1, 3, 20];
 
 export class Tuning {
   // `tests` is the number of test images, or the reason why there are none; `useWeights` sets the weights of the page, and
@@ -16,7 +16,7 @@ export class Tuning {
     find("#tune").addEventListener("click", () => {
       const epochs = Math.round(find("#epochs").valueAsNumber) || DEFAULT_EPOCHS;
       if (this.running) this.#act("/stop_tuning");
-      else this.#act("/start_tuning", { epochs: Math.min(Math.max(epochs, LEAST_EPOCHS), MOST_EPOCHS) });
+      else this.#act("/start_tuning", { epochs: Math.min(Math.max(epochs, MIN_EPOCHS), MAX_EPOCHS) });
     });
   }
 

@@ -5,14 +5,14 @@ import { Plane } from "./resampling.js";
 export const SIDE = 112; // pixels of the square that is drawn on, four to each of MNIST's
 export const GRID = 28; // units of the pen's width to a side
 export const USUAL_WIDTH = 2.4;
-const MOST_DISCS = 20_000; // about: where a drawing wants more, they lie further apart
+const MAX_DISCS = 20_000; // about: where a drawing wants more, they lie further apart
 
 // Returns the ink of strokes, lists of x, y and thickness, again and again: 0 is paper, 255 full ink, smooth at the edges.
 // x and y are fractions of the side, thickness a factor of the pen's width, which is in 28ths of the side.
 export function render(strokes, width = USUAL_WIDTH) {
   const radius = ((width / GRID) * SIDE) / 2, ink = new Float32Array(SIDE * SIDE);
   for (const stroke of strokes) {
-    for (const disc of placeDiscs(stroke, radius, MOST_DISCS / strokes.length)) addDisc(ink, ...disc);
+    for (const disc of placeDiscs(stroke, radius, MAX_DISCS / strokes.length)) addDisc(ink, ...disc);
   }
   const plane = new Plane(SIDE, SIDE);
   for (let i = 0; i < ink.length; i++) plane.values[i] = Math.min(ink[i], 1) * 255 + 0.5;

@@ -2,7 +2,7 @@
 
 import { softmax } from "./net.js";
 
-const MOST_STEPS = 300, SMALL = 1e-3; // of the gradient, beside its first length if that is over 1
+const MAX_STEPS = 300, SMALL = 1e-3; // of the gradient, beside its first length if that is over 1
 // Weights of half the mean squared change of the rehearsed outputs, and of the weights, relative to the mean cross-entropy of
 // the samples.
 const HOLD = 0.2, SHRINK = 1e-3;
@@ -39,7 +39,7 @@ export function tuneLastLayer(net, start, samples, rehearsed) {
   const rate = 1 / (1 + 0.5 * share * parts.reduce((sum, { x }) => sum + dot(x, x), 0));
   const rows = () => Array.from({ length: outputs }, () => new Float64Array(row));
   let now = rows(), ahead = rows(), momentum = 1, first = 0;
-  for (let step = 0; step < MOST_STEPS; step++) {
+  for (let step = 0; step < MAX_STEPS; step++) {
     const gradient = ahead.map((each) => each.slice());
     for (const { x, before, label } of parts) {
       const probabilities = softmax(before.map((score, o) => score + dot(x, ahead[o])));

@@ -5,7 +5,7 @@ import { sizeOf } from "./layers.js";
 
 const HEIGHT = 168; // of a layer's picture, about
 const LARGEST = 64; // pixels a side that are shown; larger maps are averaged down
-const MOST_NAMED = 130, MOST_ROWS = 13; // units of the last layer with names, and those above one another
+const MAX_NAMED = 130, MAX_ROWS = 13; // units of the last layer with names, and those above one another
 
 export const shapeText = (shape) => shape.join(" × ");
 
@@ -78,7 +78,7 @@ export class Maps {
   constructor(stage, classes = null) {
     Object.assign(this, { shape: stage.shape, shown: shownShape(stage.shape), last: classes !== null });
     const [count, height, width] = this.shown, units = height === 1 && width === 1;
-    const named = units && classes && count <= MOST_NAMED, gap = units ? 1 : 2;
+    const named = units && classes && count <= MAX_NAMED, gap = units ? 1 : 2;
     const shape = shapeText(stage.shape), label = `${stage.name}, ${stage.kind}, ${shape}`;
     const picture = make("div", { className: "picture" });
     this.sheets = [];
@@ -90,7 +90,7 @@ export class Maps {
       picture.append(make("div", { className: "sheet" }, sheet.canvas, ...(list.length ? [make("ol", {}, ...list)] : [])));
     };
     if (named) {
-      const rows = Math.ceil(count / Math.ceil(count / MOST_ROWS));
+      const rows = Math.ceil(count / Math.ceil(count / MAX_ROWS));
       for (let from = 0; from < count; from += rows) {
         const names = classes.slice(from, from + rows);
         add(names.length, rows, from ? `${label}, from ${names[0]} on` : label, names);

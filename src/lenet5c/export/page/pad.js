@@ -3,7 +3,7 @@
 import { make } from "./dom.js";
 import { USUAL_WIDTH } from "./drawing.js";
 
-const STEP = 1 / 28, SMALL_STEP = 1 / 112, LEAST = 1 / 250;
+const STEP = 1 / 28, SMALL_STEP = 1 / 112, MINIMUM = 1 / 250;
 const ARROWS = {
   ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
   Home: [-1, -1], PageUp: [1, -1], End: [-1, 1], PageDown: [1, 1],
@@ -112,7 +112,7 @@ export class Pad {
 
   #extend(point) {
     const stroke = this.strokes.at(-1), [x, y] = stroke.slice(-3);
-    if (Math.hypot(point[0] - x, point[1] - y) < LEAST) return;
+    if (Math.hypot(point[0] - x, point[1] - y) < MINIMUM) return;
     stroke.push(...point);
     this.#paintTo(stroke, stroke.length - 3);
   }

@@ -5,7 +5,7 @@ import { canTune, features, tuneLastLayer } from "./last_layer.js";
 import { encodeFloats } from "./net.js";
 import { writeTensors } from "./tensors.js";
 
-const MOST_BUTTONS = 20;
+const MAX_BUTTONS = 20;
 
 // Samples stored while the page is open.
 export class PageStore {
@@ -65,7 +65,7 @@ export class Teacher {
       return made;
     };
     this.counts = [];
-    if (classes.length > MOST_BUTTONS) {
+    if (classes.length > MAX_BUTTONS) {
       const select = make("select", { ariaLabel: "True label" }, ...classes.map((name, label) => new Option(name, label)));
       group.append(select);
       button(() => Number(select.value), "Save with this label");

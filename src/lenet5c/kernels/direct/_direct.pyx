@@ -118,7 +118,7 @@ cdef class Strips:
         self.count = min(u.SH, u.H) * columns if u.purpose == DATA_GRADIENT else 1
         self.geometries = <Geometry*>calloc(self.count, sizeof(Geometry))
         if self.geometries is NULL:
-            raise MemoryError("no memory for the plan of a convolution")
+            raise MemoryError("not enough memory for the plan of a convolution")
         for i in range(self.count):
             if u.purpose == DATA_GRADIENT:
                 fits = fits and plan_phase(self.geometries + i, kernels, &u, i // columns,
@@ -132,7 +132,7 @@ cdef class Strips:
             offsets += offset_count(self.geometries + i)
         self.offsets = <Py_ssize_t*>calloc(offsets + 1, sizeof(Py_ssize_t))
         if self.offsets is NULL:
-            raise MemoryError("no memory for the plan of a convolution")
+            raise MemoryError("not enough memory for the plan of a convolution")
         offsets = 0
         for i in range(self.count):
             write_offsets(self.geometries + i, self.offsets + offsets)

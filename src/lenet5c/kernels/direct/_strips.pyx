@@ -31,13 +31,13 @@ from lenet5c.kernels.simd.tiles cimport DirectKernels, DirectSum, round_up
 
 cdef enum:
     VECTOR_BYTES = 64
-    MOST_LANES = 16
+    MAX_LANES = 16
     ROWS = 4                   # rows of vectors computed at a time
     STREAMS = 32
     CACHED_FLOATS = 131072     # of a core
-    LEAST_PIXELS = 48          # minimum per strip, if available
+    MIN_PIXELS = 48          # minimum per strip, if available
     RANGE_PLACES = 1152        # maximum number of weight gradients of a filter per work item
-    LEAST_PLACES = 48          # minimum, if available: each item transposes dy again
+    MIN_PLACES = 48          # minimum, if available: each item transposes dy again
 
 cdef double PIXELS_FACTOR = 1.25   # reads of pixels cross cache lines and are slower
 

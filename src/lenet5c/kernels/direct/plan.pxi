@@ -199,7 +199,7 @@ cdef Py_ssize_t strip_rows(const Geometry* g, Py_ssize_t threads) noexcept nogil
     most = (whole - line * (g.reach - g.SH)) / (line * g.SH + results)
     rows = <Py_ssize_t>max(1., min(most, <double>g.R))
     if threads > 1:
-        rows = min(rows, max(g.R * g.tiles // (ITEMS_PER_THREAD * threads), LEAST_PIXELS // g.Q))
+        rows = min(rows, max(g.R * g.tiles // (ITEMS_PER_THREAD * threads), MIN_PIXELS // g.Q))
     return divide_up(g.R, divide_up(g.R, max(rows, <Py_ssize_t>1)))
 
 
@@ -214,7 +214,7 @@ cdef Py_ssize_t vectors(const Geometry* g, Py_ssize_t strip) noexcept nogil:
 
 cdef Py_ssize_t value_floats(const Geometry* g) noexcept nogil:
     """Return 1 for float, 2 for double."""
-    return MOST_LANES // g.lanes
+    return MAX_LANES // g.lanes
 
 
 cdef Py_ssize_t canary_size(const Geometry* g) noexcept nogil:

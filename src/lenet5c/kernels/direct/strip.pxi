@@ -38,7 +38,7 @@ cdef void load_rows(const Geometry* g, const real* x, const Py_ssize_t* at, Py_s
     """to[q * stride + lane] = x[at[lane] + q * pixel] for `size` pixels, and 0 from `count` on."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
     cdef Py_ssize_t q, lane
-    cdef const real* samples[MOST_LANES]
+    cdef const real* samples[MAX_LANES]
     if pixel == 1:
         for lane in range(lanes):
             samples[lane] = x + at[lane] if lane < count else zeros
@@ -59,7 +59,7 @@ cdef void store_rows(const Geometry* g, const real* values, Py_ssize_t size, rea
     """y[at[lane] + q * pixel] = values[q, lane] for `size` pixels and `count` lanes."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
     cdef Py_ssize_t q, lane
-    cdef real* samples[MOST_LANES]
+    cdef real* samples[MAX_LANES]
     if pixel == 1:
         for lane in range(count):
             samples[lane] = y + at[lane]
@@ -123,7 +123,7 @@ cdef const real* load_strip(const Geometry* g, const real* x, Py_ssize_t tile, P
     cdef Py_ssize_t width = min(g.W - g.left, g.columns) - left
     cdef Py_ssize_t right = g.columns - left - width
     cdef Py_ssize_t d, i, q, count = 0
-    cdef Py_ssize_t at[MOST_LANES]
+    cdef Py_ssize_t at[MAX_LANES]
     cdef const real* image
     cdef real* to
     if not g.copied:
@@ -224,8 +224,8 @@ cdef void pack_chunk(const Geometry* g, const real* weight, const real* bias, Py
     cdef Py_ssize_t count = rows_at(g, row), all_lanes = count * lanes
     cdef Py_ssize_t i, d, k, at, filter, stride = count * g.factor
     cdef bint neighbors
-    cdef const real* filters[ROWS * MOST_LANES]
-    cdef const real* shifted[MOST_LANES]
+    cdef const real* filters[ROWS * MAX_LANES]
+    cdef const real* shifted[MAX_LANES]
     for i in range(all_lanes):
         filter = filter_of(g, group_set, row + i // lanes, i % lanes)
         filters[i] = weight + weight_at(g, filter)
@@ -268,7 +268,7 @@ cdef void store_strip(const Geometry* g, const real* values, Py_ssize_t tile, Py
     """values (strip rows, Q, lanes), or of pixels (strip rows, columns), into a row of y."""
     cdef Py_ssize_t rows = min(g.strip, g.R - strip * g.strip), pixel = g.y_right * g.y.pixel
     cdef Py_ssize_t r, q, count
-    cdef Py_ssize_t at[MOST_LANES]
+    cdef Py_ssize_t at[MAX_LANES]
     y += (g.y_top + strip * g.strip * g.y_down) * g.y.row + g.y_left * g.y.pixel
     if g.axis == PIXELS:
         y += unit_at(g, &g.y, tile) + row * g.y.channel

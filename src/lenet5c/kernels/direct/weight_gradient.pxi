@@ -10,7 +10,7 @@ cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) 
     t.range_places = t.count
     if threads > 1:
         t.range_places = max(t.count * g.sets * t.chunks // (threads * ITEMS_PER_THREAD),
-                             <Py_ssize_t>LEAST_PLACES)
+                             <Py_ssize_t>MIN_PLACES)
     t.range_places = min(t.count, min(t.range_places, <Py_ssize_t>RANGE_PLACES))
     t.ranges = 1 if t.count == 0 else divide_up(t.count, t.range_places)
     return t
@@ -57,7 +57,7 @@ cdef void load_gradient(const Geometry* g, const real* dy, Py_ssize_t tile, Py_s
                         real* values) noexcept nogil:
     """dy of a strip and `count` rows from `row` on -> values (pixels, count, lanes)."""
     cdef Py_ssize_t i, lanes, pixels = min(g.strip, g.R - strip * g.strip) * g.Q
-    cdef Py_ssize_t at[MOST_LANES]
+    cdef Py_ssize_t at[MAX_LANES]
     dy += strip * g.strip * g.y.row
     for i in range(count):
         lanes = set_lanes(g, &g.y, g.L, tile, row + i, at)
@@ -132,7 +132,7 @@ cdef void deliver_channels(const Geometry* g, Py_ssize_t group_set, Py_ssize_t r
     """
     cdef Py_ssize_t lanes = min(g.lanes, g.L - row * g.lanes)
     cdef Py_ssize_t stride = g.weight_channel if g.weight_filter == 1 else 1
-    cdef Py_ssize_t at[MOST_LANES]
+    cdef Py_ssize_t at[MAX_LANES]
     cdef Py_ssize_t lane
     for lane in range(lanes):
         at[lane] = weight_at(g, filter_of(g, group_set, row, lane)) + first * stride
@@ -146,7 +146,7 @@ cdef void deliver_units(const Geometry* g, const Totals* t, Py_ssize_t item, rea
     cdef Py_ssize_t lane, d, k, filter
     cdef const real* bias = memory + dbias_at(g, t) + item * g.lanes
     cdef real* filters = memory + dbias_end(g, t) + canary_size(g)     # (lanes, D taps)
-    cdef void* rows[MOST_LANES]
+    cdef void* rows[MAX_LANES]
     cdef real* to
     for lane in range(g.lanes):
         rows[lane] = filters + lane * t.count

@@ -126,7 +126,7 @@ cdef class Program:
         self.cuts = <Py_ssize_t*>calloc(max(job.op_count, 1), sizeof(Py_ssize_t))
         if (self.ops is NULL or self.slices is NULL or self.segments is NULL or self.zeros is NULL
                 or self.cuts is NULL):
-            raise MemoryError("no memory for a program")
+            raise MemoryError("not enough memory for a program")
         job.ops, job.zeros, job.cuts = self.ops, self.zeros, self.cuts
         for i in range(job.op_count):
             op = self.ops + i
@@ -206,7 +206,8 @@ cdef class Program:
             job.batch = index.shape[0]
             for i in range(job.batch):
                 if not 0 <= index[i] < available:
-                    raise IndexError(f"index must be 0 to {available - 1}, got {index[i]} at {i}")
+                    raise IndexError(
+                        f"index must be from 0 to {available - 1}, got {index[i]} at {i}")
             job.index = &index[0] if job.batch > 0 else NULL
         if numbers is not None:
             if numbers.shape[0] != available:
@@ -384,8 +385,7 @@ cdef class Program:
             if divisor_of(&job, step, 1) == 0:
                 raise ValueError(
                     f"weights must be greater than 0 for a sample of each batch, got 0 for all from "
-                    f"{step * batch_size} to {min(job.batch, (step + 1) * batch_size) - 1}; leave "
-                    "them out")
+                    f"{step * batch_size} to {min(job.batch, (step + 1) * batch_size) - 1}")
         if update.size != params.shape[0] or update.steps != steps:
             raise ValueError(
                 f"update must have {params.shape[0]} parameters and {steps} steps, got "
@@ -393,7 +393,7 @@ cdef class Program:
         job.forward_ops, job.counts = job.op_count, True
         correct = <Py_ssize_t*>calloc(steps, sizeof(Py_ssize_t))
         if correct is NULL:
-            raise MemoryError("no memory for the counts of the steps")
+            raise MemoryError("not enough memory for the counts of the steps")
         try:
             losses[:] = 0
             self.run(&job, batch_size, steps, params, grads, &update.run, num_threads, &losses[0],

@@ -2,7 +2,7 @@
 from lenet5c.kernels.simd.tiles cimport UpdateKernel
 
 cdef enum:
-    MOST_VECTORS = 4
+    MAX_VECTORS = 4
 
 # Parameters from start to stop, with settings of their own: step i has those from
 # i * setting_count on.
@@ -14,7 +14,7 @@ cdef struct Span:
 # nor their vectors are changed.
 cdef struct UpdateSteps:
     const UpdateKernel* kernel
-    float* vectors[MOST_VECTORS]
+    float* vectors[MAX_VECTORS]
     Py_ssize_t vector_count, setting_count
     const Span* spans
     Py_ssize_t span_count
@@ -25,7 +25,7 @@ cdef inline void apply_update(
     Py_ssize_t start, Py_ssize_t size,
 ) noexcept nogil:
     """Step number `step` for the `size` parameters from `start` on."""
-    cdef float* vectors[MOST_VECTORS]
+    cdef float* vectors[MAX_VECTORS]
     cdef const Span* span
     cdef Py_ssize_t s, i, first, last
     if update.kernel is NULL:

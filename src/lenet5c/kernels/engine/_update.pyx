@@ -114,7 +114,7 @@ cdef class Update:
                 f"params and grads must have {self.size} values, got {params.shape[0]} and "
                 f"{grads.shape[0]}")
         if not 0 <= step < self.steps:
-            raise IndexError(f"step must be 0 to {self.steps - 1}, got {step}")
+            raise IndexError(f"step must be from 0 to {self.steps - 1}, got {step}")
         if self.size > 0:
             with nogil:
                 apply_update(&self.run, step, &params[0], &grads[0], 0, self.size)

@@ -13,7 +13,7 @@ cdef class Workspace:
         # Zeros, so that no kernel reads a not-a-number from memory that it has not written.
         self.memory = calloc(<size_t>floats + LANES, sizeof(float))
         if self.memory is NULL:
-            raise MemoryError(f"no memory for a workspace of {floats} floats")
+            raise MemoryError(f"not enough memory for a workspace of {floats} floats")
         self.floats = floats
         self.start = <float*>((<size_t>self.memory + 63) & ~<size_t>63)
 

@@ -30,7 +30,7 @@ from lenet5c.kernels.shapes import check_elements
 SLICE = 4096  # approximate number of parameters whose gradient is summed at a time
 MAX_SLICES = 10_000
 #: Minimum number of outputs of a part of a convolution with at least this many channels, so that
-#: parts and whole use the same algorithm (LEAST_CHANNELS, LEAST_PRODUCT, SQUARE_CHANNELS in ops/).
+#: parts and whole use the same algorithm (MIN_CHANNELS, MIN_PRODUCT, SQUARE_CHANNELS in ops/).
 SHARED_OUTPUTS, MANY_CHANNELS = 8, 4
 
 

@@ -241,7 +241,7 @@ class Weighted(Op):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Linear(Weighted):
-    """y = weight x + bias; with `relu` rectified, with `mask` its gradient masked by that."""
+    """y = weight x + bias; `relu` rectifies y, `mask` masks its gradient accordingly."""
 
     kind = "linear"
     out_features: int
@@ -276,7 +276,7 @@ class Summed(Weighted):
 
     @property
     def sum_ranges(self) -> list[tuple[int, int, int]]:
-        """(start, stop, sums): ranges of parameters, and where a record has their sums."""
+        """(start, stop, sums): ranges of parameters, and the offset of their sums in a record."""
         sums = (self.dweight, self.dbias)
         return [(*span, at) for span, at in zip(self.param_ranges, sums, strict=False)]
 
@@ -304,7 +304,7 @@ class Subsample2d(Summed):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Conv2d(Summed):
-    """A convolution; `connections` are o * C + c of each filter that there is, ascending.
+    """A convolution; `connections` has o * C + c of each existing filter, ascending.
 
     With `definition` it is summed as it is defined: terms that are not negative have such a sum
     then. Lowering takes a rectifier (`relu`, and `mask` as of `Linear`) and a pooling (`pool`) of

@@ -9,7 +9,7 @@
 # equal share.
 
 cdef enum:
-    MOST_PARTS = 8    # of a tile or sample
+    MAX_PARTS = 8    # of a tile or sample
 
 cdef struct PartsRun:
     const Job* job
@@ -60,7 +60,7 @@ cdef Py_ssize_t parts_scratch(const Op* ops, const Segment* segment) noexcept no
     """Return the scratch of the largest part: with fewer outputs, strips may be longer and need more."""
     cdef Py_ssize_t i, part, parts, most = 0
     cdef Op op
-    for parts in range(1, parts_of(segment, MOST_PARTS) + 1):
+    for parts in range(1, parts_of(segment, MAX_PARTS) + 1):
         for part in range(parts):
             for i in range(segment.first, segment.stop):
                 op = part_of(ops + i, segment, i == segment.first, part, parts)

@@ -17,7 +17,7 @@ cdef forward_batch(Program self, Job* job, int num_threads, Py_ssize_t few, bint
         job.ops, job.op_count = self.ops + job.op_count, self.inference_count
         job.forward_ops = job.op_count
         tiles = (job.batch + LANES - 1) // LANES
-        threads = self.thread_count(job.batch, num_threads, tiles * MOST_PARTS)
+        threads = self.thread_count(job.batch, num_threads, tiles * MAX_PARTS)
         if 0 < 2 * tiles <= threads:
             forward_in_parts(self, job, threads)
         else:
@@ -35,7 +35,7 @@ cdef forward_samples(Program self, const Job* job, int num_threads, bint share):
     cdef Py_ssize_t group, groups
     cdef Py_ssize_t copied = round_up(chain.copied_floats), packed = round_up(chain.packed_floats)
     cdef Py_ssize_t stride = round_up(chain.arena_floats), scratch = 0, of_thread, floats
-    cdef Py_ssize_t parts = MOST_PARTS if share else 1
+    cdef Py_ssize_t parts = MAX_PARTS if share else 1
     cdef int threads = self.thread_count(job.batch, num_threads, job.batch * parts)
     cdef bint in_parts = threads >= 2 * job.batch > 0
     cdef Workspace space
@@ -203,7 +203,7 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
         team.grads = team.ranks.window + 2 * SHARDS * record_floats
     team.claims = <int64_t*>malloc(2 * self.slice_count * sizeof(int64_t))
     if team.claims is NULL:
-        raise MemoryError(f"no memory for the claims of {self.slice_count} slices")
+        raise MemoryError(f"not enough memory for the state of {self.slice_count} slices")
     for i in range(2 * self.slice_count):
         team.claims[i] = -1
     team.records = records
@@ -296,7 +296,7 @@ cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t ste
     units = max(self.slice_count, shards)
     run.claims = <int64_t*>malloc(units * sizeof(int64_t))
     if run.claims is NULL:
-        raise MemoryError(f"no memory for the claims of {units} units")
+        raise MemoryError(f"not enough memory for the state of {units} units")
     for i in range(units):
         run.claims[i] = -1
     atomic_set(end_of(&run), steps * run.of_step)

@@ -24,10 +24,10 @@ from lenet5c.kernels.engine.ops import (
 )
 from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 
-MOST_STRIDE = 4  # vertical times horizontal, for a single sample
+MAX_STRIDE = 4  # vertical times horizontal, for a single sample
 # A tile is computed by one thread, but single samples by several threads: computing them one by one
 # is still faster if all of them together cost as much as this many tiles.
-MOST_TILES = 0.85
+MAX_TILES = 0.85
 # Minimum number of vectors of a part of a pooling or activation that follows no convolution.
 PART_VECTORS = 2000
 
@@ -98,7 +98,7 @@ class SampleLowering:
 
     def plan(self) -> SamplePlan | None:
         convolutions = [op for op in self.ops if isinstance(op, Conv2d)]
-        if any(op.groups != 1 or prod(op.stride) > MOST_STRIDE for op in convolutions):
+        if any(op.groups != 1 or prod(op.stride) > MAX_STRIDE for op in convolutions):
             # Groups with few channels would leave most lanes empty; spread out by a large stride, a
             # gradient is zeros.
             return None
@@ -265,7 +265,7 @@ def count_few(ops: list[Op], steps: list[SampleStep]) -> int:
     """Return the largest batch for which sample-by-sample inference is faster than a tile."""
     of_tile = sum(op.work * tile_share(op) for op in ops)
     of_sample = sum(count_vectors(step.op) for step in steps)
-    return max(FEW_SAMPLES, min(LANES, int(MOST_TILES * of_tile / max(of_sample, 1))))
+    return max(FEW_SAMPLES, min(LANES, int(MAX_TILES * of_tile / max(of_sample, 1))))
 
 
 def tile_share(op: Op) -> float:
@@ -283,7 +283,7 @@ def count_vectors(op: Op) -> int:
     """Return the approximate number of vectors for a sample in an op."""
     channels, height, width = op.inner_shape
     if isinstance(op, PixelConv2d):
-        return channels * height * vectors_of_row(op) * op.filter_size
+        return channels * height * count_row_vectors(op) * op.filter_size
     if isinstance(op, Conv2d):
         return -(-channels // LANES) * height * width * op.filter_size
     if isinstance(op, Linear):
@@ -291,24 +291,24 @@ def count_vectors(op: Op) -> int:
     return -(-op.work // LANES)
 
 
-def vectors_of_row(op: Conv2d) -> int:
-    """Return the vectors of an output row; for a pooling, even and odd columns are separate."""
+def count_row_vectors(op: Conv2d) -> int:
+    """Return the number of vectors in an output row; pooling separates even and odd columns."""
     phases = 2 if op.pool else 1
     return phases * -(-op.inner_shape[2] // (phases * LANES))
 
 
 def suits_pixels(op: Conv2d) -> bool:
-    """Return whether `PixelConv2d` can compute a convolution."""
+    """Return True if `PixelConv2d` can compute a convolution."""
     plain = op.stride == op.dilation == (1, 1)
     return plain and op.groups == 1 and op.connections is None and op.inner_shape[1] >= 2
 
 
 def saves_vectors(op: PixelConv2d) -> bool:
-    """Return whether 16 pixels at a time use more lanes than 16 output channels at a time."""
+    """Return True if 16 pixels at a time use more lanes than 16 output channels at a time."""
     channels, _, width = op.inner_shape
     if not op.pool and width < LANES:
         return False
-    return channels * vectors_of_row(op) < -(-channels // LANES) * width
+    return channels * count_row_vectors(op) < -(-channels // LANES) * width
 
 
 def _whole_tiles(count: int) -> int:

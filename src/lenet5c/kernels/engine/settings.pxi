@@ -154,14 +154,14 @@ cdef set_loss(Job* job, str name, double setting, const int[::1] labels,
     loss.setting = setting
     if labels is None and (targets is None or job.counts or loss.kind not in (
             CROSS_ENTROPY, MEAN_SQUARED_ERROR)):
-        raise ValueError("labels must be given for this loss and to count correct answers")
+        raise ValueError("labels must be given for this loss, and to count correct predictions")
     if labels is not None and labels.shape[0] != job.batch:
         raise ValueError(f"labels must have {job.batch} values, got {labels.shape[0]}")
     for i in range(job.batch if labels is not None else 0):
         if ignores and labels[i] == ignored:
             found = True
         elif not 0 <= labels[i] < K:
-            raise ValueError(f"labels must be 0 to {K - 1}, got {labels[i]} at {i}")
+            raise ValueError(f"labels must be from 0 to {K - 1}, got {labels[i]} at {i}")
     if targets is None and loss.kind == MEAN_SQUARED_ERROR or targets is not None and (
             targets.shape[0] * places != job.batch or targets.shape[1] != K * places):
         raise ValueError(f"targets must have the shape ({job.batch // places}, {K * places})")
@@ -221,7 +221,7 @@ cdef bint set_sample_chain(SampleChain* chain, plan, const TileKernels* kernels,
     cdef Step* step
     chain.steps = <Step*>calloc(max(len(plan.steps), 1), sizeof(Step))
     if chain.steps is NULL:
-        raise MemoryError("no memory for a program")
+        raise MemoryError("not enough memory for a program")
     chain.count = len(plan.steps)
     chain.segment_count = len(plan.segments)
     chain.segments = <Segment*>calloc(max(chain.segment_count, 1), sizeof(Segment))
@@ -250,7 +250,7 @@ cdef bint set_sample_chain(SampleChain* chain, plan, const TileKernels* kernels,
         return False
     for i in range(chain.count):
         if chain.steps[i].kind == STEP_CONV2D and not set_offsets(chain.steps + i):
-            raise MemoryError("no memory for a program")
+            raise MemoryError("not enough memory for a program")
     return True
 
 

@@ -14,8 +14,8 @@ include "lenet5c/kernels/canary.pxi"
 
 cdef enum:
     PIXEL_WORK = 100       # approximate number of elementary operations per pixel
-    MOST_PLACES = 1 << 24  # a pixel's place, its frame included, is computed as a float
-    MOST = 1 << 24         # of any setting
+    MAX_PLACES = 1 << 24  # a pixel's place, its frame included, is computed as a float
+    MAXIMUM = 1 << 24         # of any setting
 
 
 cdef double take(dict settings, str name, double most) except *:
@@ -49,18 +49,18 @@ cdef class Warp:
         d.gaussian, d.radius = &gaussian[0], gaussian.shape[0] // 2
         d.mix_quantiles, d.mix_steps = &quantiles[0], quantiles.shape[0] - 1
         left = dict(settings)
-        d.translation, d.scaling = take(left, "translation", MOST), take(left, "scaling", MOST)
-        d.squeeze, d.shear = take(left, "squeeze", MOST), take(left, "shear", MOST)
-        d.rotation, d.elastic = take(left, "rotation", MOST), take(left, "elastic", MOST)
+        d.translation, d.scaling = take(left, "translation", MAXIMUM), take(left, "scaling", MAXIMUM)
+        d.squeeze, d.shear = take(left, "squeeze", MAXIMUM), take(left, "shear", MAXIMUM)
+        d.rotation, d.elastic = take(left, "rotation", MAXIMUM), take(left, "elastic", MAXIMUM)
         d.flip, d.flip_vertical = take(left, "flip", 1), take(left, "flip_vertical", 1)
-        d.crop_padding, d.crop = <Py_ssize_t>take(left, "crop_padding", MOST), take(left, "crop", 1)
+        d.crop_padding, d.crop = <Py_ssize_t>take(left, "crop_padding", MAXIMUM), take(left, "crop", 1)
         d.outside = <Outside><int>take(left, "outside", <int>OUTSIDE_REFLECTED)
         d.brightness, d.contrast = take(left, "brightness", 1), take(left, "contrast", 1)
-        d.saturation, d.hue = take(left, "saturation", 1), take(left, "hue", MOST)
+        d.saturation, d.hue = take(left, "saturation", 1), take(left, "hue", MAXIMUM)
         d.grayscale = take(left, "grayscale", 1)
         d.erasing, d.erasing_area = take(left, "erasing", 1), take(left, "erasing_area", 1)
         d.erasing_least, d.erasing_ratio = 0.02, 0.3  # of Zhong et al. (2020)
-        d.mixes = take(left, "mixup", MOST) != 0
+        d.mixes = take(left, "mixup", MAXIMUM) != 0
         d.probability = take(left, "probability", 1)
         if left:
             raise ValueError(f"settings are unknown: {', '.join(map(str, left))}")
@@ -73,9 +73,9 @@ cdef class Warp:
     cdef Distort of(self, Py_ssize_t C, Py_ssize_t H, Py_ssize_t W) except *:
         """The settings for images of this shape."""
         cdef Distort d = self.settings
-        if (H + 2) * (W + 2) >= MOST_PLACES:
+        if (H + 2) * (W + 2) >= MAX_PLACES:
             raise ValueError(
-                f"images must have fewer than {MOST_PLACES} pixels to be distorted, got {H} by {W}")
+                f"images must have fewer than {MAX_PLACES} pixels to be distorted, got {H} by {W}")
         d.C, d.H, d.W = C, H, W
         return d
 
@@ -103,7 +103,7 @@ cdef class Warp:
         for i in range(count):
             if not 0 <= index[i] < images.shape[0]:
                 raise IndexError(
-                    f"index must be 0 to {images.shape[0] - 1}, got {index[i]} at {i}")
+                    f"index must be from 0 to {images.shape[0] - 1}, got {index[i]} at {i}")
         if numbers is not None and numbers.shape[0] != images.shape[0]:
             raise ValueError(
                 f"numbers must have length {images.shape[0]}, got {numbers.shape[0]}")

@@ -23,12 +23,12 @@
 
 cdef enum:
     NO_ARGMAX = 4
-    MOST_OUTPUTS = 6   # maximum output channels of a block
+    MAX_OUTPUTS = 6   # maximum output channels of a block
 
 
 cdef Py_ssize_t conv2d_filter_floats(const Op* op) noexcept nogil:
     """Return the size of the filters of a block of output channels, see conv2d_outputs."""
-    return MOST_OUTPUTS * (op.C // op.groups) * op.KH * op.KW
+    return MAX_OUTPUTS * (op.C // op.groups) * op.KH * op.KW
 
 
 cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
@@ -46,7 +46,7 @@ cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
     if suits_winograd(op):
         return spread + unpooled + winograd_scratch(op)
     if op.pool:
-        block += MOST_OUTPUTS * 2 * op.OW * LANES
+        block += MAX_OUTPUTS * 2 * op.OW * LANES
     return spread + max(block, unpooled + gather_floats(op), points_floats(op))
 
 
@@ -195,7 +195,7 @@ cdef inline void conv2d_outputs(
     cdef Py_ssize_t pooled = (op.OW // 2) * LANES
     cdef Py_ssize_t oh, tap, at
     cdef float* filters = scratch
-    cdef float* rows = scratch + MOST_OUTPUTS * filter_size
+    cdef float* rows = scratch + MAX_OUTPUTS * filter_size
     cdef float* to
     cdef int i
     if op.OW > 1:
@@ -230,7 +230,7 @@ cdef inline Py_ssize_t conv2d_most_outputs(const Op* op) noexcept nogil:
     """Output channels of a block: as many as the scratch is made for, or fewer."""
     if op.OW == 1 and V16_PARTS == 4 and NV_REGISTERS == 16:
         return 3
-    return 4 if NV_REGISTERS == 32 and op.OW % 5 == 0 and not op.pool else MOST_OUTPUTS
+    return 4 if NV_REGISTERS == 32 and op.OW % 5 == 0 and not op.pool else MAX_OUTPUTS
 
 
 cdef inline void conv2d_group(

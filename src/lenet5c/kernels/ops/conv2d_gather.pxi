@@ -7,7 +7,7 @@
 # others, they go one by one. Each element takes its terms by kh, kw and o, in any block.
 
 cdef enum:
-    MOST_INPUTS = 6   # channels of a block
+    MAX_INPUTS = 6   # channels of a block
 
 
 cdef inline bint scatters(const Op* op) noexcept nogil:
@@ -17,7 +17,7 @@ cdef inline bint scatters(const Op* op) noexcept nogil:
 
 cdef inline Py_ssize_t gather_floats(const Op* op) noexcept nogil:
     """Return the size of the filters of a block."""
-    return 0 if scatters(op) else MOST_INPUTS * (op.O // op.groups) * op.KH * op.KW
+    return 0 if scatters(op) else MAX_INPUTS * (op.O // op.groups) * op.KH * op.KW
 
 
 # Taps along one axis that an element of dx takes: every `step`-th from `first` on, of elements of
@@ -133,7 +133,7 @@ cdef inline void conv2d_dx_gather(
 ) noexcept nogil:
     """One group, its input channels in blocks of nearly equal size."""
     cdef Py_ssize_t channels = op.C // op.groups
-    cdef Py_ssize_t blocks = (channels + MOST_INPUTS - 1) // MOST_INPUTS
+    cdef Py_ssize_t blocks = (channels + MAX_INPUTS - 1) // MAX_INPUTS
     cdef Py_ssize_t b, size
     for b in range(blocks):
         size = channels // blocks + (b < channels % blocks)

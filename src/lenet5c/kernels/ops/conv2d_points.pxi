@@ -9,12 +9,12 @@
 
 cdef enum:
     POINTS = 8          # places at a time
-    LEAST_PRODUCT = 4   # minimum channels and outputs for the copies to pay
+    MIN_PRODUCT = 4   # minimum channels and outputs for the copies to pay
 
 
 cdef inline bint suits_points(const Op* op) noexcept nogil:
     return (op.KH == 1 and op.KW == 1 and not op.pool and op.OH * op.OW >= POINTS
-            and op.C // op.groups >= LEAST_PRODUCT and op.O // op.groups >= LEAST_PRODUCT)
+            and op.C // op.groups >= MIN_PRODUCT and op.O // op.groups >= MIN_PRODUCT)
 
 
 cdef Py_ssize_t points_floats(const Op* op) noexcept nogil:
@@ -41,7 +41,7 @@ cdef Op points_view(const Op* op, Py_ssize_t inputs, Py_ssize_t outputs) noexcep
 
 cdef inline Py_ssize_t points_block(Py_ssize_t outputs, Py_ssize_t first) noexcept nogil:
     """Return the size of the block of outputs from `first` on: blocks are of nearly equal size."""
-    cdef Py_ssize_t blocks = (outputs - first + MOST_OUTPUTS - 1) // MOST_OUTPUTS
+    cdef Py_ssize_t blocks = (outputs - first + MAX_OUTPUTS - 1) // MAX_OUTPUTS
     return (outputs - first + blocks - 1) // blocks
 
 

@@ -31,19 +31,19 @@ cdef enum:
     TERMS = 8
     TAPS = 5
     QUAD = 4
-    MOST_STEPS = 16            # of a sum
-    MOST_QUADS = 3             # whose sums are in registers together
-    MOST_SPAN = 16             # channels whose sums are transformed together
-    LEAST_OUTPUTS = 3          # of a row
-    LEAST_CHANNELS = 4         # that share a transform, or it costs more than it saves
-    MOST_FLOATS = 1 << 17      # of V, to stay in a core's second-level cache
+    MAX_STEPS = 16            # of a sum
+    MAX_QUADS = 3             # whose sums are in registers together
+    MAX_SPAN = 16             # channels whose sums are transformed together
+    MIN_OUTPUTS = 3          # of a row
+    MIN_CHANNELS = 4         # that share a transform, or it costs more than it saves
+    MAX_FLOATS = 1 << 17      # of V, to stay in a core's second-level cache
 
 
 cdef inline bint suits_winograd(const Op* op) noexcept nogil:
-    return (op.KW == TAPS and op.SH == 1 and op.SW == 1 and op.DW == 1 and op.OW >= LEAST_OUTPUTS
+    return (op.KW == TAPS and op.SH == 1 and op.SW == 1 and op.DW == 1 and op.OW >= MIN_OUTPUTS
             and not (op.pool and op.OW % 2 == 1)
-            and not op.definition and op.C // op.groups >= LEAST_CHANNELS
-            and op.O // op.groups >= LEAST_CHANNELS and winograd_input_size(op) <= MOST_FLOATS)
+            and not op.definition and op.C // op.groups >= MIN_CHANNELS
+            and op.O // op.groups >= MIN_CHANNELS and winograd_input_size(op) <= MAX_FLOATS)
 
 
 cdef Py_ssize_t winograd_scratch(const Op* op) noexcept nogil:
@@ -132,7 +132,7 @@ cdef inline void winograd_term(
 
     A step goes to the next filter row, or channel: moves has (steps of a run, runs, what plane moves
     after a step, what plane and U move after a run), plane in floats and U in steps. Runs of
-    `MOST_STEPS`, or one of more, are summed by themselves: the shorter a sum, the smaller its error.
+    `MAX_STEPS`, or one of more, are summed by themselves: the shorter a sum, the smaller its error.
     """
     cdef nv acc[32]
     cdef nv v[16]
@@ -141,7 +141,7 @@ cdef inline void winograd_term(
     cdef Py_ssize_t run = 0, step, end
     cdef bint first
     while run < moves[1]:
-        end = min(moves[1], run + max(1, MOST_STEPS // moves[0]))
+        end = min(moves[1], run + max(1, MAX_STEPS // moves[0]))
         for i in range(TO * TP):
             acc[i] = nv_set1(0)
         first = run == 0
@@ -172,7 +172,7 @@ cdef inline Py_ssize_t most_channels() noexcept nogil:
 
 cdef inline Py_ssize_t most_quads() noexcept nogil:
     """Quads of a block at most: where there are registers for it, a filter is read once for several."""
-    return MOST_QUADS if V16_REGISTERS == 32 else 1
+    return MAX_QUADS if V16_REGISTERS == 32 else 1
 
 
 cdef inline Py_ssize_t block_size(
@@ -187,7 +187,7 @@ cdef inline Py_ssize_t block_size(
 cdef inline Py_ssize_t span_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
     """Channels of the blocks from `first` on that are transformed together."""
     cdef Py_ssize_t span = 0, size = block_size(count, first, most_channels())
-    while size > 0 and span + size <= MOST_SPAN:
+    while size > 0 and span + size <= MAX_SPAN:
         span += size
         size = 0
         if first + span < count:
@@ -254,7 +254,7 @@ cdef inline void winograd_block(
 
     V points at the first input row; U, bias and y at the first channel.
     """
-    cdef float sums[TERMS * MOST_SPAN * MOST_QUADS * LANES]
+    cdef float sums[TERMS * MAX_SPAN * MAX_QUADS * LANES]
     cdef v16 m[TERMS]
     cdef v16 a, b, c, d, e, f, start
     cdef v16 least = v16_set1(0 if op.relu and not op.pool else -INFINITY)

@@ -197,7 +197,7 @@ cdef inline v16 square_taps(const float* sums, Py_ssize_t plane, v16* taps) noex
     cdef v16 m[4]
     cdef v16 s[12]
     cdef v16 sizes[12]
-    cdef v16 half = v16_set1(0.5), most = v16_set1(MOST_CANCELED)
+    cdef v16 half = v16_set1(0.5), most = v16_set1(MAX_CANCELED)
     cdef v16 add, size, margin
     cdef int i, j
     for j in range(4):

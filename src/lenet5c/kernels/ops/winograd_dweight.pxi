@@ -6,7 +6,7 @@
 # does not take have no part in the products that they are sums of.
 
 cdef enum:
-    MOST_CANCELED = 1 << 14    # times a tap's gradient may be smaller than its terms
+    MAX_CANCELED = 1 << 14    # times a tap's gradient may be smaller than its terms
 
 
 cdef inline v16 transform_sums(const float* m, Py_ssize_t plane, float* dg) noexcept nogil:
@@ -40,7 +40,7 @@ cdef inline v16 transform_sums(const float* m, Py_ssize_t plane, float* dg) noex
     for i in range(TAPS):
         v16_store(dg + i * LANES, taps[i])
         least = v16_where_lt(magnitude(taps[i]), least, magnitude(taps[i]), least)
-    return v16_sub(v16_mul(least, v16_set1(MOST_CANCELED)), size)
+    return v16_sub(v16_mul(least, v16_set1(MAX_CANCELED)), size)
 
 
 cdef inline v16 magnitude(v16 a) noexcept nogil:

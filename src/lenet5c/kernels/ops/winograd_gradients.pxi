@@ -36,7 +36,7 @@ cdef inline void winograd_dx_block(
     E points at the first quad in the row of dy that filter row `first` sees, U and dx at the first
     channel; the row of dx has `columns` more columns.
     """
-    cdef float sums[TERMS * MOST_SPAN * MOST_QUADS * LANES]
+    cdef float sums[TERMS * MAX_SPAN * MAX_QUADS * LANES]
     cdef v16 m[TERMS]
     cdef v16 a, b, c, d, e, f
     cdef v16 out[TERMS]

@@ -167,7 +167,7 @@ cdef class Pooling:
 
     cdef check_places(self):
         if self.w.H * self.w.W > INT32_MAX:
-            raise ValueError(f"an image must have at most {INT32_MAX} pixels for the places of its "
+            raise ValueError(f"an image must have at most {INT32_MAX} pixels for the indices of its "
                              f"maxima, got {self.w.H} x {self.w.W}")
 
 
@@ -192,5 +192,5 @@ cdef check_sizes(kind, shape, size, window, counted, divisor):
 cdef check_windows(axis, Py_ssize_t out, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t size,
                    Py_ssize_t dilation, Py_ssize_t image):
     if not see_image(out, stride, padding, size, dilation, image):
-        raise ValueError(f"padding must leave every window a pixel of the image, got {padding} "
-                         f"before an image of {image} {axis} and a dilation of {dilation}; use less")
+        raise ValueError(f"padding must leave at least one pixel of the image in each window, got "
+                         f"{padding} before an image of {image} {axis} and a dilation of {dilation}; use less")

@@ -1,4 +1,4 @@
-"""Choice of the tile kernels: the processor's best instruction set, or LENET5C_ISA's."""
+"""Choice of the tile kernels: for the best instruction set, or the one in LENET5C_ISA."""
 
 import os
 from importlib import import_module
@@ -9,7 +9,7 @@ ISA_VARIABLE = "LENET5C_ISA"
 
 
 def choose(wanted: str, supported: list[str]) -> str:
-    """Return the instruction set to use: `wanted` if it is named and there, else the best."""
+    """Return the instruction set to use: `wanted` if it is set, else the best supported one."""
     if not wanted:
         return supported[0]
     if wanted not in supported:

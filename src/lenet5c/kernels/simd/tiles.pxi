@@ -11,11 +11,11 @@ from lenet5c.kernels.simd.tiles cimport (
     statistic_at)
 
 cdef enum:
-    MOST_OPS = 32
-    MOST_UPDATES = 32
+    MAX_OPS = 32
+    MAX_UPDATES = 32
 
-cdef OpKernels[MOST_OPS] op_table
-cdef UpdateKernel[MOST_UPDATES] update_table
+cdef OpKernels[MAX_OPS] op_table
+cdef UpdateKernel[MAX_UPDATES] update_table
 cdef TileKernels table
 table.ops, table.op_count = op_table, 0
 table.updates, table.update_count = update_table, 0
@@ -24,7 +24,7 @@ table.updates, table.update_count = update_table, 0
 cdef OpKernels* add_op(const char* name, Forward forward, Backward backward):
     """Add a row to the table of ops, to be completed by the caller."""
     cdef OpKernels* row = op_table + table.op_count
-    assert table.op_count < MOST_OPS
+    assert table.op_count < MAX_OPS
     row.name, row.forward, row.backward = name, forward, backward
     table.op_count += 1
     return row
@@ -32,7 +32,7 @@ cdef OpKernels* add_op(const char* name, Forward forward, Backward backward):
 
 cdef add_update(const char* name, const char* vectors, const char* settings, ApplyUpdate apply):
     """Add a row to the table of updates."""
-    assert table.update_count < MOST_UPDATES
+    assert table.update_count < MAX_UPDATES
     update_table[table.update_count] = UpdateKernel(name, vectors, settings, apply)
     table.update_count += 1
 

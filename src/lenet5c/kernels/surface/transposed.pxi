@@ -11,7 +11,7 @@ cdef Py_ssize_t transposed_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize
             or output_padding >= max(stride, dilation)):
         return INVALID_SIZE
     if (extent > most_elements() or padding > most_elements()
-            or max(max(kernel, stride), dilation) > MOST_SETTING):
+            or max(max(kernel, stride), dilation) > MAX_SETTING):
         return TOO_LARGE
     size = times(extent - 1, stride) + times(dilation, kernel - 1) + output_padding + 1 - 2 * padding
     return size if size > 0 else <Py_ssize_t>INVALID_SIZE

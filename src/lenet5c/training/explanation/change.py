@@ -12,11 +12,11 @@ from lenet5c.training.model_file import TrainedModel
 Doubles = NDArray[np.float64]
 STEPS = 40
 #: Maximum number of classes to try, the nearest by linear approximation.
-MOST_TARGETS = 9
+MAX_TARGETS = 9
 #: Factors of a change; the smallest that changes the label after rounding to gray levels is used.
 FACTORS = np.concatenate([np.linspace(0.9, 1.5, 61), np.geomspace(1.55, 6, 24)])
 # Parameters of the search as in its paper: overshoot, maximum weight of the image, backward step.
-OVERSHOOT, MOST_PULL, BACK = 1.05, 0.1, 0.9
+OVERSHOOT, MAX_PULL, BACK = 1.05, 0.1, 0.9
 #: Steps for all classes, and number of classes to continue.
 SCOUTING, KEPT = 12, 3
 #: Steps without reaching the class after which the search is no longer biased to the image.
@@ -147,13 +147,13 @@ def _choose_targets(
     """Return the other classes, or the nearest ones by linear approximation if there are many."""
     best, count = int(logits.argmax()), len(logits)
     others = np.delete(np.arange(count), best)
-    if len(others) <= MOST_TARGETS:
+    if len(others) <= MAX_TARGETS:
         return others
     slopes = np.eye(count)[others] - np.eye(count)[best]
     levels = np.repeat(pixels[np.newaxis].astype(np.float64), len(others), axis=0)
     norms = np.sqrt(np.square(net.gradient(levels, slopes)).sum(axis=(1, 2, 3)))
     distances = (logits[best] - logits[others]) / np.maximum(norms, 1e-12)
-    return others[np.argsort(distances, kind="stable")[:MOST_TARGETS]]
+    return others[np.argsort(distances, kind="stable")[:MAX_TARGETS]]
 
 
 class _Walk:
@@ -193,7 +193,7 @@ class _Walk:
             # Towards the image only if the class was reached recently: many classes cannot be
             # reached on a straight line, and some are surrounded by other classes.
             since = np.where(turned, 0, since + 1)
-            pull = np.minimum(near / np.maximum(near + far, 1e-12), MOST_PULL)
+            pull = np.minimum(near / np.maximum(near + far, 1e-12), MAX_PULL)
             pull = np.where(np.isfinite(least) & (since < PATIENCE), pull, 0)[:, np.newaxis]
             x = (1 - pull) * (x + OVERSHOOT * to_plane) + pull * (start + OVERSHOOT * from_start)
             x = np.clip(x, 0, WHITE)

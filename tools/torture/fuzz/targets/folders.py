@@ -10,7 +10,7 @@ from torture.fuzz.support import clear, make_folder
 from torture.fuzz.targets import pictures
 
 MAX_LENGTH = 1024
-MOST_FILES = 24
+MAX_FILES = 24
 DICTIONARY = [
     b"train/",
     b"test/",
@@ -30,7 +30,7 @@ picture = next(pictures.seeds())
 def read(data: bytes) -> None:
     """Make the files and links that the lines of the input name, and read the folder."""
     clear(root)
-    for line in data.split(b"\n")[:MOST_FILES]:
+    for line in data.split(b"\n")[:MAX_FILES]:
         make_file(line)
     list_folder(root)
     if data[-1:] == b"\n":  # a share: it starts threads

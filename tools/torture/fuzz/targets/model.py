@@ -18,11 +18,11 @@ from torture.fuzz.support import MutateBytes, dump_json, make_folder, mutate_jso
 RAW = b"="  # before the bytes of a whole file; other inputs are JSON of what a file has
 KIND = "model"
 MAX_LENGTH = 1 << 17
-MOST_VALUES = 1 << 18
+MAX_VALUES = 1 << 18
 
 path = make_folder() / "model.safetensors"
 # Of nets that are described layer by layer: those that answer at once.
-work.MOST_VALUES, work.MOST_WORK = 1 << 20, 1 << 28
+work.MAX_VALUES, work.MAX_WORK = 1 << 20, 1 << 28
 
 
 def read(data: bytes) -> None:
@@ -48,7 +48,7 @@ def write(data: bytes, kind: str) -> bool:
     tensors = {}
     try:
         for name, (dtype, shape, value) in content["tensors"].items():
-            if np.prod(np.array(shape, float)) > MOST_VALUES:
+            if np.prod(np.array(shape, float)) > MAX_VALUES:
                 return False
             tensors[name] = np.full(tuple(shape), value, dtype)
         _files.write_tensors(path, kind, tensors, content["metadata"])

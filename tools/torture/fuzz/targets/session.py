@@ -15,7 +15,7 @@ from lenet5c.training import open_model
 from torture.fuzz.support import MutateBytes, clear, dump_json, make_folder, mutate_json, parse_json
 
 MAX_LENGTH = 2048
-MOST_CALLS = 4
+MAX_CALLS = 4
 
 Tuning.start = lambda self: None  # a training of seconds, and threads
 images = np.random.default_rng(0).integers(0, 256, (20, 1, 28, 28), np.uint8)
@@ -34,7 +34,7 @@ def read(data: bytes) -> None:
     session.trained, session.number = session.original, 0
     session.tuning, session.kept = None, None
     refused = None
-    for call in calls[:MOST_CALLS]:
+    for call in calls[:MAX_CALLS]:
         if isinstance(call, list) and len(call) == 2 and isinstance(call[1], dict):
             try:
                 make_call(*call)

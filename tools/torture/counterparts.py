@@ -14,7 +14,7 @@ from lenet5c import nn, reference
 from torture.rounding import amplification, sum_error
 
 ACTIVATIONS = tuple(nn.ACTIVATIONS.values())
-MOST = 2.0**23  # integers beyond which float32 is not exact
+MAXIMUM = 2.0**23  # integers beyond which float32 is not exact
 # Of each activation the steepest slope and the largest second derivative, for its settings 1.
 SLOPES = {
     "tanh": (1, 0.77),
@@ -24,7 +24,7 @@ SLOPES = {
 }
 
 
-class Twin:
+class Counterpart:
     """A layer's forward and backward pass, in values and errors."""
 
     def __init__(self, layer: nn.Layer, exact: bool) -> None:
@@ -184,13 +184,13 @@ class Chain:
     """The reference of the layers of a model."""
 
     def __init__(self, layers: list[nn.Layer], exact: bool) -> None:
-        self.twins = [Twin(layer, exact) for layer in layers]
+        self.counterparts = [Counterpart(layer, exact) for layer in layers]
 
     def forward(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the outputs and their errors."""
         value, error = x.astype(np.float64), np.zeros(x.shape)
-        for twin in self.twins:
-            value, error = twin.forward(value, np.broadcast_to(error, value.shape))
+        for counterpart in self.counterparts:
+            value, error = counterpart.forward(value, np.broadcast_to(error, value.shape))
         return value, np.broadcast_to(error, value.shape)
 
     def backward(
@@ -198,8 +198,8 @@ class Chain:
     ) -> tuple[tuple[np.ndarray, np.ndarray], list[tuple[np.ndarray, np.ndarray]]]:
         """Return dx with its error, and those of all parameters in order."""
         value, error, found = dy.astype(np.float64), ey, []
-        for twin in reversed(self.twins):
-            values, errors = twin.backward(value, error)
+        for counterpart in reversed(self.counterparts):
+            values, errors = counterpart.backward(value, error)
             found[:0] = list(zip(values[1:], errors[1:], strict=True))
             value, error = values[0], errors[0]
         return (value, error), found
@@ -207,4 +207,4 @@ class Chain:
     @property
     def fits(self) -> bool:
         """True if sums of integers were small enough to be exact."""
-        return max(twin.largest for twin in self.twins) < MOST
+        return max(counterpart.largest for counterpart in self.counterparts) < MAXIMUM
