@@ -43,7 +43,8 @@ def contenders_for(engines, net, x, threads, peers):
     """Return name -> callable for this number of threads, and name -> label."""
     set_threads(threads, peers)
     model = net.make()
-    contenders = {OURS: partial(model.compile(net.shape), x), FORWARD: partial(model.forward, x)}
+    compiled = model.compile(net.shape, num_threads=threads)
+    contenders = {OURS: partial(compiled, x), FORWARD: partial(model.forward, x)}
     labels = {}
     for name in engines:
         try:

@@ -72,6 +72,12 @@ for shape, net, loss in nets:
         net.forward(x, training=True)
         net.backward(np.ones((batch, 10), np.float32))
         net.train_step(x, labels, loss)
+large = nn.Sequential(
+    nn.Conv2d(2, 40, 5), nn.Tanh(), nn.MaxPool2d(2), nn.Conv2d(40, 33, 3), nn.AvgPool2d(2),
+    nn.Flatten(), nn.Linear(33 * 6 * 6, 150), nn.ReLU(), nn.Linear(150, 10))
+outputs = large.compile((2, 32, 32), num_threads=8)  # which share a sample
+for batch in (1, 2, 5):
+    outputs(rng.standard_normal((batch, 2, 32, 32)).astype(np.float32))
 from lenet5c import datasets, kernels
 from lenet5c.kernels.direct import _strips
 from lenet5c.kernels.ops import _distort

@@ -29,6 +29,20 @@ HALVED = [
     ((1, 2, 5, 5), {"kernel_size": 2, "padding": "same"}),
     ((1, 1, 4, 600), {"kernel_size": 2, "padding": (0, 1)}),
 ]
+# The same with blocks of 16, 8 and 4 channels, with too few channels, and too few in the last part.
+HALVED += [
+    (shape, {"kernel_size": 2, "data_format": "NHWC"} | options)
+    for shape, options in [
+        ((2, 6, 8, 6), {}),
+        ((1, 9, 11, 4), {"padding": 1}),
+        ((2, 5, 7, 17), {"ceil_mode": True}),
+        ((1, 5, 9, 9), {"padding": ((1, 0), (0, 1))}),
+        ((3, 2, 2, 16), {}),
+        ((1, 4, 6, 133), {}),
+        ((1, 4, 6, 130), {}),
+        ((2, 4, 6, 3), {}),
+    ]
+]
 LINES = [
     ((1, 2, 3, 300), {"kernel_size": 3, "stride": 1, "padding": 1}),
     ((1, 2, 5, 300), {"kernel_size": 3, "stride": 2, "padding": 1}),

@@ -1,4 +1,4 @@
-"""Tiles divided among several threads: bit-identical to one thread, and the division of ops."""
+"""Tiles and samples divided among threads: bit-identical to one thread, and the division of ops."""
 
 import pytest
 from numpy.testing import assert_array_equal
@@ -66,6 +66,65 @@ def test_threads_that_share_a_tile_change_no_bit(isa, model, batch):
     for threads in (2, 3, 5, 8, 17):
         for _ in range(10):  # who takes which part differs
             assert_array_equal(forward(program, params, x, threads), expected)
+
+
+ONE_BY_ONE = {
+    "two convolutions": Model(
+        (1, 28, 28),
+        [
+            *(conv(32, 3), RELU, conv(64, 3), RELU, pool("max"), FLATTEN, linear(128), RELU),
+            linear(10),
+        ],
+    ),
+    "blocks not full": Model(
+        (3, 30, 30),
+        [
+            *(conv(40, 5), TANH, pool("avg"), conv(71, 5), SIGMOID, pool("max", 3, 1), FLATTEN),
+            *(linear(101), TANH, linear(17)),
+        ],
+    ),
+    "pixels side by side": Model(
+        (1, 66, 66), [conv(6, 5), RELU, pool("max"), conv(64, 5), pool("avg"), conv(24, 3), TANH]
+    ),
+    "pooling and activation first": Model(
+        (64, 64, 64), [pool("max"), TANH, conv(16, 3, padding=1), RELU, FLATTEN, linear(33)]
+    ),
+    "linear": Model((2000,), [linear(1600), RELU, linear(1200), TANH, linear(3)]),
+}
+
+
+@in_one_test
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("model", ONE_BY_ONE.values(), ids=ONE_BY_ONE)
+@each_isa
+def test_threads_that_share_a_sample_change_no_bit(isa, model, batch):
+    params, x, _ = model.draw(batch)
+    threads = 2 * batch
+    assert 1 + model.plan.work * batch // THREAD_WORK >= threads, "a thread for each sample"
+    program = model.program(isa)
+    expected = forward(program, params, x, by_sample=True)
+    assert_close(expected, model.reference_forward(params, x)[-1].reshape(batch, -1))
+    for count in (threads, threads + 1, 8 * threads):
+        for _ in range(5):  # who takes which part differs
+            out = forward(program, params, x, count, by_sample=True, share=True)
+            assert_array_equal(out, expected)
+
+
+def test_steps_of_a_segment_share_their_blocks():
+    def segments(shape, *layers):
+        return lowering.lower(shape, layers).inference.segments
+
+    layers = [
+        *(ops.Conv2d(0, None, 33, (3, 3)), ops.Activation("tanh"), ops.MaxPool2d((2, 2), (2, 2))),
+        *(ops.Flatten(), ops.Linear(0, None, 84), ops.Activation("tanh"), ops.Linear(0, None, 10)),
+    ]
+    # a convolution with what follows it, the change of layout, linear layers
+    assert segments((1, 14, 14), *layers) == [
+        *((0, 3, 3, 1), (3, 4, 1, 1), (4, 6, 6, 1), (6, 7, 1, 1))
+    ]
+    # Poolings and activations by themselves are shared if they are large.
+    pool, tanh = ops.MaxPool2d((2, 2), (2, 2)), ops.Activation("tanh")
+    assert segments((32, 8, 8), pool, tanh) == [(0, 1, 1, 1), (1, 3, 2, 32), (3, 4, 1, 1)]
 
 
 def test_ops_of_a_segment_share_their_channels():

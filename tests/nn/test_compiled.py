@@ -59,6 +59,31 @@ def test_bits_of_forward(make, threads):
         assert_bits(out, expected)
 
 
+def large():
+    """Make a net with a residual and mixed layouts, whose images are worth several threads."""
+
+    def conv(inputs, outputs, size, **settings):
+        return nn.Conv2d(inputs, outputs, size, rng=inputs + outputs, **settings)
+
+    block = nn.Residual(conv(40, 40, 3, padding=1), nn.Tanh(), conv(40, 40, 1))
+    return nn.Sequential(
+        *(conv(2, 40, 5), nn.BatchNorm2d(40), nn.ReLU(), nn.MaxPool2d(2), block, nn.GELU()),
+        *(conv(40, 24, 3), nn.AvgPool2d(3, 2), nn.Flatten(), nn.Linear(600, 333, rng=3)),
+        *(nn.Sigmoid(), nn.Linear(333, 17, rng=4)),
+    )
+
+
+@pytest.mark.parametrize("threads", [2, 3, 16])
+def test_threads_that_share_an_image_change_no_bit(threads):
+    model = large()
+    outputs = model.compile((2, 32, 32), num_threads=threads)
+    for count in (1, 2, 5, outputs.few):
+        x = normal(count, 2, 32, 32, seed=count)
+        expected = expect(model, outputs.few, x)
+        for _ in range(10):  # who takes which part differs
+            assert_bits(outputs(x), expected)
+
+
 def set_element(model):
     model.layers["conv2"].params["weight"].reshape(-1)[-1] += 1e-6
 

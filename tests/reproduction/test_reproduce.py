@@ -204,39 +204,32 @@ def test_the_interrupted_go_on(tmp_path, call):
     ).read_text("utf-8")
 
 
+def count_epochs(work):
+    """Return the number of epochs of the only run in a work folder."""
+    return sum(len(file.read_text().splitlines()) for file in work.glob("*/metrics.jsonl"))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx_files, name):
-    number = getattr(signal, name)
-    command = [
-        sys.executable,
-        "-m",
-        "lenet5c",
-        "reproduce",
-        "fast",
-        "--seeds",
-        "1",
-        "--epochs",
-        "60",
-        "--data",
-        idx_files,
-    ]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + HANGING
-    while not list(tmp_path.glob("runs/reproduce/*/metrics.jsonl")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=HANGING)
-    assert (
-        process.returncode == 128 + number
-        and "run the same command again to continue" in errors
-        and "Traceback" not in errors
-    )
-    (folder,) = (tmp_path / "runs/reproduce").iterdir()
-    assert (folder / "checkpoint.safetensors").exists() and not (folder / "summary.json").exists()
+def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx_files):
+    command = [sys.executable, "-m", "lenet5c", "reproduce", "fast"]
+    command += ["--seeds", "1", "--epochs", "60", "--data", idx_files]
+    epochs = 0
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + HANGING
+        while count_epochs(tmp_path / "runs/reproduce") <= epochs:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(getattr(signal, name))
+        _, errors = process.communicate(timeout=HANGING)
+        assert process.returncode == 128 + getattr(signal, name), name
+        assert "run the same command again to continue" in errors and "Traceback" not in errors
+        (folder,) = (tmp_path / "runs/reproduce").iterdir()
+        assert (folder / "checkpoint.safetensors").exists()
+        assert not (folder / "summary.json").exists()
+        epochs = count_epochs(tmp_path / "runs/reproduce")
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANGING)
     assert done.returncode == 0, done.stderr
     assert "resumed, not timed" in done.stdout and (tmp_path / "docs/reproductions.md").exists()

@@ -278,7 +278,19 @@ def passes(threads, normalized=False, prepare=lambda: None):
     bits += [model.grad_vector.tobytes(), model.forward(x[:3]).tobytes()]
     prepare()
     bits.append(model.forward(x[:16]).tobytes())  # a tile that threads share
+    bits.append(shared_sample(threads))
     return [*bits, model.second_derivatives(x, labels, loss).tobytes()]
+
+
+def shared_sample(threads):
+    """Return the bits of one sample that is large enough for threads to share it."""
+    x = np.random.default_rng(3).standard_normal((1, 2, 32, 32)).astype(np.float32)
+    model = nn.Sequential(
+        *(nn.Conv2d(2, 40, 5, rng=0), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(40, 80, 3, rng=1)),
+        *(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(2880, 150, rng=2), nn.Tanh()),
+        nn.Linear(150, 10, rng=3),
+    )
+    return model.compile((2, 32, 32), num_threads=threads)(x).tobytes()
 
 
 def direct(threads):

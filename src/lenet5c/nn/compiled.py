@@ -22,8 +22,8 @@ class CompiledModel(Inference):
 
     ``compiled(x, out=None)`` returns the outputs for a batch, written to `out` if given: a
     writeable float32 array of the output shape. x is float32 (N, ...) or any other input that
-    `forward` accepts, which is converted first. Up to `few` samples are processed one by one, on
-    several threads, and each result is bit-identical to ``model.forward`` of that sample alone; for
+    `forward` accepts, which is converted first. Up to `few` samples are processed one by one, and
+    each result is bit-identical to ``model.forward`` of that sample alone; for
     a larger batch, the results are bit-identical to ``model.forward(x)``.
 
     **Parameters are shared with the model**, not copied: each call uses their current values,

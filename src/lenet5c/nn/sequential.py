@@ -318,7 +318,9 @@ class Sequential(InOrder, Composite):
         input_shape : tuple of int, optional
             Shape of one sample; may be omitted if the model defines it.
         num_threads : int, optional
-            Number of threads of each call; the current default if not given.
+            Number of threads of each call. If not given, it is the current default, and up to
+            `CompiledModel.few` samples are processed on one thread each; if given, several threads
+            also share a sample if it is large enough.
 
         Returns
         -------

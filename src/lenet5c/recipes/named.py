@@ -108,6 +108,8 @@ RECIPES = {
         notes="The teachers have the same net with different initial weights. They classify 20 "
         "augmentations of each image, each of which is then used in eight epochs.",
         epochs=160,
+        batch_size=96,
+        lr=3.7e-3,
         model={"activation": "gelu"},
         distortion=NAMED["modern"] | {"translation": 1.5, "rotation": 12.0, "elastic": 20.0},
         draws=20,

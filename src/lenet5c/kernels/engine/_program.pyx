@@ -21,9 +21,9 @@ from lenet5c.kernels.engine._update cimport Update, UpdateSteps, apply_update
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, MEAN, MEAN_DY,
-    MEAN_SHARE, MEAN_SQUARED_ERROR, NEGATIVE_LOG_LIKELIHOOD, SCALE, STATISTICS, DirectSum, Distort,
-    Loss, Op, OpKernels, RowProduct, TileKernels, find_op, merge_moments, pooled_plane, round_up,
-    sample_key, spread_filters, useful_threads)
+    MEAN_SHARE, MEAN_SQUARED_ERROR, NEGATIVE_LOG_LIKELIHOOD, SCALE, STATISTICS, THREAD_WORK,
+    DirectSum, Distort, Loss, Op, OpKernels, RowProduct, TileKernels, find_op, merge_moments,
+    pooled_plane, round_up, sample_key, spread_filters, useful_threads)
 
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.kernels.threads import effective
@@ -240,14 +240,14 @@ cdef class Program:
         raise_overrun()
 
     def forward(self, samples, const float[::1] params not None, float[:, ::1] out not None,
-                int num_threads, bint by_sample=False):
+                int num_threads, bint by_sample=False, bint share=False):
         """out (N, output_size) = the outputs of the batch.
 
         With by_sample, a few samples are run one by one, which is faster and differs from a tile in
-        the last digits. This applies to all methods of a program: a training step has the bits of
-        forward and backward. A program with batch statistics or dropouts makes a training
-        pass: it takes the batch into the running statistics, and counts the masks. Returns the
-        numbers of those it has drawn, for `backward`.
+        the last digits. This applies to all methods: a training step has the bits of forward and
+        backward. With share, threads may share a sample. A program with batch statistics or
+        dropouts makes a training pass: it takes the batch into the running statistics, and counts
+        the masks. Returns the numbers of those it has drawn, for `backward`.
         """
         cdef Job job = self.template
         held = self.set_batch(&job, samples)
@@ -260,7 +260,7 @@ cdef class Program:
             return draws
         job.params = <float*>&params[0] if params.shape[0] > 0 else NULL
         job.out = &out[0, 0]
-        forward_batch(self, &job, num_threads, FEW_SAMPLES_ if by_sample else 0)
+        forward_batch(self, &job, num_threads, FEW_SAMPLES_ if by_sample else 0, share)
         self.count_draws(1)
         return draws
 

@@ -79,11 +79,14 @@ cdef class Inference:
         cdef Program program = self.program
         cdef Job job = program.template
         cdef int threads = 1
-        if count > 1:
+        # Waiting for another thread, which may be suspended, is not worth it for a few samples
+        # unless the caller asks for it.
+        cdef bint share = self.num_threads > 1
+        if (count > 1 or share) and count * program.work >= THREAD_WORK:
             threads = effective(self.num_threads or None)
         job.floats, job.batch, job.out = x, count, out
         job.params = <float*>&self.params[0] if self.params.shape[0] > 0 else NULL
-        forward_batch(program, &job, threads, program.few)
+        forward_batch(program, &job, threads, program.few, share)
 
 
 cdef inline bint overlap(const Py_buffer* a, const Py_buffer* b) noexcept nogil:

@@ -1,13 +1,16 @@
 # Runs of a program: a few samples one by one, or tile by tile on all threads.
 
 
-cdef forward_batch(Program self, Job* job, int num_threads, Py_ssize_t few):
-    """Compute the outputs of the batch; up to `few` samples are run one by one."""
+cdef forward_batch(Program self, Job* job, int num_threads, Py_ssize_t few, bint share):
+    """Compute the outputs of the batch; up to `few` samples are run one by one.
+
+    With `share`, each of them is divided among several threads if there are as many.
+    """
     cdef Py_ssize_t tiles
     cdef int threads
     job.forward_ops = job.op_count
     if job.batch <= few and self.by_sample:
-        forward_samples(self, job, num_threads)
+        forward_samples(self, job, num_threads, share)
     elif job.cut_count > 0:
         forward_in_stages(self, job, num_threads)
     else:
@@ -21,7 +24,7 @@ cdef forward_batch(Program self, Job* job, int num_threads, Py_ssize_t few):
             forward_in_tiles(self, job, <int>max(1, min(threads, tiles)))
 
 
-cdef forward_samples(Program self, const Job* job, int num_threads):
+cdef forward_samples(Program self, const Job* job, int num_threads, bint share):
     """Run a few samples one by one.
 
     Groups of a few share what they read. Packed filters stay in the workspace, which only this call
@@ -29,26 +32,40 @@ cdef forward_samples(Program self, const Job* job, int num_threads):
     """
     cdef const SampleChain* chain = &self.inference_chain
     cdef Py_ssize_t i
-    cdef Py_ssize_t group
+    cdef Py_ssize_t group, groups
     cdef Py_ssize_t copied = round_up(chain.copied_floats), packed = round_up(chain.packed_floats)
-    cdef Py_ssize_t stride = round_up(chain.arena_floats), scratch = 0, of_thread
-    cdef int threads = self.thread_count(job.batch, num_threads, job.batch)
-    # of nearly equal size, as many for each thread
-    cdef Py_ssize_t groups = min(job.batch, threads * ((job.batch + GROUP * threads - 1)
-                                                       // (GROUP * threads)))
+    cdef Py_ssize_t stride = round_up(chain.arena_floats), scratch = 0, of_thread, floats
+    cdef Py_ssize_t parts = MOST_PARTS if share else 1
+    cdef int threads = self.thread_count(job.batch, num_threads, job.batch * parts)
+    cdef bint in_parts = threads >= 2 * job.batch > 0
     cdef Workspace space
     cdef float* filters
     cdef float* arenas
+    cdef PartsRun run
+    if not in_parts:
+        threads = <int>max(1, min(threads, job.batch))
     if job.distorts:
         scratch = job.kernels.distort_floats(&job.distort) + CANARY_FLOATS
-    of_thread = GROUP * stride + round_up(scratch)
-    space = take_workspace(self.idle_filters, copied + packed + threads * of_thread)
+    scratch = round_up(scratch)
+    of_thread = GROUP * stride + scratch
+    floats = threads * of_thread
+    if in_parts:
+        floats = words_floats(chain.segment_count) + job.batch * stride + threads * scratch
+    # of nearly equal size, as many for each thread
+    groups = min(job.batch, threads * ((job.batch + GROUP * threads - 1) // (GROUP * threads)))
+    space = take_workspace(self.idle_filters, copied + packed + floats)
     filters, arenas = space.start + copied, space.start + copied + packed
     for i in range(chain.count):
         if chain.steps[i].kind == STEP_CONV2D:
             pack_changed_filters(job, chain.steps + i, space.start + chain.steps[i].packed_from,
                                  filters + chain.steps[i].packed)
-    if threads == 1:
+    if in_parts:
+        run.job, run.chain, run.packed = job, chain, filters
+        run.segments, run.segment_count = chain.segments, chain.segment_count
+        run.count, run.stride = job.batch, stride
+        with nogil:
+            run_in_parts(&run, arenas, scratch, threads)
+    elif threads == 1:
         with nogil:
             for group in range(groups):
                 forward_part(job, chain, group, groups, filters, arenas, stride)

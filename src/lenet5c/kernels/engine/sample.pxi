@@ -40,9 +40,16 @@ cdef struct Step:
                                 # spread-out dy
     Py_ssize_t* spread_pixels
 
+# Some ops or steps whose outputs may be shared out among threads, see parts.pxi.
+cdef struct Segment:
+    Py_ssize_t first, stop        # ops or steps
+    Py_ssize_t outputs, least     # outputs to be shared out, and how many a part has at least
+
 cdef struct SampleChain:
     Step* steps
     Py_ssize_t count
+    Segment* segments               # outputs are blocks of 16
+    Py_ssize_t segment_count
     Py_ssize_t first_trainable      # steps before it have no trainable parameters
     Py_ssize_t output, arena_floats, packed_floats, copied_floats, training_floats
 
@@ -168,9 +175,9 @@ cdef void pack_changed_filters(const Job* job, const Step* step, float* copy,
     pack_filters(job, step, packed)
 
 
-cdef void sample_conv2d(const Job* job, const Step* step, const float* packed,
-                        float* arena) noexcept nogil:
-    """x, plain or blocked, to y (O / 16, OH, OW, 16): whole blocks of channels first."""
+cdef void sample_conv2d(const Job* job, const Step* step, const float* packed, float* arena,
+                        Py_ssize_t first, Py_ssize_t stop) noexcept nogil:
+    """x, plain or blocked, to these blocks of y (O / 16, OH, OW, 16): whole blocks of channels first."""
     cdef const Op* op = &step.op
     cdef Py_ssize_t taps = op.KH * op.KW, pixels = op.OH * op.OW, whole = op.C // LANES
     cdef Py_ssize_t blocks = blocks_of(op.O)
@@ -184,7 +191,7 @@ cdef void sample_conv2d(const Job* job, const Step* step, const float* packed,
     s.steps, s.steps_count = step.taps, taps
     s.places, s.places_count = step.pixels, pixels
     s.y_row = pixels * LANES
-    for block in range(blocks):
+    for block in range(first, stop):
         filters = packed + block * op.C * taps * LANES
         y = arena + op.y + block * pixels * LANES
         if not step.blocked:
@@ -244,23 +251,29 @@ cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) no
         x[i] = <float>bytes[i] * job.scale + job.offset[i]
 
 
+cdef inline void sample_linear(const Job* job, const Op* op, float* arenas, Py_ssize_t count,
+                               Py_ssize_t stride, Py_ssize_t first, Py_ssize_t stop) noexcept nogil:
+    """Compute the outputs from `first` up to `stop` for `count` samples."""
+    cdef RowProduct p
+    p.N, p.K, p.M, p.x_row, p.y_row = count, op.KW, op.O, stride, stride
+    job.kernels.direct.dot(&p, arenas + op.x, job.params + op.weight,
+                           job.params + op.bias if op.has_bias else NULL, first, stop,
+                           arenas + op.y)
+
+
 cdef void forward_step(const Job* job, const Step* step, const float* packed, float* arenas,
                        Py_ssize_t count, Py_ssize_t stride) noexcept nogil:
     """Run one step for `count` samples."""
     cdef const Op* op = &step.op
-    cdef RowProduct p
     cdef Py_ssize_t n
     cdef float* arena
     if step.kind == STEP_LINEAR:
-        p.N, p.K, p.M, p.x_row, p.y_row = count, op.KW, op.O, stride, stride
-        job.kernels.direct.dot(&p, arenas + op.x, job.params + op.weight,
-                               job.params + op.bias if op.has_bias else NULL, 0, op.O,
-                               arenas + op.y)
+        sample_linear(job, op, arenas, count, stride, 0, op.O)
         return
     for n in range(count):
         arena = arenas + n * stride
         if step.kind == STEP_CONV2D:
-            sample_conv2d(job, step, packed + step.packed, arena)
+            sample_conv2d(job, step, packed + step.packed, arena, 0, blocks_of(op.O))
         elif step.kind == STEP_BLOCKED:
             make_blocked(job, op, arena + op.x, arena + op.y)
         elif step.kind == STEP_PLAIN:

@@ -28,6 +28,8 @@ MOST_STRIDE = 4  # vertical times horizontal, for a single sample
 # A tile is computed by one thread, but single samples by several threads: computing them one by one
 # is still faster if all of them together cost as much as this many tiles.
 MOST_TILES = 0.85
+# Minimum number of vectors of a part of a pooling or activation that follows no convolution.
+PART_VECTORS = 2000
 
 
 @dataclass(eq=False, repr=False, match_args=False)
@@ -65,10 +67,12 @@ class SamplePlan:
     """The steps of a sample, with the place of the last output and the floats of an arena.
 
     Up to `few` samples are computed faster one by one than as a tile, according to a count of
-    vector operations.
+    vector operations. Segments are steps whose outputs threads can share, each as in
+    `lowering.Plan`, with blocks of 16 outputs.
     """
 
     steps: list[SampleStep]
+    segments: list[tuple[int, int, int, int]]
     output: int
     arena_floats: int
     first_trainable: int
@@ -110,7 +114,7 @@ class SampleLowering:
         trainable = [i for i, step in enumerate(self.steps) if isinstance(step.op, Weighted)]
         first = min(trainable, default=len(self.steps))
         few = count_few(self.ops, self.steps)
-        return SamplePlan(self.steps, self.at, self.end, first, few)
+        return SamplePlan(self.steps, share(self.steps), self.at, self.end, first, few)
 
     def add(self, op: Op) -> None:
         if isinstance(op, Conv2d):
@@ -236,6 +240,25 @@ class SampleLowering:
         if self.blocked != blocked:
             op = Pad2d((0, 0)).shaped(self.shape, self.shape)
             self.step("blocked" if blocked else "plain", op, self.shape, blocked)
+
+
+def share(steps: list[SampleStep]) -> list[tuple[int, int, int, int]]:
+    """Return the segments of steps: first, end, blocks of outputs, minimum number for a thread."""
+    segments: list[tuple[int, int, int, int]] = []
+    for i, step in enumerate(steps):
+        by_channel = step.kind == "tile" and isinstance(step.op, (Activation, Pool2d))
+        channels = step.op.out_shape[0]
+        if step.kind in ("conv2d", "linear"):
+            segments.append((i, i + 1, -(-channels // LANES), 1))
+        elif by_channel and segments and segments[-1][2] > 1 and channels % segments[-1][2] == 0:
+            first, _, blocks, least = segments[-1]
+            segments[-1] = first, i + 1, blocks, least
+        elif by_channel:
+            least = -(-PART_VECTORS * channels // step.op.work)
+            segments.append((i, i + 1, channels, least))
+        else:
+            segments.append((i, i + 1, 1, 1))
+    return segments
 
 
 def count_few(ops: list[Op], steps: list[SampleStep]) -> int:

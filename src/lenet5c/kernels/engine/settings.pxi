@@ -67,11 +67,15 @@ cdef set_batch_norm(Op* op, o, list held):
     held += [mean, var, tracked]
 
 
+cdef set_segment(Segment* segment, tuple planned):
+    segment.first, segment.stop, segment.outputs, segment.least = planned
+
+
 cdef Py_ssize_t set_segments(Segment* segments, list planned, const Op* ops) except -1:
     """Return the maximum scratch of a part of a segment."""
     cdef Py_ssize_t i, scratch = 0
     for i in range(len(planned)):
-        segments[i].first, segments[i].stop, segments[i].outputs, segments[i].least = planned[i]
+        set_segment(segments + i, planned[i])
         scratch = max(scratch, parts_scratch(ops, segments + i))
     return scratch
 
@@ -219,6 +223,12 @@ cdef bint set_sample_chain(SampleChain* chain, plan, const TileKernels* kernels,
     if chain.steps is NULL:
         raise MemoryError("no memory for a program")
     chain.count = len(plan.steps)
+    chain.segment_count = len(plan.segments)
+    chain.segments = <Segment*>calloc(max(chain.segment_count, 1), sizeof(Segment))
+    if chain.segments is NULL:
+        raise MemoryError("no memory for a program")
+    for i in range(chain.segment_count):
+        set_segment(chain.segments + i, plan.segments[i])
     chain.output, chain.arena_floats = plan.output, plan.arena_floats + CANARY_FLOATS
     chain.first_trainable = plan.first_trainable
     for i in range(chain.count):
@@ -253,3 +263,4 @@ cdef void free_sample_chain(SampleChain* chain) noexcept nogil:
         free(chain.steps[i].spread_taps)
         free(chain.steps[i].spread_pixels)
     free(chain.steps)
+    free(chain.segments)

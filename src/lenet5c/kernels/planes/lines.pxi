@@ -253,10 +253,11 @@ cdef inline void clear_part(const Windows* w, real* x, const Line* line,
     """Zeros for a part of x, unless halving writes all of it."""
     cdef Py_ssize_t i, size = w.H * w.W, width = min(<Py_ssize_t>BLOCK, w.C - line.channel)
     x += line.start
-    if w.C == 1:
-        if not (halves and w.halving == 0 and w.PT == w.PL == 0 and w.W == 2 * w.halving_end
-                and w.H == 2 * w.OH):
-            memset(x, 0, size * sizeof(real))
+    if (halves and w.halving == 0 and w.PT == w.PL == 0 and w.W == 2 * w.halving_end
+            and w.H == 2 * w.OH):
+        return
+    if width == w.C:
+        memset(x, 0, size * w.C * sizeof(real))
         return
     x += line.channel
     for i in range(size):

@@ -52,7 +52,7 @@ cdef inline void maximum_rows(const Windows* w, int job, const real* x, real* y,
         while next_line(w, &line):
             if has_halves(w, &line):
                 halve(job, w, &line, 1, x, y, indices, <real*>NULL)
-                line.count = w.halving_end - w.halving
+                skip_halves(w, &line)
                 continue
             maximum_of_line(w, x, &line, values, NULL if job == TO_MAXIMUM else places)
             copy(values, y + line.out, line.count)
@@ -81,7 +81,7 @@ cdef inline void gradient_of_part(const Windows* w, const real* dy, const real* 
         while next_line(w, &line):
             if has_halves(w, &line):
                 halve(FROM_MAXIMUM, w, &line, 1, x, <real*>dy, NULL, dx)
-                line.count = w.halving_end - w.halving
+                skip_halves(w, &line)
                 continue
             maximum_of_line(w, x, &line, values, places)
             for i in range(line.count):

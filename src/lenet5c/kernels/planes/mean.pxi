@@ -65,7 +65,7 @@ cdef inline void mean_items(const Windows* w, const real* x, real* y, Py_ssize_t
             while next_line(w, &line):
                 if halves and has_halves(w, &line):
                     halve(TO_MEAN, w, &line, 1, image, y, NULL, <real*>NULL)
-                    line.count = w.halving_end - w.halving
+                    skip_halves(w, &line)
                     continue
                 fill(values, <real>0, whole_vectors(line.count))
                 visit(w, SUM, image, &line, values, NULL)
@@ -99,7 +99,7 @@ cdef inline void mean_parts(const Windows* w, const real* dy, real* dx, Py_ssize
             while next_line(w, &line):
                 if halves and has_halves(w, &line):
                     halve(FROM_MEAN, w, &line, 1, <const real*>NULL, <real*>dy, NULL, image)
-                    line.count = w.halving_end - w.halving
+                    skip_halves(w, &line)
                     continue
                 copy(dy + line.out, values, line.count)
                 divide(w, &line, values)

@@ -12,7 +12,7 @@ cdef struct Windows:
     # right); unless there is a divisor
     Py_ssize_t top, bottom, left, right, divisor
     # the windows of a row, as many as it has, that are 2 x 2, next to each other, and within the
-    # width of the image; of C = 1
+    # width of the image
     Py_ssize_t halving, halving_end
     bint whole   # one window, as large as the image
 
@@ -69,9 +69,12 @@ cdef inline bint see_image(Py_ssize_t out, Py_ssize_t stride, Py_ssize_t padding
 
 cdef inline void find_shortcuts(Windows* w) noexcept nogil:
     """Set halving, halving_end and whole."""
+    cdef Py_ssize_t rest = w.C % BLOCK
     w.halving, w.halving_end = (w.PL + 1) // 2, min(w.OW, (w.W + w.PL) // 2)
-    if not (w.C == 1 and w.KH == 2 and w.KW == 2 and w.SH == 2 and w.SW == 2 and w.DH == 1
-            and w.DW == 1 and w.halving + 4 <= w.halving_end):
+    # Vectors have at least four windows, or four channels of a window.
+    if not (w.KH == 2 and w.KW == 2 and w.SH == 2 and w.SW == 2 and w.DH == 1 and w.DW == 1
+            and w.halving + (4 if w.C == 1 else 1) <= w.halving_end
+            and (w.C == 1 or rest == 0 or rest >= 4)):
         w.halving = w.halving_end = w.OW
     w.whole = (w.OH == 1 and w.OW == 1 and w.DH == 1 and w.DW == 1 and w.PT == 0
                and w.PL == 0 and w.KH == w.H and w.KW == w.W)
