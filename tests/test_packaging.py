@@ -23,6 +23,19 @@ import {name}
 print(*set(sys.modules) - before)
 """
 
+# All that can be imported here: one module that does not declare its support enables the GIL.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import lenet5c
+for module in pkgutil.walk_packages(lenet5c.__path__, "lenet5c."):
+    if not module.name.endswith("__main__"):
+        try:
+            importlib.import_module(module.name)
+        except ImportError as error:  # an extra, or instructions that the processor lacks
+            assert not (error.name or "").startswith("lenet5c") or "lacks" in str(error), error
+print(getattr(sys, "_is_gil_enabled", lambda: True)())
+"""
+
 # Each tile module is imported: those for instructions that the processor lacks must say so.
 IMPORT_TILES = """
 from importlib import import_module
@@ -78,6 +91,11 @@ def test_extension_modules_are_for_the_stable_abi():
     else:
         expected = ".pyd" if sys.platform == "win32" else ".abi3.so"
     assert set(modules.values()) == {expected}
+
+
+def test_no_module_enables_the_gil(tmp_path):
+    free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+    assert run(IMPORT_ALL, tmp_path).strip() == str(not free_threaded)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_lenet5_declares_its_options_once():
     assert [*parameters] == [*nn.LeNet5.options, "rng"]
     for name, option in nn.LeNet5.options.items():
         assert option.default == plain(parameters[name].default) and option.help
-        assert f"    {name} : {option.kind.form}\n" in nn.LeNet5.__doc__
+        assert f"\n{name} : {option.kind.form}\n" in nn.LeNet5.__doc__
 
 
 def test_lenet5_of_any_number_of_layers():

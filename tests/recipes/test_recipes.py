@@ -150,7 +150,7 @@ def test_a_configuration_from_a_file_is_checked():
 
 def test_the_docstring_has_all_settings():
     for name, setting in Recipe.settings().items():
-        assert f"\n    {name} : {setting.kind.form}\n" in Recipe.__doc__
+        assert f"\n{name} : {setting.kind.form}\n" in Recipe.__doc__
 
 
 def test_unknown_fields():

@@ -8,7 +8,7 @@ recipes, the options of commands and the values tried by a search are all derive
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
-from inspect import Signature, signature
+from inspect import Signature, cleandoc, signature
 from textwrap import wrap
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -64,8 +64,9 @@ def with_options(net: Net) -> Net:
     checked.__signature__ = _without_options(declared)  # type: ignore[attr-defined]
     net.options, net.__init__ = options, checked  # type: ignore[attr-defined, misc]
     if net.__doc__:  # None with python -OO
-        head = "    Parameters\n    ----------\n"
-        before, found, after = net.__doc__.partition(head)
+        # Without the indentation of the source, as CPython stores it from 3.13 on.
+        head = "Parameters\n----------\n"
+        before, found, after = cleandoc(net.__doc__).partition(head)
         assert found, f"{net.__name__} must document its Parameters"
         net.__doc__ = before + head + _document(options) + after
     return net
@@ -110,9 +111,9 @@ def _document(options: Mapping[str, Option]) -> str:
     """Return the docstring entries of the options."""
     lines = []
     for name, option in options.items():
-        lines.append(f"    {name} : {option.kind.form}")
+        lines.append(f"{name} : {option.kind.form}")
         text = f"{option.help[:1].upper()}{option.help[1:]}."
         if option.default_text:
             text += f" Default: {option.default_text}."
-        lines += wrap(text, WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        lines += wrap(text, WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 4)
     return "\n".join(lines) + "\n"

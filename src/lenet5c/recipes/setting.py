@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
+from inspect import cleandoc
 from typing import Any
 
 from lenet5c.nn.kind import Kind
@@ -64,12 +65,13 @@ def option(name: str, setting: Setting) -> str:
 
 def document(owner: type) -> type:
     """Class decorator that documents the declared fields of a dataclass as attributes."""
-    lines = [(owner.__doc__ or "").rstrip(), "", "    Attributes", "    ----------"]
+    # Without the indentation of the source, as CPython stores it from 3.13 on.
+    lines = [cleandoc(owner.__doc__ or ""), "", "Attributes", "----------"]
     for name, setting in settings(owner).items():
         text = f"{setting.help[:1].upper()}{setting.help[1:]}."
-        lines.append(f"    {name} : {setting.kind.form or 'str'}")
-        lines += textwrap.wrap(text, 92, initial_indent=" " * 8, subsequent_indent=" " * 8)
-    owner.__doc__ = "\n".join(lines) + "\n    "
+        lines.append(f"{name} : {setting.kind.form or 'str'}")
+        lines += textwrap.wrap(text, 92, initial_indent=" " * 4, subsequent_indent=" " * 4)
+    owner.__doc__ = "\n".join(lines) + "\n"
     return owner
 
 
