@@ -74,7 +74,7 @@ def test_the_walk_in_the_design_names_files_that_exist():
 
 
 def test_each_tool_is_listed_and_called():
-    """.ci/run calls each tool, except for one that takes too long."""
+    """.ci/run calls each tool, except for two that build a system of their own."""
     tools = ROOT / "tools"
     if not (ROOT / ".ci").is_dir():
         pytest.skip("needs the repository")
@@ -89,6 +89,6 @@ def test_each_tool_is_listed_and_called():
     assert names == listed
     run = (ROOT / ".ci" / "run").read_text("utf-8")
     called = set(re.findall(r"^ *try .*?tools/([\w.-]+)", run, re.M))
-    assert names - called == {"check-arm64"}
+    assert names - called == {"check-arm64", "check-debian"}
     weekly = (ROOT / ".github/workflows/thorough.yml").read_text("utf-8")
     assert "tools/check-arm64" in weekly
