@@ -67,7 +67,7 @@ def test_gray():
 
 
 def test_what_is_no_picture():
-    with pytest.raises(DatasetError, match="channels, got 4"):
+    with pytest.raises(DatasetError, match="must be 1 or 3, got 4"):
         to_image(np.zeros((2, 2), np.uint8), (4, 2, 2))
     for wrong in (np.zeros((2, 2)), [[1]]):
         with pytest.raises(TypeError):

@@ -126,7 +126,7 @@ def test_other_members_are_refused():
         assert words in str(raised.value)
     with pytest.raises(RunError) as raised:
         make_ensemble({"a": member(0, fit="resize"), "b": large})
-    assert "member b must have the input size (32, 32) like a, got (36, 36); leave it" in str(
+    assert "member b must have the input size (32, 32) like a, got (36, 36); omit it" in str(
         raised.value
     )
     with pytest.raises(ValueError, match="models must contain at least two models, got 1"):

@@ -96,8 +96,8 @@ def report(options: Namespace, workers: Workers) -> int:
             reproduce_records(**arguments, on_message=say)
         else:
             raise RunError(
-                "--records cannot be combined with recipes, --data, --epochs or --reached; leave "
-                "them out"
+                "--records cannot be combined with recipes, --data, --epochs or --reached; omit "
+                "them"
             )
     except TrainingError as error:
         return fail(options.prog, error, FAILED)

@@ -202,8 +202,8 @@ def take_part(recipe: "Recipe", train_set: Dataset, seed: int) -> Dataset:
         return train_set
     if count > len(train_set):
         raise ValueError(
-            f"train_size must be at most the {len(train_set)} training images, got {count}; leave "
-            f"it out for all"
+            f"train_size must be at most the {len(train_set)} training images, got {count}; omit "
+            "it to use all of them"
         )
     # A separate stream, so that weights, split and order do not depend on train_size.
     rng = np.random.default_rng([seed, 5])

@@ -137,9 +137,8 @@ def check_alike(first_name: str, first: TrainedModel, name: str, model: TrainedM
             )
     if not means:
         raise RunError(
-            f"member {name} must have the mean image of {first_name}, got a different one; leave "
-            f"it "
-            "out, or train it on the same images"
+            f"member {name} must have the mean image of {first_name}, got a different one; omit "
+            "it, or train it on the same images"
         )
 
 
